@@ -1,0 +1,1 @@
+//! The pod and container model behind the CRI surface.

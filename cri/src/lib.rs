@@ -1,0 +1,1 @@
+//! CRI handlers, the streaming server and the rrund daemon.

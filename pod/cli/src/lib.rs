@@ -1,0 +1,1 @@
+//! rrun: run single pods from a Pod YAML, with no cluster.

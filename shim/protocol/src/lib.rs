@@ -1,0 +1,1 @@
+//! Messages between the daemon and a pod's shim, their encoding, and the client.

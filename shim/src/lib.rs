@@ -1,0 +1,1 @@
+//! The supervisor of one pod: parent of its processes, keeper of its stdio, namespaces and exit codes.
