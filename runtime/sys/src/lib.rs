@@ -2,4 +2,5 @@
 //!
 //! At the bottom of the house: every room may use it, it uses none of them.
 
+pub mod fdpass;
 pub mod step;
