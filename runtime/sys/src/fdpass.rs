@@ -1,8 +1,8 @@
 //! File descriptors over Unix stream sockets: unix(7), `SCM_RIGHTS`.
 //!
-//! On a stream the descriptors ride on the first byte of the write they were sent with; a reader
-//! never gets bytes from before and after them in one call, so a frame's descriptors come with
-//! its first byte.
+//! On a stream the descriptors ride on the write they were sent with, and a read ends after such
+//! a write's bytes. So they arrive in order, and at the latest with the last byte of what was
+//! written; a frame says how many are its own, and the reader keeps them in a queue.
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
@@ -60,15 +60,16 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_descriptor_arrives_with_the_first_byte_of_its_frame() {
+    fn a_read_ends_after_the_bytes_that_carry_a_descriptor() {
         let (a, b) = UnixStream::pair().unwrap();
         let (mut reader, mut writer) = std::io::pipe().unwrap();
         (&a).write_all(b"before").unwrap();
         assert_eq!(send(a.as_fd(), b"frame", &[reader.as_fd()]), Ok(5));
         let mut fds = Vec::new();
         let mut buffer = [0; 64];
-        assert_eq!(receive(b.as_fd(), &mut buffer, &mut fds), Ok(6));
-        assert!(fds.is_empty());
+        (&a).write_all(b"after").unwrap();
+        assert_eq!(receive(b.as_fd(), &mut buffer, &mut fds), Ok(11));
+        assert_eq!(fds.len(), 1);
         assert_eq!(receive(b.as_fd(), &mut buffer, &mut fds), Ok(5));
         assert_eq!(fds.len(), 1);
         writer.write_all(b"x").unwrap();
