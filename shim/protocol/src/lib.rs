@@ -6,8 +6,17 @@
 //! highest common one rules the connection. That exchange, and the re-execution of the shim in
 //! place, are frozen.
 
+mod client;
+pub mod cri_log;
+mod error;
+pub mod exit_record;
+pub mod frame;
+mod launch;
 mod message;
 
+pub use client::{Client, Events, Running};
+pub use error::{Error, Kind};
+pub use launch::{Launch, launch};
 pub use message::{
     ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason, LogSpec, NamespaceKind,
     Pin, Reaper, Reply, Request, Sandbox, ShimReport, WireError, WireKind,
