@@ -1,0 +1,103 @@
+# rrun: build, check, test. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+CACHE := $(abspath $(or $(RRUN_TEST_CACHE),tests/.cache))
+BIN := $(CACHE)/bin
+export RRUN_TEST_CACHE := $(CACHE)
+
+# ---- ours ----
+
+# The supervisor links statically: there is one per pod, and the loader's private pages would cost
+# each of them 100 KiB (a sleeping program: 185 KiB PSS static, 283 dynamic).
+SHIM_TARGET := $(TARGET)/shim
+
+.PHONY: build
+build: ## release build of the four programs; rrun-shim static
+	cargo build --release --locked --workspace --exclude rrun-shim --exclude rrun-tests --bins
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile shim --locked \
+		--package rrun-shim --bins --target-dir $(SHIM_TARGET)
+	install -m 0755 $(SHIM_TARGET)/shim/rrun-shim $(TARGET)/release/rrun-shim
+
+.PHONY: check
+check: ## format, clippy, the house's limits, pure tests; no root, no network
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --locked --package rrun-tests --test lint
+	cargo test --locked --workspace --lib --bins
+	@if [ -x $(CACHE)/cargo/bin/cargo-deny ]; then $(CACHE)/cargo/bin/cargo-deny --offline check; \
+	else echo 'cargo-deny is not installed here: `make deny` installs and runs it'; fi
+
+.PHONY: deny
+deny: $(CACHE)/cargo/bin/cargo-deny ## licences, advisories and sources of every dependency
+	$< check
+
+$(CACHE)/cargo/bin/cargo-deny:
+	cargo install --locked cargo-deny --root $(CACHE)/cargo
+
+.PHONY: test
+test: setup tools build ## every suite; the last line counts them
+	tests/run
+
+.PHONY: conformance
+conformance: setup tools build ## critest, against tests/conformance/must-pass.txt
+	tests/conformance/run
+
+.PHONY: kubelet
+kubelet: setup tools build ## a real kubelet with static pods on rrund
+	tests/kubelet/run
+
+.PHONY: bench
+bench: setup tools build ## rrun beside containerd, runc and crun
+	tests/bench/run
+
+.PHONY: run
+run: setup build ## the example pod, with no daemon and no network
+	examples/run
+
+# ---- what tests need ----
+
+.PHONY: setup
+setup: ## install missing host packages, unpack the test images' Debian packages
+	tests/setup
+
+# One module each, as their dependencies collide in one; built again when its go.mod or go.sum changed.
+GO_BUILD := go build -buildvcs=false -trimpath
+GO_FLAGS = -ldflags '-s -w $(1)'
+tools_mod = tests/tools/$(1)/go.mod tests/tools/$(1)/go.sum
+
+.PHONY: tools
+tools: $(BIN)/crictl $(BIN)/kubelet $(BIN)/containerd $(BIN)/runc $(BIN)/cni/bridge ## the real clients and peers
+
+# crictl, critest and ginkgo, which runs critest in parallel.
+$(BIN)/crictl: $(call tools_mod,cri-tools) | $(BIN)
+	cd tests/tools/cri-tools && export CGO_ENABLED=0 && \
+	go test -c -buildvcs=false -trimpath $(call GO_FLAGS) -o $(BIN)/critest sigs.k8s.io/cri-tools/cmd/critest && \
+	$(GO_BUILD) $(call GO_FLAGS,-X sigs.k8s.io/cri-tools/pkg/version.Version=1.36.0) -o $(BIN)/ tool
+
+$(BIN)/kubelet: $(call tools_mod,kubelet) | $(BIN)
+	cd tests/tools/kubelet && export CGO_ENABLED=0 && \
+	$(GO_BUILD) $(call GO_FLAGS,-X k8s.io/component-base/version.gitVersion=v1.36.2) -o $(BIN)/ tool
+
+# containerd, its shim and ctr, without the snapshotters that need C libraries.
+$(BIN)/containerd: $(call tools_mod,containerd) | $(BIN)
+	cd tests/tools/containerd && export CGO_ENABLED=0 && \
+	$(GO_BUILD) -tags no_btrfs,no_devmapper,no_zfs $(call GO_FLAGS) -o $(BIN)/ tool
+
+# cgo: without libseccomp every pod with containerd's default profile fails.
+$(BIN)/runc: $(call tools_mod,runc) | $(BIN)
+	cd tests/tools/runc && export CGO_ENABLED=1 && \
+	$(GO_BUILD) -tags seccomp $(call GO_FLAGS) -o $(BIN)/ tool
+
+$(BIN)/cni/bridge: $(call tools_mod,cni) | $(BIN)
+	mkdir -p $(BIN)/cni && cd tests/tools/cni && export CGO_ENABLED=0 && \
+	$(GO_BUILD) $(call GO_FLAGS) -o $(BIN)/cni/ tool
+
+$(BIN):
+	mkdir -p $@
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 14
