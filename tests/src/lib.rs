@@ -1,1 +1,12 @@
 //! Harness and suites against the real kernel.
+//!
+//! - [`images`]: the test images, built from Debian packages and small programs of ours;
+//! - [`registry`]: a real docker-registry that serves them;
+//! - [`sandbox`]: private folders and namespaces in which a daemon and its pods run;
+//! - [`leaks`]: what was there before against what is there after.
+
+pub mod images;
+pub mod leaks;
+pub mod place;
+pub mod registry;
+pub mod sandbox;

@@ -1,0 +1,2 @@
+//! Lints.
+fn main() {}

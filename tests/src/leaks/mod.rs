@@ -1,0 +1,1 @@
+//! What was there before against what is there after.

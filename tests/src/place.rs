@@ -1,0 +1,57 @@
+//! Where things are: the workspace, the cache, the programs under test and the peers.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+/// What tests build once and keep: `$RRUN_TEST_CACHE`, else `tests/.cache`.
+pub fn cache() -> PathBuf {
+    std::env::var_os("RRUN_TEST_CACHE")
+        .map_or_else(|| workspace().join("tests/.cache"), PathBuf::from)
+}
+
+/// The root that `tests/setup` unpacked Debian packages into.
+pub fn debian() -> Result<PathBuf> {
+    let root = cache().join("debian/root");
+    if !root.exists() {
+        bail!("{} is missing: run tests/setup", root.display());
+    }
+    Ok(root)
+}
+
+/// A client or peer that `make tools` built: `crictl`, `containerd`, `cni/bridge`, ….
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let path = cache().join("bin").join(name);
+    if !path.exists() {
+        bail!("{} is missing: run make tools", path.display());
+    }
+    Ok(path)
+}
+
+/// One of our programs: from `$RRUN_BIN`, else the newest of the target folder's `release` and
+/// `debug` builds (`rrund`, `rrun-shim`, `rrun-oci`, `rrun`).
+pub fn program(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("RRUN_BIN") {
+        let path = Path::new(&folder).join(name);
+        return path.canonicalize().with_context(|| format!("{}", path.display()));
+    }
+    let built = |profile| {
+        let path = target().join(profile).join(name);
+        let time = path.metadata().and_then(|m| m.modified()).ok()?;
+        Some((time, path))
+    };
+    match [built("release"), built("debug")].into_iter().flatten().max() {
+        Some((_, path)) => Ok(path),
+        None => bail!("{name} is not built under {}: run make build", target().display()),
+    }
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |dir| workspace().join(dir))
+}

@@ -1,0 +1,168 @@
+//! Debian's docker-registry on loopback.
+
+use crate::images::{HOSTS, Store};
+use crate::place;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running registry; dropped, it is gone.
+pub struct Registry {
+    child: Child,
+    address: String,
+    _config: TempDir,
+}
+
+/// How to run a registry.
+pub struct Options {
+    storage: PathBuf,
+    htpasswd: Option<PathBuf>,
+    tls: Option<(PathBuf, PathBuf)>,
+    read_only: bool,
+    prefix: Vec<String>,
+}
+
+impl Registry {
+    /// A registry over a storage folder.
+    pub fn options(storage: &Path) -> Options {
+        Options {
+            storage: storage.to_owned(),
+            htpasswd: None,
+            tls: None,
+            read_only: false,
+            prefix: Vec::new(),
+        }
+    }
+
+    /// All test images, read-only, on a free port.
+    pub fn of_images(store: &Store) -> Result<Self> {
+        Self::options(&store.storage).read_only().start()
+    }
+
+    /// `127.0.0.1:<port>`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Writes a certs.d folder that sends every mirrored host here.
+    pub fn write_mirrors(&self, certs: &Path) -> Result<()> {
+        for host in HOSTS {
+            let folder = certs.join(host);
+            fs::create_dir_all(&folder)?;
+            let text = format!(
+                "server = \"https://{host}\"\n\n[host.\"http://{}\"]\n  \
+                 capabilities = [\"pull\", \"resolve\"]\n",
+                self.address
+            );
+            fs::write(folder.join("hosts.toml"), text)?;
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    /// Wants basic authentication by this htpasswd file (bcrypt only).
+    pub fn htpasswd(mut self, file: &Path) -> Self {
+        self.htpasswd = Some(file.to_owned());
+        self
+    }
+
+    /// Speaks TLS with this certificate and key.
+    pub fn tls(mut self, certificate: &Path, key: &Path) -> Self {
+        self.tls = Some((certificate.to_owned(), key.to_owned()));
+        self
+    }
+
+    /// Refuses pushes, so that several registries may serve one folder.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Runs behind another command, such as nsenter.
+    pub fn behind(mut self, prefix: &[String]) -> Self {
+        self.prefix = prefix.to_vec();
+        self
+    }
+
+    /// Starts it on a free port and waits until it listens.
+    pub fn start(self) -> Result<Registry> {
+        let folder = tempfile::Builder::new().prefix("rrun-registry-").tempdir()?;
+        let config = folder.path().join("config.json");
+        fs::write(&config, serde_json::to_vec(&self.config())?)?;
+        let binary = place::debian()?.join("usr/bin/docker-registry");
+        let words = self.prefix.iter().map(Path::new).chain([binary.as_path()]);
+        let words: Vec<_> = words.collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{}", binary.display()))?;
+        let stderr = child.stderr.take().context("no stderr")?;
+        match listening(BufReader::new(stderr)) {
+            Ok(address) => Ok(Registry { child, address, _config: folder }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// YAML is a superset of JSON.
+    fn config(&self) -> serde_json::Value {
+        let mut config = serde_json::json!({
+            "version": "0.1",
+            "log": { "level": "info", "accesslog": { "disabled": true }, "formatter": "json" },
+            "storage": {
+                "filesystem": { "rootdirectory": self.storage },
+                "delete": { "enabled": true },
+                "maintenance": {
+                    "uploadpurging": { "enabled": false },
+                    "readonly": { "enabled": self.read_only },
+                },
+            },
+            "http": { "addr": "127.0.0.1:0" },
+        });
+        if let Some(path) = &self.htpasswd {
+            config["auth"] = serde_json::json!({ "htpasswd": { "realm": "test", "path": path } });
+        }
+        if let Some((certificate, key)) = &self.tls {
+            config["http"]["tls"] = serde_json::json!({ "certificate": certificate, "key": key });
+        }
+        config
+    }
+}
+
+/// Reads the log up to `listening on 127.0.0.1:…`, then drains the rest in a thread, so that the
+/// registry never blocks on a full pipe.
+fn listening(mut log: impl BufRead + Send + 'static) -> Result<String> {
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        if log.read_line(&mut line)? == 0 {
+            bail!("docker-registry ended: {seen}");
+        }
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
+            let address = rest[..end.unwrap_or(rest.len())].to_owned();
+            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+            return Ok(address);
+        }
+        seen.push_str(&line);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

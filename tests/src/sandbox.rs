@@ -1,0 +1,1 @@
+//! Private folders and namespaces in which a daemon and its pods run.
