@@ -1,1 +1,26 @@
 //! The pod and container model behind the CRI surface.
+//!
+//! [`Engine`] is one object with one method per verb; a daemon and the stand-alone tool host it
+//! alike. It decides (configuration to plan), keeps the records, and reaches images, network and
+//! shims through the small traits of [`ports`]. It knows no protobuf: [`model`] is what clients
+//! ask for, [`status`] and [`stats`] what they see.
+
+mod config;
+mod engine;
+mod error;
+mod event;
+mod id;
+pub mod model;
+mod phase;
+pub mod ports;
+mod session;
+pub mod stats;
+pub mod status;
+
+pub use config::{Config, Lsm};
+pub use engine::{Engine, Recovery};
+pub use error::{Error, Kind, Result};
+pub use event::{Event, EventKind, Events};
+pub use id::{ContainerId, Owner, PodId};
+pub use phase::{ContainerPhase, PodPhase};
+pub use session::{AttachRequest, ExecOutput, ExecRequest, Session};

@@ -1,0 +1,65 @@
+//! Where the engine keeps its things.
+
+use std::path::PathBuf;
+
+/// What an engine needs to know of its host. All paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// State that survives a reboot: records below `pods`, what was broken below `quarantine`.
+    pub root: PathBuf,
+    /// State of this boot: per pod a lock, the shim's socket and exit records, below `pods`.
+    pub run: PathBuf,
+    /// Where network namespaces are pinned.
+    pub netns_dir: PathBuf,
+    /// Where the control groups are mounted.
+    pub cgroup_root: PathBuf,
+    /// Group above pods that name no parent of their own, in cgroupfs spelling.
+    pub cgroup_parent: String,
+    /// The shim's program.
+    pub shim: PathBuf,
+    /// The program of the first process of a shared PID namespace.
+    pub reaper: PathBuf,
+    /// Where relative `Localhost` seccomp profiles are.
+    pub seccomp_profiles: PathBuf,
+    /// AppArmor and SELinux are looked for here: `/sys/kernel/security`, `/sys/fs/selinux`.
+    pub lsm: Lsm,
+}
+
+/// Which security modules the kernel runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lsm {
+    /// AppArmor is there.
+    pub apparmor: bool,
+    /// SELinux is there.
+    pub selinux: bool,
+}
+
+impl Lsm {
+    /// What this kernel has.
+    pub fn of_host() -> Lsm {
+        let apparmor = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with('Y'));
+        Lsm { apparmor, selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists() }
+    }
+}
+
+impl Config {
+    /// The defaults, with the programs beside the one that runs.
+    pub fn of_host() -> Config {
+        let beside = std::env::current_exe()
+            .ok()
+            .and_then(|exe| exe.parent().map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from("/usr/bin"));
+        Config {
+            root: "/var/lib/rrun".into(),
+            run: "/run/rrun".into(),
+            netns_dir: "/var/run/netns".into(),
+            cgroup_root: "/sys/fs/cgroup".into(),
+            cgroup_parent: "/rrun".into(),
+            shim: beside.join("rrun-shim"),
+            reaper: beside.join("rrun-reaper"),
+            seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
+            lsm: Lsm::of_host(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Who a container is and what it may do.
+
+use super::IdMapping;
+use serde::{Deserialize, Serialize};
+
+/// `LinuxContainerSecurityContext`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSecurity {
+    /// Changes to the default capabilities; ignored with `privileged`.
+    pub capabilities: Capability,
+    /// All capabilities and devices, nothing masked, no seccomp.
+    pub privileged: bool,
+    /// Which namespaces are shared with whom.
+    pub namespaces: NamespaceOptions,
+    /// SELinux label.
+    pub selinux: Option<SeLinux>,
+    /// User id; `run_as_username` wins.
+    pub run_as_user: Option<i64>,
+    /// Group id; needs a user.
+    pub run_as_group: Option<i64>,
+    /// User name, looked up in the container's own passwd.
+    pub run_as_username: String,
+    /// Read-only root.
+    pub readonly_rootfs: bool,
+    /// More groups.
+    pub supplemental_groups: Vec<i64>,
+    /// Whether the image's own groups of the user are added.
+    pub groups_policy: GroupsPolicy,
+    /// `PR_SET_NO_NEW_PRIVS`
+    pub no_new_privs: bool,
+    /// Covered paths; ignored with `privileged`.
+    pub masked_paths: Vec<String>,
+    /// Read-only paths; ignored with `privileged`.
+    pub readonly_paths: Vec<String>,
+    /// Seccomp profile; `None` is unconfined.
+    pub seccomp: Option<SecurityProfile>,
+    /// AppArmor profile.
+    pub apparmor: Option<SecurityProfile>,
+    /// Deprecated spelling of `apparmor`.
+    pub apparmor_profile: String,
+    /// Deprecated spelling of `seccomp`.
+    pub seccomp_profile_path: String,
+}
+
+/// Changes to a set of capabilities; names without `CAP_`, or `ALL`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// To add.
+    pub add: Vec<String>,
+    /// To drop.
+    pub drop: Vec<String>,
+    /// To add to the ambient set too.
+    pub add_ambient: Vec<String>,
+}
+
+/// `NamespaceOption`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceOptions {
+    /// `Pod` or `Node`.
+    pub network: NamespaceMode,
+    /// Any.
+    pub pid: NamespaceMode,
+    /// `Pod` or `Node`.
+    pub ipc: NamespaceMode,
+    /// The container whose PID namespace is joined with [`NamespaceMode::Target`].
+    pub target_id: String,
+    /// A user namespace; only `Node` is taken by this release.
+    pub userns: Option<UserNamespace>,
+}
+
+/// Whose namespace it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamespaceMode {
+    /// The pod's.
+    #[default]
+    Pod,
+    /// The container's own.
+    Container,
+    /// The host's.
+    Node,
+    /// That of another container.
+    Target,
+}
+
+/// A user namespace with its mappings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// `Pod` or `Node`.
+    pub mode: NamespaceMode,
+    /// User ids.
+    pub uids: Vec<IdMapping>,
+    /// Group ids.
+    pub gids: Vec<IdMapping>,
+}
+
+/// How supplementary groups come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupsPolicy {
+    /// Those asked for and those of the user in the image's /etc/group.
+    #[default]
+    Merge,
+    /// Only those asked for.
+    Strict,
+}
+
+/// A seccomp or AppArmor profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecurityProfile {
+    /// The runtime's own.
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+    /// A file of the node (seccomp), or a loaded profile (AppArmor).
+    Localhost(String),
+}
+
+/// SELinux label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SeLinux {
+    pub user: String,
+    pub role: String,
+    pub kind: String,
+    pub level: String,
+}
