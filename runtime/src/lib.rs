@@ -1,6 +1,12 @@
 //! The OCI runtime: specification to plan, plan to processes, and the `rrun-oci` command.
 //!
-//! [`plan`] decides and touches nothing; [`run`] does what a plan says and decides nothing.
-//! Neither knows of pods, of CRI or of images: they take an OCI bundle.
+//! [`plan`] decides and touches nothing; [`run`] does what a plan says and decides nothing;
+//! [`cgroup`] is where a container's control groups are made, read, killed and removed.
+//! None of them knows of pods, of CRI or of images: they take an OCI bundle.
 
+pub mod cgroup;
+mod error;
 pub mod plan;
+pub mod run;
+
+pub use error::{Context, Error, Kind, Result};

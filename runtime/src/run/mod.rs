@@ -1,0 +1,67 @@
+//! The executor: does what a plan says and decides nothing.
+//!
+//! [`spawn`] compiles a [`Plan`] into a flat list of steps, each of them one or a few system
+//! calls on memory that is allocated beforehand, and clones. The child walks the list; where one
+//! fails it sends (step, errno) and ends, and the parent, who has the same list, words the error.
+//!
+//! Needs Linux 5.14: clone3 and openat2 (5.6), close_range (5.9) with its close-on-exec flag
+//! (5.11), mount_setattr (5.12), `cgroup.kill` (5.14). There is no fallback to mount(2): an older
+//! kernel answers ENOSYS and the error names the step.
+
+mod child;
+pub mod gate;
+pub mod namespace;
+pub mod reaper;
+pub mod seed;
+
+pub use child::{Child, State};
+
+use crate::plan::{ExecPlan, Plan};
+use crate::{Error, Kind, Result};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// The first three descriptors of a process. Not used for one with a terminal.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Descriptor 0.
+    pub stdin: OwnedFd,
+    /// Descriptor 1.
+    pub stdout: OwnedFd,
+    /// Descriptor 2.
+    pub stderr: OwnedFd,
+}
+
+/// Makes a container's groups and its init, and returns as soon as it is cloned.
+///
+/// `seed` is the mount namespace (see [`seed::make`]) in which the container's is unshared;
+/// without it, it is unshared from the caller's, at a price for each mount there. Without
+/// `stdio` all three are `/dev/null`.
+///
+/// The groups are steps `runtime.create.cgroup-v1` and `runtime.create.cgroup-v2`, the process is
+/// `runtime.create.init`; what was made is taken back when a later one fails, and can be taken
+/// back from outside by [`crate::cgroup::kill`] and [`crate::cgroup::remove`].
+///
+/// # Errors
+/// `Invalid` for a plan of a newer version, a slot that is not there, a user namespace; else what
+/// the kernel says to the group's files or to clone3(2).
+pub fn spawn(
+    plan: &Plan,
+    slots: &[BorrowedFd<'_>],
+    seed: Option<BorrowedFd<'_>>,
+    stdio: Option<Stdio>,
+) -> Result<Child> {
+    let _ = (plan, slots, seed, stdio);
+    Err(Error::new(Kind::Kernel, "not there yet"))
+}
+
+/// Runs one more process in a container, at once: there is no [`State::Waiting`] in its life.
+///
+/// `init` is a pidfd of the container's init, whose namespaces are joined. The process is a child
+/// of the caller. Step `runtime.exec.process`, groups as in [`spawn`] with `exec` for `create`.
+///
+/// # Errors
+/// As [`spawn`]; `NotFound` when the container has ended.
+pub fn exec(plan: &ExecPlan, init: BorrowedFd<'_>, stdio: Option<Stdio>) -> Result<Child> {
+    let _ = (plan, init, stdio);
+    Err(Error::new(Kind::Kernel, "not there yet"))
+}
