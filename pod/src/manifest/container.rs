@@ -1,0 +1,242 @@
+//! Containers and their small parts.
+
+use std::collections::BTreeMap;
+
+use super::fields::{Item, Read};
+use super::{env, probe, security};
+use crate::ids;
+use crate::model::{
+    Container, ContainerPort, MountPropagation, Protocol, PullPolicy, ResourceList, Resources,
+    RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
+};
+
+/// The words of `imagePullPolicy`.
+pub const PULL_POLICIES: &[(&str, PullPolicy)] = &[
+    ("Always", PullPolicy::Always),
+    ("IfNotPresent", PullPolicy::IfNotPresent),
+    ("Never", PullPolicy::Never),
+];
+
+/// The words of `restartPolicy`.
+pub const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
+    ("Always", RestartPolicy::Always),
+    ("OnFailure", RestartPolicy::OnFailure),
+    ("Never", RestartPolicy::Never),
+];
+
+/// One container; `init` says in which list it stands.
+pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
+    item.object(|f| {
+        let name = f.need("name", |i| i.checked(ids::label_fault))?;
+        let image = f.need("image", image_name)?;
+        f.refuse(&["volumeDevices", "restartPolicyRules"])?;
+        f.ignore(&["resizePolicy"]);
+        let restart_policy = f.opt("restartPolicy", |i| i.one_of(RESTART_POLICIES))?;
+        let lasting = !init || restart_policy == Some(RestartPolicy::Always);
+        for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+            if !lasting && let Some(item) = f.get(field) {
+                return Err(
+                    item.fault("may not be set for init containers without restartPolicy: Always")
+                );
+            }
+        }
+        let resources = f.or("resources", resources, Resources::default())?;
+        let policies = [
+            ("File", TerminationMessagePolicy::File),
+            ("FallbackToLogsOnError", TerminationMessagePolicy::FallbackToLogsOnError),
+        ];
+        let killing = probe::ProbeKind::Killing;
+        Ok(Container {
+            command: f.list("command", Item::text)?,
+            args: f.list("args", Item::text)?,
+            working_dir: f.or("workingDir", Item::text, String::new())?,
+            ports: f.list("ports", port)?,
+            env_from: f.list("envFrom", env::from)?,
+            env: f.list("env", env::var)?,
+            resources,
+            restart_policy,
+            mounts: f.list("volumeMounts", mount)?,
+            liveness: f.opt("livenessProbe", |i| probe::probe(i, killing))?,
+            readiness: f.opt("readinessProbe", |i| probe::probe(i, probe::ProbeKind::Readiness))?,
+            startup: f.opt("startupProbe", |i| probe::probe(i, killing))?,
+            lifecycle: f.opt("lifecycle", probe::lifecycle)?.unwrap_or_default(),
+            termination_message_path: f.or(
+                "terminationMessagePath",
+                absolute,
+                "/dev/termination-log".to_owned(),
+            )?,
+            termination_message_policy: f.or(
+                "terminationMessagePolicy",
+                |i| i.one_of(&policies),
+                TerminationMessagePolicy::File,
+            )?,
+            pull_policy: f.or(
+                "imagePullPolicy",
+                |i| i.one_of(PULL_POLICIES),
+                default_pull_policy(&image),
+            )?,
+            security: f.opt("securityContext", security::container)?.unwrap_or_default(),
+            stdin: f.flag("stdin")?,
+            stdin_once: f.flag("stdinOnce")?,
+            tty: f.flag("tty")?,
+            name,
+            image,
+        })
+    })
+}
+
+fn absolute(item: &Item<'_>) -> Read<String> {
+    let path = item.text()?;
+    if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err(item.fault("must be an absolute path without '..'"));
+    }
+    Ok(path)
+}
+
+/// An image reference: the grammar is the image room's; what no reference can have is refused
+/// here, because the place in the file is known here.
+pub fn image_name(item: &Item<'_>) -> Read<String> {
+    let text = item.text()?;
+    if text.is_empty() {
+        return Err(item.fault("must not be empty"));
+    }
+    if text.len() > 1024 || text.bytes().any(|b| b <= b' ' || b >= 127) {
+        return Err(item.fault(format!("{text:?} is not an image reference")));
+    }
+    Ok(text)
+}
+
+/// `Always` for `:latest` or no tag and no digest, else `IfNotPresent`.
+pub fn default_pull_policy(image: &str) -> PullPolicy {
+    if image.contains('@') {
+        return PullPolicy::IfNotPresent;
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    match last.split_once(':') {
+        None | Some((_, "latest")) => PullPolicy::Always,
+        Some(_) => PullPolicy::IfNotPresent,
+    }
+}
+
+fn port(item: &Item<'_>) -> Read<ContainerPort> {
+    item.object(|f| {
+        let protocols = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
+        Ok(ContainerPort {
+            name: f.opt("name", |i| i.checked(ids::port_name_fault))?,
+            container_port: f.need("containerPort", Item::port)?,
+            host_port: f.or("hostPort", |i| Ok(i.int(0, 65_535)? as u16), 0)?,
+            host_ip: f.or("hostIP", address, String::new())?,
+            protocol: f.or("protocol", |i| i.one_of(&protocols), Protocol::Tcp)?,
+        })
+    })
+}
+
+/// An IP address.
+pub fn address(item: &Item<'_>) -> Read<String> {
+    let text = item.text()?;
+    match text.parse::<std::net::IpAddr>() {
+        Ok(_) => Ok(text),
+        Err(_) => Err(item.fault(format!("{text:?} is not an IP address"))),
+    }
+}
+
+fn mount(item: &Item<'_>) -> Read<VolumeMount> {
+    let ways = [
+        ("None", MountPropagation::None),
+        ("HostToContainer", MountPropagation::HostToContainer),
+        ("Bidirectional", MountPropagation::Bidirectional),
+    ];
+    item.object(|f| {
+        let path = f.opt("subPath", Item::text)?.filter(|p| !p.is_empty());
+        let expr = f.opt("subPathExpr", Item::text)?.filter(|p| !p.is_empty());
+        let local = |p: &String| {
+            security::local_path_fault(p).map(|why| f.here().fault(format!("subPath {p:?} {why}")))
+        };
+        if let Some(fault) = path.as_ref().or(expr.as_ref()).and_then(local) {
+            return Err(fault);
+        }
+        let sub_path = match (path, expr) {
+            (None, None) => SubPath::Whole,
+            (Some(path), None) => SubPath::Path(path),
+            (None, Some(expr)) => SubPath::Expr(expr),
+            (Some(_), Some(_)) => {
+                return Err(f.here().fault("subPath and subPathExpr may not be set together"));
+            }
+        };
+        let read_only = f.flag("readOnly")?;
+        let propagation = f.or("mountPropagation", |i| i.one_of(&ways), MountPropagation::None)?;
+        let recursive = f.get("recursiveReadOnly");
+        let words = [("Disabled", false), ("IfPossible", false), ("Enabled", true)];
+        let recursive_read_only = recursive.as_ref().map_or(Ok(false), |i| i.one_of(&words))?;
+        if let (Some(at), true) = (&recursive, recursive_read_only) {
+            if !read_only || propagation != MountPropagation::None {
+                return Err(at.fault("Enabled needs readOnly: true and mountPropagation: None"));
+            }
+        }
+        Ok(VolumeMount {
+            name: f.need("name", Item::text)?,
+            mount_path: f.need("mountPath", |i| {
+                let path = i.text()?;
+                if path.is_empty() || path.contains(':') || path.contains('\0') {
+                    return Err(i.fault("must be a path without ':'"));
+                }
+                Ok(path)
+            })?,
+            sub_path,
+            read_only,
+            recursive_read_only,
+            propagation,
+        })
+    })
+}
+
+/// `resources`: requests are filled from limits, as the API server does.
+pub fn resources(item: &Item<'_>) -> Read<Resources> {
+    item.object(|f| {
+        f.refuse(&["claims"])?;
+        let limits = f.or("limits", list, ResourceList::default())?;
+        let mut requests = f.or("requests", list, ResourceList::default())?;
+        requests.cpu = requests.cpu.or(limits.cpu);
+        requests.memory = requests.memory.or(limits.memory);
+        requests.ephemeral_storage = requests.ephemeral_storage.or(limits.ephemeral_storage);
+        for (size, amount) in &limits.hugepages {
+            requests.hugepages.entry(size.clone()).or_insert(*amount);
+        }
+        let over = |r, l| matches!((r, l), (Some(r), Some(l)) if r > l);
+        let excess = [
+            ("cpu", over(requests.cpu, limits.cpu)),
+            ("memory", over(requests.memory, limits.memory)),
+            ("ephemeral-storage", over(requests.ephemeral_storage, limits.ephemeral_storage)),
+        ];
+        if let Some((name, _)) = excess.iter().find(|(_, over)| *over) {
+            return Err(f
+                .here()
+                .fault(format!("requests.{name} must not be more than limits.{name}")));
+        }
+        if requests.hugepages != limits.hugepages {
+            return Err(f.here().fault("hugepages requests must equal their limits"));
+        }
+        Ok(Resources { requests, limits })
+    })
+}
+
+fn list(item: &Item<'_>) -> Read<ResourceList> {
+    let mut found = ResourceList::default();
+    let amounts: BTreeMap<String, _> = item.map(|key, item| match key {
+        "cpu" | "memory" | "ephemeral-storage" => item.quantity(),
+        _ if key.starts_with("hugepages-") => item.quantity(),
+        _ => Err(item.fault("not supported yet: extended resources")),
+    })?;
+    for (key, amount) in amounts {
+        match key.as_str() {
+            "cpu" => found.cpu = Some(amount),
+            "memory" => found.memory = Some(amount),
+            "ephemeral-storage" => found.ephemeral_storage = Some(amount),
+            _ => {
+                let size = key.trim_start_matches("hugepages-").to_owned();
+                found.hugepages.insert(size, amount);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,131 @@
+//! `env` and `envFrom`.
+
+use super::fields::{Item, Read};
+use super::volume::data_key_fault;
+use crate::ids;
+use crate::model::{
+    EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField, ResourceFieldRef,
+    ResourceName,
+};
+use crate::quantity::Quantity;
+
+/// One entry of `env`.
+pub fn var(item: &Item<'_>) -> Read<EnvVar> {
+    item.object(|f| {
+        let name = f.need("name", |i| i.checked(env_name_fault))?;
+        let value = f.opt("value", Item::text)?;
+        let from = f.get("valueFrom");
+        let source = match (value, from) {
+            (Some(value), Some(from)) if !value.is_empty() => {
+                return Err(from.fault("may not be set together with value"));
+            }
+            (_, Some(from)) => source(&from)?,
+            (value, None) => EnvSource::Value(value.unwrap_or_default()),
+        };
+        Ok(EnvVar { name, source })
+    })
+}
+
+fn source(item: &Item<'_>) -> Read<EnvSource> {
+    item.object(|f| {
+        f.refuse(&["fileKeyRef"])?;
+        let mut found = Vec::new();
+        let in_env = |i: &Item<'_>| {
+            let field = field_ref(i)?;
+            match field.0 {
+                PodField::Labels | PodField::Annotations => {
+                    Err(i.fault("a whole map is not served to environments, only to volumes"))
+                }
+                _ => Ok(EnvSource::Field(field)),
+            }
+        };
+        found.extend(f.opt("fieldRef", in_env)?);
+        found.extend(f.opt("resourceFieldRef", |i| resource_ref(i).map(EnvSource::Resource))?);
+        found.extend(f.opt("configMapKeyRef", |i| key(i, ObjectSource::ConfigMap))?);
+        found.extend(f.opt("secretKeyRef", |i| key(i, ObjectSource::Secret))?);
+        let one = found.pop().filter(|_| found.is_empty());
+        one.ok_or_else(|| {
+            f.here().fault(
+                "exactly one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef must be given",
+            )
+        })
+    })
+}
+
+fn key(item: &Item<'_>, object: fn(String) -> ObjectSource) -> Read<EnvSource> {
+    item.object(|f| {
+        Ok(EnvSource::Key {
+            object: object(f.need("name", |i| i.checked(ids::subdomain_fault))?),
+            key: f.need("key", |i| i.checked(data_key_fault))?,
+            optional: f.flag("optional")?,
+        })
+    })
+}
+
+/// `fieldRef`.
+pub fn field_ref(item: &Item<'_>) -> Read<FieldRef> {
+    item.object(|f| {
+        if let Some(version) = f.get("apiVersion")
+            && version.text()? != "v1"
+        {
+            return Err(version.fault("only v1 is known"));
+        }
+        f.need("fieldPath", |i| {
+            let path = i.text()?;
+            let field = PodField::parse(&path);
+            field.map(FieldRef).ok_or_else(|| {
+                i.fault(format!("{path:?} is not a field of a pod that can be referred to"))
+            })
+        })
+    })
+}
+
+/// `resourceFieldRef`.
+pub fn resource_ref(item: &Item<'_>) -> Read<ResourceFieldRef> {
+    use ResourceName::{Cpu, EphemeralStorage, Memory};
+    let names = [
+        ("limits.cpu", ResourceField::Limit(Cpu)),
+        ("limits.memory", ResourceField::Limit(Memory)),
+        ("limits.ephemeral-storage", ResourceField::Limit(EphemeralStorage)),
+        ("requests.cpu", ResourceField::Request(Cpu)),
+        ("requests.memory", ResourceField::Request(Memory)),
+        ("requests.ephemeral-storage", ResourceField::Request(EphemeralStorage)),
+    ];
+    item.object(|f| {
+        let divisor = f.or("divisor", Item::quantity, Quantity::ZERO)?;
+        Ok(ResourceFieldRef {
+            container: f.opt("containerName", Item::text)?,
+            field: f.need("resource", |i| i.one_of(&names))?,
+            divisor: if divisor == Quantity::ZERO { Quantity::from_units(1) } else { divisor },
+        })
+    })
+}
+
+/// One entry of `envFrom`.
+pub fn from(item: &Item<'_>) -> Read<EnvFrom> {
+    item.object(|f| {
+        let prefix = f.or("prefix", Item::text, String::new())?;
+        let reference = |i: &Item<'_>| {
+            i.object(|f| {
+                Ok((f.need("name", |i| i.checked(ids::subdomain_fault))?, f.flag("optional")?))
+            })
+        };
+        let map = f.opt("configMapRef", reference)?;
+        let secret = f.opt("secretRef", reference)?;
+        let (source, optional) = match (map, secret) {
+            (Some((name, optional)), None) => (ObjectSource::ConfigMap(name), optional),
+            (None, Some((name, optional))) => (ObjectSource::Secret(name), optional),
+            _ => {
+                return Err(f.here().fault("exactly one of configMapRef, secretRef must be given"));
+            }
+        };
+        Ok(EnvFrom { prefix, source, optional })
+    })
+}
+
+/// Why `name` cannot name a variable, or `None` if it can: printable ASCII without `=` (the
+/// relaxed rule that the API server has had since 1.32).
+pub fn env_name_fault(name: &str) -> Option<&'static str> {
+    let ok = !name.is_empty() && name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=');
+    (!ok).then_some("is not the name of a variable: printable ASCII without '='")
+}

@@ -1,0 +1,325 @@
+//! Reading a tree field by field: what is not asked for is an error with its place.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::yaml::{Node, Value};
+use crate::quantity::Quantity;
+
+/// What is wrong with a manifest, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Counted from 1; 0 if no line is to blame.
+    pub line: usize,
+    /// `spec.containers[0].name`; may be empty.
+    pub path: String,
+    /// The reason.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault at a place.
+    pub fn at(line: usize, path: &str, message: impl Into<String>) -> Self {
+        Fault { line, path: path.to_owned(), message: message.into() }
+    }
+}
+
+/// `12: spec.containers[0].prots: unknown field`, to follow `file:`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}: ", self.line)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A result of reading.
+pub type Read<T> = Result<T, Fault>;
+
+/// What is gathered while reading: fields that mean nothing here.
+#[derive(Debug, Default)]
+pub struct Notes(RefCell<Vec<String>>);
+
+impl Notes {
+    /// The gathered paths.
+    pub fn into_ignored(self) -> Vec<String> {
+        self.0.into_inner()
+    }
+}
+
+/// One value with its place.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    notes: &'a Notes,
+    node: &'a Node,
+    line: usize,
+    path: String,
+}
+
+/// How an [`Item`] becomes a `T`.
+pub type Reader<'a, T> = fn(&Item<'a>) -> Read<T>;
+
+impl<'a> Item<'a> {
+    /// The document itself.
+    pub fn root(notes: &'a Notes, node: &'a Node) -> Self {
+        Item { notes, node, line: node.line, path: String::new() }
+    }
+
+    /// A fault here.
+    pub fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::at(self.line, &self.path, message)
+    }
+
+    fn wrong_type(&self, want: &str) -> Fault {
+        let hint = match (want, &self.node.value) {
+            ("a string", Value::Bool(_) | Value::Int(_) | Value::Float(_)) => " (put it in quotes)",
+            _ => "",
+        };
+        self.fault(format!("expected {want}, found {}{hint}", self.node.value.describe()))
+    }
+
+    /// A string.
+    pub fn text(&self) -> Read<String> {
+        match &self.node.value {
+            Value::Text(text) => Ok(text.clone()),
+            _ => Err(self.wrong_type("a string")),
+        }
+    }
+
+    /// A string that `check` finds no fault with.
+    pub fn checked(&self, check: fn(&str) -> Option<&'static str>) -> Read<String> {
+        let text = self.text()?;
+        match check(&text) {
+            None => Ok(text),
+            Some(why) => Err(self.fault(format!("{text:?} {why}"))),
+        }
+    }
+
+    /// One of a few words.
+    pub fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
+        let text = self.text()?;
+        words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.fault(format!("{text:?} is not one of {}", known.join(", ")))
+        })
+    }
+
+    /// A boolean.
+    pub fn boolean(&self) -> Read<bool> {
+        match self.node.value {
+            Value::Bool(b) => Ok(b),
+            _ => Err(self.wrong_type("a boolean")),
+        }
+    }
+
+    /// A whole number between `low` and `high`, both included.
+    pub fn int(&self, low: i64, high: i64) -> Read<i64> {
+        match self.node.value {
+            Value::Int(n) if (low..=high).contains(&n) => Ok(n),
+            Value::Int(n) if high == i64::MAX => Err(self.fault(format!("{n} is less than {low}"))),
+            Value::Int(n) => Err(self.fault(format!("{n} is not between {low} and {high}"))),
+            _ => Err(self.wrong_type("an integer")),
+        }
+    }
+
+    /// Seconds or a count: 0 to 2³¹−1.
+    pub fn count(&self) -> Read<u32> {
+        Ok(self.int(0, i64::from(i32::MAX))? as u32)
+    }
+
+    /// As [`Item::count`], but at least 1.
+    pub fn positive(&self) -> Read<u32> {
+        Ok(self.int(1, i64::from(i32::MAX))? as u32)
+    }
+
+    /// A uid or gid.
+    pub fn id(&self) -> Read<i64> {
+        self.int(0, i64::from(i32::MAX))
+    }
+
+    /// A port, 1 to 65535.
+    pub fn port(&self) -> Read<u16> {
+        Ok(self.int(1, 65_535)? as u16)
+    }
+
+    /// A file mode, 0 to 0777.
+    pub fn mode(&self) -> Read<u32> {
+        Ok(self.int(0, 0o777)? as u32)
+    }
+
+    /// A number or a string that is a quantity, not negative.
+    pub fn quantity(&self) -> Read<Quantity> {
+        let text = match &self.node.value {
+            Value::Text(text) | Value::Float(text) => text.clone(),
+            Value::Int(n) => n.to_string(),
+            _ => return Err(self.wrong_type("a quantity")),
+        };
+        let quantity = Quantity::parse(&text).map_err(|e| self.fault(e.to_string()))?;
+        if quantity.is_negative() {
+            return Err(self.fault("must not be negative"));
+        }
+        Ok(quantity)
+    }
+
+    /// An integer or a string.
+    pub fn int_or_text(&self) -> Read<Result<i64, String>> {
+        match &self.node.value {
+            Value::Int(n) => Ok(Ok(*n)),
+            Value::Text(text) => Ok(Err(text.clone())),
+            _ => Err(self.wrong_type("an integer or a string")),
+        }
+    }
+
+    /// A list of things.
+    pub fn list<T>(&self, read: impl Fn(&Item<'a>) -> Read<T>) -> Read<Vec<T>> {
+        let Value::List(nodes) = &self.node.value else { return Err(self.wrong_type("a list")) };
+        let item = |(i, node): (usize, &'a Node)| Item {
+            notes: self.notes,
+            node,
+            line: node.line,
+            path: format!("{}[{i}]", self.path),
+        };
+        nodes.iter().enumerate().map(|n| read(&item(n))).collect()
+    }
+
+    /// A list of strings.
+    pub fn texts(&self) -> Read<Vec<String>> {
+        self.list(Item::text)
+    }
+
+    /// An object whose keys are data.
+    pub fn map<T>(&self, read: impl Fn(&str, &Item<'a>) -> Read<T>) -> Read<BTreeMap<String, T>> {
+        let Value::Map(entries) = &self.node.value else {
+            return Err(self.wrong_type("an object"));
+        };
+        let mut found = BTreeMap::new();
+        for (key, line, node) in entries {
+            let path = join(&self.path, key);
+            let item = Item { notes: self.notes, node, line: *line, path };
+            found.insert(key.clone(), read(key, &item)?);
+        }
+        Ok(found)
+    }
+
+    /// An object with named fields.
+    pub fn fields(&self) -> Read<Fields<'a>> {
+        let Value::Map(entries) = &self.node.value else {
+            return Err(self.wrong_type("an object"));
+        };
+        Ok(Fields { at: self.clone(), entries, seen: vec![false; entries.len()] })
+    }
+
+    /// Reads an object with `read`, and refuses fields that it did not ask for.
+    pub fn object<T>(&self, read: impl FnOnce(&mut Fields<'a>) -> Read<T>) -> Read<T> {
+        let mut fields = self.fields()?;
+        // The unknown field first: `prots` explains a missing `ports` better than the reverse.
+        let value = read(&mut fields);
+        match &value {
+            Err(fault) if !fault.message.starts_with("is required") => value,
+            _ => fields.finish().and(value),
+        }
+    }
+}
+
+/// The fields of one object.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    at: Item<'a>,
+    entries: &'a [(String, usize, Node)],
+    seen: Vec<bool>,
+}
+
+impl<'a> Fields<'a> {
+    /// The object itself.
+    pub fn here(&self) -> &Item<'a> {
+        &self.at
+    }
+
+    /// The field, if it is there and not null.
+    pub fn get(&mut self, name: &str) -> Option<Item<'a>> {
+        let i = self.entries.iter().position(|(key, ..)| key == name)?;
+        self.seen[i] = true;
+        let (_, line, node) = &self.entries[i];
+        if node.value == Value::Null {
+            return None;
+        }
+        Some(Item { notes: self.at.notes, node, line: *line, path: join(&self.at.path, name) })
+    }
+
+    /// An optional field.
+    pub fn opt<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&Item<'a>) -> Read<T>,
+    ) -> Read<Option<T>> {
+        self.get(name).map(|item| read(&item)).transpose()
+    }
+
+    /// An optional field with a default.
+    pub fn or<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&Item<'a>) -> Read<T>,
+        default: T,
+    ) -> Read<T> {
+        Ok(self.opt(name, read)?.unwrap_or(default))
+    }
+
+    /// A field that must be there.
+    pub fn need<T>(&mut self, name: &str, read: impl FnOnce(&Item<'a>) -> Read<T>) -> Read<T> {
+        let missing = Fault::at(self.at.line, &join(&self.at.path, name), "is required");
+        self.opt(name, read)?.ok_or(missing)
+    }
+
+    /// A list, empty if absent.
+    pub fn list<T>(&mut self, name: &str, read: impl Fn(&Item<'a>) -> Read<T>) -> Read<Vec<T>> {
+        Ok(self.opt(name, |item| item.list(read))?.unwrap_or_default())
+    }
+
+    /// A boolean, false if absent.
+    pub fn flag(&mut self, name: &str) -> Read<bool> {
+        self.or(name, Item::boolean, false)
+    }
+
+    /// Fields that mean nothing without a cluster: accepted and noted.
+    pub fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            if let Some(item) = self.get(name) {
+                self.at.notes.0.borrow_mut().push(item.path);
+            }
+        }
+    }
+
+    /// Fields that a later version will do: refused by name, whatever they say.
+    pub fn refuse(&mut self, names: &[&str]) -> Read<()> {
+        for name in names {
+            if let Some(item) = self.get(name) {
+                return Err(item.fault(format!("not supported yet: {}", item.path)));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Read<()> {
+        for (seen, (key, line, _)) in self.seen.iter().zip(self.entries) {
+            if !seen {
+                return Err(Fault::at(*line, &join(&self.at.path, key), "unknown field"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    let dotted = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    match (path.is_empty(), name.bytes().all(dotted)) {
+        (true, _) => name.to_owned(),
+        (false, true) => format!("{path}.{name}"),
+        (false, false) => format!("{path}[{name:?}]"),
+    }
+}

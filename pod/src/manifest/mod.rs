@@ -1,0 +1,117 @@
+//! Pod YAML → a checked [`Pod`].
+//!
+//! One error at a time, and it names the file, the line and the path:
+//! `examples/hello.yaml:12: spec.containers[0].prots: unknown field`. The reader is our own: serde
+//! can say that a field is unknown, but not "known, and not done yet", nor "known, and means
+//! nothing here", and it loses the line as soon as a value is buffered.
+
+mod container;
+mod env;
+mod fields;
+mod object;
+mod pod;
+mod probe;
+mod security;
+mod volume;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use fields::{Fault, Item, Notes};
+use yaml::{Node, Value};
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{Objects, Pod};
+
+/// The text of a manifest and what it is called in errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// A file's path, or `stdin`.
+    pub name: &'a str,
+    /// Its bytes.
+    pub text: &'a [u8],
+}
+
+impl Source<'_> {
+    fn fault(&self, fault: &Fault) -> Error {
+        let colon = if fault.line > 0 { ":" } else { ": " };
+        Error::new(Kind::Invalid, format!("{}{colon}{fault}", self.name))
+    }
+}
+
+/// Reads one Pod from `manifest`, which may hold its ConfigMaps and Secrets as further documents,
+/// and more objects from `configs`.
+///
+/// `Invalid` for anything that Kubernetes would refuse and for every field that this version
+/// would not honour; fields that mean nothing without a cluster are listed in `Pod::ignored`.
+pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
+    let mut objects = Objects::default();
+    for config in configs {
+        read_objects(config, &mut objects).map_err(|fault| config.fault(&fault))?;
+    }
+    read_pod(manifest, objects).map_err(|fault| manifest.fault(&fault))
+}
+
+fn read_objects(source: &Source<'_>, objects: &mut Objects) -> fields::Read<()> {
+    let notes = Notes::default();
+    for node in yaml::documents(source.text)? {
+        object::document(&Item::root(&notes, &node), objects)?;
+    }
+    Ok(())
+}
+
+fn read_pod(source: Source<'_>, mut objects: Objects) -> fields::Read<Pod> {
+    let nodes = yaml::documents(source.text)?;
+    let (others, pods): (Vec<&Node>, Vec<&Node>) =
+        nodes.iter().partition(|node| matches!(kind(node), Some("ConfigMap" | "Secret")));
+    let root = match pods.as_slice() {
+        [] => return Err(Fault::at(0, "", "no Pod in it")),
+        [one] => *one,
+        [_, second, ..] => {
+            return Err(Fault::at(
+                second.line,
+                "",
+                "a second document that is no ConfigMap or Secret: one Pod a file",
+            ));
+        }
+    };
+    let spare = Notes::default();
+    for node in others {
+        object::document(&Item::root(&spare, node), &mut objects)?;
+    }
+    let notes = Notes::default();
+    let pod::Document { meta, spec } = pod::document(&Item::root(&notes, root), source.text)?;
+    let pod = Pod { meta, spec, objects, ignored: notes.into_ignored() };
+    match crate::validate::pod(&pod) {
+        Ok(()) => Ok(pod),
+        Err((path, message)) => Err(Fault::at(line_of(root, &path), &path, message)),
+    }
+}
+
+fn kind(node: &Node) -> Option<&str> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|(key, ..)| key == "kind").and_then(|(_, _, node)| match &node.value {
+        Value::Text(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// The line of the deepest part of `path` (`spec.containers[1].name`) that is in the tree.
+fn line_of(root: &Node, path: &str) -> usize {
+    let (mut node, mut line) = (root, root.line);
+    for part in path.split(['.', '[']) {
+        let next = match (&node.value, part.strip_suffix(']')) {
+            (Value::List(items), Some(index)) => {
+                index.parse().ok().and_then(|i: usize| items.get(i)).map(|n| (n.line, n))
+            }
+            (Value::Map(entries), None) => {
+                entries.iter().find(|(key, ..)| key == part).map(|(_, line, n)| (*line, n))
+            }
+            _ => None,
+        };
+        let Some((at, found)) = next else { break };
+        (line, node) = (at, found);
+    }
+    line
+}

@@ -1,0 +1,92 @@
+//! ConfigMap and Secret documents.
+
+use base64::Engine as _;
+
+use super::fields::{Fields, Item, Read};
+use super::pod::expect;
+use super::volume::data_key_fault;
+use crate::ids;
+use crate::model::{ConfigMap, Objects, Secret};
+
+/// Largest ConfigMap or Secret, in bytes of data (the API server's bound).
+const MAX_DATA: usize = 1 << 20;
+
+/// Reads one ConfigMap or Secret into `objects`. A second one of the same kind and name is
+/// refused: which of them counts would depend on the order of files.
+pub fn document(item: &Item<'_>, objects: &mut Objects) -> Read<()> {
+    item.object(|f| {
+        f.need("apiVersion", |i| expect(i, "v1"))?;
+        let secret = f.need("kind", |i| i.one_of(&[("ConfigMap", false), ("Secret", true)]))?;
+        let name = f.need("metadata", name)?;
+        f.ignore(&["immutable"]);
+        let fresh = if secret {
+            let read = read_secret(f)?;
+            objects.secrets.insert(name.clone(), read).is_none()
+        } else {
+            let read = read_map(f)?;
+            objects.config_maps.insert(name.clone(), read).is_none()
+        };
+        if fresh { Ok(()) } else { Err(item.fault(format!("{name} is given twice"))) }
+    })
+}
+
+fn name(item: &Item<'_>) -> Read<String> {
+    item.object(|f| {
+        f.ignore(&[
+            "annotations",
+            "creationTimestamp",
+            "labels",
+            "managedFields",
+            "namespace",
+            "ownerReferences",
+            "resourceVersion",
+            "uid",
+        ]);
+        f.need("name", |i| i.checked(ids::subdomain_fault))
+    })
+}
+
+fn keyed<T>(key: &str, item: &Item<'_>, value: Read<T>) -> Read<T> {
+    match data_key_fault(key) {
+        None => value,
+        Some(why) => Err(item.fault(format!("{key:?} {why}"))),
+    }
+}
+
+fn bytes(item: &Item<'_>) -> Read<Vec<u8>> {
+    let text: String = item.text()?.split_whitespace().collect();
+    let decoded = base64::engine::general_purpose::STANDARD.decode(text);
+    decoded.map_err(|e| item.fault(format!("not base64: {e}")))
+}
+
+fn read_map(f: &mut Fields<'_>) -> Read<ConfigMap> {
+    let text = f.opt("data", |i| i.map(|k, i| keyed(k, i, i.text().map(String::into_bytes))))?;
+    let binary = f.opt("binaryData", |i| i.map(|k, i| keyed(k, i, bytes(i))))?;
+    let (mut data, binary) = (text.unwrap_or_default(), binary.unwrap_or_default());
+    if let Some(key) = binary.keys().find(|key| data.contains_key(*key)) {
+        return Err(f.here().fault(format!("key {key} is in data and in binaryData")));
+    }
+    let names = binary.keys().cloned().collect();
+    data.extend(binary);
+    bounded(f, data.values().map(Vec::len).sum())?;
+    Ok(ConfigMap { data, binary: names })
+}
+
+fn read_secret(f: &mut Fields<'_>) -> Read<Secret> {
+    let kind = f.or("type", Item::text, "Opaque".to_owned())?;
+    let encoded = f.opt("data", |i| i.map(|k, i| keyed(k, i, bytes(i))))?;
+    let plain =
+        f.opt("stringData", |i| i.map(|k, i| keyed(k, i, i.text().map(String::into_bytes))))?;
+    let mut data = encoded.unwrap_or_default();
+    // stringData wins, as at the API server.
+    data.extend(plain.unwrap_or_default());
+    bounded(f, data.values().map(Vec::len).sum())?;
+    Ok(Secret { kind, data })
+}
+
+fn bounded(f: &Fields<'_>, size: usize) -> Read<()> {
+    if size > MAX_DATA {
+        return Err(f.here().fault(format!("more than {MAX_DATA} bytes of data")));
+    }
+    Ok(())
+}

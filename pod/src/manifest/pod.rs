@@ -1,0 +1,202 @@
+//! The Pod document itself.
+
+use super::container::{self, address, container};
+use super::fields::{Fields, Item, Read};
+use super::{security, volume};
+use crate::ids::{self, PodUid};
+use crate::model::{DnsConfig, DnsPolicy, Meta, PodSpec, Resources, RestartPolicy};
+
+/// Fields that only a scheduler, an API server or a controller reads.
+const CLUSTER_FIELDS: &[&str] = &[
+    "affinity",
+    "automountServiceAccountToken",
+    "enableServiceLinks",
+    "nodeSelector",
+    "overhead",
+    "preemptionPolicy",
+    "priority",
+    "priorityClassName",
+    "schedulerName",
+    "schedulingGates",
+    "tolerations",
+    "topologySpreadConstraints",
+    "os",
+    "schedulingGroup",
+    "workloadRef",
+];
+
+const CLUSTER_META: &[&str] = &[
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+];
+
+/// What a Pod document says before it is known whether its parts fit together.
+pub struct Document {
+    /// Its metadata; the uid may be absent.
+    pub meta: Meta,
+    /// Its spec.
+    pub spec: PodSpec,
+}
+
+/// Reads a Pod; `text` is the file, from which an absent uid is derived.
+pub fn document(item: &Item<'_>, text: &[u8]) -> Read<Document> {
+    item.object(|f| {
+        f.need("apiVersion", |i| expect(i, "v1"))?;
+        f.need("kind", |i| expect(i, "Pod"))?;
+        f.ignore(&["status"]);
+        let meta = f.need("metadata", |i| meta(i, text))?;
+        let spec = f.need("spec", spec)?;
+        Ok(Document { meta, spec })
+    })
+}
+
+/// A field that can have one value only.
+pub fn expect(item: &Item<'_>, want: &str) -> Read<()> {
+    let found = item.text()?;
+    if found == want { Ok(()) } else { Err(item.fault(format!("expected {want}, found {found}"))) }
+}
+
+fn meta(item: &Item<'_>, text: &[u8]) -> Read<Meta> {
+    item.object(|f| {
+        f.ignore(CLUSTER_META);
+        if let Some(item) = f.get("generateName") {
+            return Err(item.fault("not supported yet: metadata.generateName; give a name"));
+        }
+        let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
+        let namespace = f.or("namespace", |i| i.checked(ids::label_fault), "default".to_owned())?;
+        let uid =
+            f.opt("uid", |i| PodUid::parse(&i.text()?).map_err(|e| i.fault(e.to_string())))?;
+        let labels = f.opt("labels", |i| {
+            i.map(|key, i| keyed(key, i).and_then(|()| i.checked(ids::label_value_fault)))
+        })?;
+        let annotations =
+            f.opt("annotations", |i| i.map(|key, i| keyed(key, i).and_then(|()| i.text())))?;
+        Ok(Meta {
+            uid: uid.unwrap_or_else(|| PodUid::derive(&namespace, &name, text)),
+            name,
+            namespace,
+            labels: labels.unwrap_or_default(),
+            annotations: annotations.unwrap_or_default(),
+        })
+    })
+}
+
+fn keyed(key: &str, item: &Item<'_>) -> Read<()> {
+    match ids::key_fault(key) {
+        None => Ok(()),
+        Some(why) => Err(item.fault(format!("key {key:?} {why}"))),
+    }
+}
+
+fn spec(item: &Item<'_>) -> Read<PodSpec> {
+    item.object(|f| {
+        f.ignore(CLUSTER_FIELDS);
+        f.refuse(&[
+            "ephemeralContainers",
+            "resourceClaims",
+            "hostnameOverride",
+            "evictionResponders",
+        ])?;
+        if let Some(item) = f.get("hostUsers")
+            && !item.boolean()?
+        {
+            return Err(item.fault("not supported yet: spec.hostUsers=false"));
+        }
+        let containers = f.need("containers", |i| {
+            let all = i.list(|i| container(i, false))?;
+            if all.is_empty() { Err(i.fault("must not be empty")) } else { Ok(all) }
+        })?;
+        let deprecated = f.opt("serviceAccount", Item::text)?;
+        let service_account = f.opt("serviceAccountName", Item::text)?.or(deprecated);
+        let policies = container::RESTART_POLICIES;
+        let secret =
+            |i: &Item<'_>| i.object(|f| f.need("name", |i| i.checked(ids::subdomain_fault)));
+        let gate =
+            |i: &Item<'_>| i.object(|f| f.need("conditionType", |i| i.checked(ids::key_fault)));
+        Ok(PodSpec {
+            volumes: f.list("volumes", volume::volume)?,
+            init_containers: f.list("initContainers", |i| container(i, true))?,
+            containers,
+            restart_policy: f.or("restartPolicy", |i| i.one_of(policies), RestartPolicy::Always)?,
+            termination_grace_period: f.or("terminationGracePeriodSeconds", Item::count, 30)?,
+            active_deadline: f.opt("activeDeadlineSeconds", Item::positive)?,
+            dns_policy: dns_policy(f)?,
+            dns_config: f.opt("dnsConfig", dns_config)?.unwrap_or_default(),
+            host_network: f.flag("hostNetwork")?,
+            host_pid: f.flag("hostPID")?,
+            host_ipc: f.flag("hostIPC")?,
+            share_process_namespace: f.flag("shareProcessNamespace")?,
+            security: f.opt("securityContext", security::pod)?.unwrap_or_default(),
+            hostname: f.opt("hostname", |i| i.checked(ids::label_fault))?,
+            subdomain: f.opt("subdomain", |i| i.checked(ids::label_fault))?,
+            hostname_as_fqdn: f.flag("setHostnameAsFQDN")?,
+            host_aliases: f.list("hostAliases", host_alias)?,
+            image_pull_secrets: f.list("imagePullSecrets", secret)?,
+            runtime_class: f.opt("runtimeClassName", |i| i.checked(ids::subdomain_fault))?,
+            node_name: f.opt("nodeName", Item::text)?,
+            service_account: service_account.unwrap_or_else(|| "default".to_owned()),
+            readiness_gates: f.list("readinessGates", gate)?,
+            resources: f.or("resources", container::resources, Resources::default())?,
+        })
+    })
+}
+
+fn dns_policy(f: &mut Fields<'_>) -> Read<DnsPolicy> {
+    let words = [
+        ("ClusterFirst", DnsPolicy::ClusterFirst),
+        ("ClusterFirstWithHostNet", DnsPolicy::ClusterFirstWithHostNet),
+        ("Default", DnsPolicy::Default),
+        ("None", DnsPolicy::None),
+    ];
+    f.or("dnsPolicy", |i| i.one_of(&words), DnsPolicy::ClusterFirst)
+}
+
+fn dns_config(item: &Item<'_>) -> Read<DnsConfig> {
+    item.object(|f| {
+        let option = |i: &Item<'_>| {
+            i.object(|f| {
+                Ok((
+                    f.need("name", |i| i.checked(dns_word_fault))?,
+                    f.opt("value", |i| i.checked(dns_word_fault))?,
+                ))
+            })
+        };
+        let nameservers = f.list("nameservers", address)?;
+        if nameservers.len() > 3 {
+            return Err(f.here().fault("may not have more than 3 nameservers"));
+        }
+        Ok(DnsConfig {
+            nameservers,
+            searches: f.list("searches", |i| i.checked(search_fault))?,
+            options: f.list("options", option)?,
+        })
+    })
+}
+
+fn dns_word_fault(word: &str) -> Option<&'static str> {
+    let ok = !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic());
+    (!ok).then_some("is not a word of resolv.conf")
+}
+
+/// A search domain may end in a dot, have underscores, or be the root.
+fn search_fault(domain: &str) -> Option<&'static str> {
+    let bare = domain.strip_suffix('.').unwrap_or(domain);
+    if bare.is_empty() && domain == "." {
+        return None;
+    }
+    ids::subdomain_fault(&bare.replace('_', "-").replace("-.", "x.").replace(".-", ".x"))
+}
+
+fn host_alias(item: &Item<'_>) -> Read<(String, Vec<String>)> {
+    item.object(|f| {
+        let ip = f.need("ip", address)?;
+        Ok((ip, f.list("hostnames", |i| i.checked(ids::subdomain_fault))?))
+    })
+}

@@ -1,0 +1,245 @@
+//! `spec.volumes`.
+
+use super::env::{field_ref, resource_ref};
+use super::fields::{Fields, Item, Read};
+use super::security::local_path_fault;
+use crate::ids;
+use crate::model::{
+    DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, PodField, Projection,
+    PullPolicy, Volume, VolumeSource,
+};
+
+/// Sources that only a cluster, a cloud or a driver can serve.
+const REMOTE: &[&str] = &[
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "csi",
+    "ephemeral",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "glusterfs",
+    "iscsi",
+    "nfs",
+    "persistentVolumeClaim",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+const DEFAULT_MODE: u32 = 0o644;
+
+/// One volume.
+pub fn volume(item: &Item<'_>) -> Read<Volume> {
+    item.object(|f| {
+        let name = f.need("name", |i| i.checked(ids::label_fault))?;
+        f.refuse(REMOTE)?;
+        let mut found = Vec::new();
+        found.extend(f.opt("emptyDir", empty_dir)?);
+        found.extend(f.opt("hostPath", host_path)?);
+        found.extend(f.opt("configMap", |i| object(i, Object::ConfigMap))?);
+        found.extend(f.opt("secret", |i| object(i, Object::Secret))?);
+        found.extend(f.opt("downwardAPI", downward)?);
+        found.extend(f.opt("projected", projected)?);
+        found.extend(f.opt("image", image)?);
+        if found.len() > 1 {
+            return Err(f.here().fault("may not name more than one kind of volume"));
+        }
+        // No source at all is an emptyDir, as the API server defaults it.
+        let source = found.pop().unwrap_or(VolumeSource::EmptyDir(EmptyDir::default()));
+        Ok(Volume { name, source })
+    })
+}
+
+fn empty_dir(item: &Item<'_>) -> Read<VolumeSource> {
+    item.object(|f| {
+        let medium = f.opt("medium", |i| match i.text()?.as_str() {
+            "" => Ok(Medium::Disk),
+            "Memory" => Ok(Medium::Memory),
+            other if other.starts_with("HugePages") => {
+                Err(i.fault(format!("not supported yet: medium {other}")))
+            }
+            other => Err(i.fault(format!("{other:?} is not one of \"\", Memory"))),
+        })?;
+        let size_limit = f.opt("sizeLimit", Item::quantity)?;
+        Ok(VolumeSource::EmptyDir(EmptyDir { medium: medium.unwrap_or_default(), size_limit }))
+    })
+}
+
+fn host_path(item: &Item<'_>) -> Read<VolumeSource> {
+    let kinds = [
+        ("", HostPathType::Unset),
+        ("DirectoryOrCreate", HostPathType::DirectoryOrCreate),
+        ("Directory", HostPathType::Directory),
+        ("FileOrCreate", HostPathType::FileOrCreate),
+        ("File", HostPathType::File),
+        ("Socket", HostPathType::Socket),
+        ("CharDevice", HostPathType::CharDevice),
+        ("BlockDevice", HostPathType::BlockDevice),
+    ];
+    item.object(|f| {
+        let path = f.need("path", |i| {
+            let path = i.text()?;
+            if !path.starts_with('/') {
+                return Err(
+                    i.fault("must be an absolute path: a manifest has no working directory")
+                );
+            }
+            if path.split('/').any(|part| part == "..") || path.contains('\0') {
+                return Err(i.fault("must not contain '..'"));
+            }
+            Ok(path)
+        })?;
+        let kind = f.or("type", |i| i.one_of(&kinds), HostPathType::Unset)?;
+        Ok(VolumeSource::HostPath { path, kind })
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Object {
+    ConfigMap,
+    Secret,
+}
+
+fn object(item: &Item<'_>, object: Object) -> Read<VolumeSource> {
+    item.object(|f| {
+        // A secret volume names its object by `secretName`, everything else by `name`.
+        let key = if object == Object::Secret { "secretName" } else { "name" };
+        let name = f.need(key, |i| i.checked(ids::subdomain_fault))?;
+        let items = f.list("items", key_to_path)?;
+        let optional = f.flag("optional")?;
+        let source = match object {
+            Object::ConfigMap => Projection::ConfigMap { name, items, optional },
+            Object::Secret => Projection::Secret { name, items, optional },
+        };
+        Ok(VolumeSource::Projected {
+            sources: vec![source],
+            default_mode: f.or("defaultMode", Item::mode, DEFAULT_MODE)?,
+            in_memory: object == Object::Secret,
+        })
+    })
+}
+
+fn downward(item: &Item<'_>) -> Read<VolumeSource> {
+    item.object(|f| {
+        Ok(VolumeSource::Projected {
+            sources: vec![Projection::DownwardApi(f.list("items", downward_item)?)],
+            default_mode: f.or("defaultMode", Item::mode, DEFAULT_MODE)?,
+            in_memory: true,
+        })
+    })
+}
+
+fn projected(item: &Item<'_>) -> Read<VolumeSource> {
+    item.object(|f| {
+        Ok(VolumeSource::Projected {
+            sources: f.list("sources", projection)?,
+            default_mode: f.or("defaultMode", Item::mode, DEFAULT_MODE)?,
+            in_memory: true,
+        })
+    })
+}
+
+fn projection(item: &Item<'_>) -> Read<Projection> {
+    item.object(|f| {
+        f.refuse(&["serviceAccountToken", "clusterTrustBundle", "podCertificate"])?;
+        let parts = |f: &mut Fields<'_>| -> Read<(String, Vec<KeyToPath>, bool)> {
+            let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
+            Ok((name, f.list("items", key_to_path)?, f.flag("optional")?))
+        };
+        let mut found = Vec::new();
+        if let Some((name, items, optional)) = f.opt("configMap", |i| i.object(parts))? {
+            found.push(Projection::ConfigMap { name, items, optional });
+        }
+        if let Some((name, items, optional)) = f.opt("secret", |i| i.object(parts))? {
+            found.push(Projection::Secret { name, items, optional });
+        }
+        let items = |i: &Item<'_>| i.object(|f| f.list("items", downward_item));
+        found.extend(f.opt("downwardAPI", items)?.map(Projection::DownwardApi));
+        let one = found.pop().filter(|_| found.is_empty());
+        one.ok_or_else(|| {
+            f.here().fault("exactly one of configMap, secret, downwardAPI must be given")
+        })
+    })
+}
+
+fn key_to_path(item: &Item<'_>) -> Read<KeyToPath> {
+    item.object(|f| {
+        Ok(KeyToPath {
+            key: f.need("key", |i| i.checked(data_key_fault))?,
+            path: f.need("path", |i| i.checked(target_fault))?,
+            mode: f.opt("mode", Item::mode)?,
+        })
+    })
+}
+
+fn downward_item(item: &Item<'_>) -> Read<DownwardItem> {
+    item.object(|f| {
+        let path = f.need("path", |i| i.checked(target_fault))?;
+        let mode = f.opt("mode", Item::mode)?;
+        let field = f.opt("fieldRef", |i| {
+            let field = field_ref(i)?;
+            match field.0 {
+                PodField::NodeName
+                | PodField::ServiceAccountName
+                | PodField::HostIp
+                | PodField::HostIps
+                | PodField::PodIp
+                | PodField::PodIps => {
+                    Err(i.fault("this field is not served to volumes, only to environments"))
+                }
+                _ => Ok(DownwardContent::Field(field)),
+            }
+        })?;
+        let resource = f.opt("resourceFieldRef", |i| {
+            let reference = resource_ref(i)?;
+            if reference.container.is_none() {
+                return Err(i.fault("containerName is required in a volume"));
+            }
+            Ok(DownwardContent::Resource(reference))
+        })?;
+        let content = match (field, resource) {
+            (Some(content), None) | (None, Some(content)) => content,
+            _ => {
+                return Err(f
+                    .here()
+                    .fault("exactly one of fieldRef, resourceFieldRef must be given"));
+            }
+        };
+        Ok(DownwardItem { path, content, mode })
+    })
+}
+
+fn image(item: &Item<'_>) -> Read<VolumeSource> {
+    item.object(|f| {
+        let reference = f.need("reference", super::container::image_name)?;
+        let default = super::container::default_pull_policy(&reference);
+        let pull_policy: PullPolicy =
+            f.or("pullPolicy", |i| i.one_of(super::container::PULL_POLICIES), default)?;
+        Ok(VolumeSource::Image { reference, pull_policy })
+    })
+}
+
+/// Why `key` cannot be a key of a ConfigMap or Secret, or `None` if it can.
+pub fn data_key_fault(key: &str) -> Option<&'static str> {
+    let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let ok = (1..=253).contains(&key.len())
+        && key.bytes().all(part)
+        && key != "."
+        && !key.starts_with("..");
+    (!ok).then_some("is not a key: letters, digits, '-', '_' and '.', not '..'")
+}
+
+/// As for any local path, and nothing may start with `..`: the writer's own names do.
+fn target_fault(path: &str) -> Option<&'static str> {
+    local_path_fault(path).or_else(|| path.starts_with("..").then_some("must not start with '..'"))
+}

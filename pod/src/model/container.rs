@@ -1,0 +1,185 @@
+//! Containers.
+
+use super::{ContainerSecurity, EnvFrom, EnvVar, Handler, Probe, Resources};
+
+/// When an ended container is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Whatever its exit code.
+    Always,
+    /// If its exit code is not 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// When an image is asked of its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// At each start.
+    Always,
+    /// Only if it is not here.
+    IfNotPresent,
+    /// Never: it must be here.
+    Never,
+}
+
+/// How a container's last words are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TerminationMessagePolicy {
+    /// In the termination message file.
+    File,
+    /// There, and if it is empty and the exit code is not 0, in the log's end.
+    FallbackToLogsOnError,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// A port a container listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPort {
+    /// For probes and hooks that name it.
+    pub name: Option<String>,
+    /// In the pod's network namespace.
+    pub container_port: u16,
+    /// On the node; 0 for none.
+    pub host_port: u16,
+    /// The node's address to listen on; empty for all.
+    pub host_ip: String,
+    /// TCP if the manifest says nothing.
+    pub protocol: Protocol,
+}
+
+/// How mounts travel between a container's mount namespace and the node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountPropagation {
+    /// Not at all.
+    None,
+    /// The node's later mounts appear in the container.
+    HostToContainer,
+    /// Both ways; privileged containers only.
+    Bidirectional,
+}
+
+/// Which part of a volume is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubPath {
+    /// All of it.
+    Whole,
+    /// A relative path inside it.
+    Path(String),
+    /// A relative path with `$(VAR)`, expanded from the container's environment.
+    Expr(String),
+}
+
+/// A volume in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// A volume of the pod.
+    pub name: String,
+    /// Where it appears; absolute once the working directory is known.
+    pub mount_path: String,
+    /// Which part of it.
+    pub sub_path: SubPath,
+    /// Read-only.
+    pub read_only: bool,
+    /// Read-only with all mounts below it.
+    pub recursive_read_only: bool,
+    /// How later mounts travel.
+    pub propagation: MountPropagation,
+}
+
+/// What runs at the ends of a container's life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// After start; the next container waits for it.
+    pub post_start: Option<Handler>,
+    /// Before the stop signal; spends grace.
+    pub pre_stop: Option<Handler>,
+}
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerKind {
+    /// Runs to its end before the next starts.
+    Init,
+    /// An init container with `restartPolicy: Always`: starts in order, stays beside the rest.
+    Sidecar,
+    /// One of `spec.containers`.
+    Regular,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// DNS label, unique in the pod.
+    pub name: String,
+    /// As written in the manifest.
+    pub image: String,
+    /// Instead of the image's ENTRYPOINT; `$(VAR)` is expanded at each start.
+    pub command: Vec<String>,
+    /// Instead of the image's CMD; likewise.
+    pub args: Vec<String>,
+    /// Empty for the image's.
+    pub working_dir: String,
+    /// Ports, names unique in the container.
+    pub ports: Vec<ContainerPort>,
+    /// Whole objects as environment.
+    pub env_from: Vec<EnvFrom>,
+    /// Single variables, in order.
+    pub env: Vec<EnvVar>,
+    /// Requests (filled from limits where absent) and limits.
+    pub resources: Resources,
+    /// Its own policy, if it has one.
+    pub restart_policy: Option<RestartPolicy>,
+    /// Volumes, mount paths unique.
+    pub mounts: Vec<VolumeMount>,
+    /// Kills it when it fails.
+    pub liveness: Option<Probe>,
+    /// Says whether it takes traffic.
+    pub readiness: Option<Probe>,
+    /// Holds the other two until it succeeds.
+    pub startup: Option<Probe>,
+    /// Hooks.
+    pub lifecycle: Lifecycle,
+    /// Absolute path in the container.
+    pub termination_message_path: String,
+    /// Where its last words are.
+    pub termination_message_policy: TerminationMessagePolicy,
+    /// When its image is pulled.
+    pub pull_policy: PullPolicy,
+    /// Its own security context.
+    pub security: ContainerSecurity,
+    /// Keep stdin open.
+    pub stdin: bool,
+    /// Close stdin after the first attach.
+    pub stdin_once: bool,
+    /// With a terminal.
+    pub tty: bool,
+}
+
+impl Container {
+    /// What it is, when it stands among the init containers.
+    pub fn init_kind(&self) -> ContainerKind {
+        if self.is_sidecar() { ContainerKind::Sidecar } else { ContainerKind::Init }
+    }
+
+    /// Whether it is a sidecar (only asked of init containers).
+    pub fn is_sidecar(&self) -> bool {
+        self.restart_policy == Some(RestartPolicy::Always)
+    }
+
+    /// The port of that name.
+    pub fn port_named(&self, name: &str) -> Option<u16> {
+        self.ports.iter().find(|p| p.name.as_deref() == Some(name)).map(|p| p.container_port)
+    }
+}
