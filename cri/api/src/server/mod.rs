@@ -1,0 +1,102 @@
+//! A [`Cri`] behind the generated gRPC server traits, and the loop that serves it.
+//!
+//! tonic's own server is not used for the connections: at `grpc-timeout` it drops the handler and
+//! answers CANCELLED, and nothing can be put outside of that layer. Clients (the kubelet's probes,
+//! critest) act on DEADLINE_EXCEEDED.
+
+mod call;
+mod deadline;
+mod image;
+mod runtime;
+mod serve;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::v1::image_service_server::ImageServiceServer;
+use crate::v1::runtime_service_server::RuntimeServiceServer;
+use crate::{Cri, MAX_MESSAGE_BYTES, Messages};
+use call::WhenLost;
+
+pub use serve::serve;
+
+/// Both gRPC services over one [`Cri`].
+pub struct Service<C> {
+    cri: Arc<C>,
+}
+
+impl<C> Clone for Service<C> {
+    fn clone(&self) -> Self {
+        Service { cri: Arc::clone(&self.cri) }
+    }
+}
+
+impl<C: Cri + 'static> Service<C> {
+    /// Serves `cri`.
+    pub fn new(cri: Arc<C>) -> Self {
+        Service { cri }
+    }
+
+    /// The two services as routes, for [`serve`]; more services may be added to them.
+    pub fn routes(self) -> Routes {
+        let runtime = RuntimeServiceServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let images = ImageServiceServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Routes::new(runtime).add_service(images)
+    }
+
+    /// A call whose work goes on when its client has gone: a retry finds it done, or joins it.
+    async fn call<R, T, F>(
+        &self,
+        rpc: &'static str,
+        request: Request<R>,
+        handler: impl FnOnce(Arc<C>, R) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+    {
+        let deadline = deadline::of(rpc, request.metadata())?;
+        let work = handler(Arc::clone(&self.cri), request.into_inner());
+        call::run(rpc, deadline, WhenLost::GoOn, work).await.map(Response::new)
+    }
+
+    /// A call whose work is dropped with its client.
+    async fn lose<R, T, F>(
+        &self,
+        rpc: &'static str,
+        request: Request<R>,
+        handler: impl FnOnce(Arc<C>, R) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+    {
+        let deadline = deadline::of(rpc, request.metadata())?;
+        let work = handler(Arc::clone(&self.cri), request.into_inner());
+        call::run(rpc, deadline, WhenLost::Cancel, work).await.map(Response::new)
+    }
+
+    /// A call that answers a stream; the deadline is that of the whole stream.
+    async fn stream<R, T, F>(
+        &self,
+        rpc: &'static str,
+        request: Request<R>,
+        handler: impl FnOnce(Arc<C>, R) -> F,
+    ) -> Result<Response<Messages<T>>, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Messages<T>, Status>> + Send + 'static,
+    {
+        let deadline = deadline::of(rpc, request.metadata())?;
+        let work = handler(Arc::clone(&self.cri), request.into_inner());
+        let messages = call::run(rpc, deadline, WhenLost::Cancel, work).await?;
+        Ok(Response::new(call::bounded(rpc, deadline, messages)))
+    }
+}
