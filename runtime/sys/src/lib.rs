@@ -3,4 +3,5 @@
 //! At the bottom of the house: every room may use it, it uses none of them.
 
 pub mod fdpass;
+pub mod pidfd;
 pub mod step;
