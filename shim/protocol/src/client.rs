@@ -208,9 +208,11 @@ fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>)
         Carries::Event => match frame.message() {
             Ok(Event::ExecExited { exec, exit }) => {
                 let waiter = shared.waiting().execs.remove(&exec);
-                if let Some(waiter) = waiter {
-                    let _ = waiter.send(exit);
-                }
+                // One that was started by a plain call is told as any other event.
+                let _ = match waiter {
+                    Some(waiter) => waiter.send(exit).is_ok(),
+                    None => events.send(Event::ExecExited { exec, exit }).is_ok(),
+                };
             }
             Ok(event) => {
                 let _ = events.send(event);
