@@ -1,1 +1,4 @@
 //! CRI handlers, the streaming server and the rrund daemon.
+
+pub mod config;
+pub mod convert;

@@ -1,0 +1,236 @@
+//! The daemon's configuration: TOML, every key optional, an unknown one refused.
+
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is looked for without `--config`; a missing file there is no error.
+pub const DEFAULT_PATH: &str = "/etc/rrun/rrund.toml";
+
+/// `rrund.toml`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The CRI socket, mode 0660.
+    pub socket: PathBuf,
+    /// State that survives a reboot.
+    pub root: PathBuf,
+    /// State of this boot.
+    pub run: PathBuf,
+    /// The shim's program; default: beside the daemon's.
+    pub shim: Option<PathBuf>,
+    /// The program of the first process of a shared PID namespace; default: beside the daemon's.
+    pub reaper: Option<PathBuf>,
+    /// Pod networks.
+    pub network: Network,
+    /// Images.
+    pub images: Images,
+    /// Control groups.
+    pub cgroup: Cgroup,
+    /// Exec, attach and port-forward.
+    pub streaming: Streaming,
+    /// Seccomp.
+    pub seccomp: Seccomp,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            socket: "/run/rrun/rrun.sock".into(),
+            root: "/var/lib/rrun".into(),
+            run: "/run/rrun".into(),
+            shim: None,
+            reaper: None,
+            network: Network::default(),
+            images: Images::default(),
+            cgroup: Cgroup::default(),
+            streaming: Streaming::default(),
+            seccomp: Seccomp::default(),
+        }
+    }
+}
+
+/// `[network]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// Who makes pod networks.
+    pub mode: NetworkMode,
+    /// Folder of CNI configurations.
+    pub conf_dir: PathBuf,
+    /// Folders of CNI plugins.
+    pub bin_dirs: Vec<PathBuf>,
+    /// Where network namespaces are pinned.
+    pub netns_dir: PathBuf,
+    /// Name of the built-in bridge.
+    pub bridge: String,
+    /// Addresses of the built-in bridge, in CIDR notation; default: the first of a list that no
+    /// route of the host covers.
+    pub subnet: Option<String>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Network {
+            mode: NetworkMode::Auto,
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            netns_dir: "/var/run/netns".into(),
+            bridge: "rrun0".into(),
+            subnet: None,
+        }
+    }
+}
+
+/// Who makes pod networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// The first CNI configuration, else the built-in bridge.
+    Auto,
+    /// CNI alone: the network is not ready before there is a configuration. For nodes of a
+    /// cluster, which must not take pods before its network is there.
+    Cni,
+    /// The built-in bridge alone.
+    Builtin,
+}
+
+/// `[images]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// Folders with a folder per registry (`hosts.toml`); the first that has one counts.
+    pub certs_dirs: Vec<PathBuf>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Images { certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()] }
+    }
+}
+
+/// `[cgroup]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cgroup {
+    /// Where the control groups are mounted.
+    pub mount: PathBuf,
+    /// Group above pods that name no parent.
+    pub parent: String,
+}
+
+impl Default for Cgroup {
+    fn default() -> Self {
+        Cgroup { mount: "/sys/fs/cgroup".into(), parent: "/rrun".into() }
+    }
+}
+
+/// `[streaming]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Streaming {
+    /// Where the streaming server listens; port 0 takes any. The kubelet and crictl connect from
+    /// this machine, so it stays on loopback.
+    pub address: SocketAddr,
+}
+
+impl Default for Streaming {
+    fn default() -> Self {
+        Streaming { address: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    }
+}
+
+/// `[seccomp]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Seccomp {
+    /// Folder of relative `Localhost` profiles.
+    pub profiles: PathBuf,
+}
+
+impl Default for Seccomp {
+    fn default() -> Self {
+        Seccomp { profiles: "/var/lib/kubelet/seccomp".into() }
+    }
+}
+
+/// A configuration that cannot be used: file, line and reason.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unusable(String);
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+impl Config {
+    /// Reads `path`; without one, [`DEFAULT_PATH`] if it is there, else the defaults.
+    ///
+    /// # Errors
+    /// A file that was named and cannot be read, or one that does not parse.
+    pub fn load(path: Option<&Path>) -> Result<Config, Unusable> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        match std::fs::read_to_string(file) {
+            Ok(text) => Config::parse(&text, &file.display().to_string()),
+            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Config::default())
+            }
+            Err(error) => Err(Unusable(format!("config {}: {error}", file.display()))),
+        }
+    }
+
+    /// Parses the text of the file called `name`.
+    ///
+    /// # Errors
+    /// `name:line: path: reason`.
+    pub fn parse(text: &str, name: &str) -> Result<Config, Unusable> {
+        let parsed = toml::Deserializer::parse(text);
+        let deserializer = parsed.map_err(|error| unusable(text, name, "", &error))?;
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if path == "." { String::new() } else { format!("{path}: ") };
+            unusable(text, name, &path, error.inner())
+        })
+    }
+}
+
+fn unusable(text: &str, name: &str, path: &str, error: &toml::de::Error) -> Unusable {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+    Unusable(format!("{name}:{line}: {path}{}", error.message().trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse("", "f").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_refusal_names_file_line_and_path() {
+        for (text, expected) in [
+            ("root = \"/r\"\nrot = 1\n", "f:2: rot: unknown field `rot`"),
+            ("[network]\nmode = \"cni\"\nmoed = 1\n", "f:3: network.moed: unknown field `moed`"),
+            ("[network]\nmode = \"flannel\"\n", "f:2: network.mode: unknown variant `flannel`"),
+            ("\nsocket = 7\n", "f:2: socket: invalid type: integer `7`"),
+            ("[streaming]\naddress = \"x\"\n", "f:2: streaming.address: invalid socket address"),
+            ("a = = 1\n", "f:1: "),
+        ] {
+            let error = Config::parse(text, "f").unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error:?} instead of {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let error = Config::load(Some(Path::new("/nonexistent/rrund.toml"))).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/rrund.toml"), "{error}");
+    }
+}
