@@ -61,9 +61,6 @@ pub struct Item<'a> {
     path: String,
 }
 
-/// How an [`Item`] becomes a `T`.
-pub type Reader<'a, T> = fn(&Item<'a>) -> Read<T>;
-
 impl<'a> Item<'a> {
     /// The document itself.
     pub fn root(notes: &'a Notes, node: &'a Node) -> Self {

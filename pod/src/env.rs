@@ -1,0 +1,340 @@
+//! A container's environment, and `$(VAR)`.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{
+    Container, EnvFrom, EnvSource, ObjectSource, Pod, PodField, ResourceField, ResourceFieldRef,
+    ResourceName,
+};
+use crate::node::NodeFacts;
+use crate::quantity::Quantity;
+
+/// What is known of a pod only once its sandbox stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The pod's, first is primary; the node's for host-network pods.
+    pub pod: Vec<String>,
+}
+
+/// Variables in order; a later one replaces an earlier one in its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    fn set(&mut self, name: String, value: String) {
+        match self.0.iter_mut().find(|(n, _)| *n == name) {
+            Some(slot) => slot.1 = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// Every variable.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Replaces `$(NAME)` by its value, `$$` by `$`; what is not set stays as it is.
+    pub fn expand(&self, text: &str) -> String {
+        expand(text, |name| self.get(name)).0
+    }
+
+    /// As [`Environment::expand`], but a name that is not set is an error (`subPathExpr`).
+    pub fn expand_strictly(&self, text: &str) -> Result<String> {
+        match expand(text, |name| self.get(name)) {
+            (text, None) => Ok(text),
+            (_, Some(missing)) => {
+                Err(Error::new(Kind::Invalid, format!("missing value for {missing:?}")))
+            }
+        }
+    }
+}
+
+/// The expansion and the first name that had no value (Kubernetes' `expansion.Expand`).
+fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> (String, Option<String>) {
+    let mut out = String::with_capacity(text.len());
+    let mut missing = None;
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at + 1..];
+        rest = tail;
+        if let Some(after) = tail.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) = tail.strip_prefix('(').and_then(|t| t.split_once(')')) {
+            match value(name) {
+                Some(value) => out.push_str(value),
+                None => {
+                    missing.get_or_insert_with(|| name.to_owned());
+                    out.push_str("$(");
+                    out.push_str(name);
+                    out.push(')');
+                }
+            }
+            rest = after;
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    (out, missing)
+}
+
+/// The environment of `container`. What is missing and not optional is an error, which becomes
+/// `CreateContainerConfigError`.
+pub fn environment(
+    pod: &Pod,
+    container: &Container,
+    addresses: &Addresses,
+    node: &NodeFacts,
+) -> Result<Environment> {
+    let mut env = Environment::default();
+    for from in &container.env_from {
+        for (key, value) in whole_object(pod, from)? {
+            env.set(format!("{}{key}", from.prefix), value);
+        }
+    }
+    for var in &container.env {
+        let value = match &var.source {
+            EnvSource::Value(text) => Some(env.expand(text)),
+            EnvSource::Field(field) => field_value(pod, &field.0, addresses, node),
+            EnvSource::Resource(reference) => {
+                Some(resource_value(pod, container, reference, node)?.to_string())
+            }
+            EnvSource::Key { object, key, optional } => one_key(pod, object, key, *optional)?,
+        };
+        if let Some(value) = value {
+            env.set(var.name.clone(), value);
+        }
+    }
+    Ok(env)
+}
+
+fn missing(pod: &Pod, kind: &str, name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("{kind} \"{}/{name}\" not found", pod.meta.namespace))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn whole_object(pod: &Pod, from: &EnvFrom) -> Result<BTreeMap<String, String>> {
+    let (found, kind, name) = match &from.source {
+        ObjectSource::ConfigMap(name) => {
+            let entries = pod.objects.config_maps.get(name).map(|map| {
+                let plain = map.data.iter().filter(|(key, _)| !map.binary.contains(key));
+                plain.map(|(k, v)| (k.clone(), text(v))).collect()
+            });
+            (entries, "configmap", name)
+        }
+        ObjectSource::Secret(name) => {
+            let entries = pod
+                .objects
+                .secrets
+                .get(name)
+                .map(|s| s.data.iter().map(|(k, v)| (k.clone(), text(v))).collect());
+            (entries, "secret", name)
+        }
+    };
+    match found {
+        Some(entries) => Ok(entries),
+        None if from.optional => Ok(BTreeMap::new()),
+        None => Err(missing(pod, kind, name)),
+    }
+}
+
+fn one_key(pod: &Pod, object: &ObjectSource, key: &str, optional: bool) -> Result<Option<String>> {
+    let (data, kind, name) = match object {
+        ObjectSource::ConfigMap(name) => {
+            let map = pod.objects.config_maps.get(name);
+            (
+                map.map(|m| m.data.get(key).filter(|_| !m.binary.iter().any(|b| b == key))),
+                "configmap",
+                name,
+            )
+        }
+        ObjectSource::Secret(name) => {
+            (pod.objects.secrets.get(name).map(|s| s.data.get(key)), "secret", name)
+        }
+    };
+    match data {
+        Some(Some(value)) => Ok(Some(text(value))),
+        _ if optional => Ok(None),
+        None => Err(missing(pod, kind, name)),
+        Some(None) => {
+            let object = if kind == "secret" { "Secret" } else { "ConfigMap" };
+            let place = format!("{object} {}/{name}", pod.meta.namespace);
+            Err(Error::new(Kind::NotFound, format!("couldn't find key {key} in {place}")))
+        }
+    }
+}
+
+/// The value of a pod's field; `None` for a label or annotation map (volumes write those).
+pub fn field_value(
+    pod: &Pod,
+    field: &PodField,
+    addresses: &Addresses,
+    node: &NodeFacts,
+) -> Option<String> {
+    let meta = &pod.meta;
+    Some(match field {
+        PodField::Name => meta.name.clone(),
+        PodField::Namespace => meta.namespace.clone(),
+        PodField::Uid => meta.uid.to_string(),
+        PodField::Label(key) => meta.labels.get(key).cloned().unwrap_or_default(),
+        PodField::Annotation(key) => meta.annotations.get(key).cloned().unwrap_or_default(),
+        PodField::NodeName => pod.spec.node_name.clone().unwrap_or_else(|| node.name.clone()),
+        PodField::ServiceAccountName => pod.spec.service_account.clone(),
+        PodField::HostIp => node.addresses.first().cloned().unwrap_or_default(),
+        PodField::HostIps => node.addresses.join(","),
+        PodField::PodIp => addresses.pod.first().cloned().unwrap_or_default(),
+        PodField::PodIps => addresses.pod.join(","),
+        PodField::Labels => quoted_map(&meta.labels),
+        PodField::Annotations => quoted_map(&meta.annotations),
+    })
+}
+
+/// `key="value"` a line, as the downward API writes maps.
+fn quoted_map(map: &BTreeMap<String, String>) -> String {
+    let lines: Vec<String> = map.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    lines.join("\n")
+}
+
+/// An amount of a container's resources in units of the divisor, rounded up. A missing limit is
+/// what the node has.
+pub fn resource_value(
+    pod: &Pod,
+    own: &Container,
+    reference: &ResourceFieldRef,
+    node: &NodeFacts,
+) -> Result<i64> {
+    let container = match &reference.container {
+        None => own,
+        Some(name) => {
+            let found = pod.spec.find(name).map(|(_, c)| c);
+            found
+                .ok_or_else(|| Error::new(Kind::NotFound, format!("container {name} not found")))?
+        }
+    };
+    let pick = |list: &crate::model::ResourceList, name| match name {
+        ResourceName::Cpu => list.cpu,
+        ResourceName::Memory => list.memory,
+        ResourceName::EphemeralStorage => list.ephemeral_storage,
+    };
+    let amount = match reference.field {
+        ResourceField::Request(name) => {
+            pick(&container.resources.requests, name).unwrap_or(Quantity::ZERO)
+        }
+        ResourceField::Limit(name) => {
+            pick(&container.resources.limits, name).unwrap_or(match name {
+                ResourceName::Cpu => Quantity::from_milli(node.cpu_milli),
+                ResourceName::Memory => Quantity::from_units(node.memory_bytes),
+                ResourceName::EphemeralStorage => Quantity::from_units(node.storage_bytes),
+            })
+        }
+    };
+    Ok(amount.div_ceil(reference.divisor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn references_expand_as_in_kubernetes() {
+        let mut env = Environment::default();
+        for (name, value) in [("A", "1"), ("B", "two"), ("E", "")] {
+            env.set(name.into(), value.into());
+        }
+        for (text, want) in [
+            ("$(A)", "1"),
+            ("x$(A)y$(B)", "x1ytwo"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$1"),
+            ("$(MISSING)", "$(MISSING)"),
+            ("$(A", "$(A"),
+            ("$A ${A}", "$A ${A}"),
+            ("$", "$"),
+            ("$(E)|", "|"),
+            ("é$(B)é", "étwoé"),
+            ("$()", "$()"),
+        ] {
+            assert_eq!(env.expand(text), want, "{text}");
+        }
+        assert_eq!(
+            env.expand_strictly("a/$(NO)").unwrap_err().to_string(),
+            "missing value for \"NO\""
+        );
+    }
+
+    #[test]
+    fn sources_are_read_in_order_and_the_later_wins() {
+        let pod = testing::pod(
+            "  containers:
+  - name: a
+    image: i:1
+    resources: {limits: {cpu: 1500m}}
+    envFrom:
+    - {prefix: P_, configMapRef: {name: c}}
+    - {secretRef: {name: none, optional: true}}
+    env:
+    - {name: FIRST, value: $(P_k)-$(LATER)}
+    - {name: LATER, value: x}
+    - {name: P_k, value: over}
+    - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+    - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+    - {name: MILLI, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}
+    - {name: MEM, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: GONE, valueFrom: {configMapKeyRef: {name: c, key: zz, optional: true}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c}
+data: {k: v}
+",
+        );
+        let addresses = Addresses { pod: vec!["10.0.0.2".into()] };
+        let node = testing::facts();
+        let env = environment(&pod, &pod.spec.containers[0], &addresses, &node).unwrap();
+        let want = [
+            ("P_k", "over"),
+            ("FIRST", "v-$(LATER)"),
+            ("LATER", "x"),
+            ("NODE", "node"),
+            ("IP", "10.0.0.2"),
+            ("CPU", "2"),
+            ("MILLI", "1500"),
+            ("MEM", "8192"),
+        ];
+        assert_eq!(env.iter().collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_missing_key_names_object_and_key() {
+        let pod = testing::pod(
+            "  containers:
+  - name: a
+    image: i:1
+    env: [{name: X, valueFrom: {secretKeyRef: {name: s, key: k}}}]
+",
+        );
+        let run = |pod: &Pod| {
+            let node = testing::facts();
+            environment(pod, &pod.spec.containers[0], &Addresses::default(), &node)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(run(&pod), "secret \"default/s\" not found");
+        let mut pod = pod;
+        pod.objects.secrets.insert("s".into(), crate::model::Secret::default());
+        assert_eq!(run(&pod), "couldn't find key k in Secret default/s");
+    }
+}

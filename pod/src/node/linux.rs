@@ -1,0 +1,202 @@
+//! [`LinuxNode`]: a node on this machine, with roots of rrun's own.
+//!
+//! Never `kubepods`, `/var/lib/kubelet`, `/var/log/pods` or `/var/log/containers`: a kubelet on
+//! the same machine cleans those of pods it does not know.
+
+mod cgroup;
+mod empty_dir;
+mod facts;
+mod files;
+mod host_path;
+mod mounts;
+mod payload;
+mod sub_path;
+mod volumes;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::env::Addresses;
+use crate::error::{Context, Error, Kind, Result};
+use crate::ids::PodUid;
+use crate::model::Pod;
+use crate::resources;
+
+/// The folders and the cgroup that a node may use; everything it makes is below them.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    /// Volumes, hosts files and message files: `<volumes>/<uid>/…`.
+    pub volumes: PathBuf,
+    /// Logs: `<logs>/<namespace>_<name>_<uid>/<container>/<n>.log`.
+    pub logs: PathBuf,
+    /// Parent of the pods' cgroups, absolute in every hierarchy, e.g. `/rrun`.
+    pub cgroup: String,
+    /// `localhost` seccomp profiles.
+    pub seccomp: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Roots {
+            volumes: "/var/lib/rrun/volumes".into(),
+            logs: "/var/log/rrun/pods".into(),
+            cgroup: "/rrun".into(),
+            seccomp: "/var/lib/rrun/seccomp".into(),
+        }
+    }
+}
+
+/// This machine as a [`Node`].
+#[derive(Clone, Debug)]
+pub struct LinuxNode(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    roots: Roots,
+    facts: NodeFacts,
+    cgroups: cgroup::Hierarchies,
+}
+
+impl LinuxNode {
+    /// Reads the node's facts. Makes nothing.
+    pub fn new(roots: Roots) -> Result<Self> {
+        let cgroups = cgroup::Hierarchies::read()?;
+        let facts = facts::read(&roots, cgroups.mode()).within(|| "read the node's facts")?;
+        Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups })))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.0.clone();
+        tokio::task::spawn_blocking(move || work(&shared))
+            .await
+            .map_err(|e| Error::new(Kind::Internal, format!("node task: {e}")))?
+    }
+}
+
+impl Shared {
+    fn pod_dir(&self, uid: &PodUid) -> PathBuf {
+        self.roots.volumes.join(uid.as_str())
+    }
+
+    fn log_dir(&self, pod: &Pod) -> PathBuf {
+        let meta = &pod.meta;
+        self.roots.logs.join(format!("{}_{}_{}", meta.namespace, meta.name, meta.uid))
+    }
+
+    fn pod_cgroup(&self, uid: &PodUid) -> String {
+        format!("{}/pod{uid}", self.roots.cgroup.trim_end_matches('/'))
+    }
+
+    fn prepare(&self, pod: &Pod, addresses: &Addresses) -> Result<PodPlace> {
+        let log_directory = self.log_dir(pod);
+        files::make_dirs(&log_directory, 0o755)?;
+        let dir = self.pod_dir(&pod.meta.uid);
+        files::make_dirs(&dir, 0o750)?;
+        let cgroup_parent = self.pod_cgroup(&pod.meta.uid);
+        self.cgroups
+            .make(&cgroup_parent, &resources::pod_cgroup(pod))
+            .within(|| format!("cgroup {cgroup_parent}"))?;
+        let set = volumes::Set { pod, dir: &dir, addresses, facts: &self.facts };
+        Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()? })
+    }
+
+    fn tear_down(&self, uid: &PodUid) -> Result<()> {
+        let dir = self.pod_dir(uid);
+        let gone = mounts::detach_below(&dir).and_then(|()| files::remove_tree(&dir));
+        // The cgroup goes even if a volume stays: they do not depend on each other.
+        let cgroup = self.pod_cgroup(uid);
+        let removed = self.cgroups.remove(&cgroup, &self.roots.cgroup);
+        gone.within(|| format!("volumes of {uid}"))?;
+        removed.within(|| format!("cgroup {cgroup}"))
+    }
+}
+
+#[async_trait]
+impl Node for LinuxNode {
+    fn facts(&self) -> &NodeFacts {
+        &self.0.facts
+    }
+
+    async fn prepare(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<PodPlace> {
+        let addresses = addresses.clone();
+        self.blocking(move |node| node.prepare(&pod, &addresses)).await
+    }
+
+    async fn host_hosts(&self) -> Result<String> {
+        self.blocking(|_| {
+            let text = files::read_head(Path::new("/etc/hosts"), 1 << 20)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        })
+        .await
+    }
+
+    async fn write_hosts(&self, uid: &PodUid, content: String) -> Result<PathBuf> {
+        let uid = uid.clone();
+        self.blocking(move |node| {
+            let path = node.pod_dir(&uid).join("etc-hosts");
+            // In place, not by rename: running containers have this very file bound.
+            files::overwrite(&path, content.as_bytes(), 0o644)?;
+            Ok(path)
+        })
+        .await
+    }
+
+    async fn message_file(&self, uid: &PodUid, container: &str, run: u32) -> Result<PathBuf> {
+        let (uid, container) = (uid.clone(), container.to_owned());
+        self.blocking(move |node| {
+            let dir = node.pod_dir(&uid).join("containers").join(container);
+            files::make_dirs(&dir, 0o750)?;
+            let path = dir.join(run.to_string());
+            files::overwrite(&path, b"", 0o666)?;
+            Ok(path)
+        })
+        .await
+    }
+
+    async fn read_head(&self, path: &Path, limit: usize) -> Result<Vec<u8>> {
+        let path = path.to_owned();
+        self.blocking(move |_| files::read_head(&path, limit)).await
+    }
+
+    async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>> {
+        let path = path.to_owned();
+        self.blocking(move |_| files::read_tail(&path, limit)).await
+    }
+
+    async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf> {
+        let place = self.0.pod_dir(request.uid).join("subpaths").join(request.volume);
+        let target = place.join(request.container).join(request.index.to_string());
+        let (root, path) = (request.root.to_owned(), request.path.to_owned());
+        let what = format!("subPath {:?} of volume {}", request.path, request.volume);
+        self.blocking(move |_| sub_path::bind(&root, &path, &target)).await.within(|| what)
+    }
+
+    async fn log_folder(&self, place: &PodPlace, container: &str) -> Result<u32> {
+        let dir = place.log_directory.join(container);
+        self.blocking(move |_| {
+            files::make_dirs(&dir, 0o755)?;
+            files::next_run(&dir)
+        })
+        .await
+    }
+
+    async fn remove_log(&self, path: &Path) -> Result<()> {
+        let path = path.to_owned();
+        self.blocking(move |_| files::remove_log(&path)).await
+    }
+
+    async fn tear_down(&self, uid: &PodUid) -> Result<()> {
+        let uid = uid.clone();
+        self.blocking(move |node| node.tear_down(&uid)).await
+    }
+
+    async fn remove_logs(&self, pod: Arc<Pod>) -> Result<()> {
+        self.blocking(move |node| files::remove_tree(&node.log_dir(&pod))).await
+    }
+}

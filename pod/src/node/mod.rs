@@ -1,0 +1,126 @@
+//! What CRI leaves to its client: volumes, the pod's cgroup, the hosts file, log folders.
+//!
+//! [`Node`] is the second of the two traits through which this crate reaches the world. Every
+//! call is idempotent: a pod whose engine died half-way is prepared or torn down again by the
+//! same calls.
+
+mod linux;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use linux::{LinuxNode, Roots};
+
+use crate::dns::ResolvConf;
+use crate::env::Addresses;
+use crate::error::Result;
+use crate::ids::PodUid;
+use crate::model::Pod;
+
+/// Which cgroup hierarchies carry limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupMode {
+    /// Every controller on its own (and v2 perhaps beside them without controllers).
+    V1,
+    /// One tree.
+    V2,
+}
+
+/// What a pod can learn of the node; read once at start.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// Its name, as `spec.nodeName` shows it.
+    pub name: String,
+    /// Its addresses, first is primary.
+    pub addresses: Vec<String>,
+    /// Thousandths of a core.
+    pub cpu_milli: i64,
+    /// Bytes of memory.
+    pub memory_bytes: i64,
+    /// Bytes of the file system that volumes are on.
+    pub storage_bytes: i64,
+    /// Page sizes as the hugetlb controller names them (`2MB`).
+    pub hugepage_sizes: Vec<String>,
+    /// Paths to mask beside the fixed ones (`…/cpu0/thermal_throttle`).
+    pub masked_paths: Vec<String>,
+    /// How cgroups are mounted.
+    pub cgroup: CgroupMode,
+    /// Its resolv.conf.
+    pub resolv: ResolvConf,
+    /// Below it are `localhost` seccomp profiles.
+    pub seccomp_root: PathBuf,
+}
+
+/// Where a prepared pod lives on the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodPlace {
+    /// Its logs: `<root>/<namespace>_<name>_<uid>`.
+    pub log_directory: PathBuf,
+    /// Its cgroup, in cgroupfs spelling, for `cgroup_parent`.
+    pub cgroup_parent: String,
+    /// Each volume that is a path of the node (image volumes are not).
+    pub volumes: BTreeMap<String, PathBuf>,
+}
+
+/// A sub-path of a volume that a container mounts.
+#[derive(Clone, Copy, Debug)]
+pub struct SubPathRequest<'a> {
+    /// Whose volume.
+    pub uid: &'a PodUid,
+    /// The volume's name.
+    pub volume: &'a str,
+    /// Where the volume is.
+    pub root: &'a Path,
+    /// Relative, without `..`; symlinks in it are the pod's and are not trusted.
+    pub path: &'a str,
+    /// Who mounts it.
+    pub container: &'a str,
+    /// Which of its mounts.
+    pub index: usize,
+}
+
+/// The node under a pod.
+#[async_trait]
+pub trait Node: Send + Sync {
+    /// What was read at start.
+    fn facts(&self) -> &NodeFacts;
+
+    /// Makes the pod's folders, cgroup and volumes. Called at every sync that starts something;
+    /// what is there already stays as it is (payload volumes are brought up to date).
+    async fn prepare(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<PodPlace>;
+
+    /// The node's own /etc/hosts.
+    async fn host_hosts(&self) -> Result<String>;
+
+    /// Writes the pod's hosts file and answers its path.
+    async fn write_hosts(&self, uid: &PodUid, content: String) -> Result<PathBuf>;
+
+    /// An empty file (0666) for the last words of one run of a container.
+    async fn message_file(&self, uid: &PodUid, container: &str, run: u32) -> Result<PathBuf>;
+
+    /// The first `limit` bytes of a file; empty if there is none.
+    async fn read_head(&self, path: &Path, limit: usize) -> Result<Vec<u8>>;
+
+    /// The last `limit` bytes of a file; empty if there is none.
+    async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>>;
+
+    /// A path of the node that is exactly the asked sub-path and cannot be moved by the pod: it
+    /// is bound by descriptor. A folder is made where nothing is.
+    async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf>;
+
+    /// The folder of a container's logs, made if it is not there, and one more than the highest
+    /// restart count that a log in it bears (0 for none).
+    async fn log_folder(&self, place: &PodPlace, container: &str) -> Result<u32>;
+
+    /// Removes the log of one run and its rotated parts.
+    async fn remove_log(&self, path: &Path) -> Result<()>;
+
+    /// Unmounts and removes volumes, hosts file, message files and the pod's cgroup. Logs stay.
+    async fn tear_down(&self, uid: &PodUid) -> Result<()>;
+
+    /// Removes the pod's logs.
+    async fn remove_logs(&self, pod: Arc<Pod>) -> Result<()>;
+}

@@ -1,0 +1,31 @@
+//! Small pods and a node that never was, for the tests of this crate.
+
+use crate::manifest::{self, Source};
+use crate::model::Pod;
+use crate::node::{CgroupMode, NodeFacts};
+
+/// A pod named `web` with `spec` (two spaces of indent) as its spec.
+pub fn pod(spec: &str) -> Pod {
+    let text =
+        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: u-1}}\nspec:\n{spec}");
+    match manifest::pod(Source { name: "test.yaml", text: text.as_bytes() }, &[]) {
+        Ok(pod) => pod,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// 4 cores, 8 GiB.
+pub fn facts() -> NodeFacts {
+    NodeFacts {
+        name: "node".into(),
+        addresses: vec!["192.0.2.1".into()],
+        cpu_milli: 4_000,
+        memory_bytes: 8 << 30,
+        storage_bytes: 100 << 30,
+        hugepage_sizes: Vec::new(),
+        masked_paths: Vec::new(),
+        cgroup: CgroupMode::V2,
+        resolv: crate::dns::ResolvConf::default(),
+        seccomp_root: "/seccomp".into(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Container → `ContainerConfig`.
+
+use std::path::{Component, Path, PathBuf};
+
+use rrun_cri_api::v1;
+
+use super::labels;
+use crate::env::Environment;
+use crate::model::{Container, MountPropagation, Pod, VolumeMount};
+use crate::node::NodeFacts;
+use crate::resources::{self, CPU_PERIOD};
+use crate::security::{self, ImageUser};
+
+/// Everything that is decided before a container can be described.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Its pod.
+    pub pod: &'a Pod,
+    /// Itself.
+    pub container: &'a Container,
+    /// How often it was started before.
+    pub restart_count: u32,
+    /// The id that the pull or the inspection gave.
+    pub image_ref: String,
+    /// Who the image runs as.
+    pub image_user: ImageUser,
+    /// Its environment.
+    pub environment: Environment,
+    /// Volumes, the hosts file and the termination message file.
+    pub mounts: Vec<v1::Mount>,
+}
+
+/// The message that makes the container.
+pub fn config(parts: Parts<'_>, node: &NodeFacts) -> v1::ContainerConfig {
+    let Parts { pod, container, restart_count, .. } = parts;
+    let expand = |list: &[String]| list.iter().map(|t| parts.environment.expand(t)).collect();
+    v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata {
+            name: container.name.clone(),
+            attempt: restart_count,
+        }),
+        image: Some(v1::ImageSpec {
+            image: parts.image_ref,
+            user_specified_image: container.image.clone(),
+            ..Default::default()
+        }),
+        command: expand(&container.command),
+        args: expand(&container.args),
+        working_dir: container.working_dir.clone(),
+        envs: parts
+            .environment
+            .iter()
+            .map(|(key, value)| v1::KeyValue {
+                key: key.to_owned(),
+                value: value.as_bytes().to_vec(),
+            })
+            .collect(),
+        mounts: parts.mounts,
+        labels: labels::container(&pod.meta, &container.name),
+        annotations: labels::annotations(pod, container, restart_count),
+        log_path: log_path(&container.name, restart_count),
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        tty: container.tty,
+        linux: Some(v1::LinuxContainerConfig {
+            resources: Some(limits(pod, container, node)),
+            security_context: Some(security::container(pod, container, &parts.image_user, node)),
+        }),
+        ..Default::default()
+    }
+}
+
+/// `<container>/<restart count>.log`, below the pod's log folder.
+pub fn log_path(name: &str, restart_count: u32) -> String {
+    format!("{name}/{restart_count}.log")
+}
+
+fn limits(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContainerResources {
+    let limits = resources::container(pod, container, node.memory_bytes);
+    let pages = |size: &String| {
+        let asked = &container.resources.limits.hugepages;
+        let amount = asked.iter().find(|(name, _)| page_bytes(name) == page_bytes(size));
+        v1::HugepageLimit {
+            page_size: size.clone(),
+            limit: amount.map_or(0, |(_, q)| u64::try_from(q.value()).unwrap_or(0)),
+        }
+    };
+    v1::LinuxContainerResources {
+        cpu_period: CPU_PERIOD,
+        cpu_quota: limits.quota,
+        cpu_shares: limits.shares,
+        memory_limit_in_bytes: limits.memory,
+        oom_score_adj: limits.oom_score_adj,
+        hugepage_limits: node.hugepage_sizes.iter().map(pages).collect(),
+        ..Default::default()
+    }
+}
+
+/// `2Mi` (a resource's name) and `2MB` (the kernel's) are the same size.
+fn page_bytes(name: &str) -> Option<i64> {
+    let binary = name.trim_end_matches('B').trim_end_matches('i');
+    crate::quantity::Quantity::parse(&format!("{binary}i")).ok().map(|q| q.value())
+}
+
+/// One volume mount, once its place on the node is known.
+pub fn mount(mount: &VolumeMount, host_path: &Path) -> v1::Mount {
+    let propagation = match mount.propagation {
+        MountPropagation::None => v1::MountPropagation::PropagationPrivate,
+        MountPropagation::HostToContainer => v1::MountPropagation::PropagationHostToContainer,
+        MountPropagation::Bidirectional => v1::MountPropagation::PropagationBidirectional,
+    };
+    v1::Mount {
+        container_path: absolute(&mount.mount_path),
+        host_path: host_path.to_string_lossy().into_owned(),
+        readonly: mount.read_only,
+        propagation: propagation as i32,
+        recursive_read_only: mount.recursive_read_only,
+        ..Default::default()
+    }
+}
+
+/// An image as a volume: the runtime mounts it, nothing is on the node.
+pub fn image_mount(mount: &VolumeMount, image: &str, sub: &str) -> v1::Mount {
+    v1::Mount {
+        container_path: absolute(&mount.mount_path),
+        readonly: true,
+        image: Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() }),
+        image_sub_path: sub.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A file of ours (hosts, termination message) in the container.
+pub fn file_mount(container_path: &str, host_path: &Path) -> v1::Mount {
+    v1::Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.to_string_lossy().into_owned(),
+        ..Default::default()
+    }
+}
+
+/// Relative mount paths start at `/`, as with the kubelet (not at the working directory).
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// Whether two container paths are the same once `.` and repeated `/` are gone.
+pub fn same_path(a: &str, b: &str) -> bool {
+    let parts = |p: &str| {
+        let path = PathBuf::from(p);
+        path.components()
+            .filter(|c| !matches!(c, Component::CurDir))
+            .map(|c| c.as_os_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    parts(a) == parts(b)
+}
