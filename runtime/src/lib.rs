@@ -1,12 +1,15 @@
 //! The OCI runtime: specification to plan, plan to processes, and the `rrun-oci` command.
 //!
-//! [`plan`] decides and touches nothing; [`run`] does what a plan says and decides nothing;
-//! [`cgroup`] is where a container's control groups are made, read, killed and removed.
+//! [`spec`] and [`seccomp`] decide and touch nothing: they make a [`plan`]; [`run`] does what a
+//! plan says and decides nothing; [`cgroup`] is where a container's control groups are made,
+//! read, killed and removed.
 //! None of them knows of pods, of CRI or of images: they take an OCI bundle.
 
 pub mod cgroup;
 mod error;
 pub mod plan;
 pub mod run;
+pub mod seccomp;
+pub mod spec;
 
 pub use error::{Context, Error, Kind, Result};

@@ -5,6 +5,7 @@
 //! File descriptors that travel beside a plan are called slots: a plan names them by their index.
 
 mod cgroup;
+pub mod device_filter;
 mod mount;
 mod process;
 

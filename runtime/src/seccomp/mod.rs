@@ -1,0 +1,62 @@
+//! Seccomp: from a profile of the configuration to a filter for the kernel.
+//!
+//! Our own compiler, because `seccompiler` makes a filter for one architecture with one action
+//! for all that matches, and a profile has several of both. The outcome is a binary search over
+//! ranges of numbers; the kernel (5.11 and later) tries each number once when a filter is loaded
+//! and remembers what is allowed whatever the arguments, so that most calls run no filter at all.
+
+mod bpf;
+mod default;
+mod policy;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use default::runtime_default;
+pub use table::Arch;
+
+use crate::plan::Seccomp;
+use crate::{Error, Kind, Result};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
+
+/// Compiles a profile for a machine whose own architecture is `native`.
+///
+/// - Rules of a call are tried in the profile's order; the first whose conditions all hold
+///   decides, else the default action. Two conditions on the same argument are alternatives, as
+///   runc has it.
+/// - Names that an architecture does not have are passed over, as libseccomp does.
+/// - Calls of an architecture that the profile does not list kill the process.
+/// - Numbers above all that this release knows get ENOSYS where the default action is an errno:
+///   programs that try a new call and fall back look for that.
+///
+/// # Errors
+/// `Invalid`: an action, flag or errno that does not fit, an argument index above 5, a filter of
+/// more than 4096 instructions.
+pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Seccomp> {
+    let policy = policy::Policy::read(profile, native)?;
+    let filter = bpf::assemble(&policy)?;
+    Ok(Seccomp { filter, flags: flags(profile)? })
+}
+
+fn flags(profile: &LinuxSeccomp) -> Result<u32> {
+    // Without a word on flags, speculation is left alone: before Linux 5.16 a filter switched on
+    // a mitigation that costs much and helps little.
+    const SPEC_ALLOW: u32 = 4;
+    let Some(list) = profile.flags() else { return Ok(SPEC_ALLOW) };
+    list.iter().try_fold(0, |flags, flag| {
+        Ok(flags
+            | match flag {
+                // A container's process has one thread when its filter is loaded.
+                Flag::SeccompFilterFlagTsync => 0,
+                Flag::SeccompFilterFlagLog => 2,
+                Flag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
+                Flag::SeccompFilterFlagWaitKillableRecv => {
+                    return Err(invalid("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a listener"));
+                }
+            })
+    })
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::Invalid, message)
+}

@@ -1,0 +1,63 @@
+//! What the host offers, looked up once before any plan is made.
+
+use crate::cgroup::Layout;
+use crate::{Context, Result};
+use std::path::Path;
+
+/// What the host offers. A plan depends on nothing else of it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its control groups; `None` when nothing is mounted, and then nothing can be limited.
+    pub cgroups: Option<Layout>,
+    /// Capabilities that this process can pass on: permitted and in its bounding set.
+    pub capabilities: u64,
+    /// The number of the last capability that the kernel knows.
+    pub last_cap: u8,
+    /// Bytes in a page.
+    pub page_size: u64,
+    /// The kernel takes seccomp filters.
+    pub seccomp: bool,
+    /// AppArmor is active.
+    pub apparmor: bool,
+    /// SELinux is active.
+    pub selinux: bool,
+}
+
+impl Host {
+    /// Looks at the host below `/proc` and `/sys`.
+    ///
+    /// # Errors
+    /// When `/proc/self/status` cannot be read.
+    pub fn detect() -> Result<Host> {
+        let status =
+            std::fs::read_to_string("/proc/self/status").doing(|| "read /proc/self/status")?;
+        let capabilities = hex(&status, "CapPrm:") & hex(&status, "CapBnd:");
+        let last_cap = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(40);
+        let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+            .ok()
+            .flatten()
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or(4096);
+        Ok(Host {
+            cgroups: Layout::detect(Path::new("/sys/fs/cgroup")).ok(),
+            capabilities,
+            last_cap,
+            page_size,
+            seccomp: status.lines().any(|line| line.starts_with("Seccomp:")),
+            apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|text| text.starts_with(b"Y")),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        })
+    }
+}
+
+fn hex(status: &str, key: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(0)
+}

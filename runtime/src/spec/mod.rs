@@ -1,0 +1,141 @@
+//! From an OCI configuration to a plan: pure functions, so that a table can test them.
+//!
+//! What was looked up on the host beforehand is a [`Host`]; what the caller knows better than the
+//! configuration (a root file system that came as a descriptor, the namespaces of a pod) is an
+//! [`Overrides`]. What this version cannot do is refused by its name in the configuration, and
+//! never passed over: see [`refuse`].
+
+mod capability;
+mod cgroups;
+mod device_rules;
+mod devices;
+mod host;
+mod io;
+mod load;
+mod memory;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod overrides;
+mod paths;
+mod process;
+pub mod refuse;
+mod resources;
+mod sysctl;
+#[cfg(test)]
+mod tests;
+
+pub use host::Host;
+pub use load::{Loaded, load, load_process};
+pub use overrides::{NamespaceOverrides, Overrides};
+
+use crate::plan::{CgroupDir, Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};
+use crate::{Context, Error, Kind, Result};
+use oci_spec::runtime::{Linux, Process, Spec};
+
+/// The plan of a container: <https://github.com/opencontainers/runtime-spec>, Linux, up to 1.3.
+///
+/// # Errors
+/// `Invalid`, naming the field of the configuration and the reason: nonsense, something that
+/// would change the host, something that this version or this host cannot do.
+pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
+    refuse::unsupported(spec)?;
+    let linux = spec.linux().as_ref().ok_or_else(|| invalid("linux is missing"))?;
+    let process = spec.process().as_ref().ok_or_else(|| invalid("process is missing"))?;
+
+    let namespaces = namespaces::plan(linux, &over.namespaces)?;
+    let groups = cgroups::plan(linux, host, over)?;
+    let mut made = mounts::plan(spec, host, over, &groups)?;
+    let devices = devices::plan(spec)?;
+    made.links.extend(devices.links);
+    made.readonly.extend(linux.readonly_paths().iter().flatten().cloned());
+
+    Ok(Plan {
+        version: VERSION,
+        rootfs: rootfs(spec, linux, over)?,
+        mounts: made.mounts,
+        devices: devices.nodes,
+        links: made.links,
+        masked: linux.masked_paths().clone().unwrap_or_default(),
+        readonly: made.readonly,
+        hostname: namespaces::name(spec.hostname(), &namespaces.uts, "hostname")?,
+        domainname: namespaces::name(spec.domainname(), &namespaces.uts, "domainname")?,
+        sysctls: sysctl::plan(linux, &namespaces)?,
+        process: process::plan(process, host, seccomp(linux, host, over)?)?,
+        namespaces,
+        cgroups: groups,
+    })
+}
+
+/// The plan of one more process in a container that lives in `groups`.
+///
+/// In the unified hierarchy it gets a group of its own, `<container's>/<name>` (by convention
+/// `exec-<n>`), so that its tree can be killed without the container. `seccomp` is the
+/// container's filter: a process's own configuration has none.
+///
+/// # Errors
+/// As [`plan`].
+pub fn exec_plan(
+    process: &Process,
+    groups: &Cgroups,
+    name: &str,
+    host: &Host,
+    seccomp: Option<Seccomp>,
+) -> Result<ExecPlan> {
+    refuse::unsupported_process(process)?;
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(invalid(format!("{name:?} cannot name an exec's group")));
+    }
+    let dirs = groups.dirs.iter().map(|dir| CgroupDir {
+        path: if dir.unified { dir.path.join(name) } else { dir.path.clone() },
+        unified: dir.unified,
+        inherit_cpuset: false,
+    });
+    Ok(ExecPlan {
+        version: VERSION,
+        cgroups: Cgroups { dirs: dirs.collect(), ..Cgroups::default() },
+        process: process::plan(process, host, seccomp)?,
+    })
+}
+
+/// What runtime-spec wants warned about and then left out: capabilities that this kernel does
+/// not know or this process cannot grant.
+pub fn warnings(process: &Process, host: &Host) -> Vec<String> {
+    capability::warnings(process, host)
+}
+
+fn rootfs(spec: &Spec, linux: &Linux, over: &Overrides) -> Result<Rootfs> {
+    let root = spec.root().as_ref();
+    let source = match (over.rootfs, root) {
+        (Some(slot), _) => RootfsSource::Detached(slot),
+        (None, Some(root)) if !root.path().as_os_str().is_empty() => {
+            RootfsSource::Directory(over.bundle.join(root.path()))
+        }
+        _ => return Err(invalid("root.path is missing")),
+    };
+    let propagation = match linux.rootfs_propagation().as_deref() {
+        None | Some("") => None,
+        Some(name) => Some(mount_options::propagation(name).ok_or_else(|| {
+            invalid(format!("linux.rootfsPropagation: {name:?} is no propagation"))
+        })?),
+    };
+    Ok(Rootfs { source, readonly: root.and_then(|r| r.readonly()).unwrap_or(false), propagation })
+}
+
+fn seccomp(linux: &Linux, host: &Host, over: &Overrides) -> Result<Option<Seccomp>> {
+    if over.seccomp.is_some() {
+        return Ok(over.seccomp.clone());
+    }
+    match linux.seccomp() {
+        None => Ok(None),
+        Some(_) if !host.seccomp => Err(invalid("linux.seccomp: this kernel has no seccomp")),
+        Some(profile) => crate::seccomp::compile(profile, crate::seccomp::Arch::NATIVE)
+            .doing(|| "linux.seccomp")
+            .map(Some),
+    }
+}
+
+/// An error about the configuration.
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::Invalid, message)
+}

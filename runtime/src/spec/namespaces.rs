@@ -1,0 +1,60 @@
+//! Which namespaces a container gets.
+
+use super::{NamespaceOverrides, invalid};
+use crate::Result;
+use crate::plan::{Namespace, Namespaces};
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind};
+
+pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
+    let listed = linux.namespaces().as_deref().unwrap_or_default();
+    for (at, entry) in listed.iter().enumerate() {
+        if listed[..at].iter().any(|other| other.typ() == entry.typ()) {
+            return Err(invalid(format!("linux.namespaces: {:?} is there twice", entry.typ())));
+        }
+        if let Some(path) = entry.path()
+            && !path.is_absolute()
+        {
+            return Err(invalid(format!("linux.namespaces: {path:?} is not absolute")));
+        }
+    }
+    let find = |kind: Kind| listed.iter().find(|entry| entry.typ() == kind);
+    match find(Kind::Mount) {
+        None => return Err(invalid("linux.namespaces: a container needs a mount namespace")),
+        Some(entry) if entry.path().is_some() => {
+            return Err(invalid("linux.namespaces: joining a mount namespace is not supported"));
+        }
+        Some(_) => {}
+    }
+    if find(Kind::User).is_some() {
+        return Err(invalid("linux.namespaces: user namespaces are not supported"));
+    }
+    let one = |kind: Kind, over: &Option<Namespace>| match (over, find(kind)) {
+        (Some(other), _) => other.clone(),
+        (None, None) => Namespace::Host,
+        (None, Some(entry)) => entry.path().clone().map_or(Namespace::New, Namespace::Path),
+    };
+    Ok(Namespaces {
+        pid: one(Kind::Pid, &over.pid),
+        network: one(Kind::Network, &over.network),
+        ipc: one(Kind::Ipc, &over.ipc),
+        uts: one(Kind::Uts, &over.uts),
+        cgroup: one(Kind::Cgroup, &over.cgroup),
+        user: Namespace::Host,
+        time: one(Kind::Time, &None),
+    })
+}
+
+/// A host or domain name. In a joined UTS namespace whoever made it has named it (a pod's
+/// containers all carry the name); in the host's it would rename the host.
+pub fn name(name: &Option<String>, uts: &Namespace, field: &str) -> Result<Option<String>> {
+    let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    // __NEW_UTS_LEN
+    if name.len() > 64 || name.contains('\0') {
+        return Err(invalid(format!("{field}: {name:?} is longer than 64 bytes")));
+    }
+    match uts {
+        Namespace::Host => Err(invalid(format!("{field} without a UTS namespace of its own"))),
+        Namespace::New => Ok(Some(name.to_owned())),
+        Namespace::Path(_) | Namespace::Slot(_) => Ok(None),
+    }
+}

@@ -1,0 +1,38 @@
+//! What the caller knows better than the configuration.
+
+use crate::plan::{Namespace, Seccomp, Slot};
+use std::path::PathBuf;
+
+/// What replaces parts of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The bundle's folder: relative paths of the configuration start here.
+    pub bundle: PathBuf,
+    /// The root file system is the detached mount in this slot, whatever `root.path` says.
+    pub rootfs: Option<Slot>,
+    /// Namespaces that are taken from elsewhere, whatever `linux.namespaces` says.
+    pub namespaces: NamespaceOverrides,
+    /// Destinations that get a directory of the seed mount namespace, and its name there
+    /// (`/dev/shm` and `shm`). A mount that the configuration has at one of them gives way; where
+    /// it has none, the bind comes last.
+    pub seed: Vec<(String, String)>,
+    /// The control group when `linux.cgroupsPath` is absent.
+    pub cgroup: Option<String>,
+    /// A filter that is compiled already, instead of `linux.seccomp`.
+    pub seccomp: Option<Seccomp>,
+}
+
+/// Namespaces from elsewhere; `None` leaves what the configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct NamespaceOverrides {
+    /// Process ids.
+    pub pid: Option<Namespace>,
+    /// Network.
+    pub network: Option<Namespace>,
+    /// System V IPC and POSIX message queues.
+    pub ipc: Option<Namespace>,
+    /// Host and domain name.
+    pub uts: Option<Namespace>,
+    /// View of the control groups.
+    pub cgroup: Option<Namespace>,
+}
