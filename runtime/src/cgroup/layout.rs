@@ -1,12 +1,13 @@
 //! Which hierarchies the host has mounted.
 
-use crate::{Error, Kind, Result};
+use crate::{Context, Error, Kind, Result};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
 /// How a host has set up its control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One hierarchy for each v1 controller, and no v2.
+    /// v1 hierarchies, and no v2.
     V1,
     /// v1 hierarchies for limits, v2 beside them for process control.
     Hybrid,
@@ -42,11 +43,88 @@ impl Layout {
     /// # Errors
     /// `NotFound` when nothing is mounted there.
     pub fn detect(root: &Path) -> Result<Layout> {
-        Err(Error::new(Kind::NotFound, format!("no control groups at {}", root.display())))
+        let context = || format!("control groups at {}", root.display());
+        // A v2 mount at the root hides whatever is mounted below its directory.
+        let kind = statfs(root).doing(context)?.filesystem_type();
+        let (v1, unified) = if kind == CGROUP2_SUPER_MAGIC {
+            (Vec::new(), Some(root.to_owned()))
+        } else {
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(context)?;
+            below(root, &mounts)
+        };
+        let mode = match (v1.is_empty(), &unified) {
+            (true, None) => {
+                return Err(
+                    Error::new(Kind::NotFound, "no hierarchy is mounted").context(context())
+                );
+            }
+            (true, Some(_)) => Mode::V2,
+            (false, None) => Mode::V1,
+            (false, Some(_)) => Mode::Hybrid,
+        };
+        let mut unified_controllers = Vec::new();
+        if let Some(unified) = &unified {
+            let file = unified.join("cgroup.controllers");
+            let offered = std::fs::read_to_string(file).doing(context)?;
+            unified_controllers = offered.split_whitespace().map(str::to_owned).collect();
+        }
+        Ok(Layout { mode, v1, unified, unified_controllers })
     }
 
     /// The v1 hierarchy of a controller.
     pub fn controller(&self, name: &str) -> Option<&Hierarchy> {
         self.v1.iter().find(|h| h.controllers.iter().any(|c| c == name))
+    }
+}
+
+/// Flags among a v1 mount's options, which are no controllers.
+const FLAGS: [&str; 7] =
+    ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
+
+/// The v1 hierarchies and the v2 mount below `root`, from `/proc/self/mountinfo`: proc(5).
+fn below(root: &Path, mountinfo: &str) -> (Vec<Hierarchy>, Option<PathBuf>) {
+    let (mut v1, mut unified) = (Vec::<Hierarchy>::new(), None);
+    for line in mountinfo.lines() {
+        let Some((mount, source)) = line.split_once(" - ") else { continue };
+        let Some(path) = mount.split(' ').nth(4).map(Path::new) else { continue };
+        if !path.starts_with(root) {
+            continue;
+        }
+        let mut source = source.split(' ');
+        match (source.next(), source.nth(1)) {
+            (Some("cgroup2"), _) => unified = Some(path.to_owned()),
+            (Some("cgroup"), Some(options)) => {
+                let words = options
+                    .split(',')
+                    .filter(|word| !FLAGS.contains(word) && !word.starts_with("release_agent="));
+                let controllers: Vec<String> = words.map(str::to_owned).collect();
+                // One hierarchy may be mounted twice (cpu and cpu,cpuacct).
+                if !v1.iter().any(|seen| seen.controllers == controllers) {
+                    v1.push(Hierarchy { path: path.to_owned(), controllers });
+                }
+            }
+            _ => {}
+        }
+    }
+    (v1, unified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_told_from_flags_and_from_what_is_mounted_elsewhere() {
+        let text = "\
+30 20 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
+32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct
+33 30 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,release_agent=/a,name=systemd
+34 20 0:28 / /mnt/cpu rw - cgroup cgroup rw,cpu,cpuacct
+torn line";
+        let (v1, unified) = below(Path::new("/sys/fs/cgroup"), text);
+        assert_eq!(unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        let found: Vec<_> = v1.iter().map(|h| h.controllers.join("+")).collect();
+        assert_eq!(found, ["cpu+cpuacct", "name=systemd"]);
     }
 }

@@ -1,7 +1,14 @@
 //! A process on its way to its program.
 
-use crate::{Error, Kind, Result};
+use super::compile::Compiled;
+use crate::{Context, Error, Kind, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
+use rrun_sys::pidfd;
+use rrun_sys::program::report::{self, Detail, Message};
+use rrun_sys::program::{self, Placement};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How far a process has come.
@@ -20,12 +27,11 @@ pub enum State {
 /// A process on its way to its program, made by [`super::spawn`] or [`super::exec`].
 ///
 /// Poll [`Child::channel`] for reading and call [`Child::advance`]. Before [`State::Waiting`]
-/// (for an exec: before [`State::Running`]) [`Child::pid`] and [`Child::pidfd`] may be those of a
-/// preparer that hands over to the real process, when a PID namespace is joined: register the
-/// pidfd for its exit only then. Up to there a death shows as an error of [`Child::advance`].
+/// (for an exec: before [`State::Running`]) `pid` and [`Child::pidfd`] may be those of a preparer
+/// that hands over to the real process, when a PID namespace is joined: register the pidfd for
+/// its exit only then. Up to there a death shows as an error of [`Child::advance`].
 ///
-/// After an error the process has ended or was killed, and is reaped. Dropping a `Child` that is
-/// not yet running ends the process (its channel closes) but does not reap it.
+/// Dropping a `Child` that waits ends the process, for its channel closes; it is not reaped.
 #[derive(Debug)]
 pub struct Child {
     /// Process id, seen from the caller.
@@ -33,10 +39,56 @@ pub struct Child {
     pidfd: OwnedFd,
     channel: OwnedFd,
     console: Option<OwnedFd>,
+    clamped: Vec<String>,
     state: State,
+    /// Another process is to come and go on.
+    handover: bool,
+    /// The process that goes on may be faster than the news of it.
+    ready_early: bool,
+    /// There is a [`State::Waiting`] in its life.
+    waits: bool,
 }
 
 impl Child {
+    pub(super) fn start(
+        mut compiled: Compiled<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+        waits: bool,
+    ) -> Result<Child> {
+        let (ours, theirs) = report::channel().doing(|| "channel")?;
+        let namespaces = compiled.namespaces.bits() as u64;
+        let placement = Placement { namespaces, cgroup };
+        let (pid, pidfd) =
+            program::start(&mut compiled.program, theirs.as_fd(), placement).doing(|| "clone")?;
+        Ok(Child {
+            pid,
+            pidfd,
+            channel: ours,
+            console: None,
+            clamped: compiled.clamped,
+            state: State::Preparing,
+            handover: compiled.handover,
+            ready_early: false,
+            waits,
+        })
+    }
+
+    /// Takes up a child again that another image of this process has made: one that executes
+    /// itself anew and has kept the descriptors. `state` is `Waiting` or later.
+    pub fn resume(pid: Pid, pidfd: OwnedFd, channel: OwnedFd, state: State) -> Child {
+        Child {
+            pid,
+            pidfd,
+            channel,
+            console: None,
+            clamped: Vec::new(),
+            state,
+            handover: false,
+            ready_early: false,
+            waits: true,
+        }
+    }
+
     /// The pidfd of the process.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
@@ -60,33 +112,104 @@ impl Child {
         self.state
     }
 
-    /// Reads what the process has said, without blocking.
+    /// Reads what the process has said, without blocking. The channel is readable for ever once
+    /// [`State::Running`] is reached: poll it no more.
     ///
     /// # Errors
     /// The step that failed, in words (`mount /etc/hosts: ENOENT`); kind `Exec` when it is the
-    /// program that cannot be executed; `Ended` when the process died before it was ready.
+    /// program that cannot be executed; the process has ended and is reaped. `Ended` when it died
+    /// by itself: it is reaped if it was preparing, and left to the owner of the pidfd if it was
+    /// waiting.
     pub fn advance(&mut self) -> Result<State> {
-        Err(Error::new(Kind::Kernel, "not there yet"))
+        while self.state != State::Running {
+            match report::receive(self.channel.as_fd()) {
+                Ok(message) => self.hear(message)?,
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::from(errno).context("read the channel")),
+            }
+        }
+        Ok(self.state)
     }
 
-    /// The master of the process's terminal, once: there from [`State::Waiting`] on.
+    fn hear(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Waiting if self.handover => self.ready_early = true,
+            Message::Waiting => self.state = State::Waiting,
+            Message::Handover { pid, pidfd } => {
+                self.reap();
+                (self.pid, self.pidfd, self.handover) = (pid, pidfd, false);
+                if self.ready_early {
+                    self.state = State::Waiting;
+                }
+            }
+            Message::Console(master) => self.console = Some(master),
+            Message::Clamped(label) => self.clamped.push(label),
+            Message::Failed { label, detail, errno } => {
+                self.reap();
+                return Err(worded(&label, detail, errno));
+            }
+            Message::End => return self.end(),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self.state {
+            State::Preparing if self.waits || self.handover => {
+                self.reap();
+                Err(Error::new(Kind::Ended, "the process died while it was being prepared"))
+            }
+            State::Waiting => {
+                Err(Error::new(Kind::Ended, "the process died while it waited for its start"))
+            }
+            _ => {
+                self.state = State::Running;
+                Ok(())
+            }
+        }
+    }
+
+    /// It has ended or is about to; should it not be, it must not go on.
+    fn reap(&mut self) {
+        let handing_over = self.handover && self.state == State::Preparing;
+        if !handing_over {
+            let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        }
+        let _ = pidfd::wait(self.pidfd.as_fd(), WaitPidFlag::WEXITED);
+    }
+
+    /// The master of the process's terminal, once: there from [`State::Waiting`] on (for an exec
+    /// from [`State::Running`] on).
     pub fn take_console(&mut self) -> Option<OwnedFd> {
         self.console.take()
     }
 
     /// What could not be set as asked and was clamped (a limit above the hard one, a lower
-    /// `oom_score_adj` without CAP_SYS_RESOURCE), in words, once. Known from
-    /// [`State::Running`] on.
+    /// `oom_score_adj` without CAP_SYS_RESOURCE), in words, once. Complete at
+    /// [`State::Running`].
     pub fn take_clamped(&mut self) -> Vec<String> {
-        Vec::new()
+        std::mem::take(&mut self.clamped)
     }
 
     /// Lets a waiting process execute its program.
     ///
     /// # Errors
-    /// `Ended` when it is gone.
+    /// `Ended` when it is gone, `Invalid` when it does not wait.
     pub fn release(&mut self) -> Result<()> {
-        Err(Error::new(Kind::Kernel, "not there yet"))
+        if self.state != State::Waiting {
+            return Err(Error::new(Kind::Invalid, "the process does not wait for its start"));
+        }
+        match rrun_sys::fdpass::send(self.channel.as_fd(), b"\n", &[]) {
+            Ok(_) => {
+                self.state = State::Executing;
+                Ok(())
+            }
+            Err(Errno::EPIPE | Errno::ECONNRESET) => {
+                Err(Error::new(Kind::Ended, "the process died while it waited for its start"))
+            }
+            Err(errno) => Err(Error::from(errno).context("release")),
+        }
     }
 
     /// Blocks until [`State::Waiting`] or later.
@@ -94,7 +217,7 @@ impl Child {
     /// # Errors
     /// As [`Child::advance`].
     pub fn wait_ready(&mut self) -> Result<()> {
-        Err(Error::new(Kind::Kernel, "not there yet"))
+        self.wait_for(State::Waiting)
     }
 
     /// Blocks until [`State::Running`].
@@ -102,6 +225,32 @@ impl Child {
     /// # Errors
     /// As [`Child::advance`].
     pub fn wait_running(&mut self) -> Result<()> {
-        Err(Error::new(Kind::Kernel, "not there yet"))
+        self.wait_for(State::Running)
     }
+
+    fn wait_for(&mut self, state: State) -> Result<()> {
+        while self.advance()? < state {
+            let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::from(errno).context("poll the channel")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error of a step, in the words that people know from other runtimes where it is about the
+/// program.
+pub(super) fn worded(label: &str, detail: Detail, errno: Errno) -> Error {
+    let kind = Kind::Exec { code: detail.exit_code(errno) };
+    let why = errno.desc().to_lowercase();
+    let text = match detail {
+        Detail::Plain => return Error::from(errno).context(label),
+        Detail::NotInPath => format!("exec: {label:?}: executable file not found in $PATH"),
+        Detail::Stat => format!("exec: {label:?}: stat {label}: {why}"),
+        Detail::Access => format!("exec: {label:?}: {why}"),
+        Detail::Execve => format!("exec {label}: {why}"),
+    };
+    Error::new(kind, text)
 }

@@ -9,6 +9,7 @@
 //! kernel answers ENOSYS and the error names the step.
 
 mod child;
+mod compile;
 pub mod gate;
 pub mod namespace;
 pub mod reaper;
@@ -17,8 +18,9 @@ pub mod seed;
 pub use child::{Child, State};
 
 use crate::plan::{ExecPlan, Plan};
-use crate::{Error, Kind, Result};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use crate::{Result, cgroup};
+use rrun_sys::step::{self, Steps};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The first three descriptors of a process. Not used for one with a terminal.
 #[derive(Debug)]
@@ -50,8 +52,24 @@ pub fn spawn(
     seed: Option<BorrowedFd<'_>>,
     stdio: Option<Stdio>,
 ) -> Result<Child> {
-    let _ = (plan, slots, seed, stdio);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    spawn_at(plan, slots, seed, stdio, None)
+}
+
+fn spawn_at(
+    plan: &Plan,
+    slots: &[BorrowedFd<'_>],
+    seed: Option<BorrowedFd<'_>>,
+    stdio: Option<Stdio>,
+    gate: Option<OwnedFd>,
+) -> Result<Child> {
+    let mut steps = Steps::default();
+    let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
+    let given = compile::Surroundings { slots, seed, stdio, tasks: joined.tasks, gate };
+    let compiled = compile::init(plan, given)?;
+    let unified = joined.unified.as_ref().map(AsFd::as_fd);
+    let child = step::only("runtime.create.init", || Child::start(compiled, unified, true))?;
+    steps.commit();
+    Ok(child)
 }
 
 /// Runs one more process in a container, at once: there is no [`State::Waiting`] in its life.
@@ -62,6 +80,13 @@ pub fn spawn(
 /// # Errors
 /// As [`spawn`]; `NotFound` when the container has ended.
 pub fn exec(plan: &ExecPlan, init: BorrowedFd<'_>, stdio: Option<Stdio>) -> Result<Child> {
-    let _ = (plan, init, stdio);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    let mut steps = Steps::default();
+    let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Exec, &mut steps)?;
+    let tasks = joined.tasks;
+    let given = compile::Surroundings { slots: &[], seed: None, stdio, tasks, gate: None };
+    let compiled = compile::exec(plan, init, given)?;
+    let unified = joined.unified.as_ref().map(AsFd::as_fd);
+    let child = step::only("runtime.exec.process", || Child::start(compiled, unified, false))?;
+    steps.commit();
+    Ok(child)
 }

@@ -2,6 +2,13 @@
 //!
 //! At the bottom of the house: every room may use it, it uses none of them.
 
+pub mod bpf;
+mod call;
+pub mod capability;
 pub mod fdpass;
+pub mod in_root;
+pub mod mount;
 pub mod pidfd;
+pub mod program;
+pub mod pty;
 pub mod step;

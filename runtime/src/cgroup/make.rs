@@ -1,0 +1,178 @@
+//! Making groups and opening them for those who join.
+
+use super::remove;
+use crate::plan::{CgroupDir, CgroupWrite, Cgroups};
+use crate::{Context, Error, Kind, Result};
+use rrun_sys::step::Steps;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Makes the directories and writes the values, in order; what is there already is taken as it
+/// is. Steps `runtime.create.cgroup-v1` and `runtime.create.cgroup-v2`. In v2, the controllers
+/// that the directories above offer are enabled for them on the way.
+///
+/// # Errors
+/// The file and the kernel's answer; what was made is taken back.
+pub fn make(groups: &Cgroups) -> Result<()> {
+    let mut steps = Steps::default();
+    make_all(groups, Purpose::Create, &mut steps)?;
+    steps.commit();
+    Ok(())
+}
+
+/// Whether a container's groups are made, or those of one more process in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Create,
+    Exec,
+}
+
+/// Groups that a child is about to enter.
+pub(crate) struct Joined {
+    /// Path and open `tasks` of each v1 group. The right to join is checked when it is opened.
+    pub(crate) tasks: Vec<(String, OwnedFd)>,
+    /// The directory to be born in.
+    pub(crate) unified: Option<OwnedFd>,
+}
+
+/// Makes the groups and opens them.
+pub(crate) fn enter(
+    groups: &Cgroups,
+    purpose: Purpose,
+    steps: &mut Steps<Error>,
+) -> Result<Joined> {
+    make_all(groups, purpose, steps)?;
+    let mut joined = Joined { tasks: Vec::with_capacity(groups.dirs.len()), unified: None };
+    for dir in &groups.dirs {
+        let context = || format!("open {}", dir.path.display());
+        if dir.unified {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(libc::O_DIRECTORY);
+            joined.unified = Some(options.open(&dir.path).doing(context)?.into());
+        } else {
+            let tasks = dir.path.join("tasks");
+            let file = OpenOptions::new().write(true).open(&tasks).doing(context)?;
+            joined.tasks.push((tasks.display().to_string(), file.into()));
+        }
+    }
+    Ok(joined)
+}
+
+fn make_all(groups: &Cgroups, purpose: Purpose, steps: &mut Steps<Error>) -> Result<()> {
+    let (v1, v2) = match purpose {
+        Purpose::Create => ("runtime.create.cgroup-v1", "runtime.create.cgroup-v2"),
+        Purpose::Exec => ("runtime.exec.cgroup-v1", "runtime.exec.cgroup-v2"),
+    };
+    for (name, unified) in [(v1, false), (v2, true)] {
+        let dirs: Vec<&CgroupDir> = groups.dirs.iter().filter(|d| d.unified == unified).collect();
+        if dirs.is_empty() {
+            continue;
+        }
+        // What is there already is not ours to take back: an exec's v1 groups are its container's.
+        let missing: Vec<CgroupDir> =
+            dirs.iter().filter(|dir| !dir.path.exists()).map(|dir| (*dir).clone()).collect();
+        if missing.is_empty() && purpose == Purpose::Exec {
+            continue;
+        }
+        steps.run(name, || make_dirs(groups, &dirs, purpose), move || remove(&missing))?;
+    }
+    Ok(())
+}
+
+fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose) -> Result<()> {
+    for dir in dirs {
+        let context = || format!("make {}", dir.path.display());
+        if dir.unified && purpose == Purpose::Create && !dir.path.exists() {
+            enable_controllers(&dir.path).doing(context)?;
+        }
+        make_dir(dir).doing(context)?;
+    }
+    for write in &groups.writes {
+        let dir = groups.dirs.get(usize::from(write.dir)).ok_or_else(|| {
+            Error::new(Kind::Invalid, format!("{}: no group {}", write.file, write.dir))
+        })?;
+        if dirs.contains(&dir) {
+            write_value(dir, write)?;
+        }
+    }
+    if let Some(filter) = &groups.device_filter
+        && let Some(dir) = dirs.iter().find(|dir| dir.unified)
+    {
+        let context = || format!("device filter of {}", dir.path.display());
+        let directory = File::open(&dir.path).doing(context)?;
+        rrun_sys::bpf::attach_device_filter(directory.into(), filter).doing(context)?;
+    }
+    Ok(())
+}
+
+fn make_dir(dir: &CgroupDir) -> Result<()> {
+    let made = DirBuilder::new().mode(0o755).create(&dir.path);
+    match made {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let parent = dir.path.parent().ok_or(error)?;
+            make_dir(&CgroupDir { path: parent.to_owned(), ..*dir })?;
+            return make_dir(dir);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if dir.inherit_cpuset {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            inherit(&dir.path, file).doing(|| file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the parent's value, which a cpuset needs before it takes a task.
+fn inherit(dir: &Path, file: &str) -> Result<()> {
+    let parent = dir.parent().unwrap_or(dir);
+    let value = std::fs::read(parent.join(file))?;
+    Ok(std::fs::write(dir.join(file), value)?)
+}
+
+fn write_value(dir: &CgroupDir, write: &CgroupWrite) -> Result<()> {
+    let path = dir.path.join(&write.file);
+    let context = || format!("write {:?} to {}", write.value, path.display());
+    match OpenOptions::new().write(true).open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && write.optional => Ok(()),
+        opened => {
+            let mut file = opened.doing(context)?;
+            // One write: each is a command of its own.
+            file.write_all(write.value.as_bytes()).doing(context)
+        }
+    }
+}
+
+/// Enables for a v2 directory what those above it offer: a controller works in a group only when
+/// every ancestor hands it down. A directory with processes in it cannot (`EBUSY`), and need not
+/// if nobody asks for a limit: the write of the limit says so then.
+fn enable_controllers(dir: &Path) -> Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    if !parent.exists() {
+        enable_controllers(parent)?;
+        let path = parent.to_owned();
+        make_dir(&CgroupDir { path, unified: true, inherit_cpuset: false })?;
+    }
+    for above in ancestors_in_hierarchy(parent) {
+        let offered = std::fs::read_to_string(above.join("cgroup.controllers"))?;
+        let enabled = std::fs::read_to_string(above.join("cgroup.subtree_control"))?;
+        let enabled: Vec<&str> = enabled.split_whitespace().collect();
+        for controller in offered.split_whitespace().filter(|name| !enabled.contains(name)) {
+            let _ = std::fs::write(above.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+    Ok(())
+}
+
+/// The directory and those above it up to the root of the hierarchy, root first.
+fn ancestors_in_hierarchy(dir: &Path) -> Vec<&Path> {
+    let within = |path: &&Path| path.join("cgroup.controllers").exists();
+    let mut all: Vec<&Path> = dir.ancestors().take_while(within).collect();
+    all.reverse();
+    all
+}

@@ -1,0 +1,309 @@
+//! From a plan to the steps of a child. The order is the kernel's and the attacker's:
+//!
+//! 1. Join the control groups: whatever comes later, even a hang, is accounted and can be killed.
+//! 2. `oom_score_adj` and security labels, through the host's procfs: the container's own may be
+//!    anything (CVE-2019-16884).
+//! 3. Join namespaces by path or descriptor.
+//! 4. Copy bind sources while the host's mounts are still there; a dead network file system
+//!    hangs this child and nobody else.
+//! 5. Enter the seed, unshare. A cgroup namespace's root is the group one is in at that moment.
+//! 6. Names and sysctls: they need the namespaces and nothing of the container's files.
+//! 7. Root over `/`, mounts in order, devices, links, pivot. All of the host is out of reach.
+//! 8. Where a PID namespace is joined: hand over, only now (see [`Space::Handover`]). `proc` and
+//!    what is mounted below it come after, because it shows the PID namespace of who mounts it.
+//! 9. Masked and read-only paths, terminal, working directory, read-only root.
+//! 10. Say that all is ready, wait for the release.
+//! 11. The process: see [`process`].
+
+mod mounts;
+mod process;
+mod text;
+
+use super::Stdio;
+use crate::plan::{ExecPlan, Namespace, Plan, Slot, VERSION};
+use crate::{Context, Error, Kind, Result};
+use nix::sched::CloneFlags;
+use rrun_sys::program::{Execute, File, Flow, Identity, Program, Reg, Space, Strings, Tree};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use text::c_string;
+
+/// What comes beside a plan.
+pub(super) struct Surroundings<'fd> {
+    pub(super) slots: &'fd [BorrowedFd<'fd>],
+    pub(super) seed: Option<BorrowedFd<'fd>>,
+    pub(super) stdio: Option<Stdio>,
+    /// `tasks` files of v1 groups, open for writing.
+    pub(super) tasks: Vec<(String, OwnedFd)>,
+    /// A listening socket to wait at instead of the channel.
+    pub(super) gate: Option<OwnedFd>,
+}
+
+/// A child that can be cloned.
+pub(super) struct Compiled<'fd> {
+    pub(super) program: Program<'fd>,
+    /// `CLONE_NEW*` for the clone itself.
+    pub(super) namespaces: CloneFlags,
+    /// Another process goes on in its place.
+    pub(super) handover: bool,
+    /// What was clamped already, because the caller does not have it.
+    pub(super) clamped: Vec<String>,
+}
+
+struct Compiler<'fd> {
+    program: Program<'fd>,
+    slots: Vec<Reg>,
+    proc: Reg,
+    unshare: CloneFlags,
+    clone: CloneFlags,
+    handover: bool,
+    clamped: Vec<String>,
+}
+
+/// `CLONE_NEWTIME`, which is not in nix.
+const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+
+/// The steps of a container's init.
+pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compiled<'fd>> {
+    check_version(plan.version)?;
+    let mut compiler = Compiler::new(given.slots)?;
+    compiler.begin(given.stdio)?;
+    compiler.join(given.tasks);
+    compiler.tune(&plan.process)?;
+    compiler.namespaces(plan)?;
+    let mut mounts = compiler.open_sources(plan)?;
+    compiler.unshare(plan, given.seed)?;
+    compiler.settings(plan)?;
+    compiler.mounts(plan, &mut mounts)?;
+    compiler.close_slots();
+    if compiler.handover {
+        compiler.program.step("hand over to the PID namespace", Space::Handover);
+    }
+    compiler.finish_root(plan, mounts)?;
+    match given.gate {
+        None => {
+            compiler.program.step("ready", Flow::Ready);
+            compiler.program.step("wait for the start", Flow::Await);
+        }
+        Some(listener) => {
+            let listener = compiler.program.own(listener);
+            compiler.program.step("ready", Flow::Ready);
+            compiler.program.step("wait for the start", Flow::Accept(listener));
+        }
+    }
+    compiler.process(&plan.process)?;
+    Ok(compiler.done())
+}
+
+/// The steps of one more process in a container whose init is `init`.
+pub(super) fn exec<'fd>(
+    plan: &ExecPlan,
+    init: BorrowedFd<'fd>,
+    given: Surroundings<'fd>,
+) -> Result<Compiled<'fd>> {
+    check_version(plan.version)?;
+    let mut compiler = Compiler::new(&[])?;
+    compiler.begin(given.stdio)?;
+    compiler.join(given.tasks);
+    compiler.tune(&plan.process)?;
+    let fd = compiler.program.borrow(init);
+    let kinds = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    compiler.program.step("enter the container", Space::Enter { fd, kinds });
+    for reg in [fd, compiler.proc] {
+        compiler.program.step("close", Flow::Close(reg));
+    }
+    compiler.program.step("hand over to the PID namespace", Space::Handover);
+    compiler.handover = true;
+    compiler.terminal(&plan.process, None);
+    compiler.process(&plan.process)?;
+    Ok(compiler.done())
+}
+
+/// The steps of a reaper: groups, namespaces and ids of `plan`, an empty root, `binary`.
+pub(super) fn reaper<'fd>(
+    plan: &Plan,
+    binary: BorrowedFd<'fd>,
+    given: Surroundings<'fd>,
+) -> Result<Compiled<'fd>> {
+    check_version(plan.version)?;
+    let mut compiler = Compiler::new(given.slots)?;
+    compiler.begin(None)?;
+    compiler.join(given.tasks);
+    compiler.tune(&plan.process)?;
+    compiler.clone |= CloneFlags::CLONE_NEWPID;
+    compiler.namespaces(plan)?;
+    compiler.unshare(plan, given.seed)?;
+    let root = compiler.empty_root();
+    compiler.program.step("enter the empty root", Tree::Cover(root));
+    compiler.program.step("enter the empty root", Tree::Pivot(root));
+    compiler.close_slots();
+    let file = compiler.program.borrow(binary);
+    compiler.identity(&plan.process)?;
+    // No child of it is ever waited for: the kernel reaps what is adopted.
+    compiler.program.step("ignore children", Identity::IgnoreChildren);
+    let name = plan.process.args.first().map_or("rrun-reaper", String::as_str);
+    let arguments = Strings::from(vec![c_string(name)?]);
+    let environment = Strings::from(Vec::new());
+    compiler.program.step("execute the reaper", Execute::RunFd { file, arguments, environment });
+    Ok(compiler.done())
+}
+
+fn check_version(version: u16) -> Result<()> {
+    if (1..=VERSION).contains(&version) {
+        return Ok(());
+    }
+    let text = format!("plan version {version}, this executor knows up to {VERSION}");
+    Err(Error::new(Kind::Invalid, text))
+}
+
+impl<'fd> Compiler<'fd> {
+    fn new(slots: &[BorrowedFd<'fd>]) -> Result<Compiler<'fd>> {
+        let mut program = Program::default();
+        let slots = slots.iter().map(|slot| program.borrow(*slot)).collect();
+        let proc = program.own(std::fs::File::open("/proc").doing(|| "open /proc")?.into());
+        Ok(Compiler {
+            program,
+            slots,
+            proc,
+            unshare: CloneFlags::CLONE_NEWNS,
+            clone: CloneFlags::empty(),
+            handover: false,
+            clamped: Vec::new(),
+        })
+    }
+
+    fn done(self) -> Compiled<'fd> {
+        Compiled {
+            program: self.program,
+            namespaces: self.clone,
+            handover: self.handover,
+            clamped: self.clamped,
+        }
+    }
+
+    fn begin(&mut self, stdio: Option<Stdio>) -> Result<()> {
+        self.program.step("hide memory", Identity::NotDumpable);
+        self.program.step("reset signals", Identity::ResetSignals);
+        let null = || -> Result<OwnedFd> {
+            let mut options = std::fs::OpenOptions::new();
+            Ok(options.read(true).write(true).open("/dev/null").doing(|| "open /dev/null")?.into())
+        };
+        let fds = match stdio {
+            Some(stdio) => [stdio.stdin, stdio.stdout, stdio.stderr],
+            None => [null()?, null()?, null()?],
+        };
+        let mut regs = Vec::with_capacity(3);
+        for fd in fds {
+            regs.push(self.program.own(above_stdio(fd)?));
+        }
+        if let [stdin, stdout, stderr] = regs[..] {
+            self.program.step("set stdio", Flow::Stdio([stdin, stdout, stderr]));
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, tasks: Vec<(String, OwnedFd)>) {
+        for (path, fd) in tasks {
+            let reg = self.program.own(fd);
+            self.program.step(format!("join {path}"), File::Join(reg));
+        }
+    }
+
+    fn slot(&self, slot: Slot) -> Result<Reg> {
+        self.slots.get(usize::from(slot.0)).copied().ok_or_else(|| {
+            let text = format!("slot {} of {}", slot.0, self.slots.len());
+            Error::new(Kind::Invalid, text)
+        })
+    }
+
+    fn close_slots(&mut self) {
+        for reg in std::mem::take(&mut self.slots) {
+            self.program.step("close", Flow::Close(reg));
+        }
+        self.program.step("close", Flow::Close(self.proc));
+    }
+
+    fn namespaces(&mut self, plan: &Plan) -> Result<()> {
+        let all = &plan.namespaces;
+        if all.user != Namespace::Host {
+            let text = "user namespaces are not supported by this version";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        for (name, kind, namespace) in [
+            ("network", CloneFlags::CLONE_NEWNET, &all.network),
+            ("ipc", CloneFlags::CLONE_NEWIPC, &all.ipc),
+            ("uts", CloneFlags::CLONE_NEWUTS, &all.uts),
+            ("cgroup", CloneFlags::CLONE_NEWCGROUP, &all.cgroup),
+            ("pid", CloneFlags::CLONE_NEWPID, &all.pid),
+            ("time", CLONE_NEWTIME, &all.time),
+        ] {
+            // A PID namespace is made for children only, so by the clone itself; a time namespace
+            // likewise.
+            let by_clone = kind == CloneFlags::CLONE_NEWPID || kind == CLONE_NEWTIME;
+            let label = format!("join the {name} namespace");
+            match namespace {
+                Namespace::Host => continue,
+                Namespace::New if by_clone => self.clone |= kind,
+                Namespace::New => self.unshare |= kind,
+                Namespace::Path(path) => {
+                    let path = c_string(path.as_os_str().as_encoded_bytes())?;
+                    let label = format!("{label} {}", path.to_string_lossy());
+                    self.program.step(label, Space::EnterPath { path, kind });
+                }
+                Namespace::Slot(slot) => {
+                    let fd = self.slot(*slot).doing(|| label.clone())?;
+                    self.program.step(label, Space::Enter { fd, kinds: kind });
+                }
+            }
+            if by_clone && *namespace != Namespace::New {
+                self.handover = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn unshare(&mut self, plan: &Plan, seed: Option<BorrowedFd<'fd>>) -> Result<()> {
+        match seed {
+            Some(seed) => {
+                let fd = self.program.borrow(seed);
+                let kinds = CloneFlags::CLONE_NEWNS;
+                self.program.step("enter the seed", Space::Enter { fd, kinds });
+                self.program.step("unshare", Space::Unshare(self.unshare));
+                self.program.step("close", Flow::Close(fd));
+            }
+            None => self.program.step("unshare", Space::Unshare(self.unshare)),
+        }
+        self.program.step("make mounts private", Tree::Private);
+        if plan.namespaces.uts == Namespace::New {
+            if let Some(name) = &plan.hostname {
+                let op = Space::Hostname(name.as_bytes().into());
+                self.program.step(format!("set host name {name}"), op);
+            }
+            if let Some(name) = &plan.domainname {
+                let op = Space::Domainname(name.as_bytes().into());
+                self.program.step(format!("set domain name {name}"), op);
+            }
+        }
+        Ok(())
+    }
+
+    fn settings(&mut self, plan: &Plan) -> Result<()> {
+        for (name, value) in &plan.sysctls {
+            let path = text::sysctl_path(name)?;
+            let value = value.as_bytes().into();
+            let op = File::Value { proc: self.proc, path, value, lenient: false };
+            self.program.step(format!("sysctl {name}"), op);
+        }
+        Ok(())
+    }
+}
+
+/// Standard descriptors must not be overwritten while they are put in place.
+fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
+    // A copy made by the standard library is 3 or above.
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(fd.try_clone()?) }
+}

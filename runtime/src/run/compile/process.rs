@@ -1,0 +1,166 @@
+//! The process itself. What comes after the release, in order:
+//!
+//! 1. Standard descriptors to the user, session and terminal, everything else close-on-exec.
+//! 2. Limits: raising one needs what is given up later.
+//! 3. Without `no_new_privs` a filter needs CAP_SYS_ADMIN, so it is loaded before that goes, and
+//!    must allow what follows here. With it, the filter is the last thing before execve.
+//! 4. Working directory as root; as the user later, if root may not (NFS).
+//! 5. Bounding set while CAP_SETPCAP is there; groups, group, user; the sets, which the user's
+//!    change would have emptied without `PR_SET_KEEPCAPS`; the ambient set, which must be within
+//!    permitted and inheritable.
+//! 6. The program is looked for as the user, inside the container.
+
+use super::Compiler;
+use super::text::c_string;
+use crate::plan::Process;
+use crate::{Context, Error, Kind, Result};
+use rrun_sys::program::{Execute, File, Flow, Identity, Limit, Reg, Sets, Strings, Terminal};
+use std::ffi::CString;
+use std::path::Path;
+
+/// Where programs are looked for when the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Compiler<'_> {
+    /// What is set through the host's procfs.
+    pub(super) fn tune(&mut self, process: &Process) -> Result<()> {
+        if let Some(adjustment) = process.oom_score_adj {
+            let value = adjustment.to_string().into_bytes().into();
+            let path = c"self/oom_score_adj".into();
+            let op = File::Value { proc: self.proc, path, value, lenient: true };
+            self.program.step(format!("set oom_score_adj {adjustment}"), op);
+        }
+        let apparmor = process.apparmor.as_ref().filter(|_| has_apparmor());
+        if let Some(profile) = apparmor {
+            let value = format!("exec {profile}").into_bytes().into();
+            // Its own directory exists since 5.8; the older name is shared with other modules.
+            let path = c"self/attr/apparmor/exec".into();
+            let op = File::Value { proc: self.proc, path, value, lenient: false };
+            self.program.step(format!("set AppArmor profile {profile}"), op);
+        }
+        let selinux =
+            process.selinux.as_ref().filter(|_| Path::new("/sys/fs/selinux/enforce").exists());
+        if let Some(label) = selinux {
+            let value = label.as_bytes().into();
+            let path = c"self/attr/exec".into();
+            let op = File::Value { proc: self.proc, path, value, lenient: false };
+            self.program.step(format!("set SELinux label {label}"), op);
+        }
+        Ok(())
+    }
+
+    pub(super) fn terminal(&mut self, process: &Process, root: Option<Reg>) {
+        if process.terminal {
+            let (uid, size) = (process.user.uid, process.terminal_size);
+            let op = Terminal::Open { root, uid, size, console: root.is_some() };
+            self.program.step("open the terminal", op);
+        }
+    }
+
+    /// From the release to execve.
+    pub(super) fn process(&mut self, process: &Process) -> Result<()> {
+        if !process.terminal {
+            let uid = process.user.uid;
+            self.program.step("give stdio to the user", Flow::OwnStdio { uid });
+        }
+        let terminal = process.terminal;
+        self.program.step("begin a session", Terminal::Session { terminal });
+        let cwd = c_string(process.cwd.as_str()).doing(|| "working directory")?;
+        let label = format!("enter {}", process.cwd);
+        self.program.step(label.as_str(), Execute::Enter(cwd.clone()));
+        self.identity_before_filter(process)?;
+        self.program.step(label.as_str(), Execute::EnterAgain(cwd));
+        self.program.step(label, Execute::CheckDirectory);
+        let (candidates, search) = candidates(process)?;
+        let name = process.args.first().map_or("", String::as_str);
+        self.program.step(name, Execute::Find { candidates: candidates.clone(), search });
+        self.late_filter(process);
+        let arguments = process.args.iter().map(|arg| c_string(arg.as_str()));
+        let arguments: Vec<CString> = arguments.collect::<Result<_>>().doing(|| "arguments")?;
+        let environment = process.env.iter().map(|entry| c_string(entry.as_slice()));
+        let environment: Vec<CString> =
+            environment.collect::<Result<_>>().doing(|| "environment")?;
+        let (arguments, environment) = (Strings::from(arguments), Strings::from(environment));
+        self.program.step(name, Execute::Run { candidates, arguments, environment });
+        Ok(())
+    }
+
+    /// Who a process without a working directory of its own is.
+    pub(super) fn identity(&mut self, process: &Process) -> Result<()> {
+        self.identity_before_filter(process)?;
+        self.late_filter(process);
+        Ok(())
+    }
+
+    fn identity_before_filter(&mut self, process: &Process) -> Result<()> {
+        self.program.step("close on exec", Flow::CloseOnExec);
+        for limit in &process.rlimits {
+            let op = Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
+            self.program.step(format!("set limit {}", limit.resource), Identity::Limit(op));
+        }
+        self.program.step("set umask", Identity::Umask(process.user.umask.unwrap_or(0o022)));
+        if process.no_new_privileges {
+            self.program.step("set no_new_privs", Identity::NoNewPrivileges);
+        } else {
+            self.filter(process);
+        }
+        let own = rrun_sys::capability::permitted().doing(|| "capabilities")?;
+        let sets = &process.capabilities;
+        let missing = (sets.permitted | sets.inheritable) & !own;
+        if missing != 0 {
+            self.clamped.push(format!("capabilities {missing:#x}: not the caller's to give"));
+        }
+        self.program.step("drop bounding capabilities", Identity::Bounding(sets.bounding));
+        self.program.step("keep capabilities", Identity::KeepCapabilities);
+        let user = &process.user;
+        let groups = user.groups.as_slice().into();
+        let op = Identity::Ids { groups, gid: user.gid, uid: user.uid };
+        self.program.step(format!("become user {}:{}", user.uid, user.gid), op);
+        let op = Sets {
+            effective: sets.effective & own,
+            permitted: sets.permitted & own,
+            inheritable: sets.inheritable & own,
+        };
+        self.program.step("set capabilities", Identity::Sets(op));
+        let ambient = sets.ambient & op.permitted & op.inheritable;
+        self.program.step("set ambient capabilities", Identity::Ambient(ambient));
+        Ok(())
+    }
+
+    fn late_filter(&mut self, process: &Process) {
+        if process.no_new_privileges {
+            self.filter(process);
+        }
+    }
+
+    fn filter(&mut self, process: &Process) {
+        if let Some(seccomp) = &process.seccomp {
+            let filter = seccomp.filter.as_slice().into();
+            let op = Identity::Seccomp { filter, flags: seccomp.flags };
+            self.program.step("load the seccomp filter", op);
+        }
+    }
+}
+
+fn has_apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+/// Where the program may be, and whether that comes from `PATH`.
+fn candidates(process: &Process) -> Result<(Vec<CString>, bool)> {
+    let name = process.args.first().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Error::new(Kind::Invalid, "no command specified"))?;
+    if name.contains('/') {
+        return Ok((vec![c_string(name.as_str())?], false));
+    }
+    // The last one wins, as it does for whoever appends.
+    let path = process.env.iter().rev().find_map(|entry| entry.strip_prefix(b"PATH="));
+    let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
+    let mut all = Vec::new();
+    // A relative directory would make it depend on the working directory what is executed.
+    for directory in path.split(|byte| *byte == b':').filter(|dir| dir.starts_with(b"/")) {
+        all.push(c_string([directory, b"/", name.as_bytes()].concat())?);
+    }
+    Ok((all, true))
+}

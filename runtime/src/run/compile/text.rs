@@ -1,0 +1,74 @@
+//! Strings for the kernel.
+
+use crate::{Error, Kind, Result};
+use std::ffi::CString;
+
+/// A string without a NUL inside.
+pub(super) fn c_string(text: impl Into<Vec<u8>>) -> Result<CString> {
+    CString::new(text).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
+        Error::new(Kind::Invalid, format!("a NUL in {text:?}"))
+    })
+}
+
+/// Directory and name of a path inside a root.
+pub(super) fn split(path: &str) -> Result<(CString, CString)> {
+    let trimmed = path.trim_end_matches('/');
+    let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
+    if matches!(name, "" | "." | "..") {
+        return Err(Error::new(Kind::Invalid, format!("{path:?} has no name at its end")));
+    }
+    let parent = if parent.is_empty() { "/" } else { parent };
+    Ok((c_string(parent)?, c_string(name)?))
+}
+
+/// Path below `/proc` of a sysctl. As in sysctl(8) the first separator decides: after a dot, dots
+/// separate and a slash stands for a dot in a name (`net.ipv4.conf.eth0/1.forwarding`).
+pub(super) fn sysctl_path(name: &str) -> Result<CString> {
+    let dotted = name.find(['.', '/']).is_some_and(|at| name[at..].starts_with('.'));
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    let path: String = if dotted { name.chars().map(swap).collect() } else { name.to_owned() };
+    // It is opened below the host's /proc/sys: nothing may lead out of there.
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(Error::new(Kind::Invalid, format!("sysctl name {name:?}")));
+    }
+    c_string(format!("sys/{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sysctl_is_named_by_dots_or_by_slashes() {
+        let path = |name| sysctl_path(name).unwrap().into_string().unwrap();
+        assert_eq!(path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
+        assert_eq!(path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+    }
+
+    #[test]
+    fn a_sysctl_that_leads_out_is_refused() {
+        for name in ["../sysrq-trigger", "kernel/../../sysrq-trigger", "", "/kernel", "a//b"] {
+            assert_eq!(sysctl_path(name).unwrap_err().kind(), Kind::Invalid, "{name}");
+        }
+        // Here the slashes are dots of a name.
+        assert!(sysctl_path("kernel.//./x").is_err());
+    }
+
+    #[test]
+    fn a_path_is_split_at_its_last_name() {
+        let parts = |path| {
+            let (parent, name) = split(path).unwrap();
+            (parent.into_string().unwrap(), name.into_string().unwrap())
+        };
+        assert_eq!(parts("/dev/null"), ("/dev".into(), "null".into()));
+        assert_eq!(parts("/x/"), ("/".into(), "x".into()));
+        assert!(split("/dev/..").is_err());
+        assert!(split("/").is_err());
+    }
+}

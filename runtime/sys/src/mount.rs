@@ -1,0 +1,163 @@
+//! Mounts as file descriptors: open_tree(2), fsopen(2), fsmount(2), move_mount(2),
+//! mount_setattr(2).
+//!
+//! A detached mount belongs to nobody's mount table until it is moved into one, and is gone with
+//! its last descriptor.
+
+use crate::call::{fresh, syscall};
+use libc::c_char;
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Opens a copy of the mount at `path` as a detached mount, with those below it if `recursive`.
+/// `directory` is where a relative path starts; an empty path means `directory` itself.
+///
+/// # Errors
+/// What the kernel says; `EINVAL` for a mount that is not in the caller's mount namespace.
+pub fn clone_tree(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+) -> Result<OwnedFd, Errno> {
+    let mut flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    flags |= libc::AT_EMPTY_PATH as u32;
+    if recursive {
+        flags |= libc::AT_RECURSIVE as u32;
+    }
+    // SAFETY: a valid string and integers; returns a fresh descriptor.
+    unsafe { Ok(fresh(syscall!(libc::SYS_open_tree, directory, path.as_ptr(), flags)?)) }
+}
+
+/// A file system that is being set up: fsopen(2).
+#[derive(Debug)]
+pub struct Context(OwnedFd);
+
+const FSCONFIG_SET_FLAG: u32 = 0;
+const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_SET_FD: u32 = 5;
+const FSCONFIG_CMD_CREATE: u32 = 6;
+
+impl Context {
+    /// Begins a new instance of a file system type.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown type.
+    pub fn open(fstype: &CStr) -> Result<Context, Errno> {
+        // SAFETY: a valid string and an integer; returns a fresh descriptor.
+        let fd = unsafe { syscall!(libc::SYS_fsopen, fstype.as_ptr(), libc::FSOPEN_CLOEXEC)? };
+        // SAFETY: just returned by the kernel.
+        Ok(Context(unsafe { fresh(fd) }))
+    }
+
+    /// Sets an option, or the `source`; one without a value is a flag.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unknown option or value.
+    pub fn set(&self, key: &CStr, value: Option<&CStr>) -> Result<(), Errno> {
+        match value {
+            Some(value) => self.config(FSCONFIG_SET_STRING, Some(key), value.as_ptr(), 0),
+            None => self.config(FSCONFIG_SET_FLAG, Some(key), std::ptr::null(), 0),
+        }
+    }
+
+    /// Sets an option to a descriptor, such as a layer of an overlay (`lowerdir+`, kernel 6.13).
+    ///
+    /// # Errors
+    /// `EINVAL` for an option that takes none.
+    pub fn set_fd(&self, key: &CStr, value: BorrowedFd<'_>) -> Result<(), Errno> {
+        let aux = std::os::fd::AsRawFd::as_raw_fd(&value);
+        self.config(FSCONFIG_SET_FD, Some(key), std::ptr::null(), aux)
+    }
+
+    /// Makes the instance and a detached mount of it, with attributes `MOUNT_ATTR_*`.
+    ///
+    /// # Errors
+    /// What mount(2) would say.
+    pub fn mount(self, attributes: u64) -> Result<OwnedFd, Errno> {
+        self.config(FSCONFIG_CMD_CREATE, None, std::ptr::null(), 0)?;
+        let flags = libc::FSMOUNT_CLOEXEC;
+        // SAFETY: integers only; returns a fresh descriptor.
+        unsafe { Ok(fresh(syscall!(libc::SYS_fsmount, self.0.as_fd(), flags, attributes)?)) }
+    }
+
+    /// What the kernel has to say about the last error, a line at a time, oldest first: read(2)
+    /// from the context. `None` when there is no more.
+    pub fn message(&self) -> Option<String> {
+        let mut line = [0; 256];
+        let length = nix::unistd::read(&self.0, &mut line).ok()?;
+        Some(String::from_utf8_lossy(line.get(..length)?).trim_end().to_owned())
+    }
+
+    fn config(
+        &self,
+        command: u32,
+        key: Option<&CStr>,
+        value: *const c_char,
+        aux: i32,
+    ) -> Result<(), Errno> {
+        let key = key.map_or(std::ptr::null(), CStr::as_ptr);
+        // SAFETY: key and value are valid strings or null, as the command demands.
+        unsafe { syscall!(libc::SYS_fsconfig, self.0.as_fd(), command, key, value, aux)? };
+        Ok(())
+    }
+}
+
+/// Attaches a detached mount on top of what `target` (an `O_PATH` descriptor) names.
+///
+/// # Errors
+/// `EINVAL` when the target is not in the caller's mount namespace, `ENOTDIR` for a directory on
+/// a file or the reverse.
+pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    let empty = c"".as_ptr();
+    // SAFETY: valid strings and integers.
+    unsafe { syscall!(libc::SYS_move_mount, mount, empty, target, empty, flags)? };
+    Ok(())
+}
+
+/// What mount_setattr(2) is asked to change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Attributes {
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub clear: u64,
+    /// `MS_PRIVATE` and its like, or 0.
+    pub propagation: u64,
+    /// User namespace of an idmapped mount.
+    pub userns: u64,
+}
+
+/// Changes a mount, and all below it if `recursive`. An empty path means `directory` itself.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_attributes(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    attributes: &Attributes,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    let size = size_of::<Attributes>();
+    let pointer = std::ptr::from_ref(attributes);
+    // SAFETY: `Attributes` has the layout of struct mount_attr, version 0, and lives on.
+    unsafe { syscall!(libc::SYS_mount_setattr, directory, path.as_ptr(), flags, pointer, size)? };
+    Ok(())
+}
+
+/// Makes the current directory the root, with the old root mounted on top of it:
+/// pivot_root(".", "."). The caller detaches it by `umount2(".", MNT_DETACH)`.
+///
+/// # Errors
+/// What pivot_root(2) says.
+pub fn pivot_root_here() -> Result<(), Errno> {
+    // SAFETY: valid strings.
+    unsafe { syscall!(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr())? };
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Namespaces.
+
+use super::Reg;
+use super::clone::{Forked, clone3};
+use super::machine::{self, Machine};
+use super::report::{self, Kind};
+use crate::call::syscall;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sched::CloneFlags;
+use nix::sys::stat::Mode;
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+
+/// Steps on namespaces.
+#[derive(Debug)]
+pub enum Space {
+    /// unshare(2).
+    Unshare(CloneFlags),
+    /// setns(2) with an nsfs descriptor or a pidfd.
+    Enter {
+        /// The namespace, or the process.
+        fd: Reg,
+        /// Which kinds.
+        kinds: CloneFlags,
+    },
+    /// setns(2) with the file at a path on the host.
+    EnterPath {
+        /// Where.
+        path: CString,
+        /// Which kind.
+        kind: CloneFlags,
+    },
+    /// Clone the process that goes on with the next step, and end. It is a child of the same
+    /// parent, which hears of it by [`super::report::Message::Handover`].
+    ///
+    /// A joined PID namespace holds only for children. And it must be joined late: the processes
+    /// in it see the child from then on, and one with CAP_SYS_PTRACE reads the host through its
+    /// root, its working directory and its descriptors, so these must be the container's by then.
+    Handover,
+    /// Host name.
+    Hostname(Box<[u8]>),
+    /// NIS domain name.
+    Domainname(Box<[u8]>),
+}
+
+impl Space {
+    pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
+        match self {
+            Space::Unshare(kinds) => nix::sched::unshare(*kinds),
+            Space::Enter { fd, kinds } => nix::sched::setns(machine.fd(*fd)?, *kinds),
+            Space::EnterPath { path, kind } => {
+                let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+                let fd = openat(AT_FDCWD, path.as_c_str(), flags, Mode::empty())?;
+                nix::sched::setns(&fd, *kind)
+            }
+            Space::Handover => hand_over(machine),
+            Space::Hostname(name) => set_name(libc::SYS_sethostname, name),
+            Space::Domainname(name) => set_name(libc::SYS_setdomainname, name),
+        }
+    }
+}
+
+fn hand_over(machine: &mut Machine<'_>) -> Result<(), Errno> {
+    // With CLONE_PARENT the exit signal is that of the process that clones.
+    // SAFETY: the child goes on in the same machine.
+    match unsafe { clone3(libc::CLONE_PARENT as u64, 0, 0)? } {
+        Forked::Child => Ok(()),
+        Forked::Parent(pid, pidfd) => {
+            let sent =
+                report::send_fd(machine.channel, Kind::Handover, pid.as_raw(), pidfd.as_raw_fd());
+            machine::exit(if sent.is_ok() { 0 } else { 125 })
+        }
+    }
+}
+
+fn set_name(number: libc::c_long, name: &[u8]) -> Result<(), Errno> {
+    // SAFETY: bytes of ours with their length.
+    unsafe { syscall!(number, name.as_ptr(), name.len())? };
+    Ok(())
+}
