@@ -2,7 +2,7 @@
 
 use super::{Host, Overrides, device_rules, invalid, io, memory, resources};
 use crate::Result;
-use crate::cgroup::{Layout, Mode};
+use crate::cgroup::Layout;
 use crate::plan::{CgroupDir, CgroupWrite, Cgroups};
 use oci_spec::runtime::{Linux, LinuxResources};
 use std::path::{Component, Path, PathBuf};
@@ -76,7 +76,7 @@ fn devices(groups: &mut Groups, rules: &[oci_spec::runtime::LinuxDeviceCgroup]) 
         }
         return Ok(());
     }
-    if groups.v2_alone {
+    if groups.unified.is_some() {
         groups.planned.device_filter = policy.v2_program();
     } else if !rules.is_empty() && !policy.allow {
         return Err(missing("devices", "linux.resources.devices"));
@@ -92,7 +92,6 @@ pub struct Groups {
     homes: Vec<(String, Home)>,
     /// The unified directory.
     pub unified: Option<u8>,
-    v2_alone: bool,
 }
 
 /// Where a controller is.
@@ -107,7 +106,7 @@ pub struct Home {
 impl Groups {
     /// One directory in each hierarchy. A controller that a v1 hierarchy has is not in v2.
     pub fn at(layout: &Layout, path: &Path) -> Groups {
-        let mut groups = Groups { v2_alone: layout.mode == Mode::V2, ..Groups::default() };
+        let mut groups = Groups::default();
         for hierarchy in &layout.v1 {
             let dir = groups.add(hierarchy.path.join(path), false);
             for controller in &hierarchy.controllers {
