@@ -11,4 +11,6 @@ pub mod mount;
 pub mod pidfd;
 pub mod program;
 pub mod pty;
+pub mod root;
 pub mod step;
+pub mod xattr;

@@ -1,0 +1,173 @@
+//! Path lookup that cannot leave a root: the one primitive for paths that an image, a layer or a
+//! container chose.
+//!
+//! Two rules of lookup, both by openat2(2), both with magic links (`/proc/self/exe`) refused:
+//!
+//! - [`Rule::InRoot`]: as a process sees it that was chrooted there. An absolute symlink and a
+//!   `..` at the top mean the root. For looking things up in a container's file system.
+//! - [`Rule::Beneath`]: nothing may point out of the root, not even for one step; an absolute
+//!   symlink or one that climbs too far fails with `EXDEV`. For unpacking, where such a link is
+//!   an attack.
+//!
+//! Both are safe against a file system that changes meanwhile, which a lookup by hand, component
+//! by component, is only with great care. That is why there is no fallback: openat2 is in every
+//! kernel since 5.6 (March 2020), older ones fail with `ENOSYS`, and a sandbox that denies it
+//! with `EPERM` must allow it.
+//!
+//! Every object is then made or changed by its single name in an open parent directory
+//! ([`Place`]), so no lookup happens twice with different results.
+
+mod path;
+mod place;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, SFlag};
+
+pub use path::RelPath;
+pub use place::Place;
+
+/// How symlinks on the way are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// As in a chroot: absolute symlinks and `..` at the top mean the root.
+    InRoot,
+    /// A link that leads out of the root is an error (`EXDEV`).
+    Beneath,
+}
+
+/// An open directory under which paths are looked up, and nothing else.
+#[derive(Debug)]
+pub struct RootDir {
+    fd: Arc<OwnedFd>,
+    rule: Rule,
+}
+
+/// A lookup that raced with a rename or mount elsewhere fails with EAGAIN; this many tries.
+const TRIES: usize = 128;
+
+impl RootDir {
+    /// Opens the directory `path`, which is the caller's own and may contain symlinks.
+    pub fn open(path: &Path, rule: Rule) -> io::Result<RootDir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(RootDir::new(open(path, flags, Mode::empty())?, rule))
+    }
+
+    /// Takes an open directory as root.
+    pub fn new(fd: OwnedFd, rule: Rule) -> RootDir {
+        RootDir { fd: Arc::new(fd), rule }
+    }
+
+    /// The directory itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Opens an object; the last name is followed if it is a symlink, unless `flags` hold
+    /// `O_NOFOLLOW`. `mode` is for `O_CREAT`.
+    pub fn open_at(&self, path: &RelPath, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
+        let text: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
+        let scope = match self.rule {
+            Rule::InRoot => ResolveFlag::RESOLVE_IN_ROOT,
+            Rule::Beneath => ResolveFlag::RESOLVE_BENEATH,
+        };
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .mode(mode)
+            .resolve(scope | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        for _ in 0..TRIES {
+            match openat2(self.fd(), text, how) {
+                Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                done => return Ok(done?),
+            }
+        }
+        Err(Errno::EAGAIN.into())
+    }
+
+    /// A handle (`O_PATH`) on whatever the path leads to.
+    pub fn lookup(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.open_at(path, OFlag::O_PATH, Mode::empty())
+    }
+
+    /// An open directory below this one, as a root of its own with the same rule.
+    pub fn dir(&self, path: &RelPath) -> io::Result<RootDir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        Ok(RootDir { fd: Arc::new(self.open_at(path, flags, Mode::empty())?), rule: self.rule })
+    }
+
+    /// The place of `path`: its parent directory, looked up and open, and its last name. The
+    /// object need not exist. The root itself has no place (`InvalidInput`).
+    pub fn place(&self, path: &RelPath) -> io::Result<Place> {
+        let (parent, name) = path.split().ok_or(Errno::EINVAL)?;
+        let fd = if parent.is_root() { Arc::clone(&self.fd) } else { self.dir(&parent)?.fd };
+        Place::new(fd, name)
+    }
+
+    /// The place of `name` directly in this directory.
+    pub fn child(&self, name: &[u8]) -> io::Result<Place> {
+        Place::new(Arc::clone(&self.fd), name)
+    }
+
+    /// Makes every missing directory of `path` with `mode`, and tells which ones it made.
+    pub fn mkdir_all(&self, path: &RelPath, mode: Mode) -> io::Result<Vec<RelPath>> {
+        let mut made = Vec::new();
+        let mut missing = Vec::new();
+        let mut at = path.clone();
+        loop {
+            match self.open_at(&at, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()) {
+                Ok(_) => break,
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                    let (parent, _) = at.split().ok_or(e)?;
+                    missing.push(std::mem::replace(&mut at, parent));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        for path in missing.into_iter().rev() {
+            match self.place(&path)?.mkdir(mode) {
+                Ok(()) => made.push(path),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(made)
+    }
+
+    /// Makes a file that must not exist, open for writing.
+    pub fn create_file(&self, path: &RelPath, mode: Mode) -> io::Result<std::fs::File> {
+        self.place(path)?.create_file(mode)
+    }
+
+    /// Makes a symlink with any target; the target is not looked at.
+    pub fn symlink(&self, path: &RelPath, target: &[u8]) -> io::Result<()> {
+        self.place(path)?.symlink(target)
+    }
+
+    /// Makes `path` another name of the object at `existing`, which is not followed.
+    pub fn hardlink(&self, path: &RelPath, existing: &RelPath) -> io::Result<()> {
+        self.place(path)?.link_from(&self.place(existing)?)
+    }
+
+    /// Makes a device, fifo or socket.
+    pub fn mknod(&self, path: &RelPath, kind: SFlag, mode: Mode, device: u64) -> io::Result<()> {
+        self.place(path)?.mknod(kind, mode, device)
+    }
+
+    /// Removes a name that is not a directory.
+    pub fn unlink(&self, path: &RelPath) -> io::Result<()> {
+        self.place(path)?.unlink()
+    }
+
+    /// Removes an object and, if it is a directory, everything below it.
+    pub fn remove_tree(&self, path: &RelPath) -> io::Result<()> {
+        self.place(path)?.remove_tree()
+    }
+}
+
+#[cfg(test)]
+mod tests;
