@@ -1,0 +1,128 @@
+//! The room's one error: what was being done to which object, and why it failed.
+
+use std::fmt;
+use std::io;
+
+/// What a caller can do about an error; maps to one gRPC code each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// No such image, manifest, platform or owner.
+    NotFound,
+    /// The owner already holds another image.
+    Exists,
+    /// A malformed reference, manifest, digest, layer or `hosts.toml`; content that does not
+    /// match its digest.
+    Invalid,
+    /// The registry refused the credentials, or wants some (401, 403).
+    Denied,
+    /// The registry could not be reached, or answered 429 or 5xx to the last try.
+    Unavailable,
+    /// No space, inodes or quota left.
+    Exhausted,
+    /// The work was abandoned.
+    Cancelled,
+    /// Everything else: the node's own disk, database or kernel.
+    Internal,
+}
+
+/// An error with its chain of context. Reads from the operation down to the reason:
+/// `pull docker.io/library/x:1: manifest: GET https://…: 404 not found`.
+///
+/// Cloning is cheap in the places it happens: several callers that joined one pull get one copy
+/// each.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: Kind,
+    /// Innermost first.
+    chain: Vec<String>,
+}
+
+/// The room's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without context yet.
+    pub fn new(kind: Kind, reason: impl fmt::Display) -> Error {
+        Error { kind, chain: vec![reason.to_string()] }
+    }
+
+    pub(crate) fn invalid(reason: impl fmt::Display) -> Error {
+        Error::new(Kind::Invalid, reason)
+    }
+
+    pub(crate) fn not_found(reason: impl fmt::Display) -> Error {
+        Error::new(Kind::NotFound, reason)
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The context, outermost first, the reason last.
+    pub fn chain(&self) -> impl Iterator<Item = &str> {
+        self.chain.iter().rev().map(String::as_str)
+    }
+
+    /// Adds what was being done, on the way up.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Error {
+        self.chain.push(what.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.chain().enumerate() {
+            let colon = if i == 0 { "" } else { ": " };
+            write!(f, "{colon}{part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Error {
+        // What the pipeline wrapped into an io::Error comes out as it went in.
+        if let Some(inner) = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            return inner.clone();
+        }
+        let kind = match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Kind::Invalid,
+            io::ErrorKind::UnexpectedEof => Kind::Invalid,
+            _ => Kind::Internal,
+        };
+        Error::new(kind, e)
+    }
+}
+
+impl From<nix::errno::Errno> for Error {
+    fn from(e: nix::errno::Errno) -> Error {
+        io::Error::from(e).into()
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Error {
+        let kind = match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
+            _ => Kind::Internal,
+        };
+        Error::new(kind, e).context("image records")
+    }
+}
+
+/// Adds context to the error of a result.
+pub(crate) trait Context<T> {
+    fn context(self, what: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for Result<T, E> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| e.into().context(what))
+    }
+}

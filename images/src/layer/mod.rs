@@ -1,0 +1,11 @@
+//! Layers: from a stream of compressed bytes to a directory that overlayfs takes.
+//!
+//! Each layer is unpacked by itself, without the ones below it, so that layers are keyed by
+//! nothing but their content and unpack in parallel.
+
+mod decode;
+mod pipeline;
+mod unpack;
+
+pub(crate) use pipeline::{Feed, Job, run};
+pub(crate) use unpack::Facts;

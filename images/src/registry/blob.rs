@@ -1,0 +1,157 @@
+//! A blob as a stream that survives cut connections.
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use reqwest::{Method, Response, StatusCode};
+
+use super::endpoint::Ask;
+use super::{Registry, http};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Context, Error, Kind, Result};
+use crate::progress::{Event, Reporter};
+
+/// So many cuts in a row without a MiB between them end the pull.
+const MOST_CUTS: u32 = 5;
+const PROGRESS: u64 = 1 << 20;
+
+/// The bytes of one blob, size and digest verified at the end.
+pub(crate) struct BlobStream<'a> {
+    registry: &'a Registry,
+    digest: Digest,
+    size: u64,
+    at: u64,
+    hasher: Option<Hasher>,
+    response: Option<Response>,
+    /// Bytes of the answer to be dropped, from a server that ignored the range.
+    skip: u64,
+    cuts: u32,
+    cut_at: u64,
+    told: u64,
+    reporter: Reporter,
+}
+
+impl<'a> BlobStream<'a> {
+    pub(crate) fn new(
+        registry: &'a Registry,
+        digest: Digest,
+        size: u64,
+        reporter: Reporter,
+    ) -> BlobStream<'a> {
+        let hasher = Some(Hasher::new(digest.algorithm()));
+        let (at, skip, cuts, cut_at, told) = (0, 0, 0, 0, 0);
+        let response = None;
+        BlobStream {
+            registry,
+            digest,
+            size,
+            at,
+            hasher,
+            response,
+            skip,
+            cuts,
+            cut_at,
+            told,
+            reporter,
+        }
+    }
+
+    /// The next bytes; `None` once all have come and are what the digest says.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.at == self.size {
+                return self.finish().map(|()| None);
+            }
+            match self.piece().await {
+                Ok(Some(piece)) => return self.take(piece).map(Some),
+                Ok(None) => {}
+                Err(e) if e.kind() == Kind::Unavailable => self.cut(e).await?,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Some bytes, or nothing yet.
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        let mut response = match self.response.take() {
+            Some(response) => response,
+            None => self.open().await?,
+        };
+        let piece = http::piece(&mut response).await?;
+        let Some(mut piece) = piece else {
+            return Err(Error::new(Kind::Unavailable, "the connection ended early"));
+        };
+        self.response = Some(response);
+        let dropped = self.skip.min(piece.len() as u64);
+        self.skip -= dropped;
+        bytes::Buf::advance(&mut piece, dropped as usize);
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+
+    async fn open(&mut self) -> Result<Response> {
+        let ask = Ask {
+            method: Method::GET,
+            path: format!("blobs/{}", self.digest),
+            accept: None,
+            from: self.at,
+        };
+        let response = self.registry.ask(&ask, |host| host.may_pull).await?.response;
+        self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
+            let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
+            let start = header.and_then(range_start);
+            if start != Some(self.at) {
+                return Err(Error::invalid(format_args!("asked from {}, got {header:?}", self.at)));
+            }
+            0
+        } else {
+            let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+            let length = length.and_then(|v| v.parse::<u64>().ok());
+            if length.is_some_and(|length| length != self.size) {
+                let got = length.unwrap_or_default();
+                return Err(Error::invalid(format_args!("{got} bytes, not {}", self.size)));
+            }
+            self.at
+        };
+        Ok(response)
+    }
+
+    fn take(&mut self, piece: Bytes) -> Result<Bytes> {
+        self.at += piece.len() as u64;
+        if self.at > self.size {
+            return Err(Error::invalid(format_args!("more than its {} bytes", self.size)));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+        }
+        if self.at - self.told >= PROGRESS || self.at == self.size {
+            self.told = self.at;
+            let (layer, bytes) = (self.digest.clone(), self.at);
+            self.reporter.tell(|| Event::Downloaded { layer, bytes });
+        }
+        Ok(piece)
+    }
+
+    async fn cut(&mut self, why: Error) -> Result<()> {
+        self.cuts = if self.at - self.cut_at >= PROGRESS { 1 } else { self.cuts + 1 };
+        self.cut_at = self.at;
+        if self.cuts > MOST_CUTS {
+            return Err(why)
+                .context(format_args!("cut {MOST_CUTS} times, last at byte {}", self.at));
+        }
+        let (layer, bytes, reason) = (self.digest.clone(), self.at, why.to_string());
+        self.reporter.tell(|| Event::Resumed { layer, bytes, reason });
+        tokio::time::sleep(super::back_off(self.cuts - 1)).await;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        match self.hasher.take() {
+            Some(hasher) => self.digest.expect_equal(&hasher.finish()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first byte of `bytes 10-19/20`.
+fn range_start(header: &str) -> Option<u64> {
+    header.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}

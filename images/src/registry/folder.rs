@@ -1,0 +1,79 @@
+//! The folders that configure registries: `HOST_PORT_`, `HOST:PORT`, `_default`.
+//!
+//! Read at every pull, so that an edit needs no restart.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::host::{Host, Pair, implied};
+use super::hosts;
+use crate::error::{Context, Error, Result};
+
+/// The hosts to ask for images of `registry`, in order.
+pub(crate) fn hosts_for(certs_dirs: &[PathBuf], registry: &str) -> Result<Vec<Host>> {
+    let Some(folder) = find(certs_dirs, registry) else {
+        return Ok(implied(registry));
+    };
+    let file = folder.join("hosts.toml");
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(e).context(file.display()),
+    };
+    if text.trim().is_empty() {
+        return certificates_only(&folder, registry).context(folder.display());
+    }
+    hosts::parse(&text, &folder, registry)
+        .map_err(|why| Error::invalid(why).context(file.display()))
+}
+
+fn find(certs_dirs: &[PathBuf], registry: &str) -> Option<PathBuf> {
+    let names = [folder_name(registry), registry.to_owned(), "_default".to_owned()];
+    certs_dirs
+        .iter()
+        .flat_map(|dir| names.iter().map(move |name| dir.join(name)))
+        .find(|folder| folder.is_dir())
+}
+
+/// `host:5000` is `host_5000_`, for filesystems and tools that cannot have a colon.
+fn folder_name(registry: &str) -> String {
+    match registry.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => format!("{host}_{port}_"),
+        _ => registry.to_owned(),
+    }
+}
+
+/// A folder without `hosts.toml` holds certificates for the registry itself, as docker has it.
+fn certificates_only(folder: &Path, registry: &str) -> Result<Vec<Host>> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<io::Result<_>>()?;
+    files.sort();
+    let (mut ca, mut certs) = (Vec::new(), Vec::new());
+    for file in files {
+        match file.extension().and_then(|e| e.to_str()) {
+            Some("crt") => ca.push(file),
+            Some("cert") => certs.push(file),
+            _ => {}
+        }
+    }
+    let client: Vec<Pair> = certs
+        .into_iter()
+        .map(|cert| {
+            let key = cert.with_extension("key");
+            if !key.exists() {
+                let why = format!("{} has no {}", cert.display(), key.display());
+                return Err(Error::invalid(why));
+            }
+            Ok(Pair { cert, key: Some(key) })
+        })
+        .collect::<Result<_>>()?;
+    let mut hosts = implied(registry);
+    for host in &mut hosts {
+        (host.ca, host.client) = (ca.clone(), client.clone());
+        if !host.ca.is_empty() {
+            // Whoever gives a CA wants it checked, on loopback too.
+            host.skip_verify = false;
+        }
+    }
+    Ok(hosts)
+}

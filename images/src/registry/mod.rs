@@ -1,0 +1,163 @@
+//! The registry protocol (OCI distribution 1.1, Docker registry v2), as a pull needs it.
+//!
+//! Our own client over reqwest and not `oci-client`: that crate knows one host per image, while
+//! mirrors with their own CA, headers, paths and `ns=`, fall-back from host to host, and resuming
+//! a stream at another host are most of what happens here; what would be left of it is two
+//! requests and the token exchange.
+
+pub(crate) mod auth;
+pub(crate) mod blob;
+pub(crate) mod challenge;
+mod endpoint;
+mod folder;
+mod host;
+pub(crate) mod hosts;
+pub(crate) mod http;
+mod tls;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Method, Response};
+
+pub(crate) use blob::BlobStream;
+use endpoint::{Ask, Endpoint};
+use host::Host;
+
+use crate::credentials::Credentials;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Kind, Result};
+use crate::manifest;
+use crate::reference::Reference;
+
+/// Rounds over all hosts, as long as one of them may yet answer.
+const ROUNDS: u32 = 4;
+
+/// The pause after failure number `n` (from 0).
+pub(crate) fn back_off(n: u32) -> Duration {
+    Duration::from_millis(200 << n.min(5))
+}
+
+/// The hosts of one image's registry, asked in order.
+pub(crate) struct Registry {
+    endpoints: Vec<Endpoint>,
+    credentials: Option<Credentials>,
+}
+
+/// An answer and who gave it.
+struct Answer<'a> {
+    endpoint: &'a Endpoint,
+    response: Response,
+}
+
+impl Registry {
+    /// Reads the folders for the reference's registry.
+    pub(crate) fn open(
+        certs_dirs: &[PathBuf],
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Registry> {
+        let hosts = folder::hosts_for(certs_dirs, reference.registry())?;
+        let endpoints =
+            hosts.into_iter().map(|h| Endpoint::new(h, reference.repository())).collect();
+        Ok(Registry { endpoints, credentials: credentials.cloned() })
+    }
+
+    /// The manifest or index that the reference names, and its digest.
+    pub(crate) async fn resolve(&self, reference: &Reference) -> Result<(Digest, Vec<u8>)> {
+        if let Some(digest) = reference.digest() {
+            return Ok((digest.clone(), self.manifest(digest, None).await?));
+        }
+        // A host that may resolve but not pull is asked for the digest alone.
+        let mut ask = Ask {
+            method: Method::GET,
+            path: format!("manifests/{}", reference.target()),
+            accept: Some(manifest::ACCEPT),
+            from: 0,
+        };
+        if !self.endpoints.iter().any(|e| e.host.may_resolve && e.host.may_pull) {
+            ask.method = Method::HEAD;
+        }
+        let answer = self.ask(&ask, |h| h.may_resolve).await?;
+        let said = answer.response.headers().get("docker-content-digest");
+        let said: Option<Digest> =
+            said.and_then(|v| v.to_str().ok()).map(str::parse).transpose().context("manifest")?;
+        if ask.method == Method::HEAD || !answer.endpoint.host.may_pull {
+            let digest = said.ok_or_else(|| Error::invalid("manifest: no digest in the answer"))?;
+            return Ok((digest.clone(), self.manifest(&digest, None).await?));
+        }
+        let bytes = http::body(answer.response, manifest::LARGEST).await.context("manifest")?;
+        if let Some(said) = &said {
+            said.verify(&bytes).context("manifest")?;
+        }
+        Ok((said.unwrap_or_else(|| Digest::of(&bytes)), bytes))
+    }
+
+    /// A manifest by its digest, verified.
+    pub(crate) async fn manifest(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>> {
+        self.content(format!("manifests/{digest}"), digest, size).await.context("manifest")
+    }
+
+    /// A small blob by its digest, verified.
+    pub(crate) async fn small_blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
+        self.content(format!("blobs/{digest}"), digest, Some(size)).await
+    }
+
+    async fn content(&self, path: String, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>> {
+        let accept = Some(manifest::ACCEPT).filter(|_| path.starts_with("manifests/"));
+        let ask = Ask { method: Method::GET, path, accept, from: 0 };
+        let mut failures = 0;
+        let bytes = loop {
+            let response = self.ask(&ask, |h| h.may_pull).await?.response;
+            match http::body(response, manifest::LARGEST).await {
+                Err(e) if e.kind() == Kind::Unavailable && failures < ROUNDS => {
+                    tokio::time::sleep(back_off(failures)).await;
+                    failures += 1;
+                }
+                done => break done?,
+            }
+        };
+        if size.is_some_and(|size| size != bytes.len() as u64) {
+            let want = size.unwrap_or_default();
+            return Err(Error::invalid(format_args!("{} bytes, not {want}", bytes.len())));
+        }
+        digest.verify(&bytes)?;
+        Ok(bytes)
+    }
+
+    /// Asks one host after the other; again, after a pause, those that may have been unwell.
+    async fn ask(&self, ask: &Ask<'_>, may: fn(&Host) -> bool) -> Result<Answer<'_>> {
+        let mut failures: Vec<Option<Error>> = self.endpoints.iter().map(|_| None).collect();
+        for round in 0..ROUNDS {
+            for (endpoint, failure) in self.endpoints.iter().zip(&mut failures) {
+                let settled = failure.as_ref().is_some_and(|e| e.kind() != Kind::Unavailable);
+                if settled || !may(&endpoint.host) {
+                    continue;
+                }
+                match endpoint.ask(ask, self.credentials.as_ref()).await {
+                    Ok(response) => return Ok(Answer { endpoint, response }),
+                    Err(e) => *failure = Some(e),
+                }
+            }
+            let unwell = failures.iter().flatten().any(|e| e.kind() == Kind::Unavailable);
+            if !unwell || round + 1 == ROUNDS {
+                break;
+            }
+            tokio::time::sleep(back_off(round)).await;
+        }
+        Err(tell_all(failures.into_iter().flatten().collect()))
+    }
+}
+
+/// One error for all hosts. The last host is the registry itself, as a rule, and its kind counts.
+fn tell_all(failures: Vec<Error>) -> Error {
+    match failures.as_slice() {
+        [] => Error::invalid("hosts.toml allows no host for this"),
+        [one] => one.clone(),
+        [.., last] => {
+            let all: Vec<String> = failures.iter().map(Error::to_string).collect();
+            let why = format!("all {} hosts failed: {}", all.len(), all.join("; "));
+            Error::new(last.kind(), why)
+        }
+    }
+}

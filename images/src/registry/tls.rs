@@ -1,0 +1,122 @@
+//! The HTTP client of one host: TLS roots, client certificates, timeouts, proxy.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::host::Host;
+use crate::error::{Context, Error, Result};
+
+/// As containerd's.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The client for `host`.
+///
+/// HTTP/1.1 only: every registry and blob store speaks it, and a connection of its own for each
+/// layer shares no flow-control window with the others. Redirects are followed by hand, because
+/// of the headers.
+pub(crate) fn client(host: &Host) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(host.dial_timeout.unwrap_or(DIAL_TIMEOUT))
+        .http1_only()
+        .user_agent(concat!("rrun/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(config(host)?);
+    if super::host::is_loopback(&host.base) {
+        // As Go's clients do: a proxy's loopback is another machine's.
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|e| Error::new(crate::Kind::Internal, e).context("http client"))
+}
+
+fn config(host: &Host) -> Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::new(crate::Kind::Internal, e).context("TLS"))?;
+    let builder = if host.skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerifier(provider)))
+    } else {
+        builder.with_root_certificates(roots(host)?)
+    };
+    // One identity per host: rustls offers it whatever issuers the server names.
+    let Some(pair) = host.client.first() else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let pem = std::fs::read(&pair.cert).context(pair.cert.display())?;
+    let chain = certificates(&pem).context(pair.cert.display())?;
+    let key_file = pair.key.as_ref().unwrap_or(&pair.cert);
+    let pem = std::fs::read(key_file).context(key_file.display())?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|e| Error::invalid(e).context(key_file.display()))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| Error::invalid(e).context(pair.cert.display()))
+}
+
+fn roots(host: &Host) -> Result<RootCertStore> {
+    static SYSTEM: OnceLock<RootCertStore> = OnceLock::new();
+    let system = SYSTEM.get_or_init(|| {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        store
+    });
+    let mut store = system.clone();
+    for file in &host.ca {
+        let pem = std::fs::read(file).context(file.display())?;
+        for certificate in certificates(&pem).context(file.display())? {
+            store.add(certificate).map_err(|e| Error::invalid(e).context(file.display()))?;
+        }
+    }
+    Ok(store)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    let all: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(Error::invalid)?;
+    if all.is_empty() { Err(Error::invalid("no certificate in it")) } else { Ok(all) }
+}
+
+/// For `skip_verify`: any certificate is taken; that the peer has its key is still checked.
+#[derive(Debug)]
+struct NoVerifier(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerifier {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,205 @@
+//! Root file systems: an image held by an owner, and his writable layer.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rrun_sys::step::{self, Steps};
+
+use super::{LayerKey, Owner, Store, records};
+use crate::digest::ImageId;
+use crate::error::{Context, Error, Kind, Result};
+
+/// The directories of an overlay mount. Mounting it is the caller's work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rootfs {
+    /// Lower directories, the top one first; at least one.
+    pub lower: Vec<PathBuf>,
+    /// Upper directory.
+    pub upper: PathBuf,
+    /// Work directory.
+    pub work: PathBuf,
+}
+
+/// What a writable layer takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Files, directories and the like; hard links once.
+    pub inodes: u64,
+}
+
+impl Store {
+    /// Holds `image` for `owner` and makes his writable layer. Idempotent; `Exists` if he holds
+    /// another image, `NotFound` if there is no such image.
+    ///
+    /// Steps: `images.prepare.lease`, `images.prepare.writable`.
+    pub fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+        self.prepare_steps(owner, image).context(format_args!("prepare {owner}"))
+    }
+
+    fn prepare_steps(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+        let mut steps = Steps::default();
+        let undo = |store: &Store| {
+            let (store, owner) = (store.clone(), owner.clone());
+            move || store.release(&owner)
+        };
+        let known = self.records(|r| r.read(|tx| records::lease(tx, owner)))?;
+        let layers = if known.is_some() {
+            // A repeated call undoes nothing that an earlier one did.
+            step::only("images.prepare.lease", || self.lease(owner, image))?
+        } else {
+            steps.run("images.prepare.lease", || self.lease(owner, image), undo(self))?
+        };
+        let lower = self.lower(&layers)?;
+        let dir = self.path("writable").join(owner.as_str());
+        step::only("images.prepare.writable", || make_writable(&dir, image, &lower))?;
+        steps.commit();
+        Ok(Rootfs { lower, upper: dir.join("upper"), work: dir.join("work") })
+    }
+
+    /// In one transaction, so that nobody removes the image in between.
+    fn lease(&self, owner: &Owner, image: &ImageId) -> Result<Vec<(LayerKey, bool)>> {
+        self.records(|r| {
+            r.write(|tx| {
+                match records::lease(tx, owner)? {
+                    Some(held) if held == *image => {}
+                    Some(held) => {
+                        let why = format!("it holds image {held} already");
+                        return Err(Error::new(Kind::Exists, why));
+                    }
+                    None => {
+                        if !records::touch(tx, image)? {
+                            return Err(Error::not_found(format_args!("no image {image}")));
+                        }
+                        records::add_lease(tx, owner, image)?;
+                    }
+                }
+                let keys = records::image_layers(tx, image)?;
+                let is_opaque = |key: &LayerKey| -> Result<bool> {
+                    Ok(records::layer(tx, key)?.is_some_and(|facts| facts.is_opaque))
+                };
+                keys.into_iter().map(|key| Ok((key.clone(), is_opaque(&key)?))).collect()
+            })
+        })
+    }
+
+    /// From bottom-first records to overlayfs' order. What lies below a layer that hides
+    /// everything is left out, because overlayfs does not look at that mark on a root.
+    fn lower(&self, layers: &[(LayerKey, bool)]) -> Result<Vec<PathBuf>> {
+        let mut lower = Vec::with_capacity(layers.len());
+        let mut seen = HashSet::new();
+        for (key, is_opaque) in layers.iter().rev() {
+            if seen.insert(key) {
+                lower.push(self.layer_dir(key));
+            }
+            if *is_opaque {
+                break;
+            }
+        }
+        if lower.is_empty() {
+            lower.push(self.path("empty"));
+        }
+        Ok(lower)
+    }
+
+    /// Ends the lease of `owner` and removes his writable layer, which must not be mounted any
+    /// more. Idempotent; an owner without a lease is no error.
+    ///
+    /// Steps: `images.release.writable`, `images.release.lease`, `images.release.collect`.
+    pub fn release(&self, owner: &Owner) -> Result<()> {
+        self.release_steps(owner).context(format_args!("release {owner}"))
+    }
+
+    fn release_steps(&self, owner: &Owner) -> Result<()> {
+        let dir = self.path("writable").join(owner.as_str());
+        // The lease ends after its directory is out of the way, so that a killed release is
+        // found again by `owners`.
+        step::only("images.release.writable", || self.discard(&dir))?;
+        let layers = step::only("images.release.lease", || {
+            self.records(|r| {
+                r.write(|tx| {
+                    let Some(image) = records::lease(tx, owner)? else { return Ok(Vec::new()) };
+                    let layers = records::image_layers(tx, &image)?;
+                    records::end_lease(tx, owner)?;
+                    // Nothing to collect unless the image went with its last lease.
+                    let is_gone = records::image_layers(tx, &image)?.is_empty();
+                    Ok(if is_gone { layers } else { Vec::new() })
+                })
+            })
+        })?;
+        if layers.is_empty() {
+            return Ok(());
+        }
+        step::only("images.release.collect", || self.collect(layers))
+    }
+
+    /// Everybody who holds an image, for whoever knows which of them are gone.
+    pub fn owners(&self) -> Result<Vec<Owner>> {
+        self.records(|r| r.read(|tx| records::owners(tx)))
+    }
+
+    /// What the writable layer of `owner` takes, by a walk through it.
+    pub fn writable_usage(&self, owner: &Owner) -> Result<Usage> {
+        let upper = self.path("writable").join(owner.as_str()).join("upper");
+        let mut usage = Usage::default();
+        let mut linked = HashSet::new();
+        let mut folders = vec![upper];
+        while let Some(folder) = folders.pop() {
+            // Files come and go while a container runs.
+            let entries = match std::fs::read_dir(&folder) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                done => done.context(folder.display())?,
+            };
+            for entry in entries {
+                let entry = entry.context(folder.display())?;
+                let Ok(meta) = entry.metadata() else { continue };
+                if meta.nlink() > 1 && !meta.is_dir() && !linked.insert(meta.ino()) {
+                    continue;
+                }
+                usage.inodes += 1;
+                usage.bytes += meta.blocks() * 512;
+                if meta.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Ok(usage)
+    }
+}
+
+/// `upper`, with the owner and mode of the image's root, which it covers; `work`; and the image's
+/// id, from which the lease can be recorded anew.
+fn make_writable(dir: &Path, image: &ImageId, lower: &[PathBuf]) -> Result<()> {
+    let upper = dir.join("upper");
+    // 0710: an unprivileged user of the node must not reach setuid files in there.
+    make(dir, 0o710)?;
+    let id = dir.join("image");
+    match std::os::unix::fs::symlink(image.to_string(), &id) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).context(id.display()),
+        _ => {}
+    }
+    make(&dir.join("work"), 0o700)?;
+    if make(&upper, 0o755)? {
+        let top = lower.first().ok_or_else(|| Error::new(Kind::Internal, "no lower directory"))?;
+        let root = std::fs::metadata(top).context(top.display())?;
+        if (root.uid(), root.gid()) != (0, 0) {
+            std::os::unix::fs::chown(&upper, Some(root.uid()), Some(root.gid()))
+                .context(upper.display())?;
+        }
+        let mode = std::fs::Permissions::from_mode(root.mode() & 0o7777);
+        std::fs::set_permissions(&upper, mode).context(upper.display())?;
+    }
+    Ok(())
+}
+
+/// Whether the directory was made now.
+fn make(dir: &Path, mode: u32) -> Result<bool> {
+    match std::fs::DirBuilder::new().mode(mode).create(dir) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e).context(dir.display()),
+    }
+}

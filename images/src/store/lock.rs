@@ -1,0 +1,60 @@
+//! One layer, one worker: a kernel lock on a file named by the layer.
+//!
+//! flock(2) is released by death, and excludes other threads and other processes alike, so it is
+//! the only mechanism needed.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::key::LayerKey;
+use crate::error::{Context, Result};
+
+/// Held while a layer is unpacked or removed.
+#[derive(Debug)]
+pub(crate) struct LayerLock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl LayerLock {
+    /// `None` if somebody else has it.
+    pub(crate) fn try_take(locks: &Path, layer: &LayerKey) -> Result<Option<LayerLock>> {
+        let path = locks.join(layer.as_str());
+        loop {
+            let mut options = OpenOptions::new();
+            let file = options.create(true).truncate(false).write(true).open(&path);
+            let file = file.context(path.display())?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(e).context(path.display()),
+            }
+            // Whoever removed the layer removed the file too: then this is a lock on nothing.
+            let ours = file.metadata().context(path.display())?;
+            if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
+                return Ok(Some(LayerLock { _file: file, path }));
+            }
+        }
+    }
+
+    /// Waits for it. Polling, because a thread that sleeps in flock(2) cannot be told that
+    /// nobody waits any more.
+    pub(crate) async fn take(locks: &Path, layer: &LayerKey) -> Result<LayerLock> {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            if let Some(lock) = LayerLock::try_take(locks, layer)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Gives the lock back together with its file: the layer is gone.
+    pub(crate) fn remove(self) {
+        // A file left behind is only an empty file.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,281 @@
+//! The store on disk, and the records of what is in it.
+//!
+//! ```text
+//! records.db           SQLite: layers, images, names, leases
+//! layers/<diffID>/     one unpacked layer, as overlayfs takes it
+//! writable/<owner>/    upper/ and work/ of a lease; image -> the image's id
+//! tmp/<diffID>/        a layer being unpacked, under the lock of its name
+//! locks/<diffID>       see `lock`
+//! trash/               renamed here first, then removed
+//! empty/               the lower directory of an image without layers
+//! ```
+//!
+//! Compressed blobs are not kept: nothing needs them once a layer is unpacked and verified, and
+//! writing them would cost every pull a second copy. A layer that was complete when its pull
+//! failed is kept for the next try; a cut download resumes within its pull.
+//!
+//! No file is synced on its own. A layer becomes visible by a rename and its row, after the last
+//! byte is verified; behind a pull one syncfs(2) runs in the background and marks the layers
+//! durable. Layers that a power cut may have hit (another boot, not marked) are forgotten at the
+//! next start and pulled again.
+
+mod collect;
+mod key;
+mod lease;
+mod lock;
+mod open;
+pub(crate) mod records;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use oci_spec::image::ImageConfiguration;
+
+pub(crate) use key::LayerKey;
+pub use key::Owner;
+pub use lease::{Rootfs, Usage};
+pub(crate) use lock::LayerLock;
+use records::{ImageRow, NameKind, Records};
+
+use crate::digest::ImageId;
+use crate::error::{Context, Error, Kind, Result};
+use crate::pull::Flights;
+use crate::reference::Reference;
+
+/// Where the store is and where registries are configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The store's own directory, on a filesystem that overlayfs takes.
+    pub root: PathBuf,
+    /// Folders of registry folders, the first that has one for a registry wins.
+    pub certs_dirs: Vec<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            root: "/var/lib/rrun/images".into(),
+            certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()],
+        }
+    }
+}
+
+/// An image as it is in the store.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Digest of its config.
+    pub id: ImageId,
+    /// `name:tag`, sorted.
+    pub tags: Vec<String>,
+    /// `name@digest` of the index or manifest it was pulled by, sorted.
+    pub digests: Vec<String>,
+    /// Bytes of its unpacked layers.
+    pub size: u64,
+    /// Entrypoint, environment, user and the rest.
+    pub config: ImageConfiguration,
+    /// Not to be collected.
+    pub pinned: bool,
+    /// When it was pulled or a container was made of it, to the second.
+    pub last_used: SystemTime,
+}
+
+/// Bytes and inodes of the images' filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FsInfo {
+    /// An existing directory on it.
+    pub mountpoint: PathBuf,
+    /// Bytes that images take.
+    pub bytes: u64,
+    /// Inodes that images take.
+    pub inodes: u64,
+}
+
+/// A handle on the store; clones are the same store. Several processes may have one open.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    records: Mutex<Records>,
+    pub(crate) boot: String,
+    pub(crate) flights: Flights,
+}
+
+impl Store {
+    /// Opens the store, makes it if it is not there, and sweeps what killed pulls left.
+    ///
+    /// Cheap: no layer is looked at. A damaged record file is set aside and what is on disk is
+    /// recorded anew.
+    pub fn open(config: Config) -> Result<Store> {
+        let what = format!("image store {}", config.root.display());
+        let (records, boot) = open::open(&config.root).context(&what)?;
+        let records = Mutex::new(records);
+        let inner = Inner { config, records, boot, flights: Flights::default() };
+        let store = Store { inner: Arc::new(inner) };
+        store.sweep().context(&what)?;
+        Ok(store)
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> Store {
+        Store { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn path(&self, part: &str) -> PathBuf {
+        self.inner.config.root.join(part)
+    }
+
+    pub(crate) fn layer_dir(&self, key: &LayerKey) -> PathBuf {
+        self.path("layers").join(key.as_str())
+    }
+
+    pub(crate) fn certs_dirs(&self) -> &[PathBuf] {
+        &self.inner.config.certs_dirs
+    }
+
+    pub(crate) fn records<T>(&self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {
+        work(&mut self.inner.records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The image that `text` names: an id (`sha256:…`, bare, or the start of one, if only one
+    /// image has it), `name:tag`, `name@digest`, or a name, which means its `latest`.
+    pub fn find(&self, text: &str) -> Result<Option<Image>> {
+        self.records(|r| {
+            r.read(|tx| {
+                let Some(id) = resolve(tx, text)? else { return Ok(None) };
+                records::images(tx, Some(&id))?.into_iter().next().map(image).transpose()
+            })
+        })
+    }
+
+    /// All images, by id.
+    pub fn list(&self) -> Result<Vec<Image>> {
+        let rows = self.records(|r| r.read(|tx| records::images(tx, None)))?;
+        rows.into_iter().map(image).collect()
+    }
+
+    /// Removes the image under all its names; `false` if there is none. Layers that no other
+    /// image has go at once, those of an image that is held when the last holder releases it.
+    pub fn remove(&self, text: &str) -> Result<bool> {
+        let found = self.records(|r| {
+            r.write(|tx| {
+                let Some(id) = resolve(tx, text)? else { return Ok(None) };
+                let layers = records::image_layers(tx, &id)?;
+                records::remove_image(tx, &id)?;
+                Ok(Some(layers))
+            })
+        });
+        let Some(layers) = found.context(format_args!("remove {text}"))? else {
+            return Ok(false);
+        };
+        self.collect(layers).context(format_args!("remove {text}"))?;
+        Ok(true)
+    }
+
+    /// Keeps the image from being collected; `false` if there is none.
+    pub fn pin(&self, text: &str) -> Result<bool> {
+        self.set_pin(text, true)
+    }
+
+    /// Takes [`Store::pin`] back; `false` if there is none.
+    pub fn unpin(&self, text: &str) -> Result<bool> {
+        self.set_pin(text, false)
+    }
+
+    fn set_pin(&self, text: &str, pinned: bool) -> Result<bool> {
+        self.records(|r| {
+            r.write(|tx| match resolve(tx, text)? {
+                Some(id) => records::pin(tx, &id, pinned),
+                None => Ok(false),
+            })
+        })
+    }
+
+    /// What images take of their filesystem, from the records.
+    pub fn fs_info(&self) -> Result<FsInfo> {
+        let (bytes, inodes) = self.records(|r| r.read(|tx| records::totals(tx)))?;
+        Ok(FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes })
+    }
+}
+
+/// Shortest start of an id that is looked up.
+const SHORTEST_PREFIX: usize = 4;
+
+fn resolve(tx: &rusqlite::Connection, text: &str) -> Result<Option<ImageId>> {
+    let bare = text.strip_prefix("sha256:").unwrap_or(text);
+    let is_hex = bare.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    // A name may consist of hex digits too; it wins over the start of an id.
+    if bare.len() < 64 && !text.starts_with("sha256:") {
+        let by_name = match text.parse::<Reference>() {
+            Ok(reference) => {
+                let name = reference.tagged().unwrap_or_else(|| by_digest(&reference));
+                records::by_name(tx, &name)?
+            }
+            // Whatever cannot name an image names none.
+            Err(_) => None,
+        };
+        if by_name.is_some() {
+            return Ok(by_name);
+        }
+    } else if !is_hex {
+        return match text.parse::<Reference>() {
+            Ok(reference) => {
+                let name = reference.tagged().unwrap_or_else(|| by_digest(&reference));
+                records::by_name(tx, &name)
+            }
+            Err(_) => Ok(None),
+        };
+    }
+    if !is_hex || !(SHORTEST_PREFIX..=64).contains(&bare.len()) {
+        return Ok(None);
+    }
+    let found = records::by_prefix(tx, &format!("sha256:{bare}"))?;
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        _ => Err(Error::invalid(format_args!("{text:?} is the start of more than one image id"))),
+    }
+}
+
+fn by_digest(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(digest) => format!("{}@{digest}", reference.name()),
+        None => reference.to_string(),
+    }
+}
+
+pub(crate) fn image(row: ImageRow) -> Result<Image> {
+    let config = parse_config(&row.config)
+        .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("image {}", row.id)))?;
+    let of = |kind: NameKind| -> Vec<String> {
+        row.names.iter().filter(|(_, k)| *k == kind).map(|(name, _)| name.clone()).collect()
+    };
+    Ok(Image {
+        tags: of(NameKind::Tag),
+        digests: of(NameKind::Digest),
+        id: row.id,
+        size: row.size,
+        config,
+        pinned: row.pinned,
+        last_used: row.used,
+    })
+}
+
+pub(crate) fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration> {
+    serde_json::from_slice(bytes).map_err(|e| Error::invalid(e).context("config"))
+}
+
+/// A name in `trash/` that nobody else uses.
+pub(crate) fn trash_name(root: &Path, what: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    root.join(format!("trash/{what}-{}-{n}-{}", std::process::id(), nanos.as_nanos()))
+}

@@ -1,0 +1,369 @@
+//! The records: SQLite in WAL mode, written by several processes at once.
+//!
+//! `synchronous=NORMAL`: a commit is a write without a sync (about 25 µs), a power cut may lose
+//! the last commits but never breaks the file, because checkpoints sync. What the lost commits
+//! said is either found again on disk or belongs to containers that the power cut ended.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::key::{LayerKey, Owner};
+use crate::digest::ImageId;
+use crate::error::{Error, Kind, Result};
+use crate::layer::Facts;
+
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE layer(
+    key TEXT PRIMARY KEY, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
+    implied TEXT NOT NULL, opaque INTEGER NOT NULL,
+    boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
+CREATE TABLE image(
+    id TEXT PRIMARY KEY, config BLOB NOT NULL, size INTEGER NOT NULL,
+    pinned INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0,
+    used INTEGER NOT NULL) STRICT;
+CREATE TABLE image_layer(
+    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+    pos INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY(image, pos)) STRICT;
+CREATE INDEX image_layer_key ON image_layer(key);
+CREATE TABLE name(
+    name TEXT PRIMARY KEY, kind INTEGER NOT NULL,
+    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE) STRICT;
+CREATE INDEX name_image ON name(image);
+CREATE TABLE lease(owner TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES image(id)) STRICT;
+CREATE INDEX lease_image ON lease(image);
+";
+
+/// `name.kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameKind {
+    Tag = 0,
+    Digest = 1,
+}
+
+/// An image to be recorded.
+pub(crate) struct NewImage<'a> {
+    pub id: &'a ImageId,
+    pub config: &'a [u8],
+    /// Bottom first, each once.
+    pub layers: &'a [LayerKey],
+    pub names: &'a [(String, NameKind)],
+}
+
+/// A row of `image` with its names.
+#[derive(Debug)]
+pub(crate) struct ImageRow {
+    pub id: ImageId,
+    pub config: Vec<u8>,
+    pub size: u64,
+    pub pinned: bool,
+    pub used: SystemTime,
+    pub names: Vec<(String, NameKind)>,
+}
+
+pub(crate) struct Records {
+    db: Connection,
+}
+
+impl Records {
+    /// Opens or makes the file. An error means that it cannot be used as it is.
+    pub(crate) fn open(path: &Path) -> Result<Records> {
+        let mut db = Connection::open(path)?;
+        db.busy_timeout(Duration::from_secs(20))?;
+        db.execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        )?;
+        let version = |db: &Connection| db.query_row("PRAGMA user_version", [], |r| r.get(0));
+        if version(&db)? == 0i64 {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Another process may have been first.
+            if version(&tx)? == 0i64 {
+                tx.execute_batch(SCHEMA)?;
+                tx.pragma_update(None, "user_version", VERSION)?;
+            }
+            tx.commit()?;
+        }
+        let found: i64 = version(&db)?;
+        if found != VERSION {
+            let why = format!("image records have version {found}, this program knows {VERSION}");
+            return Err(Error::new(Kind::Unavailable, why));
+        }
+        Ok(Records { db })
+    }
+
+    /// One transaction, which holds the write lock from the start: no other process changes
+    /// anything between its reads and its writes.
+    pub(crate) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&tx)?;
+        tx.commit()?;
+        Ok(done)
+    }
+
+    /// Reads that belong together.
+    pub(crate) fn read<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let tx = self.db.transaction()?;
+        work(&tx)
+    }
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn time(seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs())
+}
+
+/// Records an unpacked layer.
+pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &str) -> Result<()> {
+    let implied = serde_json::to_string(&facts.implied).map_err(Error::invalid)?;
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO layer(key, bytes, inodes, implied, opaque, boot, used)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        key.as_str(),
+        facts.bytes.cast_signed(),
+        facts.inodes.cast_signed(),
+        implied,
+        facts.is_opaque,
+        boot,
+        now()
+    ])?;
+    Ok(())
+}
+
+/// What is recorded of a layer.
+pub(crate) fn layer(tx: &Connection, key: &LayerKey) -> Result<Option<Facts>> {
+    let row = tx
+        .prepare_cached("SELECT bytes, inodes, implied, opaque FROM layer WHERE key=?1")?
+        .query_row([key.as_str()], |r| {
+            let (bytes, inodes): (i64, i64) = (r.get(0)?, r.get(1)?);
+            Ok((bytes, inodes, r.get::<_, String>(2)?, r.get::<_, bool>(3)?))
+        })
+        .optional()?;
+    let Some((bytes, inodes, implied, is_opaque)) = row else { return Ok(None) };
+    let implied = serde_json::from_str(&implied)
+        .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("layer {key}")))?;
+    let (bytes, inodes) = (bytes.cast_unsigned(), inodes.cast_unsigned());
+    Ok(Some(Facts { bytes, inodes, implied, is_opaque }))
+}
+
+/// Records an image and its names, or tells which of its layers have been removed meanwhile.
+/// A name that another image had moves to this one.
+pub(crate) fn add_image(tx: &Connection, image: &NewImage<'_>) -> Result<Vec<LayerKey>> {
+    let mut missing = Vec::new();
+    let mut size = 0;
+    for key in image.layers {
+        match layer(tx, key)? {
+            Some(facts) => size += facts.bytes,
+            None => missing.push(key.clone()),
+        }
+    }
+    if !missing.is_empty() {
+        return Ok(missing);
+    }
+    let id = image.id.to_string();
+    // kubelet's size is what removing the image would free; nothing is never right.
+    let size = size.max(image.config.len() as u64).cast_signed();
+    tx.execute(
+        "INSERT INTO image(id, config, size, used) VALUES(?1, ?2, ?3, ?4)
+         ON CONFLICT(id) DO UPDATE SET removed=0, size=?3, used=?4",
+        params![id, image.config, size, now()],
+    )?;
+    tx.execute("DELETE FROM image_layer WHERE image=?1", [&id])?;
+    for (pos, key) in image.layers.iter().enumerate() {
+        tx.prepare_cached("INSERT INTO image_layer(image, pos, key) VALUES(?1, ?2, ?3)")?
+            .execute(params![id, i64::try_from(pos).unwrap_or(i64::MAX), key.as_str()])?;
+    }
+    for (name, kind) in image.names {
+        tx.execute(
+            "INSERT OR REPLACE INTO name(name, kind, image) VALUES(?1, ?2, ?3)",
+            params![name, *kind as i64, id],
+        )?;
+    }
+    Ok(missing)
+}
+
+/// The layers of an image, bottom first.
+pub(crate) fn image_layers(tx: &Connection, id: &ImageId) -> Result<Vec<LayerKey>> {
+    let mut select =
+        tx.prepare_cached("SELECT key FROM image_layer WHERE image=?1 ORDER BY pos")?;
+    let rows = select.query_map([id.to_string()], |r| r.get::<_, String>(0))?;
+    rows.map(|key| key?.parse()).collect()
+}
+
+/// All images, or one; those that only leases keep are not shown.
+pub(crate) fn images(tx: &Connection, one: Option<&ImageId>) -> Result<Vec<ImageRow>> {
+    let one = one.map(ImageId::to_string);
+    let mut select = tx.prepare_cached(
+        "SELECT id, config, size, pinned, used FROM image
+         WHERE removed=0 AND (?1 IS NULL OR id=?1) ORDER BY id",
+    )?;
+    let rows = select.query_map([&one], |r| {
+        let (id, config): (String, Vec<u8>) = (r.get(0)?, r.get(1)?);
+        let (size, pinned, used): (i64, bool, i64) = (r.get(2)?, r.get(3)?, r.get(4)?);
+        Ok((id, config, size, pinned, used))
+    })?;
+    let mut images = Vec::new();
+    for row in rows {
+        let (id, config, size, pinned, used) = row?;
+        let names = names(tx, &id)?;
+        let (id, size, used) = (id.parse()?, size.cast_unsigned(), time(used));
+        images.push(ImageRow { id, config, size, pinned, used, names });
+    }
+    Ok(images)
+}
+
+fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
+    let mut select =
+        tx.prepare_cached("SELECT name, kind FROM name WHERE image=?1 ORDER BY name")?;
+    let rows = select.query_map([id], |r| {
+        let kind = if r.get::<_, i64>(1)? == 0 { NameKind::Tag } else { NameKind::Digest };
+        Ok((r.get::<_, String>(0)?, kind))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The image that has this name, tag or digest.
+pub(crate) fn by_name(tx: &Connection, name: &str) -> Result<Option<ImageId>> {
+    let id: Option<String> = tx
+        .prepare_cached("SELECT image FROM name WHERE name=?1")?
+        .query_row([name], |r| r.get(0))
+        .optional()?;
+    id.map(|id| id.parse()).transpose()
+}
+
+/// The images whose id begins so, at most two.
+pub(crate) fn by_prefix(tx: &Connection, start: &str) -> Result<Vec<ImageId>> {
+    let mut select = tx.prepare_cached(
+        "SELECT id FROM image WHERE removed=0 AND id >= ?1 AND id < ?1 || 'g' LIMIT 2",
+    )?;
+    let rows = select.query_map([start], |r| r.get::<_, String>(0))?;
+    rows.map(|id| id?.parse()).collect()
+}
+
+/// Whether the image is there and not removed; marks it used.
+pub(crate) fn touch(tx: &Connection, id: &ImageId) -> Result<bool> {
+    let n = tx
+        .prepare_cached("UPDATE image SET used=?2 WHERE id=?1 AND removed=0")?
+        .execute(params![id.to_string(), now()])?;
+    Ok(n == 1)
+}
+
+/// The image that `owner` holds.
+pub(crate) fn lease(tx: &Connection, owner: &Owner) -> Result<Option<ImageId>> {
+    let id: Option<String> = tx
+        .prepare_cached("SELECT image FROM lease WHERE owner=?1")?
+        .query_row([owner.as_str()], |r| r.get(0))
+        .optional()?;
+    id.map(|id| id.parse()).transpose()
+}
+
+/// Records a lease.
+pub(crate) fn add_lease(tx: &Connection, owner: &Owner, id: &ImageId) -> Result<()> {
+    tx.prepare_cached("INSERT INTO lease(owner, image) VALUES(?1, ?2)")?
+        .execute(params![owner.as_str(), id.to_string()])?;
+    Ok(())
+}
+
+/// Ends a lease, and the image with it if it was removed and nobody else holds it.
+pub(crate) fn end_lease(tx: &Connection, owner: &Owner) -> Result<()> {
+    tx.prepare_cached("DELETE FROM lease WHERE owner=?1")?.execute([owner.as_str()])?;
+    tx.prepare_cached("DELETE FROM image WHERE removed=1 AND id NOT IN (SELECT image FROM lease)")?
+        .execute([])?;
+    Ok(())
+}
+
+/// All holders.
+pub(crate) fn owners(tx: &Connection) -> Result<Vec<Owner>> {
+    let mut select = tx.prepare_cached("SELECT owner FROM lease ORDER BY owner")?;
+    let rows = select.query_map([], |r| r.get::<_, String>(0))?;
+    rows.map(|owner| Owner::new(owner?)).collect()
+}
+
+/// Takes an image out of sight; its row stays as long as somebody holds it.
+pub(crate) fn remove_image(tx: &Connection, id: &ImageId) -> Result<()> {
+    let id = id.to_string();
+    tx.execute("DELETE FROM name WHERE image=?1", [&id])?;
+    tx.execute("UPDATE image SET removed=1, pinned=0 WHERE id=?1", [&id])?;
+    tx.execute("DELETE FROM image WHERE id=?1 AND id NOT IN (SELECT image FROM lease)", [&id])?;
+    Ok(())
+}
+
+/// Layers of no image that were unpacked or looked at before `before`.
+pub(crate) fn orphans(tx: &Connection, before: i64) -> Result<Vec<LayerKey>> {
+    let mut select = tx.prepare_cached(
+        "SELECT key FROM layer WHERE used <= ?1 AND key NOT IN (SELECT key FROM image_layer)",
+    )?;
+    let rows = select.query_map([before], |r| r.get::<_, String>(0))?;
+    rows.map(|key| key?.parse()).collect()
+}
+
+/// Forgets a layer unless an image has it; tells whether it did.
+pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey) -> Result<bool> {
+    let n = tx.execute(
+        "DELETE FROM layer WHERE key=?1 AND key NOT IN (SELECT key FROM image_layer)",
+        [key.as_str()],
+    )?;
+    Ok(n == 1)
+}
+
+/// Bytes and inodes of all layers.
+pub(crate) fn totals(tx: &Connection) -> Result<(u64, u64)> {
+    let (bytes, inodes): (i64, i64) = tx
+        .prepare_cached("SELECT coalesce(sum(bytes), 0), coalesce(sum(inodes), 0) FROM layer")?
+        .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok((bytes.cast_unsigned(), inodes.cast_unsigned()))
+}
+
+/// Pins or unpins; tells whether the image is there.
+pub(crate) fn pin(tx: &Connection, id: &ImageId, pinned: bool) -> Result<bool> {
+    let n = tx.execute(
+        "UPDATE image SET pinned=?2 WHERE id=?1 AND removed=0",
+        params![id.to_string(), pinned],
+    )?;
+    Ok(n == 1)
+}
+
+/// All layers are on the disk, as far as they were recorded when the sync began.
+pub(crate) fn mark_durable(tx: &Connection, before: i64, boot: &str) -> Result<()> {
+    tx.execute(
+        "UPDATE layer SET durable=1 WHERE durable=0 AND rowid <= ?1 AND boot=?2",
+        params![before, boot],
+    )?;
+    Ok(())
+}
+
+/// The newest layer's row.
+pub(crate) fn newest_layer(tx: &Connection) -> Result<i64> {
+    Ok(tx.query_row("SELECT coalesce(max(rowid), 0) FROM layer", [], |r| r.get(0))?)
+}
+
+/// Layers that another boot unpacked and that no sync followed: a power cut may have emptied
+/// their files.
+pub(crate) fn doubtful(tx: &Connection, boot: &str) -> Result<Vec<LayerKey>> {
+    let mut select = tx.prepare_cached("SELECT key FROM layer WHERE durable=0 AND boot<>?1")?;
+    let rows = select.query_map([boot], |r| r.get::<_, String>(0))?;
+    rows.map(|key| key?.parse()).collect()
+}
+
+/// Forgets a doubtful layer and every image that has it, except those that are held.
+pub(crate) fn distrust(tx: &Connection, key: &LayerKey) -> Result<()> {
+    let mut select = tx.prepare_cached("SELECT image FROM image_layer WHERE key=?1")?;
+    let ids: Vec<String> =
+        select.query_map([key.as_str()], |r| r.get(0))?.collect::<Result<_, _>>()?;
+    for id in ids {
+        remove_image(tx, &id.parse()?)?;
+    }
+    Ok(())
+}

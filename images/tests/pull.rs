@@ -1,0 +1,53 @@
+//! Pulls from a registry in this process.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use rrun_images::Kind;
+use support::layer::{dir, file, layer};
+use support::registry::TestRegistry;
+use support::{Scratch, TestImage, index, reference};
+
+fn small_image() -> TestImage {
+    TestImage::of(&[layer(&[dir("./"), dir("etc/"), file("etc/hello", "hello\n")])])
+}
+
+#[tokio::test]
+async fn a_tag_behind_an_index_is_pulled_and_prepared() {
+    let registry = TestRegistry::start().await;
+    let image = small_image();
+    registry.put("a/b", "unused", &image);
+    let top = index(&[("linux", "arm64", b"{}"), ("linux", "amd64", &image.manifest)]);
+    registry.put_manifest("a/b", "1", &top);
+    let scratch = Scratch::new();
+    let name = format!("{}/a/b", registry.address);
+    let pulled = scratch.store.pull(&reference(&format!("{name}:1")), None, None).await.unwrap();
+    assert_eq!(pulled.tags, [format!("{name}:1")]);
+    assert_eq!(pulled.digests, [format!("{name}@{}", rrun_images::Digest::of(&top))]);
+    assert_eq!(pulled.config.config().as_ref().unwrap().cmd().as_ref().unwrap(), &["sh"]);
+    let owner = rrun_images::Owner::new("c1").unwrap();
+    let rootfs = scratch.store.prepare(&owner, &pulled.id).unwrap();
+    let hello = std::fs::read_to_string(rootfs.lower[0].join("etc/hello")).unwrap();
+    assert_eq!(hello, "hello\n");
+    assert!(rootfs.upper.is_dir() && rootfs.work.is_dir());
+    assert_eq!(scratch.store.prepare(&owner, &pulled.id).unwrap(), rootfs);
+    assert_eq!(scratch.store.owners().unwrap(), [owner.clone()]);
+    scratch.store.release(&owner).unwrap();
+    scratch.store.release(&owner).unwrap();
+    assert!(scratch.store.owners().unwrap().is_empty());
+    scratch.assert_no_debris();
+}
+
+#[tokio::test]
+async fn a_missing_manifest_is_not_found_in_the_registrys_words() {
+    let registry = TestRegistry::start().await;
+    let scratch = Scratch::new();
+    let name = format!("{}/a/b:1", registry.address);
+    let error = scratch.store.pull(&reference(&name), None, None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    let want = format!(
+        "pull {name}: GET http://{}/v2/a/b/manifests/1: 404 not found: MANIFEST_UNKNOWN: not here",
+        registry.address
+    );
+    assert_eq!(error.to_string(), want);
+}

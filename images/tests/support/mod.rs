@@ -1,0 +1,128 @@
+//! What the tests of this folder share: images made by hand, a registry in this process, and a
+//! store in a private folder.
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+pub mod layer;
+pub mod registry;
+
+use std::path::{Path, PathBuf};
+
+use rrun_images::{Config, Digest, Reference, Store};
+use serde_json::{Value, json};
+
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A store of its own, gone with the test.
+pub struct Scratch {
+    pub dir: tempfile::TempDir,
+    pub store: Store,
+}
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(config(dir.path())).unwrap();
+        Scratch { dir, store }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("images")
+    }
+
+    pub fn certs(&self) -> PathBuf {
+        self.dir.path().join("certs.d")
+    }
+
+    /// Writes the hosts.toml of a registry.
+    pub fn hosts(&self, registry: &str, text: &str) {
+        let folder = self.certs().join(registry);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("hosts.toml"), text).unwrap();
+    }
+
+    /// Names in a folder of the store.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.root().join(folder))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Nothing of a failed pull may stay.
+    pub fn assert_no_debris(&self) {
+        assert_eq!(self.names("tmp"), [""; 0]);
+        assert_eq!(self.names("trash"), [""; 0]);
+    }
+}
+
+pub fn config(dir: &Path) -> Config {
+    Config { root: dir.join("images"), certs_dirs: vec![dir.join("certs.d")] }
+}
+
+pub fn reference(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+/// An image made by hand: blobs by digest, and its manifest.
+#[derive(Clone, Default)]
+pub struct TestImage {
+    pub blobs: Vec<(Digest, Vec<u8>)>,
+    pub manifest: Vec<u8>,
+}
+
+impl TestImage {
+    /// Of layers given as (uncompressed tar, blob as stored).
+    pub fn of(layers: &[(Vec<u8>, Vec<u8>)]) -> TestImage {
+        TestImage::with_config(layers, json!({"Cmd": ["sh"]}))
+    }
+
+    pub fn with_config(layers: &[(Vec<u8>, Vec<u8>)], config: Value) -> TestImage {
+        let ids: Vec<String> = layers.iter().map(|(tar, _)| Digest::of(tar).to_string()).collect();
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": config,
+            "rootfs": {"type": "layers", "diff_ids": ids},
+        });
+        let config = serde_json::to_vec(&config).unwrap();
+        let mut image = TestImage::default();
+        let layers: Vec<Value> = layers
+            .iter()
+            .map(|(_, blob)| {
+                image.blobs.push((Digest::of(blob), blob.clone()));
+                descriptor("application/vnd.oci.image.layer.v1.tar+gzip", blob)
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+            "layers": layers,
+        });
+        image.blobs.push((Digest::of(&config), config));
+        image.manifest = serde_json::to_vec(&manifest).unwrap();
+        image
+    }
+
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.manifest)
+    }
+}
+
+pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len()})
+}
+
+/// An index over manifests and the platforms they are for.
+pub fn index(entries: &[(&str, &str, &[u8])]) -> Vec<u8> {
+    let entries: Vec<Value> = entries
+        .iter()
+        .map(|(os, arch, manifest)| {
+            let mut d = descriptor(OCI_MANIFEST, manifest);
+            d["platform"] = json!({"os": os, "architecture": arch});
+            d
+        })
+        .collect();
+    serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}))
+        .unwrap()
+}
