@@ -1,0 +1,61 @@
+//! The command line: written by the daemon, so there is no help to show.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What the daemon asks for at the start; see `rrun_shim_protocol::Launch`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Args {
+    /// The pod's run folder.
+    pub run_dir: PathBuf,
+    /// The reaper's program.
+    pub reaper: PathBuf,
+    /// Control groups to move to.
+    pub cgroups: Vec<PathBuf>,
+    /// Wanted `oom_score_adj`.
+    pub oom_score_adj: i32,
+}
+
+/// Reads the command line, program name left out.
+pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args, String> {
+    let mut parsed = Args::default();
+    while let Some(name) = args.next() {
+        let name = name.to_string_lossy().into_owned();
+        let value = args.next().ok_or_else(|| format!("{name}: a value is missing"))?;
+        match name.as_str() {
+            "--run-dir" => parsed.run_dir = value.into(),
+            "--reaper" => parsed.reaper = value.into(),
+            "--cgroup" => parsed.cgroups.push(value.into()),
+            "--oom-score-adj" => {
+                let text = value.to_string_lossy();
+                parsed.oom_score_adj =
+                    text.parse().map_err(|_| format!("--oom-score-adj: {text} is no number"))?;
+            }
+            _ => return Err(format!("{name}: unknown")),
+        }
+    }
+    if parsed.run_dir.as_os_str().is_empty() {
+        return Err("--run-dir is missing: rrun-shim is started by rrund or rrun".to_owned());
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> impl Iterator<Item = OsString> {
+        text.split_whitespace().map(OsString::from)
+    }
+
+    #[test]
+    fn the_daemons_words_are_understood_and_others_refused_by_name() {
+        let args = parse(words("--run-dir /r --cgroup /a --cgroup /b --oom-score-adj -998"));
+        let args = args.unwrap();
+        assert_eq!(args.cgroups, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(args.oom_score_adj, -998);
+        assert!(parse(words("--run-dir")).unwrap_err().contains("--run-dir"));
+        assert!(parse(words("--x 1")).unwrap_err().contains("--x"));
+        assert!(parse(words("")).unwrap_err().contains("--run-dir"));
+    }
+}

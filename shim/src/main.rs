@@ -1,0 +1,113 @@
+//! `rrun-shim`: the supervisor of one pod.
+//!
+//! It is the parent of every process of the pod, carries out plans, keeps stdio, namespaces and
+//! exit codes, and lives on when the daemon dies or is upgraded. One thread waits in one epoll
+//! set and never blocks, another writes logs. It decides nothing: see [`rrun_shim_protocol`] for
+//! what it is told.
+
+mod args;
+mod connection;
+mod container;
+mod exec;
+mod journal;
+mod log;
+mod output;
+mod pod;
+mod poll;
+mod process;
+mod serve;
+mod shim;
+mod timers;
+
+use args::Args;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use rrun_shim_protocol::Launch;
+use shim::Shim;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let started = args::parse(std::env::args_os().skip(1)).and_then(|args| {
+        let listener = prepare(&args)?;
+        Ok((args, listener))
+    });
+    let (args, listener) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("rrun-shim: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // From here the daemon may dial: the parent's exit tells it so.
+    if let Err(error) = nix::unistd::daemon(false, false) {
+        eprintln!("rrun-shim: daemon: {error}");
+        return ExitCode::FAILURE;
+    }
+    let run_dir = args.run_dir.clone();
+    match supervise(args, listener) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            journal::note(&run_dir, &format!("supervise: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What can fail in front of the daemon's eyes.
+fn prepare(args: &Args) -> Result<UnixListener, String> {
+    umask(Mode::from_bits_truncate(0o022));
+    for group in &args.cgroups {
+        join(group).map_err(|error| format!("join {}: {error}", group.display()))?;
+    }
+    protect(args.oom_score_adj);
+    let socket = Launch::socket(&args.run_dir);
+    let listen = || {
+        // One that a killed shim has left has nobody behind it.
+        let _ = fs::remove_file(&socket);
+        let old = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(&socket);
+        umask(old);
+        listener
+    };
+    rrun_sys::step::only("shim.launch.socket", listen)
+        .map_err(|error| format!("listen on {}: {error}", socket.display()))
+}
+
+/// Moves to a group of the shims' own: out of the daemon's, whose end may be the end of
+/// everything in it, and not into the pod's, whose limits are the pod's. `tasks` of v1 takes a
+/// single thread without the lock that `cgroup.procs` waits for.
+fn join(group: &Path) -> io::Result<()> {
+    let tasks = group.join("tasks");
+    let file: PathBuf = if tasks.exists() { tasks } else { group.join("cgroup.procs") };
+    fs::write(file, "0")
+}
+
+/// As near to the wanted score as the kernel allows: lowering it takes CAP_SYS_RESOURCE.
+fn protect(wanted: i32) {
+    let path = "/proc/self/oom_score_adj";
+    if fs::write(path, wanted.to_string()).is_err() {
+        let _ = fs::write(path, wanted.max(0).to_string());
+    }
+}
+
+fn supervise(args: Args, listener: UnixListener) -> io::Result<()> {
+    let _ = prctl::set_name(c"rrun-shim");
+    prctl::set_child_subreaper(true)?;
+    // A container that shares a PID namespace with its shim's children must not read them.
+    prctl::set_dumpable(false)?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.add(Signal::SIGTERM);
+    mask.thread_block()?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    fs::create_dir_all(rrun_shim_protocol::exit_record::folder(&args.run_dir))?;
+    let pid = std::process::id().to_string();
+    fs::write(args.run_dir.join("shim.pid"), pid)?;
+    Shim::new(listener, signals, args.run_dir, args.reaper)?.run()
+}

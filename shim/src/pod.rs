@@ -1,0 +1,154 @@
+//! The pod's own surroundings: namespaces and their pins, the seed, the reaper.
+
+use crate::process::{refuse, wire};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use rrun_runtime::run::namespace::NamespaceKind as Kind;
+use rrun_runtime::run::reaper::Reaper;
+use rrun_runtime::run::{namespace, reaper, seed};
+use rrun_runtime::{Context, Error, Result, cgroup};
+use rrun_shim_protocol::{NamespaceKind, Reaper as Planned, Sandbox, WireError, WireKind};
+use rrun_sys::step::Steps;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// What was made for the pod.
+pub struct Pod {
+    sandbox: Sandbox,
+    namespaces: Vec<OwnedFd>,
+    seed: OwnedFd,
+    reaper: Option<Reaper>,
+}
+
+impl Pod {
+    /// Makes it, or takes back what was made of it.
+    pub fn make(sandbox: Sandbox, reaper_binary: &Path) -> Result<Pod, WireError> {
+        let mut steps = Steps::default();
+        match make(sandbox, reaper_binary, &mut steps) {
+            Ok(pod) => {
+                steps.commit();
+                Ok(pod)
+            }
+            Err(error) => {
+                steps.roll_back();
+                Err(wire(&error))
+            }
+        }
+    }
+
+    /// A retry asks for the same.
+    pub fn is(&self, sandbox: &Sandbox) -> bool {
+        self.sandbox == *sandbox
+    }
+
+    /// The pod's slots for plans.
+    pub fn slots(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.namespaces.iter().map(AsFd::as_fd)
+    }
+
+    /// The seed mount namespace.
+    pub fn seed(&self) -> BorrowedFd<'_> {
+        self.seed.as_fd()
+    }
+
+    /// The reaper, while it lives.
+    pub fn reaper(&self) -> Option<Pid> {
+        self.reaper.as_ref().map(|reaper| reaper.pid)
+    }
+
+    /// The reaper has ended, and every process of its namespace with it.
+    pub fn reaper_ended(&mut self) {
+        self.reaper = None;
+    }
+
+    /// Takes everything away; what cannot be is told.
+    pub fn remove(mut self) -> Vec<Error> {
+        let mut left = Vec::new();
+        if let Some(running) = self.reaper.take() {
+            let kill = || kill(&running);
+            left.extend(rrun_sys::step::only("shim.shutdown.reaper", kill).err());
+        }
+        if let Some(planned) = &self.sandbox.reaper {
+            left.extend(cgroup::remove(&planned.plan.cgroups.dirs).err());
+        }
+        for pin in &self.sandbox.pins {
+            let unpin = || namespace::unpin(&pin.path);
+            left.extend(rrun_sys::step::only("shim.shutdown.unpin", unpin).err());
+        }
+        left
+    }
+}
+
+fn make(sandbox: Sandbox, reaper_binary: &Path, steps: &mut Steps<Error>) -> Result<Pod> {
+    let kinds: Vec<_> = sandbox.namespaces.iter().filter_map(|kind| persistent(*kind)).collect();
+    let setup = namespace::Setup {
+        hostname: sandbox.hostname.as_deref(),
+        sysctls: &sandbox.sysctls,
+        loopback: kinds.contains(&Kind::Network),
+    };
+    // Namespaces and mounts without a path die with this process: nothing to take back.
+    let make = || namespace::make(&kinds, &setup);
+    let mut namespaces = steps.run("shim.sandbox.namespaces", make, || Ok(()))?;
+    for pin in &sandbox.pins {
+        let at = sandbox.namespaces.iter().position(|kind| *kind == pin.kind);
+        let Some(fd) = at.and_then(|at| namespaces.get(at)) else { continue };
+        let undo = || {
+            let path = pin.path.clone();
+            move || namespace::unpin(&path)
+        };
+        let file = || File::create(&pin.path).doing(|| format!("pin {}", pin.path.display()));
+        steps.run("shim.sandbox.pin-file", file, undo())?;
+        let mount = || namespace::pin(fd.as_fd(), &pin.path);
+        steps.run("shim.sandbox.pin", mount, undo())?;
+    }
+    let make = || seed::make(sandbox.shm_size);
+    let seed = steps.run("shim.sandbox.seed", make, || Ok(()))?;
+    let mut reaper = None;
+    if let Some(planned) = &sandbox.reaper {
+        let running = start_reaper(planned, (&namespaces, &seed), reaper_binary, steps)?;
+        namespaces.push(running.namespace.try_clone()?);
+        reaper = Some(running);
+    }
+    Ok(Pod { sandbox, namespaces, seed, reaper })
+}
+
+/// Kills the reaper and waits for it: its namespace, and what is left in it, ends with it.
+fn kill(reaper: &Reaper) -> Result<()> {
+    rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), nix::libc::SIGKILL)
+        .doing(|| "kill the reaper")?;
+    waitid(Id::PIDFd(reaper.pidfd.as_fd()), WaitPidFlag::WEXITED).doing(|| "reap the reaper")?;
+    Ok(())
+}
+
+/// Namespaces that need no process; the PID namespace comes with its reaper.
+fn persistent(kind: NamespaceKind) -> Option<Kind> {
+    match kind {
+        NamespaceKind::Network => Some(Kind::Network),
+        NamespaceKind::Ipc => Some(Kind::Ipc),
+        NamespaceKind::Uts => Some(Kind::Uts),
+        NamespaceKind::Pid => None,
+    }
+}
+
+fn start_reaper(
+    planned: &Planned,
+    (namespaces, seed): (&[OwnedFd], &OwnedFd),
+    binary: &Path,
+    steps: &mut Steps<Error>,
+) -> Result<Reaper> {
+    let slots: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
+    let binary = File::open(binary).doing(|| format!("reaper {}", binary.display()))?;
+    let groups = planned.plan.cgroups.clone();
+    let spawn = || reaper::spawn(&planned.plan, &slots, Some(seed.as_fd()), binary.as_fd());
+    let undo = move || {
+        cgroup::kill(&groups)?;
+        cgroup::remove(&groups.dirs)
+    };
+    steps.run("shim.sandbox.reaper", spawn, undo)
+}
+
+/// The sandbox was not made yet.
+pub fn missing() -> WireError {
+    refuse(WireKind::Invalid, "the sandbox was not made yet")
+}

@@ -1,0 +1,47 @@
+//! What containers and execs have in common: a child, and how it ends.
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use rrun_runtime::Kind;
+use rrun_shim_protocol::{WireError, WireKind};
+
+/// A child that has ended and is still a zombie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Process id.
+    pub pid: Pid,
+    /// Exit code, 128 + n for signal n.
+    pub code: i32,
+}
+
+/// The next child that has ended, left as it is: its end must be on disk before it is reaped.
+pub fn next_ended() -> Option<Ended> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::All, flags) {
+        Ok(WaitStatus::Exited(pid, code)) => Some(Ended { pid, code }),
+        Ok(WaitStatus::Signaled(pid, signal, _)) => Some(Ended { pid, code: 128 + signal as i32 }),
+        _ => None,
+    }
+}
+
+/// Takes the zombie away.
+pub fn reap(pid: Pid) {
+    let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+}
+
+/// An error for the daemon.
+pub fn refuse(kind: WireKind, words: impl ToString) -> WireError {
+    WireError { kind, chain: vec![words.to_string()] }
+}
+
+/// An executor's error for the daemon.
+pub fn wire(error: &rrun_runtime::Error) -> WireError {
+    let kind = match error.kind() {
+        Kind::Exec { code } => WireKind::Exec(code),
+        Kind::NotFound => WireKind::NotFound,
+        Kind::Exists => WireKind::Exists,
+        Kind::Invalid => WireKind::Invalid,
+        Kind::Kernel | Kind::Ended => WireKind::Kernel,
+    };
+    WireError { kind, chain: error.chain().map(str::to_owned).collect() }
+}

@@ -1,0 +1,289 @@
+//! A shim by itself: told over its socket, on the real kernel.
+
+#[path = "../../runtime/tests/support/mod.rs"]
+mod support;
+
+use rrun_shim_protocol::{
+    Client, ContainerState, Create, Error, Event, Events, Exec, ExitReason, Kind, Launch, LogSpec,
+    NamespaceKind, Pin, Reply, Request, Sandbox, WireKind, exit_record, launch,
+};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+use support::Box;
+use tempfile::TempDir;
+
+/// A pod with one container at most, its shim, and a connection to it.
+struct Pod {
+    image: Box,
+    folder: TempDir,
+    client: Client,
+    events: Events,
+}
+
+impl Pod {
+    async fn new() -> Pod {
+        let folder = tempfile::Builder::new().prefix("rrun-shim-").tempdir().unwrap();
+        let reaper = PathBuf::from("/nonexistent");
+        let shim = PathBuf::from(env!("CARGO_BIN_EXE_rrun-shim"));
+        let run_dir = folder.path().to_owned();
+        launch(&Launch { shim, reaper, run_dir, cgroups: Vec::new(), oom_score_adj: 0 })
+            .await
+            .unwrap();
+        let (client, events) = Client::connect(&Launch::socket(folder.path())).await.unwrap();
+        let pod = Pod { image: Box::new(), folder, client, events };
+        let sandbox = Sandbox {
+            namespaces: vec![NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts],
+            pins: vec![Pin { kind: NamespaceKind::Network, path: pod.pin() }],
+            hostname: Some("pod".into()),
+            sysctls: Vec::new(),
+            shm_size: Some(64 << 20),
+            reaper: None,
+        };
+        pod.ask(Request::Sandbox(sandbox.clone())).await;
+        pod.ask(Request::Sandbox(sandbox)).await;
+        pod
+    }
+
+    fn pin(&self) -> PathBuf {
+        self.folder.path().join("netns")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("logs/0.log")
+    }
+
+    async fn ask(&self, request: Request) -> Reply {
+        self.client.call(request, Vec::new()).await.unwrap().0
+    }
+
+    async fn refused(&self, request: Request) -> Error {
+        self.client.call(request, Vec::new()).await.unwrap_err()
+    }
+
+    async fn create(&self, args: &[&str]) {
+        let create = Create {
+            container: "c".into(),
+            plan: self.image.plan(args),
+            log: Some(LogSpec { path: self.log() }),
+            stdin: true,
+            stdin_once: false,
+        };
+        self.ask(Request::Create(create)).await;
+    }
+
+    async fn start(&self, args: &[&str]) {
+        self.create(args).await;
+        self.ask(Request::Start { container: "c".into() }).await;
+    }
+
+    async fn ended(&mut self) -> rrun_shim_protocol::Exit {
+        match self.events.recv().await.unwrap() {
+            Event::Exited { exit, .. } => exit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lines of the log without their times.
+    fn lines(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log()).unwrap();
+        log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    async fn exec(&self, number: u64, args: &[&str], timeout_ms: Option<u64>) -> (i32, String) {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut plan = self.image.exec_plan(args);
+        for dir in plan.cgroups.dirs.iter_mut().filter(|dir| dir.unified) {
+            dir.path.set_file_name("{exec}");
+        }
+        let container = "c".into();
+        let stdio = [false, true, false];
+        let order = Exec { exec: number, container, plan, stdio, timeout_ms };
+        let running = self.client.exec(order, vec![OwnedFd::from(writer)]).await.unwrap();
+        let exit = running.exit.await.unwrap();
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        (exit.code, said)
+    }
+
+    /// Ends the shim and proves that nothing of the pod is left.
+    async fn shut_down(self) {
+        let pid = self.client.pid();
+        self.ask(Request::Shutdown).await;
+        let gone = PathBuf::from(format!("/proc/{pid}"));
+        for _ in 0..200 {
+            if !gone.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!gone.exists(), "the shim is still there");
+        assert!(!self.pin().exists(), "the network namespace is still pinned");
+        for dir in &self.image.groups.dirs {
+            assert!(!dir.path.exists(), "{} is left", dir.path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_is_made_started_logged_and_its_end_is_on_disk_before_it_is_told() {
+    let mut pod = Pod::new().await;
+    pod.start(&["sh", "-c", "echo out; echo err >&2; printf rest; exit 3"]).await;
+    let exit = pod.ended().await;
+    assert_eq!((exit.code, exit.reason), (3, ExitReason::Ended));
+    let (started_at, record) = exit_record::read(pod.folder.path(), "c").unwrap().unwrap();
+    assert_eq!(record, exit);
+    assert!(started_at > 0 && started_at <= exit.at);
+    let mut lines = pod.lines();
+    lines.sort();
+    assert_eq!(lines, ["stderr F err", "stdout F out", "stdout P rest"]);
+    pod.ask(Request::Delete { container: "c".into() }).await;
+    assert_eq!(exit_record::read(pod.folder.path(), "c").unwrap(), None);
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_stop_signals_once_and_kills_when_the_grace_is_over() {
+    let pod = Pod::new().await;
+    pod.start(&["sh", "-c", "trap 'echo term' TERM; while :; do sleep 0.05; done"]).await;
+    pod.exec(1, &["true"], None).await;
+    let stop = |grace_ms| Request::Stop { container: "c".into(), signal: 15, grace_ms };
+    let (first, second) = tokio::join!(pod.ask(stop(60_000)), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        pod.ask(stop(300)).await
+    });
+    assert_eq!(first, second);
+    match first {
+        Reply::Exited(exit) => assert_eq!(exit.code, 137),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pod.lines(), ["stdout F term"]);
+    // An ended one is stopped.
+    assert!(matches!(pod.ask(stop(0)).await, Reply::Exited(_)));
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_ends_its_container_with_128() {
+    let pod = Pod::new().await;
+    pod.create(&["/no/such/program"]).await;
+    let error = pod.refused(Request::Start { container: "c".into() }).await;
+    match error.kind() {
+        Kind::Refused(wire) => assert_eq!(wire.kind, WireKind::Exec(127), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(error.to_string().contains("no such file or directory"), "{error}");
+    let Reply::State(report) = pod.ask(Request::State).await else { panic!() };
+    match &report.containers[0].state {
+        ContainerState::Exited { started_at: 0, exit } => {
+            assert_eq!((exit.code, exit.reason), (128, ExitReason::StartError));
+        }
+        other => panic!("{other:?}"),
+    }
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_exec_that_runs_out_of_time_is_killed_with_its_whole_tree() {
+    let pod = Pod::new().await;
+    pod.start(&["sleep", "1000"]).await;
+    assert_eq!(pod.exec(1, &["sh", "-c", "echo hello; exit 7"], None).await, (7, "hello\n".into()));
+    // The pipe ends only when the whole tree has gone.
+    let tree = ["sh", "-c", "sleep 1000 & echo begun; sleep 1000"];
+    let (code, said) = pod.exec(2, &tree, Some(200)).await;
+    assert_eq!((code, said.as_str()), (137, "begun\n"));
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_exec_ends_with_the_connection_that_started_it_and_the_container_goes_on() {
+    let pod = Pod::new().await;
+    pod.start(&["sleep", "1000"]).await;
+    let (other, _events) = Client::connect(&Launch::socket(pod.folder.path())).await.unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let plan = pod.image.exec_plan(&["sh", "-c", "echo up; sleep 1000"]);
+    let stdio = [false, true, false];
+    let order = Exec { exec: 1, container: "c".into(), plan, stdio, timeout_ms: None };
+    let running = other.exec(order, vec![OwnedFd::from(writer)]).await.unwrap();
+    drop(other);
+    drop(running);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        said
+    });
+    assert_eq!(read.await.unwrap(), "up\n");
+    assert_eq!(pod.exec(9, &["echo", "still"], None).await, (0, "still\n".into()));
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn each_numbered_line_is_logged_once_and_in_order_while_the_log_is_rotated() {
+    let mut pod = Pod::new().await;
+    let count = 200_000;
+    let script = format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); echo $i; done");
+    pod.start(&["sh", "-c", &script]).await;
+    let mut rotated = Vec::new();
+    for n in 0..5 {
+        let old = pod.log().with_extension(n.to_string());
+        std::fs::rename(pod.log(), &old).unwrap();
+        pod.ask(Request::ReopenLog { container: "c".into() }).await;
+        rotated.push(old);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(pod.ended().await.code, 0);
+    let mut expected = 1;
+    for path in rotated.into_iter().chain([pod.log()]) {
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let number: u64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
+            assert_eq!(number, expected);
+            expected += 1;
+        }
+    }
+    assert_eq!(expected, count + 1);
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_attached_client_gets_output_and_gives_input_and_a_slow_one_is_cut() {
+    let mut pod = Pod::new().await;
+    pod.start(&["sh", "-c", "read a; echo got $a; read b; yes | head -c 300000; read c"]).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let attach =
+        Request::Attach { container: "c".into(), stdout: true, stderr: false, stdin: true };
+    let (_, mut fds) = pod.client.call(attach, vec![writer.into()]).await.unwrap();
+    let input = File::from(fds.pop().unwrap());
+    nix::unistd::write(&input, b"me\n").unwrap();
+    let mut reader = File::from(OwnedFd::from(reader));
+    let mut buffer = [0; 7];
+    reader.read_exact(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"got me\n");
+    // It reads no more: the log goes on, and what it gets then is a piece and an end.
+    nix::unistd::write(&input, b"\n\n").unwrap();
+    assert_eq!(pod.ended().await.code, 0);
+    assert_eq!(pod.lines().len(), 1 + 150_000);
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() < 300_000, "{}", rest.len());
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_pod_of_a_daemon_that_died_is_found_again_as_it_was() {
+    let mut pod = Pod::new().await;
+    pod.start(&["sh", "-c", "read a; exit 5"]).await;
+    let Reply::State(before) = pod.ask(Request::State).await else { panic!() };
+    let attach =
+        Request::Attach { container: "c".into(), stdout: false, stderr: false, stdin: true };
+    let (_, fds) = pod.client.call(attach, Vec::new()).await.unwrap();
+    let socket = Launch::socket(pod.folder.path());
+    let (client, events) = Client::connect(&socket).await.unwrap();
+    (pod.client, pod.events) = (client, events);
+    let Reply::State(after) = pod.ask(Request::State).await else { panic!() };
+    assert_eq!(before, after);
+    nix::unistd::write(&fds[0], b"\n").unwrap();
+    assert_eq!(pod.ended().await.code, 5);
+    pod.shut_down().await;
+}
