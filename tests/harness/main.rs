@@ -1,2 +1,5 @@
-//! Lints.
-fn main() {}
+//! The harness is tested by leaking one object of each kind on purpose. Needs root.
+#![allow(clippy::unwrap_used)]
+
+mod images;
+mod leaks;

@@ -1,1 +1,105 @@
 //! Private folders and namespaces in which a daemon and its pods run.
+//!
+//! A sandbox has a mount namespace whose `/run` is its own, and a network namespace with only a
+//! loopback device: bridges, rules, ports, network namespace pins and default sockets of several
+//! sandboxes never meet each other or the machine's. Its folder is visible from outside, so a
+//! test reaches the daemon's socket by path. What listens on an address is reached with
+//! [`Sandbox::command`].
+
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// The first process of the namespaces. `cat` ends, and lets them go, when the test process does.
+const HOLDER: &str = r#"set -e
+mount --bind "$1/run" /run
+ip link set lo up
+target=$(readlink -m /etc/resolv.conf)
+[ -e "$target" ] || { mkdir -p "${target%/*}"; echo 'nameserver 127.0.0.1' >"$target"; }
+echo ready
+exec cat"#;
+
+/// Namespaces and a folder; dropped, the holder ends and the folder is removed.
+pub struct Sandbox {
+    holder: Child,
+    // Dropped after the holder's end: its mount namespace pins `run`.
+    root: TempDir,
+}
+
+impl Sandbox {
+    /// Makes the namespaces; needs root.
+    pub fn new() -> Result<Self> {
+        let root = tempfile::Builder::new().prefix("rrun-test-").tempdir()?;
+        std::fs::create_dir_all(root.path().join("run/netns"))?;
+        // mount(8) would make it.
+        std::fs::create_dir(root.path().join("run/mount"))?;
+        std::fs::create_dir(root.path().join("state"))?;
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--net", "--propagation", "private", "sh", "-c", HOLDER, "holder"])
+            .arg(root.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("unshare")?;
+        let mut line = String::new();
+        let stdout = holder.stdout.take().context("no stdout")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line != "ready\n" {
+            bail!("the sandbox's namespaces: {}", holder.wait()?);
+        }
+        Ok(Self { holder, root })
+    }
+
+    /// The folder; `run` in it is the sandbox' `/run`, `state` is on the same file system.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The sandbox' `/run` as seen from outside.
+    pub fn run(&self) -> PathBuf {
+        self.root().join("run")
+    }
+
+    /// For what outlives a daemon.
+    pub fn state(&self) -> PathBuf {
+        self.root().join("state")
+    }
+
+    /// A process in the namespaces, for `/proc/<pid>/…`.
+    pub fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// A cgroup name of its own, as a pod's `cgroup_parent`: what stands below it is ours.
+    pub fn cgroup_parent(&self) -> String {
+        let name = self.root().file_name().unwrap_or_default();
+        format!("/{}", name.to_string_lossy())
+    }
+
+    /// The words before a command that is to run in the namespaces. nsenter executes it in place:
+    /// the pid is the command's.
+    pub fn prefix(&self) -> Vec<String> {
+        let target = self.pid().to_string();
+        ["nsenter", "--target", &target, "--mount", "--net", "--wd=/", "--"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// A command that runs in the namespaces.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let prefix = self.prefix();
+        let mut command = Command::new(&prefix[0]);
+        command.args(&prefix[1..]).arg(program);
+        command
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}

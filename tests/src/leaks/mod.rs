@@ -1,1 +1,161 @@
 //! What was there before against what is there after.
+//!
+//! A [`View`] says where to look: a [`Sandbox`] (all of its namespaces) or the machine (all of
+//! it, for a run that has the machine to itself). A [`Snapshot`] is eight sets of lines, one per
+//! [`Kind`], each line the name that a person would give the object.
+
+mod files;
+mod kernel;
+mod network;
+mod processes;
+
+use crate::sandbox::Sandbox;
+use anyhow::{Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What can be left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A line of mountinfo.
+    Mount,
+    /// A cgroup directory, v1 or v2.
+    Cgroup,
+    /// A pin in /run/netns.
+    Netns,
+    /// A network device.
+    Link,
+    /// An nftables table, chain or rule (iptables-nft's too).
+    Nft,
+    /// A process, zombies included.
+    Process,
+    /// A bound unix socket.
+    Socket,
+    /// A file or directory below the watched roots.
+    File,
+}
+
+/// Where to look.
+pub struct View {
+    prefix: Vec<String>,
+    proc: PathBuf,
+    netns: PathBuf,
+    roots: Vec<PathBuf>,
+    /// A process, socket or cgroup is ours when it mentions one of these.
+    marks: Vec<String>,
+    every_cgroup: bool,
+    allowed: Vec<String>,
+}
+
+impl View {
+    /// Everything in a sandbox' namespaces and folder.
+    pub fn sandbox(sandbox: &Sandbox) -> Self {
+        let mark = sandbox.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self {
+            prefix: sandbox.prefix(),
+            proc: PathBuf::from(format!("/proc/{}", sandbox.pid())),
+            netns: sandbox.run().join("netns"),
+            roots: vec![sandbox.run(), sandbox.state()],
+            marks: vec![mark],
+            every_cgroup: false,
+            allowed: Vec::new(),
+        }
+    }
+
+    /// The whole machine: mounts, cgroups, links, rules and pins of anyone; processes and sockets
+    /// of rrun; files below its default folders. Temporary folders and SysV segments, which
+    /// critest leaves, are not looked at.
+    pub fn machine() -> Self {
+        Self {
+            prefix: Vec::new(),
+            proc: PathBuf::from("/proc/self"),
+            netns: PathBuf::from("/run/netns"),
+            roots: ["/run/rrun", "/var/lib/rrun", "/var/log/pods"].map(PathBuf::from).to_vec(),
+            marks: ["/run/rrun", "/lib/rrun", "rrund", "rrun-shim", "rrun-test-", "kubepods"]
+                .map(str::to_owned)
+                .to_vec(),
+            every_cgroup: true,
+            allowed: Vec::new(),
+        }
+    }
+
+    /// Watches one more folder.
+    pub fn root(mut self, path: &Path) -> Self {
+        self.roots.push(path.to_owned());
+        self
+    }
+
+    /// Passes over every line that contains `text`: a bridge or an image store may stay.
+    pub fn allow(mut self, text: &str) -> Self {
+        self.allowed.push(text.to_owned());
+        self
+    }
+
+    fn marks(&self, text: &str) -> bool {
+        self.marks.iter().any(|mark| text.contains(mark.as_str()))
+    }
+}
+
+/// What is there now.
+#[derive(Clone, Debug)]
+pub struct Snapshot(BTreeMap<Kind, BTreeSet<String>>);
+
+impl Snapshot {
+    /// Looks at everything in the view.
+    pub fn take(view: &View) -> Result<Self> {
+        let sets = [
+            (Kind::Mount, kernel::mounts(view)?),
+            (Kind::Cgroup, kernel::cgroups(view)?),
+            (Kind::Netns, files::names(&view.netns)?),
+            (Kind::Link, network::links(view)?),
+            (Kind::Nft, network::nft(view)?),
+            (Kind::Process, processes::processes(view)?),
+            (Kind::Socket, kernel::sockets(view)?),
+            (Kind::File, files::below(&view.roots)?),
+        ];
+        let allowed = |line: &String| view.allowed.iter().any(|text| line.contains(text.as_str()));
+        Ok(Self(
+            sets.into_iter()
+                .map(|(kind, lines)| (kind, lines.into_iter().filter(|l| !allowed(l)).collect()))
+                .collect(),
+        ))
+    }
+
+    /// The objects of one kind.
+    pub fn of(&self, kind: Kind) -> &BTreeSet<String> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        self.0.get(&kind).unwrap_or(&NONE)
+    }
+
+    /// What is in `after` and not in `self`, and the reverse, a line each.
+    pub fn differences(&self, after: &Self) -> Vec<(Kind, String)> {
+        let mut found = Vec::new();
+        for (kind, lines) in &after.0 {
+            let before = self.of(*kind);
+            found.extend(lines.difference(before).map(|line| (*kind, format!("left: {line}"))));
+            found.extend(before.difference(lines).map(|line| (*kind, format!("gone: {line}"))));
+        }
+        found
+    }
+
+    /// Fails with one line for each object that was not there at `self`, or is no more.
+    ///
+    /// The kernel takes devices and namespaces away behind the caller's back; so this looks again
+    /// until all is as it was, for at most five seconds.
+    pub fn assert_nothing_left(&self, view: &View) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let found = self.differences(&Self::take(view)?);
+            if found.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let lines: Vec<_> =
+                    found.iter().map(|(kind, line)| format!("{kind:?} {line}")).collect();
+                bail!("{} objects differ:\n{}", lines.len(), lines.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
