@@ -74,7 +74,8 @@ tools: $(BIN)/crictl $(BIN)/kubelet $(BIN)/containerd $(BIN)/runc $(BIN)/cni/bri
 # crictl, critest and ginkgo, which runs critest in parallel.
 $(BIN)/crictl: $(call tools_mod,cri-tools) | $(BIN)
 	cd tests/tools/cri-tools && export CGO_ENABLED=0 && \
-	go test -c -buildvcs=false -trimpath $(call GO_FLAGS) -o $(BIN)/critest sigs.k8s.io/cri-tools/cmd/critest && \
+	go test -c -buildvcs=false -trimpath \
+		$(call GO_FLAGS,-X sigs.k8s.io/cri-tools/pkg/version.Version=1.36.0) -o $(BIN)/critest sigs.k8s.io/cri-tools/cmd/critest && \
 	$(GO_BUILD) $(call GO_FLAGS,-X sigs.k8s.io/cri-tools/pkg/version.Version=1.36.0) -o $(BIN)/ tool
 
 $(BIN)/kubelet: $(call tools_mod,kubelet) | $(BIN)

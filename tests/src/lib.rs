@@ -3,8 +3,12 @@
 //! - [`images`]: the test images, built from Debian packages and small programs of ours;
 //! - [`registry`]: a real docker-registry that serves them;
 //! - [`sandbox`]: private folders and namespaces in which a daemon and its pods run;
+//! - [`daemon`]: rrund there, or containerd;
+//! - [`conformance`]: critest against such a daemon;
 //! - [`leaks`]: what was there before against what is there after.
 
+pub mod conformance;
+pub mod daemon;
 pub mod images;
 pub mod leaks;
 pub mod place;

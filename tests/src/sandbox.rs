@@ -1,11 +1,13 @@
 //! Private folders and namespaces in which a daemon and its pods run.
 //!
-//! A sandbox has a mount namespace whose `/run` is its own, and a network namespace with only a
-//! loopback device: bridges, rules, ports, network namespace pins and default sockets of several
-//! sandboxes never meet each other or the machine's. Its folder is visible from outside, so a
-//! test reaches the daemon's socket by path. What listens on an address is reached with
-//! [`Sandbox::command`].
+//! A sandbox has a mount namespace whose `/run` and `/var/lib/rrun` are its own, with copies on
+//! write of `/etc`, `/opt`, `/var/lib` and `/var/log`, and a network namespace with only a
+//! loopback device. So a daemon runs there with its defaults, and what several sandboxes make
+//! (bridges, rules, ports, namespace pins, configuration) never meets another's or the machine's.
+//! Its folder is visible from outside, so a test reaches the daemon's socket by path; other files
+//! through [`Sandbox::inside`], and what listens on an address with [`Sandbox::command`].
 
+use crate::leaks::{View, processes};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -15,6 +17,14 @@ use tempfile::TempDir;
 
 /// The first process of the namespaces. `cat` ends, and lets them go, when the test process does.
 const HOLDER: &str = r#"set -e
+for dir in etc opt var/lib var/log; do
+    over=$1/over/$dir
+    mkdir -p "$over/upper" "$over/work"
+    mount -t overlay -o "lowerdir=/$dir,upperdir=$over/upper,workdir=$over/work" sandbox "/$dir"
+done
+# An overlay cannot be the upper directory of an overlay: what holds images is a bind mount.
+mkdir -p /var/lib/rrun
+mount --bind "$1/state" /var/lib/rrun
 mount --bind "$1/run" /run
 ip link set lo up
 target=$(readlink -m /etc/resolv.conf)
@@ -53,7 +63,7 @@ impl Sandbox {
         Ok(Self { holder, root })
     }
 
-    /// The folder; `run` in it is the sandbox' `/run`, `state` is on the same file system.
+    /// The folder; `run` in it is the sandbox' `/run`, `state` its `/var/lib/rrun`.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -63,9 +73,14 @@ impl Sandbox {
         self.root().join("run")
     }
 
-    /// For what outlives a daemon.
+    /// The sandbox' `/var/lib/rrun` as seen from outside.
     pub fn state(&self) -> PathBuf {
         self.root().join("state")
+    }
+
+    /// An absolute path of the sandbox as seen from outside.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.pid()))
     }
 
     /// A process in the namespaces, for `/proc/<pid>/…`.
@@ -82,10 +97,11 @@ impl Sandbox {
     /// The words before a command that is to run in the namespaces. nsenter executes it in place:
     /// the pid is the command's.
     pub fn prefix(&self) -> Vec<String> {
-        let target = self.pid().to_string();
-        ["nsenter", "--target", &target, "--mount", "--net", "--wd=/", "--"]
-            .map(str::to_owned)
-            .to_vec()
+        let target = format!("--target={}", self.pid());
+        // A working directory of the sandbox, not the caller's: that one may be on a mount that
+        // the namespace covers.
+        let folder = format!("--wdns={}", self.root().display());
+        ["nsenter", &target, "--mount", "--net", &folder, "--"].map(str::to_owned).to_vec()
     }
 
     /// A command that runs in the namespaces.
@@ -98,7 +114,11 @@ impl Sandbox {
 }
 
 impl Drop for Sandbox {
+    /// Ends what still runs, so that no failed test leaves a pod on the machine.
     fn drop(&mut self) {
+        if let Err(error) = processes::end_all(&View::sandbox(self)) {
+            eprintln!("{}: {error:#}", self.root().display());
+        }
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();
     }

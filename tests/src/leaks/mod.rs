@@ -7,7 +7,7 @@
 mod files;
 mod kernel;
 mod network;
-mod processes;
+pub mod processes;
 
 use crate::sandbox::Sandbox;
 use anyhow::{Result, bail};
@@ -56,7 +56,7 @@ impl View {
             prefix: sandbox.prefix(),
             proc: PathBuf::from(format!("/proc/{}", sandbox.pid())),
             netns: sandbox.run().join("netns"),
-            roots: vec![sandbox.run(), sandbox.state()],
+            roots: ["run", "state", "over"].map(|name| sandbox.root().join(name)).to_vec(),
             marks: vec![mark],
             every_cgroup: false,
             allowed: Vec::new(),

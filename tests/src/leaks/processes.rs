@@ -2,20 +2,77 @@
 
 use super::View;
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 struct Process {
     parent: u32,
     /// `name`, or `name (zombie)`.
     line: String,
     marked: bool,
+    /// A child of the test process.
+    own: bool,
 }
 
 /// Processes that bear a mark in their command line, environment, cgroups or mounts, and all of
 /// their descendants; the test process itself and its ancestors are never among them.
 pub fn processes(view: &View) -> Result<BTreeSet<String>> {
+    Ok(find(view)?.into_iter().map(|(pid, process)| format!("{pid} {}", process.line)).collect())
+}
+
+/// Kills them all, with the cgroups that become empty.
+pub fn end_all(view: &View) -> Result<()> {
+    let mut groups = BTreeSet::new();
+    // Again until none is left: one may have been forking.
+    for _ in 0..100 {
+        let mut found = find(view)?;
+        // Zombies are another's to reap; our own children are their owners' to kill and reap.
+        found.retain(|_, process| !process.line.ends_with("(zombie)") && !process.own);
+        if found.is_empty() {
+            break;
+        }
+        for pid in found.into_keys() {
+            groups.extend(cgroups(pid));
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for group in groups {
+        let mut folder = group.as_path();
+        // Only empty ones go.
+        while fs::remove_dir(folder).is_ok() {
+            let Some(parent) = folder.parent() else { break };
+            folder = parent;
+        }
+    }
+    Ok(())
+}
+
+/// The directories that a process is in, those of the whole machine left out.
+fn cgroups(pid: u32) -> Vec<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        if let (Some(names), Some(path)) = (fields.next(), fields.next())
+            && path != "/"
+        {
+            let hierarchy = match names.strip_prefix("name=").unwrap_or(names) {
+                "" if Path::new("/sys/fs/cgroup/unified").exists() => "/unified".to_owned(),
+                "" => String::new(),
+                names => format!("/{names}"),
+            };
+            found.push(PathBuf::from(format!("/sys/fs/cgroup{hierarchy}{path}")));
+        }
+    }
+    found
+}
+
+fn find(view: &View) -> Result<BTreeMap<u32, Process>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
         let pid = entry.file_name().to_string_lossy().parse::<u32>();
@@ -27,13 +84,13 @@ pub fn processes(view: &View) -> Result<BTreeSet<String>> {
         }
     }
     let exempt = ancestors(&all);
-    let mut found = BTreeSet::new();
-    for (pid, process) in &all {
-        if !exempt.contains(pid) && marked(&all, &exempt, *pid) {
-            found.insert(format!("{pid} {}", process.line));
-        }
-    }
-    Ok(found)
+    let found: BTreeSet<u32> = all
+        .keys()
+        .copied()
+        .filter(|pid| !exempt.contains(pid) && marked(&all, &exempt, *pid))
+        .collect();
+    all.retain(|pid, _| found.contains(pid));
+    Ok(all)
 }
 
 fn read(view: &View, folder: &Path) -> Option<Process> {
@@ -52,7 +109,7 @@ fn read(view: &View, folder: &Path) -> Option<Process> {
     // All that a zombie has left is its name.
     let marked = marked || view.marks(name);
     let line = if state == "Z" { format!("{name} (zombie)") } else { name.to_owned() };
-    Some(Process { parent, line, marked })
+    Some(Process { parent, line, marked, own: parent == std::process::id() })
 }
 
 fn same_mounts(folder: &Path) -> bool {

@@ -1,0 +1,151 @@
+//! Daemons in a sandbox: `rrund`, or containerd as the peer that tests the tests.
+
+use crate::place;
+use crate::sandbox::Sandbox;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running CRI server; dropped, it is killed, and its pods live until the sandbox goes.
+pub struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// `rrund` with its defaults, or with this configuration (TOML).
+    pub fn rrund(sandbox: &Sandbox, config: Option<&str>) -> Result<Self> {
+        let mut command = sandbox.command(place::program("rrund")?);
+        if let Some(text) = config {
+            let path = sandbox.root().join("rrund.toml");
+            fs::write(&path, text)?;
+            command.arg("--config").arg(path);
+        }
+        Self::start(command, sandbox.run().join("rrun/rrun.sock"), sandbox.root().join("rrund.log"))
+    }
+
+    /// containerd and runc of `make tools`, with the bridge plugin and images from `certs`.
+    pub fn containerd(sandbox: &Sandbox, certs: &Path) -> Result<Self> {
+        let bin = place::tool("containerd")?;
+        let bin = bin.parent().context("no folder")?;
+        let confs = sandbox.inside("/etc/cni/net.d");
+        fs::create_dir_all(&confs)?;
+        fs::write(confs.join("10-peer.conflist"), CONFLIST)?;
+        let text = CONTAINERD
+            .replace("@root@", &sandbox.root().display().to_string())
+            .replace("@certs@", &certs.display().to_string())
+            .replace("@bin@", &bin.display().to_string());
+        let config = sandbox.root().join("containerd.toml");
+        fs::write(&config, text)?;
+        let mut command = sandbox.command(bin.join("containerd"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.arg("--config").arg(config).env("PATH", format!("{}:{path}", bin.display()));
+        let socket = sandbox.run().join("containerd/containerd.sock");
+        Self::start(command, socket, sandbox.root().join("containerd.log"))
+    }
+
+    fn start(mut command: Command, socket: PathBuf, log: PathBuf) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("{command:?}"))?;
+        let mut daemon = Self { child, socket, log };
+        daemon.await_socket()?;
+        Ok(daemon)
+    }
+
+    fn await_socket(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while UnixStream::connect(&self.socket).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the daemon ended: {status}\n{}", self.log());
+            }
+            if Instant::now() > deadline {
+                bail!("{}: no daemon answers\n{}", self.socket.display(), self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// The CRI socket, as seen from outside the sandbox and from inside.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `unix://…`, as clients want it.
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to stdout and stderr so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `restrict_oom_score_adj`: a root without CAP_SYS_RESOURCE may not lower it.
+const CONTAINERD: &str = r#"version = 3
+root = "@root@/containerd"
+state = "/run/containerd"
+[grpc]
+address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "@certs@"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "registry.k8s.io/pause:3.10.2"
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["@bin@/cni"]
+conf_dir = "/etc/cni/net.d"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "@bin@/runc"
+"#;
+
+const CONFLIST: &str = r#"{
+  "cniVersion": "1.0.0",
+  "name": "peer",
+  "plugins": [
+    {
+      "type": "bridge", "bridge": "peer0", "isGateway": true,
+      "ipMasq": true, "ipMasqBackend": "nftables",
+      "ipam": {
+        "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/16" }]],
+        "routes": [{ "dst": "0.0.0.0/0" }]
+      }
+    },
+    { "type": "portmap", "backend": "nftables", "capabilities": { "portMappings": true } }
+  ]
+}
+"#;
