@@ -1,2 +1,49 @@
-//! Lints.
-fn main() {}
+//! The house's limits: who may depend on whom, how long a file and a function may be, and where
+//! `unsafe` may stand. Reads `cargo metadata` and the sources; needs neither root nor network.
+#![allow(clippy::unwrap_used)]
+
+mod edges;
+mod exceptions;
+mod limits;
+mod samples;
+mod sources;
+
+use exceptions::Exceptions;
+
+/// One breach: what the exceptions file may name, and what a person reads.
+#[derive(Debug)]
+struct Breach {
+    rule: &'static str,
+    place: String,
+    text: String,
+}
+
+/// Fails with every breach that no exception covers.
+fn report(rules: &[&str], breaches: Vec<Breach>) {
+    let mut exceptions = Exceptions::read();
+    let mut lines: Vec<_> = breaches
+        .into_iter()
+        .filter(|breach| !exceptions.cover(breach))
+        .map(|breach| breach.text)
+        .collect();
+    lines.extend(exceptions.unused(rules));
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+#[test]
+fn dependencies_point_down_only() {
+    report(&["edge"], edges::check());
+}
+
+#[test]
+fn files_and_functions_keep_the_limits() {
+    let breaches = sources::all().iter().flat_map(limits::check).collect();
+    report(&["file-lines", "function-lines", "parameters", "indent"], breaches);
+}
+
+#[test]
+fn unsafe_stands_in_one_crate_only() {
+    let mut breaches: Vec<_> = sources::all().iter().flat_map(limits::check_unsafe).collect();
+    breaches.extend(edges::check_fence());
+    report(&["unsafe"], breaches);
+}

@@ -14,6 +14,8 @@ pub struct Daemon {
     child: Child,
     socket: PathBuf,
     log: PathBuf,
+    /// A cgroup that it makes at the top of every hierarchy and never removes.
+    debris: Option<&'static str>,
 }
 
 impl Daemon {
@@ -45,7 +47,9 @@ impl Daemon {
         let path = std::env::var("PATH").unwrap_or_default();
         command.arg("--config").arg(config).env("PATH", format!("{}:{path}", bin.display()));
         let socket = sandbox.run().join("containerd/containerd.sock");
-        Self::start(command, socket, sandbox.root().join("containerd.log"))
+        let mut daemon = Self::start(command, socket, sandbox.root().join("containerd.log"))?;
+        daemon.debris = Some("k8s.io");
+        Ok(daemon)
     }
 
     fn start(mut command: Command, socket: PathBuf, log: PathBuf) -> Result<Self> {
@@ -56,7 +60,7 @@ impl Daemon {
             .stderr(output)
             .spawn()
             .with_context(|| format!("{command:?}"))?;
-        let mut daemon = Self { child, socket, log };
+        let mut daemon = Self { child, socket, log, debris: None };
         daemon.await_socket()?;
         Ok(daemon)
     }
@@ -95,18 +99,21 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// SIGKILL, and waits for the end.
-    pub fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
+    /// SIGKILL, and waits for the end: what a drop does, by its name.
+    pub fn kill(self) {}
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for hierarchy in hierarchies {
+            if let Some(name) = self.debris {
+                // Fails, and shall, while a pod of another daemon lives in it.
+                let _ = fs::remove_dir(hierarchy.path().join(name));
+            }
+        }
     }
 }
 

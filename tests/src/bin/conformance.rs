@@ -1,7 +1,7 @@
 //! `conformance`: critest against a CRI server, compared with `tests/conformance/must-pass.txt`.
 
 use anyhow::{Context, Result, bail};
-use rrun_tests::conformance::{Critest, Outcome, Report};
+use rrun_tests::conformance::{Critest, Outcome, Report, normal};
 use rrun_tests::daemon::Daemon;
 use rrun_tests::registry::Registry;
 use rrun_tests::sandbox::Sandbox;
@@ -110,13 +110,13 @@ fn judge(options: &Options, critest: &Critest) -> Result<bool> {
 fn compare(spdy: &Report, websocket: Option<&Report>) -> Result<usize> {
     let path = place::workspace().join("tests/conformance/must-pass.txt");
     let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-    let lines =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let listed: BTreeSet<&str> = lines.collect();
+    let names = text.lines().map(normal);
+    let listed: BTreeSet<String> =
+        names.filter(|name| !name.is_empty() && !name.starts_with('#')).collect();
     let mut missed = 0;
     for name in &listed {
-        let over_spdy = spdy.specs.get(*name).map(|spec| spec.outcome);
-        let over_websocket = websocket.and_then(|report| report.specs.get(*name));
+        let over_spdy = spdy.specs.get(name).map(|spec| spec.outcome);
+        let over_websocket = websocket.and_then(|report| report.specs.get(name));
         let over_websocket = over_websocket.map(|spec| spec.outcome);
         if over_spdy != Some(Outcome::Passed)
             || over_websocket.is_some_and(|outcome| outcome != Outcome::Passed)
@@ -126,7 +126,7 @@ fn compare(spdy: &Report, websocket: Option<&Report>) -> Result<usize> {
         }
     }
     for (name, spec) in &spdy.specs {
-        if spec.outcome == Outcome::Passed && !listed.contains(name.as_str()) {
+        if spec.outcome == Outcome::Passed && !listed.contains(name) {
             println!("passes, and is not on the list: {name}");
         }
     }
