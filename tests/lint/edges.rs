@@ -76,7 +76,9 @@ pub fn check_fence() -> Vec<Breach> {
     expect(forbids, "Cargo.toml".into(), "workspace.lints.rust.unsafe_code is not \"forbid\"");
     for package in packages() {
         let path = package["manifest_path"].as_str().unwrap();
-        let inherits = manifest(path).get("lints").and_then(|lints| lints.get("workspace"));
+        let crate_manifest = manifest(path);
+        let lints = crate_manifest.get("lints");
+        let inherits = lints.and_then(|lints| lints.get("workspace"));
         let inherits = inherits.and_then(toml::Value::as_bool) == Some(true);
         let fenced = package["name"] == FENCED;
         expect(inherits || fenced, path.to_owned(), "does not take the workspace's lints");

@@ -53,7 +53,7 @@ fn a_sixth_parameter_is_one_too_many_and_self_is_none() {
 
 #[test]
 fn a_sixth_level_is_too_deep_and_else_if_is_no_level() {
-    let deep = "fn f() { loop { loop { match 1 { _ => { loop {} } } } } }";
+    let deep = "fn f() { loop { loop { match 1 { _ => { loop { g() } } } } } }";
     assert_eq!(
         breaches("cni/src/x.rs", deep),
         ["indent cni/src/x.rs:1: f: 6 levels of blocks, limit 5"]

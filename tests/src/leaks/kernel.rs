@@ -24,24 +24,18 @@ pub fn mounts(view: &View) -> Result<BTreeSet<String>> {
 /// Every cgroup directory of every hierarchy that the machine has mounted.
 pub fn cgroups(view: &View) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for mount in table(Path::new("/proc/self"))? {
-        if mount.kind != "cgroup" && mount.kind != "cgroup2" {
-            continue;
-        }
-        let mut folders = vec![PathBuf::from(&mount.point)];
-        while let Some(folder) = folders.pop() {
-            // A group may go away while this walks.
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for entry in entries.flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    let path = entry.path();
-                    let line = path.display().to_string();
-                    if view.every_cgroup || view.marks(&line) {
-                        found.insert(line);
-                    }
-                    folders.push(path);
-                }
+    let roots = table(Path::new("/proc/self"))?;
+    let roots = roots.into_iter().filter(|mount| ["cgroup", "cgroup2"].contains(&&*mount.kind));
+    let mut folders: Vec<_> = roots.map(|mount| PathBuf::from(mount.point)).collect();
+    while let Some(folder) = folders.pop() {
+        // A group may go away while this walks.
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            let line = entry.path().display().to_string();
+            if view.every_cgroup || view.marks(&line) {
+                found.insert(line);
             }
+            folders.push(entry.path());
         }
     }
     Ok(found)
