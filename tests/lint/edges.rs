@@ -37,7 +37,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 pub const FENCED: &str = "rrun-sys";
 
 pub fn check() -> Vec<Breach> {
-    packages().iter().flat_map(|package| outward(package)).collect()
+    packages().iter().flat_map(outward).collect()
 }
 
 /// Every edge of one package that the picture does not have. Its tests may also use the harness.

@@ -96,6 +96,11 @@ impl Critest {
 }
 
 impl Report {
+    /// How many specs ended so.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.specs.values().filter(|spec| spec.outcome == outcome).count()
+    }
+
     /// Prints each spec that did not pass, with its reason.
     pub fn print(&self) {
         for (name, spec) in &self.specs {

@@ -32,7 +32,7 @@ pub fn cgroups(view: &View) -> Result<BTreeSet<String>> {
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
             let line = entry.path().display().to_string();
-            if view.every_cgroup || view.marks(&line) {
+            if view.cgroups.iter().any(|mark| line.contains(mark.as_str())) {
                 found.insert(line);
             }
             folders.push(entry.path());

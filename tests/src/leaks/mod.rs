@@ -11,12 +11,13 @@ pub mod processes;
 
 use crate::sandbox::Sandbox;
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What can be left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// A line of mountinfo.
     Mount,
@@ -42,9 +43,10 @@ pub struct View {
     proc: PathBuf,
     netns: PathBuf,
     roots: Vec<PathBuf>,
-    /// A process, socket or cgroup is ours when it mentions one of these.
+    /// A process or socket is ours when it mentions one of these.
     marks: Vec<String>,
-    every_cgroup: bool,
+    /// A cgroup is ours when its path contains one of these.
+    cgroups: Vec<String>,
     allowed: Vec<String>,
 }
 
@@ -57,13 +59,13 @@ impl View {
             proc: PathBuf::from(format!("/proc/{}", sandbox.pid())),
             netns: sandbox.run().join("netns"),
             roots: ["run", "state", "over"].map(|name| sandbox.root().join(name)).to_vec(),
-            marks: vec![mark],
-            every_cgroup: false,
+            marks: vec![mark.clone()],
+            cgroups: vec![mark],
             allowed: Vec::new(),
         }
     }
 
-    /// The whole machine: mounts, cgroups, links, rules and pins of anyone; processes and sockets
+    /// The whole machine: mounts, links, rules and pins of anyone; processes, cgroups and sockets
     /// of rrun; files below its default folders. Temporary folders and SysV segments, which
     /// critest leaves, are not looked at.
     pub fn machine() -> Self {
@@ -75,7 +77,7 @@ impl View {
             marks: ["/run/rrun", "/lib/rrun", "rrund", "rrun-shim", "rrun-test-", "kubepods"]
                 .map(str::to_owned)
                 .to_vec(),
-            every_cgroup: true,
+            cgroups: ["/rrun", "kubepods", "/k8s.io"].map(str::to_owned).to_vec(),
             allowed: Vec::new(),
         }
     }
@@ -98,7 +100,7 @@ impl View {
 }
 
 /// What is there now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Snapshot(BTreeMap<Kind, BTreeSet<String>>);
 
 impl Snapshot {
