@@ -1,16 +1,24 @@
 //! A start by another process than the one that created, as the OCI command line has it.
 //!
-//! The init waits on a listening socket instead of its parent's channel; whoever connects lets it
+//! The init waits at a listening socket instead of its parent's channel; whoever connects lets it
 //! go, and hears how its execve went.
 
+use super::child::worded;
 use super::{Child, Stdio};
 use crate::plan::Plan;
-use crate::{Error, Kind, Result};
-use std::os::fd::BorrowedFd;
+use crate::{Context, Error, Kind, Result};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use rrun_sys::program::report::{self, Message};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// As [`super::spawn`], with an init that waits at a socket made at `gate`. The caller may end
-/// after [`Child::wait_ready`].
+/// As [`super::spawn`], with an init that waits at a socket made at `gate` (at most 107 bytes of
+/// path, in a folder that only root may enter). The caller may end after [`Child::wait_ready`];
+/// it must not [`Child::release`].
 ///
 /// # Errors
 /// As [`super::spawn`].
@@ -20,16 +28,51 @@ pub fn spawn(
     stdio: Option<Stdio>,
     gate: &Path,
 ) -> Result<Child> {
-    let _ = (plan, slots, stdio, gate);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    let context = || format!("make the gate {}", gate.display());
+    let socket = packets().doing(context)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(gate).doing(context)?).doing(context)?;
+    let spawned = Backlog::new(1)
+        .and_then(|one| listen(&socket, one))
+        .doing(context)
+        .and_then(|()| super::spawn_at(plan, slots, None, stdio, Some(socket)));
+    if spawned.is_err() {
+        let _ = std::fs::remove_file(gate);
+    }
+    spawned
 }
 
 /// Lets the init behind `gate` go, waits until it runs its program, and removes the socket.
-/// `plan` is the one it was made with: its steps word the error.
 ///
 /// # Errors
 /// As [`Child::advance`]; `NotFound` when nobody waits.
-pub fn open(plan: &Plan, gate: &Path) -> Result<()> {
-    let _ = (plan, gate);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+pub fn open(gate: &Path) -> Result<()> {
+    let context = || format!("open the gate {}", gate.display());
+    let socket = packets().doing(context)?;
+    let connected = connect(socket.as_raw_fd(), &UnixAddr::new(gate).doing(context)?);
+    if connected == Err(Errno::ECONNREFUSED) {
+        return Err(Error::new(Kind::NotFound, "nobody waits").context(context()));
+    }
+    connected.doing(context)?;
+    let went = follow(socket.as_fd());
+    match std::fs::remove_file(gate) {
+        Err(error) if error.kind() != ErrorKind::NotFound => went.and(Err(error).doing(context)),
+        _ => went,
+    }
+}
+
+fn follow(socket: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        match report::receive(socket) {
+            Ok(Message::End) => return Ok(()),
+            Ok(Message::Failed { label, detail, errno }) => {
+                return Err(worded(&label, detail, errno));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::from(errno).context("read the gate")),
+        }
+    }
+}
+
+fn packets() -> Result<OwnedFd, Errno> {
+    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
 }

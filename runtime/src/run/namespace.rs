@@ -1,7 +1,17 @@
 //! A pod's own namespaces: made, set up inside, pinned on the host.
 
-use crate::{Error, Kind, Result};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use super::compile::sysctl_path;
+use super::seed::{in_thread, own_namespace, own_proc};
+use crate::{Context, Error, Kind, Result};
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, unshare};
+use rrun_sys::mount;
+use std::ffi::CString;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A kind of namespace that needs no process to live.
@@ -13,6 +23,24 @@ pub enum NamespaceKind {
     Ipc,
     /// Host name.
     Uts,
+}
+
+impl NamespaceKind {
+    fn flag(self) -> CloneFlags {
+        match self {
+            NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
+            NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
+            NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            NamespaceKind::Network => "net",
+            NamespaceKind::Ipc => "ipc",
+            NamespaceKind::Uts => "uts",
+        }
+    }
 }
 
 /// What is set inside new namespaces.
@@ -27,23 +55,60 @@ pub struct Setup<'a> {
 }
 
 /// Makes the namespaces `kinds`, one descriptor each in the same order, and sets them up. The
-/// caller's own stay as they are.
+/// caller's own stay as they are: a thread makes them.
 ///
 /// # Errors
 /// The name of what could not be made or set, and the kernel's answer.
 pub fn make(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
-    let _ = (kinds, setup);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    in_thread(|| build(kinds, setup)).doing(|| "make namespaces")
 }
 
-/// Binds a namespace to the file `path`, which is made (with its parents); a file that is there
-/// already is used, one with a mount is refused.
+fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
+    let proc = own_proc()?;
+    let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | kind.flag());
+    unshare(flags).doing(|| "unshare")?;
+    // The host's own name, sysctls and `lo` are nobody's to change here.
+    if let Some(name) = setup.hostname.filter(|_| kinds.contains(&NamespaceKind::Uts)) {
+        nix::unistd::sethostname(name).doing(|| format!("set host name {name}"))?;
+    }
+    if setup.loopback && kinds.contains(&NamespaceKind::Network) {
+        rrun_sys::loopback::up().doing(|| "bring up lo")?;
+    }
+    for (name, value) in setup.sysctls {
+        let path = sysctl_path(name)?;
+        let path = Path::new("/proc").join(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        // What /proc/sys shows depends on the namespaces of the one who looks.
+        std::fs::write(&path, value).doing(|| format!("sysctl {name}"))?;
+    }
+    kinds.iter().map(|kind| own_namespace(&proc, kind.file())).collect()
+}
+
+/// Binds a namespace to the file `path`, which is made (with its parents) if it is missing.
 ///
 /// # Errors
-/// `Exists` when something is mounted there.
+/// `Exists` when a namespace is bound there already.
 pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    let _ = (namespace, path);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    let context = || format!("pin {}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).doing(context)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).open(path);
+    // A bound namespace cannot be opened for writing.
+    if let Err(error) = &file
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        return Err(Error::new(Kind::Exists, "something is bound there").context(context()));
+    }
+    drop(file.doing(context)?);
+    let copy = mount::clone_tree(namespace, c"", false).doing(context)?;
+    let target = CString::new(path.as_os_str().as_bytes());
+    let target = target.map_err(|_| Error::new(Kind::Invalid, "a NUL in the path"))?;
+    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+    let target =
+        nix::fcntl::openat(AT_FDCWD, target.as_c_str(), flags, nix::sys::stat::Mode::empty())
+            .doing(context)?;
+    mount::attach(copy.as_fd(), target.as_fd()).doing(context)
 }
 
 /// Takes back [`pin`]; what is gone already is done.
@@ -51,6 +116,18 @@ pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
 /// # Errors
 /// What the kernel says.
 pub fn unpin(path: &Path) -> Result<()> {
-    let _ = path;
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    let context = || format!("unpin {}", path.display());
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            // There may be more than one, if it was pinned twice by somebody else.
+            Ok(()) => {}
+            // Not mounted, or not there.
+            Err(Errno::EINVAL | Errno::ENOENT) => break,
+            Err(errno) => return Err(errno).doing(context),
+        }
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.doing(context),
+    }
 }

@@ -1,9 +1,15 @@
 //! The first process of a PID namespace that containers share.
+//!
+//! It is a container of its own, with nothing in it: were it merely the shim, a neighbour with
+//! default capabilities would read the host through `/proc/1/root`.
 
+use super::compile::{self, Surroundings};
+use super::{Child, Stdio};
 use crate::plan::Plan;
-use crate::{Error, Kind, Result};
+use crate::{Context, Result, cgroup};
 use nix::unistd::Pid;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use rrun_sys::step::{self, Steps};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A running reaper.
 #[derive(Debug)]
@@ -21,12 +27,13 @@ pub struct Reaper {
 /// # Errors
 /// What the kernel says.
 pub fn binary() -> Result<OwnedFd> {
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    rrun_sys::memfd::sealed(c"reaper", rrun_sys::reaper::PROGRAM).doing(|| "memfd of the reaper")
 }
 
 /// Starts the reaper `binary` as pid 1 of a new PID namespace, in an empty read-only root, with
 /// no descriptors and no capabilities, in the groups, ids, namespaces and seccomp filter of
-/// `plan` (whose root and mounts are not looked at). Blocks until it runs, about a millisecond.
+/// `plan` (whose root, mounts and capabilities are not looked at). Blocks until it runs, about a
+/// millisecond. Groups are steps as in [`super::spawn`], the process is `runtime.create.reaper`.
 ///
 /// # Errors
 /// As [`super::Child::advance`].
@@ -36,6 +43,17 @@ pub fn spawn(
     seed: Option<BorrowedFd<'_>>,
     binary: BorrowedFd<'_>,
 ) -> Result<Reaper> {
-    let _ = (plan, slots, seed, binary);
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    let mut steps = Steps::default();
+    let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
+    let stdio: Option<Stdio> = None;
+    let given = Surroundings { slots, seed, stdio, tasks: joined.tasks, gate: None };
+    let compiled = compile::reaper(plan, binary, given)?;
+    let unified = joined.unified.as_ref().map(AsFd::as_fd);
+    let mut child = step::only("runtime.create.reaper", || Child::start(compiled, unified, false))?;
+    // Its namespace is there from the clone on, and cannot be looked up once it has died.
+    let path = format!("/proc/{}/ns/pid", child.pid);
+    let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
+    child.wait_running()?;
+    steps.commit();
+    Ok(Reaper { pid: child.pid, pidfd: child.pidfd_owned()?, namespace: namespace.into() })
 }

@@ -5,12 +5,17 @@
 pub mod bpf;
 mod call;
 pub mod capability;
+pub mod exe;
 pub mod fdpass;
 pub mod in_root;
+pub mod loopback;
+pub mod memfd;
 pub mod mount;
 pub mod pidfd;
+pub mod process;
 pub mod program;
 pub mod pty;
+pub mod reaper;
 pub mod root;
 pub mod step;
 pub mod xattr;

@@ -7,6 +7,8 @@
 use crate::call::{fresh, syscall};
 use libc::c_char;
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::mount::{MntFlags, umount2};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -151,12 +153,43 @@ pub fn set_attributes(
     Ok(())
 }
 
+/// Makes the detached `mount` the root of the caller's mount namespace and leaves the old root.
+///
+/// # Errors
+/// What move_mount(2) and pivot_root(2) say.
+pub fn become_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    cover_root(mount)?;
+    leave_old_root(mount)
+}
+
+/// Attaches `mount` on top of `/` and goes there.
+///
+/// # Errors
+/// What move_mount(2) says.
+pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    let root = crate::in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
+    attach(mount, root.as_fd())?;
+    nix::unistd::fchdir(mount)
+}
+
+/// Makes `mount`, which lies on top of `/`, the root, and detaches the old one.
+///
+/// # Errors
+/// What pivot_root(2) says.
+pub fn leave_old_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    nix::unistd::fchdir(mount)?;
+    pivot_root_here()?;
+    // The old root lies on top of the new one, and `.` is what lies on top.
+    umount2(c".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir(c"/")
+}
+
 /// Makes the current directory the root, with the old root mounted on top of it:
 /// pivot_root(".", "."). The caller detaches it by `umount2(".", MNT_DETACH)`.
 ///
 /// # Errors
 /// What pivot_root(2) says.
-pub fn pivot_root_here() -> Result<(), Errno> {
+fn pivot_root_here() -> Result<(), Errno> {
     // SAFETY: valid strings.
     unsafe { syscall!(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr())? };
     Ok(())

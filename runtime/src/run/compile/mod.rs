@@ -20,12 +20,13 @@ mod process;
 mod text;
 
 use super::Stdio;
-use crate::plan::{ExecPlan, Namespace, Plan, Slot, VERSION};
+use crate::plan::{Capabilities, ExecPlan, Namespace, Plan, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
 use nix::sched::CloneFlags;
 use rrun_sys::program::{Execute, File, Flow, Identity, Program, Reg, Space, Strings, Tree};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use text::c_string;
+pub(super) use text::sysctl_path;
 
 /// What comes beside a plan.
 pub(super) struct Surroundings<'fd> {
@@ -142,7 +143,10 @@ pub(super) fn reaper<'fd>(
     compiler.program.step("enter the empty root", Tree::Pivot(root));
     compiler.close_slots();
     let file = compiler.program.borrow(binary);
-    compiler.identity(&plan.process)?;
+    let mut process = plan.process.clone();
+    process.capabilities = Capabilities::default();
+    compiler.identity(&process)?;
+    compiler.program.step("close on exec", Flow::CloseOnExec(0));
     // No child of it is ever waited for: the kernel reaps what is adopted.
     compiler.program.step("ignore children", Identity::IgnoreChildren);
     let name = plan.process.args.first().map_or("rrun-reaper", String::as_str);
@@ -293,7 +297,7 @@ impl<'fd> Compiler<'fd> {
 
     fn settings(&mut self, plan: &Plan) -> Result<()> {
         for (name, value) in &plan.sysctls {
-            let path = text::sysctl_path(name)?;
+            let path = sysctl_path(name)?;
             let value = value.as_bytes().into();
             let op = File::Value { proc: self.proc, path, value, lenient: false };
             self.program.step(format!("sysctl {name}"), op);

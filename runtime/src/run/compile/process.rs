@@ -93,7 +93,7 @@ impl Compiler<'_> {
     }
 
     fn identity_before_filter(&mut self, process: &Process) -> Result<()> {
-        self.program.step("close on exec", Flow::CloseOnExec);
+        self.program.step("close on exec", Flow::CloseOnExec(3));
         for limit in &process.rlimits {
             let op = Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
             self.program.step(format!("set limit {}", limit.resource), Identity::Limit(op));

@@ -24,7 +24,7 @@ pub(super) fn split(path: &str) -> Result<(CString, CString)> {
 
 /// Path below `/proc` of a sysctl. As in sysctl(8) the first separator decides: after a dot, dots
 /// separate and a slash stands for a dot in a name (`net.ipv4.conf.eth0/1.forwarding`).
-pub(super) fn sysctl_path(name: &str) -> Result<CString> {
+pub(in crate::run) fn sysctl_path(name: &str) -> Result<CString> {
     let dotted = name.find(['.', '/']).is_some_and(|at| name[at..].starts_with('.'));
     let swap = |c| match c {
         '.' => '/',

@@ -29,8 +29,8 @@ pub enum Flow {
     CloseOthers,
     /// Close a register.
     Close(Reg),
-    /// Have execve close everything from 3 on.
-    CloseOnExec,
+    /// Have execve close everything from this descriptor on.
+    CloseOnExec(RawFd),
 }
 
 impl Flow {
@@ -48,7 +48,7 @@ impl Flow {
             Flow::OwnStdio { uid } => own_stdio(*uid)?,
             Flow::CloseOthers => machine.close_others()?,
             Flow::Close(reg) => machine.close(*reg),
-            Flow::CloseOnExec => close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)?,
+            Flow::CloseOnExec(from) => close_range(*from, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)?,
         }
         Ok(())
     }

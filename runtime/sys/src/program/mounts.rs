@@ -6,7 +6,6 @@ use crate::in_root::{self, Leaf, is};
 use crate::mount::{self, Attributes, Context};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{SFlag, fstat, makedev};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -107,13 +106,8 @@ impl Tree {
                 let target = in_root::ensure(machine.fd(*root)?, path, leaf)?;
                 mount::attach(mount, target.as_fd())?;
             }
-            Tree::Cover(mount) => {
-                let fd = machine.fd(*mount)?;
-                let root = in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
-                mount::attach(fd, root.as_fd())?;
-                nix::unistd::fchdir(fd)?;
-            }
-            Tree::Pivot(root) => pivot(machine.fd(*root)?)?,
+            Tree::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
+            Tree::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
             Tree::Mask { root, path, empty } => {
                 if let Some(target) = existing(machine.fd(*root)?, path)? {
                     mask(machine, *root, target.as_fd(), *empty)?;
@@ -135,14 +129,6 @@ fn existing(root: BorrowedFd<'_>, path: &CString) -> Result<Option<OwnedFd>, Err
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(errno) => Err(errno),
     }
-}
-
-fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    nix::unistd::fchdir(root)?;
-    mount::pivot_root_here()?;
-    // The old root lies on top of the new one, and `.` is what lies on top.
-    umount2(c".", MntFlags::MNT_DETACH)?;
-    nix::unistd::chdir(c"/")
 }
 
 fn mask(
