@@ -25,6 +25,7 @@ pub struct Exec {
     pub asker: Option<Asker>,
     /// It was killed because its time was over.
     pub timed_out: bool,
+    killed: bool,
     cgroups: Cgroups,
     child: Child,
 }
@@ -40,9 +41,9 @@ pub fn stdio(order: &Order, fds: Vec<OwnedFd>) -> Result<Option<Stdio>, WireErro
         return Err(refuse(WireKind::Invalid, words));
     }
     let mut fds = fds.into_iter();
-    let mut next = |is_there: bool| match fds.next() {
-        Some(fd) if is_there => Ok(fd),
-        _ => null().map_err(|e| refuse(WireKind::Kernel, format!("/dev/null: {e}"))),
+    let mut next = |is_there: bool| match is_there.then(|| fds.next()).flatten() {
+        Some(fd) => Ok(fd),
+        None => null().map_err(|e| refuse(WireKind::Kernel, format!("/dev/null: {e}"))),
     };
     let [stdin, stdout, stderr] = order.stdio;
     Ok(Some(Stdio { stdin: next(stdin)?, stdout: next(stdout)?, stderr: next(stderr)? }))
@@ -72,6 +73,7 @@ impl Exec {
             group,
             asker: Some(asker),
             timed_out: false,
+            killed: false,
             cgroups: plan.cgroups,
             child,
         })
@@ -99,11 +101,24 @@ impl Exec {
 
     /// Kills it with its tree. Only the unified hierarchy has a group of its own for it; without
     /// one the tree is the process.
-    pub fn kill(&self) {
+    pub fn kill(&mut self) {
+        self.killed = true;
         let _ = nix::sys::signal::kill(self.pid(), nix::sys::signal::SIGKILL);
-        let own = |dir: &&rrun_runtime::plan::CgroupDir| dir.unified;
-        let dirs = self.cgroups.dirs.iter().filter(own).cloned().collect();
-        let _ = cgroup::kill(&Cgroups { dirs, ..Cgroups::default() });
+        let _ = cgroup::kill(&self.own_groups());
+    }
+
+    /// Gives back its group after its end; false when that is of no more use.
+    ///
+    /// The kernel counts the kills of a group, and kills a process that is cloned into it unless
+    /// the count is that of its parent's group (seen on 6.18). So a group that was killed is
+    /// removed, and made anew by the next exec.
+    pub fn give_back_group(&self) -> bool {
+        !self.killed || cgroup::remove(&self.own_groups().dirs).is_ok()
+    }
+
+    fn own_groups(&self) -> Cgroups {
+        let dirs = self.cgroups.dirs.iter().filter(|dir| dir.unified).cloned().collect();
+        Cgroups { dirs, ..Cgroups::default() }
     }
 
     /// How it ended.

@@ -224,8 +224,8 @@ impl Shim {
     }
 
     fn kill_exec(&mut self, owner: Key, number: u64) -> Answer {
-        let mine = |exec: &&Exec| exec.owner == owner && exec.number == number;
-        let exec = self.execs.values().find(mine);
+        let mine = |exec: &&mut Exec| exec.owner == owner && exec.number == number;
+        let exec = self.execs.values_mut().find(mine);
         let exec = exec.ok_or_else(|| refuse(WireKind::NotFound, format!("exec {number}")))?;
         exec.kill();
         DONE
@@ -284,9 +284,7 @@ impl Shim {
 
     /// Kills what runs and takes away what was made for the pod. The run folder is the daemon's.
     pub(crate) fn shut_down(&mut self) {
-        for container in self.containers.values().filter(|container| container.is_alive()) {
-            container.kill();
-        }
+        self.bury_all();
         for error in self.pod.take().map(Pod::remove).unwrap_or_default() {
             crate::journal::note(&self.run_dir, &format!("shut down: {error}"));
         }

@@ -91,6 +91,7 @@ impl Shim {
                 self.ring(alarm);
             }
         }
+        self.shut_down();
         Ok(())
     }
 
@@ -162,7 +163,7 @@ impl Shim {
             self.over |= connection.last;
             self.poll.remove(&connection);
         }
-        for exec in self.execs.values().filter(|exec| exec.owner == key) {
+        for exec in self.execs.values_mut().filter(|exec| exec.owner == key) {
             exec.kill();
         }
     }
@@ -188,7 +189,6 @@ impl Shim {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             if signal.ssi_signo == Signal::SIGTERM as u32 {
                 // Only a person sends this; the daemon asks for a shutdown over the socket.
-                self.shut_down();
                 self.over = true;
             }
         }
@@ -210,6 +210,24 @@ impl Shim {
             pod.reaper_ended();
         }
         // Anything else is an orphan that the kernel gave to its subreaper.
+    }
+
+    /// Kills what runs, and waits for it: a shim that ends leaves neither zombies nor groups. One
+    /// that the kernel cannot end, because it hangs in a dead file system, is left to the daemon.
+    pub(crate) fn bury_all(&mut self) {
+        for container in self.containers.values().filter(|container| container.is_alive()) {
+            container.kill();
+        }
+        let until = Instant::now() + DRAIN;
+        while self.containers.values().any(Container::is_alive) && Instant::now() < until {
+            self.signals();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for container in self.containers.values() {
+            if let Err(left) = rrun_runtime::cgroup::remove(&container.cgroups.dirs) {
+                crate::journal::note(&self.run_dir, &format!("remove groups: {left}"));
+            }
+        }
     }
 
     fn init_reports(&mut self, key: Key) {
@@ -369,6 +387,7 @@ impl Shim {
         let Some(exec) = self.execs.remove(&key) else { return };
         if let Some(container) = self.containers.get_mut(&exec.container)
             && let Some(used) = container.exec_groups.get_mut(exec.group)
+            && exec.give_back_group()
         {
             *used = false;
         }
