@@ -31,7 +31,8 @@ pub struct Mount {
     pub target: String,
     /// What is mounted.
     pub source: MountSource,
-    /// Attributes to set, of [`attr`].
+    /// Attributes to set, of [`attr`]. A new tmpfs becomes read-only only when all mounts, devices
+    /// and links in it are made.
     pub set: u64,
     /// Attributes to clear, of [`attr`] (a bind mount keeps those of its source otherwise).
     pub clear: u64,

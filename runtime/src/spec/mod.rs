@@ -48,7 +48,6 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
     let mut made = mounts::plan(spec, host, over, &groups)?;
     let devices = devices::plan(spec)?;
     made.links.extend(devices.links);
-    made.readonly.extend(linux.readonly_paths().iter().flatten().cloned());
 
     Ok(Plan {
         version: VERSION,
@@ -57,7 +56,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
         devices: devices.nodes,
         links: made.links,
         masked: linux.masked_paths().clone().unwrap_or_default(),
-        readonly: made.readonly,
+        readonly: linux.readonly_paths().clone().unwrap_or_default(),
         hostname: namespaces::name(spec.hostname(), &namespaces.uts, "hostname")?,
         domainname: namespaces::name(spec.domainname(), &namespaces.uts, "domainname")?,
         sysctls: sysctl::plan(linux, &namespaces)?,

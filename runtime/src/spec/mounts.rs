@@ -13,8 +13,6 @@ use std::path::Path;
 pub struct Made {
     pub mounts: Vec<Mount>,
     pub links: Vec<Link>,
-    /// File systems that become read-only when all is made in them.
-    pub readonly: Vec<String>,
 }
 
 /// What a mount is made from, beside its entry.
@@ -163,11 +161,7 @@ fn own_groups(
         source: "tmpfs".to_owned(),
         options: vec![("mode".to_owned(), Some("755".to_owned()))],
     };
-    let mut top = mount(options, tmpfs, target.clone())?;
-    // What is mounted and linked in it comes first.
-    top.set &= !attr::RDONLY;
-    top.propagation = None;
-    made.mounts.push(top);
+    made.mounts.push(mount(options, tmpfs, target.clone())?);
 
     let v1 = layout.v1.iter().map(|h| (h.path.as_path(), controllers(h)));
     let unified = layout.unified.iter().map(|path| (path.as_path(), &[][..]));
@@ -190,9 +184,6 @@ fn own_groups(
             path: format!("{target}/{controller}"),
             target: name.to_owned(),
         }));
-    }
-    if readonly != 0 {
-        made.readonly.push(target);
     }
     Ok(())
 }

@@ -1,0 +1,218 @@
+//! The command line, spelled as runc spells it.
+
+use crate::id::Id;
+use crate::invalid;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rrun_runtime::Result;
+use std::path::PathBuf;
+
+/// Runs containers from OCI bundles.
+#[derive(Debug, Parser)]
+#[command(name = "rrun-oci", version)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Folder of the containers' records
+    #[arg(long, default_value = "/run/rrun-oci")]
+    pub root: PathBuf,
+    /// File that errors and warnings are appended to, beside stderr
+    #[arg(long)]
+    pub log: Option<PathBuf>,
+    /// Format of the log
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Accepted for other runtimes' callers
+    #[arg(long)]
+    pub debug: bool,
+    /// Not supported: control groups are made through cgroupfs
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+}
+
+impl Global {
+    /// Refuses what is not supported.
+    pub fn check(&self) -> Result<()> {
+        if self.systemd_cgroup {
+            return Err(invalid("--systemd-cgroup is not supported"));
+        }
+        Ok(())
+    }
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Format of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a container, up to the point where its program waits for its start
+    Create(Create),
+    /// Start the program of a created container
+    Start { id: Id },
+    /// Print the state of a container
+    State { id: Id },
+    /// Send a signal to a container's first process
+    Kill(Kill),
+    /// Remove what a stopped container holds
+    Delete {
+        id: Id,
+        /// Kill it first if it runs; no error if there is none
+        #[arg(long, short)]
+        force: bool,
+    },
+    /// Create, start, wait and delete
+    Run(Run),
+    /// Run one more process in a container
+    Exec(Exec),
+    /// List containers
+    List {
+        #[arg(long, short, value_enum, default_value = "table")]
+        format: ListFormat,
+        /// Ids only
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// List the processes of a container
+    Ps {
+        id: Id,
+        #[arg(long, short, value_enum, default_value = "table")]
+        format: ListFormat,
+    },
+    /// Write a configuration to begin with
+    Spec {
+        #[arg(long, short, default_value = ".")]
+        bundle: PathBuf,
+    },
+    /// Print what this runtime can do
+    Features,
+}
+
+#[derive(Args, Debug)]
+pub struct Create {
+    pub id: Id,
+    /// Folder of `config.json`
+    #[arg(long, short, default_value = ".")]
+    pub bundle: PathBuf,
+    /// File to write the first process's id to
+    #[arg(long)]
+    pub pid_file: Option<PathBuf>,
+    /// Unix socket that gets the terminal's master
+    #[arg(long)]
+    pub console_socket: Option<PathBuf>,
+    /// No session keyring is made anyway
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Not supported
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Not supported: nothing but stdio enters a container
+    #[arg(long, default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+impl Create {
+    /// Refuses what is not supported.
+    pub fn check(&self) -> Result<()> {
+        if self.no_pivot {
+            return Err(invalid("--no-pivot is not supported"));
+        }
+        refuse_fds(self.preserve_fds)
+    }
+}
+
+fn refuse_fds(count: u32) -> Result<()> {
+    if count > 0 {
+        return Err(invalid("--preserve-fds is not supported"));
+    }
+    Ok(())
+}
+
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    pub create: Create,
+    /// Return when the program runs
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Do not delete the container at the end
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Kill {
+    pub id: Id,
+    /// Name or number
+    #[arg(default_value = "SIGTERM")]
+    pub signal: String,
+    /// To every process of the container
+    #[arg(long, short)]
+    pub all: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Exec {
+    pub id: Id,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+    /// A `process.json` instead of a program and the options below
+    #[arg(long, short)]
+    pub process: Option<PathBuf>,
+    /// Working directory
+    #[arg(long)]
+    pub cwd: Option<PathBuf>,
+    /// NAME=value, again for more
+    #[arg(long, short)]
+    pub env: Vec<String>,
+    /// With a terminal; needs --console-socket
+    #[arg(long, short)]
+    pub tty: bool,
+    /// uid[:gid]
+    #[arg(long, short)]
+    pub user: Option<String>,
+    /// Further groups
+    #[arg(long, short = 'g')]
+    pub additional_gids: Vec<u32>,
+    /// Capabilities to add
+    #[arg(long, short)]
+    pub cap: Vec<String>,
+    #[arg(long)]
+    pub no_new_privs: bool,
+    #[arg(long)]
+    pub apparmor: Option<String>,
+    /// Return when the program runs
+    #[arg(long, short)]
+    pub detach: bool,
+    #[arg(long)]
+    pub pid_file: Option<PathBuf>,
+    #[arg(long)]
+    pub console_socket: Option<PathBuf>,
+    /// Not supported
+    #[arg(long, default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+impl Exec {
+    /// Refuses what is not supported.
+    pub fn check(&self) -> Result<()> {
+        refuse_fds(self.preserve_fds)
+    }
+}

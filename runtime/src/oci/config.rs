@@ -1,0 +1,103 @@
+//! Reading a bundle, and what is looked up before a plan is made.
+
+use crate::log::Log;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use oci_spec::runtime::{Process, Spec};
+use rrun_runtime::{Context, Error, Kind, Result, spec};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The longest `/etc/passwd` that is looked at.
+const PASSWD_MAX: u64 = 1 << 20;
+
+/// A bundle's folder, absolute, and its configuration.
+pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
+    let folder =
+        std::fs::canonicalize(path).doing(|| format!("bundle {}", path.display()))?;
+    let file = folder.join("config.json");
+    let context = || format!("read {}", file.display());
+    let json = std::fs::read(&file).doing(context)?;
+    let loaded = spec::load(&json).doing(context)?;
+    loaded.warnings.iter().for_each(|warning| log.warning(warning));
+    Ok((folder, loaded.value))
+}
+
+/// A `process.json`.
+pub fn process(path: &Path, log: &Log) -> Result<Process> {
+    let context = || format!("read {}", path.display());
+    let json = std::fs::read(path).doing(context)?;
+    let loaded = spec::load_process(&json).doing(context)?;
+    loaded.warnings.iter().for_each(|warning| log.warning(warning));
+    Ok(loaded.value)
+}
+
+/// Sets `HOME` from the container's own `/etc/passwd` where the environment has none, as runc
+/// does; `/` for a user who is not in it.
+pub fn set_home(process: &mut Process, root: &Path) -> Result<()> {
+    let env = process.env_mut().get_or_insert_default();
+    if env.iter().any(|entry| entry.starts_with("HOME=")) {
+        return Ok(());
+    }
+    let uid = process.user().uid();
+    let home = home(root, uid).unwrap_or_else(|| "/".to_owned());
+    process.env_mut().get_or_insert_default().push(format!("HOME={home}"));
+    Ok(())
+}
+
+fn home(root: &Path, uid: u32) -> Option<String> {
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::open(root, directory, Mode::empty()).ok()?;
+    let mut text = String::new();
+    open_file(&root, c"etc/passwd")?.take(PASSWD_MAX).read_to_string(&mut text).ok()?;
+    passwd_home(&text, uid).map(str::to_owned)
+}
+
+/// A regular file inside a root: nothing that could block or act is read.
+fn open_file(root: &OwnedFd, path: &CStr) -> Option<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = File::from(rrun_sys::in_root::open(root.as_fd(), path, flags).ok()?);
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
+/// passwd(5): name, password, uid, gid, comment, home, shell.
+fn passwd_home(text: &str, uid: u32) -> Option<&str> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let found = fields.nth(2)?.parse() == Ok(uid);
+        fields.nth(2).filter(|home| found && !home.is_empty())
+    })
+}
+
+/// Uid and gid of `uid[:gid]`.
+pub fn user(text: &str) -> Result<(u32, u32)> {
+    let (uid, gid) = text.split_once(':').unwrap_or((text, "0"));
+    match (uid.parse(), gid.parse()) {
+        (Ok(uid), Ok(gid)) => Ok((uid, gid)),
+        _ => Err(Error::new(Kind::Invalid, format!("--user {text:?} is not uid[:gid]"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_found_by_number_and_broken_lines_are_passed_over() {
+        let text = "broken\nroot:x:0:0:root:/root:/bin/sh\na:x:7:7::/home/a:\nb:x:8:8:::\n";
+        assert_eq!(passwd_home(text, 0), Some("/root"));
+        assert_eq!(passwd_home(text, 7), Some("/home/a"));
+        assert_eq!(passwd_home(text, 8), None);
+        assert_eq!(passwd_home(text, 9), None);
+    }
+
+    #[test]
+    fn a_user_is_numbers() {
+        assert_eq!(user("5").unwrap(), (5, 0));
+        assert_eq!(user("5:6").unwrap(), (5, 6));
+        assert!(user("root").is_err());
+    }
+}

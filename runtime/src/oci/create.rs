@@ -1,0 +1,95 @@
+//! The verb `create`.
+
+use crate::cli::Create;
+use crate::log::Log;
+use crate::record::{Folder, Record, write_whole};
+use crate::status::ProcessStart;
+use crate::{config, console, protect};
+use oci_spec::runtime::Spec;
+use rrun_runtime::plan::{Cgroups, Namespace, Plan};
+use rrun_runtime::run::{self, Child};
+use rrun_runtime::spec::{self, Host, Overrides};
+use rrun_runtime::{Context, Error, Kind, Result, cgroup};
+use rrun_sys::step::{self, Steps};
+use std::path::{Path, PathBuf};
+
+/// Makes a container whose program waits for its start.
+pub fn create(root: &Path, options: &Create, log: &Log) -> Result<Child> {
+    options.check()?;
+    protect::executable()?;
+    make(root, options, log).doing(|| format!("create {}", options.id))
+}
+
+fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
+    let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
+    let plan = plan(&mut spec, &bundle, options, log)?;
+    let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
+    let mut record = record(&spec, &plan, options, bundle);
+
+    let mut steps = Steps::default();
+    let path = root.join(options.id.as_str());
+    let folder = match step::only("oci.create.folder", || Folder::make(root, &options.id)) {
+        Ok(folder) => folder,
+        Err(error) => return Err(error),
+    };
+    // Registered only now: a folder that was there already is another container's.
+    steps.run("oci.create.record", || folder.write(&record), move || Folder::remove(&path))?;
+    if let Some(seccomp) = &plan.process.seccomp {
+        step::only("oci.create.filter", || folder.write_filter(seccomp))?;
+    }
+    let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
+    let groups = record.groups.clone();
+    // The executor takes back the groups when its own steps fail; later ones fail here.
+    let mut child = run::gate::spawn(&plan, &[], stdio, &folder.gate())?;
+    steps.run("oci.create.prepare", || child.wait_ready(), move || take_back(&groups))?;
+    for clamped in child.take_clamped() {
+        log.warning(&clamped);
+    }
+    if let Some(socket) = terminal {
+        step::only("oci.create.terminal", || console::hand_over(&mut child, &socket))?;
+    }
+    record.init = ProcessStart::of(child.pid.as_raw());
+    if record.init.is_none() {
+        return Err(Error::new(Kind::Ended, "the process died while it was being prepared"));
+    }
+    step::only("oci.create.state", || folder.write(&record))?;
+    if let Some(file) = &options.pid_file {
+        let pid = child.pid.to_string();
+        step::only("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
+    }
+    steps.commit();
+    Ok(child)
+}
+
+/// Kills what lives in the groups and removes them.
+fn take_back(groups: &Cgroups) -> Result<()> {
+    cgroup::kill(groups)?;
+    cgroup::remove(&groups.dirs)
+}
+
+fn plan(spec: &mut Spec, bundle: &Path, options: &Create, log: &Log) -> Result<Plan> {
+    let host = Host::detect()?;
+    let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
+    if let (Some(process), Some(rootfs)) = (spec.process_mut(), rootfs) {
+        config::set_home(process, &rootfs)?;
+        spec::warnings(process, &host).iter().for_each(|warning| log.warning(warning));
+    }
+    let over = Overrides {
+        bundle: bundle.to_owned(),
+        cgroup: Some(format!("/rrun-oci/{}", options.id)),
+        ..Overrides::default()
+    };
+    spec::plan(spec, &host, &over).doing(|| format!("{}", bundle.join("config.json").display()))
+}
+
+fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {
+    let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path())).unwrap_or_default();
+    let mut record = Record::new(&options.id, bundle);
+    record.oci_version.clone_from(spec.version());
+    record.rootfs = rootfs;
+    record.annotations = spec.annotations().clone().unwrap_or_default();
+    record.groups = Cgroups { dirs: plan.cgroups.dirs.clone(), ..Cgroups::default() };
+    record.own_pids = plan.namespaces.pid == Namespace::New;
+    record.seccomp_flags = plan.process.seccomp.as_ref().map(|seccomp| seccomp.flags);
+    record
+}

@@ -1,0 +1,69 @@
+//! The verb `delete`.
+
+use crate::id::Id;
+use crate::invalid;
+use crate::record::{Folder, Record};
+use crate::status::{ProcessStart, Status};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rrun_runtime::{Context, Error, Kind, Result, cgroup};
+use rrun_sys::{pidfd, step};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// How long a killed process may take to die, milliseconds.
+const PATIENCE: u16 = 10_000;
+
+/// Removes a stopped container, and one that never started. With `force` a running one is killed
+/// first, and one that is not there is no error.
+pub fn delete(root: &Path, id: &Id, force: bool) -> Result<()> {
+    match remove(root, id, force).doing(|| format!("delete {id}")) {
+        Err(error) if force && error.kind() == Kind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
+    let folder = Folder::open(root, id)?;
+    let record = match folder.read() {
+        Ok(record) => record,
+        // Made by somebody who died before he wrote anything: nothing else was made then.
+        Err(error) if force && error.kind() == Kind::NotFound => {
+            return step::only("oci.delete.folder", || Folder::remove(folder.path()));
+        }
+        Err(error) => return Err(error),
+    };
+    match Status::of(&folder, &record) {
+        Status::Stopped => {}
+        Status::Created => end(&record)?,
+        _ if force => end(&record)?,
+        status => return Err(invalid(format!("cannot delete a container that is {status}"))),
+    }
+    release(&folder, &record)
+}
+
+/// Gives back what a container holds whose first process has ended: groups, then the folder, so
+/// that a delete that was cut off can be done again.
+pub fn release(folder: &Folder, record: &Record) -> Result<()> {
+    if !record.own_pids {
+        step::only("oci.delete.processes", || cgroup::kill(&record.groups))?;
+    }
+    cgroup::remove(&record.groups.dirs)?;
+    step::only("oci.delete.folder", || Folder::remove(folder.path()))
+}
+
+/// Kills all of it, and waits for the first process to be gone.
+fn end(record: &Record) -> Result<()> {
+    let init = record.init.and_then(ProcessStart::open);
+    step::only("oci.delete.processes", || {
+        if let Some(init) = &init {
+            let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
+        }
+        cgroup::kill(&record.groups)
+    })?;
+    let Some(init) = init else { return Ok(()) };
+    let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(PATIENCE)).doing(|| "wait for its end")? {
+        0 => Err(Error::new(Kind::Kernel, "the first process does not die")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,128 @@
+//! The verb `exec`.
+
+use crate::cli::Exec;
+use crate::log::Log;
+use crate::record::{Folder, Record, write_whole};
+use crate::status::Status;
+use crate::wait::Forwarded;
+use crate::{config, console, invalid, protect, status};
+use oci_spec::runtime::{Capability, Process};
+use rrun_runtime::plan::{CgroupDir, ExecPlan};
+use rrun_runtime::spec::{self, Host};
+use rrun_runtime::{Context, Result, cgroup, run};
+use rrun_sys::step;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Runs one more process; unless detached, waits for its end and gives its exit code.
+pub fn exec(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
+    options.check()?;
+    protect::executable()?;
+    start(root, options, log).doing(|| format!("exec in {}", options.id))
+}
+
+fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
+    let folder = Folder::open(root, &options.id)?;
+    let record = folder.read()?;
+    if Status::of(&folder, &record) != Status::Running {
+        return Err(invalid("the container does not run"));
+    }
+    let init = status::live(&record)?;
+    let plan = plan(&folder, &record, options, log)?;
+    let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
+    let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
+    let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
+
+    let mut child = run::exec(&plan, init.as_fd(), stdio)?;
+    // The group of an exec that did not come to run goes with it.
+    child.wait_running().inspect_err(|_| drop(cgroup::remove(&own(&plan))))?;
+    for clamped in child.take_clamped() {
+        log.warning(&clamped);
+    }
+    if let Some(socket) = terminal {
+        step::only("oci.exec.terminal", || console::hand_over(&mut child, &socket))?;
+    }
+    if let Some(file) = &options.pid_file {
+        let pid = child.pid.to_string();
+        step::only("oci.exec.pid-file", || write_whole(file, pid.as_bytes()))?;
+    }
+    let Some(forwarded) = forwarded else { return Ok(0) };
+    let code = forwarded.wait(child.pidfd())?;
+    // What it left running stays in the container, and so does its group then.
+    let _ = cgroup::remove(&own(&plan));
+    Ok(code)
+}
+
+/// The groups that are this exec's alone.
+fn own(plan: &ExecPlan) -> Vec<CgroupDir> {
+    plan.cgroups.dirs.iter().filter(|dir| dir.unified).cloned().collect()
+}
+
+fn plan(folder: &Folder, record: &Record, options: &Exec, log: &Log) -> Result<ExecPlan> {
+    let host = Host::detect()?;
+    let mut process = match &options.process {
+        Some(file) => config::process(file, log)?,
+        None => from_bundle(record, options, log)?,
+    };
+    let pid = record.init.map_or(0, |init| init.pid);
+    config::set_home(&mut process, &PathBuf::from(format!("/proc/{pid}/root")))?;
+    spec::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
+    let name = format!("exec-{}", std::process::id());
+    spec::exec_plan(&process, &record.groups, &name, &host, folder.read_filter(record)?)
+}
+
+/// The container's own process, with what the options change.
+fn from_bundle(record: &Record, options: &Exec, log: &Log) -> Result<Process> {
+    if options.command.is_empty() {
+        return Err(invalid("neither a program nor --process"));
+    }
+    let (_, config) = config::bundle(&record.bundle, log)?;
+    let mut process =
+        config.process().clone().ok_or_else(|| invalid("config.json: process is missing"))?;
+    process.set_args(Some(options.command.clone())).set_terminal(Some(options.tty));
+    if let Some(cwd) = &options.cwd {
+        process.set_cwd(cwd.clone());
+    }
+    process.env_mut().get_or_insert_default().extend(options.env.iter().cloned());
+    if let Some(user) = &options.user {
+        let (uid, gid) = config::user(user)?;
+        process.user_mut().set_uid(uid).set_gid(gid).set_additional_gids(None);
+        // The home of another user.
+        process.env_mut().get_or_insert_default().retain(|entry| !entry.starts_with("HOME="));
+    }
+    if !options.additional_gids.is_empty() {
+        process.user_mut().set_additional_gids(Some(options.additional_gids.clone()));
+    }
+    if options.no_new_privs {
+        process.set_no_new_privileges(Some(true));
+    }
+    if options.apparmor.is_some() {
+        process.set_apparmor_profile(options.apparmor.clone());
+    }
+    add_capabilities(&mut process, &options.cap)?;
+    Ok(process)
+}
+
+/// As runc has it: to every set but the inheritable one, the ambient one only for a process that
+/// has some.
+fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut sets = process.capabilities().clone().unwrap_or_default();
+    for name in names {
+        let cap: Capability = serde_json::from_value(name.to_uppercase().into())
+            .map_err(|_| invalid(format!("--cap {name:?} is no capability")))?;
+        let add = |set: &Option<std::collections::HashSet<Capability>>| {
+            let mut set = set.clone().unwrap_or_default();
+            set.insert(cap);
+            Some(set)
+        };
+        let (bounding, effective, permitted) =
+            (add(sets.bounding()), add(sets.effective()), add(sets.permitted()));
+        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    }
+    process.set_capabilities(Some(sets));
+    Ok(())
+}
+

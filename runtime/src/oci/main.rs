@@ -1,0 +1,74 @@
+//! `rrun-oci`: the runtime behind the command line that podman, containerd and people know from
+//! runc. One process a command, no daemon; a container's record is a folder below `--root`.
+
+mod cli;
+mod config;
+mod console;
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod id;
+mod kill;
+mod list;
+mod log;
+mod protect;
+mod record;
+mod run;
+mod spec;
+mod start;
+mod status;
+mod time;
+mod wait;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use rrun_runtime::{Error, Kind, Result};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let log = log::Log::open(&cli.global);
+    match dispatch(&cli, &log) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            log.error(&error.to_string());
+            ExitCode::from(exit_code(&cli.command, error.kind()))
+        }
+    }
+}
+
+/// The exit code of a container's program, or 0.
+fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
+    cli.global.check()?;
+    let root = &cli.global.root;
+    match &cli.command {
+        Command::Create(options) => create::create(root, options, log).map(|_| 0),
+        Command::Start { id } => start::start(root, id).map(|()| 0),
+        Command::State { id } => status::print(root, id).map(|()| 0),
+        Command::Kill(options) => kill::kill(root, options).map(|()| 0),
+        Command::Delete { id, force } => delete::delete(root, id, *force).map(|()| 0),
+        Command::Run(options) => run::run(root, options, log),
+        Command::Exec(options) => exec::exec(root, options, log),
+        Command::List { format, quiet } => list::list(root, *format, *quiet, log).map(|()| 0),
+        Command::Ps { id, format } => list::processes(root, id, *format).map(|()| 0),
+        Command::Spec { bundle } => spec::write(bundle).map(|()| 0),
+        Command::Features => features::print().map(|()| 0),
+    }
+}
+
+/// A program that cannot be executed gives what a shell gives, where its exit code is expected.
+fn exit_code(command: &Command, kind: Kind) -> u8 {
+    match (command, kind) {
+        (Command::Exec(_) | Command::Run(_), Kind::Exec { code }) => {
+            u8::try_from(code).unwrap_or(255)
+        }
+        (Command::Exec(_), _) => 255,
+        _ => 1,
+    }
+}
+
+/// An error about what was asked for.
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::Invalid, message)
+}

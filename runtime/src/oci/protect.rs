@@ -1,0 +1,25 @@
+//! The program that enters a container is one that nobody inside can write.
+
+use rrun_runtime::{Context, Result};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Executes this program again from a detached read-only mount, unless it comes from a read-only
+/// one already. A container's `#!/proc/self/exe` would otherwise get at the host's file
+/// (CVE-2019-5736).
+pub fn executable() -> Result<()> {
+    let path = Path::new("/proc/self/exe");
+    let place = nix::sys::statvfs::statvfs(path).doing(|| "look at /proc/self/exe")?;
+    if place.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
+        return Ok(());
+    }
+    let program = rrun_sys::exe::protected(path).doing(|| "protect /proc/self/exe")?;
+    let mut args = std::env::args_os();
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    Err(command.args(args).exec().into()).doing(|| "execute /proc/self/exe again")
+}

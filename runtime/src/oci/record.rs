@@ -1,0 +1,172 @@
+//! A container's folder below `--root`: `state.json`, the gate that its program waits at, and the
+//! filter that its execs get.
+
+use crate::id::Id;
+use crate::status::ProcessStart;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use rrun_runtime::plan::{Cgroups, Seccomp};
+use rrun_runtime::{Context, Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The version of [`Record`] that this code writes.
+const VERSION: u16 = 1;
+
+/// What is known of a container between two commands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    version: u16,
+    pub id: String,
+    pub oci_version: String,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    pub created: String,
+    #[serde(default)]
+    pub annotations: HashMap<String, String>,
+    /// Its groups, written down before they are made. What was written to them is not kept.
+    pub groups: Cgroups,
+    /// Its first process; absent while it is being made.
+    pub init: Option<ProcessStart>,
+    /// Its processes end with the first one.
+    pub own_pids: bool,
+    /// Flags of the filter in `seccomp.bpf`, if there is one.
+    pub seccomp_flags: Option<u32>,
+}
+
+impl Record {
+    /// A record of a container that is about to be made.
+    pub fn new(id: &Id, bundle: PathBuf) -> Record {
+        Record {
+            version: VERSION,
+            id: id.as_str().to_owned(),
+            oci_version: String::new(),
+            bundle,
+            rootfs: PathBuf::new(),
+            created: crate::time::rfc3339(std::time::SystemTime::now()),
+            annotations: HashMap::new(),
+            groups: Cgroups::default(),
+            init: None,
+            own_pids: true,
+            seccomp_flags: None,
+        }
+    }
+}
+
+/// A container's folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Folder {
+    /// Makes the folder: whoever succeeds owns the id.
+    pub fn make(root: &Path, id: &Id) -> Result<Folder> {
+        let path = root.join(id.as_str());
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700);
+        match builder.create(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                DirBuilder::new().mode(0o711).recursive(true).create(root)?;
+                builder.create(&path)
+            }
+            other => other,
+        }
+        .map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Error::new(
+                Kind::Exists,
+                format!("container with given ID already exists: {id}"),
+            ),
+            _ => Error::from(error).context(format!("make {}", path.display())),
+        })?;
+        Folder::at(path, id)
+    }
+
+    /// Opens the folder of a container that is there.
+    pub fn open(root: &Path, id: &Id) -> Result<Folder> {
+        Folder::at(root.join(id.as_str()), id)
+    }
+
+    fn at(path: PathBuf, id: &Id) -> Result<Folder> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Folder { path, fd }),
+            // The words that containerd and podman look for.
+            Err(nix::errno::Errno::ENOENT) => {
+                Err(Error::new(Kind::NotFound, format!("container {id} does not exist")))
+            }
+            Err(errno) => Err(errno).doing(|| format!("open {}", path.display())),
+        }
+    }
+
+    /// The socket that the program waits at until its start. Named through the descriptor, as a
+    /// socket's path has 107 bytes and `--root` may be long.
+    pub fn gate(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/gate", self.fd.as_raw_fd()))
+    }
+
+    /// Reads the record.
+    pub fn read(&self) -> Result<Record> {
+        let path = self.path.join("state.json");
+        let context = || format!("read {}", path.display());
+        let json = std::fs::read(&path).doing(context)?;
+        let record: Record = serde_json::from_slice(&json)
+            .map_err(|error| Error::new(Kind::Invalid, error.to_string()))
+            .doing(context)?;
+        if record.version > VERSION {
+            let text = format!("version {} is newer than this program", record.version);
+            return Err(Error::new(Kind::Invalid, text)).doing(context);
+        }
+        Ok(record)
+    }
+
+    /// Writes the record whole or not at all.
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let json = serde_json::to_vec(record)
+            .map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
+        write_whole(&self.path.join("state.json"), &json)
+    }
+
+    /// Keeps the filter for execs.
+    pub fn write_filter(&self, seccomp: &Seccomp) -> Result<()> {
+        write_whole(&self.path.join("seccomp.bpf"), &seccomp.filter)
+    }
+
+    /// The filter for execs.
+    pub fn read_filter(&self, record: &Record) -> Result<Option<Seccomp>> {
+        let Some(flags) = record.seccomp_flags else { return Ok(None) };
+        let path = self.path.join("seccomp.bpf");
+        let filter = std::fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        Ok(Some(Seccomp { filter, flags }))
+    }
+
+    /// Removes the folder; one that is gone is done.
+    pub fn remove(path: &Path) -> Result<()> {
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).doing(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Writes a file beside its place and renames it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    std::fs::write(&beside, bytes)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .doing(|| format!("write {}", path.display()))
+}

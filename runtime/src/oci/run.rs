@@ -1,0 +1,38 @@
+//! The verb `run`.
+
+use crate::cli::Run;
+use crate::delete;
+use crate::log::Log;
+use crate::record::Folder;
+use crate::wait::Forwarded;
+use crate::{create, start};
+use rrun_runtime::Result;
+use std::path::Path;
+
+/// Creates and starts a container; unless detached, waits for its end, deletes it, and gives the
+/// exit code of its program.
+pub fn run(root: &Path, options: &Run, log: &Log) -> Result<u8> {
+    let id = &options.create.id;
+    let child = create::create(root, &options.create, log)?;
+    if options.detach {
+        return started(root, options).map(|()| 0);
+    }
+    let forwarded = Forwarded::take()?;
+    started(root, options)?;
+    let code = forwarded.wait(child.pidfd())?;
+    if !options.keep {
+        let folder = Folder::open(root, id)?;
+        delete::release(&folder, &folder.read()?)?;
+    }
+    Ok(code)
+}
+
+/// A container that cannot start is not left behind.
+fn started(root: &Path, options: &Run) -> Result<()> {
+    let id = &options.create.id;
+    let started = start::start(root, id);
+    if started.is_err() {
+        let _ = delete::delete(root, id, true);
+    }
+    started
+}

@@ -1,0 +1,125 @@
+//! What a container is doing.
+
+use crate::id::Id;
+use crate::invalid;
+use crate::record::{Folder, Record};
+use rrun_runtime::{Context, Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// A process that is not mistaken for another one with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStart {
+    pub pid: i32,
+    /// Clock ticks after boot.
+    pub ticks: u64,
+}
+
+impl ProcessStart {
+    /// The process that has the number now; `None` when it has ended.
+    pub fn of(pid: i32) -> Option<ProcessStart> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc(5): the name may hold anything, also `)`. State is field 3, start is field 22.
+        let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+        let state = fields.next()?;
+        let ticks = fields.nth(18)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some(ProcessStart { pid, ticks })
+    }
+
+    /// A descriptor of the process, if it is still that one.
+    pub fn open(self) -> Option<OwnedFd> {
+        let pidfd = rrun_sys::pidfd::open(self.pid).ok()?;
+        (ProcessStart::of(self.pid)? == self).then_some(pidfd)
+    }
+}
+
+/// What runtime-spec calls the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It is being made, or was when its maker died.
+    Creating,
+    /// Its program waits for its start.
+    Created,
+    Running,
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Stopped => "stopped",
+        })
+    }
+}
+
+impl Status {
+    /// Looks at the process and at the gate, which goes away with the start.
+    pub fn of(folder: &Folder, record: &Record) -> Status {
+        match record.init {
+            None => Status::Creating,
+            Some(init) if ProcessStart::of(init.pid) != Some(init) => Status::Stopped,
+            Some(_) if folder.gate().exists() => Status::Created,
+            Some(_) => Status::Running,
+        }
+    }
+}
+
+/// A container as `state` and `list` print it: runtime-spec's fields, and runc's.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    oci_version: String,
+    pub id: String,
+    pub pid: i32,
+    pub status: Status,
+    pub bundle: String,
+    rootfs: String,
+    pub created: String,
+    #[serde(skip_serializing_if = "std::collections::HashMap::is_empty")]
+    annotations: std::collections::HashMap<String, String>,
+    owner: String,
+}
+
+impl Shown {
+    pub fn of(folder: &Folder) -> Result<Shown> {
+        let record = folder.read()?;
+        let status = Status::of(folder, &record);
+        let pid = match (status, record.init) {
+            (Status::Created | Status::Running, Some(init)) => init.pid,
+            _ => 0,
+        };
+        Ok(Shown {
+            oci_version: record.oci_version,
+            id: record.id,
+            pid,
+            status,
+            bundle: record.bundle.display().to_string(),
+            rootfs: record.rootfs.display().to_string(),
+            created: record.created,
+            annotations: record.annotations,
+            owner: String::new(),
+        })
+    }
+}
+
+/// The verb `state`.
+pub fn print(root: &Path, id: &Id) -> Result<()> {
+    let shown = Folder::open(root, id).and_then(|folder| Shown::of(&folder));
+    let shown = shown.doing(|| format!("state {id}"))?;
+    let json = serde_json::to_string_pretty(&shown).map_err(|e| invalid(e.to_string()))?;
+    println!("{json}");
+    Ok(())
+}
+
+/// The first process of a container that lives.
+pub fn live(record: &Record) -> Result<OwnedFd> {
+    let init = record.init.and_then(ProcessStart::open);
+    // The words that containerd looks for.
+    init.ok_or_else(|| Error::new(Kind::Ended, "container not running"))
+}
