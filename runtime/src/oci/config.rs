@@ -16,8 +16,7 @@ const PASSWD_MAX: u64 = 1 << 20;
 
 /// A bundle's folder, absolute, and its configuration.
 pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
-    let folder =
-        std::fs::canonicalize(path).doing(|| format!("bundle {}", path.display()))?;
+    let folder = std::fs::canonicalize(path).doing(|| format!("bundle {}", path.display()))?;
     let file = folder.join("config.json");
     let context = || format!("read {}", file.display());
     let json = std::fs::read(&file).doing(context)?;

@@ -14,9 +14,9 @@ pub fn connect(terminal: bool, socket: Option<&Path>) -> Result<Option<UnixStrea
         (false, None) => Ok(None),
         (true, None) => Err(invalid("a terminal needs --console-socket")),
         (false, Some(_)) => Err(invalid("--console-socket needs a terminal")),
-        (true, Some(path)) => UnixStream::connect(path)
-            .doing(|| format!("connect to {}", path.display()))
-            .map(Some),
+        (true, Some(path)) => {
+            UnixStream::connect(path).doing(|| format!("connect to {}", path.display())).map(Some)
+        }
     }
 }
 
@@ -31,9 +31,8 @@ pub fn hand_over(child: &mut Child, socket: &UnixStream) -> Result<()> {
 
 /// This process's own standard descriptors.
 pub fn own_stdio() -> Result<Stdio> {
-    let copy = |fd: BorrowedFd<'_>| -> Result<OwnedFd> {
-        fd.try_clone_to_owned().doing(|| "copy stdio")
-    };
+    let copy =
+        |fd: BorrowedFd<'_>| -> Result<OwnedFd> { fd.try_clone_to_owned().doing(|| "copy stdio") };
     Ok(Stdio {
         stdin: copy(std::io::stdin().as_fd())?,
         stdout: copy(std::io::stdout().as_fd())?,

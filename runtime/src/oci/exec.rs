@@ -125,4 +125,3 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     process.set_capabilities(Some(sets));
     Ok(())
 }
-

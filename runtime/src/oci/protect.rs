@@ -21,5 +21,5 @@ pub fn executable() -> Result<()> {
     if let Some(name) = args.next() {
         command.arg0(name);
     }
-    Err(command.args(args).exec().into()).doing(|| "execute /proc/self/exe again")
+    Err(command.args(args).exec()).doing(|| "execute /proc/self/exe again")
 }

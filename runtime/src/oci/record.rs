@@ -79,10 +79,9 @@ impl Folder {
             other => other,
         }
         .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Error::new(
-                Kind::Exists,
-                format!("container with given ID already exists: {id}"),
-            ),
+            ErrorKind::AlreadyExists => {
+                Error::new(Kind::Exists, format!("container with given ID already exists: {id}"))
+            }
             _ => Error::from(error).context(format!("make {}", path.display())),
         })?;
         Folder::at(path, id)

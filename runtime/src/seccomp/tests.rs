@@ -134,7 +134,8 @@ fn an_upper_half_of_an_argument_counts_where_arguments_have_one() {
 #[test]
 fn every_operator_compares_all_64_bits() {
     let values = [0, 1, 5, 6, 7, 1 << 32, (1 << 32) + 5, (1 << 32) + 6, (1 << 32) + 7, u64::MAX];
-    let tests: [(&str, fn(u64, u64) -> bool); 6] = [
+    type Holds = fn(u64, u64) -> bool;
+    let tests: [(&str, Holds); 6] = [
         ("SCMP_CMP_EQ", |a, b| a == b),
         ("SCMP_CMP_NE", |a, b| a != b),
         ("SCMP_CMP_LT", |a, b| a < b),
