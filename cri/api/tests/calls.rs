@@ -1,5 +1,7 @@
 //! Deadlines, lost clients and panics over a real unix socket.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The compiled contract against the committed facts, both ways.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeSet;
 
 use prost::Message;
