@@ -1,7 +1,14 @@
 //! What a group has used.
+//!
+//! A daemon reads these for every container, every ten seconds or oftener: find the files once
+//! ([`Files::find`]), then a reading is five short reads and no allocation but paths.
+
+mod parse;
 
 use crate::plan::Cgroups;
-use crate::{Error, Kind, Result};
+use crate::{Context, Error, Kind, Result};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// Figures of one container's groups; `None` where the host has no such controller or file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,13 +77,134 @@ pub struct Stall {
     pub total_us: u64,
 }
 
-/// Reads the figures of the groups.
+/// Where the figures of a container's groups are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    cpu: Option<Source>,
+    memory: Option<Source>,
+    pids: Option<PathBuf>,
+    pressure: Option<PathBuf>,
+}
+
+/// A group with a controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    dir: PathBuf,
+    unified: bool,
+}
+
+impl Files {
+    /// Looks which of the groups has which controller. They must be there.
+    pub fn find(groups: &Cgroups) -> Files {
+        // v1 first: on a hybrid host that is where the controllers are.
+        let mut dirs: Vec<_> = groups.dirs.iter().collect();
+        dirs.sort_by_key(|dir| dir.unified);
+        let source = |v1: &str, v2: &str| {
+            let has = |path: &Path, unified| path.join(if unified { v2 } else { v1 }).exists();
+            let found = dirs.iter().find(|dir| has(&dir.path, dir.unified))?;
+            Some(Source { dir: found.path.clone(), unified: found.unified })
+        };
+        let unified = groups.dirs.iter().find(|dir| dir.unified).map(|dir| dir.path.clone());
+        Files {
+            cpu: source("cpuacct.usage", "cpu.stat"),
+            memory: source("memory.usage_in_bytes", "memory.current"),
+            pids: source("pids.current", "pids.current").map(|found| found.dir),
+            pressure: unified.filter(|dir| dir.join("cpu.pressure").exists()),
+        }
+    }
+
+    /// Reads the figures.
+    ///
+    /// # Errors
+    /// `NotFound` when the groups are gone.
+    pub fn read(&self) -> Result<Stats> {
+        let mut text = Text::default();
+        let mut stats = Stats::default();
+        if let Some(cpu) = &self.cpu {
+            stats.cpu_usage_ns = Some(if cpu.unified {
+                parse::field(text.read(&cpu.dir, "cpu.stat")?, "usage_usec") * 1000
+            } else {
+                parse::number(text.read(&cpu.dir, "cpuacct.usage")?)
+            });
+        }
+        if let Some(memory) = &self.memory {
+            stats.memory = Some(memory.memory(&mut text)?);
+            stats.swap_usage = memory.swap(&mut text)?;
+        }
+        if let Some(pids) = &self.pids {
+            stats.pids = Some(parse::number(text.read(pids, "pids.current")?));
+        }
+        if let Some(dir) = &self.pressure {
+            stats.pressure = Some(Pressures {
+                cpu: parse::pressure(text.read(dir, "cpu.pressure")?),
+                memory: parse::pressure(text.read(dir, "memory.pressure")?),
+                io: parse::pressure(text.read(dir, "io.pressure")?),
+            });
+        }
+        Ok(stats)
+    }
+
+    /// How many processes the kernel has killed in the groups for want of memory.
+    ///
+    /// # Errors
+    /// `NotFound` when the groups are gone.
+    pub fn oom_kills(&self) -> Result<u64> {
+        match &self.memory {
+            Some(memory) => memory.oom_kills(&mut Text::default()),
+            None => Ok(0),
+        }
+    }
+}
+
+impl Source {
+    fn memory(&self, text: &mut Text) -> Result<Memory> {
+        let (usage, limit) = if self.unified {
+            ("memory.current", "memory.max")
+        } else {
+            ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        };
+        let usage = parse::number(text.read(&self.dir, usage)?);
+        let limit = parse::limit(text.read(&self.dir, limit)?);
+        let oom_kills = self.oom_kills(text)?;
+        let stat = text.read(&self.dir, "memory.stat")?;
+        // v1 has each figure twice: its own, and the total with the groups below.
+        let field = |v1: &str, v2: &str| parse::field(stat, if self.unified { v2 } else { v1 });
+        let inactive_file = field("total_inactive_file", "inactive_file");
+        Ok(Memory {
+            usage,
+            working_set: usage.saturating_sub(inactive_file),
+            rss: field("total_rss", "anon"),
+            page_faults: field("total_pgfault", "pgfault"),
+            major_page_faults: field("total_pgmajfault", "pgmajfault"),
+            limit,
+            oom_kills,
+        })
+    }
+
+    fn swap(&self, text: &mut Text) -> Result<Option<u64>> {
+        let file = if self.unified { "memory.swap.current" } else { "memory.memsw.usage_in_bytes" };
+        let Some(with_memory) = text.read_existing(&self.dir, file)?.map(parse::number) else {
+            return Ok(None);
+        };
+        if self.unified {
+            return Ok(Some(with_memory));
+        }
+        let memory = parse::number(text.read(&self.dir, "memory.usage_in_bytes")?);
+        Ok(Some(with_memory.saturating_sub(memory)))
+    }
+
+    fn oom_kills(&self, text: &mut Text) -> Result<u64> {
+        let file = if self.unified { "memory.events" } else { "memory.oom_control" };
+        Ok(parse::field(text.read(&self.dir, file)?, "oom_kill"))
+    }
+}
+
+/// Reads the figures of the groups, looking for their files first.
 ///
 /// # Errors
 /// `NotFound` when the groups are gone.
 pub fn read(groups: &Cgroups) -> Result<Stats> {
-    let _ = groups;
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    existing(groups)?.read()
 }
 
 /// How many processes the kernel has killed in the groups for want of memory.
@@ -84,6 +212,50 @@ pub fn read(groups: &Cgroups) -> Result<Stats> {
 /// # Errors
 /// `NotFound` when the groups are gone.
 pub fn oom_kills(groups: &Cgroups) -> Result<u64> {
-    let _ = groups;
-    Err(Error::new(Kind::Kernel, "not there yet"))
+    existing(groups)?.oom_kills()
+}
+
+fn existing(groups: &Cgroups) -> Result<Files> {
+    match groups.dirs.iter().find(|dir| !dir.path.exists()) {
+        Some(dir) => {
+            let text = format!("control group {} is gone", dir.path.display());
+            Err(Error::new(Kind::NotFound, text))
+        }
+        None => Ok(Files::find(groups)),
+    }
+}
+
+/// What a file of a group holds: a page at most.
+struct Text {
+    buffer: [u8; 4096],
+}
+
+impl Default for Text {
+    fn default() -> Text {
+        Text { buffer: [0; 4096] }
+    }
+}
+
+impl Text {
+    fn read(&mut self, dir: &Path, file: &str) -> Result<&str> {
+        let path = dir.join(file);
+        let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut self.buffer));
+        let length = match read {
+            // The group was removed while its file was open.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+                Err(std::io::Error::from_raw_os_error(libc::ENOENT))
+            }
+            other => other,
+        };
+        let length = length.doing(|| format!("read {}", path.display()))?;
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        Ok(str::from_utf8(bytes).unwrap_or_default())
+    }
+
+    fn read_existing(&mut self, dir: &Path, file: &str) -> Result<Option<&str>> {
+        match self.read(dir, file) {
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
 }

@@ -1,0 +1,78 @@
+//! How long a container and an exec take: medians of many, on a quiet machine. Needs root.
+//!
+//! `cargo bench -p rrun-runtime --bench lifecycle`
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use rrun_runtime::plan::*;
+use rrun_runtime::run::{self, seed};
+use rrun_runtime::{Result, cgroup};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use support::*;
+
+const ROUNDS: usize = 300;
+
+fn main() -> Result<()> {
+    let place = Box::new();
+    let seed = seed::make(None)?;
+    let mut plan = place.plan(&["busybox", "true"]);
+    plan.namespaces.cgroup = Namespace::New;
+    let mut phases = [(); 5].map(|()| Vec::with_capacity(ROUNDS));
+    for _ in 0..ROUNDS {
+        let mut last = Instant::now();
+        let mut lap = |phase: usize| {
+            phases[phase].push(last.elapsed());
+            last = Instant::now();
+        };
+        let mut child = run::spawn(&plan, &[], Some(seed.as_fd()), None)?;
+        lap(0);
+        child.wait_ready()?;
+        lap(1);
+        child.release()?;
+        child.wait_running()?;
+        lap(2);
+        wait(&child);
+        lap(3);
+        cgroup::remove(&place.groups.dirs)?;
+        lap(4);
+    }
+    let totals = (0..ROUNDS).map(|round| phases.iter().map(|phase| phase[round]).sum()).collect();
+    for (name, times) in ["spawn returns", "ready", "running", "exited", "groups removed"]
+        .into_iter()
+        .zip(phases)
+        .chain([("container, whole life", totals)])
+    {
+        report(name, times);
+    }
+
+    let init = place.start(&place.plan(&["sleep", "1000"]))?;
+    let exec = place.exec_plan(&["busybox", "true"]);
+    let mut times = Vec::with_capacity(ROUNDS);
+    let mut returns = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        let mut child = run::exec(&exec, init.pidfd(), None)?;
+        returns.push(begin.elapsed());
+        child.wait_running()?;
+        wait(&child);
+        times.push(begin.elapsed());
+    }
+    report("exec returns", returns);
+    report("exec, whole life", times);
+    let files = cgroup::stats::Files::find(&place.groups);
+    let times = (0..ROUNDS).map(|_| {
+        let begin = Instant::now();
+        files.read().map(|_| begin.elapsed())
+    });
+    report("figures of a container", times.collect::<Result<_>>()?);
+    place.kill(&init);
+    Ok(())
+}
+
+fn report(name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
+    println!("{name:24} p50 {:6} µs   p10 {:6}   p99 {:6}", at(50), at(10), at(99));
+}

@@ -1,0 +1,147 @@
+//! Control groups on the real kernel; needs root.
+
+mod support;
+
+use nix::sys::wait::WaitPidFlag;
+use rrun_runtime::cgroup::{self, Layout, stats};
+use rrun_runtime::plan::*;
+use rrun_runtime::{Kind, run};
+use std::path::Path;
+use support::*;
+
+/// Index of the v1 group with a controller, or of the unified one.
+fn index(groups: &Cgroups, controller: &str) -> u8 {
+    let has = |dir: &CgroupDir| dir.path.join(format!("{controller}")).exists();
+    groups.dirs.iter().position(has).unwrap().try_into().unwrap()
+}
+
+#[test]
+fn the_layout_of_this_host_is_found() {
+    let layout = Layout::detect(Path::new("/sys/fs/cgroup")).unwrap();
+    let here = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    for hierarchy in &layout.v1 {
+        assert!(here.contains(&format!(":{}:", hierarchy.controllers.join(","))), "{hierarchy:?}");
+    }
+    assert_eq!(here.lines().count(), layout.v1.len() + usize::from(layout.unified.is_some()));
+    assert!(Layout::detect(Path::new("/tmp")).is_err());
+}
+
+#[test]
+fn limits_are_written_and_figures_are_read() {
+    let mut place = Box::new();
+    cgroup::make(&place.groups).unwrap();
+    let Some(memory) =
+        place.groups.dirs.iter().position(|dir| dir.path.join("memory.limit_in_bytes").exists())
+    else {
+        return;
+    };
+    let pids = index(&place.groups, "pids.max");
+    let write = |dir, file: &str, value: &str, optional| CgroupWrite {
+        dir,
+        file: file.into(),
+        value: value.into(),
+        optional,
+    };
+    place.groups.writes = vec![
+        write(memory as u8, "memory.limit_in_bytes", "67108864", false),
+        write(memory as u8, "memory.no_such_file", "1", true),
+        write(pids, "pids.max", "17", false),
+    ];
+    let burn = "dd if=/dev/zero of=/tmp/x bs=1M count=8 2>/dev/null; cat /tmp/x > /dev/null; exec sleep 1000";
+    let mut plan = place.plan(&["sh", "-c", burn]);
+    plan.mounts.push(new_mount("/tmp", "tmpfs", 0, &[]));
+    let init = place.start(&plan).unwrap();
+    // The shell has written when it has become the sleeper.
+    let cmdline = format!("/proc/{}/comm", init.pid);
+    while std::fs::read_to_string(&cmdline).unwrap() != "sleep\n" {
+        std::thread::yield_now();
+    }
+    let files = stats::Files::find(&place.groups);
+    let read = files.read().unwrap();
+    let memory = read.memory.unwrap();
+    assert_eq!(memory.limit, Some(64 << 20));
+    assert!(memory.usage >= 8 << 20 && memory.usage < 64 << 20, "{memory:?}");
+    assert!(memory.working_set <= memory.usage && memory.page_faults > 0, "{memory:?}");
+    assert!(read.cpu_usage_ns.unwrap() > 1_000_000, "{read:?}");
+    assert_eq!((read.pids, memory.oom_kills), (Some(1), 0));
+    assert!(read.pressure.is_some() || place.groups.dirs.iter().all(|dir| !dir.unified));
+    place.kill(&init);
+    cgroup::remove(&place.groups.dirs).unwrap();
+    assert_eq!(files.read().unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(stats::read(&place.groups).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_kill_for_want_of_memory_is_counted() {
+    let mut place = Box::new();
+    cgroup::make(&place.groups).unwrap();
+    let memory =
+        place.groups.dirs.iter().position(|dir| dir.path.join("memory.limit_in_bytes").exists());
+    let Some(memory) = memory else { return };
+    place.groups.writes = vec![CgroupWrite {
+        dir: memory as u8,
+        file: "memory.limit_in_bytes".into(),
+        value: (16 << 20).to_string(),
+        optional: false,
+    }];
+    let mut plan = place.plan(&["dd", "if=/dev/zero", "of=/tmp/x", "bs=1M", "count=64"]);
+    plan.mounts.push(new_mount("/tmp", "tmpfs", 0, &[]));
+    let (code, _) = place.run(&plan).unwrap();
+    assert_eq!(code, 137);
+    assert!(stats::oom_kills(&place.groups).unwrap() >= 1);
+}
+
+#[test]
+fn without_a_unified_group_a_tree_is_frozen_and_killed() {
+    let mut place = Box::new();
+    place.groups.dirs.retain(|dir| !dir.unified);
+    if place.groups.dirs.is_empty() {
+        return;
+    }
+    let plan = place.plan(&["sh", "-c", "setsid sleep 1000 & setsid sleep 1000 & wait"]);
+    let init = place.start(&plan).unwrap();
+    cgroup::kill(&place.groups).unwrap();
+    assert_eq!(wait(&init), 137);
+    cgroup::remove(&place.groups.dirs).unwrap();
+    cgroup::kill(&place.groups).unwrap();
+    assert_eq!(cgroup::processes(&place.groups).unwrap(), []);
+}
+
+#[test]
+fn removing_takes_nested_groups_and_names_a_busy_one() {
+    let place = Box::new();
+    let init = place.start(&place.plan(&["sleep", "1000"])).unwrap();
+    let error = cgroup::remove(&place.groups.dirs).unwrap_err();
+    assert!(error.to_string().ends_with("EBUSY"), "{error}");
+    for dir in place.groups.dirs.iter().filter(|dir| dir.unified) {
+        std::fs::create_dir_all(dir.path.join("exec-1/deeper")).unwrap();
+    }
+    place.kill(&init);
+    for _ in 0..2 {
+        cgroup::remove(&place.groups.dirs).unwrap();
+    }
+}
+
+#[test]
+fn a_container_that_fails_takes_its_groups_back() {
+    let mut place = Box::new();
+    let dir = u8::try_from(place.groups.dirs.len() - 1).unwrap();
+    let (file, value) = ("no.such.file".to_owned(), "1".to_owned());
+    place.groups.writes = vec![CgroupWrite { dir, file, value, optional: false }];
+    let error = run::spawn(&place.plan(&["true"]), &[], None, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error}");
+    assert!(place.groups.dirs.iter().all(|dir| !dir.path.exists()));
+}
+
+#[test]
+fn a_child_that_dies_while_it_waits_is_left_to_the_owner_of_its_pidfd() {
+    let place = Box::new();
+    let mut child = run::spawn(&place.plan(&["true"]), &[], None, None).unwrap();
+    child.wait_ready().unwrap();
+    cgroup::kill(&place.groups).unwrap();
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    rrun_sys::pidfd::wait(child.pidfd(), flags).unwrap();
+    assert_eq!(child.advance().unwrap_err().kind(), Kind::Ended);
+    assert_eq!(child.release().unwrap_err().kind(), Kind::Ended);
+    assert_eq!(wait(&child), 137);
+}
