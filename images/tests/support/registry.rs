@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -120,7 +121,11 @@ pub fn text(code: u16, body: &str) -> Response<Body> {
     Response::builder().status(code).body(body).unwrap()
 }
 
-pub fn with_header(mut response: Response<Body>, name: &'static str, value: &str) -> Response<Body> {
+pub fn with_header(
+    mut response: Response<Body>,
+    name: &'static str,
+    value: &str,
+) -> Response<Body> {
     response.headers_mut().append(name, value.parse().unwrap());
     response
 }
@@ -128,9 +133,15 @@ pub fn with_header(mut response: Response<Body>, name: &'static str, value: &str
 /// Promises all of `bytes` and breaks the connection after `end` of them.
 pub fn cut(bytes: &[u8], end: usize) -> Response<Body> {
     let part = Bytes::copy_from_slice(&bytes[..end]);
-    let pieces =
-        vec![Ok(Frame::data(part)), Err(std::io::Error::other("cut on purpose"))].into_iter();
-    let body = BodyExt::boxed(StreamBody::new(futures::stream::iter(pieces)));
+    // hyper writes what it has when the body has nothing for it, so it must wait for a moment.
+    let broken = futures::stream::once(async {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        Err(std::io::Error::other("cut on purpose"))
+    });
+    let pieces = futures::stream::iter([Ok(Frame::data(part))]).chain(broken).boxed();
+    let body = BodyExt::boxed(StreamBody::new(Synced(Mutex::new(pieces))));
     let length = bytes.len().to_string();
     with_header(Response::new(body), "content-length", &length)
 }
@@ -139,9 +150,8 @@ async fn answer(
     state: Arc<Mutex<State>>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let header = |name: &str| {
-        request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
-    };
+    let header =
+        |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let mut seen = Seen {
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
@@ -198,4 +208,27 @@ fn serve(state: &State, seen: &Seen) -> Response<Body> {
 fn whole(bytes: &[u8]) -> Response<Body> {
     let body = Full::new(Bytes::copy_from_slice(bytes)).map_err(|e: Infallible| match e {});
     Response::new(body.boxed())
+}
+
+/// Promises all of `bytes`, sends `end` of them and then nothing more.
+pub fn stall(bytes: &[u8], end: usize) -> Response<Body> {
+    let part = Bytes::copy_from_slice(&bytes[..end]);
+    let first = futures::stream::iter([Ok::<_, std::io::Error>(Frame::data(part))]);
+    let body = BodyExt::boxed(StreamBody::new(Synced(std::sync::Mutex::new(
+        first.chain(futures::stream::pending()).boxed(),
+    ))));
+    with_header(Response::new(body), "content-length", &bytes.len().to_string())
+}
+
+struct Synced(std::sync::Mutex<futures::stream::BoxStream<'static, std::io::Result<Frame<Bytes>>>>);
+
+impl futures::Stream for Synced {
+    type Item = std::io::Result<Frame<Bytes>>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.lock().unwrap().as_mut().poll_next(cx)
+    }
 }
