@@ -18,9 +18,9 @@ pub struct Platform {
     pub variant: String,
 }
 
+#[cfg(test)]
 impl Platform {
-    /// A platform.
-    pub fn new(os: &str, architecture: &str, variant: &str) -> Platform {
+    pub(crate) fn new(os: &str, architecture: &str, variant: &str) -> Platform {
         Platform { os: os.into(), architecture: architecture.into(), variant: variant.into() }
     }
 }

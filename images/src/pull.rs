@@ -1,17 +1,20 @@
 //! Pulling: reference → manifest → layers → record.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
 
 use crate::credentials::Credentials;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer::{self, Feed, Job};
+use crate::layer::seam::{self, Below};
+use crate::layer::{self, Facts, Feed, Job};
 use crate::manifest::{self, Descriptor, Document};
 use crate::platform::Node;
 use crate::progress::{Event, Progress, Reporter};
@@ -157,18 +160,47 @@ impl Store {
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<Vec<()>>()
                 .await?;
+            let mut keys = keys.clone();
+            keys.extend(self.seam(&keys).await.context("seam")?);
             let new = NewImage {
                 id: &parts.id,
                 config: &parts.config,
                 layers: &keys,
                 names: &parts.names,
             };
-            if self.records(|r| r.write(|tx| records::add_image(tx, &new)))?.is_empty() {
+            if self.commit(&new)?.is_empty() {
                 self.sync_behind();
                 return Ok(parts.id.clone());
             }
         }
         Err(Error::new(Kind::Internal, "its layers are removed as fast as they come"))
+    }
+
+    /// The seam over the layers (bottom first), if they need one.
+    async fn seam(&self, keys: &[LayerKey]) -> Result<Option<LayerKey>> {
+        let mut below = Vec::new();
+        for key in keys.iter().rev() {
+            // Gone again already: the commit will tell.
+            let facts = self.records(|r| r.read(|tx| records::layer(tx, key)))?;
+            let Some(facts) = facts else { return Ok(None) };
+            below.push(Below::open(self.layer_dir(key), &facts)?);
+        }
+        let stitches = seam::plan(&below)?;
+        if stitches.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = keys.iter().map(LayerKey::as_str).collect();
+        let key = LayerKey::seam(&Digest::of(names.join("\n").as_bytes()));
+        let lock = LayerLock::take(&self.path("locks"), &key).await?;
+        if self.records(|r| r.read(|tx| records::layer(tx, &key)))?.is_none() {
+            let folder = self.path("tmp").join(key.as_str());
+            self.place_layer(&folder, &key, || {
+                let root = RootDir::open(&folder, Rule::Beneath).context(folder.display())?;
+                seam::make(&root, &stitches)
+            })?;
+        }
+        drop(lock);
+        Ok(Some(key))
     }
 
     async fn layer(&self, source: &Source, layer: Layer, reporter: &Reporter) -> Result<()> {
@@ -212,21 +244,32 @@ impl Store {
         lock: LayerLock,
         fed: mpsc::Receiver<Feed>,
     ) -> Result<()> {
+        let done = self.place_layer(&job.folder, key, || layer::run(job, fed));
+        drop(lock);
+        done
+    }
+
+    /// Fills a temporary directory and makes it the layer's, under the layer's lock.
+    fn place_layer(
+        &self,
+        folder: &Path,
+        key: &LayerKey,
+        fill: impl FnOnce() -> Result<Facts>,
+    ) -> Result<()> {
         // A killed process may have left one.
-        self.discard(&job.folder)?;
-        std::fs::create_dir(&job.folder).context(job.folder.display())?;
-        let done = layer::run(job, fed).and_then(|facts| {
+        self.discard(folder)?;
+        std::fs::DirBuilder::new().mode(0o755).create(folder).context(folder.display())?;
+        let done = fill().and_then(|facts| {
             let place = self.layer_dir(key);
             // A directory without a row is what a kill between these two lines left.
             self.discard(&place)?;
-            std::fs::rename(&job.folder, &place).context(place.display())?;
+            std::fs::rename(folder, &place).context(place.display())?;
             self.records(|r| r.write(|tx| records::add_layer(tx, key, &facts, &self.inner().boot)))
         });
         if done.is_err() {
             // The first error is the one to tell.
-            let _ = self.discard(&job.folder);
+            let _ = self.discard(folder);
         }
-        drop(lock);
         done
     }
 

@@ -5,6 +5,7 @@
 
 mod decode;
 mod pipeline;
+pub(crate) mod seam;
 mod unpack;
 
 pub(crate) use pipeline::{Feed, Job, run};

@@ -10,12 +10,13 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{getegid, geteuid};
 use rrun_sys::root::{Place, RelPath, RootDir};
 use rrun_sys::xattr;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, Entry, EntryKind};
 
 /// What is known of an unpacked layer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// Bytes on disk, in blocks of 4 KiB.
     pub bytes: u64,
@@ -32,8 +33,8 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 /// What overlayfs reads in a directory that hides the ones below it.
-const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
-const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
+pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
+pub(super) const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 
 pub(super) struct Unpacker {
@@ -58,6 +59,8 @@ struct Attributes {
 
 impl Unpacker {
     pub(super) fn new(root: RootDir) -> Result<Unpacker> {
+        // Whatever the umask is.
+        nix::sys::stat::fchmod(root.fd(), DIR_MODE)?;
         let implied = [RelPath::default()].into();
         let ids = (geteuid().as_raw(), getegid().as_raw());
         Ok(Unpacker { root, last: None, dirs: Vec::new(), facts: Facts::default(), implied, ids })
@@ -117,6 +120,9 @@ impl Unpacker {
             _ => return Err(escape(why, path)),
         }
         let made = self.root.mkdir_all(path, DIR_MODE).map_err(|e| escape(e, path))?;
+        for made in &made {
+            self.root.place(made)?.set_mode(DIR_MODE)?;
+        }
         self.facts.inodes += made.len() as u64;
         self.implied.extend(made);
         self.root.dir(path).map_err(|e| escape(e, path))

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! records.db           SQLite: layers, images, names, leases
+//! records/<id>.json   a plain copy of an image's record, see `restore`
 //! layers/<diffID>/     one unpacked layer, as overlayfs takes it
 //! writable/<owner>/    upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
@@ -25,6 +26,7 @@ mod lease;
 mod lock;
 mod open;
 pub(crate) mod records;
+mod restore;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +38,7 @@ pub(crate) use key::LayerKey;
 pub use key::Owner;
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::LayerLock;
-use records::{ImageRow, NameKind, Records};
+use records::{ImageRow, NameKind, NewImage, Records};
 
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
@@ -143,6 +145,19 @@ impl Store {
         work(&mut self.inner.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Records an image, or tells which of its layers have been removed meanwhile.
+    pub(crate) fn commit(&self, new: &NewImage<'_>) -> Result<Vec<LayerKey>> {
+        self.records(|r| {
+            r.write(|tx| {
+                let missing = records::add_image(tx, new)?;
+                if missing.is_empty() {
+                    restore::save(&self.inner.config.root, tx, new.id)?;
+                }
+                Ok(missing)
+            })
+        })
+    }
+
     /// The image that `text` names: an id (`sha256:…`, bare, or the start of one, if only one
     /// image has it), `name:tag`, `name@digest`, or a name, which means its `latest`.
     pub fn find(&self, text: &str) -> Result<Option<Image>> {
@@ -168,6 +183,7 @@ impl Store {
                 let Some(id) = resolve(tx, text)? else { return Ok(None) };
                 let layers = records::image_layers(tx, &id)?;
                 records::remove_image(tx, &id)?;
+                restore::save(&self.inner.config.root, tx, &id)?;
                 Ok(Some(layers))
             })
         });

@@ -8,7 +8,7 @@ use super::records::{self, Records};
 use super::{LayerKey, Store};
 use crate::error::{Context, Kind, Result};
 
-const DIRS: [&str; 6] = ["layers", "writable", "tmp", "locks", "trash", "empty"];
+const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String)> {
     make_dir(root, 0o700)?;
@@ -23,7 +23,9 @@ pub(super) fn open(root: &Path) -> Result<(Records, String)> {
         Err(e) if e.kind() == Kind::Internal => {
             tracing::warn!(error = %e, "image records are set aside and made anew");
             set_aside(&path)?;
-            Records::open(&path)?
+            let mut records = Records::open(&path)?;
+            super::restore::restore(root, &mut records, boot.trim())?;
+            records
         }
         done => done?,
     };

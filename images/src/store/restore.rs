@@ -1,0 +1,122 @@
+//! A second, plain copy of each image's record, from which a damaged database is made anew.
+//!
+//! `records/<id>.json`, written by rename when an image is recorded and removed with it. Leases
+//! are found in `writable/<owner>/image`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::records::{self, NameKind, NewImage, Records};
+use super::{LayerKey, Owner};
+use crate::digest::{Digest, ImageId};
+use crate::error::{Context, Error, Result};
+use crate::layer::Facts;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    version: u32,
+    config: String,
+    layers: Vec<(String, Facts)>,
+    tags: Vec<String>,
+    digests: Vec<String>,
+}
+
+fn path(root: &Path, id: &ImageId) -> PathBuf {
+    root.join("records").join(format!("{}.json", id.digest().hex()))
+}
+
+/// Writes the copy of what the database now says of the image, or removes it.
+pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Result<()> {
+    let path = path(root, id);
+    let Some(row) = records::images(tx, Some(id))?.into_iter().next() else {
+        return match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).context(path.display()),
+            _ => Ok(()),
+        };
+    };
+    let mut layers = Vec::new();
+    for key in records::image_layers(tx, id)? {
+        if let Some(facts) = records::layer(tx, &key)? {
+            layers.push((key.to_string(), facts));
+        }
+    }
+    let of = |kind: NameKind| -> Vec<String> {
+        row.names.iter().filter(|(_, k)| *k == kind).map(|(name, _)| name.clone()).collect()
+    };
+    let config = String::from_utf8(row.config.clone()).map_err(Error::invalid)?;
+    let (tags, digests) = (of(NameKind::Tag), of(NameKind::Digest));
+    let copy = Copy { version: VERSION, config, layers, tags, digests };
+    let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
+    // One name per process is enough: the caller holds the database's write lock.
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).context(new.display())?;
+    std::fs::rename(&new, &path).context(path.display())
+}
+
+/// Fills an empty database from the copies. What does not read, or lacks a layer, is named and
+/// left out.
+pub(super) fn restore(root: &Path, records: &mut Records, boot: &str) -> Result<()> {
+    let mut copies: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(root.join("records"))? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|e| e == "json") {
+            copies.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    // A tag that moved belongs to the image that was recorded last.
+    copies.sort();
+    for (_, path) in copies {
+        if let Err(e) = restore_one(root, records, &path, boot) {
+            tracing::warn!(record = %path.display(), error = %e, "image not restored");
+        }
+    }
+    for entry in std::fs::read_dir(root.join("writable"))? {
+        let entry = entry?;
+        if let Err(e) = restore_lease(records, &entry.path()) {
+            tracing::warn!(lease = %entry.path().display(), error = %e, "lease not restored");
+        }
+    }
+    Ok(())
+}
+
+fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> Result<()> {
+    let copy: Copy = serde_json::from_slice(&std::fs::read(path)?).map_err(Error::invalid)?;
+    if copy.version != VERSION {
+        return Err(Error::invalid(format_args!("version {}", copy.version)));
+    }
+    let id = ImageId::new(Digest::of(copy.config.as_bytes()));
+    if path.file_stem().is_none_or(|stem| stem != id.digest().hex()) {
+        return Err(Error::invalid("the config is not what the record's name says"));
+    }
+    let mut keys = Vec::new();
+    for (key, _) in &copy.layers {
+        let key: LayerKey = key.parse()?;
+        if !root.join("layers").join(key.as_str()).is_dir() {
+            return Err(Error::invalid(format_args!("layer {key} is not there")));
+        }
+        keys.push(key);
+    }
+    let names: Vec<(String, NameKind)> = (copy.tags.into_iter().map(|t| (t, NameKind::Tag)))
+        .chain(copy.digests.into_iter().map(|d| (d, NameKind::Digest)))
+        .collect();
+    records.write(|tx| {
+        for (key, (_, facts)) in keys.iter().zip(&copy.layers) {
+            records::add_layer(tx, key, facts, boot)?;
+        }
+        let config = copy.config.as_bytes();
+        records::add_image(tx, &NewImage { id: &id, config, layers: &keys, names: &names })?;
+        Ok(())
+    })
+}
+
+fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
+    let owner = Owner::new(dir.file_name().unwrap_or_default().to_string_lossy())?;
+    let image = std::fs::read_link(dir.join("image"))?;
+    let id: ImageId = image.to_string_lossy().parse()?;
+    records.write(|tx| records::add_lease(tx, &owner, &id))
+}

@@ -1,0 +1,226 @@
+//! Names, leases, removal, and what is left after accidents.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+
+use rrun_images::{Kind, Owner, Store};
+use support::layer::{Item, dir, file, layer};
+use support::registry::TestRegistry;
+use support::{Scratch, TestImage, config, reference};
+
+fn base() -> (Vec<u8>, Vec<u8>) {
+    layer(&[
+        dir("./"),
+        dir("tmp/").mode(0o1777),
+        dir("srv").mode(0o750).owner(3, 4),
+        file("base", "b"),
+    ])
+}
+
+fn top(name: &str) -> (Vec<u8>, Vec<u8>) {
+    layer(&[file(name, name)])
+}
+
+fn owner(name: &str) -> Owner {
+    Owner::new(name).unwrap()
+}
+
+#[tokio::test]
+async fn an_image_is_found_by_every_one_of_its_names_and_removed_under_all() {
+    let registry = TestRegistry::start().await;
+    let image = TestImage::of(&[base()]);
+    registry.put("r/i", "1", &image);
+    registry.put("r/i", "latest", &image);
+    let scratch = Scratch::new();
+    let store = &scratch.store;
+    let name = format!("{}/r/i", registry.address);
+    let id = store.pull(&reference(&format!("{name}:1")), None, None).await.unwrap().id;
+    let again = store.pull(&reference(&name), None, None).await.unwrap();
+    assert_eq!(again.tags, [format!("{name}:1"), format!("{name}:latest")]);
+    assert_eq!(again.digests, [format!("{name}@{}", image.digest())]);
+    let hex = id.digest().hex();
+    let texts = [
+        name.clone(),
+        format!("{name}:1"),
+        format!("{name}@{}", image.digest()),
+        format!("{name}:nonsense@{}", image.digest()),
+        id.to_string(),
+        hex.to_owned(),
+        hex[..12].to_owned(),
+        format!("sha256:{}", &hex[..12]),
+    ];
+    for text in &texts {
+        assert_eq!(store.find(text).unwrap().map(|i| i.id), Some(id.clone()), "{text}");
+    }
+    for text in ["", "nothing", "UPPER", "0000", &"0".repeat(64), "sha256:", &format!("{name}:2")] {
+        assert!(store.find(text).unwrap().is_none(), "{text}");
+    }
+    let before = store.fs_info().unwrap();
+    assert!(before.bytes > 0 && before.inodes > 0 && before.mountpoint.is_dir());
+    assert!(store.remove(&format!("{name}:1")).unwrap());
+    assert!(!store.remove(&format!("{name}:1")).unwrap());
+    assert!(store.list().unwrap().is_empty());
+    assert_eq!(store.fs_info().unwrap().bytes, 0);
+    for folder in ["layers", "records", "locks"] {
+        assert_eq!(scratch.names(folder), [""; 0], "{folder}");
+    }
+    scratch.assert_no_debris();
+}
+
+#[tokio::test]
+async fn a_pull_by_digest_has_no_tag() {
+    let registry = TestRegistry::start().await;
+    let image = TestImage::of(&[base()]);
+    registry.put("r/i", "1", &image);
+    let scratch = Scratch::new();
+    let text = format!("{}/r/i@{}", registry.address, image.digest());
+    let pulled = scratch.store.pull(&reference(&text), None, None).await.unwrap();
+    assert_eq!((pulled.tags.len(), pulled.digests), (0, vec![text]));
+}
+
+#[tokio::test]
+async fn layers_of_a_held_image_stay_until_it_is_released_and_shared_ones_longer() {
+    let registry = TestRegistry::start().await;
+    let (one, two) = (TestImage::of(&[base(), top("one")]), TestImage::of(&[base(), top("two")]));
+    registry.put("r/i", "1", &one);
+    registry.put("r/i", "2", &two);
+    let scratch = Scratch::new();
+    let store = &scratch.store;
+    let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
+    let first = store.pull(&pull("1"), None, None).await.unwrap();
+    let second = store.pull(&pull("2"), None, None).await.unwrap();
+    let rootfs = store.prepare(&owner("c"), &first.id).unwrap();
+    assert_eq!(store.prepare(&owner("c"), &second.id).unwrap_err().kind(), Kind::Exists);
+    store.remove(&first.id.to_string()).unwrap();
+    assert!(store.find(&first.id.to_string()).unwrap().is_none());
+    assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
+    assert_eq!(store.prepare(&owner("c"), &first.id).unwrap(), rootfs, "idempotent while held");
+    assert_eq!(store.prepare(&owner("d"), &first.id).unwrap_err().kind(), Kind::NotFound);
+    std::fs::write(rootfs.upper.join("f"), vec![1; 10_000]).unwrap();
+    let usage = store.writable_usage(&owner("c")).unwrap();
+    assert_eq!((usage.bytes, usage.inodes), (12_288, 1));
+    store.release(&owner("c")).unwrap();
+    let left: Vec<bool> = rootfs.lower.iter().map(|dir| dir.is_dir()).collect();
+    assert_eq!(left.iter().filter(|there| **there).count(), 1, "the base is the other image's");
+    assert_eq!(scratch.names("writable"), [""; 0]);
+    scratch.assert_no_debris();
+}
+
+#[tokio::test]
+async fn equal_layers_and_empty_images_make_lists_that_overlayfs_takes() {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "twice", &TestImage::of(&[base(), top("x"), base(), layer(&[])]));
+    registry.put("r/i", "none", &TestImage::of(&[]));
+    let hide: [Item; 2] = [file(".wh..wh..opq", ""), file("only", "o")];
+    registry.put("r/i", "opaque", &TestImage::of(&[base(), layer(&hide)]));
+    let scratch = Scratch::new();
+    let store = &scratch.store;
+    let mut counts = Vec::new();
+    for tag in ["twice", "none", "opaque"] {
+        let name = reference(&format!("{}/r/i:{tag}", registry.address));
+        let image = store.pull(&name, None, None).await.unwrap();
+        let mut rootfs = store.prepare(&owner(tag), &image.id).unwrap();
+        counts.push(rootfs.lower.len());
+        rootfs.lower.sort();
+        rootfs.lower.dedup();
+        assert_eq!(rootfs.lower.len(), *counts.last().unwrap());
+    }
+    assert_eq!(counts, [3, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_directory_that_a_layer_only_implies_keeps_the_attributes_from_below() {
+    let registry = TestRegistry::start().await;
+    let image = TestImage::of(&[base(), layer(&[file("tmp/x", "x"), file("srv/y", "y")])]);
+    registry.put("r/i", "1", &image);
+    let scratch = Scratch::new();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    let rootfs = scratch.store.prepare(&owner("c"), &id).unwrap();
+    assert_eq!(rootfs.lower.len(), 3);
+    let of = |name: &str| {
+        let meta = rootfs.lower[0].join(name).metadata().unwrap();
+        (meta.mode() & 0o7777, meta.uid(), meta.gid())
+    };
+    assert_eq!(of("tmp"), (0o1777, 0, 0));
+    assert_eq!(of("srv"), (0o750, 3, 4));
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_set_aside_and_everything_is_found_again() {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base(), top("x")]));
+    let scratch = Scratch::new();
+    let name = format!("{}/r/i:1", registry.address);
+    let image = scratch.store.pull(&reference(&name), None, None).await.unwrap();
+    let rootfs = scratch.store.prepare(&owner("c"), &image.id).unwrap();
+    let Scratch { dir, store } = scratch;
+    drop(store);
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(dir.path().join(format!("images/records.db{end}")));
+    }
+    std::fs::write(dir.path().join("images/records.db"), b"not a database at all".repeat(500))
+        .unwrap();
+    let store = Store::open(config(dir.path())).unwrap();
+    let found = store.find(&name).unwrap().unwrap();
+    assert_eq!(
+        (found.id, found.tags, found.digests),
+        (image.id.clone(), image.tags, image.digests)
+    );
+    assert_eq!(store.owners().unwrap(), [owner("c")]);
+    assert_eq!(store.prepare(&owner("c"), &image.id).unwrap(), rootfs);
+    assert!(dir.path().join("images/records.db.damaged").exists());
+}
+
+#[tokio::test]
+async fn what_a_killed_pull_left_is_swept_at_the_next_start() {
+    let scratch = Scratch::new();
+    let left = scratch.root().join("tmp").join("a".repeat(64));
+    std::fs::create_dir_all(left.join("deep/er")).unwrap();
+    let _store = Store::open(config(scratch.dir.path())).unwrap();
+    assert_eq!(scratch.names("tmp"), [""; 0]);
+}
+
+#[tokio::test]
+async fn two_stores_on_one_folder_fetch_a_layer_once() {
+    let registry = TestRegistry::start().await;
+    let image = TestImage::of(&[base()]);
+    registry.put("r/i", "1", &image);
+    let scratch = Scratch::new();
+    let other = Store::open(config(scratch.dir.path())).unwrap();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let (a, b) = tokio::join!(scratch.store.pull(&name, None, None), other.pull(&name, None, None));
+    assert_eq!(a.unwrap().id, b.unwrap().id);
+    assert_eq!(registry.count(&image.blobs[0].0.to_string()), 1);
+}
+
+#[tokio::test]
+async fn a_layout_in_a_tar_is_imported_under_its_name() {
+    let scratch = Scratch::new();
+    let image = TestImage::of(&[base()]);
+    let mut index: serde_json::Value = serde_json::json!({
+        "schemaVersion": 2,
+        "manifests": [support::descriptor(support::OCI_MANIFEST, &image.manifest)],
+    });
+    index["manifests"][0]["annotations"] =
+        serde_json::json!({"io.containerd.image.name": "example.com/a/b:3"});
+    let mut items = vec![
+        file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+        file("index.json", index.to_string()),
+        file(&format!("blobs/sha256/{}", image.digest().hex()), &image.manifest),
+    ];
+    for (digest, bytes) in &image.blobs {
+        items.push(file(&format!("./blobs/sha256/{}", digest.hex()), bytes));
+    }
+    let path = scratch.dir.path().join("layout.tar");
+    std::fs::write(&path, support::layer::tar(&items)).unwrap();
+    let images = scratch.store.import_layout(&path, None).await.unwrap();
+    assert_eq!(images[0].tags, ["example.com/a/b:3"]);
+    let named = reference("own/name:1");
+    let images = scratch.store.import_layout(&path, Some(&named)).await.unwrap();
+    assert_eq!(images[0].tags, ["docker.io/own/name:1", "example.com/a/b:3"]);
+    assert!(scratch.store.pin("own/name:1").unwrap());
+    assert!(scratch.store.find("own/name:1").unwrap().unwrap().pinned);
+}
