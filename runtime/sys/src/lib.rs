@@ -11,6 +11,7 @@ pub mod in_root;
 pub mod loopback;
 pub mod memfd;
 pub mod mount;
+pub mod netns;
 pub mod pidfd;
 pub mod process;
 pub mod program;

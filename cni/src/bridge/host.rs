@@ -1,0 +1,142 @@
+//! The host's side of the built-in network, made once and looked at before every ADD: the bridge
+//! with its address, forwarding, the nftables table.
+
+use super::mac;
+use super::rules::Rules;
+use crate::config::Config;
+use crate::error::{Context, Error, Kind, Result};
+use crate::netlink::Socket;
+use crate::netlink::nft::{self, Table};
+use crate::netlink::route::{self, Address, Link};
+use crate::store::Store;
+use crate::subnet::Subnet;
+use nix::errno::Errno;
+use rrun_sys::step;
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What pods hang on.
+#[derive(Clone, Copy, Debug)]
+pub struct Base {
+    pub subnet: Subnet,
+    pub link: Link,
+}
+
+/// The host's side.
+pub struct Host {
+    pub bridge: String,
+    pub table: String,
+    configured: Option<Subnet>,
+    store: Arc<Store>,
+    subnet: OnceLock<Subnet>,
+    /// Index of the bridge that this process has set up; 0 is none.
+    done: AtomicU32,
+}
+
+impl Host {
+    pub fn new(config: &Config, store: Arc<Store>) -> Host {
+        Host {
+            bridge: config.bridge.clone(),
+            table: config.table.clone(),
+            configured: config.subnet,
+            store,
+            subnet: OnceLock::new(),
+            done: AtomicU32::new(0),
+        }
+    }
+
+    /// Makes what is missing. Idempotent, and safe beside other processes that do the same; what
+    /// somebody removed meanwhile (a bridge deleted by hand, `nft flush ruleset`) comes back with
+    /// every port that is taken.
+    pub fn ensure(&self, socket: &mut Socket) -> Result<Base> {
+        let ensure = || format!("bridge {}", self.bridge);
+        let subnet = self.subnet(socket).context(ensure)?;
+        let link = match route::link(socket, &self.bridge).context(ensure)? {
+            Some(link) if link.index == self.done.load(Ordering::Relaxed) => link,
+            _ => self.set_up(socket, subnet).context(ensure)?,
+        };
+        self.ensure_table(subnet).context(ensure)?;
+        Ok(Base { subnet, link })
+    }
+
+    fn subnet(&self, socket: &mut Socket) -> Result<Subnet> {
+        if let Some(subnet) = self.configured.or_else(|| self.subnet.get().copied()) {
+            return Ok(subnet);
+        }
+        let chosen = self.store.subnet(&self.bridge, || choose(socket))?;
+        Ok(*self.subnet.get_or_init(|| chosen))
+    }
+
+    fn set_up(&self, socket: &mut Socket, subnet: Subnet) -> Result<Link> {
+        let gateway = subnet.gateway();
+        let mtu = outward_mtu(socket)?;
+        step::only("cni.bridge.link", || {
+            route::add_bridge(socket, &self.bridge, mtu, mac(gateway))
+        })?;
+        let link = route::link(socket, &self.bridge)?;
+        let link = link.ok_or_else(|| Error::new(Kind::Internal, "removed while it was made"))?;
+        let address = Address { ip: gateway, bits: subnet.bits(), broadcast: subnet.broadcast() };
+        step::only("cni.bridge.address", || route::add_address(socket, link.index, address))?;
+        // For host ports on 127.0.0.1; the table's `guard` keeps pods away from there.
+        let local = format!("net/ipv4/conf/{}/route_localnet", self.bridge);
+        step::only("cni.bridge.route-localnet", || switch_on(&local))?;
+        step::only("cni.bridge.forwarding", || switch_on("net/ipv4/ip_forward"))?;
+        self.done.store(link.index, Ordering::Relaxed);
+        Ok(link)
+    }
+
+    fn ensure_table(&self, subnet: Subnet) -> Result<()> {
+        let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
+        let comment = rules.comment();
+        let mut socket = Socket::netfilter()?;
+        let found = nft::table_state(&mut socket, &self.table, &comment)?;
+        if found == Table::Same {
+            return Ok(());
+        }
+        let mut batch = rules.create(&self.store.claims(None)?);
+        if found == Table::Other {
+            // One transaction: no packet sees a moment without rules.
+            batch.insert(0, nft::delete_table(&self.table));
+        }
+        let made = step::only("cni.bridge.table", || socket.transact(batch));
+        match made {
+            Ok(()) => Ok(()),
+            // Another process was faster, to the same end.
+            Err(e)
+                if matches!(e.errno, Errno::EEXIST | Errno::ENOENT)
+                    && nft::table_state(&mut socket, &self.table, &comment)? == Table::Same =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(e).context(|| format!("make nft table {}", self.table)),
+        }
+    }
+}
+
+/// The first candidate that no route of the host leads into.
+fn choose(socket: &mut Socket) -> Result<Subnet> {
+    let routes = route::routes(socket)?;
+    let free = |subnet: &Subnet| {
+        !routes.iter().any(|route| route.bits > 0 && subnet.overlaps(route.base, route.bits))
+    };
+    Config::candidates()
+        .find(free)
+        .ok_or_else(|| Error::new(Kind::Exhausted, "every default subnet overlaps a route"))
+}
+
+/// The MTU of the link that the default route leaves by: pods behind a smaller one would send what
+/// only path MTU discovery, if anything, could mend.
+fn outward_mtu(socket: &mut Socket) -> Result<u32> {
+    const ETHERNET: u32 = 1500;
+    let default = route::routes(socket)?.into_iter().find(|route| route.bits == 0);
+    let Some(index) = default.and_then(|route| route.oif) else { return Ok(ETHERNET) };
+    Ok(route::link_by_index(socket, index)?.map_or(ETHERNET, |link| link.mtu))
+}
+
+/// Writes 1 to a switch below /proc/sys of the calling thread's network namespace.
+fn switch_on(name: &str) -> Result<()> {
+    let path = format!("/proc/sys/{name}");
+    let on = fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1");
+    if on { Ok(()) } else { fs::write(&path, "1").context(|| path) }
+}

@@ -1,0 +1,196 @@
+//! The built-in network: one bridge, a veth pair per pod, addresses from the shared store, and one
+//! static nftables table. IPv4.
+//!
+//! Every change is a step with a name, and every object has a name that was put down in the ledger
+//! before the first step, so that [`Bridge::del`] finds them whatever process asks and however far
+//! ADD came.
+
+mod host;
+mod rules;
+
+use crate::attachment::{Attached, Attachment, PortMapping, Protocol};
+use crate::config::Config;
+use crate::error::{Context, Error, Kind, Result};
+use crate::netlink::route::{self, Address, Veth};
+use crate::netlink::{Socket, conntrack};
+use crate::store::{Claim, Store};
+use crate::subnet::Subnet;
+use host::Host;
+use nix::errno::Errno;
+use rrun_sys::netns::run_in;
+use rrun_sys::step;
+use rules::Rules;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// What the ledger keeps of an attachment to the bridge: all that DEL needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    pub bridge: String,
+    pub table: String,
+    pub veth: String,
+}
+
+/// The built-in network.
+pub struct Bridge {
+    store: Arc<Store>,
+    host: Host,
+}
+
+impl Bridge {
+    pub fn new(config: &Config, store: Arc<Store>) -> Bridge {
+        Bridge { host: Host::new(config, Arc::clone(&store)), store }
+    }
+
+    /// Names for an attachment that is about to be made.
+    pub fn names(&self, id: &str) -> Names {
+        Names {
+            bridge: self.host.bridge.clone(),
+            table: self.host.table.clone(),
+            veth: veth_name(id),
+        }
+    }
+
+    /// Attaches a pod. When it fails, [`Bridge::del`] takes back what was done.
+    pub fn add(&self, a: &Attachment, names: &Names) -> Result<Attached> {
+        let netns = File::open(&a.netns).context(|| a.netns.display())?;
+        let mut socket = Socket::route()?;
+        let base = self.host.ensure(&mut socket)?;
+        let ip = step::only("cni.add.address", || self.store.allocate(base.subnet, &a.id))?;
+        let claims = claims(&a.ports, ip)?;
+        if !claims.is_empty() {
+            step::only("cni.add.port-claims", || self.store.claim(&a.id, &claims))?;
+        }
+        let veth = Veth {
+            host: &names.veth,
+            bridge: base.link,
+            peer: &a.ifname,
+            peer_mac: mac(ip),
+            netns: netns.as_fd(),
+        };
+        step::only("cni.add.veth", || route::add_veth(&mut socket, &veth))?;
+        let subnet = base.subnet;
+        let address = Address { ip, bits: subnet.bits(), broadcast: subnet.broadcast() };
+        // Ends with the namespace: nothing to take back.
+        step::only("cni.add.pod", || {
+            let configure = || configure(&a.ifname, address, subnet.gateway());
+            run_in(&netns, configure).context(|| "enter the pod's network namespace")?
+        })?;
+        if !claims.is_empty() {
+            step::only("cni.add.host-ports", || self.map(&claims, subnet))?;
+        }
+        if claims.iter().any(|claim| claim.protocol == Protocol::Udp) {
+            step::only("cni.add.conntrack", || forget(&claims))?;
+        }
+        Ok(attached(a, names, ip, subnet))
+    }
+
+    fn map(&self, claims: &[Claim], subnet: Subnet) -> Result<()> {
+        let Host { bridge, table, .. } = &self.host;
+        let batch = Rules { table, bridge, subnet }.add(claims);
+        Socket::netfilter()?.transact(batch).context(|| "map host ports")
+    }
+
+    /// Takes back all that [`Bridge::add`] did or began for `id`. The namespace is not needed.
+    pub fn del(&self, id: &str, names: &Names) -> Result<()> {
+        let claims = self.store.claims(Some(id))?;
+        if !claims.is_empty() {
+            step::only("cni.del.host-ports", || unmap(names, &claims))?;
+        }
+        step::only("cni.del.veth", || route::remove_link(&names.veth))?;
+        if !claims.is_empty() {
+            step::only("cni.del.port-claims", || self.store.unclaim(id))?;
+        }
+        // Last: an address must not be given to the next while this pod still answers to it.
+        step::only("cni.del.address", || self.store.free(id))
+    }
+}
+
+/// In the pod's namespace.
+fn configure(ifname: &str, address: Address, gateway: Ipv4Addr) -> Result<()> {
+    let mut socket = Socket::route()?;
+    let link = route::link(&mut socket, ifname)?;
+    let link = link.ok_or_else(|| Error::new(Kind::NotFound, format!("no link {ifname}")))?;
+    route::configure_pod(&mut socket, link.index, address, gateway)
+}
+
+/// Elements may be gone, with the whole table even: what counts is that none is left.
+fn unmap(names: &Names, claims: &[Claim]) -> Result<()> {
+    // Not in a rule that removes: any will do.
+    let subnet = Subnet::new(Ipv4Addr::UNSPECIFIED, 8)?;
+    let rules = Rules { table: &names.table, bridge: &names.bridge, subnet };
+    let mut socket = Socket::netfilter()?;
+    let mut remove = |claims: &[Claim]| match socket.transact(rules.delete(claims)) {
+        Err(e) if e.errno != Errno::ENOENT => Err(e).context(|| "unmap host ports"),
+        other => Ok(other.is_ok()),
+    };
+    if !remove(claims)? {
+        for claim in claims {
+            remove(std::slice::from_ref(claim))?;
+        }
+    }
+    Ok(())
+}
+
+fn forget(claims: &[Claim]) -> Result<()> {
+    let udp = claims.iter().filter(|claim| claim.protocol == Protocol::Udp);
+    let ports: Vec<u16> = udp.map(|claim| claim.port).collect();
+    conntrack::forget_udp(&mut Socket::netfilter()?, &ports)
+}
+
+fn claims(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<Claim>> {
+    let mapped = ports.iter().filter(|port| port.host_port != 0);
+    let claim = |port: &PortMapping| {
+        let host_ip = match port.host_ip {
+            Some(IpAddr::V4(ip)) => Some(ip).filter(|ip| !ip.is_unspecified()),
+            Some(IpAddr::V6(ip)) if !ip.is_unspecified() => {
+                let text =
+                    format!("host port {}: the built-in bridge has no IPv6: {ip}", port.host_port);
+                return Err(Error::invalid(text));
+            }
+            _ => None,
+        };
+        let target = (target, port.container_port);
+        Ok(Claim { protocol: port.protocol, port: port.host_port, host_ip, target })
+    };
+    mapped.map(claim).collect()
+}
+
+/// Eleven digits behind `veth`, which network managers are set up to leave alone. It is put down in
+/// the ledger, and found again from the id where a record is lost.
+pub fn veth_name(id: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    format!("veth{:011x}", hasher.finish() >> 20)
+}
+
+/// From the address, so that ARP caches stay true when it goes to another pod.
+fn mac(ip: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = ip.octets();
+    [0x0a, 0x58, a, b, c, d]
+}
+
+fn attached(a: &Attachment, names: &Names, ip: Ipv4Addr, subnet: Subnet) -> Attached {
+    let mac = mac(ip).map(|byte| format!("{byte:02x}")).join(":");
+    let result = json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [
+            { "name": names.bridge },
+            { "name": names.veth },
+            { "name": a.ifname, "mac": mac, "sandbox": a.netns },
+        ],
+        "ips": [{
+            "address": format!("{ip}/{}", subnet.bits()),
+            "gateway": subnet.gateway(),
+            "interface": 2,
+        }],
+        "routes": [{ "dst": "0.0.0.0/0", "gw": subnet.gateway() }],
+        "dns": {},
+    });
+    Attached { ips: vec![ip.into()], result: result.to_string() }
+}

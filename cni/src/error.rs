@@ -1,0 +1,117 @@
+//! The error of this crate.
+
+use std::fmt;
+use std::io;
+
+/// What sort of error, for callers that decide by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A plugin, a namespace or a record is not there.
+    NotFound,
+    /// The sandbox is attached already, or another one holds the host port.
+    Exists,
+    /// An attachment, a network configuration or a plugin's answer makes no sense.
+    Invalid,
+    /// No network is configured yet, or the plugin said "try again later" (code 11).
+    Unavailable,
+    /// No address is left in the subnet, or no space on the disk.
+    Exhausted,
+    /// A plugin took too long and was killed.
+    Timeout,
+    /// Everything else: the kernel, the disk, a plugin that failed.
+    Internal,
+}
+
+/// What was being done, to which object, and why it failed. Reads from the outside in:
+/// `add: plugin bridge: failed to set bridge addr: …`.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: Kind,
+    /// Innermost first, because context is added on the way up.
+    chain: Vec<String>,
+}
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind` with its innermost cause.
+    pub fn new(kind: Kind, cause: impl fmt::Display) -> Error {
+        Error { kind, chain: vec![cause.to_string()] }
+    }
+
+    pub(crate) fn invalid(cause: impl fmt::Display) -> Error {
+        Error::new(Kind::Invalid, cause)
+    }
+
+    /// The same error, with what was being done put before it.
+    #[must_use]
+    pub fn context(mut self, doing: impl fmt::Display) -> Error {
+        self.chain.push(doing.to_string());
+        self
+    }
+
+    /// What sort of error.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What was being done, outermost first, ending with the cause.
+    pub fn chain(&self) -> impl Iterator<Item = &str> {
+        self.chain.iter().rev().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, part) in self.chain().enumerate() {
+            let colon = if at == 0 { "" } else { ": " };
+            write!(f, "{colon}{part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Error {
+        let kind = match e.kind() {
+            io::ErrorKind::NotFound => Kind::NotFound,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
+            _ => Kind::Internal,
+        };
+        match e.raw_os_error() {
+            // The name is what people search for.
+            Some(code) => Error::new(kind, format!("{:?}", nix::errno::Errno::from_raw(code))),
+            None => Error::new(kind, e),
+        }
+    }
+}
+
+impl From<nix::errno::Errno> for Error {
+    fn from(e: nix::errno::Errno) -> Error {
+        io::Error::from(e).into()
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Error {
+        let kind = match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
+            _ => Kind::Internal,
+        };
+        Error::new(kind, e).context("network records")
+    }
+}
+
+/// Puts what was being done before an error.
+pub(crate) trait Context<T> {
+    fn context<D: fmt::Display>(self, doing: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context<D: fmt::Display>(self, doing: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| e.into().context(doing()))
+    }
+}

@@ -1,0 +1,70 @@
+//! The folder of network configurations.
+//!
+//! It is read at every look: a listing and one small file cost some tens of microseconds, and CNI
+//! pods write and rewrite the file at any time, so anything remembered could be wrong.
+
+use super::conf::{self, Form, Network, Plugin};
+use crate::error::{Context, Error, Result};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Longer than any configuration; a plugin's folder is not the place for more.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The first network of the folder, by name. A folder or file that is not there is none; one that
+/// is broken hides the others, as everywhere.
+///
+/// # Errors
+/// `Invalid`, naming the file, the place in it and the reason.
+pub fn first(dir: &Path) -> Result<Option<Network>> {
+    let files = files(dir, &["conf", "conflist", "json"]).context(|| dir.display())?;
+    let Some(file) = files.first() else { return Ok(None) };
+    load(dir, file).map(Some).context(|| file.display())
+}
+
+fn load(dir: &Path, file: &Path) -> Result<Network> {
+    let list = file.extension().is_some_and(|extension| extension == "conflist");
+    let form = if list { Form::List } else { Form::Plugin };
+    let parsed = conf::parse(&read(file)?, form)?;
+    let mut network = parsed.network;
+    if parsed.load_folder {
+        for file in files(&dir.join(&network.name), &["conf"])? {
+            network.plugins.push(load_plugin(&file).context(|| file.display())?);
+        }
+    }
+    if network.plugins.is_empty() {
+        return Err(Error::invalid("plugins: there is none"));
+    }
+    Ok(network)
+}
+
+fn load_plugin(file: &Path) -> Result<Plugin> {
+    conf::parse_plugin(&read(file)?)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let length = fs::metadata(file)?.len();
+    if length > MAX_BYTES {
+        return Err(Error::invalid(format!("{length} bytes are too many")));
+    }
+    Ok(fs::read(file)?)
+}
+
+/// Files with one of these extensions, in the order of their names.
+fn files(dir: &Path, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let known = path.extension().and_then(|e| e.to_str());
+        if known.is_some_and(|e| extensions.contains(&e)) && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,13 @@
+//! Networks made by CNI plugins.
+
+mod answer;
+mod capability;
+mod conf;
+mod exec;
+mod folder;
+mod runner;
+
+pub use answer::addresses;
+pub use conf::Network;
+pub use folder::first;
+pub use runner::Runner;

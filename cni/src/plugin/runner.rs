@@ -1,0 +1,121 @@
+//! ADD and DEL of a network of plugins.
+
+use super::answer::addresses;
+use super::capability::runtime_config;
+use super::conf::{Network, Plugin};
+use super::exec;
+use crate::attachment::{Attached, Attachment};
+use crate::error::{Context, Error, Result};
+use crate::netlink::{Socket, route};
+use nix::sys::statfs::{FsType, statfs};
+use rrun_sys::netns::run_in;
+use rrun_sys::step::{self, Point};
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `NSFS_MAGIC`: the file system that a pinned namespace is of.
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// Where plugins are, and how long each may take.
+pub struct Runner<'a> {
+    pub bin_dirs: &'a [PathBuf],
+    pub timeout: Duration,
+}
+
+impl Runner<'_> {
+    /// Runs the plugins in order, each with the result of the one before.
+    pub async fn add(&self, network: &Network, a: &Attachment) -> Result<Attached> {
+        step::only("cni.add.loopback", || loopback_up(&a.netns))?;
+        let mut result = None;
+        for plugin in &network.plugins {
+            let input = input(network, plugin, a, result.take());
+            let answer = self.call("ADD", plugin, a, (&a.netns, &input)).await?;
+            let answer: Value = serde_json::from_slice(&answer)
+                .map_err(|e| Error::invalid(format!("result: {e}")))
+                .context(|| format!("plugin {}", kind(plugin)))?;
+            result = Some(answer);
+        }
+        let result = result.unwrap_or_default().to_string();
+        let ips = addresses(&result).context(|| format!("network {}", network.name))?;
+        Ok(Attached { ips, result })
+    }
+
+    /// Runs the plugins backwards, with what the ledger has of the ADD.
+    pub async fn del(&self, network: &Network, a: &Attachment, result: Option<&str>) -> Result<()> {
+        let result: Option<Value> = result
+            .filter(|_| network.del_has_result())
+            .and_then(|result| serde_json::from_str(result).ok());
+        // Empty tells plugins that there is nothing to look into any more.
+        let pinned = statfs(&a.netns).is_ok_and(|fs| fs.filesystem_type() == NSFS);
+        let netns = if pinned { a.netns.as_path() } else { Path::new("") };
+        for plugin in network.plugins.iter().rev() {
+            let input = input(network, plugin, a, result.clone());
+            self.call("DEL", plugin, a, (netns, &input)).await?;
+        }
+        Ok(())
+    }
+
+    async fn call(
+        &self,
+        verb: &str,
+        plugin: &Plugin,
+        a: &Attachment,
+        (netns, input): (&Path, &[u8]),
+    ) -> Result<Vec<u8>> {
+        let kind = kind(plugin);
+        let step = format!("cni.{}.plugin.{kind}", verb.to_ascii_lowercase());
+        let call = async {
+            let program = exec::find(self.bin_dirs, kind)?;
+            let env = self.env(verb, a, netns);
+            exec::run(&program, &env, input, self.timeout).await
+        };
+        step::pass(&step, Point::Before);
+        let answer = call.await.context(|| format!("plugin {kind}"))?;
+        step::pass(&step, Point::After);
+        Ok(answer)
+    }
+
+    fn env(&self, verb: &str, a: &Attachment, netns: &Path) -> [(&'static str, String); 6] {
+        let dirs: Vec<_> = self.bin_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        let args = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};\
+             K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID={}",
+            a.pod_namespace, a.pod_name, a.id, a.pod_uid
+        );
+        [
+            ("CNI_COMMAND", verb.to_owned()),
+            ("CNI_CONTAINERID", a.id.clone()),
+            ("CNI_NETNS", netns.display().to_string()),
+            ("CNI_IFNAME", a.ifname.clone()),
+            ("CNI_PATH", dirs.join(":")),
+            ("CNI_ARGS", args),
+        ]
+    }
+}
+
+/// What a plugin reads: its own object with the list's name and version, the result so far, and
+/// what it asked for by its capabilities.
+fn input(network: &Network, plugin: &Plugin, a: &Attachment, previous: Option<Value>) -> Vec<u8> {
+    let mut object = plugin.clone();
+    object.insert("name".into(), network.name.clone().into());
+    object.insert("cniVersion".into(), network.version.clone().into());
+    if let Some(previous) = previous {
+        object.insert("prevResult".into(), previous);
+    }
+    if let Some(config) = runtime_config(plugin, a) {
+        object.insert("runtimeConfig".into(), config);
+    }
+    Value::Object(object).to_string().into_bytes()
+}
+
+fn kind(plugin: &Plugin) -> &str {
+    plugin.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn loopback_up(netns: &Path) -> Result<()> {
+    let enter = || netns.display();
+    let file = File::open(netns).context(enter)?;
+    run_in(&file, || route::loopback_up(&mut Socket::route()?)).context(enter)?
+}

@@ -1,0 +1,185 @@
+//! A host of one's own for a test: network and mount namespaces of the test's thread, which every
+//! thread and process that it starts shares, and which end with it.
+#![allow(dead_code)]
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use rrun_cni::{Attached, Attachment, Config, Dns, Mode, Network, PortMapping, Protocol, Result};
+use rrun_sys::netns::run_in;
+use std::fs::{self, File};
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+pub struct Lab {
+    pub dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// Moves the calling thread into namespaces of its own.
+    pub fn new() -> Lab {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["conf", "bin", "netns"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let lab = Lab { dir };
+        sh("ip link set lo up");
+        lab
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn config(&self) -> Config {
+        config(self.dir.path())
+    }
+
+    pub fn network(&self) -> Network {
+        Network::open(self.config()).unwrap()
+    }
+
+    /// A pinned network namespace.
+    pub fn pod(&self, id: &str) -> Pod {
+        pin(&self.path("netns").join(id));
+        pod(self.dir.path(), id)
+    }
+}
+
+/// Settings in a folder of the test.
+pub fn config(dir: &Path) -> Config {
+    Config {
+        mode: Mode::Auto,
+        conf_dir: dir.join("conf"),
+        bin_dirs: vec![dir.join("bin")],
+        state_dir: dir.join("state"),
+        bridge: "rrtest0".into(),
+        subnet: Some("10.213.0.0/16".parse().unwrap()),
+        table: "rrtest".into(),
+        plugin_timeout: Duration::from_secs(30),
+    }
+}
+
+/// A pod whose namespace somebody pinned.
+pub fn pod(dir: &Path, id: &str) -> Pod {
+    Pod { id: id.into(), netns: dir.join("netns").join(id), ports: Vec::new() }
+}
+
+pub fn pin(path: &Path) {
+    File::create(path).unwrap();
+    let source = "/proc/thread-self/ns/net";
+    let pin = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let none = None::<&str>;
+        mount(Some(source), path, none, MsFlags::MS_BIND, none).unwrap();
+    };
+    std::thread::scope(|scope| scope.spawn(pin).join().unwrap());
+}
+
+pub struct Pod {
+    pub id: String,
+    pub netns: PathBuf,
+    pub ports: Vec<PortMapping>,
+}
+
+impl Pod {
+    pub fn port(mut self, protocol: Protocol, host: u16, container: u16) -> Pod {
+        self.ports.push(PortMapping {
+            protocol,
+            container_port: container,
+            host_port: host,
+            host_ip: None,
+        });
+        self
+    }
+
+    pub fn port_on(mut self, host_ip: &str, host: u16, container: u16) -> Pod {
+        self = self.port(Protocol::Tcp, host, container);
+        self.ports.last_mut().unwrap().host_ip = Some(host_ip.parse().unwrap());
+        self
+    }
+
+    pub fn attachment(&self) -> Attachment {
+        Attachment {
+            id: self.id.clone(),
+            netns: self.netns.clone(),
+            ifname: "eth0".into(),
+            pod_namespace: "default".into(),
+            pod_name: "web".into(),
+            pod_uid: "uid-1".into(),
+            ports: self.ports.clone(),
+            dns: Dns::default(),
+            cgroup_path: "/kubepods/x".into(),
+            annotations: [("kubernetes.io/ingress-bandwidth".into(), "10M".into())].into(),
+        }
+    }
+
+    pub fn add(&self, network: &Network) -> Result<Attached> {
+        wait(network.add(&self.attachment()))
+    }
+
+    pub fn del(&self, network: &Network) -> Result<()> {
+        wait(network.del(&self.id))
+    }
+
+    /// Runs in the pod's network namespace.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        run_in(File::open(&self.netns).unwrap(), work).unwrap()
+    }
+
+    pub fn unpin(&self) {
+        nix::mount::umount2(&self.netns, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        fs::remove_file(&self.netns).unwrap();
+    }
+
+    /// Answers each connection to `port` with its peer's address, as long as the test runs.
+    pub fn serve(&self, port: u16) {
+        let listener = self.run(|| TcpListener::bind(("0.0.0.0", port)).unwrap());
+        serve(listener);
+    }
+}
+
+/// Answers each connection with its peer's address.
+pub fn serve(listener: TcpListener) {
+    std::thread::spawn(move || {
+        while let Ok((mut stream, peer)) = listener.accept() {
+            let _ = stream.write_all(peer.ip().to_string().as_bytes());
+        }
+    });
+}
+
+/// Connects from the calling thread's namespace: the address that the server saw.
+pub fn ask(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
+    let to = SocketAddr::new(ip.into(), port);
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Runs a future on a runtime of this thread, whose helpers share its namespaces.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A command of the host's; what it printed.
+pub fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What there is of pods on this host: ports of the bridge, elements of the maps.
+pub fn traces() -> String {
+    let links = sh("ip -o link show type veth | cut -d: -f2");
+    let elements = sh("nft list table ip rrtest 2>/dev/null | grep elements || true");
+    format!("{links}{elements}")
+}
