@@ -27,12 +27,16 @@ check: ## format, clippy, the house's limits, pure tests; no root, no network
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --locked --package rrun-tests --test lint
 	cargo test --locked --workspace --lib --bins
-	@if [ -x $(CACHE)/cargo/bin/cargo-deny ]; then $(CACHE)/cargo/bin/cargo-deny --offline check; \
+	@if [ -x $(CACHE)/cargo/bin/cargo-deny ]; then $(CACHE)/cargo/bin/cargo-deny --offline check bans licenses sources; \
 	else echo 'cargo-deny is not installed here: `make deny` installs and runs it'; fi
 
 .PHONY: deny
-deny: $(CACHE)/cargo/bin/cargo-deny ## licences, advisories and sources of every dependency
-	$< check
+deny: $(CACHE)/cargo/bin/cargo-deny ## licences and sources of every dependency
+	$< check bans licenses sources
+
+.PHONY: advisories
+advisories: $(CACHE)/cargo/bin/cargo-deny ## known holes in dependencies; fetches the RustSec database
+	$< check advisories
 
 $(CACHE)/cargo/bin/cargo-deny:
 	cargo install --locked cargo-deny --root $(CACHE)/cargo

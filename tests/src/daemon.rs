@@ -19,15 +19,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// `rrund` with its defaults, or with this configuration (TOML).
-    pub fn rrund(sandbox: &Sandbox, config: Option<&str>) -> Result<Self> {
-        let mut command = sandbox.command(place::program("rrund")?);
-        if let Some(text) = config {
-            let path = sandbox.root().join("rrund.toml");
-            fs::write(&path, text)?;
-            command.arg("--config").arg(path);
-        }
-        Self::start(command, sandbox.run().join("rrun/rrun.sock"), sandbox.root().join("rrund.log"))
+    /// `rrund` with its defaults and images from `/etc/rrun/certs.d`, but with a cgroup parent of
+    /// the sandbox' own, as cgroups have no namespace here. `config` is more TOML to put before.
+    pub fn rrund(sandbox: &Sandbox, config: &str) -> Result<Self> {
+        let folder = sandbox.inside("/etc/rrun");
+        fs::create_dir_all(&folder)?;
+        let text = format!("{config}\n[cgroup]\nparent = \"{}\"\n", sandbox.cgroup_parent());
+        fs::write(folder.join("rrund.toml"), text)?;
+        let command = sandbox.command(place::program("rrund")?);
+        let socket = sandbox.run().join("rrun/rrun.sock");
+        Self::start(command, socket, sandbox.root().join("rrund.log"))
     }
 
     /// containerd and runc of `make tools`, with the bridge plugin and images from `certs`.

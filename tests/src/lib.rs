@@ -4,11 +4,13 @@
 //! - [`registry`]: a real docker-registry that serves them;
 //! - [`sandbox`]: private folders and namespaces in which a daemon and its pods run;
 //! - [`daemon`]: rrund there, or containerd;
+//! - [`harness`]: all of these together, with a CRI client;
 //! - [`conformance`]: critest against such a daemon;
 //! - [`leaks`]: what was there before against what is there after.
 
 pub mod conformance;
 pub mod daemon;
+pub mod harness;
 pub mod images;
 pub mod leaks;
 pub mod place;

@@ -7,7 +7,7 @@
 //! Its folder is visible from outside, so a test reaches the daemon's socket by path; other files
 //! through [`Sandbox::inside`], and what listens on an address with [`Sandbox::command`].
 
-use crate::leaks::{View, processes};
+use crate::leaks::{View, kernel, processes};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -116,7 +116,8 @@ impl Sandbox {
 impl Drop for Sandbox {
     /// Ends what still runs, so that no failed test leaves a pod on the machine.
     fn drop(&mut self) {
-        if let Err(error) = processes::end_all(&View::sandbox(self)) {
+        let view = View::sandbox(self);
+        if let Err(error) = processes::end_all(&view).and_then(|()| kernel::remove_cgroups(&view)) {
             eprintln!("{}: {error:#}", self.root().display());
         }
         drop(self.holder.stdin.take());

@@ -67,7 +67,7 @@ fn run(options: &Options) -> Result<bool> {
         Daemon::containerd(&sandbox, &certs)?
     } else {
         registry.write_mirrors(&sandbox.inside("/etc/rrun/certs.d"))?;
-        Daemon::rrund(&sandbox, None)?
+        Daemon::rrund(&sandbox, "")?
     };
     let scratch = sandbox.root().join("critest");
     std::fs::create_dir(&scratch)?;

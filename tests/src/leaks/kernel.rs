@@ -41,6 +41,14 @@ pub fn cgroups(view: &View) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
+/// Removes the view's cgroups that hold no process, lower ones first.
+pub fn remove_cgroups(view: &View) -> Result<()> {
+    for folder in cgroups(view)?.iter().rev() {
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
 /// Bound unix sockets of the network namespace that bear one of the view's marks.
 pub fn sockets(view: &View) -> Result<BTreeSet<String>> {
     let path = view.proc.join("net/unix");

@@ -5,7 +5,7 @@
 //! [`Kind`], each line the name that a person would give the object.
 
 mod files;
-mod kernel;
+pub mod kernel;
 mod network;
 pub mod processes;
 
