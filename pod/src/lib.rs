@@ -1,18 +1,38 @@
 //! What a Pod means: the kubelet's half of a node, over the CRI trait and the Node trait.
+//!
+//! ```text
+//! manifest → model ─┐
+//!                   ├→ engine ── one worker per pod: look (sync::observe), tell (status),
+//! Cri, Node, Clock ─┘            decide (sync::actions), do (sync::start, sync::kill)
+//! ```
+//!
+//! Deciders are pure functions with table tests; the worker is tested against a runtime in memory
+//! in virtual time.
 
 pub mod clock;
 pub mod dns;
+mod engine;
 pub mod env;
 pub mod error;
+pub mod events;
+#[cfg(test)]
+#[allow(missing_docs)]
+mod fake;
 pub mod hosts;
 pub mod ids;
 pub mod manifest;
 pub mod model;
 pub mod node;
+pub mod probe;
 pub mod quantity;
+mod registry;
 pub mod resources;
 pub mod security;
+pub mod status;
+mod sync;
 #[cfg(test)]
 mod testing;
 pub mod translate;
 mod validate;
+
+pub use engine::{PodEngine, PodHandle};

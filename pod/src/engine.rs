@@ -1,0 +1,211 @@
+//! The pod engine: the crate's front door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use rrun_cri_api::{Cri, v1};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use crate::clock::Clock;
+use crate::env::Addresses;
+use crate::error::Result;
+use crate::events::{Event, Recorder};
+use crate::model::{Meta, Pod};
+use crate::node::Node;
+use crate::probe::Results;
+use crate::status::PodStatus;
+use crate::sync::observe::{self, rpc};
+use crate::sync::{Stop, Worker};
+use crate::translate::labels;
+
+/// When a broken event stream is opened again.
+const EVENTS_AGAIN: Duration = Duration::from_secs(5);
+
+/// Runs pods over one runtime and one node. Pods do not know of each other.
+pub struct PodEngine {
+    cri: Arc<dyn Cri>,
+    node: Arc<dyn Node>,
+    clock: Clock,
+    runtime: String,
+    hints: watch::Sender<u64>,
+    listener: JoinHandle<()>,
+}
+
+impl PodEngine {
+    /// An engine over `cri`. Asks the runtime for its name, which is the scheme of container ids.
+    /// `Unavailable` if it does not answer.
+    pub async fn new(cri: Arc<dyn Cri>, node: Arc<dyn Node>, clock: Clock) -> Result<Self> {
+        let request = v1::VersionRequest { version: "v1".to_owned() };
+        let version = cri.version(request).await.map_err(|e| rpc("version", &e))?;
+        let hints = watch::Sender::new(0);
+        let listener = tokio::spawn(listen(cri.clone(), hints.clone()));
+        Ok(PodEngine { cri, node, clock, runtime: version.runtime_name, hints, listener })
+    }
+
+    /// The runtime's name.
+    pub fn runtime_name(&self) -> &str {
+        &self.runtime
+    }
+
+    /// Takes up a pod: makes what is missing and goes on with what is there already of the same
+    /// uid. Answers at once; everything else is told by the handle. The pod goes on if the handle
+    /// is dropped.
+    pub fn run(&self, pod: Pod) -> PodHandle {
+        let pod = Arc::new(pod);
+        let events = Recorder::new(self.clock.clone());
+        let first = events.subscribe();
+        let status = watch::Sender::new(PodStatus::new(&pod, self.clock.now()));
+        let stop = Arc::new(watch::Sender::new(None));
+        let handle = PodHandle {
+            pod: pod.clone(),
+            status: status.subscribe(),
+            recorder: events.clone(),
+            first: Some(first),
+            stop: stop.clone(),
+        };
+        let worker = Worker {
+            pod,
+            cri: self.cri.clone(),
+            node: self.node.clone(),
+            clock: self.clock.clone(),
+            events,
+            status,
+            stop: stop.subscribe(),
+            stopping: watch::Sender::new(false),
+            hints: self.hints.subscribe(),
+            results: Arc::new(Results::default()),
+            addresses: Addresses::default(),
+            crashes: Default::default(),
+            pulls: Default::default(),
+            failures: Default::default(),
+            image_volumes: Default::default(),
+            messages: Default::default(),
+        };
+        tokio::spawn(async move {
+            worker.run().await;
+            drop(stop);
+        });
+        handle
+    }
+
+    /// Removes what an ended pod left: containers, sandboxes, volumes, cgroup and logs. A pod that
+    /// still runs is ended without grace. Idempotent.
+    pub async fn remove(&self, pod: &Pod) -> Result<()> {
+        let (seen, _) = observe::observe(&*self.cri, &pod.meta).await?;
+        for run in &seen.runs {
+            let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
+            let reply = self.cri.remove_container(request).await.map(drop);
+            found(reply, &format!("remove {}", run.name))?;
+        }
+        for sandbox in &seen.sandboxes {
+            let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
+            found(self.cri.stop_pod_sandbox(request).await.map(drop), "stop sandbox")?;
+            let request = v1::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
+            found(self.cri.remove_pod_sandbox(request).await.map(drop), "remove sandbox")?;
+        }
+        self.node.tear_down(&pod.meta.uid).await?;
+        self.node.remove_logs(Arc::new(pod.clone())).await
+    }
+
+    /// Who the runtime has pods of, from labels alone: (namespace, name, uid) of every sandbox
+    /// that bears them, without repeats.
+    pub async fn known(&self) -> Result<Vec<(String, String, String)>> {
+        let request = v1::ListPodSandboxRequest { filter: None };
+        let reply = self.cri.list_pod_sandbox(request).await.map_err(|e| rpc("list", &e))?;
+        let mut all: Vec<(String, String, String)> = reply
+            .items
+            .iter()
+            .filter_map(|item| {
+                let label = |key: &str| item.labels.get(key).cloned();
+                Some((
+                    label(labels::POD_NAMESPACE)?,
+                    label(labels::POD_NAME)?,
+                    label(labels::POD_UID)?,
+                ))
+            })
+            .collect();
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+}
+
+impl Drop for PodEngine {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// What is gone already is removed.
+fn found(reply: std::result::Result<(), tonic::Status>, what: &str) -> Result<()> {
+    match reply {
+        Err(e) if e.code() != Code::NotFound => Err(rpc(what, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// Turns the runtime's events into hints: workers look at their lists at once, and not only at
+/// the next second. A runtime without events is polled.
+async fn listen(cri: Arc<dyn Cri>, hints: watch::Sender<u64>) {
+    loop {
+        match cri.get_container_events(v1::GetEventsRequest {}).await {
+            Ok(mut stream) => {
+                while let Some(Ok(_)) = stream.next().await {
+                    hints.send_modify(|n| *n += 1);
+                }
+            }
+            Err(e) if e.code() == Code::Unimplemented => return,
+            Err(_) => {}
+        }
+        tokio::time::sleep(EVENTS_AGAIN).await;
+    }
+}
+
+/// A pod that the engine runs.
+pub struct PodHandle {
+    pod: Arc<Pod>,
+    status: watch::Receiver<PodStatus>,
+    recorder: Recorder,
+    first: Option<broadcast::Receiver<Event>>,
+    stop: Arc<watch::Sender<Option<Stop>>>,
+}
+
+impl PodHandle {
+    /// Who it is.
+    pub fn meta(&self) -> &Meta {
+        &self.pod.meta
+    }
+
+    /// The status as it changes. It closes when the pod is over and its volumes are gone.
+    pub fn status(&self) -> watch::Receiver<PodStatus> {
+        self.status.clone()
+    }
+
+    /// Events; the first call gets them from the beginning.
+    pub fn events(&mut self) -> broadcast::Receiver<Event> {
+        self.first.take().unwrap_or_else(|| self.recorder.subscribe())
+    }
+
+    /// Asks the pod to end: hooks, stop signals, and SIGKILL after `grace` seconds (the pod's own
+    /// if `None`). Asked again with a shorter grace, the shorter one counts.
+    pub fn stop(&self, grace: Option<u32>) {
+        self.stop.send_if_modified(|order| {
+            let keep = matches!((&order, grace), (Some(Stop { grace: Some(old) }), Some(new)) if new >= *old)
+                || (order.is_some() && grace.is_none());
+            if !keep {
+                *order = Some(Stop { grace });
+            }
+            !keep
+        });
+    }
+
+    /// Waits until the pod is over and answers its last status.
+    pub async fn wait(&self) -> PodStatus {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
+        status.borrow().clone()
+    }
+}

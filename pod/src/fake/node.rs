@@ -1,0 +1,99 @@
+//! A node without a disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use crate::env::Addresses;
+use crate::error::{Error, Kind, Result};
+use crate::ids::PodUid;
+use crate::model::Pod;
+use crate::node::{Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::testing;
+
+/// Answers paths that nobody opens.
+pub struct FakeNode {
+    facts: NodeFacts,
+    /// What every termination message file holds.
+    pub message: Mutex<String>,
+    /// How often `prepare` is to fail.
+    pub broken: Mutex<usize>,
+    pub torn_down: Mutex<bool>,
+}
+
+impl Default for FakeNode {
+    fn default() -> Self {
+        FakeNode {
+            facts: testing::facts(),
+            message: Mutex::default(),
+            broken: Mutex::default(),
+            torn_down: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Node for FakeNode {
+    fn facts(&self) -> &NodeFacts {
+        &self.facts
+    }
+
+    async fn prepare(&self, pod: Arc<Pod>, _: &Addresses) -> Result<PodPlace> {
+        let mut broken = self.broken.lock().unwrap();
+        if *broken > 0 {
+            *broken -= 1;
+            return Err(Error::new(Kind::Unavailable, "volume v: no disk"));
+        }
+        let volumes =
+            pod.spec.volumes.iter().map(|v| (v.name.clone(), Path::new("/v").join(&v.name)));
+        Ok(PodPlace {
+            log_directory: "/logs".into(),
+            cgroup_parent: "/rrun/pod".into(),
+            volumes: volumes.collect(),
+        })
+    }
+
+    async fn host_hosts(&self) -> Result<String> {
+        Ok(String::new())
+    }
+
+    async fn write_hosts(&self, _: &PodUid, _: String) -> Result<PathBuf> {
+        Ok("/hosts".into())
+    }
+
+    async fn message_file(&self, _: &PodUid, container: &str, run: u32) -> Result<PathBuf> {
+        Ok(format!("/messages/{container}/{run}").into())
+    }
+
+    async fn read_head(&self, _: &Path, limit: usize) -> Result<Vec<u8>> {
+        let mut bytes = self.message.lock().unwrap().clone().into_bytes();
+        bytes.truncate(limit);
+        Ok(bytes)
+    }
+
+    async fn read_tail(&self, _: &Path, _: usize) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf> {
+        Ok(request.root.join(request.path))
+    }
+
+    async fn log_folder(&self, _: &PodPlace, _: &str) -> Result<u32> {
+        Ok(0)
+    }
+
+    async fn remove_log(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    async fn tear_down(&self, _: &PodUid) -> Result<()> {
+        *self.torn_down.lock().unwrap() = true;
+        Ok(())
+    }
+
+    async fn remove_logs(&self, _: Arc<Pod>) -> Result<()> {
+        Ok(())
+    }
+}

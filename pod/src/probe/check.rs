@@ -1,0 +1,102 @@
+//! One try of one probe.
+
+use std::time::Duration;
+
+use rrun_cri_api::{Cri, v1};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use super::{grpc, http};
+use crate::model::{Container, Handler, PortRef, Probe};
+
+/// What one try found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It worked.
+    Success(String),
+    /// It worked, with something to say.
+    Warning(String),
+    /// It did not.
+    Failure(String),
+    /// The try itself failed: it counts for nothing.
+    Error(String),
+}
+
+/// Who is probed.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The container.
+    pub container: &'a Container,
+    /// Its present run.
+    pub id: &'a str,
+    /// The pod's address; empty if it has none.
+    pub address: &'a str,
+}
+
+/// The kubelet keeps no more of a probe's output.
+const MAX_OUTPUT: usize = 10 << 10;
+
+/// Tries once.
+pub async fn check(cri: &dyn Cri, probe: &Probe, target: Target<'_>) -> Outcome {
+    let timeout = Duration::from_secs(probe.timeout.into());
+    match &probe.handler {
+        Handler::Exec(command) => exec(cri, target.id, command, probe.timeout).await,
+        Handler::HttpGet(get) => {
+            let Some(port) = port(&get.port, target.container) else { return no_port(&get.port) };
+            let host = if get.host.is_empty() { target.address } else { &get.host };
+            http::probe(&http::Fetch { get, host, port, timeout: Some(timeout) }).await
+        }
+        Handler::TcpSocket { host, port: wanted } => {
+            let Some(port) = port(wanted, target.container) else { return no_port(wanted) };
+            let host = if host.is_empty() { target.address } else { host };
+            tcp(host, port, timeout).await
+        }
+        Handler::Grpc { port, service } => {
+            grpc::check(target.address, *port, service, timeout).await
+        }
+        Handler::Sleep(_) => Outcome::Error("a probe cannot sleep".to_owned()),
+    }
+}
+
+/// The number of a port that may be named.
+pub fn port(wanted: &PortRef, container: &Container) -> Option<u16> {
+    match wanted {
+        PortRef::Number(number) => Some(*number),
+        PortRef::Name(name) => container.port_named(name),
+    }
+}
+
+fn no_port(wanted: &PortRef) -> Outcome {
+    Outcome::Error(format!("couldn't find port {wanted:?}"))
+}
+
+async fn exec(cri: &dyn Cri, id: &str, command: &[String], timeout: u32) -> Outcome {
+    let request = v1::ExecSyncRequest {
+        container_id: id.to_owned(),
+        cmd: command.to_vec(),
+        timeout: timeout.into(),
+    };
+    match cri.exec_sync(request).await {
+        Ok(reply) => {
+            let mut output = reply.stdout;
+            output.extend_from_slice(&reply.stderr);
+            output.truncate(MAX_OUTPUT);
+            let text = String::from_utf8_lossy(&output).into_owned();
+            if reply.exit_code == 0 { Outcome::Success(text) } else { Outcome::Failure(text) }
+        }
+        // A command that hangs says that the container is ill; every other error says nothing.
+        Err(e) if e.code() == Code::DeadlineExceeded => {
+            Outcome::Failure(format!("command timed out: {}", e.message()))
+        }
+        Err(e) => Outcome::Error(format!("rpc error: {}", e.message())),
+    }
+}
+
+async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
+    let place = format!("{host}:{port}");
+    match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => Outcome::Success(String::new()),
+        Ok(Err(e)) => Outcome::Failure(format!("dial tcp {place}: {e}")),
+        Err(_) => Outcome::Failure(format!("dial tcp {place}: i/o timeout")),
+    }
+}

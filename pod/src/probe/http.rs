@@ -1,0 +1,187 @@
+//! HTTP from the node into a pod: probes and hooks (`pkg/probe/http`).
+//!
+//! No certificate is checked, no proxy asked, no connection kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use rustls::DigitallySignedStruct;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::Outcome;
+use crate::error::{Error, Kind, Result};
+use crate::model::{HttpGet, Scheme};
+
+/// What servers see of us.
+pub const USER_AGENT: &str = "kube-probe/1.36";
+const MAX_REDIRECTS: usize = 10;
+const MAX_BODY: usize = 10 << 10;
+
+/// A request whose host and port are known.
+#[derive(Clone, Debug)]
+pub struct Fetch<'a> {
+    /// The manifest's words.
+    pub get: &'a HttpGet,
+    /// The pod's address, or the manifest's host.
+    pub host: &'a str,
+    /// The port's number.
+    pub port: u16,
+    /// Seconds for all of it; `None` for no bound (hooks).
+    pub timeout: Option<Duration>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// At most 10 KiB of the body.
+    pub body: String,
+}
+
+/// Sends the request. `Unavailable` if there is no answer, `Timeout` if it came too late.
+pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
+    let failed = |e: &reqwest::Error| {
+        let kind = if e.is_timeout() { Kind::Timeout } else { Kind::Unavailable };
+        Error::new(kind, chain(e))
+    };
+    let host = if fetch.host.contains(':') && !fetch.host.starts_with('[') {
+        format!("[{}]", fetch.host)
+    } else {
+        fetch.host.to_owned()
+    };
+    let word = if scheme == Scheme::Https { "https" } else { "http" };
+    let slash = if fetch.get.path.starts_with('/') { "" } else { "/" };
+    let url = format!("{word}://{host}:{}{slash}{}", fetch.port, fetch.get.path);
+    let client = client(fetch.timeout).map_err(|e| failed(&e))?;
+    let mut request = client.get(&url);
+    let named = |name: &str| fetch.get.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    if !named("user-agent") {
+        request = request.header("User-Agent", USER_AGENT);
+    }
+    if !named("accept") {
+        request = request.header("Accept", "*/*");
+    }
+    for (name, value) in &fetch.get.headers {
+        request = request.header(name, value);
+    }
+    let what = |e: Error| e.within(format!("Get {url:?}"));
+    let mut reply = request.send().await.map_err(|e| what(failed(&e)))?;
+    let status = reply.status().as_u16();
+    let mut body = Vec::new();
+    while body.len() < MAX_BODY {
+        match reply.chunk().await.map_err(|e| what(failed(&e)))? {
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    body.truncate(MAX_BODY);
+    Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// The probe's verdict on the answer.
+pub async fn probe(fetch: &Fetch<'_>) -> Outcome {
+    match get(fetch, fetch.get.scheme).await {
+        Err(e) => Outcome::Failure(e.to_string()),
+        Ok(reply) if (200..300).contains(&reply.status) => Outcome::Success(reply.body),
+        Ok(reply) if (300..400).contains(&reply.status) => {
+            Outcome::Warning(format!("Probe terminated redirects, Response body: {}", reply.body))
+        }
+        Ok(reply) => {
+            Outcome::Failure(format!("HTTP probe failed with statuscode: {}", reply.status))
+        }
+    }
+}
+
+/// A fresh client for one request: the kubelet does the same, so that a probe meets what a new
+/// visitor meets.
+fn client(timeout: Option<Duration>) -> reqwest::Result<reqwest::Client> {
+    let redirects = Policy::custom(|attempt| {
+        let first = attempt.previous().first().and_then(|url| url.host_str());
+        if attempt.url().host_str() != first {
+            attempt.stop()
+        } else if attempt.previous().len() >= MAX_REDIRECTS {
+            attempt.error("stopped after 10 redirects")
+        } else {
+            attempt.follow()
+        }
+    });
+    let builder = reqwest::Client::builder()
+        .redirect(redirects)
+        .no_proxy()
+        .http1_only()
+        .pool_max_idle_per_host(0)
+        .tls_backend_preconfigured(tls());
+    match timeout {
+        Some(timeout) => builder.timeout(timeout).build(),
+        None => builder.build(),
+    }
+}
+
+fn tls() -> rustls::ClientConfig {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Arc::new(AnyServer(provider.clone()));
+    let versions = rustls::ClientConfig::builder_with_provider(provider);
+    // The provider is ours, and it has suites for both versions.
+    let Ok(builder) = versions.with_safe_default_protocol_versions() else {
+        unreachable!("ring speaks TLS 1.2 and 1.3")
+    };
+    builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+}
+
+/// Accepts every certificate: a probe asks whether the server answers, not who it is. Signatures
+/// are still checked, so that a broken server is not taken for a live one.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The error with its causes, innermost last: reqwest's own words stop at "error sending request".
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

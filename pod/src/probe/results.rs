@@ -1,0 +1,75 @@
+//! What the probes of a pod have found.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+/// Which probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `livenessProbe`
+    Liveness,
+    /// `readinessProbe`
+    Readiness,
+    /// `startupProbe`
+    Startup,
+}
+
+impl Kind {
+    /// As events name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Liveness => "Liveness",
+            Kind::Readiness => "Readiness",
+            Kind::Startup => "Startup",
+        }
+    }
+}
+
+/// What counts of a probe, thresholds applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not known yet (startup probes before the first threshold).
+    Unknown,
+    /// It succeeded often enough.
+    Success,
+    /// It failed often enough.
+    Failure,
+}
+
+/// Verdicts by run and kind; a change can be waited for.
+#[derive(Debug, Default)]
+pub struct Results {
+    verdicts: Mutex<HashMap<(String, Kind), Verdict>>,
+    version: watch::Sender<u64>,
+}
+
+impl Results {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<(String, Kind), Verdict>) -> T) -> T {
+        work(&mut self.verdicts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The verdict on a run.
+    pub fn get(&self, id: &str, kind: Kind) -> Option<Verdict> {
+        self.with(|all| all.get(&(id.to_owned(), kind)).copied())
+    }
+
+    /// Sets a verdict; a new one wakes who waits.
+    pub fn set(&self, id: &str, kind: Kind, verdict: Verdict) {
+        let before = self.with(|all| all.insert((id.to_owned(), kind), verdict));
+        if before != Some(verdict) {
+            self.version.send_modify(|v| *v += 1);
+        }
+    }
+
+    /// Forgets a run.
+    pub fn remove(&self, id: &str, kind: Kind) {
+        self.with(|all| all.remove(&(id.to_owned(), kind)));
+    }
+
+    /// Changes with each new verdict.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+}

@@ -1,0 +1,163 @@
+//! Image names and the credentials of `imagePullSecrets`.
+
+use base64::Engine as _;
+use rrun_cri_api::v1;
+use serde_json::Value;
+
+use crate::model::{Pod, Secret};
+
+/// `name` with `:latest` if it has neither tag nor digest; `None` if it cannot be a name.
+pub fn with_default_tag(name: &str) -> Option<String> {
+    let last = name.rsplit('/').next()?;
+    let bad = name.is_empty()
+        || name.ends_with(['/', ':', '@'])
+        || name.starts_with(['/', ':', '@'])
+        || name.contains("//")
+        || name
+            .split('@')
+            .next()?
+            .rsplit('/')
+            .next()?
+            .split(':')
+            .next()?
+            .chars()
+            .any(char::is_uppercase);
+    if bad {
+        return None;
+    }
+    let complete = name.contains('@') || last.contains(':');
+    Some(if complete { name.to_owned() } else { format!("{name}:latest") })
+}
+
+/// Every credential of the pod's secrets that fits `image`, the longest match first.
+pub fn credentials(pod: &Pod, image: &str) -> Vec<v1::AuthConfig> {
+    let place = place(image);
+    let mut found: Vec<((usize, bool), v1::AuthConfig)> = Vec::new();
+    for name in &pod.spec.image_pull_secrets {
+        let Some(secret) = pod.objects.secrets.get(name) else { continue };
+        for (server, auth) in entries(secret) {
+            let bare = bare_server(&server);
+            if matches(&bare, &place) {
+                found.push(((bare.len(), !bare.contains('*')), auth));
+            }
+        }
+    }
+    found.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+    found.into_iter().map(|(_, auth)| auth).collect()
+}
+
+/// `registry/repository` of an image, with Docker's default registry spelled out.
+fn place(image: &str) -> String {
+    let name = image.split('@').next().unwrap_or(image);
+    let first = name.split('/').next().unwrap_or("");
+    let has_registry = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    let full = match (has_registry, name.contains('/')) {
+        (true, _) => name.to_owned(),
+        (false, true) => format!("docker.io/{name}"),
+        (false, false) => format!("docker.io/library/{name}"),
+    };
+    let slash = full.rfind('/').unwrap_or(0);
+    match full[slash..].find(':') {
+        Some(colon) => full[..slash + colon].to_owned(),
+        None => full,
+    }
+}
+
+/// `https://index.docker.io/v1/` → `docker.io`; the rest without scheme and API version.
+fn bare_server(server: &str) -> String {
+    let bare = server.trim_start_matches("https://").trim_start_matches("http://");
+    let bare = bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
+    match bare {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Host for host (`*` stands for one label), then the path as a prefix of whole parts.
+fn matches(server: &str, place: &str) -> bool {
+    let (host, path) = server.split_once('/').unwrap_or((server, ""));
+    let (image_host, image_path) = place.split_once('/').unwrap_or((place, ""));
+    let labels = |h: &str| h.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let (want, have) = (labels(host), labels(image_host));
+    let same = want.len() == have.len() && want.iter().zip(&have).all(|(w, h)| w == "*" || w == h);
+    let rest = image_path.strip_prefix(path);
+    same && rest.is_some_and(|r| path.is_empty() || r.is_empty() || r.starts_with('/'))
+}
+
+fn entries(secret: &Secret) -> Vec<(String, v1::AuthConfig)> {
+    let (text, nested) = match secret.kind.as_str() {
+        "kubernetes.io/dockerconfigjson" => (secret.data.get(".dockerconfigjson"), true),
+        "kubernetes.io/dockercfg" => (secret.data.get(".dockercfg"), false),
+        _ => (None, false),
+    };
+    let parsed = text.and_then(|t| serde_json::from_slice::<Value>(t).ok()).unwrap_or_default();
+    let map = if nested { parsed.get("auths").cloned().unwrap_or_default() } else { parsed };
+    let Value::Object(map) = map else { return Vec::new() };
+    map.into_iter().filter_map(|(server, entry)| Some((server, auth(&entry)?))).collect()
+}
+
+fn auth(entry: &Value) -> Option<v1::AuthConfig> {
+    let field = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+    let mut auth = v1::AuthConfig {
+        username: field("username"),
+        password: field("password"),
+        identity_token: field("identitytoken"),
+        registry_token: field("registrytoken"),
+        ..Default::default()
+    };
+    let encoded = field("auth");
+    if auth.username.is_empty() && !encoded.is_empty() {
+        let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+        let text = String::from_utf8(decoded).ok()?;
+        let (user, password) = text.split_once(':')?;
+        (auth.username, auth.password) = (user.to_owned(), password.to_owned());
+    }
+    Some(auth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+
+    #[test]
+    fn names_without_a_tag_get_latest_and_broken_ones_are_refused() {
+        for (name, want) in [
+            ("busybox", Some("busybox:latest")),
+            ("r:5000/a/b", Some("r:5000/a/b:latest")),
+            ("r:5000/a:1", Some("r:5000/a:1")),
+            ("a@sha256:00", Some("a@sha256:00")),
+            ("", None),
+            ("a:", None),
+            ("a//b", None),
+            ("r/UP", None),
+        ] {
+            assert_eq!(with_default_tag(name).as_deref(), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_longest_match_is_tried_first() {
+        let mut pod = pod("  imagePullSecrets: [{name: s}]
+  containers: [{name: a, image: i}]
+");
+        let config = br#"{"auths": {
+            "r.io": {"username": "host", "password": "1"},
+            "https://r.io/team": {"auth": "dGVhbTpwOndvcmQ="},
+            "r.io/tea": {"username": "no", "password": "1"},
+            "*.io": {"username": "star", "password": "1"},
+            "https://index.docker.io/v1/": {"username": "hub", "password": "1"}
+        }}"#;
+        let data = [(".dockerconfigjson".to_owned(), config.to_vec())].into();
+        let kind = "kubernetes.io/dockerconfigjson".to_owned();
+        pod.objects.secrets.insert("s".into(), Secret { kind, data });
+        let users = |image: &str| -> Vec<String> {
+            credentials(&pod, image).into_iter().map(|a| a.username).collect()
+        };
+        assert_eq!(users("r.io/team/app:1"), ["team", "host", "star"]);
+        assert_eq!(credentials(&pod, "r.io/team/app:1")[0].password, "p:word");
+        assert_eq!(users("r.io/other"), ["host", "star"]);
+        assert_eq!(users("busybox"), ["hub", "star"]);
+        assert_eq!(users("sub.r.io/x"), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,194 @@
+//! What a pod needs next: status and spec → actions. Pure.
+//!
+//! This is `computePodActions` of the kubelet (`kuberuntime_manager.go`), decision by decision.
+
+use super::init;
+use super::observe::{Observed, RunState};
+use crate::model::{Container, Pod, RestartPolicy};
+use crate::probe::{Kind, Results, Verdict};
+use crate::translate::labels;
+
+/// Why a container is killed: decides which grace applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillReason {
+    /// Its liveness probe failed.
+    LivenessProbe,
+    /// Its startup probe failed.
+    StartupProbe,
+    /// Anything else.
+    Other,
+}
+
+/// One container to kill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// The run.
+    pub id: String,
+    /// The container.
+    pub name: String,
+    /// The event's text.
+    pub message: String,
+    /// Which grace applies.
+    pub reason: KillReason,
+}
+
+/// What to do, in this order: kill, make a sandbox, start init containers, start the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actions {
+    /// End every container and the sandbox.
+    pub kill_pod: bool,
+    /// Make a new sandbox (after `kill_pod`).
+    pub create_sandbox: bool,
+    /// The new sandbox's attempt, or the present one's.
+    pub attempt: u32,
+    /// The present sandbox, if one stays or is replaced.
+    pub sandbox: Option<String>,
+    /// Indexes of init containers, in order.
+    pub init: Vec<usize>,
+    /// Indexes of regular containers, in order.
+    pub regular: Vec<usize>,
+    /// Containers to end first.
+    pub kill: Vec<Kill>,
+}
+
+impl Actions {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        !self.kill_pod
+            && !self.create_sandbox
+            && self.init.is_empty()
+            && self.regular.is_empty()
+            && self.kill.is_empty()
+    }
+}
+
+/// Whether the pod needs another sandbox, with which attempt, and which one it has now
+/// (`util.PodSandboxChanged`).
+pub fn sandbox_changed(pod: &Pod, seen: &Observed) -> (bool, u32, Option<String>) {
+    let Some(newest) = seen.sandboxes.first() else { return (true, 0, None) };
+    let ready = seen.sandboxes.iter().filter(|s| s.ready).count();
+    let id = Some(newest.id.clone());
+    let no_address = !pod.spec.host_network && newest.addresses.as_ref().is_some_and(Vec::is_empty);
+    if ready > 1 || !newest.ready || no_address {
+        (true, newest.attempt + 1, id)
+    } else if newest.host_network != pod.spec.host_network {
+        (true, newest.attempt + 1, None)
+    } else {
+        (false, newest.attempt, id)
+    }
+}
+
+/// Whether a container is to be started again (`ShouldContainerBeRestarted`).
+pub fn restarts(pod: &Pod, container: &Container, seen: &Observed) -> bool {
+    match seen.latest(&container.name) {
+        None => true,
+        Some(run) => match run.state {
+            RunState::Running => false,
+            RunState::Created | RunState::Unknown => true,
+            RunState::Exited => pod.spec.restarts_after(container, run.exit_code),
+        },
+    }
+}
+
+/// Whether any regular container has ever been made.
+pub fn regular_was_created(pod: &Pod, seen: &Observed) -> bool {
+    let known = |c: &Container| seen.latest(&c.name).is_some_and(|r| r.state != RunState::Unknown);
+    pod.spec.containers.iter().any(known)
+}
+
+/// Decides.
+pub fn compute(pod: &Pod, seen: &Observed, probes: &Results) -> Actions {
+    let (create, attempt, sandbox) = sandbox_changed(pod, seen);
+    let mut actions = Actions {
+        kill_pod: create,
+        create_sandbox: create,
+        attempt,
+        sandbox,
+        ..Actions::default()
+    };
+    if create {
+        with_new_sandbox(pod, seen, &mut actions);
+        return actions;
+    }
+    let initialised = init::compute(pod, seen, probes, &mut actions);
+    if actions.kill_pod || !initialised {
+        return actions;
+    }
+    let mut kept = 0;
+    for (i, container) in pod.spec.containers.iter().enumerate() {
+        kept += usize::from(regular(pod, (i, container), seen, probes, &mut actions));
+    }
+    if kept == 0 && actions.regular.is_empty() {
+        actions.kill_pod = true;
+        // Sidecars must not keep a pod alive whose work is done.
+        actions.init.clear();
+    }
+    actions
+}
+
+fn with_new_sandbox(pod: &Pod, seen: &Observed, actions: &mut Actions) {
+    let never = pod.spec.restart_policy == RestartPolicy::Never;
+    // A pod that ran once is not run again; one that never got as far as a container is.
+    if never && actions.attempt != 0 && !seen.runs.is_empty() {
+        actions.create_sandbox = false;
+        return;
+    }
+    let done = |c: &Container| {
+        let succeeded =
+            seen.latest(&c.name).is_some_and(|r| r.state == RunState::Exited && r.exit_code == 0);
+        succeeded && pod.spec.restart_policy_of(c) == RestartPolicy::OnFailure
+    };
+    let containers = pod.spec.containers.iter().enumerate();
+    let wanted: Vec<usize> = containers.filter(|(_, c)| !done(c)).map(|(i, _)| i).collect();
+    if wanted.is_empty() && regular_was_created(pod, seen) {
+        actions.create_sandbox = false;
+    } else if pod.spec.init_containers.is_empty() {
+        actions.regular = wanted;
+    } else {
+        actions.init = vec![0];
+    }
+}
+
+/// Decides on one regular container; whether it is kept as it is.
+fn regular(
+    pod: &Pod,
+    (i, container): (usize, &Container),
+    seen: &Observed,
+    probes: &Results,
+    actions: &mut Actions,
+) -> bool {
+    let name = &container.name;
+    let Some(run) = seen.latest(name).filter(|r| r.state == RunState::Running) else {
+        if restarts(pod, container, seen) {
+            actions.regular.push(i);
+            // Nobody knows whether it still runs: two copies at once would be worse.
+            if let Some(run) = seen.latest(name).filter(|r| r.state == RunState::Unknown) {
+                let message = "Container is in \"unknown\" state, try killing it before restart";
+                actions.kill.push(kill(&run.id, name, message, KillReason::Other));
+            }
+        }
+        return false;
+    };
+    let failed = |kind| probes.get(&run.id, kind) == Some(Verdict::Failure);
+    let (message, reason, restart) = if run.hash != labels::hash(container) {
+        (format!("Container {name} definition changed"), KillReason::Other, true)
+    } else if failed(Kind::Liveness) {
+        let restart = pod.spec.restart_policy_of(container) != RestartPolicy::Never;
+        (format!("Container {name} failed liveness probe"), KillReason::LivenessProbe, restart)
+    } else if failed(Kind::Startup) {
+        let restart = pod.spec.restart_policy_of(container) != RestartPolicy::Never;
+        (format!("Container {name} failed startup probe"), KillReason::StartupProbe, restart)
+    } else {
+        return true;
+    };
+    let message = if restart { format!("{message}, will be restarted") } else { message };
+    if restart {
+        actions.regular.push(i);
+    }
+    actions.kill.push(kill(&run.id, name, &message, reason));
+    false
+}
+
+pub(super) fn kill(id: &str, name: &str, message: &str, reason: KillReason) -> Kill {
+    Kill { id: id.to_owned(), name: name.to_owned(), message: message.to_owned(), reason }
+}

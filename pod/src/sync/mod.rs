@@ -1,0 +1,18 @@
+//! The pod worker: look, decide, do, until the pod is over.
+
+pub(crate) mod actions;
+mod backoff;
+mod hooks;
+mod init;
+mod kill;
+mod messages;
+pub mod observe;
+mod order;
+mod pull;
+mod start;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use worker::{Stop, Worker};

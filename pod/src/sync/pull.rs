@@ -1,0 +1,190 @@
+//! Getting a container's image (`pkg/kubelet/images/image_manager.go`).
+
+use std::collections::HashMap;
+
+use rrun_cri_api::v1;
+use tonic::Status;
+
+use super::backoff::Backoff;
+use super::worker::Worker;
+use crate::events::Reason;
+use crate::model::PullPolicy;
+use crate::registry;
+use crate::security::ImageUser;
+use crate::status::StartFailure;
+
+/// Waits and last errors by image.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls {
+    backoff: Backoff,
+    errors: HashMap<String, String>,
+}
+
+/// An image that is here.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    /// What containers are made from.
+    pub reference: String,
+    /// Who it runs as.
+    pub user: ImageUser,
+}
+
+/// What is asked for, by whom.
+#[derive(Clone, Copy)]
+pub(super) struct Want<'a> {
+    pub container: &'a str,
+    pub image: &'a str,
+    pub policy: PullPolicy,
+    pub sandbox: &'a v1::PodSandboxConfig,
+}
+
+pub(super) fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
+    StartFailure { reason: reason.to_owned(), message: message.into() }
+}
+
+impl Worker {
+    /// Makes sure that an image is here, by its policy.
+    pub(super) async fn ensure_image(&mut self, want: Want<'_>) -> Result<Image, StartFailure> {
+        let Some(image) = registry::with_default_tag(want.image) else {
+            let message = format!(
+                "Failed to apply default image tag {:?}: couldn't parse image name",
+                want.image
+            );
+            self.events.warning(Some(want.container), Reason::InspectFailed, &message);
+            return Err(failure("InvalidImageName", message));
+        };
+        if want.policy != PullPolicy::Always {
+            match self.inspect(&image).await {
+                Ok(Some(found)) => {
+                    let text =
+                        format!("Container image {:?} already present on machine", want.image);
+                    self.events.normal(Some(want.container), Reason::Pulled, text);
+                    return Ok(found);
+                }
+                Ok(None) if want.policy == PullPolicy::Never => {
+                    let text = format!(
+                        "Container image {:?} is not present with pull policy of Never",
+                        want.image
+                    );
+                    self.events.warning(Some(want.container), Reason::ErrImageNeverPull, &text);
+                    return Err(failure("ErrImageNeverPull", text));
+                }
+                Ok(None) => {}
+                Err(e) => {
+                    let text = format!("Failed to inspect image {image:?}: {}", e.message());
+                    self.events.warning(Some(want.container), Reason::InspectFailed, &text);
+                    return Err(failure("ImageInspectError", text));
+                }
+            }
+        }
+        self.pull(&image, want).await
+    }
+
+    async fn pull(&mut self, image: &str, want: Want<'_>) -> Result<Image, StartFailure> {
+        let name = Some(want.container);
+        if self.pulls.backoff.waiting_since_update(want.image, self.clock.now()).is_some() {
+            let mut text = format!("Back-off pulling image {:?}", want.image);
+            self.events.normal(name, Reason::BackOff, &text);
+            if let Some(last) = self.pulls.errors.get(want.image) {
+                text = format!("{text}: {last}");
+            }
+            return Err(failure("ImagePullBackOff", text));
+        }
+        self.pulls.errors.remove(want.image);
+        self.events.normal(name, Reason::Pulling, format!("Pulling image {:?}", want.image));
+        let begun = self.clock.now();
+        match self.pull_with_credentials(image, want.sandbox).await {
+            Ok(reference) => {
+                let took = self.clock.now().since(begun);
+                let text = format!("Successfully pulled image {:?} in {took:.3?}", want.image);
+                self.events.normal(name, Reason::Pulled, text);
+                let user = match self.inspect(&reference).await {
+                    Ok(found) => found.map(|f| f.user).unwrap_or_default(),
+                    Err(e) => return Err(failure("ImageInspectError", e.message())),
+                };
+                Ok(Image { reference, user })
+            }
+            Err(e) => {
+                let text = format!("Failed to pull image {:?}: {}", want.image, e.message());
+                self.events.warning(name, Reason::Failed, text);
+                let now = self.clock.now();
+                self.pulls.backoff.next(want.image, now, now);
+                let failed = pull_failure(want.image, &e);
+                let last = format!("{}: {}", failed.reason, failed.message);
+                self.pulls.errors.insert(want.image.to_owned(), last);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Each credential that fits in turn, and none at all last.
+    async fn pull_with_credentials(
+        &self,
+        image: &str,
+        sandbox: &v1::PodSandboxConfig,
+    ) -> Result<String, Status> {
+        let found = registry::credentials(&self.pod, image);
+        let tries = found.into_iter().map(Some).chain(std::iter::once(None));
+        let mut last = Status::internal("no try was made");
+        for auth in tries {
+            let request = v1::PullImageRequest {
+                image: Some(self.image_spec(image)),
+                auth,
+                sandbox_config: Some(sandbox.clone()),
+            };
+            match self.cri.pull_image(request).await {
+                Ok(reply) if reply.image_ref.is_empty() => {
+                    last = Status::internal("the runtime answered an empty image reference");
+                }
+                Ok(reply) => return Ok(reply.image_ref),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    fn image_spec(&self, image: &str) -> v1::ImageSpec {
+        v1::ImageSpec {
+            image: image.to_owned(),
+            annotations: self.pod.meta.annotations.clone(),
+            runtime_handler: self.pod.spec.runtime_class.clone().unwrap_or_default(),
+            ..Default::default()
+        }
+    }
+
+    async fn inspect(&self, image: &str) -> Result<Option<Image>, Status> {
+        let request =
+            v1::ImageStatusRequest { image: Some(self.image_spec(image)), verbose: false };
+        let reply = self.cri.image_status(request).await?;
+        Ok(reply.image.filter(|i| !i.id.is_empty()).map(|found| {
+            // An image that names nobody runs as root.
+            let uid = match (&found.uid, found.username.is_empty()) {
+                (Some(uid), _) => Some(uid.value),
+                (None, true) => Some(0),
+                (None, false) => None,
+            };
+            let name = if found.uid.is_none() { found.username } else { String::new() };
+            Image { reference: found.id, user: ImageUser { uid, name } }
+        }))
+    }
+}
+
+/// A runtime tells two kinds of failure by the text's first word (cri-api `errors.go`).
+fn pull_failure(image: &str, error: &Status) -> StartFailure {
+    let text = error.message();
+    if text.starts_with("RegistryUnavailable") {
+        let why = text.trim_start_matches("RegistryUnavailable").trim_start_matches(": ");
+        failure(
+            "RegistryUnavailable",
+            format!("image pull failed for {image} because the registry is unavailable: {why}"),
+        )
+    } else if text.starts_with("SignatureValidationFailed") {
+        let why = text.trim_start_matches("SignatureValidationFailed").trim_start_matches(": ");
+        failure(
+            "SignatureValidationFailed",
+            format!("image pull failed for {image} because the signature validation failed: {why}"),
+        )
+    } else {
+        failure("ErrImagePull", text)
+    }
+}

@@ -1,0 +1,277 @@
+//! Starting one container: back-off, image, config, create, start, postStart.
+
+use std::path::Path;
+
+use rrun_cri_api::v1;
+
+use super::actions::KillReason;
+use super::kill::Target;
+use super::observe::{Observed, RunState, rpc};
+use super::pull::{Image, Want, failure};
+use super::worker::Worker;
+use crate::clock::Timestamp;
+use crate::env::{self, Environment};
+use crate::error::{Context, Result};
+use crate::events::Reason;
+use crate::model::{Container, PullPolicy, SubPath, VolumeMount, VolumeSource};
+use crate::node::{PodPlace, SubPathRequest};
+use crate::status::StartFailure;
+use crate::translate::container::{self, Parts};
+use crate::{hosts, security};
+
+const HOSTS: &str = "/etc/hosts";
+
+/// The sandbox that containers are started in.
+pub(super) struct Ground<'a> {
+    pub sandbox: &'a str,
+    pub config: &'a v1::PodSandboxConfig,
+    pub place: &'a PodPlace,
+    pub seen: &'a Observed,
+}
+
+/// A start that failed, and when it may be tried again (`None`: with the next sync).
+pub(super) struct Failed {
+    pub failure: StartFailure,
+    pub retry_at: Option<Timestamp>,
+}
+
+impl From<StartFailure> for Failed {
+    fn from(failure: StartFailure) -> Self {
+        Failed { failure, retry_at: None }
+    }
+}
+
+impl Worker {
+    /// Starts a container and runs its postStart hook.
+    pub(super) async fn start(&mut self, c: &Container, ground: &Ground<'_>) -> Result<(), Failed> {
+        self.crash_backoff(c, ground.seen)?;
+        let want = Want {
+            container: &c.name,
+            image: &c.image,
+            policy: c.pull_policy,
+            sandbox: ground.config,
+        };
+        let image =
+            self.ensure_image(want).await.inspect_err(|f| self.event_failed(c, &f.message))?;
+        let config = match self.describe(c, ground, image).await {
+            Ok(config) => config,
+            Err(e) => {
+                let text = e.to_string();
+                self.event_failed(c, &text);
+                return Err(failure("CreateContainerConfigError", text).into());
+            }
+        };
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: ground.sandbox.to_owned(),
+            config: Some(config),
+            sandbox_config: Some(ground.config.clone()),
+        };
+        let id = match self.cri.create_container(request).await {
+            Ok(reply) => reply.container_id,
+            Err(e) => {
+                self.event_failed(c, e.message());
+                return Err(failure("CreateContainerError", e.message()).into());
+            }
+        };
+        self.events.normal(Some(&c.name), Reason::Created, "Container created");
+        let request = v1::StartContainerRequest { container_id: id.clone() };
+        if let Err(e) = self.cri.start_container(request).await {
+            self.event_failed(c, e.message());
+            return Err(failure("RunContainerError", e.message()).into());
+        }
+        self.events.normal(Some(&c.name), Reason::Started, "Container started");
+        self.post_start(c, &id).await
+    }
+
+    fn event_failed(&self, c: &Container, text: &str) {
+        self.events.warning(Some(&c.name), Reason::Failed, format!("Error: {text}"));
+    }
+
+    async fn post_start(&mut self, c: &Container, id: &str) -> Result<(), Failed> {
+        let Some(hook) = &c.lifecycle.post_start else { return Ok(()) };
+        let Err(e) = self.hook(id, c, hook).await else { return Ok(()) };
+        // The event does not tell the text: it may hold what only the container should know.
+        self.events.warning(Some(&c.name), Reason::FailedPostStartHook, "PostStartHook failed");
+        let target = Target {
+            id,
+            name: &c.name,
+            message: "FailedPostStartHook".to_owned(),
+            reason: KillReason::Other,
+            grace: None,
+        };
+        if let Err(e) = self.kill_container(target, None).await {
+            tracing::warn!(pod = %self.pod.meta.name, container = %c.name, "{e}");
+        }
+        Err(failure("PostStartHookError", e.to_string()).into())
+    }
+
+    /// A container that ended a short while ago waits for its turn.
+    fn crash_backoff(&mut self, c: &Container, seen: &Observed) -> Result<(), Failed> {
+        let ended =
+            |run: &&super::observe::Run| run.name == c.name && run.state == RunState::Exited;
+        let Some(finished) = seen.runs.iter().find(ended).map(|run| run.finished_at) else {
+            return Ok(());
+        };
+        // Another image or other limits are another container: it starts afresh.
+        let key = format!("{}/{}/{:?}", c.name, c.image, c.resources);
+        let now = self.clock.now();
+        if let Some(wait) = self.crashes.waiting_since(&key, finished, now) {
+            let meta = &self.pod.meta;
+            let pod = format!("{}_{}({})", meta.name, meta.namespace, meta.uid);
+            let event = format!("Back-off restarting failed container {} in pod {pod}", c.name);
+            self.events.warning(Some(&c.name), Reason::BackOff, event);
+            let text = format!(
+                "back-off {} restarting failed container={} pod={pod}",
+                go_duration(wait),
+                c.name
+            );
+            return Err(Failed {
+                failure: failure("CrashLoopBackOff", text),
+                retry_at: Some(finished.after(wait)),
+            });
+        }
+        self.crashes.next(&key, finished, now);
+        Ok(())
+    }
+
+    /// The container's config; what is wrong here is `CreateContainerConfigError`.
+    async fn describe(
+        &mut self,
+        c: &Container,
+        ground: &Ground<'_>,
+        image: Image,
+    ) -> Result<v1::ContainerConfig> {
+        let logs = self.node.log_folder(ground.place, &c.name).await?;
+        let restart_count = match ground.seen.latest(&c.name) {
+            Some(run) => run.restart_count + 1,
+            None => logs,
+        };
+        let pod = self.pod.clone();
+        let environment = env::environment(&pod, c, &self.addresses, self.node.facts())?;
+        let mounts = self.mounts(c, ground.place, &environment, restart_count).await?;
+        security::check_non_root(&pod, c, &image.user)?;
+        let parts = Parts {
+            pod: &pod,
+            container: c,
+            restart_count,
+            image_ref: image.reference,
+            image_user: image.user,
+            environment,
+            mounts,
+        };
+        Ok(container::config(parts, self.node.facts()))
+    }
+
+    async fn mounts(
+        &mut self,
+        c: &Container,
+        place: &PodPlace,
+        environment: &Environment,
+        run: u32,
+    ) -> Result<Vec<v1::Mount>> {
+        let mut mounts = Vec::with_capacity(c.mounts.len() + 2);
+        for (index, mount) in c.mounts.iter().enumerate() {
+            let made = self.volume_mount(c, (index, mount), place, environment).await;
+            mounts.push(made.within(|| format!("mount {}", mount.name))?);
+        }
+        let uid = &self.pod.meta.uid;
+        let own = c.mounts.iter().any(|m| container::same_path(&m.mount_path, HOSTS));
+        if !own && !self.addresses.pod.is_empty() {
+            let host = if self.pod.spec.host_network {
+                self.node.host_hosts().await?
+            } else {
+                String::new()
+            };
+            let content = hosts::content(&self.pod, &self.addresses.pod, &host);
+            let path = self.node.write_hosts(uid, content).await?;
+            mounts.push(container::file_mount(HOSTS, &path));
+        }
+        let path = self.node.message_file(uid, &c.name, run).await?;
+        mounts.push(container::file_mount(&c.termination_message_path, &path));
+        Ok(mounts)
+    }
+
+    async fn volume_mount(
+        &self,
+        c: &Container,
+        (index, mount): (usize, &VolumeMount),
+        place: &PodPlace,
+        environment: &Environment,
+    ) -> Result<v1::Mount> {
+        let sub = match &mount.sub_path {
+            SubPath::Whole => String::new(),
+            SubPath::Path(path) => path.clone(),
+            SubPath::Expr(text) => environment.expand_strictly(text)?,
+        };
+        let volume = self.pod.spec.volumes.iter().find(|v| v.name == mount.name);
+        let source = volume.map(|v| &v.source);
+        if let Some(VolumeSource::Image { reference, .. }) = source {
+            let known = self.image_volumes.get(reference).unwrap_or(reference);
+            return Ok(container::image_mount(mount, known, &sub));
+        }
+        let missing =
+            || crate::error::Error::new(crate::error::Kind::NotFound, "the volume is not there");
+        let root = place.volumes.get(&mount.name).ok_or_else(missing)?;
+        let path = if sub.is_empty() {
+            root.clone()
+        } else {
+            // An expansion may bring in what the manifest's check could not see.
+            if Path::new(&sub).is_absolute() || sub.split('/').any(|part| part == "..") {
+                let text = format!("subPath {sub:?} must be a relative path without '..'");
+                return Err(crate::error::Error::new(crate::error::Kind::Invalid, text));
+            }
+            let request = SubPathRequest {
+                uid: &self.pod.meta.uid,
+                volume: &mount.name,
+                root,
+                path: &sub,
+                container: &c.name,
+                index,
+            };
+            self.node.sub_path(request).await?
+        };
+        let mut made = container::mount(mount, &path);
+        // Files that the engine brings up to date are not the container's to write.
+        made.readonly |= matches!(source, Some(VolumeSource::Projected { .. }));
+        Ok(made)
+    }
+
+    /// Pulls the images of image volumes; the first that fails ends the sync.
+    pub(super) async fn image_volumes(
+        &mut self,
+        config: &v1::PodSandboxConfig,
+    ) -> Result<(), StartFailure> {
+        let pod = self.pod.clone();
+        for volume in &pod.spec.volumes {
+            let VolumeSource::Image { reference, pull_policy } = &volume.source else { continue };
+            if self.image_volumes.contains_key(reference) && *pull_policy != PullPolicy::Always {
+                continue;
+            }
+            let want = Want {
+                container: &volume.name,
+                image: reference,
+                policy: *pull_policy,
+                sandbox: config,
+            };
+            let image = self.ensure_image(want).await?;
+            self.image_volumes.insert(reference.clone(), image.reference);
+        }
+        Ok(())
+    }
+
+    /// Makes the pod's sandbox; its id.
+    pub(super) async fn make_sandbox(&mut self, config: &v1::PodSandboxConfig) -> Result<String> {
+        let request = v1::RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: self.pod.spec.runtime_class.clone().unwrap_or_default(),
+        };
+        let reply = self.cri.run_pod_sandbox(request).await.map_err(|e| rpc("run sandbox", &e))?;
+        Ok(reply.pod_sandbox_id)
+    }
+}
+
+/// `10s`, `1m20s`, as Go prints whole seconds.
+fn go_duration(time: std::time::Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    if minutes == 0 { format!("{seconds}s") } else { format!("{minutes}m{seconds}s") }
+}
