@@ -1,20 +1,23 @@
 //! The engine: one method per verb.
 
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
-use crate::event::{self, Event, Events};
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::{Events, Teller};
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, PodConfig, Resources};
 use crate::ports::Ports;
 use crate::session::{AttachRequest, ExecOutput, ExecRequest, Session};
+use crate::spec::Planner;
 use crate::stats::{ContainerStats, PodStats};
 use crate::status::{
     ContainerFilter, ContainerItem, ContainerStatus, PodFilter, PodItem, PodStatus,
 };
+use crate::table::{Shared, Table, blocking};
+use crate::verbs::{container_end, create_container, remove, run_pod, start_container, stop_pod};
+use crate::{info, recover, streams, usage, view};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
 
 /// Pods and containers of this machine. Cheap to clone: all clones are one engine.
 ///
@@ -22,7 +25,7 @@ use tokio::sync::broadcast;
 /// belongs to another is `NotFound`.
 #[derive(Clone)]
 pub struct Engine {
-    events: broadcast::Sender<Arc<Event>>,
+    shared: Arc<Shared>,
 }
 
 /// What [`Engine::open`] met.
@@ -38,18 +41,27 @@ pub struct Recovery {
     pub left: Vec<(String, String)>,
 }
 
-fn not_yet<T>(verb: &str) -> Result<T> {
-    Err(Error::new(Kind::Unimplemented, format!("{verb}: not built yet")))
-}
-
 impl Engine {
     /// Opens the engine: reads the records, takes what no other process works on, dials the
     /// shims, and brings everything to a state that can be served.
     ///
     /// # Errors
     /// When the state folders cannot be made or read. A broken record is none.
-    pub async fn open(_config: Config, _ports: Ports) -> Result<(Engine, Recovery)> {
-        Ok((Engine { events: event::channel() }, Recovery::default()))
+    pub async fn open(config: Config, ports: Ports) -> Result<(Engine, Recovery)> {
+        let planner_config = config.clone();
+        let planner = blocking(move || Planner::new(&planner_config)).await?;
+        let shared = Arc::new(Shared {
+            config,
+            ports,
+            boot: recover::boot_id(),
+            table: Table::default(),
+            events: Teller::new(),
+            pod_jobs: Default::default(),
+            container_jobs: Default::default(),
+            planner,
+        });
+        let recovery = recover::recover(&shared).await.context(|| "open engine")?;
+        Ok((Engine { shared }, recovery))
     }
 
     /// Makes a pod. A retry with the same name, namespace, uid, attempt and config joins the job
@@ -57,34 +69,35 @@ impl Engine {
     ///
     /// # Errors
     /// `Exists` for another config under that key, or when that pod has been stopped.
-    pub async fn run_pod(
-        &self,
-        _owner: &Owner,
-        _config: PodConfig,
-        _handler: &str,
-    ) -> Result<PodId> {
-        not_yet("run pod")
+    pub async fn run_pod(&self, owner: &Owner, config: PodConfig, handler: &str) -> Result<PodId> {
+        run_pod::run(&self.shared, owner, config, handler).await
     }
 
     /// Stops a pod with all its containers and gives back its network. Unknown and stopped are
     /// done.
-    pub async fn stop_pod(&self, _owner: &Owner, _id: &str) -> Result<()> {
-        not_yet("stop pod")
+    pub async fn stop_pod(&self, owner: &Owner, id: &str) -> Result<()> {
+        stop_pod::stop(&self.shared, owner, id).await
     }
 
     /// Removes a pod with all its containers, running or not. Unknown is done.
-    pub async fn remove_pod(&self, _owner: &Owner, _id: &str) -> Result<()> {
-        not_yet("remove pod")
+    pub async fn remove_pod(&self, owner: &Owner, id: &str) -> Result<()> {
+        remove::pod(&self.shared, owner, id).await
     }
 
     /// A pod as it is now; `info` is there when `verbose`.
-    pub async fn pod_status(&self, _owner: &Owner, id: &str, _verbose: bool) -> Result<PodStatus> {
-        Err(Error::not_found(format!("pod {id}")))
+    pub async fn pod_status(&self, owner: &Owner, id: &str, verbose: bool) -> Result<PodStatus> {
+        let pod = self.shared.table.pod(owner, id)?;
+        let mut status = view::pod_status(&pod);
+        status.info = verbose.then(|| info::pod(&self.shared, &pod));
+        Ok(status)
     }
 
     /// Pods, in the order in which they were made.
-    pub fn list_pods(&self, _owner: &Owner, _filter: &PodFilter) -> Vec<PodItem> {
-        Vec::new()
+    pub fn list_pods(&self, owner: &Owner, filter: &PodFilter) -> Vec<PodItem> {
+        let pods = self.shared.table.pods(owner);
+        let mut all: Vec<_> = pods.iter().filter_map(|pod| view::pod_item(pod, filter)).collect();
+        all.sort_by_key(|item| item.created_at);
+        all
     }
 
     /// Makes a container that waits for its start. A retry with the same name, attempt and
@@ -94,11 +107,11 @@ impl Engine {
     /// `NotFound` for the pod or the image, `Exists`, `Invalid` for what the config asks in vain.
     pub async fn create_container(
         &self,
-        _owner: &Owner,
-        _pod: &str,
-        _config: ContainerConfig,
+        owner: &Owner,
+        pod: &str,
+        config: ContainerConfig,
     ) -> Result<ContainerId> {
-        not_yet("create container")
+        create_container::create(&self.shared, owner, pod, config).await
     }
 
     /// Starts a created container.
@@ -106,50 +119,62 @@ impl Engine {
     /// # Errors
     /// `FailedPrecondition` in any other state, and when its program cannot be executed; it has
     /// ended then, with code 128 and reason `StartError`.
-    pub async fn start_container(&self, _owner: &Owner, _id: &str) -> Result<()> {
-        not_yet("start container")
+    pub async fn start_container(&self, owner: &Owner, id: &str) -> Result<()> {
+        start_container::start(&self.shared, owner, id).await
     }
 
     /// Stops a container: its stop signal once, SIGKILL after `grace`; returns when it has ended
     /// and its log is flushed. Ended, never started and unknown are done. A second call never
     /// signals again, it may shorten the grace.
-    pub async fn stop_container(&self, _owner: &Owner, _id: &str, _grace: Duration) -> Result<()> {
-        not_yet("stop container")
+    pub async fn stop_container(&self, owner: &Owner, id: &str, grace: Duration) -> Result<()> {
+        container_end::stop(&self.shared, owner, id, grace).await
     }
 
     /// Removes a container, running or not. Unknown is done.
-    pub async fn remove_container(&self, _owner: &Owner, _id: &str) -> Result<()> {
-        not_yet("remove container")
+    pub async fn remove_container(&self, owner: &Owner, id: &str) -> Result<()> {
+        remove::container(&self.shared, owner, id).await
     }
 
     /// A container as it is now; `info` is there when `verbose`.
     pub async fn container_status(
         &self,
-        _owner: &Owner,
+        owner: &Owner,
         id: &str,
-        _verbose: bool,
+        verbose: bool,
     ) -> Result<ContainerStatus> {
-        Err(Error::not_found(format!("container {id}")))
+        let (pod, container) = self.shared.table.container(owner, id)?;
+        let mut status = view::container_status(&pod, &container);
+        if verbose {
+            status.info = Some(info::container(&pod, &container).await?);
+        }
+        Ok(status)
     }
 
     /// Containers, in the order in which they were made.
-    pub fn list_containers(&self, _owner: &Owner, _filter: &ContainerFilter) -> Vec<ContainerItem> {
-        Vec::new()
+    pub fn list_containers(&self, owner: &Owner, filter: &ContainerFilter) -> Vec<ContainerItem> {
+        let rows = self.shared.table.containers(owner);
+        let line = |(_, container): &(_, Arc<_>)| view::container_item(container, filter);
+        let mut all: Vec<_> = rows.iter().filter_map(line).collect();
+        all.sort_by_key(|item| item.created_at);
+        all
     }
 
     /// Changes limits of a created or running container; fields that are 0 or empty stay.
     pub async fn update_resources(
         &self,
-        _owner: &Owner,
-        _id: &str,
+        owner: &Owner,
+        id: &str,
         _resources: Resources,
     ) -> Result<()> {
-        not_yet("update resources")
+        let (_, container) = self.shared.table.container(owner, id)?;
+        let what = format!("update resources of {}", container.config.name);
+        let message = "changing limits is not supported by this release";
+        Err(Error::new(Kind::Unimplemented, message).context(what))
     }
 
     /// Opens the log of a running container anew at its path.
-    pub async fn reopen_log(&self, _owner: &Owner, _id: &str) -> Result<()> {
-        not_yet("reopen log")
+    pub async fn reopen_log(&self, owner: &Owner, id: &str) -> Result<()> {
+        streams::reopen_log(&self.shared, owner, id).await
     }
 
     /// Runs a command in a running container to its end.
@@ -158,60 +183,57 @@ impl Engine {
     /// `Timeout` when it has not ended after `timeout`: its whole tree is killed then.
     pub async fn exec_sync(
         &self,
-        _owner: &Owner,
-        _id: &str,
-        _command: Vec<String>,
-        _timeout: Option<Duration>,
+        owner: &Owner,
+        id: &str,
+        command: Vec<String>,
+        timeout: Option<Duration>,
     ) -> Result<ExecOutput> {
-        not_yet("exec")
+        streams::exec_sync(&self.shared, owner, id, command, timeout).await
     }
 
     /// Runs a command in a running container with its streams open.
-    pub async fn exec(&self, _owner: &Owner, _id: &str, _request: ExecRequest) -> Result<Session> {
-        not_yet("exec")
+    pub async fn exec(&self, owner: &Owner, id: &str, request: ExecRequest) -> Result<Session> {
+        streams::exec(&self.shared, owner, id, request).await
     }
 
     /// Attaches to the streams of a running container; output from now on, no history.
-    pub async fn attach(
-        &self,
-        _owner: &Owner,
-        _id: &str,
-        _request: AttachRequest,
-    ) -> Result<Session> {
-        not_yet("attach")
+    pub async fn attach(&self, owner: &Owner, id: &str, request: AttachRequest) -> Result<Session> {
+        streams::attach(&self.shared, owner, id, request).await
     }
 
     /// The network namespace of a ready pod; `None`: it is the host's.
-    pub async fn pod_netns(&self, _owner: &Owner, _id: &str) -> Result<Option<OwnedFd>> {
-        not_yet("port-forward")
+    pub async fn pod_netns(&self, owner: &Owner, id: &str) -> Result<Option<OwnedFd>> {
+        streams::pod_netns(&self.shared, owner, id).await.context(|| "port-forward")
     }
 
     /// What a container uses.
-    pub async fn container_stats(&self, _owner: &Owner, id: &str) -> Result<ContainerStats> {
-        Err(Error::not_found(format!("container {id}")))
+    pub async fn container_stats(&self, owner: &Owner, id: &str) -> Result<ContainerStats> {
+        let (_, container) = self.shared.table.container(owner, id)?;
+        Ok(usage::container(&self.shared, &container).await)
     }
 
     /// What the containers use that run; `phase` of the filter is ignored.
     pub async fn list_container_stats(
         &self,
-        _owner: &Owner,
-        _filter: &ContainerFilter,
+        owner: &Owner,
+        filter: &ContainerFilter,
     ) -> Vec<ContainerStats> {
-        Vec::new()
+        usage::containers(&self.shared, owner, filter).await
     }
 
     /// What a pod uses.
-    pub async fn pod_stats(&self, _owner: &Owner, id: &str) -> Result<PodStats> {
-        Err(Error::not_found(format!("pod {id}")))
+    pub async fn pod_stats(&self, owner: &Owner, id: &str) -> Result<PodStats> {
+        let pod = self.shared.table.pod(owner, id)?;
+        Ok(usage::pod(&self.shared, &pod).await)
     }
 
     /// What the ready pods use; `ready` of the filter is ignored.
-    pub async fn list_pod_stats(&self, _owner: &Owner, _filter: &PodFilter) -> Vec<PodStats> {
-        Vec::new()
+    pub async fn list_pod_stats(&self, owner: &Owner, filter: &PodFilter) -> Vec<PodStats> {
+        usage::pods(&self.shared, owner, filter).await
     }
 
     /// What happens from now on to the pods of `owner`.
     pub fn events(&self, owner: &Owner) -> Events {
-        Events { owner: owner.clone(), receiver: self.events.subscribe() }
+        self.shared.events.subscribe(owner)
     }
 }

@@ -62,6 +62,13 @@ impl Error {
         self.chain.iter().rev().map(String::as_str)
     }
 
+    /// An error of another room, with its contexts from the operation down.
+    pub(crate) fn from_chain<'a>(kind: Kind, chain: impl Iterator<Item = &'a str>) -> Error {
+        let mut chain: Vec<String> = chain.map(str::to_owned).collect();
+        chain.reverse();
+        Error { kind, chain }
+    }
+
     /// No such thing.
     pub fn not_found(message: impl Into<String>) -> Error {
         Error::new(Kind::NotFound, message)

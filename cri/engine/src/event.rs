@@ -1,8 +1,10 @@
 //! What happened, told after it can be seen.
 
+use crate::clock;
 use crate::id::{ContainerId, Owner, PodId};
 use crate::status::{ContainerStatus, PodStatus};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::broadcast;
 
 /// How many events a slow subscriber may lag behind before it loses the oldest.
@@ -57,6 +59,34 @@ impl Events {
     }
 }
 
-pub(crate) fn channel() -> broadcast::Sender<Arc<Event>> {
-    broadcast::channel(KEPT).0
+/// Tells what happened, to whoever listens.
+pub(crate) struct Teller {
+    sender: broadcast::Sender<Arc<Event>>,
+    last: AtomicI64,
+}
+
+impl Teller {
+    pub(crate) fn new() -> Teller {
+        Teller { sender: broadcast::channel(KEPT).0, last: AtomicI64::new(0) }
+    }
+
+    pub(crate) fn subscribe(&self, owner: &Owner) -> Events {
+        Events { owner: owner.clone(), receiver: self.sender.subscribe() }
+    }
+
+    /// Tells an event; `make` is asked for it, with its time, only when somebody listens.
+    pub(crate) fn tell(&self, make: impl FnOnce(i64) -> Event) {
+        if self.sender.receiver_count() > 0 {
+            // Nobody listens any more: nobody misses it.
+            let _ = self.sender.send(Arc::new(make(self.stamp())));
+        }
+    }
+
+    /// The time now, later than every one given before: the kubelet orders events by it.
+    fn stamp(&self) -> i64 {
+        let now = clock::now();
+        let next = |last: i64| Some(now.max(last.saturating_add(1)));
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        now.max(last.unwrap_or(0).saturating_add(1))
+    }
 }

@@ -5,17 +5,33 @@
 //! shims through the small traits of [`ports`]. It knows no protobuf: [`model`] is what clients
 //! ask for, [`status`] and [`stats`] what they see.
 
+mod adapters;
+mod clock;
 mod config;
+mod dirs;
 mod engine;
 mod error;
 mod event;
+mod files;
 mod id;
+mod info;
+mod jobs;
 pub mod model;
 mod phase;
 pub mod ports;
+mod queue;
+mod record;
+mod recover;
 mod session;
+mod spec;
 pub mod stats;
 pub mod status;
+mod steps;
+mod streams;
+mod table;
+mod usage;
+mod verbs;
+mod view;
 
 pub use config::{Config, Lsm};
 pub use engine::{Engine, Recovery};

@@ -1,17 +1,15 @@
 //! What the engine needs of other rooms, small enough that a test can stand in and fail at will.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::PodId;
-use crate::model::PortMapping;
-use crate::model::Tags;
-use crate::stats::FsUsage;
+use crate::model::{Dns, PortMapping, Tags};
+use crate::stats::{FsUsage, Usage};
 use async_trait::async_trait;
-use rrun_shim_protocol::{Event, Reply, Request};
+use rrun_shim_protocol::{Events, Exec, Reply, Request, Running};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::broadcast;
 
 /// The rooms that the engine stands on.
 #[derive(Clone)]
@@ -22,6 +20,8 @@ pub struct Ports {
     pub network: Arc<dyn Network>,
     /// Shims.
     pub shims: Arc<dyn Shims>,
+    /// The kernel.
+    pub host: Arc<dyn Host>,
 }
 
 /// Images and root file systems. An owner of a root file system is a name chosen by the engine
@@ -118,35 +118,92 @@ pub struct Attachment {
     pub uid: String,
     pub ports: Vec<PortMapping>,
     pub annotations: Tags,
-    pub dns: Option<crate::model::Dns>,
+    pub dns: Option<Dns>,
     /// The pod's control group, in cgroupfs spelling.
     pub cgroup: String,
 }
 
-/// Shims.
+/// Shims, each found by its pod's run folder.
 #[async_trait]
 pub trait Shims: Send + Sync {
-    /// Starts the shim of the pod whose run directory this is, and waits until it can be dialled.
-    /// Its process id.
-    async fn launch(&self, run_dir: &Path) -> Result<i32>;
+    /// Starts a shim in the control group `cgroup` (cgroupfs spelling), and waits until it can be
+    /// dialled.
+    async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()>;
 
-    /// Dials the shim of the pod whose run directory this is.
-    async fn connect(&self, run_dir: &Path) -> Result<Arc<dyn Shim>>;
+    /// Dials a shim, within bounded time.
+    ///
+    /// # Errors
+    /// `Unavailable` when none answers.
+    async fn dial(&self, run_dir: &Path) -> Result<Dialled>;
+
+    /// Ends a shim whatever it takes, and waits until it is gone. None is done.
+    async fn kill(&self, run_dir: &Path) -> Result<()>;
+}
+
+/// A shim that answered.
+pub struct Dialled {
+    /// The connection.
+    pub shim: Arc<dyn Shim>,
+    /// What it tells unasked; its end is the end of the connection.
+    pub events: Events,
 }
 
 /// A connection to one shim.
 #[async_trait]
 pub trait Shim: Send + Sync {
-    /// One request and its reply. [`Reply::Error`] comes back as an error of this crate, but for
-    /// that of kind `Exec`, which callers want to look at.
-    async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>)>;
+    /// One request and its reply, which is never [`Reply::Error`].
+    ///
+    /// # Errors
+    /// [`Refusal`] with the code of [`rrun_shim_protocol::WireKind::Exec`] where it is that.
+    async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal>;
 
-    /// Events from now on.
-    fn events(&self) -> broadcast::Receiver<Event>;
+    /// Starts an exec.
+    async fn exec(&self, exec: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Refusal>;
+}
 
-    /// Resolves when the connection has ended.
-    async fn closed(&self);
+/// A reply and the descriptors that came with it.
+pub type Answer = (Reply, Vec<OwnedFd>);
 
-    /// The shim's process id, as it told.
-    fn pid(&self) -> i32;
+/// A request that failed.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Exit code of a program that cannot be executed: 127 or 126.
+    pub code: Option<i32>,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        refusal.error
+    }
+}
+
+/// What the engine itself asks of the kernel. Control groups are in cgroupfs spelling.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// The overlay of these folders as a detached mount.
+    async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd>;
+
+    /// Unmounts a pinned namespace and removes its file. Missing is done.
+    async fn unpin(&self, path: &Path) -> Result<()>;
+
+    /// Makes a group in every hierarchy. One that is there is taken.
+    async fn make_group(&self, cgroup: &str) -> Result<()>;
+
+    /// Kills everything in a group and below it. Missing is done.
+    async fn kill_group(&self, cgroup: &str) -> Result<()>;
+
+    /// Removes a group with those below it. Missing is done; busy is an error.
+    async fn remove_group(&self, cgroup: &str) -> Result<()>;
+
+    /// A descriptor of a process; `None` when it is gone.
+    fn pidfd(&self, pid: i32) -> Option<OwnedFd>;
+
+    /// The exit code of a process that has ended, waited for within bounded time; `None` where
+    /// the kernel does not tell (before 6.15).
+    async fn exit_code(&self, pidfd: &Arc<OwnedFd>) -> Option<i32>;
+
+    /// What a group counts, and its processes.
+    async fn usage(&self, cgroup: &str) -> Result<(Usage, Option<u64>)>;
 }

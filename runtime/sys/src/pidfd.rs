@@ -37,3 +37,59 @@ pub fn wait(process: BorrowedFd<'_>, flags: WaitPidFlag) -> Result<WaitStatus, E
         }
     }
 }
+
+/// What PIDFD_GET_INFO fills in, as of kernel 6.13: `struct pidfd_info`.
+#[derive(Default)]
+#[repr(C)]
+struct Info {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    status: i32,
+}
+
+/// `PIDFD_INFO_EXIT`
+const EXIT: u64 = 1 << 3;
+
+/// `_IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info)`
+const GET_INFO: libc::Ioctl = 3 << 30 | (size_of::<Info>() as libc::Ioctl) << 16 | 0xff << 8 | 11;
+
+/// The exit code (128 + n for signal n) of any process that has been reaped, child or not; `None`
+/// while it has not, or where the kernel does not tell (before 6.15).
+///
+/// # Errors
+/// `ESRCH` when it has been reaped and nothing was kept of it.
+pub fn exit_code(process: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
+    let mut info = Info { mask: EXIT, ..Info::default() };
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&process);
+    // SAFETY: the kernel writes at most as many bytes as the request's size says.
+    match Errno::result(unsafe { libc::ioctl(raw, GET_INFO, &raw mut info) }) {
+        Ok(_) if info.mask & EXIT != 0 => {}
+        Ok(_) | Err(Errno::ENOTTY | Errno::EINVAL) => return Ok(None),
+        Err(errno) => return Err(errno),
+    }
+    let code = match info.status & 0x7f {
+        0 => (info.status >> 8) & 0xff,
+        signal => 128 + signal,
+    };
+    Ok(Some(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::process::Command;
+
+    #[test]
+    fn the_end_of_a_process_is_told_after_it_was_reaped() {
+        for (script, code) in [("exit 7", 7), ("kill -9 $$", 137)] {
+            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let process = open(child.id() as i32).unwrap();
+            wait(process.as_fd(), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+            assert_eq!(exit_code(process.as_fd()), Ok(None));
+            child.wait().unwrap();
+            assert_eq!(exit_code(process.as_fd()), Ok(Some(code)));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What the engine itself asks of the kernel.
+
+use super::shims::over;
+use crate::clock;
+use crate::error::{Context, Error, Kind, Result};
+use crate::ports::{Host, RootfsDirs};
+use crate::stats::{Memory, Psi, PsiLine, Usage};
+use crate::table::blocking;
+use async_trait::async_trait;
+use nix::mount::MntFlags;
+use rrun_runtime::cgroup::stats::{Pressure, Stall, Stats};
+use rrun_runtime::cgroup::{self, Layout};
+use rrun_runtime::plan::{CgroupDir, Cgroups};
+use rrun_sys::mount;
+use rrun_sys::pidfd;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the end of a killed process may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct KernelHost {
+    layout: Layout,
+}
+
+impl KernelHost {
+    pub(super) fn new(cgroup_root: &Path) -> Result<KernelHost> {
+        Ok(KernelHost { layout: Layout::detect(cgroup_root).map_err(runtime)? })
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn groups(&self, cgroup: &str) -> Cgroups {
+        Cgroups { dirs: dirs_of(&self.layout, cgroup), ..Cgroups::default() }
+    }
+}
+
+/// The directories of a group, one in each hierarchy.
+pub(super) fn dirs_of(layout: &Layout, cgroup: &str) -> Vec<CgroupDir> {
+    let below = |root: &PathBuf| root.join(cgroup.trim_start_matches('/'));
+    let v1 = layout.v1.iter().map(|hierarchy| CgroupDir {
+        path: below(&hierarchy.path),
+        unified: false,
+        inherit_cpuset: hierarchy.controllers.iter().any(|name| name == "cpuset"),
+    });
+    let unified = layout.unified.iter().map(|root| CgroupDir {
+        path: below(root),
+        unified: true,
+        inherit_cpuset: false,
+    });
+    v1.chain(unified).collect()
+}
+
+fn runtime(error: rrun_runtime::Error) -> Error {
+    let kind = match error.kind() {
+        rrun_runtime::Kind::NotFound => Kind::NotFound,
+        _ => Kind::Internal,
+    };
+    Error::from_chain(kind, error.chain())
+}
+
+#[async_trait]
+impl Host for KernelHost {
+    async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd> {
+        let dirs = dirs.clone();
+        blocking(move || overlay(&dirs)).await
+    }
+
+    async fn unpin(&self, path: &Path) -> Result<()> {
+        let path = path.to_owned();
+        blocking(move || {
+            use nix::errno::Errno;
+            match nix::mount::umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+                // A file that nothing is mounted on, or no file.
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(errno) => {
+                    return Err(io::Error::from(errno))
+                        .context(|| format!("unmount {}", path.display()));
+                }
+            }
+            crate::dirs::remove_file(&path)
+        })
+        .await
+    }
+
+    async fn make_group(&self, cgroup: &str) -> Result<()> {
+        let groups = self.groups(cgroup);
+        let what = format!("control group {cgroup}");
+        blocking(move || cgroup::make(&groups).map_err(runtime).context(|| what)).await
+    }
+
+    async fn kill_group(&self, cgroup: &str) -> Result<()> {
+        let groups = self.groups(cgroup);
+        let what = format!("kill control group {cgroup}");
+        blocking(move || cgroup::kill(&groups).map_err(runtime).context(|| what)).await
+    }
+
+    async fn remove_group(&self, cgroup: &str) -> Result<()> {
+        let groups = self.groups(cgroup);
+        let what = format!("remove control group {cgroup}");
+        blocking(move || cgroup::remove(&groups.dirs).map_err(runtime).context(|| what)).await
+    }
+
+    fn pidfd(&self, pid: i32) -> Option<OwnedFd> {
+        pidfd::open(pid).ok()
+    }
+
+    async fn exit_code(&self, process: &Arc<OwnedFd>) -> Option<i32> {
+        tokio::time::timeout(PATIENCE, over(process)).await.ok()?;
+        pidfd::exit_code(process.as_fd()).ok().flatten()
+    }
+
+    async fn usage(&self, cgroup: &str) -> Result<(Usage, Option<u64>)> {
+        let groups = self.groups(cgroup);
+        let what = format!("control group {cgroup}");
+        let read = move || cgroup::stats::read(&groups).map_err(runtime).context(|| what);
+        let stats = blocking(read).await?;
+        Ok((usage(&stats), stats.pids))
+    }
+}
+
+/// An overlay as a detached mount: it is in nobody's mount table, and goes with its descriptor.
+fn overlay(dirs: &RootfsDirs) -> Result<OwnedFd> {
+    let context =
+        mount::Context::open(c"overlay").map_err(io::Error::from).context(|| "open an overlay")?;
+    let set = || -> nix::Result<()> {
+        let text =
+            |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| nix::Error::EINVAL);
+        context.set(c"source", Some(c"overlay"))?;
+        // One option a layer (kernel 6.5): no list to run over a page, no `:` to escape.
+        for layer in &dirs.lower {
+            context.set(c"lowerdir+", Some(&text(layer)?))?;
+        }
+        context.set(c"upperdir", Some(&text(&dirs.upper)?))?;
+        context.set(c"workdir", Some(&text(&dirs.work)?))
+    };
+    match set() {
+        Ok(()) => {}
+        Err(errno) => return Err(overlay_error(context.message(), errno)),
+    }
+    context.mount(0).map_err(|errno| overlay_error(None, errno))
+}
+
+fn overlay_error(said: Option<String>, errno: nix::Error) -> Error {
+    let error = Error::os("mount an overlay", &io::Error::from(errno));
+    match said {
+        Some(said) => error.context(said),
+        None => error,
+    }
+}
+
+fn usage(stats: &Stats) -> Usage {
+    let memory = stats.memory.as_ref();
+    let available =
+        |m: &cgroup::stats::Memory| m.limit.map(|limit| limit.saturating_sub(m.working_set));
+    Usage {
+        at: clock::now(),
+        cpu_ns: stats.cpu_usage_ns,
+        cpu_psi: stats.pressure.map(|all| psi(&all.cpu)),
+        memory: Memory {
+            working_set: memory.map(|m| m.working_set),
+            available: memory.and_then(available),
+            usage: memory.map(|m| m.usage),
+            rss: memory.map(|m| m.rss),
+            faults: memory.map(|m| m.page_faults),
+            major_faults: memory.map(|m| m.major_page_faults),
+            swap_available: None,
+            swap_usage: stats.swap_usage,
+            psi: stats.pressure.map(|all| psi(&all.memory)),
+        },
+        io_psi: stats.pressure.map(|all| psi(&all.io)),
+    }
+}
+
+fn psi(pressure: &Pressure) -> Psi {
+    let line = |stall: &Stall| PsiLine {
+        total: stall.total_us,
+        avg10: f64::from(stall.avg10) / 100.0,
+        avg60: f64::from(stall.avg60) / 100.0,
+        avg300: f64::from(stall.avg300) / 100.0,
+    };
+    Psi { full: line(&pressure.full), some: line(&pressure.some) }
+}

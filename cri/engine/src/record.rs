@@ -1,0 +1,203 @@
+//! What is on disk about pods and containers.
+//!
+//! A record is a line with what it is, its version and a checksum, then JSON. It is written to a
+//! temporary file and renamed. It is not fsynced: after a power cut the boot id has changed, every
+//! pod has ended, and what a lost record would have told is found again through the ledger of the
+//! network and the owners of root file systems. The checksum tells a torn record.
+
+use crate::error::{Context, Error, Result};
+use crate::id::{ContainerId, Owner, PodId};
+use crate::model::{ContainerConfig, MountSpec, PodConfig, Resources};
+use crate::phase::{ContainerPhase, PodPhase};
+use crate::status::{ContainerExit, LinuxUser};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const VERSION: u32 = 1;
+
+/// Something that is put on record.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// What it is, in its first line.
+    const WHAT: &'static str;
+}
+
+/// A pod on record. Everything that an undo needs is here before the first effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PodRecord {
+    pub(crate) id: PodId,
+    pub(crate) owner: Owner,
+    /// The boot that this record was written in.
+    pub(crate) boot: String,
+    pub(crate) config: Arc<PodConfig>,
+    pub(crate) handler: String,
+    pub(crate) phase: PodPhase,
+    /// Nanoseconds since the epoch.
+    pub(crate) created_at: i64,
+    /// Where the network namespace is pinned; `None` on the host's network.
+    pub(crate) netns: Option<PathBuf>,
+    /// The pod's control group, in cgroupfs spelling.
+    pub(crate) cgroup: String,
+    /// The group is ours to make and to remove.
+    pub(crate) own_cgroup: bool,
+    pub(crate) ips: Vec<IpAddr>,
+    /// Process id of the reaper, if there is one.
+    pub(crate) reaper: Option<i32>,
+    /// Why it is not ready, if that was nobody's wish.
+    pub(crate) reason: String,
+    /// Steps that could not be undone, and why.
+    pub(crate) left: Vec<(String, String)>,
+}
+
+impl Record for PodRecord {
+    const WHAT: &'static str = "pod";
+}
+
+/// A container on record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    pub(crate) id: ContainerId,
+    pub(crate) pod: PodId,
+    pub(crate) config: Arc<ContainerConfig>,
+    pub(crate) phase: ContainerPhase,
+    /// Nanoseconds since the epoch.
+    pub(crate) created_at: i64,
+    /// Nanoseconds since the epoch; 0: never.
+    pub(crate) started_at: i64,
+    pub(crate) exit: Option<ContainerExit>,
+    pub(crate) image_id: String,
+    pub(crate) image_ref: String,
+    /// Process id of its init, seen from the host; 0: none.
+    pub(crate) pid: i32,
+    /// Its control group, in cgroupfs spelling.
+    pub(crate) cgroup: String,
+    /// Absolute path; empty: none.
+    pub(crate) log_path: String,
+    pub(crate) mounts: Vec<MountSpec>,
+    pub(crate) resources: Resources,
+    pub(crate) user: LinuxUser,
+    pub(crate) stop_signal: i32,
+}
+
+impl Record for ContainerRecord {
+    const WHAT: &'static str = "container";
+}
+
+/// FNV-1a: guards against torn writes, not against an enemy.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The record as it stands on disk.
+pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec(record)
+        .map_err(|error| Error::internal(format!("encode {} record: {error}", R::WHAT)))?;
+    let mut text = format!("rrun {} {VERSION} {:016x}\n", R::WHAT, checksum(&json)).into_bytes();
+    text.extend_from_slice(&json);
+    Ok(text)
+}
+
+/// Reads a record back; the error says what is wrong with it.
+pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R> {
+    let broken = |why: &str| Error::internal(format!("broken {} record: {why}", R::WHAT));
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| broken("no first line"))?;
+    let line = std::str::from_utf8(&bytes[..end]).map_err(|_| broken("first line is no text"))?;
+    let parts: Vec<&str> = line.split(' ').collect();
+    let ["rrun", what, version, sum] = parts[..] else {
+        return Err(broken("unknown first line"));
+    };
+    if what != R::WHAT {
+        return Err(broken(&format!("it is a {what:?} record")));
+    }
+    if version.parse() != Ok(VERSION) {
+        return Err(broken(&format!("version {version}, known is {VERSION}")));
+    }
+    let json = &bytes[end + 1..];
+    if u64::from_str_radix(sum, 16) != Ok(checksum(json)) {
+        return Err(broken("checksum does not match, it is torn or was changed"));
+    }
+    serde_json::from_slice(json).map_err(|error| broken(&error.to_string()))
+}
+
+/// Writes a record to `path` by way of a temporary file beside it.
+pub(crate) fn write<R: Record>(path: &Path, record: &R) -> Result<()> {
+    replace(path, &encode(record)?)
+}
+
+/// Replaces a file by way of a temporary one beside it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.to_owned();
+    temporary.as_mut_os_string().push(".tmp");
+    fs::write(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .context(|| format!("write {}", path.display()))
+}
+
+/// Reads the record at `path`.
+pub(crate) fn read<R: Record>(path: &Path) -> Result<R> {
+    let bytes = fs::read(path).context(|| format!("read {}", path.display()))?;
+    decode(&bytes).context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> PodRecord {
+        PodRecord {
+            id: "0123456789abcdef".repeat(4).parse().unwrap(),
+            owner: Owner::Engine("rrun".into()),
+            boot: "b".into(),
+            config: Arc::new(PodConfig { name: "web".into(), ..PodConfig::default() }),
+            handler: String::new(),
+            phase: PodPhase::Ready,
+            created_at: 1,
+            netns: Some("/var/run/netns/cni-1".into()),
+            cgroup: "/rrun/x".into(),
+            own_cgroup: true,
+            ips: vec!["10.0.0.1".parse().unwrap()],
+            reaper: None,
+            reason: String::new(),
+            left: vec![("engine.run-pod.network".into(), "no".into())],
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back() {
+        assert_eq!(decode::<PodRecord>(&encode(&record()).unwrap()).unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_torn_anywhere_says_so() {
+        let bytes = encode(&record()).unwrap();
+        for cut in 0..bytes.len() {
+            assert!(decode::<PodRecord>(&bytes[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_record_with_any_byte_changed_is_refused() {
+        let bytes = encode(&record()).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x01;
+            let same = decode::<PodRecord>(&bad).is_ok_and(|read| read == record());
+            assert!(decode::<PodRecord>(&bad).is_err() || same, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_version_or_kind_is_refused_by_name() {
+        let text = String::from_utf8(encode(&record()).unwrap()).unwrap();
+        let other = text.replacen("rrun pod 1", "rrun pod 9", 1);
+        let error = decode::<PodRecord>(other.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("version 9"), "{error}");
+        let error = decode::<ContainerRecord>(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("\"pod\""), "{error}");
+    }
+}

@@ -1,0 +1,377 @@
+//! Opening the engine: what an earlier process of this engine, or of another one, has left.
+//!
+//! Every pod is looked at alone, and only when its lock can be had: what another process works on
+//! is left to it. One bad record becomes one name in quarantine, one dead shim one pod with a
+//! reason; neither is a failed start.
+
+use crate::config::Config;
+use crate::dirs::{self, Dirs, Lock};
+use crate::engine::Recovery;
+use crate::error::{Context, Result};
+use crate::id::{ContainerId, PodId};
+use crate::phase::{ContainerPhase, PodPhase};
+use crate::record::{self, ContainerRecord, PodRecord};
+use crate::table::{Container, Pod, Shared, blocking};
+use crate::verbs::create_container::{self, CREATE_CONTAINER};
+use crate::verbs::run_pod::{self, RUN_POD};
+use crate::verbs::{ContainerAt, PodAt};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// The id of this boot.
+pub(crate) fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+}
+
+/// Brings everything on disk to a state that can be served.
+pub(crate) async fn recover(engine: &Arc<Shared>) -> Result<Recovery> {
+    let config = engine.config.clone();
+    let ids = blocking(move || pods_on_disk(&config)).await?;
+    let mut all = JoinSet::new();
+    for id in ids {
+        let engine = Arc::clone(engine);
+        all.spawn(async move { (id.clone(), one(&engine, &id).await) });
+    }
+    let mut report = Recovery::default();
+    while let Some(done) = all.join_next().await {
+        match done {
+            Ok((id, Ok(found))) => found.tell(id, &mut report),
+            Ok((id, Err(error))) => {
+                tracing::warn!(pod = %id, %error, "not recovered");
+                report.left.push((id.to_string(), error.to_string()));
+            }
+            Err(error) => report.left.push(("a pod".to_owned(), error.to_string())),
+        }
+    }
+    release_unknown(engine, &mut report).await;
+    report.pods.sort();
+    Ok(report)
+}
+
+/// What became of one pod.
+enum Found {
+    Served { broken: Vec<(String, String)> },
+    Foreign,
+    Cleaned,
+    Quarantined(String),
+    Left(Vec<(String, String)>),
+}
+
+impl Found {
+    fn tell(self, id: PodId, report: &mut Recovery) {
+        match self {
+            Found::Served { broken } => {
+                report.pods.push(id);
+                report.quarantined.extend(broken);
+            }
+            Found::Foreign => report.foreign.push(id),
+            Found::Cleaned => {}
+            Found::Quarantined(why) => report.quarantined.push((id.to_string(), why)),
+            Found::Left(left) => report.left.extend(left),
+        }
+    }
+}
+
+/// Every pod that has a state folder, or a run folder without one.
+fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
+    let mut all = BTreeSet::new();
+    for folder in [config.root.join("pods"), config.run.join("pods")] {
+        dirs::make(&folder)?;
+        for entry in fs::read_dir(&folder).context(|| format!("read {}", folder.display()))? {
+            let entry = entry.context(|| format!("read {}", folder.display()))?;
+            // What has no pod's name is not ours to touch.
+            if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                all.insert(id);
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
+    let dirs = Dirs::new(&engine.config, id);
+    let (folders, quarantine) = (dirs.clone(), engine.config.root.join("quarantine"));
+    let read = blocking(move || {
+        dirs::make(&folders.run)?;
+        match Lock::take(&folders.lock())? {
+            Some(lock) => Ok(Some((lock, read_pod(&folders, &quarantine)?))),
+            None => Ok(None),
+        }
+    });
+    let Some((lock, read)) = read.await? else { return Ok(Found::Foreign) };
+    match read {
+        Read::Nothing => {
+            blocking(move || {
+                dirs::remove_all(&dirs.state)?;
+                dirs::remove_all(&dirs.run)
+            })
+            .await?;
+            drop(lock);
+            Ok(Found::Cleaned)
+        }
+        Read::Broken(why) => {
+            // What is named by its id alone is found without its record; leases and addresses
+            // are released with all that have none.
+            end_broken(engine, id, &dirs).await?;
+            Ok(Found::Quarantined(why))
+        }
+        Read::Pod { record, containers, broken } => {
+            let pod = Arc::new(Pod::new(*record, dirs));
+            pod.hold(lock);
+            let at = PodAt { engine: Arc::clone(engine), pod };
+            let queue = at.pod.queue.clone();
+            queue.run(async move { serve(&at, containers, broken).await }).await
+        }
+    }
+}
+
+async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()> {
+    let ports = &engine.ports;
+    ports.shims.kill(&dirs.run).await?;
+    ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
+    let cgroup = run_pod::own_cgroup(&engine.config, id);
+    ports.host.kill_group(&cgroup).await?;
+    ports.host.remove_group(&cgroup).await?;
+    let run = dirs.run.clone();
+    blocking(move || dirs::remove_all(&run)).await
+}
+
+enum Read {
+    /// Folders without a record: their maker died before its first effect, or after its last.
+    Nothing,
+    Broken(String),
+    Pod {
+        record: Box<PodRecord>,
+        containers: Vec<ContainerRecord>,
+        broken: Vec<(String, String)>,
+    },
+}
+
+fn read_pod(dirs: &Dirs, quarantine: &Path) -> Result<Read> {
+    if !dirs.record().exists() {
+        return Ok(Read::Nothing);
+    }
+    let record = match record::read::<PodRecord>(&dirs.record()) {
+        Ok(record) => record,
+        Err(error) => {
+            put_away(&dirs.state, quarantine)?;
+            return Ok(Read::Broken(error.to_string()));
+        }
+    };
+    let (mut containers, mut broken) = (Vec::new(), Vec::new());
+    let folder = dirs.containers();
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => {
+            let entries = other.context(|| format!("read {}", folder.display()))?;
+            entries.flatten().map(|entry| entry.path()).collect()
+        }
+    };
+    for path in entries.iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
+        match record::read::<ContainerRecord>(path) {
+            Ok(record) => containers.push(record),
+            Err(error) => {
+                put_away(path, quarantine)?;
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                broken.push((name, error.to_string()));
+            }
+        }
+    }
+    containers.sort_by_key(|container| container.created_at);
+    Ok(Read::Pod { record: Box::new(record), containers, broken })
+}
+
+/// Moves what cannot be read out of the way, under a name that is free.
+fn put_away(path: &Path, quarantine: &Path) -> Result<()> {
+    dirs::make(quarantine)?;
+    let name = path.file_name().unwrap_or_default();
+    let free = |n: u32| -> PathBuf {
+        let mut target = quarantine.join(name);
+        if n > 0 {
+            target.as_mut_os_string().push(format!(".{n}"));
+        }
+        target
+    };
+    let target = (0..).map(free).find(|target| !target.exists());
+    let target = target.unwrap_or_else(|| free(u32::MAX));
+    fs::rename(path, &target).context(|| format!("move {} away", path.display()))
+}
+
+/// Takes a pod into service, or takes back what is half-made of it. Within the pod's queue.
+async fn serve(
+    at: &PodAt,
+    containers: Vec<ContainerRecord>,
+    broken: Vec<(String, String)>,
+) -> Result<Found> {
+    match at.pod.record().phase {
+        PodPhase::Making => return Ok(taken_back(RUN_POD.undo(at).await)),
+        PodPhase::Removing => return remove_on(at, containers).await,
+        PodPhase::Ready | PodPhase::Ending | PodPhase::Stopped => {}
+    }
+    let engine = &at.engine;
+    engine.table.add_pod(&at.pod);
+    let hash = run_pod::config_hash(&at.pod.config, &at.pod.record().handler)?;
+    let key = (at.pod.owner.clone(), at.pod.config.key());
+    engine.pod_jobs.adopt(key, hash, at.pod.id.clone());
+    for record in containers {
+        let container = at.with(&Arc::new(Container::new(record)));
+        match container.container.record().phase {
+            ContainerPhase::Making => take_back(&container).await,
+            ContainerPhase::Removing => {
+                engine.table.add_container(&at.pod, &container.container);
+                if let Err(error) = container.remove().await {
+                    tracing::warn!(container = %container.container.id, %error, "not removed");
+                }
+            }
+            _ => adopt(&container)?,
+        }
+    }
+    revive(at).await;
+    for (name, _) in &broken {
+        drop_broken(at, name).await;
+    }
+    Ok(Found::Served { broken })
+}
+
+fn adopt(at: &ContainerAt) -> Result<()> {
+    let (engine, container) = (&at.at.engine, &at.container);
+    engine.table.add_container(&at.at.pod, container);
+    let key = (at.at.pod.id.clone(), container.config.name.clone(), container.config.attempt);
+    let hash = create_container::config_hash(&container.config)?;
+    engine.container_jobs.adopt(key, hash, container.id.clone());
+    Ok(())
+}
+
+async fn take_back(at: &ContainerAt) {
+    // A shim that heard of it must forget it, and it is not dialled yet.
+    if let Ok(dialled) = at.at.engine.ports.shims.dial(&at.at.pod.dirs.run).await {
+        at.at.pod.set_shim(Some(dialled.shim));
+    }
+    for (step, error) in CREATE_CONTAINER.undo(at).await {
+        tracing::warn!(container = %at.container.id, step, %error, "not undone");
+    }
+    at.at.pod.set_shim(None);
+}
+
+fn taken_back(left: crate::steps::Left) -> Found {
+    match left.is_empty() {
+        true => Found::Cleaned,
+        false => Found::Left(
+            left.into_iter().map(|(step, error)| (step.to_owned(), error.to_string())).collect(),
+        ),
+    }
+}
+
+/// Goes on with a removal.
+async fn remove_on(at: &PodAt, containers: Vec<ContainerRecord>) -> Result<Found> {
+    for record in containers {
+        at.engine.table.add_container(&at.pod, &Arc::new(Container::new(record)));
+    }
+    at.remove().await?;
+    Ok(Found::Cleaned)
+}
+
+/// Brings a pod's records to what is true now.
+async fn revive(at: &PodAt) {
+    let record = at.pod.record();
+    if record.boot != at.engine.boot {
+        return end_after_reboot(at).await;
+    }
+    // One that is ending may have been cut off in its stop: its shim, if there is one, is asked
+    // again by the next.
+    if matches!(record.phase, PodPhase::Ready | PodPhase::Ending)
+        && let Err(error) = at.redial().await
+    {
+        tracing::warn!(pod = %at.pod.id, %error, "its shim is gone");
+        at.end_without_shim("ShimLost").await;
+    }
+}
+
+/// After a reboot nothing runs: the pod has ended, and what outlives a boot is given back.
+async fn end_after_reboot(at: &PodAt) {
+    at.end_without_shim("Rebooted").await;
+    if let Err(error) = at.stop().await {
+        tracing::warn!(pod = %at.pod.id, %error, "not cleaned up after the reboot");
+    }
+}
+
+/// What is left of a container whose record could not be read.
+async fn drop_broken(at: &PodAt, name: &str) {
+    let Ok(id) = name.parse::<ContainerId>() else { return };
+    let cgroup = format!("{}/{id}", at.pod.record().cgroup);
+    let host = &at.engine.ports.host;
+    let spec = at.pod.dirs.spec(&id);
+    let cleaned = async {
+        if let Some(shim) = at.pod.shim() {
+            let container = id.to_string();
+            let stop = rrun_shim_protocol::Request::Stop {
+                container: container.clone(),
+                signal: 9,
+                grace_ms: 0,
+            };
+            let _ = shim.call(stop, Vec::new()).await;
+            let delete = rrun_shim_protocol::Request::Delete { container };
+            let _ = shim.call(delete, Vec::new()).await;
+        }
+        host.kill_group(&cgroup).await?;
+        host.remove_group(&cgroup).await?;
+        at.engine.ports.images.release(id.as_str()).await?;
+        blocking(move || dirs::remove_file(&spec)).await
+    };
+    if let Err(error) = cleaned.await {
+        tracing::warn!(container = %id, %error, "not cleaned up");
+    }
+}
+
+/// Releases what the stores of images and networks hold for pods and containers that have no
+/// record any more.
+///
+/// The stores are asked first and the records read afterwards: a record is written before its
+/// object is made, so whatever another process makes meanwhile is found on record.
+async fn release_unknown(engine: &Arc<Shared>, report: &mut Recovery) {
+    let ports = &engine.ports;
+    let owners = ports.images.owners().await.unwrap_or_default();
+    let ledger = ports.network.ledger().await.unwrap_or_default();
+    let config = engine.config.clone();
+    let (pods, containers) = match blocking(move || on_record(&config)).await {
+        Ok(known) => known,
+        Err(error) => return report.left.push(("records".to_owned(), error.to_string())),
+    };
+    for owner in owners {
+        // What has no container's name is not ours to touch.
+        let Ok(id) = owner.parse::<ContainerId>() else { continue };
+        if !containers.contains(&id)
+            && let Err(error) = ports.images.release(&owner).await
+        {
+            report.left.push((owner, error.to_string()));
+        }
+    }
+    for entry in ledger {
+        let Ok(id) = entry.parse::<PodId>() else { continue };
+        if !pods.contains(&id)
+            && let Err(error) = ports.network.del(&id).await
+        {
+            report.left.push((entry, error.to_string()));
+        }
+    }
+}
+
+/// Pods and containers that have a record, of whatever process.
+fn on_record(config: &Config) -> Result<(BTreeSet<PodId>, BTreeSet<ContainerId>)> {
+    let pods = pods_on_disk(config)?;
+    let mut containers = BTreeSet::new();
+    for pod in &pods {
+        // A pod that goes away meanwhile has none.
+        let Ok(entries) = fs::read_dir(Dirs::new(config, pod).containers()) else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            containers.extend(stem.and_then(|stem| stem.parse::<ContainerId>().ok()));
+        }
+    }
+    Ok((pods, containers))
+}

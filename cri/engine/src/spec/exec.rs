@@ -1,0 +1,56 @@
+//! One more process in a container.
+
+use super::planner::runtime;
+use crate::error::Result;
+use crate::record::ContainerRecord;
+use crate::session::ExecRequest;
+use oci_spec::runtime::Process;
+use rrun_runtime::plan::{Cgroups, ExecPlan, Seccomp};
+use rrun_runtime::spec::Host;
+
+/// The group of an exec: the shim puts a name of its own in its place.
+const GROUP: &str = "{exec}";
+
+/// What the execs in a container have in common: made once, from its configuration.
+pub(crate) struct ExecTemplate {
+    process: Process,
+    groups: Cgroups,
+    seccomp: Option<Seccomp>,
+    env: Vec<Vec<u8>>,
+}
+
+impl ExecTemplate {
+    pub(crate) fn new(
+        process: Process,
+        groups: Cgroups,
+        seccomp: Option<Seccomp>,
+        container: &ContainerRecord,
+    ) -> ExecTemplate {
+        let text = process.env().iter().flatten().map(|var| var.clone().into_bytes());
+        let mut env: Vec<Vec<u8>> = text.collect();
+        // The configuration has values as text: those that are none come from the record.
+        for var in &container.config.envs {
+            let start = [var.name.as_bytes(), b"="].concat();
+            if let Some(entry) = env.iter_mut().find(|entry| entry.starts_with(&start)) {
+                *entry = [start, var.value.clone()].concat();
+            }
+        }
+        ExecTemplate { process, groups, seccomp, env }
+    }
+
+    pub(crate) fn plan(&self, request: &ExecRequest, host: &Host) -> Result<ExecPlan> {
+        let mut process = self.process.clone();
+        process.set_args(Some(request.command.clone())).set_terminal(Some(request.tty));
+        process.set_console_size(None);
+        let seccomp = self.seccomp.clone();
+        let plan = rrun_runtime::spec::exec_plan(&process, &self.groups, GROUP, host, seccomp);
+        let mut plan = plan.map_err(runtime)?;
+        plan.process.env = self.env.clone();
+        plan.process.terminal_size = request.size.filter(|_| request.tty);
+        let has_term = self.env.iter().any(|var| var.starts_with(b"TERM="));
+        if request.tty && !has_term {
+            plan.process.env.push(b"TERM=xterm".to_vec());
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,22 @@
+//! From what a client asks for to an OCI configuration: pure functions, so that a table can test
+//! them. What they need of the host and of the image is looked up before, by [`planner`].
+
+mod build;
+mod capabilities;
+mod check;
+mod devices;
+mod exec;
+mod mounts;
+mod planner;
+mod process;
+mod profile;
+mod resources;
+mod signal;
+#[cfg(test)]
+mod tests;
+mod user;
+
+pub(crate) use check::{check, refuse_userns};
+pub(crate) use exec::ExecTemplate;
+pub(crate) use planner::{Planned, Planner, Wanted};
+pub(crate) use signal::stop_signal;

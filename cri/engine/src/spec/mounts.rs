@@ -1,0 +1,193 @@
+//! What a container finds mounted: the defaults, and what its client mounts over them.
+
+use crate::error::{Context, Error, Result};
+use crate::model::{ContainerConfig, MountPropagation, MountSpec, NamespaceMode, PodConfig};
+use serde_json::{Value, json};
+use std::path::{Component, Path};
+
+/// What the mounts depend on.
+pub(crate) struct Around<'a> {
+    pub(crate) config: &'a ContainerConfig,
+    /// Folder of hosts, hostname and resolv.conf.
+    pub(crate) files: &'a Path,
+    /// `/proc/self/mountinfo`, and for each mount with propagation the real path of its source:
+    /// only these are looked at, because a dead network file system hangs whoever does.
+    pub(crate) mountinfo: &'a str,
+    pub(crate) real_paths: &'a [(String, String)],
+}
+
+/// Mounts in the order in which they are made, and the propagation that the root needs.
+pub(crate) fn mounts(around: &Around<'_>) -> Result<(Vec<Value>, Option<&'static str>)> {
+    let config = around.config;
+    let mut asked: Vec<(String, &MountSpec)> = Vec::with_capacity(config.mounts.len());
+    for mount in &config.mounts {
+        let target = clean(&mount.container_path);
+        if target == "/" {
+            return Err(Error::invalid(format!("mount {}: the root", mount.container_path)));
+        }
+        asked.push((target, mount));
+    }
+    let whole_dev = asked.iter().any(|(target, _)| target == "/dev");
+    let mut all: Vec<(String, Value)> = Vec::new();
+    for (target, mount) in defaults(around) {
+        let covered = whole_dev && Path::new(&target).starts_with("/dev");
+        if !covered && asked.iter().all(|(other, _)| *other != target) {
+            all.push((target, mount));
+        }
+    }
+    let mut root = None;
+    for (target, mount) in &asked {
+        let entry = bind(around, target, mount, &mut root);
+        all.push((target.clone(), entry.context(|| format!("mount {target}"))?));
+    }
+    // Stable: what covers comes before what it would cover.
+    all.sort_by_key(|(target, _)| Path::new(target).components().count());
+    Ok((all.into_iter().map(|(_, mount)| mount).collect(), root))
+}
+
+/// An absolute path without `.`, `..` and doubled slashes.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => parts.push(name.to_str().unwrap_or_default()),
+            Component::ParentDir => {
+                parts.pop();
+            }
+            _ => {}
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// What every container has.
+fn defaults(around: &Around<'_>) -> Vec<(String, Value)> {
+    let security = &around.config.security;
+    let rw = if security.privileged { "rw" } else { "ro" };
+    let file_rw = if security.readonly_rootfs { "ro" } else { "rw" };
+    let mount = |target: &str, kind: &str, source: &str, options: &[&str]| {
+        let options: Vec<&str> = options.to_vec();
+        let value =
+            json!({"destination": target, "type": kind, "source": source, "options": options});
+        (target.to_owned(), value)
+    };
+    let mut all = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", rw]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", rw]),
+    ];
+    // The pod's own is in the seed of its shim, which takes this place.
+    all.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev", "rw"]));
+    for name in ["hostname", "hosts", "resolv.conf"] {
+        let source = around.files.join(name);
+        let options = ["rbind", "rprivate", file_rw];
+        all.push(mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &options));
+    }
+    all
+}
+
+/// Whether the container uses the pod's `/dev/shm`: not on the host's IPC, and not under a mount
+/// of its client's own.
+pub(crate) fn uses_pod_shm(pod: &PodConfig, config: &ContainerConfig) -> bool {
+    let covered =
+        |mount: &MountSpec| matches!(clean(&mount.container_path).as_str(), "/dev" | "/dev/shm");
+    pod.security.namespaces.ipc != NamespaceMode::Node && !config.mounts.iter().any(covered)
+}
+
+fn bind(
+    around: &Around<'_>,
+    target: &str,
+    mount: &MountSpec,
+    root: &mut Option<&'static str>,
+) -> Result<Value> {
+    let mut options = vec!["rbind"];
+    match mount.propagation {
+        MountPropagation::Private => options.push("rprivate"),
+        MountPropagation::Bidirectional => {
+            if !source_peers(around, mount).0 {
+                let message = format!("{} is not on a shared mount", mount.host_path);
+                return Err(Error::invalid(message));
+            }
+            options.push("rshared");
+            *root = Some("rshared");
+        }
+        MountPropagation::HostToContainer => {
+            let (shared, slave) = source_peers(around, mount);
+            if !shared && !slave {
+                let message = format!("{} is not on a shared or slave mount", mount.host_path);
+                return Err(Error::invalid(message));
+            }
+            options.push("rslave");
+            root.get_or_insert("rslave");
+        }
+    }
+    options.push(match (mount.readonly, mount.recursive_read_only) {
+        (true, true) => "rro",
+        (true, false) => "ro",
+        (false, _) => "rw",
+    });
+    Ok(json!({
+        "destination": target, "type": "bind", "source": mount.host_path, "options": options
+    }))
+}
+
+fn source_peers(around: &Around<'_>, mount: &MountSpec) -> (bool, bool) {
+    let real = around.real_paths.iter().find(|(asked, _)| *asked == mount.host_path);
+    peers(around.mountinfo, real.map_or(mount.host_path.as_str(), |(_, real)| real))
+}
+
+/// Whether the mount that `path` is on is shared, and whether it is a slave: proc_pid_mountinfo(5).
+fn peers(mountinfo: &str, path: &str) -> (bool, bool) {
+    let mut found = (0, (false, false));
+    for line in mountinfo.lines() {
+        let mut fields = line.split(' ');
+        let Some(point) = fields.nth(4) else { continue };
+        let point = unescape(point);
+        let depth = Path::new(&point).components().count();
+        if depth >= found.0 && Path::new(path).starts_with(&point) {
+            let tags: Vec<&str> = fields.skip(1).take_while(|field| *field != "-").collect();
+            let has = |tag: &str| tags.iter().any(|field| field.starts_with(tag));
+            found = (depth, (has("shared:"), has("master:")));
+        }
+    }
+    found.1
+}
+
+/// Space, tab, newline and backslash are octal there.
+fn unescape(text: &str) -> String {
+    let plain = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    plain.iter().fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_mount_that_holds_a_path_says_how_it_propagates() {
+        let info = "22 1 8:1 / / rw - ext4 /dev/sda rw\n\
+                    23 22 0:5 / /mnt rw shared:7 - tmpfs t rw\n\
+                    24 23 0:6 / /mnt/a\\040b rw,nosuid master:7 - tmpfs t rw\n";
+        assert_eq!(peers(info, "/etc"), (false, false));
+        assert_eq!(peers(info, "/mnt"), (true, false));
+        assert_eq!(peers(info, "/mnt/x"), (true, false));
+        assert_eq!(peers(info, "/mntx"), (false, false));
+        assert_eq!(peers(info, "/mnt/a b/c"), (false, true));
+        assert_eq!(peers("broken\n\n", "/"), (false, false));
+    }
+
+    #[test]
+    fn a_target_is_made_plain() {
+        for (path, plain) in [("/a//b/./c", "/a/b/c"), ("a", "/a"), ("/../a/..", "/"), ("", "/")] {
+            assert_eq!(clean(path), plain);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The runner of verbs: a verb is a static list of steps, each with its undo beside it.
+//!
+//! [`rrun_sys::step`] says what a step is. This runner adds two things: steps are asynchronous,
+//! and an undo sees only what is on record (`Kept`), because the process that replays it after
+//! a crash has nothing else.
+
+use crate::error::{Error, Result};
+use rrun_sys::step::{Point, pass};
+use std::future::Future;
+use std::pin::Pin;
+
+/// What a step does, while it does it.
+pub(crate) type Doing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// A verb on its way: what its steps share, and what of it can be found again from the record.
+pub(crate) trait Verb: Send + Sync {
+    /// The object on record.
+    type Kept: Send + Sync;
+
+    /// The object on record.
+    fn kept(&self) -> &Self::Kept;
+}
+
+/// One change of one kind. Both sides are idempotent.
+pub(crate) struct Step<V: Verb> {
+    pub(crate) name: &'static str,
+    pub(crate) apply: for<'a> fn(&'a mut V) -> Doing<'a>,
+    pub(crate) undo: for<'a> fn(&'a V::Kept) -> Doing<'a>,
+}
+
+/// The steps of a verb.
+pub(crate) struct List<V: Verb + 'static> {
+    /// Those that put the intent on record. They are taken back only when every effect has been:
+    /// what could not be undone stays on record.
+    pub(crate) intent: &'static [Step<V>],
+    /// The others.
+    pub(crate) effects: &'static [Step<V>],
+}
+
+/// The undo of a step that leaves nothing behind, or only inside what another step takes back.
+pub(crate) fn nothing<K>(_: &K) -> Doing<'_> {
+    Box::pin(async { Ok(()) })
+}
+
+/// What could not be undone, and why.
+pub(crate) type Left = Vec<(&'static str, Error)>;
+
+impl<V: Verb> List<V> {
+    /// Runs all steps; on failure takes back what was begun, last first, the failed step
+    /// included, because an effect may fail half-way.
+    pub(crate) async fn run(&self, verb: &mut V) -> Result<(), (Error, Left)> {
+        for (at, step) in self.intent.iter().chain(self.effects).enumerate() {
+            pass(step.name, Point::Before);
+            if let Err(error) = (step.apply)(verb).await {
+                let left = self.undo_first(at + 1, verb.kept()).await;
+                return Err((error, left));
+            }
+            pass(step.name, Point::After);
+        }
+        Ok(())
+    }
+
+    /// Takes everything back: for an object whose maker is gone.
+    pub(crate) async fn undo(&self, kept: &V::Kept) -> Left {
+        self.undo_first(self.intent.len() + self.effects.len(), kept).await
+    }
+
+    async fn undo_first(&self, count: usize, kept: &V::Kept) -> Left {
+        let mut left = Left::new();
+        let begun = self.intent.iter().chain(self.effects).take(count);
+        for (at, step) in begun.enumerate().collect::<Vec<_>>().into_iter().rev() {
+            if at < self.intent.len() && !left.is_empty() {
+                break;
+            }
+            if let Err(error) = (step.undo)(kept).await {
+                left.push((step.name, error));
+            }
+        }
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    struct Trial {
+        seen: Mutex<Vec<&'static str>>,
+        fail_at: &'static str,
+        stuck: &'static str,
+    }
+
+    impl Verb for Trial {
+        type Kept = Trial;
+
+        fn kept(&self) -> &Trial {
+            self
+        }
+    }
+
+    impl Trial {
+        fn apply(&self, name: &'static str) -> Doing<'_> {
+            self.seen.lock().unwrap().push(name);
+            let failed = self.fail_at == name;
+            Box::pin(async move { if failed { Err(Error::invalid("no")) } else { Ok(()) } })
+        }
+
+        fn undo(&self, name: &'static str) -> Doing<'_> {
+            let stuck = self.stuck == name;
+            if !stuck {
+                self.seen.lock().unwrap().push(name);
+            }
+            Box::pin(async move { if stuck { Err(Error::invalid("stuck")) } else { Ok(()) } })
+        }
+    }
+
+    static TRIAL: List<Trial> = List {
+        intent: &[Step {
+            name: "t.record",
+            apply: |t| t.apply("record"),
+            undo: |t| t.undo("-record"),
+        }],
+        effects: &[
+            Step { name: "t.a", apply: |t| t.apply("a"), undo: |t| t.undo("-a") },
+            Step { name: "t.b", apply: |t| t.apply("b"), undo: |t| t.undo("-b") },
+            Step { name: "t.c", apply: |t| t.apply("c"), undo: |t| t.undo("-c") },
+        ],
+    };
+
+    async fn run(fail_at: &'static str, stuck: &'static str) -> (Vec<&'static str>, usize) {
+        let mut trial = Trial { seen: Mutex::default(), fail_at, stuck };
+        let left = TRIAL.run(&mut trial).await.err().map_or(0, |(_, left)| left.len());
+        (trial.seen.into_inner().unwrap(), left)
+    }
+
+    #[tokio::test]
+    async fn a_failed_verb_is_taken_back_last_step_first_with_the_failed_step_included() {
+        let seen = run("b", "").await;
+        assert_eq!(seen, (vec!["record", "a", "b", "-b", "-a", "-record"], 0));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_undone_keeps_its_record_and_the_rest_is_undone() {
+        let seen = run("c", "-b").await;
+        assert_eq!(seen, (vec!["record", "a", "b", "c", "-c", "-a"], 1));
+    }
+
+    #[tokio::test]
+    async fn a_verb_that_succeeds_is_not_taken_back() {
+        assert_eq!(run("", "").await, (vec!["record", "a", "b", "c"], 0));
+    }
+}

@@ -1,0 +1,49 @@
+//! Processes beside a container's own, and its streams: exec, attach, port-forward, log.
+
+mod attach;
+mod exec;
+mod exec_sync;
+
+pub(crate) use attach::{attach, reopen_log};
+pub(crate) use exec::exec;
+pub(crate) use exec_sync::exec_sync;
+
+use crate::error::{Context, Error, Result};
+use crate::id::Owner;
+use crate::phase::{ContainerPhase, PodPhase};
+use crate::table::{Container, Pod, Shared, blocking};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A container that runs.
+fn running(engine: &Shared, owner: &Owner, id: &str) -> Result<(Arc<Pod>, Arc<Container>)> {
+    let (pod, container) = engine.table.container(owner, id)?;
+    let phase = container.record().phase;
+    if phase != ContainerPhase::Running {
+        let phase = format!("{phase:?}").to_lowercase();
+        return Err(Error::precondition(format!("container {id} is {phase}, not running")));
+    }
+    Ok((pod, container))
+}
+
+/// A pipe: read end, write end.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+        .map_err(std::io::Error::from)
+        .context(|| "make a pipe")
+}
+
+/// The network namespace of a ready pod; `None`: it is the host's.
+pub(crate) async fn pod_netns(engine: &Shared, owner: &Owner, id: &str) -> Result<Option<OwnedFd>> {
+    let pod = engine.table.pod(owner, id)?;
+    let record = pod.record();
+    if record.phase != PodPhase::Ready {
+        return Err(Error::precondition(format!("pod {id} is not ready")));
+    }
+    let Some(path) = record.netns.clone() else { return Ok(None) };
+    blocking(move || {
+        let file = std::fs::File::open(&path).context(|| format!("open {}", path.display()))?;
+        Ok(Some(OwnedFd::from(file)))
+    })
+    .await
+}

@@ -1,0 +1,298 @@
+//! Pods and containers in memory: what lists are served from.
+
+use crate::config::Config;
+use crate::dirs::{Dirs, Lock};
+use crate::error::{Error, Result};
+use crate::event::Teller;
+use crate::id::{ContainerId, Owner, PodId};
+use crate::jobs::Jobs;
+use crate::model::{ContainerConfig, PodConfig, PodKey};
+use crate::phase::ContainerPhase;
+use crate::ports::{Ports, Shim};
+use crate::queue::Queue;
+use crate::record::{self, ContainerRecord, PodRecord};
+use crate::spec::ExecTemplate;
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// What all verbs share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) ports: Ports,
+    /// The id of this boot.
+    pub(crate) boot: String,
+    pub(crate) table: Table,
+    pub(crate) events: Teller,
+    pub(crate) pod_jobs: Jobs<(Owner, PodKey), PodId>,
+    pub(crate) container_jobs: Jobs<(PodId, String, u32), ContainerId>,
+    pub(crate) planner: crate::spec::Planner,
+}
+
+/// A pod that this process works on.
+pub(crate) struct Pod {
+    pub(crate) id: PodId,
+    pub(crate) owner: Owner,
+    pub(crate) config: Arc<PodConfig>,
+    pub(crate) dirs: Dirs,
+    /// Its verbs, one after the other. Only they change records.
+    pub(crate) queue: Queue,
+    record: watch::Sender<Arc<PodRecord>>,
+    shim: Mutex<Option<Arc<dyn Shim>>>,
+    /// Numbers execs.
+    pub(crate) execs: AtomicU64,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// A container of such a pod.
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    pub(crate) config: Arc<ContainerConfig>,
+    record: watch::Sender<Arc<ContainerRecord>>,
+    /// What execs have in common; made at the first.
+    pub(crate) template: OnceLock<Arc<ExecTemplate>>,
+    /// Its init, so that its exit code can be asked for when its shim is gone.
+    pidfd: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+impl Pod {
+    pub(crate) fn new(record: PodRecord, dirs: Dirs) -> Pod {
+        Pod {
+            id: record.id.clone(),
+            owner: record.owner.clone(),
+            config: Arc::clone(&record.config),
+            dirs,
+            queue: Queue::new(),
+            record: watch::Sender::new(Arc::new(record)),
+            shim: Mutex::default(),
+            execs: AtomicU64::new(1),
+            lock: Mutex::default(),
+        }
+    }
+
+    /// The record as it is now.
+    pub(crate) fn record(&self) -> Arc<PodRecord> {
+        Arc::clone(&self.record.borrow())
+    }
+
+    /// Changes the record on disk, then in memory.
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut PodRecord)) -> Result<()> {
+        let mut new = PodRecord::clone(&self.record());
+        let before = new.phase;
+        change(&mut new);
+        if new.phase != before && !before.may_become(new.phase) {
+            return Err(Error::internal(format!(
+                "pod cannot go from {before:?} to {:?}",
+                new.phase
+            )));
+        }
+        let new = Arc::new(new);
+        let (path, record) = (self.dirs.record(), Arc::clone(&new));
+        blocking(move || record::write(&path, record.as_ref())).await?;
+        self.record.send_replace(new);
+        Ok(())
+    }
+
+    /// The connection to its shim, if there is one.
+    pub(crate) fn shim(&self) -> Option<Arc<dyn Shim>> {
+        self.shim.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_shim(&self, shim: Option<Arc<dyn Shim>>) {
+        *self.shim.lock().unwrap_or_else(PoisonError::into_inner) = shim;
+    }
+
+    pub(crate) fn hold(&self, lock: Lock) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    }
+}
+
+impl Container {
+    pub(crate) fn new(record: ContainerRecord) -> Container {
+        Container {
+            id: record.id.clone(),
+            config: Arc::clone(&record.config),
+            record: watch::Sender::new(Arc::new(record)),
+            template: OnceLock::new(),
+            pidfd: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pidfd(&self) -> Option<Arc<OwnedFd>> {
+        self.pidfd.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_pidfd(&self, pidfd: Option<OwnedFd>) {
+        *self.pidfd.lock().unwrap_or_else(PoisonError::into_inner) = pidfd.map(Arc::new);
+    }
+
+    /// The record as it is now.
+    pub(crate) fn record(&self) -> Arc<ContainerRecord> {
+        Arc::clone(&self.record.borrow())
+    }
+
+    /// Changes the record on disk, then in memory.
+    pub(crate) async fn change(
+        &self,
+        pod: &Pod,
+        change: impl FnOnce(&mut ContainerRecord),
+    ) -> Result<()> {
+        let mut new = ContainerRecord::clone(&self.record());
+        let before = new.phase;
+        change(&mut new);
+        if new.phase != before && !before.may_become(new.phase) {
+            let message = format!("container cannot go from {before:?} to {:?}", new.phase);
+            return Err(Error::internal(message));
+        }
+        let new = Arc::new(new);
+        let (path, record) = (pod.dirs.container(&self.id), Arc::clone(&new));
+        let written = blocking(move || record::write(&path, record.as_ref())).await;
+        if new.phase != ContainerPhase::Created || written.is_ok() {
+            // A start and an end are facts, with a full disk too; a creation can be taken back.
+            self.record.send_replace(new);
+        }
+        written
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) -> Arc<ContainerRecord> {
+        let over = |record: &Arc<ContainerRecord>| record.exit.is_some();
+        let mut record = self.record.subscribe();
+        // The sender lives as long as self.
+        record.wait_for(over).await.map_or_else(|_| self.record(), |found| Arc::clone(&found))
+    }
+}
+
+/// Runs blocking work of the file system off the runtime's own threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::internal(error.to_string())),
+    }
+}
+
+/// What exists, by id. Locked for single look-ups only.
+#[derive(Default)]
+pub(crate) struct Table {
+    rows: RwLock<Rows>,
+}
+
+#[derive(Default)]
+struct Rows {
+    pods: BTreeMap<PodId, Arc<Pod>>,
+    containers: BTreeMap<ContainerId, (Arc<Pod>, Arc<Container>)>,
+}
+
+impl Table {
+    pub(crate) fn add_pod(&self, pod: &Arc<Pod>) {
+        self.write(|rows| rows.pods.insert(pod.id.clone(), Arc::clone(pod)));
+    }
+
+    pub(crate) fn add_container(&self, pod: &Arc<Pod>, container: &Arc<Container>) {
+        let row = (Arc::clone(pod), Arc::clone(container));
+        self.write(|rows| rows.containers.insert(container.id.clone(), row));
+    }
+
+    pub(crate) fn drop_pod(&self, id: &PodId) {
+        self.write(|rows| rows.pods.remove(id));
+    }
+
+    pub(crate) fn drop_container(&self, id: &ContainerId) {
+        self.write(|rows| rows.containers.remove(id));
+    }
+
+    /// The listed pod of `owner` that an id or its beginning names.
+    pub(crate) fn pod(&self, owner: &Owner, id: &str) -> Result<Arc<Pod>> {
+        self.read(|rows| {
+            let seen =
+                |pod: &&Arc<Pod>| pod.owner == *owner && pod.record.borrow().phase.is_listed();
+            only("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
+        })
+    }
+
+    /// The listed container of `owner` that an id or its beginning names.
+    pub(crate) fn container(&self, owner: &Owner, id: &str) -> Result<(Arc<Pod>, Arc<Container>)> {
+        self.read(|rows| {
+            let seen = |row: &&(Arc<Pod>, Arc<Container>)| {
+                row.0.owner == *owner && row.1.record.borrow().phase.is_listed()
+            };
+            only("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
+        })
+    }
+
+    /// As [`Table::pod`], with those whose removal failed half-way.
+    pub(crate) fn pod_to_remove(&self, owner: &Owner, id: &str) -> Result<Arc<Pod>> {
+        self.read(|rows| {
+            let seen = |pod: &&Arc<Pod>| pod.owner == *owner;
+            only("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
+        })
+    }
+
+    /// As [`Table::container`], with those whose removal failed half-way.
+    pub(crate) fn container_to_remove(
+        &self,
+        owner: &Owner,
+        id: &str,
+    ) -> Result<(Arc<Pod>, Arc<Container>)> {
+        self.read(|rows| {
+            let seen = |row: &&(Arc<Pod>, Arc<Container>)| row.0.owner == *owner;
+            only("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
+        })
+    }
+
+    /// The pods of `owner`.
+    pub(crate) fn pods(&self, owner: &Owner) -> Vec<Arc<Pod>> {
+        self.read(|rows| rows.pods.values().filter(|pod| pod.owner == *owner).cloned().collect())
+    }
+
+    /// The containers of the pods of `owner`.
+    pub(crate) fn containers(&self, owner: &Owner) -> Vec<(Arc<Pod>, Arc<Container>)> {
+        self.read(|rows| {
+            rows.containers.values().filter(|row| row.0.owner == *owner).cloned().collect()
+        })
+    }
+
+    /// The containers of a pod, in the order in which they were made.
+    pub(crate) fn containers_of(&self, pod: &PodId) -> Vec<Arc<Container>> {
+        let mut all: Vec<Arc<Container>> = self.read(|rows| {
+            let all = rows.containers.values();
+            all.filter(|row| row.0.id == *pod).map(|row| Arc::clone(&row.1)).collect()
+        });
+        all.sort_by_key(|container| container.record.borrow().created_at);
+        all
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Rows) -> T) -> T {
+        look(&self.rows.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Rows) -> T) {
+        change(&mut self.rows.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn begin_with<'a, K: Ord + Borrow<str>, V>(
+    rows: &'a BTreeMap<K, V>,
+    prefix: &'a str,
+) -> impl Iterator<Item = &'a V> {
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let rows = rows.range::<str, _>(from);
+    rows.take_while(move |(id, _)| (*id).borrow().starts_with(prefix)).map(|(_, row)| row)
+}
+
+fn only<T>(what: &str, id: &str, mut found: impl Iterator<Item = T>) -> Result<T> {
+    if id.is_empty() {
+        return Err(Error::invalid(format!("no {what} id given")));
+    }
+    let first = found.next().ok_or_else(|| Error::not_found(format!("{what} {id}: not found")))?;
+    if found.next().is_some() {
+        return Err(Error::invalid(format!("{what} {id}: more than one id begins so")));
+    }
+    Ok(first)
+}

@@ -1,0 +1,166 @@
+//! How containers end: StopContainer, and an end by itself.
+
+use super::{ContainerAt, PodAt};
+use crate::clock;
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::EventKind;
+use crate::id::Owner;
+use crate::phase::ContainerPhase;
+use crate::status::ContainerExit;
+use crate::table::{Shared, blocking};
+use rrun_shim_protocol::{Exit, ExitReason, Reply, Request, exit_record};
+use rrun_sys::step::{Point, pass};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an end may take to be seen after everything of a container was killed: what hangs in
+/// the kernel longer is told to the caller.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Stops a container and waits until that is on record.
+pub(crate) async fn stop(
+    engine: &Arc<Shared>,
+    owner: &Owner,
+    id: &str,
+    grace: Duration,
+) -> Result<()> {
+    let (pod, container) = match engine.table.container(owner, id) {
+        Ok(found) => found,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) => return Err(error.context("stop container")),
+    };
+    let what = format!("stop container {}", container.config.name);
+    let at = PodAt { engine: Arc::clone(engine), pod }.with(&container);
+    // In a task of its own, beside the pod's queue: a long grace must not keep other verbs
+    // waiting, a second stop may shorten it, and a client that goes away leaves the end on record.
+    let task = tokio::spawn(async move { at.stop(grace).await });
+    task.await.unwrap_or_else(|error| Err(Error::internal(error.to_string()))).context(|| what)
+}
+
+impl ContainerAt {
+    async fn stop(&self, grace: Duration) -> Result<()> {
+        let record = self.container.record();
+        if record.exit.is_some() {
+            return Ok(());
+        }
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let signal = record.stop_signal;
+        match self.ask_stop(signal, grace_ms).await {
+            Ok(exit) => self.queue_end(exit),
+            // The end of the shim is the end of the container: the pod's watch sees to that.
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match tokio::time::timeout(PATIENCE, self.container.ended()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::new(Kind::Timeout, "its end is not seen")),
+        }
+    }
+
+    async fn ask_stop(&self, signal: i32, grace_ms: u64) -> Result<Exit> {
+        let shim = self.at.connected()?;
+        let container = self.container.id.to_string();
+        pass("engine.stop-container.stop", Point::Before);
+        let reply = shim.call(Request::Stop { container, signal, grace_ms }, Vec::new()).await;
+        pass("engine.stop-container.stop", Point::After);
+        match reply {
+            Ok((Reply::Exited(exit), _)) => Ok(exit),
+            Ok((other, _)) => Err(Error::internal(format!("shim said {other:?}"))),
+            Err(refusal) => Err(refusal.error),
+        }
+    }
+
+    /// Puts an end on record after what the pod is busy with.
+    pub(crate) fn queue_end(&self, exit: Exit) {
+        let at = self.clone();
+        self.at.pod.queue.push(async move { ended(&at, told(exit)).await });
+    }
+
+    /// Kills a container from within the pod's queue, and puts its end on record. Works without a
+    /// shim.
+    pub(crate) async fn kill(&self) -> Result<()> {
+        let record = self.container.record();
+        if record.exit.is_some() {
+            return Ok(());
+        }
+        let exit = match self.ask_stop(9, 0).await {
+            Ok(exit) => told(exit),
+            Err(error) => {
+                tracing::debug!(container = %self.container.id, %error, "killing without a shim");
+                self.at.engine.ports.host.kill_group(&record.cgroup).await?;
+                self.found_end("Killed").await
+            }
+        };
+        ended(self, exit).await;
+        Ok(())
+    }
+
+    /// The end that the shim wrote down before it went; else that which the kernel still tells;
+    /// else 137 for `reason`.
+    pub(crate) async fn found_end(&self, reason: &str) -> ContainerExit {
+        let (run, id) = (self.at.pod.dirs.run.clone(), self.container.id.clone());
+        let read = blocking(move || {
+            exit_record::read(&run, id.as_str()).context(|| format!("exit record of {id}"))
+        });
+        match read.await {
+            Ok(Some((_, exit))) => return told(exit),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(container = %self.container.id, %error, "exit record"),
+        }
+        let code = match self.container.pidfd() {
+            Some(pidfd) => self.at.engine.ports.host.exit_code(&pidfd).await,
+            None => None,
+        };
+        let (code, reason) = match code {
+            Some(code) => (code, if code == 0 { "Completed" } else { reason }),
+            None => (137, reason),
+        };
+        ContainerExit { code, at: clock::now(), reason: reason.to_owned(), message: String::new() }
+    }
+}
+
+/// An end in the CRI's words.
+pub(crate) fn told(exit: Exit) -> ContainerExit {
+    let reason = match exit.reason {
+        ExitReason::OutOfMemory => "OOMKilled",
+        ExitReason::StartError => "StartError",
+        ExitReason::Ended | ExitReason::Timeout if exit.code == 0 => "Completed",
+        ExitReason::Ended | ExitReason::Timeout => "Error",
+    };
+    ContainerExit { code: exit.code, at: exit.at, reason: reason.into(), message: exit.message }
+}
+
+/// Puts an end on record and tells it; the first one counts. Only within the pod's queue.
+pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
+    if at.container.record().exit.is_some() {
+        return;
+    }
+    pass("engine.end-container.exited", Point::Before);
+    let change = |record: &mut crate::record::ContainerRecord| {
+        record.phase = ContainerPhase::Exited;
+        record.exit = Some(exit);
+        record.pid = 0;
+    };
+    if let Err(error) = at.container.change(&at.at.pod, change).await {
+        // The shim's own exit record stays: it is read again after a restart.
+        tracing::warn!(container = %at.container.id, %error, "its end is not on record");
+    }
+    pass("engine.end-container.exited", Point::After);
+    at.at.tell(EventKind::Stopped, Some(&at.container.id));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_gets_the_reason_that_the_kubelet_shows() {
+        let reason =
+            |code, reason| told(Exit { code, at: 1, reason, message: String::new() }).reason;
+        assert_eq!(reason(0, ExitReason::Ended), "Completed");
+        assert_eq!(reason(3, ExitReason::Ended), "Error");
+        assert_eq!(reason(137, ExitReason::OutOfMemory), "OOMKilled");
+        assert_eq!(reason(128, ExitReason::StartError), "StartError");
+    }
+}

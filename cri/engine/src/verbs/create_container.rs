@@ -1,0 +1,326 @@
+//! CreateContainer.
+
+use super::{ContainerAt, PodAt};
+use crate::clock;
+use crate::dirs;
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::EventKind;
+use crate::id::{ContainerId, Owner};
+use crate::model::ContainerConfig;
+use crate::phase::{ContainerPhase, PodPhase};
+use crate::ports::{ImageInfo, RootfsDirs};
+use crate::record::{self, ContainerRecord};
+use crate::spec::{self, Planned, Wanted};
+use crate::status::LinuxUser;
+use crate::steps::{List, Step, Verb, nothing};
+use crate::table::{Container, Shared, blocking};
+use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A container on its way.
+pub(crate) struct CreateContainer {
+    at: ContainerAt,
+    image: Arc<ImageInfo>,
+    layers: Option<RootfsDirs>,
+    rootfs: Option<Arc<OwnedFd>>,
+    planned: Option<Planned>,
+    pid: i32,
+}
+
+impl Verb for CreateContainer {
+    type Kept = ContainerAt;
+
+    fn kept(&self) -> &ContainerAt {
+        &self.at
+    }
+}
+
+pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
+    intent: &[Step {
+        name: "engine.create-container.record",
+        apply: |new| Box::pin(new.intent()),
+        undo: |at| Box::pin(at.remove_record()),
+    }],
+    effects: &[
+        Step {
+            name: "engine.create-container.rootfs",
+            apply: |new| Box::pin(new.rootfs()),
+            undo: |at| Box::pin(at.release_rootfs()),
+        },
+        Step {
+            name: "engine.create-container.sources",
+            apply: |new| Box::pin(new.sources()),
+            // A missing host path is made as a directory and stays, as every runtime does it.
+            undo: nothing,
+        },
+        Step {
+            name: "engine.create-container.overlay",
+            apply: |new| Box::pin(new.overlay()),
+            // Detached: it goes with its descriptor.
+            undo: nothing,
+        },
+        Step {
+            name: "engine.create-container.spec",
+            apply: |new| Box::pin(new.plan()),
+            undo: |at| Box::pin(at.remove_spec()),
+        },
+        Step {
+            name: "engine.create-container.init",
+            apply: |new| Box::pin(new.init()),
+            undo: |at| Box::pin(at.remove_init()),
+        },
+        Step {
+            name: "engine.create-container.created",
+            apply: |new| Box::pin(new.created()),
+            undo: nothing,
+        },
+    ],
+};
+
+/// Makes a container, or joins the job that does.
+pub(crate) async fn create(
+    engine: &Arc<Shared>,
+    owner: &Owner,
+    pod: &str,
+    config: ContainerConfig,
+) -> Result<ContainerId> {
+    let what = format!("create container {}", config.name);
+    let pod = engine.table.pod(owner, pod).context(|| what.clone())?;
+    let at = PodAt { engine: Arc::clone(engine), pod };
+    spec::check(&at.pod.config, &config, &engine.config.lsm).context(|| what.clone())?;
+    let hash = config_hash(&config)?;
+    let key = (at.pod.id.clone(), config.name.clone(), config.attempt);
+    let id = engine
+        .container_jobs
+        .join(key, hash, || make(at, config))
+        .await
+        .context(|| what.clone())?;
+    match engine.table.container(owner, id.as_str()) {
+        Ok((_, container)) if container.record().phase == ContainerPhase::Created => Ok(id),
+        _ => {
+            let message = format!("container {id} has been started");
+            Err(Error::new(Kind::Exists, message).context(what))
+        }
+    }
+}
+
+/// What tells two configs under one name apart.
+pub(crate) fn config_hash(config: &ContainerConfig) -> Result<u64> {
+    let json = serde_json::to_vec(config)
+        .map_err(|error| Error::internal(format!("encode config: {error}")))?;
+    Ok(record::checksum(&json))
+}
+
+async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
+    let queue = at.pod.queue.clone();
+    queue
+        .run(async move {
+            if at.pod.record().phase != PodPhase::Ready {
+                return Err(Error::precondition(format!("pod {} is not ready", at.pod.id)));
+            }
+            let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
+            let container = Arc::new(Container::new(intent(&at, config, &image)?));
+            let mut verb = CreateContainer {
+                at: at.with(&container),
+                image,
+                layers: None,
+                rootfs: None,
+                planned: None,
+                pid: 0,
+            };
+            if let Err((error, left)) = CREATE_CONTAINER.run(&mut verb).await {
+                for (step, error) in &left {
+                    tracing::warn!(container = %container.id, step, %error, "not undone");
+                }
+                return Err(error);
+            }
+            at.engine.table.add_container(&at.pod, &container);
+            at.tell(EventKind::Created, Some(&container.id));
+            Ok(container.id.clone())
+        })
+        .await
+}
+
+/// The record before the first effect, with every name that an undo needs.
+fn intent(at: &PodAt, config: ContainerConfig, image: &ImageInfo) -> Result<ContainerRecord> {
+    let id = ContainerId::random()?;
+    let log = &at.pod.config.log_directory;
+    let log_path = match log.is_empty() || config.log_path.is_empty() {
+        true => String::new(),
+        false => Path::new(log).join(&config.log_path).to_string_lossy().into_owned(),
+    };
+    Ok(ContainerRecord {
+        pod: at.pod.id.clone(),
+        phase: ContainerPhase::Making,
+        created_at: clock::now(),
+        started_at: 0,
+        exit: None,
+        image_id: image.id.clone(),
+        image_ref: image.reference.clone(),
+        pid: 0,
+        cgroup: format!("{}/{id}", at.pod.record().cgroup),
+        log_path,
+        mounts: config.mounts.clone(),
+        resources: config.resources.clone().unwrap_or_default(),
+        user: LinuxUser::default(),
+        stop_signal: spec::stop_signal(config.stop_signal, &image.config.stop_signal)?,
+        config: Arc::new(config),
+        id,
+    })
+}
+
+impl CreateContainer {
+    async fn intent(&self) -> Result<()> {
+        self.at.container.change(&self.at.at.pod, |_| {}).await
+    }
+
+    async fn rootfs(&mut self) -> Result<()> {
+        let images = &self.at.at.engine.ports.images;
+        let layers = images.prepare(self.at.container.id.as_str(), &self.image.id).await;
+        self.layers = Some(layers.context(|| "rootfs")?);
+        Ok(())
+    }
+
+    async fn sources(&self) -> Result<()> {
+        let config = Arc::clone(&self.at.container.config);
+        blocking(move || {
+            for mount in &config.mounts {
+                let source = Path::new(&mount.host_path);
+                // A symbolic link that leads nowhere is there already: the mount will say so.
+                if mount.image.is_none() && source.symlink_metadata().is_err() {
+                    dirs::make(source).context(|| format!("mount {}", mount.container_path))?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn overlay(&mut self) -> Result<()> {
+        let layers = self.layers.as_ref().ok_or_else(|| Error::internal("no layers"))?;
+        let mount = self.at.at.engine.ports.host.overlay(layers).await.context(|| "rootfs")?;
+        self.rootfs = Some(Arc::new(mount));
+        Ok(())
+    }
+
+    async fn plan(&mut self) -> Result<()> {
+        let rootfs = self.rootfs.clone().ok_or_else(|| Error::internal("no rootfs"))?;
+        let (at, image) = (self.at.clone(), Arc::clone(&self.image));
+        let target = self.at.target_pid()?;
+        // Looks up users inside the root, reads devices and mounts of the host.
+        let planned = blocking(move || {
+            let engine = &at.at.engine;
+            let record = at.container.record();
+            let planned = engine.planner.container(&Wanted {
+                pod: &at.at.pod.record(),
+                container: &record,
+                image: &image.config,
+                rootfs: &rootfs,
+                files: &at.at.pod.dirs.files(),
+                target,
+            })?;
+            let path = at.at.pod.dirs.spec(&at.container.id);
+            record::replace(&path, planned.spec_json.as_bytes())?;
+            Ok(planned)
+        });
+        self.planned = Some(planned.await?);
+        Ok(())
+    }
+
+    async fn init(&mut self) -> Result<()> {
+        let record = self.at.container.record();
+        let planned = self.planned.as_ref().ok_or_else(|| Error::internal("no plan"))?;
+        let log = (!record.log_path.is_empty())
+            .then(|| LogSpec { path: PathBuf::from(&record.log_path) });
+        let request = Request::Create(Create {
+            container: record.id.to_string(),
+            plan: planned.plan.clone(),
+            log,
+            stdin: record.config.stdin,
+            stdin_once: record.config.stdin_once,
+        });
+        let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
+        let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
+        let shim = self.at.at.connected()?;
+        match shim.call(request, vec![rootfs]).await.map_err(Error::from)? {
+            (Reply::Created { pid }, mut fds) => {
+                self.pid = pid;
+                self.at.container.set_pidfd(fds.pop());
+                Ok(())
+            }
+            (other, _) => Err(Error::internal(format!("shim said {other:?}"))),
+        }
+    }
+
+    async fn created(&mut self) -> Result<()> {
+        let pid = self.pid;
+        let user = self.planned.take().map(|planned| planned.user).unwrap_or_default();
+        let change = move |record: &mut ContainerRecord| {
+            record.phase = ContainerPhase::Created;
+            record.pid = pid;
+            record.user = user;
+        };
+        self.at.container.change(&self.at.at.pod, change).await
+    }
+}
+
+/// How each effect on a container is taken back, from its record alone.
+impl ContainerAt {
+    /// The first process of the container whose PID namespace this one wants to share.
+    fn target_pid(&self) -> Result<Option<i32>> {
+        let namespaces = &self.container.config.security.namespaces;
+        if namespaces.pid != crate::model::NamespaceMode::Target {
+            return Ok(None);
+        }
+        let id = &namespaces.target_id;
+        let (pod, target) = self.at.engine.table.container(&self.at.pod.owner, id)?;
+        let record = target.record();
+        if pod.id != self.at.pod.id {
+            return Err(Error::invalid(format!("target container {id} is in another pod")));
+        }
+        if record.phase != ContainerPhase::Running {
+            return Err(Error::precondition(format!("target container {id} does not run")));
+        }
+        Ok(Some(record.pid))
+    }
+
+    pub(crate) async fn remove_record(&self) -> Result<()> {
+        let path = self.at.pod.dirs.container(&self.container.id);
+        blocking(move || dirs::remove_file(&path)).await
+    }
+
+    pub(crate) async fn release_rootfs(&self) -> Result<()> {
+        self.at.engine.ports.images.release(self.container.id.as_str()).await
+    }
+
+    pub(crate) async fn remove_spec(&self) -> Result<()> {
+        let path = self.at.pod.dirs.spec(&self.container.id);
+        blocking(move || dirs::remove_file(&path)).await
+    }
+
+    /// Has the shim forget the container, or does without a shim, and removes its group and exit
+    /// record.
+    pub(crate) async fn remove_init(&self) -> Result<()> {
+        let record = self.container.record();
+        if let Some(shim) = self.at.pod.shim() {
+            let container = record.id.to_string();
+            let stop = Request::Stop { container: container.clone(), signal: 9, grace_ms: 0 };
+            // It may never have heard of it.
+            let _ = shim.call(stop, Vec::new()).await;
+            let deleted = shim.call(Request::Delete { container }, Vec::new()).await;
+            if let Err(refusal) = deleted {
+                tracing::debug!(error = %refusal.error, "removing the container without its shim");
+            }
+        }
+        let host = &self.at.engine.ports.host;
+        host.kill_group(&record.cgroup).await?;
+        host.remove_group(&record.cgroup).await?;
+        let (run, id) = (self.at.pod.dirs.run.clone(), self.container.id.clone());
+        blocking(move || {
+            exit_record::remove(&run, id.as_str()).context(|| format!("exit record of {id}"))
+        })
+        .await
+    }
+}

@@ -1,0 +1,59 @@
+//! The verbs that change something, each read as its list of steps.
+
+pub(crate) mod container_end;
+pub(crate) mod create_container;
+pub(crate) mod pod_undo;
+pub(crate) mod remove;
+pub(crate) mod run_pod;
+pub(crate) mod sandbox;
+pub(crate) mod shim_watch;
+pub(crate) mod start_container;
+pub(crate) mod stop_pod;
+
+use crate::event::{Event, EventKind};
+use crate::id::ContainerId;
+use crate::table::{Container, Pod, Shared};
+use crate::view;
+use std::sync::Arc;
+
+/// A pod, and the engine that it lives in: what undos find their objects by.
+#[derive(Clone)]
+pub(crate) struct PodAt {
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) pod: Arc<Pod>,
+}
+
+/// A container in its pod.
+#[derive(Clone)]
+pub(crate) struct ContainerAt {
+    pub(crate) at: PodAt,
+    pub(crate) container: Arc<Container>,
+}
+
+impl PodAt {
+    /// Tells what happened to the pod, or to one of its containers.
+    pub(crate) fn tell(&self, kind: EventKind, container: Option<&ContainerId>) {
+        self.engine.events.tell(|at| {
+            let gone = kind == EventKind::Deleted && container.is_none();
+            let containers = self.engine.table.containers_of(&self.pod.id);
+            Event {
+                owner: self.pod.owner.clone(),
+                kind,
+                at,
+                pod: self.pod.id.clone(),
+                container: container.cloned(),
+                pod_status: (!gone).then(|| view::pod_status(&self.pod)),
+                containers: containers
+                    .iter()
+                    .filter(|container| container.record().phase.is_listed())
+                    .map(|container| view::container_status(&self.pod, container))
+                    .collect(),
+            }
+        });
+    }
+
+    /// A container of this pod.
+    pub(crate) fn with(&self, container: &Arc<Container>) -> ContainerAt {
+        ContainerAt { at: self.clone(), container: Arc::clone(container) }
+    }
+}

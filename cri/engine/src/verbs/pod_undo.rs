@@ -1,0 +1,86 @@
+//! How each effect on a pod is taken back, from its record alone: used by failed runs, by stop
+//! and remove, and by whoever finds a pod whose maker has died.
+
+use super::PodAt;
+use crate::dirs;
+use crate::error::{Context, Error, Kind, Result};
+use crate::ports::Shim;
+use crate::steps::Left;
+use crate::table::blocking;
+use std::sync::Arc;
+
+impl PodAt {
+    /// The control group of shims: outside of every pod's, and outside of that of whoever started
+    /// them.
+    pub(crate) fn shim_group(&self) -> String {
+        format!("{}/shims", self.engine.config.cgroup_parent)
+    }
+
+    /// The connection to the shim.
+    pub(crate) fn connected(&self) -> Result<Arc<dyn Shim>> {
+        self.pod.shim().ok_or_else(|| Error::new(Kind::Unavailable, "the pod's shim is gone"))
+    }
+
+    pub(crate) async fn remove_run_dir(&self) -> Result<()> {
+        let run = self.pod.dirs.run.clone();
+        blocking(move || dirs::remove_all(&run)).await
+    }
+
+    pub(crate) async fn remove_state_dir(&self) -> Result<()> {
+        let state = self.pod.dirs.state.clone();
+        blocking(move || dirs::remove_all(&state)).await
+    }
+
+    pub(crate) async fn remove_files(&self) -> Result<()> {
+        let files = self.pod.dirs.files();
+        blocking(move || dirs::remove_all(&files)).await
+    }
+
+    /// Kills what is in the pod's group if the group is ours, and removes it. Another's group is
+    /// removed by whoever made it.
+    pub(crate) async fn remove_cgroup(&self) -> Result<()> {
+        let record = self.pod.record();
+        let host = &self.engine.ports.host;
+        if record.own_cgroup {
+            host.kill_group(&record.cgroup).await?;
+            return host.remove_group(&record.cgroup).await;
+        }
+        let reaper = super::sandbox::reaper_group(&record);
+        host.kill_group(&reaper).await?;
+        host.remove_group(&reaper).await
+    }
+
+    pub(crate) async fn kill_shim(&self) -> Result<()> {
+        self.pod.set_shim(None);
+        self.engine.ports.shims.kill(&self.pod.dirs.run).await
+    }
+
+    pub(crate) async fn unpin(&self) -> Result<()> {
+        match &self.pod.record().netns {
+            Some(netns) => self.engine.ports.host.unpin(netns).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn detach_network(&self) -> Result<()> {
+        match &self.pod.record().netns {
+            Some(_) => self.engine.ports.network.del(&self.pod.id).await.context(|| "network"),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts on record what could not be undone; the next open tries again.
+    pub(crate) async fn keep_left(&self, left: &Left) {
+        for (step, error) in left {
+            tracing::warn!(pod = %self.pod.id, step, %error, "not undone");
+        }
+        if left.is_empty() {
+            return;
+        }
+        let left = left.iter().map(|(step, error)| ((*step).to_owned(), error.to_string()));
+        let left: Vec<_> = left.collect();
+        if let Err(error) = self.pod.change(|record| record.left = left).await {
+            tracing::warn!(pod = %self.pod.id, %error, "what was not undone is not on record");
+        }
+    }
+}

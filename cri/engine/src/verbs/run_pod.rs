@@ -1,0 +1,301 @@
+//! RunPodSandbox.
+
+use super::{PodAt, sandbox, shim_watch};
+use crate::clock;
+use crate::config::Config;
+use crate::dirs::{self, Dirs, Lock};
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::EventKind;
+use crate::files;
+use crate::id::{Owner, PodId};
+use crate::model::PodConfig;
+use crate::phase::PodPhase;
+use crate::ports::Attachment;
+use crate::record::{self, PodRecord};
+use crate::steps::{List, Step, Verb, nothing};
+use crate::table::{Pod, Shared, blocking};
+use rrun_shim_protocol::{Reply, Request};
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A pod on its way.
+pub(crate) struct RunPod {
+    at: PodAt,
+    reaper: Option<i32>,
+    ips: Vec<IpAddr>,
+}
+
+impl Verb for RunPod {
+    type Kept = PodAt;
+
+    fn kept(&self) -> &PodAt {
+        &self.at
+    }
+}
+
+pub(crate) static RUN_POD: List<RunPod> = List {
+    intent: &[
+        Step {
+            name: "engine.run-pod.run-dir",
+            apply: |pod| Box::pin(pod.run_dir()),
+            undo: |at| Box::pin(at.remove_run_dir()),
+        },
+        Step { name: "engine.run-pod.lock", apply: |pod| Box::pin(pod.lock()), undo: nothing },
+        Step {
+            name: "engine.run-pod.state-dir",
+            apply: |pod| Box::pin(pod.state_dir()),
+            undo: |at| Box::pin(at.remove_state_dir()),
+        },
+        Step { name: "engine.run-pod.record", apply: |pod| Box::pin(pod.intent()), undo: nothing },
+    ],
+    effects: &[
+        Step {
+            name: "engine.run-pod.files",
+            apply: |pod| Box::pin(pod.files()),
+            undo: |at| Box::pin(at.remove_files()),
+        },
+        Step {
+            name: "engine.run-pod.netns-dir",
+            apply: |pod| Box::pin(pod.netns_dir()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.run-pod.cgroup",
+            apply: |pod| Box::pin(pod.cgroup()),
+            undo: |at| Box::pin(at.remove_cgroup()),
+        },
+        Step {
+            name: "engine.run-pod.shim-cgroup",
+            apply: |pod| Box::pin(pod.shim_cgroup()),
+            // All shims of the node share it: removing it would race with their next one.
+            undo: nothing,
+        },
+        Step {
+            name: "engine.run-pod.shim",
+            apply: |pod| Box::pin(pod.shim()),
+            undo: |at| Box::pin(at.kill_shim()),
+        },
+        Step {
+            name: "engine.run-pod.sandbox",
+            apply: |pod| Box::pin(pod.sandbox()),
+            undo: |at| Box::pin(at.unpin()),
+        },
+        Step {
+            name: "engine.run-pod.network",
+            apply: |pod| Box::pin(pod.network()),
+            undo: |at| Box::pin(at.detach_network()),
+        },
+        Step { name: "engine.run-pod.ready", apply: |pod| Box::pin(pod.ready()), undo: nothing },
+    ],
+};
+
+/// Makes a pod, or joins the job that does.
+pub(crate) async fn run(
+    engine: &Arc<Shared>,
+    owner: &Owner,
+    config: PodConfig,
+    handler: &str,
+) -> Result<PodId> {
+    check(&config, handler)?;
+    let what = format!("run pod {}", config.full_name());
+    let hash = config_hash(&config, handler)?;
+    let key = (owner.clone(), config.key());
+    let record = intent(engine, owner, config, handler)?;
+    let job = || make(Arc::clone(engine), record);
+    let id = engine.pod_jobs.join(key, hash, job).await.context(|| what.clone())?;
+    match engine.table.pod(owner, id.as_str()) {
+        Ok(pod) if pod.record().phase == PodPhase::Ready => Ok(id),
+        _ => Err(Error::new(Kind::Exists, format!("pod {id} is not ready any more")).context(what)),
+    }
+}
+
+/// What tells two configs under one name apart.
+pub(crate) fn config_hash(config: &PodConfig, handler: &str) -> Result<u64> {
+    let json = serde_json::to_vec(&(config, handler))
+        .map_err(|error| Error::internal(format!("encode config: {error}")))?;
+    Ok(record::checksum(&json))
+}
+
+fn check(config: &PodConfig, handler: &str) -> Result<()> {
+    if config.name.is_empty() || config.namespace.is_empty() || config.uid.is_empty() {
+        return Err(Error::invalid("a pod needs a name, a namespace and a uid"));
+    }
+    if !handler.is_empty() && handler != "rrun" {
+        return Err(Error::invalid(format!("runtime handler {handler:?} is not known")));
+    }
+    sandbox::check(config)
+}
+
+/// The record before the first effect, with every name that an undo needs.
+fn intent(engine: &Shared, owner: &Owner, config: PodConfig, handler: &str) -> Result<PodRecord> {
+    let id = PodId::random()?;
+    let own = config.cgroup_parent.is_empty();
+    let cgroup = match own {
+        true => own_cgroup(&engine.config, &id),
+        false => config.cgroup_parent.trim_end_matches('/').to_owned(),
+    };
+    let netns = files::has_network(&config).then(|| netns_path(&engine.config, &id));
+    Ok(PodRecord {
+        owner: owner.clone(),
+        boot: engine.boot.clone(),
+        config: Arc::new(config),
+        handler: handler.to_owned(),
+        phase: PodPhase::Making,
+        created_at: clock::now(),
+        netns,
+        cgroup,
+        own_cgroup: own,
+        ips: Vec::new(),
+        reaper: None,
+        reason: String::new(),
+        left: Vec::new(),
+        id,
+    })
+}
+
+/// The group of a pod that names no parent.
+pub(crate) fn own_cgroup(config: &Config, id: &PodId) -> String {
+    format!("{}/{id}", config.cgroup_parent)
+}
+
+/// Where a pod's network namespace is pinned: `cni-` and the first half of its id in the form of
+/// a UUID, because that is what others look for there.
+pub(crate) fn netns_path(config: &Config, id: &PodId) -> PathBuf {
+    let d = id.as_str();
+    let uuid = [&d[..8], &d[8..12], &d[12..16], &d[16..20], &d[20..32]].join("-");
+    config.netns_dir.join(format!("cni-{uuid}"))
+}
+
+async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
+    let dirs = Dirs::new(&engine.config, &record.id);
+    let pod = Arc::new(Pod::new(record, dirs));
+    let at = PodAt { engine: Arc::clone(&engine), pod: Arc::clone(&pod) };
+    let work = at.clone();
+    pod.queue
+        .run(async move {
+            let mut verb = RunPod { at: work.clone(), reaper: None, ips: Vec::new() };
+            if let Err((error, left)) = RUN_POD.run(&mut verb).await {
+                work.keep_left(&left).await;
+                return Err(error);
+            }
+            engine.table.add_pod(&work.pod);
+            work.tell(EventKind::Created, None);
+            work.tell(EventKind::Started, None);
+            Ok(())
+        })
+        .await?;
+    Ok(pod.id.clone())
+}
+
+impl RunPod {
+    async fn run_dir(&self) -> Result<()> {
+        let run = self.at.pod.dirs.run.clone();
+        blocking(move || dirs::make(&run)).await
+    }
+
+    async fn lock(&self) -> Result<()> {
+        let path = self.at.pod.dirs.lock();
+        let lock = blocking(move || Lock::take(&path)).await?;
+        let lock = lock.ok_or_else(|| Error::internal("another process holds a new pod's lock"))?;
+        self.at.pod.hold(lock);
+        Ok(())
+    }
+
+    async fn state_dir(&self) -> Result<()> {
+        let containers = self.at.pod.dirs.containers();
+        blocking(move || dirs::make(&containers)).await
+    }
+
+    async fn intent(&self) -> Result<()> {
+        self.at.pod.change(|_| {}).await
+    }
+
+    async fn files(&self) -> Result<()> {
+        let (folder, config) = (self.at.pod.dirs.files(), Arc::clone(&self.at.pod.config));
+        blocking(move || write_files(&folder, &config)).await
+    }
+
+    async fn netns_dir(&self) -> Result<()> {
+        let folder = self.at.engine.config.netns_dir.clone();
+        blocking(move || dirs::make(&folder)).await
+    }
+
+    async fn cgroup(&self) -> Result<()> {
+        let record = self.at.pod.record();
+        if record.own_cgroup {
+            self.at.engine.ports.host.make_group(&record.cgroup).await?;
+        }
+        Ok(())
+    }
+
+    async fn shim_cgroup(&self) -> Result<()> {
+        self.at.engine.ports.host.make_group(&self.at.shim_group()).await
+    }
+
+    async fn shim(&self) -> Result<()> {
+        let shims = &self.at.engine.ports.shims;
+        shims.launch(&self.at.pod.dirs.run, &self.at.shim_group()).await?;
+        let dialled = shims.dial(&self.at.pod.dirs.run).await?;
+        shim_watch::adopt(&self.at, dialled);
+        Ok(())
+    }
+
+    async fn sandbox(&mut self) -> Result<()> {
+        let request = sandbox::request(&self.at.engine, &self.at.pod.record())?;
+        let shim = self.at.connected()?;
+        match shim.call(Request::Sandbox(request), Vec::new()).await {
+            Ok((Reply::Sandbox { reaper }, _)) => {
+                self.reaper = reaper;
+                Ok(())
+            }
+            Ok((other, _)) => Err(Error::internal(format!("sandbox: shim said {other:?}"))),
+            Err(refusal) => Err(refusal.error.context("sandbox")),
+        }
+    }
+
+    async fn network(&mut self) -> Result<()> {
+        let record = self.at.pod.record();
+        let Some(netns) = &record.netns else { return Ok(()) };
+        let config = &record.config;
+        let attachment = Attachment {
+            id: record.id.to_string(),
+            netns: netns.clone(),
+            name: config.name.clone(),
+            namespace: config.namespace.clone(),
+            uid: config.uid.clone(),
+            ports: config.ports.clone(),
+            annotations: config.annotations.clone(),
+            dns: config.dns.clone(),
+            cgroup: record.cgroup.clone(),
+        };
+        self.ips = self.at.engine.ports.network.add(attachment).await.context(|| "network")?;
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let (ips, reaper) = (std::mem::take(&mut self.ips), self.reaper);
+        let change = move |record: &mut PodRecord| {
+            record.phase = PodPhase::Ready;
+            record.ips = ips;
+            record.reaper = reaper;
+        };
+        self.at.pod.change(change).await
+    }
+}
+
+fn write_files(folder: &Path, config: &PodConfig) -> Result<()> {
+    dirs::make(folder)?;
+    let host_name = nix::unistd::gethostname().unwrap_or_default();
+    let name = files::hostname(config, &host_name.to_string_lossy()).to_owned();
+    record::replace(&folder.join("hostname"), format!("{name}\n").as_bytes())?;
+    // A host without one has nothing to copy.
+    let hosts = fs::read("/etc/hosts").unwrap_or_default();
+    record::replace(&folder.join("hosts"), &hosts)?;
+    let resolv = match &config.dns {
+        Some(dns) => files::resolv_conf(dns).into_bytes(),
+        None => fs::read("/etc/resolv.conf").unwrap_or_default(),
+    };
+    record::replace(&folder.join("resolv.conf"), &resolv)
+}

@@ -1,0 +1,150 @@
+//! Watching a pod's shim: ends of containers, and its own.
+
+use super::PodAt;
+use super::container_end::ended;
+use crate::error::Result;
+use crate::event::EventKind;
+use crate::phase::{ContainerPhase, PodPhase};
+use crate::ports::Dialled;
+use crate::record::ContainerRecord;
+use rrun_shim_protocol::{ContainerReport, ContainerState, Event, Reply, Request};
+
+/// Takes a connection into use and watches it.
+pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
+    at.pod.set_shim(Some(dialled.shim));
+    let (at, mut events) = (at.clone(), dialled.events);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            if let Event::Exited { container, exit } = event {
+                let all = at.engine.table.containers_of(&at.pod.id);
+                // One that is not there yet is still in the making: its end is found when it is
+                // made, or goes with it.
+                if let Some(found) = all.iter().find(|c| c.id.as_str() == container) {
+                    at.with(found).queue_end(exit);
+                }
+            }
+        }
+        let lost = at.clone();
+        at.pod.queue.push(async move { lost.shim_lost().await });
+    });
+}
+
+impl PodAt {
+    /// The connection has ended: dials again once, for a shim that lives on after a broken
+    /// connection; otherwise the pod ends, with what can still be told of its containers.
+    async fn shim_lost(&self) {
+        if self.pod.shim().is_none() {
+            // It was ended by a verb.
+            return;
+        }
+        self.pod.set_shim(None);
+        if self.redial().await.is_err() {
+            tracing::warn!(pod = %self.pod.id, "its shim is gone");
+            self.end_without_shim("ShimLost").await;
+        }
+    }
+
+    /// Dials the shim and brings the records to what it tells.
+    pub(crate) async fn redial(&self) -> Result<()> {
+        let dialled = self.engine.ports.shims.dial(&self.pod.dirs.run).await?;
+        let shim = std::sync::Arc::clone(&dialled.shim);
+        adopt(self, dialled);
+        if let (Reply::State(report), _) = shim.call(Request::State, Vec::new()).await? {
+            for container in self.engine.table.containers_of(&self.pod.id) {
+                let told = report.containers.iter().find(|c| c.id == container.id.as_str());
+                self.reconcile(&container, told).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn reconcile(
+        &self,
+        container: &std::sync::Arc<crate::table::Container>,
+        told: Option<&ContainerReport>,
+    ) {
+        let at = self.with(container);
+        let record = container.record();
+        if record.exit.is_some() || !record.phase.is_listed() {
+            return;
+        }
+        match told.map(|report| (&report.state, report.pid)) {
+            Some((ContainerState::Created, pid)) => self.note_pid(container, pid),
+            Some((ContainerState::Running { started_at }, pid)) => {
+                self.note_pid(container, pid);
+                self.note_running(container, &record, *started_at).await;
+            }
+            Some((ContainerState::Exited { started_at, exit }, _)) => {
+                if *started_at != 0 {
+                    self.note_running(container, &record, *started_at).await;
+                }
+                ended(&at, super::container_end::told(exit.clone())).await;
+            }
+            None => ended(&at, at.found_end("Unknown").await).await,
+        }
+    }
+
+    fn note_pid(&self, container: &crate::table::Container, pid: Option<i32>) {
+        if let Some(pid) = pid {
+            container.set_pidfd(self.engine.ports.host.pidfd(pid));
+        }
+    }
+
+    async fn note_running(
+        &self,
+        container: &crate::table::Container,
+        record: &ContainerRecord,
+        started_at: i64,
+    ) {
+        if record.phase != ContainerPhase::Created {
+            return;
+        }
+        let change = |record: &mut ContainerRecord| {
+            record.phase = ContainerPhase::Running;
+            record.started_at = started_at;
+        };
+        if let Err(error) = container.change(&self.pod, change).await {
+            tracing::warn!(container = %container.id, %error, "start is not on record");
+        }
+        self.tell(EventKind::Started, Some(&container.id));
+    }
+
+    /// Ends a pod whose shim is gone: kills what is left, and tells each container's end as well
+    /// as it can be known.
+    pub(crate) async fn end_without_shim(&self, reason: &str) {
+        let ending = self.pod.change(|record| {
+            if record.phase == PodPhase::Ready {
+                record.phase = PodPhase::Ending;
+                record.reason = reason.to_owned();
+            }
+        });
+        if let Err(error) = ending.await {
+            tracing::warn!(pod = %self.pod.id, %error, "its end is not on record");
+        }
+        if let Err(error) = self.kill_groups().await {
+            tracing::warn!(pod = %self.pod.id, %error, "not all of it could be killed");
+        }
+        for container in self.engine.table.containers_of(&self.pod.id) {
+            let at = self.with(&container);
+            if container.record().exit.is_none() {
+                let exit = at.found_end(reason).await;
+                ended(&at, exit).await;
+            }
+        }
+        self.tell(EventKind::Stopped, None);
+    }
+
+    /// Kills everything in the pod's groups; in another's group only what is ours.
+    pub(crate) async fn kill_groups(&self) -> Result<()> {
+        let record = self.pod.record();
+        let host = &self.engine.ports.host;
+        if record.own_cgroup {
+            return host.kill_group(&record.cgroup).await;
+        }
+        host.kill_group(&super::sandbox::reaper_group(&record)).await?;
+        for container in self.engine.table.containers_of(&self.pod.id) {
+            host.kill_group(&container.record().cgroup).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! StopPodSandbox. Nothing of it is taken back: what fails is tried again by the next stop.
+
+use super::PodAt;
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::EventKind;
+use crate::id::Owner;
+use crate::phase::PodPhase;
+use crate::steps::{List, Step, Verb, nothing};
+use crate::table::Shared;
+use rrun_shim_protocol::Request;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a shim may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) struct StopPod {
+    at: PodAt,
+}
+
+impl Verb for StopPod {
+    type Kept = PodAt;
+
+    fn kept(&self) -> &PodAt {
+        &self.at
+    }
+}
+
+static STOP_POD: List<StopPod> = List {
+    intent: &[],
+    effects: &[
+        Step {
+            name: "engine.stop-pod.ending",
+            apply: |stop| Box::pin(stop.ending()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.stop-pod.containers",
+            apply: |stop| Box::pin(stop.containers()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.stop-pod.network",
+            apply: |stop| Box::pin(stop.at.detach_network()),
+            undo: nothing,
+        },
+        Step { name: "engine.stop-pod.shim", apply: |stop| Box::pin(stop.shim()), undo: nothing },
+        Step {
+            name: "engine.stop-pod.netns",
+            apply: |stop| Box::pin(stop.at.unpin()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.stop-pod.container-cgroups",
+            apply: |stop| Box::pin(stop.container_cgroups()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.stop-pod.cgroup",
+            apply: |stop| Box::pin(stop.at.remove_cgroup()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.stop-pod.stopped",
+            apply: |stop| Box::pin(stop.stopped()),
+            undo: nothing,
+        },
+    ],
+};
+
+/// Stops a pod with its containers.
+pub(crate) async fn stop(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Result<()> {
+    let pod = match engine.table.pod(owner, id) {
+        Ok(pod) => pod,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) => return Err(error.context("stop pod")),
+    };
+    let what = format!("stop pod {}", pod.config.full_name());
+    let at = PodAt { engine: Arc::clone(engine), pod };
+    let queue = at.pod.queue.clone();
+    queue.run(async move { at.stop().await }).await.context(|| what)
+}
+
+impl PodAt {
+    /// Stops the pod from within its queue.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        let before = self.pod.record().phase;
+        if !matches!(before, PodPhase::Ready | PodPhase::Ending) {
+            return Ok(());
+        }
+        let mut verb = StopPod { at: self.clone() };
+        STOP_POD.run(&mut verb).await.map_err(|(error, _)| error)?;
+        if before == PodPhase::Ready {
+            self.tell(EventKind::Stopped, None);
+        }
+        Ok(())
+    }
+}
+
+impl StopPod {
+    async fn ending(&self) -> Result<()> {
+        self.at.pod.change(|record| record.phase = PodPhase::Ending).await
+    }
+
+    async fn containers(&self) -> Result<()> {
+        let containers = self.at.engine.table.containers_of(&self.at.pod.id);
+        let mut kills = tokio::task::JoinSet::new();
+        for container in containers {
+            let at = self.at.with(&container);
+            kills.spawn(async move {
+                at.kill().await.context(|| format!("container {}", at.container.config.name))
+            });
+        }
+        let mut first = Ok(());
+        while let Some(done) = kills.join_next().await {
+            let done = done.unwrap_or_else(|error| Err(Error::internal(error.to_string())));
+            first = first.and(done);
+        }
+        first
+    }
+
+    /// Ends the shim, which unpins its namespaces; one that does not answer is killed.
+    async fn shim(&self) -> Result<()> {
+        if let Some(shim) = self.at.pod.shim() {
+            let asked = shim.call(Request::Shutdown, Vec::new());
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(refusal)) => tracing::debug!(error = %refusal.error, "shim shutdown"),
+                Err(_) => tracing::warn!(pod = %self.at.pod.id, "shim does not end, killing it"),
+            }
+        }
+        self.at.kill_shim().await
+    }
+
+    async fn container_cgroups(&self) -> Result<()> {
+        let host = &self.at.engine.ports.host;
+        for container in self.at.engine.table.containers_of(&self.at.pod.id) {
+            let cgroup = &container.record().cgroup;
+            host.kill_group(cgroup).await?;
+            host.remove_group(cgroup).await?;
+        }
+        Ok(())
+    }
+
+    async fn stopped(&self) -> Result<()> {
+        let change = |record: &mut crate::record::PodRecord| {
+            record.phase = PodPhase::Stopped;
+            record.reaper = None;
+        };
+        self.at.pod.change(change).await
+    }
+}
