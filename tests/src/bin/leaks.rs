@@ -3,8 +3,19 @@
 
 use anyhow::{Context, Result, bail};
 use rrun_tests::leaks::{Snapshot, View};
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leaks: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let view = View::machine();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
