@@ -25,3 +25,30 @@ pub use error::{Error, Kind, Result};
 pub use progress::{Event, Progress};
 pub use reference::Reference;
 pub use store::{Config, FsInfo, Image, Owner, Rootfs, Store, Usage};
+
+/// The parsers of foreign bytes, pure and by themselves, for fuzzing.
+#[doc(hidden)]
+pub mod parsers {
+    use std::path::Path;
+
+    pub use crate::manifest::{parse as manifest, parse_config as config};
+    pub use crate::registry::auth::parse_token as token;
+    pub use crate::registry::challenge::parse as challenge;
+    pub use crate::registry::http::registry_words;
+    pub use crate::tar::{Archive, parse_header as tar_header, parse_records as pax_records};
+
+    /// Whether a `hosts.toml` parses.
+    pub fn hosts_toml(text: &str) -> Result<usize, String> {
+        crate::registry::hosts::parse(text, Path::new("/"), "example.com").map(|hosts| hosts.len())
+    }
+
+    /// Walks a whole archive; the number of its entries.
+    pub fn tar(bytes: &[u8]) -> crate::Result<usize> {
+        let mut archive = Archive::new(bytes);
+        let mut entries = 0;
+        while archive.next_entry()?.is_some() {
+            entries += 1;
+        }
+        Ok(entries)
+    }
+}

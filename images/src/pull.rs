@@ -277,10 +277,10 @@ impl Store {
     fn sync_behind(&self) {
         let store = Arc::downgrade(self.inner());
         let root: PathBuf = self.path("layers");
-        let Ok(newest) = self.records(|r| r.read(|tx| records::newest_layer(tx))) else { return };
+        let Ok(newest) = self.records(|r| r.read(records::newest_layer)) else { return };
         // Fire and forget: without it the layers are pulled again after a power cut.
         drop(std::thread::Builder::new().name("syncfs".to_owned()).spawn(move || {
-            let done = std::fs::File::open(root).map(|dir| nix::unistd::syncfs(dir));
+            let done = std::fs::File::open(root).map(nix::unistd::syncfs);
             if let (Ok(Ok(())), Some(inner)) = (done, store.upgrade()) {
                 let store = Store::from_inner(inner);
                 let boot = store.inner().boot.clone();

@@ -138,7 +138,7 @@ impl Store {
 
     /// Everybody who holds an image, for whoever knows which of them are gone.
     pub fn owners(&self) -> Result<Vec<Owner>> {
-        self.records(|r| r.read(|tx| records::owners(tx)))
+        self.records(|r| r.read(records::owners))
     }
 
     /// What the writable layer of `owner` takes, by a walk through it.

@@ -215,7 +215,7 @@ impl Store {
 
     /// What images take of their filesystem, from the records.
     pub fn fs_info(&self) -> Result<FsInfo> {
-        let (bytes, inodes) = self.records(|r| r.read(|tx| records::totals(tx)))?;
+        let (bytes, inodes) = self.records(|r| r.read(records::totals))?;
         Ok(FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes })
     }
 }
