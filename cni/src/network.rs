@@ -23,8 +23,8 @@ pub struct Status {
     pub reason: &'static str,
     /// Why not, for people: the file and what is wrong with it.
     pub message: String,
-    /// Why the first configuration could not be loaded (`lastCNILoadStatus`); `None` if it could,
-    /// or if there is none.
+    /// Why the first configuration cannot be used (`lastCNILoadStatus`); `None` if it can, or if
+    /// there is none.
     pub load_error: Option<String>,
     /// The configuration in use, as JSON, for verbose status (`cniconfig`).
     pub config: String,
@@ -60,7 +60,8 @@ impl Network {
         Ok(Network { shared: Arc::new(Shared { config, store, bridge }) })
     }
 
-    /// Whether pods can be attached now. Reads the folder, nothing else.
+    /// Whether pods can be attached now: by the folder's first file, and whether its plugins are
+    /// there.
     pub fn status(&self) -> Status {
         match self.shared.choose() {
             Ok(chosen) => Status {
@@ -119,7 +120,7 @@ impl Network {
                 blocking(move || shared.end(&a.id, shared.bridge.add(&a, &names)?)).await
             }
             Via::Plugins(network) => {
-                let attached = self.runner().add(&network, &a).await?;
+                let attached = self.shared.runner().add(&network, &a).await?;
                 blocking(move || shared.end(&a.id, attached)).await
             }
         }
@@ -156,7 +157,7 @@ impl Network {
         })
         .await?;
         let Some((network, attachment, result)) = plugins else { return Ok(()) };
-        self.runner().del(&network, &attachment, result.as_deref()).await?;
+        self.shared.runner().del(&network, &attachment, result.as_deref()).await?;
         step::only("cni.del.ledger", || self.shared.store.remove(&attachment.id))
     }
 
@@ -185,21 +186,25 @@ impl Network {
         let ips = plugin::addresses(&result).context(status_of)?;
         Ok(Some(Attached { ips, result }))
     }
-
-    fn runner(&self) -> Runner<'_> {
-        let Config { bin_dirs, plugin_timeout, .. } = &self.shared.config;
-        Runner { bin_dirs, timeout: *plugin_timeout }
-    }
 }
 
 impl Shared {
+    fn runner(&self) -> Runner<'_> {
+        let Config { bin_dirs, plugin_timeout, .. } = &self.config;
+        Runner { bin_dirs, timeout: *plugin_timeout }
+    }
+
     fn choose(&self) -> Result<Chosen> {
         let first = match self.config.mode {
             Mode::Builtin => None,
             Mode::Auto | Mode::Cni => plugin::first(&self.config.conf_dir)?,
         };
         match (first, self.config.mode) {
-            (Some(network), _) => Ok(Chosen::Plugins(network)),
+            (Some(network), _) => {
+                // Told before a pod is begun: a failed ADD would want a DEL from it as well.
+                self.runner().check(&network)?;
+                Ok(Chosen::Plugins(network))
+            }
             (None, Mode::Cni) => Err(Error::new(
                 Kind::Unavailable,
                 format!("no network config found in {}", self.config.conf_dir.display()),

@@ -58,7 +58,7 @@ pub async fn run(
         return Err(Error::new(Kind::Timeout, text));
     };
     let (status, stdout, stderr) = answer?;
-    group.is_done();
+    group.disarm();
     match status.success() {
         true => Ok(stdout),
         false => Err(failure(&ending(status), &stdout, &stderr)),
@@ -113,7 +113,7 @@ fn ending(status: ExitStatus) -> String {
 struct Group(Option<u32>);
 
 impl Group {
-    fn is_done(mut self) {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }

@@ -25,6 +25,18 @@ pub struct Runner<'a> {
 }
 
 impl Runner<'_> {
+    /// Whether every plugin is there.
+    ///
+    /// # Errors
+    /// `NotFound`, naming the first that is not.
+    pub fn check(&self, network: &Network) -> Result<()> {
+        for plugin in &network.plugins {
+            exec::find(self.bin_dirs, kind(plugin))
+                .context(|| format!("network {}: plugin {}", network.name, kind(plugin)))?;
+        }
+        Ok(())
+    }
+
     /// Runs the plugins in order, each with the result of the one before.
     pub async fn add(&self, network: &Network, a: &Attachment) -> Result<Attached> {
         step::only("cni.add.loopback", || loopback_up(&a.netns))?;
