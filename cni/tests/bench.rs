@@ -2,6 +2,9 @@
 //! `RRUN_TEST_CNI_BIN` names their folder:
 //! `cargo test --release -p rrun-cni --test bench -- --ignored --nocapture`
 
+// Clippy does not see that helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 
 use lab::{Lab, Pod, sh};

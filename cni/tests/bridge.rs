@@ -1,5 +1,8 @@
 //! The built-in bridge on the real kernel, each test on a host of its own.
 
+// Clippy does not see that helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 
 use lab::{Lab, ask, serve, sh, traces, wait};
@@ -116,6 +119,29 @@ fn what_leaves_the_node_has_the_nodes_address() {
 }
 
 #[test]
+fn a_policy_that_drops_what_is_forwarded_lets_pods_pass() {
+    let lab = Lab::new();
+    outside(&lab);
+    sh(
+        "nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'",
+    );
+    let network = lab.network();
+    let (a, b) = (lab.pod("a").port(Protocol::Tcp, 8080, 80), lab.pod("b"));
+    a.add(&network).unwrap();
+    let ip_b = b.add(&network).unwrap().ips[0];
+    for pod in [&a, &b] {
+        pod.serve(80);
+    }
+    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
+    assert_eq!(a.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    a.run(|| ask(ip_b, 80)).unwrap();
+    assert_eq!(in_outside(|| ask([192, 0, 2, 1], 8080)).unwrap(), "192.0.2.2");
+    assert_eq!(sh("nft list chain ip filter FORWARD | grep -c accept").trim(), "2");
+    a.del(&network).unwrap();
+    b.del(&network).unwrap();
+}
+
+#[test]
 fn a_pod_does_not_reach_the_hosts_loopback() {
     let lab = Lab::new();
     let network = lab.network();
@@ -129,6 +155,9 @@ fn a_pod_does_not_reach_the_hosts_loopback() {
             ip route add 127.0.0.1 via 10.213.0.1 dev eth0 src 10.213.0.2")
     });
     assert!(pod.run(|| ask([127, 0, 0, 1], 84)).is_err());
+    // It is the guard that keeps it away, and nothing else would.
+    sh("nft flush chain ip rrtest guard");
+    assert_eq!(pod.run(|| ask([127, 0, 0, 1], 84)).unwrap(), "10.213.0.2");
     pod.del(&network).unwrap();
 }
 

@@ -1,6 +1,9 @@
 //! Networks of CNI plugins: fake ones that write down what they were given, and the real ones of
 //! the folder in `RRUN_TEST_CNI_BIN` where it is set.
 
+// Clippy does not see that helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 
 use lab::{Lab, Pod, ask, sh, wait};

@@ -86,10 +86,22 @@ impl Host {
         Ok(link)
     }
 
+    fn ensure_forwarding(&self, rules: &Rules<'_>, socket: &mut Socket) -> Result<()> {
+        let (table, chain) = FORWARD;
+        if !nft::drops_by_policy(socket, table, chain)?
+            || nft::rules_with(socket, table, chain, &rules.comment())? > 0
+        {
+            return Ok(());
+        }
+        let accept = || socket.transact(rules.accept(FORWARD));
+        step::only("cni.bridge.accept", accept).context(|| "accept forwarding")
+    }
+
     fn ensure_table(&self, subnet: Subnet) -> Result<()> {
         let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
         let comment = rules.comment();
         let mut socket = Socket::netfilter()?;
+        self.ensure_forwarding(&rules, &mut socket)?;
         let found = nft::table_state(&mut socket, &self.table, &comment)?;
         if found == Table::Same {
             return Ok(());
@@ -113,6 +125,9 @@ impl Host {
         }
     }
 }
+
+/// Where iptables, and with it Docker and many a firewall, forbids forwarding by a policy.
+const FORWARD: (&str, &str) = ("filter", "FORWARD");
 
 /// The first candidate that no route of the host leads into.
 fn choose(socket: &mut Socket) -> Result<Subnet> {

@@ -26,7 +26,7 @@
 use crate::netlink::message::Message;
 use crate::netlink::nft::{
     Element, Expression as E, Hook, Map, REG, add_chain, add_elements, add_map, add_rule,
-    add_table, delete_elements,
+    add_table, delete_elements, insert_rule,
 };
 use crate::store::Claim;
 use crate::subnet::Subnet;
@@ -141,6 +141,19 @@ impl Rules<'_> {
             [&into_bridge[..], &from_pod, &translated].concat(),
         ];
         batch.extend(rules.iter().map(|rule| add_rule(self.table, "postrouting", rule)));
+    }
+
+    /// Rules for a chain of others that drops what is forwarded: all that comes from pods or goes
+    /// to them passes. A table of our own cannot say so, as a drop anywhere is final.
+    pub fn accept(&self, chain: (&str, &str)) -> Vec<Message> {
+        let (mask, base) = (self.subnet.mask().to_be_bytes(), self.subnet.base().octets());
+        // Source, then destination address.
+        let rule = |offset| {
+            let pods =
+                [E::Network(REG, offset, 4), E::Mask(REG, mask), E::Equal(REG, &base), E::Accept];
+            insert_rule(chain, &self.comment(), &pods)
+        };
+        vec![rule(12), rule(16)]
     }
 
     /// Maps the ports.

@@ -2,7 +2,7 @@
 //! `ip` family. What they are put together to is decided by [`crate::bridge`].
 
 use super::message::{Message, attribute};
-use super::{NLM_F_CREATE, NLM_F_EXCL, Socket};
+use super::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Socket};
 use crate::error::{Context, Result};
 use nix::errno::Errno;
 
@@ -12,13 +12,16 @@ const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
 const NEWRULE: u16 = 6;
+const GETRULE: u16 = 7;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_USERDATA: u16 = 6;
+const NFTA_RULE_USERDATA: u16 = 7;
 /// `NLM_F_APPEND`: behind the rules that are there.
 const APPEND: u16 = 0x800;
 
@@ -155,12 +158,49 @@ fn element_list(
 
 /// A rule: expressions that run one after the other until one does not match.
 pub fn add_rule(table: &str, chain: &str, expressions: &[Expression<'_>]) -> Message {
-    message(NEWRULE, NLM_F_CREATE | APPEND).text(1, table).text(2, chain).nest(4, |mut list| {
+    rule(APPEND, (table, chain), expressions)
+}
+
+fn rule(flags: u16, (table, chain): (&str, &str), expressions: &[Expression<'_>]) -> Message {
+    message(NEWRULE, NLM_F_CREATE | flags).text(1, table).text(2, chain).nest(4, |mut list| {
         for expression in expressions {
             list = list.nest(1, |m| expression.write(m));
         }
         list
     })
+}
+
+/// Whether there is such a chain, and it drops what no rule of it accepts.
+pub fn drops_by_policy(socket: &mut Socket, table: &str, chain: &str) -> Result<bool> {
+    const NFTA_CHAIN_POLICY: u16 = 5;
+    let mut drops = false;
+    let request = message(GETCHAIN, 0).text(1, table).text(3, chain);
+    let answer = socket.query(&request, |m| {
+        let policy = attribute(m.body.get(4..).unwrap_or_default(), NFTA_CHAIN_POLICY);
+        drops = policy == Some(&[0; 4]);
+    });
+    match answer {
+        Ok(()) => Ok(drops),
+        Err(e) if e.errno == Errno::ENOENT => Ok(false),
+        Err(e) => Err(e).context(|| format!("look up nft chain {table} {chain}")),
+    }
+}
+
+/// A rule before all others of its chain, with a comment to know it again by.
+pub fn insert_rule(chain: (&str, &str), comment: &str, expressions: &[Expression<'_>]) -> Message {
+    rule(0, chain, expressions).attr(NFTA_RULE_USERDATA, &comment_bytes(comment))
+}
+
+/// How many rules of a chain have this comment.
+pub fn rules_with(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> Result<usize> {
+    let mut count = 0;
+    let request = message(GETRULE, NLM_F_DUMP).text(1, table).text(2, chain);
+    let answer = socket.query(&request, |m| {
+        let data = attribute(m.body.get(4..).unwrap_or_default(), NFTA_RULE_USERDATA);
+        count += usize::from(data == Some(&comment_bytes(comment)));
+    });
+    answer.context(|| format!("list nft chain {table} {chain}"))?;
+    Ok(count)
 }
 
 /// One instruction of the nftables machine.
@@ -193,6 +233,8 @@ pub enum Expression<'a> {
     DestinationNat(u32),
     /// Source NAT to the address of the interface.
     Masquerade,
+    /// Takes the packet, as far as this chain is asked.
+    Accept,
     /// Drops the packet.
     Drop,
     /// Goes on in another chain.
@@ -228,6 +270,7 @@ impl Expression<'_> {
                 m.be32(1, 1).be32(2, u32::from(FAMILY)).be32(3, reg).be32(5, reg + 1)
             }),
             Masquerade => named(m, "masq", |m| m),
+            Accept => verdict(m, |m| m.be32(1, 1)),
             Drop => verdict(m, |m| m.be32(1, 0)),
             Jump(chain) => verdict(m, |m| m.attr(1, &(-3i32).to_be_bytes()).text(2, chain)),
         }
