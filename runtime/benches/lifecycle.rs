@@ -5,6 +5,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use rrun_runtime::plan::*;
 use rrun_runtime::run::{self, seed};
 use rrun_runtime::{Result, cgroup};
@@ -19,6 +21,7 @@ fn main() -> Result<()> {
     let seed = seed::make(None)?;
     let mut plan = place.plan(&["busybox", "true"]);
     plan.namespaces.cgroup = Namespace::New;
+    let cpu = cpu_time();
     let mut phases = [(); 5].map(|()| Vec::with_capacity(ROUNDS));
     for _ in 0..ROUNDS {
         let mut last = Instant::now();
@@ -47,10 +50,13 @@ fn main() -> Result<()> {
         report(name, times);
     }
 
+    println!("container, processor     {:6} µs", (cpu_time() - cpu).as_micros() / ROUNDS as u128);
+
     let init = place.start(&place.plan(&["sleep", "1000"]))?;
     let exec = place.exec_plan(&["busybox", "true"]);
     let mut times = Vec::with_capacity(ROUNDS);
     let mut returns = Vec::with_capacity(ROUNDS);
+    let cpu = cpu_time();
     for _ in 0..ROUNDS {
         let begin = Instant::now();
         let mut child = run::exec(&exec, init.pidfd(), None)?;
@@ -59,6 +65,7 @@ fn main() -> Result<()> {
         wait(&child);
         times.push(begin.elapsed());
     }
+    println!("exec, processor          {:6} µs", (cpu_time() - cpu).as_micros() / ROUNDS as u128);
     report("exec returns", returns);
     report("exec, whole life", times);
     let files = cgroup::stats::Files::find(&place.groups);
@@ -69,6 +76,16 @@ fn main() -> Result<()> {
     report("figures of a container", times.collect::<Result<_>>()?);
     place.kill(&init);
     Ok(())
+}
+
+/// Of this process and its children, which other load does not change much.
+fn cpu_time() -> Duration {
+    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
+        .into_iter()
+        .filter_map(|who| getrusage(who).ok())
+        .flat_map(|usage| [usage.user_time(), usage.system_time()])
+        .map(|time| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)))
+        .sum()
 }
 
 fn report(name: &str, mut times: Vec<Duration>) {

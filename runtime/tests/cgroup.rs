@@ -1,4 +1,5 @@
 //! Control groups on the real kernel; needs root.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -11,7 +12,7 @@ use support::*;
 
 /// Index of the v1 group with a controller, or of the unified one.
 fn index(groups: &Cgroups, controller: &str) -> u8 {
-    let has = |dir: &CgroupDir| dir.path.join(format!("{controller}")).exists();
+    let has = |dir: &CgroupDir| dir.path.join(controller).exists();
     groups.dirs.iter().position(has).unwrap().try_into().unwrap()
 }
 
@@ -22,7 +23,8 @@ fn the_layout_of_this_host_is_found() {
     for hierarchy in &layout.v1 {
         assert!(here.contains(&format!(":{}:", hierarchy.controllers.join(","))), "{hierarchy:?}");
     }
-    assert_eq!(here.lines().count(), layout.v1.len() + usize::from(layout.unified.is_some()));
+    // Not all that are mounted need to be below that directory.
+    assert!(here.lines().count() >= layout.v1.len() + usize::from(layout.unified.is_some()));
     assert!(Layout::detect(Path::new("/tmp")).is_err());
 }
 

@@ -1,4 +1,5 @@
 //! Containers on the real kernel; needs root.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -119,6 +120,72 @@ fn a_missing_bind_source_is_named() {
     let error = place.run(&plan).unwrap_err();
     assert_eq!(error.to_string(), "mount /data: open /nowhere/at/all: ENOENT");
     assert_eq!(error.kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_file_system_over_a_directory_may_begin_with_what_that_has() {
+    let place = Box::new();
+    let over = place.root.join("data");
+    std::fs::create_dir_all(over.join("deep/er")).unwrap();
+    std::fs::write(over.join("deep/er/file"), "content").unwrap();
+    std::os::unix::fs::symlink("deep/er", over.join("link")).unwrap();
+    std::os::unix::fs::chown(over.join("deep"), Some(5), Some(6)).unwrap();
+    for (name, mode) in [("deep/er/file", 0o4751), ("", 0o1777)] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(over.join(name), mode).unwrap();
+    }
+    let script = "cat /data/link/file; stat -c ' %a %u %g' /data /data/deep /data/link/file; rm -r /data/deep";
+    let mut plan = place.plan(&["busybox", "sh", "-c", script]);
+    plan.mounts.push(Mount { copy_up: true, ..new_mount("/data", "tmpfs", 0, &[]) });
+    let expected = "content 1777 0 0\n 755 5 6\n 4751 0 0\n";
+    assert_eq!(place.run(&plan).unwrap(), (0, expected.into()));
+    assert!(over.join("deep").exists());
+}
+
+#[test]
+fn mounts_travel_as_the_propagation_says() {
+    let place = Box::new();
+    // A shared mount in a namespace of the test's own.
+    let (output, code) = std::thread::scope(|scope| {
+        let run = || {
+            use nix::mount::{MsFlags, mount};
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            let shared = place.root.join("tmp");
+            mount(Some("x"), &shared, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+            mount(none, &shared, none, MsFlags::MS_SHARED, none).unwrap();
+            let script =
+                "for i in none slave shared; do mkdir -p /$i/$i; mount -t tmpfs x /$i/$i; done";
+            let mut plan = place.plan(&["sh", "-c", script]);
+            for (target, propagation) in [
+                ("/none", None),
+                ("/slave", Some(Propagation::Slave)),
+                ("/shared", Some(Propagation::Shared)),
+            ] {
+                plan.mounts.push(Mount { propagation, ..bind(&shared, target) });
+            }
+            let all = rrun_sys::capability::permitted().unwrap();
+            let sets = Capabilities {
+                bounding: all,
+                effective: all,
+                permitted: all,
+                ..Default::default()
+            };
+            plan.process.capabilities = sets;
+            let (code, output) = place.run(&plan).unwrap();
+            assert_eq!((code, output.as_str()), (0, ""));
+            let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+            (mounts, code)
+        };
+        scope.spawn(run).join().unwrap()
+    });
+    let seen = |name: &str| output.contains(&format!("/tmp/{name} "));
+    assert_eq!(
+        (code, seen("none"), seen("slave"), seen("shared")),
+        (0, false, false, true),
+        "{output}"
+    );
 }
 
 #[test]

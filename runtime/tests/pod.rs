@@ -1,4 +1,5 @@
 //! What joins: execs, shared namespaces, the seed, the reaper, the gate. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -28,7 +29,7 @@ fn an_exec_is_in_the_containers_namespaces_and_groups_as_its_own_user() {
     let name = place.root.file_name().unwrap().to_str().unwrap();
     assert!(output.starts_with("12\n34\n/tmp\nvalue\nboxed\nsleep 1000 \n"), "{output}");
     assert!(output.ends_with("\n0\n1\n2\n3\n"), "{output}");
-    let groups: Vec<_> = output.lines().filter(|line| line.contains(":/")).collect();
+    let groups: Vec<_> = output.lines().filter(|line| line.contains(":/rrun-test")).collect();
     assert_eq!(groups.len(), place.groups.dirs.len());
     for line in groups {
         let own = if line.starts_with("0::") { "/exec-0" } else { "" };

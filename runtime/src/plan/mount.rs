@@ -38,7 +38,8 @@ pub struct Mount {
     pub clear: u64,
     /// Set and clear on every mount below too (`rro` and its like).
     pub recursive_attrs: bool,
-    /// Propagation to set on the mount and those below; `None` leaves it.
+    /// Propagation to set on the mount and those below. `None` leaves it, but a bind becomes
+    /// private: a copy of a shared mount would carry the container's mounts to the host.
     pub propagation: Option<Propagation>,
     /// Copy what the root has at the target into the new file system (`tmpcopyup`).
     pub copy_up: bool,

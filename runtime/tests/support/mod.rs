@@ -1,5 +1,6 @@
 //! A root file system, a plan with everything a container usually has, and a run to its end.
 #![allow(dead_code, reason = "every test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use rrun_runtime::plan::*;
@@ -24,14 +25,17 @@ pub const DEFAULT_CAPABILITIES: u64 = 0xa804_25fb;
 impl Box {
     pub fn new() -> Box {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name =
-            format!("rrun-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let root = std::env::temp_dir().join(&name);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        Box::named(&format!("rrun-test-{}-{next}", std::process::id()))
+    }
+
+    pub fn named(name: &str) -> Box {
+        let root = std::env::temp_dir().join(name);
         for dir in ["bin", "etc", "dev", "proc", "sys", "tmp"] {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         install(&root, Path::new("/bin/busybox"));
-        Box { root, groups: groups(&name) }
+        Box { root, groups: groups(name) }
     }
 
     pub fn plan(&self, args: &[&str]) -> Plan {
@@ -237,7 +241,7 @@ fn install(root: &Path, program: &Path) {
     for name in [
         "sh", "cat", "echo", "ls", "id", "sleep", "true", "touch", "mount", "stat", "grep",
         "readlink", "hostname", "pwd", "env", "ps", "kill", "tty", "stty", "umount", "dd", "wc",
-        "mkdir", "setsid", "head", "ln", "mknod", "nproc", "find", "tr",
+        "mkdir", "setsid", "head", "ln", "mknod", "nproc", "find", "tr", "rm",
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }

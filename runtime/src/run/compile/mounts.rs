@@ -166,6 +166,11 @@ impl Compiler<'_> {
             self.set(label(), reg, attributes, recursive);
         }
         let path = c_string(mount.target.as_str()).doing(label)?;
+        if mount.copy_up {
+            let (root, path) = (mounts.root, path.clone());
+            let op = Tree::CopyUp { mount: reg, root, path, attributes: !has_mode(mount) };
+            self.program.step(format!("mount {}: copy up", mount.target), op);
+        }
         self.program.step(label(), Tree::Attach { mount: reg, root: mounts.root, path });
         if !mounts.read_only_later.iter().any(|(_, later)| *later == reg) {
             self.program.step("close", Flow::Close(reg));
@@ -208,6 +213,11 @@ impl Compiler<'_> {
 fn read_only(program: &mut Program<'_>, label: String, mount: Reg) {
     let attributes = Attributes { set: attr::RDONLY, ..Default::default() };
     program.step(label, Tree::Set { mount, attributes, recursive: false });
+}
+
+fn has_mode(mount: &Mount) -> bool {
+    let MountSource::New { options, .. } = &mount.source else { return true };
+    options.iter().any(|(key, _)| key == "mode")
 }
 
 fn flag(propagation: Propagation) -> u64 {

@@ -13,6 +13,7 @@
 //! a parent needs to remember nothing of the list, and may even be another process by then.
 
 mod clone;
+mod copy;
 mod execute;
 mod file;
 mod flow;

@@ -1,6 +1,7 @@
 //! Mounts.
 
 use super::Reg;
+use super::copy;
 use super::machine::Machine;
 use crate::in_root::{self, Leaf, is};
 use crate::mount::{self, Attributes, Context};
@@ -55,6 +56,18 @@ pub enum Tree {
         /// Where.
         path: CString,
     },
+    /// Copy what a root has at a path into a mount that will be attached there. A missing path
+    /// has nothing.
+    CopyUp {
+        /// The mount.
+        mount: Reg,
+        /// The root.
+        root: Reg,
+        /// Where.
+        path: CString,
+        /// Mode and owner of the directory too.
+        attributes: bool,
+    },
     /// Attach a mount on top of `/` and go there, to pivot into it by and by.
     Cover(Reg),
     /// Make the mount, which was attached by [`Tree::Cover`], the root, and detach the old one.
@@ -105,6 +118,18 @@ impl Tree {
                 let leaf = if directory { Leaf::Directory } else { Leaf::File };
                 let target = in_root::ensure(machine.fd(*root)?, path, leaf)?;
                 mount::attach(mount, target.as_fd())?;
+            }
+            Tree::CopyUp { mount, root, path, attributes } => {
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                let source = match in_root::open(machine.fd(*root)?, path, flags) {
+                    Err(Errno::ENOENT) => return Ok(()),
+                    other => other?,
+                };
+                let mount = machine.fd(*mount)?;
+                copy::tree(source.as_fd(), mount, 0)?;
+                if *attributes {
+                    copy::attributes(mount, c".", &fstat(&source)?)?;
+                }
             }
             Tree::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
             Tree::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
