@@ -104,7 +104,7 @@ pub fn container(
         masked_paths: masked,
         readonly_paths: readonly,
         seccomp: Some(profile(seccomp, node)),
-        apparmor: own.apparmor.as_ref().or(shared.apparmor.as_ref()).map(|p| apparmor(p)),
+        apparmor: own.apparmor.as_ref().or(shared.apparmor.as_ref()).map(apparmor),
         ..Default::default()
     }
 }

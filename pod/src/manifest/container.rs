@@ -168,10 +168,9 @@ fn mount(item: &Item<'_>) -> Read<VolumeMount> {
         let recursive = f.get("recursiveReadOnly");
         let words = [("Disabled", false), ("IfPossible", false), ("Enabled", true)];
         let recursive_read_only = recursive.as_ref().map_or(Ok(false), |i| i.one_of(&words))?;
-        if let (Some(at), true) = (&recursive, recursive_read_only) {
-            if !read_only || propagation != MountPropagation::None {
-                return Err(at.fault("Enabled needs readOnly: true and mountPropagation: None"));
-            }
+        let plain = read_only && propagation == MountPropagation::None;
+        if let (Some(at), true, false) = (&recursive, recursive_read_only, plain) {
+            return Err(at.fault("Enabled needs readOnly: true and mountPropagation: None"));
         }
         Ok(VolumeMount {
             name: f.need("name", Item::text)?,

@@ -75,7 +75,7 @@ impl Hierarchies {
             remove_empty(&below(root, path))?;
             // Another pod may hold it, or another process may be about to use it: it makes the
             // parent again if this wins the race.
-            if parent.trim_matches('/') != "" {
+            if !parent.trim_matches('/').is_empty() {
                 let _ = fs::remove_dir(below(root, parent));
             }
         }

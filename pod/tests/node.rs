@@ -1,0 +1,212 @@
+//! The Linux node on the real kernel. Needs root; leaves nothing behind.
+#![allow(clippy::unwrap_used)] // A test fails by panicking, in its helpers too.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rrun_pod::env::Addresses;
+use rrun_pod::manifest::{self, Source};
+use rrun_pod::model::Pod;
+use rrun_pod::node::{CgroupMode, LinuxNode, Node, Roots, SubPathRequest};
+
+struct Ground {
+    dir: tempfile::TempDir,
+    node: LinuxNode,
+    cgroup: String,
+}
+
+impl Ground {
+    fn new(name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = format!("/rrun-test-{}-{name}", std::process::id());
+        let roots = Roots {
+            volumes: dir.path().join("volumes"),
+            logs: dir.path().join("logs"),
+            cgroup: cgroup.clone(),
+            seccomp: dir.path().join("seccomp"),
+        };
+        Ground { node: LinuxNode::new(roots).unwrap(), dir, cgroup }
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let prefix = self.dir.path().to_string_lossy().into_owned();
+        table.lines().filter(|line| line.contains(&prefix)).map(str::to_owned).collect()
+    }
+
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let name = self.cgroup.trim_start_matches('/');
+        let roots = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|e| e.path());
+        roots
+            .chain([PathBuf::from("/sys/fs/cgroup")])
+            .map(|root| root.join(name))
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    /// Tears the pod down and proves that nothing of it is left.
+    async fn end(self, pod: &Pod) {
+        self.node.tear_down(&pod.meta.uid).await.unwrap();
+        self.node.tear_down(&pod.meta.uid).await.unwrap();
+        assert_eq!(self.mounts(), Vec::<String>::new());
+        assert_eq!(self.cgroups(), Vec::<PathBuf>::new());
+        assert!(!self.dir.path().join("volumes").join(pod.meta.uid.as_str()).exists());
+    }
+}
+
+fn pod(spec: &str) -> Arc<Pod> {
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: u-1, labels: {{app: x}}}}\nspec:\n{spec}"
+    );
+    Arc::new(manifest::pod(Source { name: "t", text: text.as_bytes() }, &[]).unwrap())
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[tokio::test]
+async fn volumes_are_made_once_brought_up_to_date_and_removed() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new("volumes");
+    let spec = "  securityContext: {fsGroup: 4321}
+  containers: [{name: a, image: i}]
+  volumes:
+  - {name: disk, emptyDir: {}}
+  - {name: mem, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: conf, configMap: {name: c}}
+  - name: all
+    projected:
+      defaultMode: 0400
+      sources:
+      - secret: {name: s, items: [{key: k, path: deep/key}]}
+      - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a.conf: one}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {k: hidden}}
+";
+    let first = pod(spec);
+    let place = ground.node.prepare(first.clone(), &Addresses::default()).await.unwrap();
+    let at = |volume: &str| place.volumes[volume].clone();
+
+    let disk = fs::metadata(at("disk")).unwrap();
+    assert_eq!((disk.mode() & 0o7777, disk.gid()), (0o2777, 4321));
+    fs::write(at("disk").join("kept"), "x").unwrap();
+    let mem = nix::sys::statfs::statfs(&at("mem")).unwrap();
+    assert_eq!(mem.filesystem_type(), nix::sys::statfs::TMPFS_MAGIC);
+    assert_eq!(mem.blocks() * u64::try_from(mem.block_size()).unwrap(), 1 << 20);
+    assert_eq!(fs::read_to_string(at("conf").join("a.conf")).unwrap(), "one");
+    let key = at("all").join("deep/key");
+    assert_eq!(fs::read_to_string(&key).unwrap(), "hidden");
+    assert_eq!(fs::metadata(&key).unwrap().mode() & 0o777, 0o440);
+    assert_eq!(fs::read_to_string(at("all").join("labels")).unwrap(), "app=\"x\"");
+    let kind = nix::sys::statfs::statfs(&at("all")).unwrap().filesystem_type();
+    assert_eq!(kind, nix::sys::statfs::TMPFS_MAGIC, "a secret never touches the disk");
+
+    let mounted = ground.mounts().len();
+    let second = pod(&spec.replace("a.conf: one", "a.conf: two"));
+    ground.node.prepare(second, &Addresses::default()).await.unwrap();
+    assert_eq!(ground.mounts().len(), mounted, "nothing is mounted twice");
+    assert!(at("disk").join("kept").exists());
+    assert_eq!(fs::read_to_string(at("conf").join("a.conf")).unwrap(), "two");
+    ground.end(&first).await;
+}
+
+#[tokio::test]
+async fn the_pods_cgroup_has_its_limits_in_every_hierarchy() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new("cgroup");
+    let pod = pod(
+        "  containers: [{name: a, image: i, resources: {limits: {cpu: 500m, memory: 64Mi}}}]\n",
+    );
+    let place = ground.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let path = place.cgroup_parent.trim_start_matches('/').to_owned();
+    assert_eq!(place.cgroup_parent, format!("{}/podu-1", ground.cgroup));
+    let read = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).unwrap();
+    if ground.node.facts().cgroup == CgroupMode::V1 {
+        assert_eq!(read(&format!("memory/{path}/memory.limit_in_bytes")).trim(), "67108864");
+        assert_eq!(read(&format!("cpu/{path}/cpu.cfs_quota_us")).trim(), "50000");
+        assert_eq!(read(&format!("cpu/{path}/cpu.shares")).trim(), "512");
+        assert!(!read(&format!("cpuset/{path}/cpuset.cpus")).trim().is_empty());
+    } else {
+        assert_eq!(read(&format!("{path}/memory.max")).trim(), "67108864");
+        assert_eq!(read(&format!("{path}/cpu.max")).trim(), "50000 100000");
+    }
+    ground.end(&pod).await;
+}
+
+#[tokio::test]
+async fn a_sub_path_is_bound_by_descriptor_and_never_leaves_its_volume() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new("subpath");
+    let pod = pod("  containers: [{name: a, image: i}]\n  volumes: [{name: v}]\n");
+    let place = ground.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let root = place.volumes["v"].clone();
+    let ask = async |path: &str, index| {
+        let uid = &pod.meta.uid;
+        let request = SubPathRequest { uid, volume: "v", root: &root, path, container: "a", index };
+        ground.node.sub_path(request).await
+    };
+    let bound = ask("new/deep", 0).await.unwrap();
+    assert_eq!(fs::metadata(root.join("new/deep")).unwrap().permissions().mode() & 0o777, 0o777);
+    fs::write(bound.join("f"), "x").unwrap();
+    assert!(root.join("new/deep/f").exists());
+    // Again, as after a restart of the container; and a file, where a folder was bound.
+    ask("new/deep", 0).await.unwrap();
+    let file = ask("new/deep/f", 0).await.unwrap();
+    assert_eq!(fs::read_to_string(file).unwrap(), "x");
+
+    symlink("/etc", root.join("abs")).unwrap();
+    symlink("../../../../../../etc", root.join("rel")).unwrap();
+    symlink("new", root.join("inside")).unwrap();
+    for bad in ["abs", "abs/passwd", "rel/passwd", "../x", "abs/made"] {
+        let error = ask(bad, 1).await.unwrap_err().to_string();
+        assert!(error.contains("leads out of the volume"), "{bad}: {error}");
+    }
+    assert!(!Path::new("/etc/made").exists());
+    ask("inside/deep", 1).await.unwrap();
+
+    // The pod swaps the folder away: what was bound stays what it was.
+    fs::rename(root.join("new"), root.join("old")).unwrap();
+    symlink("/etc", root.join("new")).unwrap();
+    let again = ask("old/deep", 2).await.unwrap();
+    assert!(again.join("f").exists());
+    ground.end(&pod).await;
+}
+
+#[tokio::test]
+async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new("teardown");
+    let precious = tempfile::tempdir().unwrap();
+    fs::write(precious.path().join("kept"), "x").unwrap();
+    let spec = format!(
+        "  containers: [{{name: a, image: i}}]\n  volumes: [{{name: h, hostPath: {{path: {}}}}}]\n",
+        precious.path().display()
+    );
+    let pod = pod(&spec);
+    let place = ground.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let request = SubPathRequest {
+        uid: &pod.meta.uid,
+        volume: "h",
+        root: &place.volumes["h"],
+        path: ".",
+        container: "a",
+        index: 0,
+    };
+    let bound = ground.node.sub_path(request).await.unwrap();
+    assert!(bound.join("kept").exists());
+    ground.end(&pod).await;
+    assert!(precious.path().join("kept").exists());
+}
