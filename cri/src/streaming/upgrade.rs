@@ -155,7 +155,9 @@ fn names(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Lines = [(&'static str, &'static str)];
+
+    fn headers(lines: &Lines) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
@@ -171,7 +173,7 @@ mod tests {
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
 
-    fn protocol(forward: bool, lines: &[(&'static str, &'static str)]) -> Result<String, u16> {
+    fn protocol(forward: bool, lines: &Lines) -> Result<String, u16> {
         match agree(forward, &Method::POST, &headers(lines)) {
             Ok(agreed) => Ok(agreed.protocol.to_owned()),
             Err(answer) => Err(answer.status().as_u16()),
@@ -185,7 +187,7 @@ mod tests {
         let [a, b] = SPDY_UPGRADE;
         let [w, x, y, z] = WEBSOCKET_UPGRADE;
         let v4 = "v4.channel.k8s.io";
-        let table: &[(bool, &[(&'static str, &'static str)], Result<&str, u16>)] = &[
+        let table: &[(bool, &Lines, Result<&str, u16>)] = &[
             (false, &[a, b, (SPDY, "v5.channel.k8s.io"), (SPDY, v4)], Ok(v4)),
             (false, &[a, b, (SPDY, "v5.channel.k8s.io, channel.k8s.io")], Ok("channel.k8s.io")),
             (false, &[a, b, (SPDY, "v9")], Err(403)),

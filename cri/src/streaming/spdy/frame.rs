@@ -282,6 +282,26 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_no_meaning_never_panic() {
+        let mut state = 1u64;
+        for _ in 0..20_000 {
+            let mut bytes: Vec<u8> = Vec::new();
+            while bytes.len() < 48 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                bytes.extend(state.to_le_bytes());
+            }
+            // Half of them look like a control frame of a known type.
+            if state & 1 == 0 {
+                bytes[..4].copy_from_slice(&[0x80, 3, 0, (state >> 8) as u8 % 10]);
+                bytes[5..7].fill(0);
+            }
+            let _ = decode_all(&bytes);
+        }
+    }
+
+    #[test]
     fn what_is_written_can_be_read() {
         let mut out = BytesMut::new();
         data(&mut out, 7, b"hello", true);

@@ -134,8 +134,14 @@ impl Session {
         });
         let writing = tokio::spawn(async move {
             // A writer that cannot write ends the session; one that was closed leaves the reader.
-            if write.run(urgent_out, ordered_out).await.is_err() {
-                write_gone.cancel();
+            // One whose client has gone must not keep those waiting who have more to write.
+            tokio::select! {
+                wrote = write.run(urgent_out, ordered_out) => {
+                    if wrote.is_err() {
+                        write_gone.cancel();
+                    }
+                }
+                () = write_gone.cancelled() => {}
             }
         });
         let (reading, writing) = (AbortOnDropHandle::new(reading), AbortOnDropHandle::new(writing));
@@ -234,7 +240,7 @@ impl ReadHalf {
     }
 
     async fn open(&mut self, id: u32, fin: bool, headers: Headers) {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             let _ = self.urgent.send(Out::Reset(id, Reset::Protocol)).await;
             return;
         }

@@ -43,10 +43,8 @@ pub(in super::super) async fn exec(socket: Socket, job: Job, context: &Context) 
         }
         _ => status::text(&outcome),
     };
-    if !told.is_empty() {
-        outgoing.send(ERROR, &told).await;
-    }
-    outgoing.close(demux).await;
+    let last = (!told.is_empty()).then_some((ERROR, told.as_slice()));
+    outgoing.close(last, demux).await;
 }
 
 fn writer(outgoing: &Outgoing, channel: u8) -> BoxWriter {

@@ -36,7 +36,7 @@ pub(in super::super) async fn port_forward(
         () = &mut demux => return,
         () = context.shutdown.cancelled() => {}
     }
-    outgoing.close(demux).await;
+    outgoing.close(None, demux).await;
 }
 
 struct Link<'a> {

@@ -147,9 +147,13 @@ impl Outgoing {
         ChunkWriter::new(self.queue.clone(), move |bytes: &[u8]| encode(encoding, channel, bytes))
     }
 
-    /// Sends what is queued and a normal close, while `discard` reads on until the client closes.
-    pub(super) async fn close(self, discard: impl Future<Output = ()>) {
+    /// Sends what is queued, a last message and a normal close, while `discard` reads on (and
+    /// answers pings) until the client closes.
+    pub(super) async fn close(self, last: Option<(u8, &[u8])>, discard: impl Future<Output = ()>) {
         let close = async {
+            if let Some((channel, bytes)) = last {
+                self.send(channel, bytes).await;
+            }
             let _ = self.queue.send(normal_close()).await;
             let _ = self.writing.await;
         };
