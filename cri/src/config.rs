@@ -20,8 +20,6 @@ pub struct Config {
     pub run: PathBuf,
     /// The shim's program; default: beside the daemon's.
     pub shim: Option<PathBuf>,
-    /// The program of the first process of a shared PID namespace; default: beside the daemon's.
-    pub reaper: Option<PathBuf>,
     /// Pod networks.
     pub network: Network,
     /// Images.
@@ -41,7 +39,6 @@ impl Default for Config {
             root: "/var/lib/rrun".into(),
             run: "/run/rrun".into(),
             shim: None,
-            reaper: None,
             network: Network::default(),
             images: Images::default(),
             cgroup: Cgroup::default(),

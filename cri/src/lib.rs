@@ -2,4 +2,7 @@
 
 pub mod config;
 pub mod convert;
+pub mod daemon;
+pub mod rooms;
+pub mod service;
 pub mod streaming;

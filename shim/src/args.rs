@@ -8,8 +8,6 @@ use std::path::PathBuf;
 pub struct Args {
     /// The pod's run folder.
     pub run_dir: PathBuf,
-    /// The reaper's program.
-    pub reaper: PathBuf,
     /// Control groups to move to.
     pub cgroups: Vec<PathBuf>,
     /// Wanted `oom_score_adj`.
@@ -24,7 +22,6 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args, String> {
         let value = args.next().ok_or_else(|| format!("{name}: a value is missing"))?;
         match name.as_str() {
             "--run-dir" => parsed.run_dir = value.into(),
-            "--reaper" => parsed.reaper = value.into(),
             "--cgroup" => parsed.cgroups.push(value.into()),
             "--oom-score-adj" => {
                 let text = value.to_string_lossy();

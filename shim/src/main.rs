@@ -109,5 +109,5 @@ fn supervise(args: Args, listener: UnixListener) -> io::Result<()> {
     fs::create_dir_all(rrun_shim_protocol::exit_record::folder(&args.run_dir))?;
     let pid = std::process::id().to_string();
     fs::write(args.run_dir.join("shim.pid"), pid)?;
-    Shim::new(listener, signals, args.run_dir, args.reaper)?.run()
+    Shim::new(listener, signals, args.run_dir)?.run()
 }

@@ -11,7 +11,6 @@ use rrun_shim_protocol::{NamespaceKind, Reaper as Planned, Sandbox, WireError, W
 use rrun_sys::step::Steps;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// What was made for the pod.
 pub struct Pod {
@@ -23,9 +22,9 @@ pub struct Pod {
 
 impl Pod {
     /// Makes it, or takes back what was made of it.
-    pub fn make(sandbox: Sandbox, reaper_binary: &Path) -> Result<Pod, WireError> {
+    pub fn make(sandbox: Sandbox) -> Result<Pod, WireError> {
         let mut steps = Steps::default();
-        match make(sandbox, reaper_binary, &mut steps) {
+        match make(sandbox, &mut steps) {
             Ok(pod) => {
                 steps.commit();
                 Ok(pod)
@@ -80,7 +79,7 @@ impl Pod {
     }
 }
 
-fn make(sandbox: Sandbox, reaper_binary: &Path, steps: &mut Steps<Error>) -> Result<Pod> {
+fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
     let kinds: Vec<_> = sandbox.namespaces.iter().filter_map(|kind| persistent(*kind)).collect();
     let setup = namespace::Setup {
         hostname: sandbox.hostname.as_deref(),
@@ -106,7 +105,7 @@ fn make(sandbox: Sandbox, reaper_binary: &Path, steps: &mut Steps<Error>) -> Res
     let seed = steps.run("shim.sandbox.seed", make, || Ok(()))?;
     let mut reaper = None;
     if let Some(planned) = &sandbox.reaper {
-        let running = start_reaper(planned, (&namespaces, &seed), reaper_binary, steps)?;
+        let running = start_reaper(planned, (&namespaces, &seed), steps)?;
         namespaces.push(running.namespace.try_clone()?);
         reaper = Some(running);
     }
@@ -134,11 +133,10 @@ fn persistent(kind: NamespaceKind) -> Option<Kind> {
 fn start_reaper(
     planned: &Planned,
     (namespaces, seed): (&[OwnedFd], &OwnedFd),
-    binary: &Path,
     steps: &mut Steps<Error>,
 ) -> Result<Reaper> {
     let slots: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
-    let binary = File::open(binary).doing(|| format!("reaper {}", binary.display()))?;
+    let binary = reaper::binary()?;
     let groups = planned.plan.cgroups.clone();
     let spawn = || reaper::spawn(&planned.plan, &slots, Some(seed.as_fd()), binary.as_fd());
     let undo = move || {

@@ -109,7 +109,7 @@ impl Shim {
                 return Err(refuse(WireKind::Exists, "the sandbox was made otherwise"));
             }
             Some(_) => {}
-            None => self.pod = Some(Pod::make(sandbox, &self.reaper_binary)?),
+            None => self.pod = Some(Pod::make(sandbox)?),
         }
         let reaper = self.pod.as_ref().and_then(Pod::reaper).map(nix::unistd::Pid::as_raw);
         Ok(Some((Reply::Sandbox { reaper }, Vec::new())))

@@ -27,7 +27,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Everything the shim holds. The parts have their own modules; here they meet.
 pub struct Shim {
     pub(crate) run_dir: PathBuf,
-    pub(crate) reaper_binary: PathBuf,
     pub(crate) poll: Poll,
     pub(crate) log: LogThread,
     pub(crate) timers: Timers,
@@ -51,12 +50,7 @@ struct Doomed {
 
 impl Shim {
     /// A shim that listens and has nothing to look after yet.
-    pub fn new(
-        listener: UnixListener,
-        signals: SignalFd,
-        run_dir: PathBuf,
-        reaper_binary: PathBuf,
-    ) -> io::Result<Shim> {
+    pub fn new(listener: UnixListener, signals: SignalFd, run_dir: PathBuf) -> io::Result<Shim> {
         let poll = Poll::new()?;
         let log = LogThread::start()?;
         listener.set_nonblocking(true)?;
@@ -65,7 +59,6 @@ impl Shim {
         poll.add(log.wake(), Token::Log)?;
         Ok(Shim {
             run_dir,
-            reaper_binary,
             poll,
             log,
             timers: Timers::default(),

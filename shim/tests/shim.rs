@@ -26,12 +26,9 @@ struct Pod {
 impl Pod {
     async fn new() -> Pod {
         let folder = tempfile::Builder::new().prefix("rrun-shim-").tempdir().unwrap();
-        let reaper = PathBuf::from("/nonexistent");
         let shim = PathBuf::from(env!("CARGO_BIN_EXE_rrun-shim"));
         let run_dir = folder.path().to_owned();
-        launch(&Launch { shim, reaper, run_dir, cgroups: Vec::new(), oom_score_adj: 0 })
-            .await
-            .unwrap();
+        launch(&Launch { shim, run_dir, cgroups: Vec::new(), oom_score_adj: 0 }).await.unwrap();
         let (client, events) = Client::connect(&Launch::socket(folder.path())).await.unwrap();
         let pod = Pod { image: Box::new(), folder, client, events };
         let sandbox = Sandbox {

@@ -17,8 +17,6 @@ pub struct Config {
     pub cgroup_parent: String,
     /// The shim's program.
     pub shim: PathBuf,
-    /// The program of the first process of a shared PID namespace.
-    pub reaper: PathBuf,
     /// Where relative `Localhost` seccomp profiles are.
     pub seccomp_profiles: PathBuf,
     /// AppArmor and SELinux are looked for here: `/sys/kernel/security`, `/sys/fs/selinux`.
@@ -57,7 +55,6 @@ impl Config {
             cgroup_root: "/sys/fs/cgroup".into(),
             cgroup_parent: "/rrun".into(),
             shim: beside.join("rrun-shim"),
-            reaper: beside.join("rrun-reaper"),
             seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
             lsm: Lsm::of_host(),
         }

@@ -12,8 +12,6 @@ pub struct Launch {
     /// read-only mount, because the shim's children keep it as `/proc/self/exe` until they
     /// execute a container's program (CVE-2019-5736).
     pub shim: PathBuf,
-    /// The reaper's program on the host; the shim executes it from a read-only mount of its own.
-    pub reaper: PathBuf,
     /// The pod's run folder; socket, exit records and the shim's own log live there.
     pub run_dir: PathBuf,
     /// Directories of control groups that the shim moves itself to, one a hierarchy.
@@ -36,7 +34,6 @@ impl Launch {
 pub async fn launch(launch: &Launch) -> Result<(), Error> {
     let mut command = Command::new(&launch.shim);
     command.arg0("rrun-shim").arg("--run-dir").arg(&launch.run_dir);
-    command.arg("--reaper").arg(&launch.reaper);
     command.arg("--oom-score-adj").arg(launch.oom_score_adj.to_string());
     for group in &launch.cgroups {
         command.arg("--cgroup").arg(group);

@@ -2,11 +2,12 @@
 
 mod host;
 mod images;
+mod network;
 mod shims;
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::ports::{Network, Ports};
+use crate::ports::Ports;
 use std::sync::Arc;
 
 impl Ports {
@@ -17,11 +18,12 @@ impl Ports {
     pub fn of_host(
         config: &Config,
         images: rrun_images::Store,
-        network: Arc<dyn Network>,
+        network: rrun_cni::Network,
     ) -> Result<Ports> {
         let host = Arc::new(host::KernelHost::new(&config.cgroup_root)?);
         let shims = shims::RealShims::new(config, host.layout().clone())?;
         let images = Arc::new(images::StoreImages::new(images));
+        let network = Arc::new(network::RoomNetwork(network));
         Ok(Ports { images, network, shims: Arc::new(shims), host })
     }
 }

@@ -35,7 +35,6 @@ pub(super) struct RealShims {
     /// written through `/proc/self/exe` from inside a container (CVE-2019-5736) and its pages are
     /// shared.
     program: OwnedFd,
-    reaper: PathBuf,
     layout: Layout,
 }
 
@@ -44,7 +43,7 @@ impl RealShims {
         let program = read_only(&config.shim)
             .map_err(io::Error::from)
             .context(|| format!("shim {}", config.shim.display()))?;
-        Ok(RealShims { program, reaper: config.reaper.clone(), layout })
+        Ok(RealShims { program, layout })
     }
 }
 
@@ -62,7 +61,6 @@ impl Shims for RealShims {
     async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()> {
         let order = Launch {
             shim: PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd())),
-            reaper: self.reaper.clone(),
             run_dir: run_dir.to_owned(),
             cgroups: dirs_of(&self.layout, cgroup).into_iter().map(|dir| dir.path).collect(),
             oom_score_adj: OOM_SCORE_ADJ,

@@ -1,0 +1,37 @@
+//! `rrund`: serves the CRI.
+
+use clap::Parser;
+use rrun_cri::config::Config;
+use rrun_cri::daemon;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A node-level container runtime: serves the Kubernetes CRI on a unix socket.
+#[derive(Parser)]
+#[command(name = "rrund", version)]
+struct Args {
+    /// Configuration file (TOML); /etc/rrun/rrund.toml if it is there.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RRUN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = match Config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    match daemon::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The daemon: opens the rooms, listens, serves until it is told to end. Pods go on without it.
+
+use crate::config::Config;
+use crate::rooms;
+use crate::service::Service;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, umask};
+use rrun_cri_api::server;
+use rrun_engine::Owner;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Threads that serve; most calls wait for a shim or the kernel.
+const WORKERS: usize = 4;
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from serving, in words: a state folder, the socket, another daemon.
+pub fn run(config: Config) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("start: {error}"))?;
+    runtime.block_on(serve(Arc::new(config)))
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), String> {
+    umask(Mode::from_bits_truncate(0o022));
+    let _lock = lock(&config.run)?;
+    let rooms = rooms::open(&config).await?;
+    let service = Service::start(rooms, Owner::Cri, Arc::clone(&config))
+        .await
+        .map_err(|error| format!("streaming on {}: {error}", config.streaming.address))?;
+    let listener = listen(&config.socket)
+        .map_err(|error| format!("listen on {}: {error}", config.socket.display()))?;
+    tracing::info!("serving CRI on {}", config.socket.display());
+    let routes = server::Service::new(Arc::new(service)).routes();
+    server::serve(listener, routes, told_to_end())
+        .await
+        .map_err(|error| format!("serve on {}: {error}", config.socket.display()))?;
+    let _ = fs::remove_file(&config.socket);
+    Ok(())
+}
+
+/// One daemon per run folder: two would fight for the pods.
+fn lock(run: &Path) -> Result<Flock<File>, String> {
+    let path = run.join("rrund.lock");
+    let file = fs::create_dir_all(run).and_then(|()| File::create(&path));
+    let file = file.map_err(|error| format!("lock {}: {error}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| format!("lock {}: {error}: another rrund runs", path.display()))
+}
+
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = socket.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // The lock says that nobody is behind a socket that is there.
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+async fn told_to_end() {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match signals {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the signals end the process by themselves.
+        _ => std::future::pending().await,
+    }
+}

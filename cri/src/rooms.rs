@@ -1,0 +1,69 @@
+//! Opens the rooms that the handlers join.
+
+use crate::config::{Config, NetworkMode};
+use crate::service::Rooms;
+use rrun_engine::Engine;
+use rrun_engine::ports::Ports;
+
+/// Opens images, networks and the engine, in this order: recovery needs the first two. What the
+/// recovery met is logged.
+///
+/// # Errors
+/// The room that cannot be opened, and why. A broken record is none.
+pub async fn open(config: &Config) -> Result<Rooms, String> {
+    let images = rrun_images::Store::open(rrun_images::Config {
+        root: config.root.join("images"),
+        certs_dirs: config.images.certs_dirs.clone(),
+    })
+    .map_err(|error| format!("open images: {error}"))?;
+    let network = rrun_cni::Network::open(network(config)?)
+        .map_err(|error| format!("open networks: {error}"))?;
+    let settings = engine(config);
+    let ports = Ports::of_host(&settings, images.clone(), network.clone());
+    let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
+    let opened = Engine::open(settings, ports).await;
+    let (engine, recovery) = opened.map_err(|error| format!("open the engine: {error}"))?;
+    tracing::info!("{} pods are served again", recovery.pods.len());
+    for (what, why) in &recovery.quarantined {
+        tracing::warn!("quarantined {what}: {why}");
+    }
+    for (what, why) in &recovery.left {
+        tracing::warn!("left {what}: {why}");
+    }
+    Ok(Rooms { engine, images, network })
+}
+
+fn network(config: &Config) -> Result<rrun_cni::Config, String> {
+    let settings = &config.network;
+    let mode = match settings.mode {
+        NetworkMode::Auto => rrun_cni::Mode::Auto,
+        NetworkMode::Cni => rrun_cni::Mode::Cni,
+        NetworkMode::Builtin => rrun_cni::Mode::Builtin,
+    };
+    let subnet = settings.subnet.as_ref().map(|subnet| {
+        subnet.parse().map_err(|error| format!("config: network.subnet: {subnet}: {error}"))
+    });
+    Ok(rrun_cni::Config {
+        mode,
+        conf_dir: settings.conf_dir.clone(),
+        bin_dirs: settings.bin_dirs.clone(),
+        state_dir: config.root.join("network"),
+        bridge: settings.bridge.clone(),
+        subnet: subnet.transpose()?,
+        ..rrun_cni::Config::default()
+    })
+}
+
+fn engine(config: &Config) -> rrun_engine::Config {
+    let host = rrun_engine::Config::of_host();
+    rrun_engine::Config {
+        root: config.root.clone(),
+        run: config.run.clone(),
+        netns_dir: config.network.netns_dir.clone(),
+        cgroup_root: config.cgroup.mount.clone(),
+        cgroup_parent: config.cgroup.parent.clone(),
+        shim: config.shim.clone().unwrap_or_else(|| host.shim.clone()),
+        seccomp_profiles: config.seccomp.profiles.clone(),
+        ..host
+    }
+}

@@ -1,0 +1,141 @@
+//! Images, RPC by RPC.
+
+use super::{Service, required};
+use rrun_cri_api::v1;
+use rrun_images::{Credentials, Image, Kind, Reference};
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tonic::{Code, Status};
+
+impl Service {
+    pub(super) fn images_listed(
+        &self,
+        filter: Option<v1::ImageFilter>,
+    ) -> Result<v1::ListImagesResponse, Status> {
+        let name = filter.and_then(|filter| filter.image).map(|spec| spec.image);
+        let images = match name.filter(|name| !name.is_empty()) {
+            Some(name) => self.images.find(&name).map_err(fail)?.into_iter().collect(),
+            None => self.images.list().map_err(fail)?,
+        };
+        Ok(v1::ListImagesResponse { images: images.iter().map(image).collect() })
+    }
+
+    /// A missing image is no error: the answer has none then.
+    pub(super) fn image_found(
+        &self,
+        spec: Option<v1::ImageSpec>,
+        verbose: bool,
+    ) -> Result<v1::ImageStatusResponse, Status> {
+        let name = required(spec, "image")?.image;
+        let found = self.images.find(&name).map_err(fail)?;
+        let info = match &found {
+            Some(found) if verbose => {
+                let spec = serde_json::json!({ "imageSpec": found.config });
+                BTreeMap::from([("info".to_owned(), spec.to_string())])
+            }
+            _ => BTreeMap::new(),
+        };
+        Ok(v1::ImageStatusResponse { image: found.as_ref().map(image), info })
+    }
+
+    pub(super) async fn image_pulled(
+        &self,
+        request: v1::PullImageRequest,
+    ) -> Result<v1::PullImageResponse, Status> {
+        let name = required(request.image, "image")?.image;
+        let reference: Reference = name.parse().map_err(fail)?;
+        let auth = request.auth.map(credentials);
+        let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(fail)?;
+        Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
+    }
+
+    /// Removes the image under all of its names; an unknown one is removed.
+    pub(super) fn image_removed(
+        &self,
+        spec: Option<v1::ImageSpec>,
+    ) -> Result<v1::RemoveImageResponse, Status> {
+        let name = required(spec, "image")?.image;
+        self.images.remove(&name).map_err(fail)?;
+        Ok(v1::RemoveImageResponse {})
+    }
+
+    pub(super) fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
+        let info = self.images.fs_info().map_err(fail)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let usage = v1::FilesystemUsage {
+            timestamp: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            fs_id: Some(v1::FilesystemIdentifier {
+                mountpoint: info.mountpoint.to_string_lossy().into_owned(),
+            }),
+            used_bytes: Some(v1::UInt64Value { value: info.bytes }),
+            inodes_used: Some(v1::UInt64Value { value: info.inodes }),
+        };
+        Ok(v1::ImageFsInfoResponse {
+            image_filesystems: vec![usage.clone()],
+            container_filesystems: vec![usage],
+        })
+    }
+}
+
+fn credentials(auth: v1::AuthConfig) -> Credentials {
+    Credentials {
+        username: auth.username,
+        password: auth.password,
+        auth: auth.auth,
+        server_address: auth.server_address,
+        identity_token: auth.identity_token,
+        registry_token: auth.registry_token,
+    }
+}
+
+fn image(image: &Image) -> v1::Image {
+    let configured = image.config.config().as_ref().and_then(|config| config.user().as_deref());
+    let (uid, username) = user(configured.unwrap_or_default());
+    v1::Image {
+        id: image.id.to_string(),
+        repo_tags: image.tags.clone(),
+        repo_digests: image.digests.clone(),
+        size: image.size,
+        uid: uid.map(|value| v1::Int64Value { value }),
+        username,
+        spec: None,
+        pinned: image.pinned,
+    }
+}
+
+/// The user part of an image's `User`: an id or a name, never both.
+fn user(text: &str) -> (Option<i64>, String) {
+    let user = text.split_once(':').map_or(text, |(user, _)| user);
+    match user.parse() {
+        Ok(id) => (Some(id), String::new()),
+        Err(_) => (None, user.to_owned()),
+    }
+}
+
+/// An error of the image store on the wire. The kubelet shows the text as it is.
+fn fail(error: rrun_images::Error) -> Status {
+    let code = match error.kind() {
+        Kind::NotFound => Code::NotFound,
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Exists => Code::AlreadyExists,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Denied => Code::PermissionDenied,
+        Kind::Exhausted => Code::ResourceExhausted,
+        Kind::Cancelled => Code::Cancelled,
+        Kind::Internal => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user;
+
+    #[test]
+    fn the_user_of_an_image_is_an_id_or_a_name_without_its_group() {
+        assert_eq!(user("1002"), (Some(1002), String::new()));
+        assert_eq!(user("1003:1004"), (Some(1003), String::new()));
+        assert_eq!(user("www-data:1004"), (None, "www-data".to_owned()));
+        assert_eq!(user(""), (None, String::new()));
+    }
+}

@@ -1,0 +1,66 @@
+//! The handlers: convert, call, convert back.
+//!
+//! The daemon serves a [`Service`] over gRPC; the stand-alone tool calls one in its own process.
+
+mod backend;
+mod calls;
+mod descriptor;
+mod events;
+mod image;
+mod status;
+
+use crate::config::Config;
+use crate::convert;
+use crate::streaming::Streaming;
+use rrun_cni::Network;
+use rrun_engine::{Engine, Owner};
+use rrun_images::Store;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tonic::Status;
+
+/// Everything that answers a CRI call, for one owner's pods.
+#[derive(Clone)]
+pub struct Service {
+    engine: Engine,
+    images: Store,
+    network: Network,
+    owner: Owner,
+    config: Arc<Config>,
+    streaming: Arc<Streaming>,
+}
+
+/// The rooms that a [`Service`] joins.
+pub struct Rooms {
+    /// Pods and containers.
+    pub engine: Engine,
+    /// Images.
+    pub images: Store,
+    /// Networks.
+    pub network: Network,
+}
+
+impl Service {
+    /// Starts the streaming server and joins the rooms for `owner`.
+    ///
+    /// # Errors
+    /// When the streaming address cannot be listened on.
+    pub async fn start(rooms: Rooms, owner: Owner, config: Arc<Config>) -> io::Result<Service> {
+        let listener = TcpListener::bind(config.streaming.address).await?;
+        let backend = backend::EngineStreams::new(rooms.engine.clone(), owner.clone());
+        let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
+        let Rooms { engine, images, network } = rooms;
+        Ok(Service { engine, images, network, owner, config, streaming })
+    }
+}
+
+/// An engine's error on the wire.
+fn fail(error: rrun_engine::Error) -> Status {
+    convert::status(&error)
+}
+
+/// What a request must have.
+fn required<T>(value: Option<T>, what: &str) -> Result<T, Status> {
+    value.ok_or_else(|| Status::invalid_argument(format!("{what} is missing")))
+}
