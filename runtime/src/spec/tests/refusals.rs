@@ -1,0 +1,89 @@
+//! What this version does not do, and says so.
+
+use super::*;
+
+#[test]
+fn what_is_not_supported_is_refused_by_its_name() {
+    let hook = json!([{ "path": "/bin/true" }]);
+    let ids = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+    for (patch, name) in [
+        (json!({ "hooks": { "prestart": hook } }), "hooks.prestart"),
+        (json!({ "hooks": { "createRuntime": hook } }), "hooks.createRuntime"),
+        (json!({ "hooks": { "createContainer": hook } }), "hooks.createContainer"),
+        (json!({ "hooks": { "startContainer": hook } }), "hooks.startContainer"),
+        (json!({ "hooks": { "poststart": hook } }), "hooks.poststart"),
+        (json!({ "hooks": { "poststop": hook } }), "hooks.poststop"),
+        (json!({ "linux": { "uidMappings": ids } }), "linux.uidMappings"),
+        (json!({ "linux": { "gidMappings": ids } }), "linux.gidMappings"),
+        (
+            json!({ "linux": { "namespaces": [{ "type": "mount" }, { "type": "user" }] } }),
+            "user namespaces",
+        ),
+        (json!({ "linux": { "namespaces": [{ "type": "pid" }] } }), "mount namespace"),
+        (
+            json!({ "linux": { "namespaces": [{ "type": "mount", "path": "/x" }] } }),
+            "mount namespace",
+        ),
+        (json!({ "linux": { "namespaces": [{ "type": "mount" }, { "type": "mount" }] } }), "twice"),
+        (
+            json!({ "linux": { "namespaces": [{ "type": "mount" }, { "type": "pid", "path": "x" }] } }),
+            "not absolute",
+        ),
+        (json!({ "linux": { "timeOffsets": { "boottime": { "secs": 5 } } } }), "linux.timeOffsets"),
+        (json!({ "linux": { "intelRdt": { "closID": "a" } } }), "linux.intelRdt"),
+        (json!({ "linux": { "netDevices": { "eth1": {} } } }), "linux.netDevices"),
+        (json!({ "linux": { "personality": { "domain": "LINUX32" } } }), "LINUX32"),
+        (
+            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s" } } }),
+            "listenerPath",
+        ),
+        (
+            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_NOTIFY" } } }),
+            "linux.seccomp: SCMP_ACT_NOTIFY",
+        ),
+        (json!({ "linux": { "cgroupsPath": "a.slice:b:c" } }), "systemd"),
+        (json!({ "linux": { "cgroupsPath": "/a/../b" } }), "cgroupsPath"),
+        (json!({ "linux": { "cgroupsPath": "/" } }), "cgroupsPath"),
+        (json!({ "linux": { "rootfsPropagation": "wide" } }), "rootfsPropagation"),
+        (json!({ "linux": null }), "linux is missing"),
+        (json!({ "process": null }), "process is missing"),
+        (json!({ "root": null }), "root.path"),
+        (json!({ "ociVersion": "2.0.0" }), "ociVersion"),
+        (
+            json!({ "process": { "scheduler": { "policy": "SCHED_FIFO", "priority": 1 } } }),
+            "process.scheduler",
+        ),
+        (
+            json!({ "process": { "ioPriority": { "class": "IOPRIO_CLASS_RT", "priority": 1 } } }),
+            "process.ioPriority",
+        ),
+        (
+            json!({ "process": { "execCPUAffinity": { "initial": "0" } } }),
+            "process.execCPUAffinity",
+        ),
+        (
+            json!({ "linux": { "devices": [{ "path": "/dev/x", "type": "a", "major": 1, "minor": 1 }] } }),
+            "/dev/x",
+        ),
+        (
+            json!({ "linux": { "devices": [{ "path": "/dev/x", "type": "c", "major": 5000, "minor": 1 }] } }),
+            "/dev/x",
+        ),
+    ] {
+        let error = planned_on(hybrid(), &patch).unwrap_err();
+        assert!(error.to_string().contains(name), "{name}: {error}");
+        assert_eq!(error.kind(), crate::Kind::Invalid);
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_is_no_reason_to_refuse() {
+    for patch in [
+        json!({ "hooks": { "prestart": [], "poststop": [] } }),
+        json!({ "linux": { "uidMappings": [] } }),
+        json!({ "linux": { "personality": { "domain": "LINUX" } } }),
+        json!({ "linux": { "timeOffsets": {} } }),
+    ] {
+        planned(&patch);
+    }
+}
