@@ -142,7 +142,8 @@ fn fresh(
     };
     let source =
         MountSource::New { fstype: fstype.to_owned(), source: source.to_owned(), options: data };
-    mount(options, source, target)
+    // A new mount has nothing yet that could be cleared.
+    Ok(Mount { clear: 0, ..mount(options, source, target)? })
 }
 
 /// What stands for `/sys/fs/cgroup` where v1 hierarchies are: a tmpfs with the container's own
@@ -161,7 +162,7 @@ fn own_groups(
         source: "tmpfs".to_owned(),
         options: vec![("mode".to_owned(), Some("755".to_owned()))],
     };
-    made.mounts.push(mount(options, tmpfs, target.clone())?);
+    made.mounts.push(Mount { clear: 0, ..mount(options, tmpfs, target.clone())? });
 
     let v1 = layout.v1.iter().map(|h| (h.path.as_path(), controllers(h)));
     let unified = layout.unified.iter().map(|path| (path.as_path(), &[][..]));

@@ -88,6 +88,7 @@ fn options_of_a_file_system_are_its_own() {
         "options": ["nosuid", "strictatime", "mode=755", "size=65536k", "tmpcopyup"]
     }));
     assert_eq!(tmpfs.set, attr::NOSUID | attr::STRICTATIME);
+    assert_eq!(tmpfs.clear, 0, "clearing the field of access times would undo strictatime");
     assert!(tmpfs.copy_up);
     let options = vec![
         ("mode".to_owned(), Some("755".to_owned())),

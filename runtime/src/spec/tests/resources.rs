@@ -18,7 +18,10 @@ fn check(rows: &[Row]) {
             };
             let refused = matches!(expected, [one] if one.starts_with("refused"));
             if refused {
-                assert!(got.len() == 1 && got[0].contains(&expected[0]["refused: ".len()..]), "{got:?}");
+                assert!(
+                    got.len() == 1 && got[0].contains(&expected[0]["refused: ".len()..]),
+                    "{got:?}"
+                );
                 continue;
             }
             assert_eq!(got, *expected, "{mode:?} {resources}");

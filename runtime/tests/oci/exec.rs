@@ -1,0 +1,94 @@
+//! One more process in a container that runs.
+
+use crate::bundle::{Bundle, text};
+use crate::is_peer;
+use serde_json::json;
+
+fn running() -> Bundle {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    bundle
+}
+
+#[test]
+fn it_gives_its_exit_code_and_shares_the_containers_namespaces() {
+    let bundle = running();
+    let output =
+        bundle.call(&["exec", &bundle.id, "sh", "-c", "hostname; cat /proc/1/comm; exit 5"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "boxed\nsleep\n");
+}
+
+#[test]
+fn it_takes_a_process_file() {
+    let bundle = running();
+    let file = bundle.dir.join("process.json");
+    let process = json!({
+        "user": { "uid": 12, "gid": 34 }, "cwd": "/tmp", "env": ["PATH=/bin", "X=y"],
+        "args": ["sh", "-c", "id -u; id -g; pwd; echo $X"]
+    });
+    std::fs::write(&file, process.to_string()).unwrap();
+    let output = bundle.ok(&["exec", "--process", file.to_str().unwrap(), &bundle.id]);
+    assert_eq!(output, "12\n34\n/tmp\ny\n");
+}
+
+#[test]
+fn it_takes_options() {
+    let bundle = running();
+    let args = [
+        "exec",
+        "--cwd",
+        "/etc",
+        "--env",
+        "X=1",
+        "--user",
+        "7:8",
+        &bundle.id,
+        "sh",
+        "-c",
+        "pwd; echo $X; id -u; id -g",
+    ];
+    assert_eq!(bundle.ok(&args), "/etc\n1\n7\n8\n");
+}
+
+#[test]
+fn a_program_that_cannot_run_gives_what_a_shell_gives() {
+    let bundle = running();
+    for (program, code) in [("no-such-program", 127), ("/etc", 126)] {
+        let output = bundle.call(&["exec", &bundle.id, program]);
+        let told = output.status.code().unwrap();
+        assert_ne!(told, 0, "{program}");
+        if !is_peer() {
+            assert_eq!(told, code, "{program}: {}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn it_ends_with_its_container_and_leaves_no_group() {
+    let bundle = running();
+    let pid_file = bundle.dir.join("exec-pid");
+    let args =
+        ["exec", "--detach", "--pid-file", pid_file.to_str().unwrap(), &bundle.id, "sleep", "1000"];
+    let status = bundle
+        .runtime(&args)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    assert!(std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(b"sleep"));
+    bundle.ok(&["delete", "--force", &bundle.id]);
+    crate::bundle::wait_for_end(pid);
+    assert!(bundle.groups().is_empty());
+}
+
+#[test]
+fn there_is_none_in_a_container_that_does_not_run() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.create();
+    let pid = bundle.pid();
+    bundle.ok(&["start", &bundle.id]);
+    crate::bundle::wait_for_end(pid);
+    bundle.fails(&["exec", &bundle.id, "true"]);
+}

@@ -1,0 +1,48 @@
+//! What a runtime behind the OCI command line does, told by containers that it runs; needs root.
+//!
+//! By default the runtime is this tree's `rrun-oci`. `RRUN_TEST_RUNTIME=/usr/sbin/runc` runs the
+//! same claims on another one, which tests the tests. Every claim is run twice: on the machine's
+//! control groups, and in a private mount namespace where the unified hierarchy covers them (a
+//! v2 host without limit controllers).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod bundle;
+mod exec;
+mod life;
+mod limits;
+mod process;
+mod refusals;
+mod rootfs;
+mod seccomp;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::Command;
+
+/// A machine whose control groups are v2, or look so here.
+fn on_v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The runtime is another one's: what is only promised by this one is not asked of it.
+fn is_peer() -> bool {
+    std::env::var_os("RRUN_TEST_RUNTIME").is_some()
+}
+
+#[test]
+fn all_of_it_holds_on_v2_without_limit_controllers_too() {
+    if on_v2() {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg("mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec \"$0\" --test-threads=2")
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("test result: ok"), "{text}");
+}

@@ -1,0 +1,110 @@
+//! Who and what a container's process is.
+
+use crate::bundle::Bundle;
+use serde_json::json;
+
+/// The value of a line of `/proc/self/status`.
+fn status_line(output: &str, name: &str) -> String {
+    let line = output.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+#[test]
+fn it_is_the_first_process_under_its_own_name() {
+    assert_eq!(Bundle::sh("hostname; echo $$").prints(), "boxed\n1\n");
+}
+
+#[test]
+fn it_has_the_ids_and_the_mask_that_it_is_given() {
+    let mut bundle = Bundle::sh("id -u; id -g; id -G; umask; grep ^Groups /proc/self/status");
+    bundle.process()["user"] =
+        json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 7], "umask": 0o27 });
+    let output = bundle.prints();
+    let mut lines = output.lines();
+    assert_eq!((lines.next(), lines.next()), (Some("1000"), Some("1001")));
+    assert_eq!(lines.nth(1), Some("0027"));
+    assert_eq!(status_line(&output, "Groups"), "5 7");
+}
+
+#[test]
+fn it_has_the_capabilities_that_it_is_given_and_no_others() {
+    let mut bundle = Bundle::new(&["cat", "/proc/self/status"]);
+    let (chown, kill) = ("CAP_CHOWN", "CAP_KILL");
+    bundle.process()["capabilities"] = json!({
+        "bounding": [chown, kill], "permitted": [chown, kill], "effective": [chown, kill],
+        "inheritable": [kill], "ambient": [kill]
+    });
+    bundle.process()["user"] = json!({ "uid": 1000, "gid": 1000 });
+    let output = bundle.prints();
+    let cap = |name| u64::from_str_radix(&status_line(&output, name), 16).unwrap();
+    assert_eq!((cap("CapBnd"), cap("CapInh"), cap("CapAmb")), (0x21, 0x20, 0x20));
+    assert_eq!((cap("CapPrm"), cap("CapEff")), (0x20, 0x20), "a plain user keeps the ambient ones");
+}
+
+#[test]
+fn no_new_privileges_is_set_when_asked() {
+    for (asked, shown) in [(true, "1"), (false, "0")] {
+        let mut bundle = Bundle::new(&["cat", "/proc/self/status"]);
+        bundle.process()["noNewPrivileges"] = asked.into();
+        assert_eq!(status_line(&bundle.prints(), "NoNewPrivs"), shown);
+    }
+}
+
+#[test]
+fn limits_environment_and_working_directory_are_set() {
+    let mut bundle = Bundle::sh("ulimit -n; ulimit -Hn; pwd; echo $A $HOME");
+    bundle.process()["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
+    bundle.process()["env"].as_array_mut().unwrap().push("A=b c".into());
+    bundle.process()["cwd"] = "/tmp/new/dir".into();
+    std::fs::write(bundle.rootfs().join("etc/passwd"), "root:x:0:0::/home/root:/bin/sh\n").unwrap();
+    assert_eq!(bundle.prints(), "100\n200\n/tmp/new/dir\nb c /home/root\n");
+}
+
+#[test]
+fn a_higher_oom_score_is_set() {
+    let mut bundle = Bundle::new(&["cat", "/proc/self/oom_score_adj"]);
+    bundle.process()["oomScoreAdj"] = 777.into();
+    assert_eq!(bundle.prints(), "777\n");
+}
+
+#[test]
+fn nothing_of_the_caller_is_open_in_it() {
+    assert_eq!(Bundle::sh("ls /proc/self/fd | wc -l").prints(), "4\n", "stdio and ls's own");
+}
+
+#[test]
+fn its_namespaces_are_its_own_where_asked_and_the_hosts_elsewhere() {
+    let mut bundle = Bundle::sh(
+        "cd /proc/self/ns; for n in mnt pid uts ipc net time user; do readlink $n; done",
+    );
+    bundle.linux()["namespaces"] =
+        json!([{ "type": "mount" }, { "type": "pid" }, { "type": "uts" }]);
+    let output = bundle.prints();
+    for (line, kind) in output.lines().zip(["mnt", "pid", "uts", "ipc", "net", "time", "user"]) {
+        let host = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        let new = matches!(kind, "mnt" | "pid" | "uts");
+        assert_eq!(host.to_str() != Some(line), new, "{kind}");
+    }
+}
+
+#[test]
+fn a_namespace_is_joined_by_its_path() {
+    let first = Bundle::new(&["sleep", "1000"]);
+    first.start();
+    let path = format!("/proc/{}/ns/net", first.pid());
+    let mut second = Bundle::new(&["readlink", "/proc/self/ns/net"]);
+    let own = std::fs::read_link(&path).unwrap();
+    for entry in second.linux()["namespaces"].as_array_mut().unwrap() {
+        if entry["type"] == "network" {
+            entry["path"] = path.clone().into();
+        }
+    }
+    assert_eq!(second.prints().trim_end(), own.to_str().unwrap());
+}
+
+#[test]
+fn kernel_parameters_of_its_namespaces_are_set() {
+    let mut bundle = Bundle::sh("cat /proc/sys/kernel/shmmni /proc/sys/net/ipv4/ip_forward");
+    bundle.linux()["sysctl"] = json!({ "kernel.shmmni": "1234", "net.ipv4.ip_forward": "1" });
+    assert_eq!(bundle.prints(), "1234\n1\n");
+}

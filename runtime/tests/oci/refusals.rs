@@ -1,0 +1,55 @@
+//! What this runtime does not do, it refuses by name; other runtimes are not asked.
+
+use crate::bundle::{Bundle, text};
+use crate::is_peer;
+use serde_json::json;
+
+#[test]
+fn options_that_are_not_supported_are_refused_by_name() {
+    if is_peer() {
+        return;
+    }
+    let bundle = Bundle::new(&["true"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    for (args, name) in [
+        (&["--systemd-cgroup", "create", "-b", dir, &bundle.id][..], "--systemd-cgroup"),
+        (&["create", "--preserve-fds", "1", "-b", dir, &bundle.id], "--preserve-fds"),
+        (&["create", "--no-pivot", "-b", dir, &bundle.id], "--no-pivot"),
+        (&["create", "-b", dir, "../x"], "../x"),
+    ] {
+        assert!(bundle.fails(args).contains(name), "{name}");
+    }
+    bundle.fails(&["state", &bundle.id]);
+}
+
+#[test]
+fn an_error_is_a_line_of_json_in_the_log_and_leaves_nothing() {
+    if is_peer() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["hooks"] = json!({ "poststop": [{ "path": "/bin/true" }] });
+    bundle.write();
+    let log = bundle.dir.join("log.json");
+    let dir = bundle.dir.to_str().unwrap();
+    let output = bundle.call(&[
+        "--log",
+        log.to_str().unwrap(),
+        "--log-format",
+        "json",
+        "create",
+        "-b",
+        dir,
+        &bundle.id,
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let line: serde_json::Value = serde_json::from_slice(&std::fs::read(log).unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    let message = line["msg"].as_str().unwrap();
+    assert!(message.ends_with("hooks.poststop is not supported"), "{message}");
+    assert!(message.starts_with(&format!("create {}", bundle.id)), "{message}");
+    assert!(text(&output.stderr).contains(message));
+    assert!(!bundle.root.join(&bundle.id).exists());
+    assert!(bundle.groups().is_empty());
+}
