@@ -7,7 +7,7 @@ use rrun_runtime::plan::*;
 use rrun_runtime::run::namespace::{self, NamespaceKind, Setup};
 use rrun_runtime::run::{self, State, gate, reaper, seed};
 use rrun_runtime::{Kind, cgroup};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use support::*;
@@ -168,6 +168,33 @@ fn containers_share_the_seeds_shm_and_find_nothing_else_of_it() {
     assert!(!output.contains("/sys/fs/cgroup"), "{output}");
 }
 
+/// A reaper that goes with the test.
+struct Reaping {
+    reaper: reaper::Reaper,
+    groups: Cgroups,
+}
+
+impl Reaping {
+    fn start(place: &Box) -> Reaping {
+        let plan = reaper_plan(place);
+        let binary = reaper::binary().unwrap();
+        let reaper = reaper::spawn(&plan, &[], None, binary.as_fd()).unwrap();
+        Reaping { reaper, groups: plan.cgroups }
+    }
+
+    fn namespace(&self) -> BorrowedFd<'_> {
+        self.reaper.namespace.as_fd()
+    }
+}
+
+impl Drop for Reaping {
+    fn drop(&mut self) {
+        rrun_sys::pidfd::send_signal(self.reaper.pidfd.as_fd(), libc::SIGKILL).unwrap();
+        assert_eq!(wait_fd(self.reaper.pidfd.as_fd()), 137);
+        cgroup::remove(&self.groups.dirs).unwrap();
+    }
+}
+
 fn reaper_plan(place: &Box) -> Plan {
     let mut plan = place.plan(&["reaper"]);
     plan.cgroups
@@ -185,9 +212,7 @@ fn reaper_plan(place: &Box) -> Plan {
 #[test]
 fn a_neighbour_that_may_ptrace_finds_nothing_of_the_host_in_the_reaper() {
     let place = Box::new();
-    let plan = reaper_plan(&place);
-    let binary = reaper::binary().unwrap();
-    let reaper = reaper::spawn(&plan, &[], None, binary.as_fd()).unwrap();
+    let reaper = Reaping::start(&place);
 
     let script = "cd /proc/1 && ls -a root | tr '\\n' ' '; readlink cwd; readlink exe; ls fd; cat environ; \
         grep -c . mountinfo; touch root/x; cat maps; grep -E 'Cap(Prm|Eff|Bnd)|^Uid|SigIgn' status; \
@@ -197,7 +222,7 @@ fn a_neighbour_that_may_ptrace_finds_nothing_of_the_host_in_the_reaper() {
     let all = rrun_sys::capability::permitted().unwrap();
     neighbour.process.capabilities =
         Capabilities { bounding: all, effective: all, permitted: all, ..Default::default() };
-    let (_, output) = place.run_with(&neighbour, &[reaper.namespace.as_fd()]).unwrap();
+    let (_, output) = place.run_with(&neighbour, &[reaper.namespace()]).unwrap();
     let (maps, rest): (Vec<_>, Vec<_>) =
         output.lines().partition(|line| line.contains("p 00000000 "));
     assert_eq!(
@@ -218,38 +243,28 @@ fn a_neighbour_that_may_ptrace_finds_nothing_of_the_host_in_the_reaper() {
     );
     let host = |line: &&&str| line.contains('/') && !line.ends_with("/memfd:reaper (deleted)");
     assert_eq!(maps.iter().filter(host).count(), 0, "{output}");
-    rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), libc::SIGKILL).unwrap();
-    assert_eq!(wait_fd(reaper.pidfd.as_fd()), 137);
-    cgroup::remove(&plan.cgroups.dirs).unwrap();
 }
 
 #[test]
 fn orphans_of_a_shared_pid_namespace_leave_no_zombies() {
     let place = Box::new();
-    let plan = reaper_plan(&place);
-    let binary = reaper::binary().unwrap();
-    let reaper = reaper::spawn(&plan, &[], None, binary.as_fd()).unwrap();
+    let reaper = Reaping::start(&place);
     let script = "sh -c 'true & true & true &'; sh -c 'sleep 0 & exec true'; \
         while grep -qs 'State:.Z' /proc/[0-9]*/status; do :; done; ls /proc | grep -c '^[0-9]'";
     let mut neighbour = place.plan(&["sh", "-c", script]);
     neighbour.namespaces.pid = Namespace::Slot(Slot(0));
     // Reaper, shell, ls, grep.
     let expected = (0, "4\n".to_owned());
-    assert_eq!(place.run_with(&neighbour, &[reaper.namespace.as_fd()]).unwrap(), expected);
-    rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), libc::SIGKILL).unwrap();
-    wait_fd(reaper.pidfd.as_fd());
-    cgroup::remove(&plan.cgroups.dirs).unwrap();
+    assert_eq!(place.run_with(&neighbour, &[reaper.namespace()]).unwrap(), expected);
 }
 
 #[test]
 fn a_container_in_a_shared_pid_namespace_is_seen_only_once_the_host_is_out_of_its_reach() {
     let place = Box::new();
-    let plan = reaper_plan(&place);
-    let binary = reaper::binary().unwrap();
-    let reaper = reaper::spawn(&plan, &[], None, binary.as_fd()).unwrap();
+    let reaper = Reaping::start(&place);
     let mut neighbour = place.plan(&["true"]);
     neighbour.namespaces.pid = Namespace::Slot(Slot(0));
-    let slots = [reaper.namespace.as_fd()];
+    let slots = [reaper.namespace()];
     let mut child = run::spawn(&neighbour, &slots, None, None).unwrap();
     let preparer = child.pid;
     child.wait_ready().unwrap();
@@ -268,9 +283,6 @@ fn a_container_in_a_shared_pid_namespace_is_seen_only_once_the_host_is_out_of_it
     child.release().unwrap();
     child.wait_running().unwrap();
     assert_eq!(wait(&child), 0);
-    rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), libc::SIGKILL).unwrap();
-    wait_fd(reaper.pidfd.as_fd());
-    cgroup::remove(&plan.cgroups.dirs).unwrap();
 }
 
 #[test]
