@@ -132,7 +132,9 @@ impl Bundle {
         let here = Path::new("/sys/fs/cgroup").to_owned();
         let below = std::fs::read_dir(&here).unwrap().flatten().map(|entry| entry.path());
         let roots = std::iter::once(here).chain(below);
-        roots.map(|root| root.join(&self.id)).filter(|path| path.exists()).collect()
+        let groups = roots.map(|root| root.join(&self.id)).filter(|path| path.exists());
+        // crun leaves plain folders where the unified hierarchy is not mounted.
+        groups.filter(|path| !is_tmpfs(path)).collect()
     }
 }
 
@@ -145,6 +147,10 @@ impl Drop for Bundle {
             assert!(left.is_empty(), "groups are left: {left:?}");
         }
     }
+}
+
+fn is_tmpfs(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).unwrap().filesystem_type() == nix::sys::statfs::TMPFS_MAGIC
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -1,7 +1,8 @@
 //! What a runtime behind the OCI command line does, told by containers that it runs; needs root.
 //!
 //! By default the runtime is this tree's `rrun-oci`. `RRUN_TEST_RUNTIME=/usr/sbin/runc` runs the
-//! same claims on another one, which tests the tests. Every claim is run twice: on the machine's
+//! same claims on another one, which tests the tests (Debian's crun needs a private mount
+//! namespace where `/sys/fs/cgroup/unified` is unmounted and covered by a tmpfs). Every claim is run twice: on the machine's
 //! control groups, and in a private mount namespace where the unified hierarchy covers them (a
 //! v2 host without limit controllers).
 
