@@ -42,6 +42,10 @@ fn at_every_point_a_killed_caller_leaves_what_can_be_taken_back() {
         for point in ["before", "after"] {
             // Dropped at the end, which fails when something is left in the groups.
             let place = Box::named(&format!("rrun-test-kill-{}-{at}{point}", std::process::id()));
+            let has = |unified| place.groups.dirs.iter().any(|dir| dir.unified == unified);
+            if (step.ends_with("-v1") && !has(false)) || (step.ends_with("-v2") && !has(true)) {
+                continue;
+            }
             let name = place.root.file_name().unwrap().to_owned();
             std::fs::remove_dir_all(&place.root).unwrap();
             let mut command = Command::new(std::env::current_exe().unwrap());
