@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use rrun_sys::step;
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What pods hang on.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,7 @@ pub struct Host {
     configured: Option<Subnet>,
     store: Arc<Store>,
     subnet: OnceLock<Subnet>,
+    netfilter: Mutex<Option<Socket>>,
     /// Index of the bridge that this process has set up; 0 is none.
     done: AtomicU32,
 }
@@ -42,8 +43,24 @@ impl Host {
             configured: config.subnet,
             store,
             subnet: OnceLock::new(),
+            netfilter: Mutex::new(None),
             done: AtomicU32::new(0),
         }
+    }
+
+    /// Works with the one netfilter socket of this process. It stays open, because closing one
+    /// waits until the kernel has freed what was removed from tables before: 10 ms after the
+    /// removal of one host port.
+    pub fn netfilter<T>(&self, work: impl FnOnce(&mut Socket) -> Result<T>) -> Result<T> {
+        let mut held = self.netfilter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut socket = match held.take() {
+            Some(socket) => socket,
+            None => Socket::netfilter()?,
+        };
+        let value = work(&mut socket)?;
+        // Not after an error: the rest of an answer could be queued.
+        *held = Some(socket);
+        Ok(value)
     }
 
     /// Makes what is missing. Idempotent, and safe beside other processes that do the same; what
@@ -56,7 +73,7 @@ impl Host {
             Some(link) if link.index == self.done.load(Ordering::Relaxed) => link,
             _ => self.set_up(socket, subnet).context(ensure)?,
         };
-        self.ensure_table(subnet).context(ensure)?;
+        self.netfilter(|socket| self.ensure_table(subnet, socket)).context(ensure)?;
         Ok(Base { subnet, link })
     }
 
@@ -97,12 +114,11 @@ impl Host {
         step::only("cni.bridge.accept", accept).context(|| "accept forwarding")
     }
 
-    fn ensure_table(&self, subnet: Subnet) -> Result<()> {
+    fn ensure_table(&self, subnet: Subnet, socket: &mut Socket) -> Result<()> {
         let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
         let comment = rules.comment();
-        let mut socket = Socket::netfilter()?;
-        self.ensure_forwarding(&rules, &mut socket)?;
-        let found = nft::table_state(&mut socket, &self.table, &comment)?;
+        self.ensure_forwarding(&rules, socket)?;
+        let found = nft::table_state(socket, &self.table, &comment)?;
         if found == Table::Same {
             return Ok(());
         }
@@ -117,7 +133,7 @@ impl Host {
             // Another process was faster, to the same end.
             Err(e)
                 if matches!(e.errno, Errno::EEXIST | Errno::ENOENT)
-                    && nft::table_state(&mut socket, &self.table, &comment)? == Table::Same =>
+                    && nft::table_state(socket, &self.table, &comment)? == Table::Same =>
             {
                 Ok(())
             }

@@ -85,7 +85,7 @@ impl Bridge {
             step::only("cni.add.host-ports", || self.map(&claims, subnet))?;
         }
         if claims.iter().any(|claim| claim.protocol == Protocol::Udp) {
-            step::only("cni.add.conntrack", || forget(&claims))?;
+            step::only("cni.add.conntrack", || self.forget(&claims))?;
         }
         Ok(attached(a, names, ip, subnet))
     }
@@ -93,14 +93,22 @@ impl Bridge {
     fn map(&self, claims: &[Claim], subnet: Subnet) -> Result<()> {
         let Host { bridge, table, .. } = &self.host;
         let batch = Rules { table, bridge, subnet }.add(claims);
-        Socket::netfilter()?.transact(batch).context(|| "map host ports")
+        self.host.netfilter(|socket| socket.transact(batch).context(|| "map host ports"))
+    }
+
+    fn forget(&self, claims: &[Claim]) -> Result<()> {
+        let udp = claims.iter().filter(|claim| claim.protocol == Protocol::Udp);
+        let ports: Vec<u16> = udp.map(|claim| claim.port).collect();
+        self.host.netfilter(|socket| conntrack::forget_udp(socket, &ports))
     }
 
     /// Takes back all that [`Bridge::add`] did or began for `id`. The namespace is not needed.
     pub fn del(&self, id: &str, names: &Names) -> Result<()> {
         let claims = self.store.claims(Some(id))?;
         if !claims.is_empty() {
-            step::only("cni.del.host-ports", || unmap(names, &claims))?;
+            step::only("cni.del.host-ports", || {
+                self.host.netfilter(|socket| unmap(socket, names, &claims))
+            })?;
         }
         step::only("cni.del.veth", || route::remove_link(&names.veth))?;
         if !claims.is_empty() {
@@ -120,11 +128,10 @@ fn configure(ifname: &str, address: Address, gateway: Ipv4Addr) -> Result<()> {
 }
 
 /// Elements may be gone, with the whole table even: what counts is that none is left.
-fn unmap(names: &Names, claims: &[Claim]) -> Result<()> {
+fn unmap(socket: &mut Socket, names: &Names, claims: &[Claim]) -> Result<()> {
     // Not in a rule that removes: any will do.
     let subnet = Subnet::new(Ipv4Addr::UNSPECIFIED, 8)?;
     let rules = Rules { table: &names.table, bridge: &names.bridge, subnet };
-    let mut socket = Socket::netfilter()?;
     let mut remove = |claims: &[Claim]| match socket.transact(rules.delete(claims)) {
         Err(e) if e.errno != Errno::ENOENT => Err(e).context(|| "unmap host ports"),
         other => Ok(other.is_ok()),
@@ -135,12 +142,6 @@ fn unmap(names: &Names, claims: &[Claim]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn forget(claims: &[Claim]) -> Result<()> {
-    let udp = claims.iter().filter(|claim| claim.protocol == Protocol::Udp);
-    let ports: Vec<u16> = udp.map(|claim| claim.port).collect();
-    conntrack::forget_udp(&mut Socket::netfilter()?, &ports)
 }
 
 fn claims(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<Claim>> {
