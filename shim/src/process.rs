@@ -1,5 +1,6 @@
 //! What containers and execs have in common: a child, and how it ends.
 
+use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rrun_runtime::Kind;
@@ -27,6 +28,12 @@ pub fn next_ended() -> Option<Ended> {
 /// Takes the zombie away.
 pub fn reap(pid: Pid) {
     let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+}
+
+/// Nobody has to wait for this child any more: the executor reaps those whose failure it hears of.
+pub fn is_reaped(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), flags) == Err(Errno::ECHILD)
 }
 
 /// An error for the daemon.

@@ -6,10 +6,11 @@ use crate::exec::Exec;
 use crate::log::{Done, LogThread};
 use crate::pod::Pod;
 use crate::poll::{Key, Poll, Ready, Token};
-use crate::process::{Ended, next_ended, reap, refuse};
+use crate::process::{Ended, is_reaped, next_ended, reap, refuse};
 use crate::timers::{Alarm, Timers};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::State;
 use rrun_shim_protocol::{Event, Reply, WireError, WireKind};
@@ -194,9 +195,9 @@ impl Shim {
 
     fn child_ended(&mut self, Ended { pid, code }: Ended) {
         if let Some((&key, _)) = self.containers.iter().find(|(_, c)| c.pid() == pid) {
-            self.init_ended(key, code);
+            self.init_ended(key, pid, code);
         } else if let Some((&key, _)) = self.execs.iter().find(|(_, exec)| exec.pid() == pid) {
-            self.exec_ended(key, code);
+            self.exec_ended(key, pid, code);
         } else if let Some(pod) = &mut self.pod
             && pod.reaper() == Some(pid)
         {
@@ -280,7 +281,11 @@ impl Shim {
                 let gone = refuse(WireKind::NotFound, format!("container {}", container.id));
                 self.answer(stop, Reply::Error(gone), Vec::new());
             }
+            let is_gone = is_reaped(container.pid());
             self.doomed.insert(pid, Doomed { cgroups: container.cgroups, asker, error });
+            if is_gone {
+                self.buried(pid);
+            }
         }
     }
 
@@ -293,10 +298,14 @@ impl Shim {
         self.answer(asker, Reply::Error(error), Vec::new());
     }
 
-    fn init_ended(&mut self, key: Key, code: i32) {
-        // Its last report may say more than its exit code.
+    fn init_ended(&mut self, key: Key, pid: Pid, code: i32) {
+        // Its last report may say more than its exit code: also that it was only the one that
+        // joined the namespaces and has handed over to the init proper.
         self.init_reports(key);
         let Some(container) = self.containers.get_mut(&key) else { return };
+        if container.pid() != pid {
+            return;
+        }
         match container.phase {
             Phase::Preparing(asker) => {
                 let words = format!("the init ended with {code} before it was ready");
@@ -366,6 +375,11 @@ impl Shim {
                 exec.kill();
                 exec.asker = None;
                 self.poll.remove(exec.channel());
+                if is_reaped(exec.pid())
+                    && let Some(exec) = self.execs.remove(&key)
+                {
+                    self.give_back_group(&exec);
+                }
                 if let Some(asker) = asker {
                     self.answer(asker, Reply::Error(error), Vec::new());
                 }
@@ -373,17 +387,25 @@ impl Shim {
         }
     }
 
-    fn exec_ended(&mut self, key: Key, code: i32) {
-        if self.execs.get(&key).is_some_and(|exec| exec.asker.is_some()) {
-            self.exec_reports(key);
-        }
-        let Some(exec) = self.execs.remove(&key) else { return };
+    fn give_back_group(&mut self, exec: &Exec) {
         if let Some(container) = self.containers.get_mut(&exec.container)
             && let Some(used) = container.exec_groups.get_mut(exec.group)
             && exec.give_back_group()
         {
             *used = false;
         }
+    }
+
+    fn exec_ended(&mut self, key: Key, pid: Pid, code: i32) {
+        if self.execs.get(&key).is_some_and(|exec| exec.asker.is_some()) {
+            self.exec_reports(key);
+        }
+        // As with an init, it may be the one that has handed over.
+        if self.execs.get(&key).is_none_or(|exec| exec.pid() != pid) {
+            return;
+        }
+        let Some(exec) = self.execs.remove(&key) else { return };
+        self.give_back_group(&exec);
         match exec.asker {
             Some(asker) => {
                 self.poll.remove(exec.channel());
