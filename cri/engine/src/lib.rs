@@ -29,6 +29,8 @@ pub mod status;
 mod steps;
 mod streams;
 mod table;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod verbs;
 mod view;

@@ -12,6 +12,7 @@ use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::table::{Container, Pod, Shared, blocking};
+use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt};
@@ -294,7 +295,7 @@ async fn revive(at: &PodAt) {
 
 /// After a reboot nothing runs: the pod has ended, and what outlives a boot is given back.
 async fn end_after_reboot(at: &PodAt) {
-    at.end_without_shim("Rebooted").await;
+    at.end_without_shim(REBOOTED).await;
     if let Err(error) = at.stop().await {
         tracing::warn!(pod = %at.pod.id, %error, "not cleaned up after the reboot");
     }

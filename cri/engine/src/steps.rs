@@ -50,12 +50,15 @@ impl<V: Verb> List<V> {
     /// included, because an effect may fail half-way.
     pub(crate) async fn run(&self, verb: &mut V) -> Result<(), (Error, Left)> {
         for (at, step) in self.intent.iter().chain(self.effects).enumerate() {
-            pass(step.name, Point::Before);
-            if let Err(error) = (step.apply)(verb).await {
-                let left = self.undo_first(at + 1, verb.kept()).await;
-                return Err((error, left));
+            match one(step, verb).await {
+                Ok(()) => {}
+                #[cfg(test)]
+                Err(error) if faults::is_death(&error) => return Err((error, Left::new())),
+                Err(error) => {
+                    let left = self.undo_first(at + 1, verb.kept()).await;
+                    return Err((error, left));
+                }
             }
-            pass(step.name, Point::After);
         }
         Ok(())
     }
@@ -63,6 +66,12 @@ impl<V: Verb> List<V> {
     /// Takes everything back: for an object whose maker is gone.
     pub(crate) async fn undo(&self, kept: &V::Kept) -> Left {
         self.undo_first(self.intent.len() + self.effects.len(), kept).await
+    }
+
+    /// The names of its steps, in order.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.intent.iter().chain(self.effects).map(|step| step.name).collect()
     }
 
     async fn undo_first(&self, count: usize, kept: &V::Kept) -> Left {
@@ -77,6 +86,48 @@ impl<V: Verb> List<V> {
             }
         }
         left
+    }
+}
+
+async fn one<V: Verb>(step: &Step<V>, verb: &mut V) -> Result<()> {
+    pass(step.name, Point::Before);
+    #[cfg(test)]
+    faults::meet(step.name, Point::Before)?;
+    (step.apply)(verb).await?;
+    #[cfg(test)]
+    faults::meet(step.name, Point::After)?;
+    pass(step.name, Point::After);
+    Ok(())
+}
+
+/// Faults for tests within one process: a step that fails, or a maker that dies there.
+#[cfg(test)]
+pub(crate) mod faults {
+    use super::{Error, Point, Result};
+    use std::cell::RefCell;
+
+    thread_local! {
+        static PLAN: RefCell<Option<(String, Point, bool)>> = const { RefCell::new(None) };
+    }
+
+    /// Lets the next pass of a point fail, or die: without undoing anything.
+    pub(crate) fn plan(name: &str, point: Point, dies: bool) {
+        PLAN.with_borrow_mut(|plan| *plan = Some((name.to_owned(), point, dies)));
+    }
+
+    pub(super) fn meet(name: &str, point: Point) -> Result<()> {
+        PLAN.with_borrow_mut(|plan| match plan {
+            Some((step, at, dies)) if step == name && *at == point => {
+                let error = Error::internal(if *dies { "died" } else { "failed on purpose" });
+                *plan = None;
+                Err(error)
+            }
+            _ => Ok(()),
+        })
+    }
+
+    pub(super) fn is_death(error: &Error) -> bool {
+        error.to_string() == "died"
     }
 }
 

@@ -6,7 +6,6 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
 use async_trait::async_trait;
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rrun_runtime::cgroup::Layout;
 use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, WireKind, launch};
 use rrun_sys::mount;
@@ -85,7 +84,7 @@ impl Shims for RealShims {
     async fn kill(&self, run_dir: &Path) -> Result<()> {
         let socket = Launch::socket(run_dir);
         let what = || format!("end shim at {}", socket.display());
-        let Some(process) = listener(&socket).context(what)? else { return Ok(()) };
+        let Some(process) = process_of(run_dir) else { return Ok(()) };
         // By its own hand where it answers: it unpins its namespaces and removes its files.
         let farewell = async {
             let (client, _events) = Client::connect(&socket).await?;
@@ -107,24 +106,15 @@ impl Shims for RealShims {
     }
 }
 
-/// The process that listens at `socket`, if there is one. It is told by the kernel, so that a
-/// shim that hangs is found too.
-fn listener(socket: &Path) -> io::Result<Option<OwnedFd>> {
-    let stream = match std::os::unix::net::UnixStream::connect(socket) {
-        Ok(stream) => stream,
-        Err(e)
-            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let peer = getsockopt(&stream, PeerCredentials)?;
-    match pidfd::open(peer.pid()) {
-        Ok(process) => Ok(Some(process)),
-        Err(nix::Error::ESRCH) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+/// The shim of a run folder, if there is one: by the number that it wrote down, as long as that
+/// process was started for this folder. One that hangs is found like that too.
+fn process_of(run_dir: &Path) -> Option<OwnedFd> {
+    let pid = std::fs::read_to_string(run_dir.join("shim.pid")).ok()?.trim().parse().ok()?;
+    let process = pidfd::open(pid).ok()?;
+    // Read after the descriptor was opened: if it is the shim now, the descriptor is the shim's.
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let wanted = run_dir.as_os_str().as_bytes();
+    command.split(|b| *b == 0).any(|arg| arg == wanted).then_some(process)
 }
 
 /// Waits for the end of a process that is not a child.

@@ -37,6 +37,9 @@ pub(crate) async fn stop(
     task.await.unwrap_or_else(|error| Err(Error::internal(error.to_string()))).context(|| what)
 }
 
+/// The reason of what has ended with the boot that it ran in.
+pub(crate) const REBOOTED: &str = "Rebooted";
+
 impl ContainerAt {
     async fn stop(&self, grace: Duration) -> Result<()> {
         let record = self.container.record();
@@ -114,6 +117,8 @@ impl ContainerAt {
         };
         let (code, reason) = match code {
             Some(code) => (code, if code == 0 { "Completed" } else { reason }),
+            // Nobody can have killed what a reboot has ended.
+            None if reason == REBOOTED => (255, reason),
             None => (137, reason),
         };
         ContainerExit { code, at: clock::now(), reason: reason.to_owned(), message: String::new() }

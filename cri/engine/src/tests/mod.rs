@@ -1,0 +1,100 @@
+//! The engine over stand-ins for its ports: what they hold is what would be left behind.
+
+mod faults;
+mod life;
+mod recovery;
+mod world;
+
+use crate::config::{Config, Lsm};
+use crate::model::{ContainerConfig, ImageSpec, PodConfig};
+use crate::{Engine, Owner, PodId, Recovery};
+use std::path::Path;
+use std::sync::Arc;
+use world::World;
+
+/// A machine: folders, and what its ports hold. Engines come and go on it.
+pub(super) struct Machine {
+    folder: tempfile::TempDir,
+    pub(super) world: Arc<World>,
+}
+
+impl Machine {
+    pub(super) fn new() -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        let rootfs = folder.path().join("rootfs");
+        std::fs::create_dir_all(rootfs.join("etc")).unwrap();
+        std::fs::write(rootfs.join("etc/passwd"), "web:x:33:34::/srv:\n").unwrap();
+        Machine { world: World::new(&rootfs), folder }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(super) fn config(&self) -> Config {
+        let at = |name: &str| self.path().join(name);
+        Config {
+            root: at("lib"),
+            run: at("run"),
+            netns_dir: at("netns"),
+            cgroup_root: "/sys/fs/cgroup".into(),
+            cgroup_parent: "/rrun".into(),
+            shim: at("shim"),
+            reaper: at("reaper"),
+            seccomp_profiles: at("seccomp"),
+            lsm: Lsm::default(),
+        }
+    }
+
+    pub(super) async fn open(&self) -> (Engine, Recovery) {
+        Engine::open(self.config(), World::ports(&self.world)).await.unwrap()
+    }
+
+    /// Runs one life of a process: whatever runs at its end dies there.
+    pub(super) fn life<T>(&self, work: impl AsyncFnOnce(Engine, Recovery) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (engine, recovery) = self.open().await;
+            work(engine, recovery).await
+        })
+    }
+
+    /// Everything that is left of pods, by name.
+    pub(super) fn left(&self) -> Vec<String> {
+        let mut left = self.world.left();
+        for folder in ["lib/pods", "run/pods", "netns", "lib/quarantine"] {
+            let Ok(entries) = std::fs::read_dir(self.path().join(folder)) else { continue };
+            left.extend(entries.map(|e| format!("{folder}/{:?}", e.unwrap().file_name())));
+        }
+        left
+    }
+}
+
+pub(super) fn pod(name: &str) -> PodConfig {
+    PodConfig {
+        name: name.into(),
+        namespace: "default".into(),
+        uid: format!("uid-{name}"),
+        ..PodConfig::default()
+    }
+}
+
+pub(super) fn container(name: &str) -> ContainerConfig {
+    ContainerConfig {
+        name: name.into(),
+        image: ImageSpec { image: "web".into(), ..ImageSpec::default() },
+        ..ContainerConfig::default()
+    }
+}
+
+pub(super) async fn run(engine: &Engine, name: &str) -> PodId {
+    engine.run_pod(&Owner::Cri, pod(name), "").await.unwrap()
+}
+
+/// A pod with one container that runs.
+pub(super) async fn running(engine: &Engine, name: &str) -> (PodId, crate::ContainerId) {
+    let pod = run(engine, name).await;
+    let id = engine.create_container(&Owner::Cri, pod.as_str(), container("c")).await.unwrap();
+    engine.start_container(&Owner::Cri, id.as_str()).await.unwrap();
+    (pod, id)
+}

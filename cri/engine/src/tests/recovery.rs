@@ -1,0 +1,121 @@
+//! What the next process finds.
+
+use super::{Machine, run, running};
+use crate::dirs::Dirs;
+use crate::record::{self, PodRecord};
+use crate::{ContainerPhase, Owner, PodPhase};
+use std::fs;
+
+const OWNER: &Owner = &Owner::Cri;
+
+#[test]
+fn pods_and_containers_go_on_under_the_next_process_and_ends_in_between_are_told() {
+    let machine = Machine::new();
+    let (pod, goes_on, (_, ends)) = machine.life(async |engine, _| {
+        let (pod, goes_on) = running(&engine, "web").await;
+        (pod, goes_on, running(&engine, "other").await)
+    });
+    machine.world.end(ends.as_str(), 4);
+    machine.life(async |engine, recovery| {
+        assert_eq!(recovery.pods.len(), 2);
+        assert!(engine.pod_status(OWNER, pod.as_str(), false).await.unwrap().is_ready());
+        let status = engine.container_status(OWNER, goes_on.as_str(), false).await.unwrap();
+        assert_eq!(status.phase, ContainerPhase::Running);
+        let status = engine.container_status(OWNER, ends.as_str(), false).await.unwrap();
+        let exit = status.exit.unwrap();
+        assert_eq!((exit.code, exit.at), (4, 99));
+        assert_eq!(run(&engine, "web").await, pod, "a retry still finds it");
+    });
+}
+
+#[test]
+fn a_shim_that_died_meanwhile_is_one_pod_with_a_reason() {
+    let machine = Machine::new();
+    let (lost, id, fine) = machine.life(async |engine, _| {
+        let (lost, id) = running(&engine, "web").await;
+        (lost, id, running(&engine, "fine").await.0)
+    });
+    machine.world.end(id.as_str(), 5);
+    machine.world.kill_shim(&lost);
+    machine.life(async |engine, _| {
+        let status = engine.pod_status(OWNER, lost.as_str(), false).await.unwrap();
+        assert_eq!((status.is_ready(), status.reason.as_str()), (false, "ShimLost"));
+        let status = engine.container_status(OWNER, id.as_str(), false).await.unwrap();
+        assert_eq!(status.exit.unwrap().code, 5, "its shim wrote it down");
+        assert!(engine.pod_status(OWNER, fine.as_str(), false).await.unwrap().is_ready());
+        engine.remove_pod(OWNER, lost.as_str()).await.unwrap();
+        engine.remove_pod(OWNER, fine.as_str()).await.unwrap();
+    });
+    assert_eq!(machine.left(), [""; 0]);
+}
+
+#[test]
+fn after_a_reboot_pods_have_ended_with_a_reason_and_their_addresses_are_free() {
+    let machine = Machine::new();
+    let (pod, id) = machine.life(async |engine, _| running(&engine, "web").await);
+    machine.world.reboot();
+    fs::remove_dir_all(machine.path().join("run")).unwrap();
+    let path = Dirs::new(&machine.config(), &pod).record();
+    let mut old = record::read::<PodRecord>(&path).unwrap();
+    old.boot = "another".into();
+    record::write(&path, &old).unwrap();
+    machine.life(async |engine, _| {
+        let status = engine.pod_status(OWNER, pod.as_str(), false).await.unwrap();
+        assert_eq!((status.phase, status.reason.as_str()), (PodPhase::Stopped, "Rebooted"));
+        let status = engine.container_status(OWNER, id.as_str(), false).await.unwrap();
+        let exit = status.exit.unwrap();
+        assert_eq!((exit.code, exit.reason.as_str()), (255, "Rebooted"));
+        assert!(machine.left().iter().all(|left| !left.starts_with("ledger")));
+        engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    });
+    assert_eq!(machine.left(), [""; 0]);
+}
+
+#[test]
+fn a_broken_record_is_put_away_with_its_name_and_the_others_are_served() {
+    let machine = Machine::new();
+    let (broken, (fine, id)) = machine
+        .life(async |engine, _| (running(&engine, "web").await.0, running(&engine, "fine").await));
+    let config = machine.config();
+    fs::write(Dirs::new(&config, &broken).record(), "rrun pod 1 torn").unwrap();
+    fs::write(Dirs::new(&config, &fine).container(&id), "").unwrap();
+    machine.life(async |engine, recovery| {
+        let mut names: Vec<_> = recovery.quarantined.iter().map(|(name, _)| name.clone()).collect();
+        names.sort();
+        let mut expected = vec![broken.to_string(), id.to_string()];
+        expected.sort();
+        assert_eq!(names, expected);
+        assert_eq!(recovery.pods, [fine.clone()]);
+        assert!(engine.list_containers(OWNER, &Default::default()).is_empty());
+        run(&engine, "web").await;
+        for pod in engine.list_pods(OWNER, &Default::default()) {
+            engine.remove_pod(OWNER, pod.id.as_str()).await.unwrap();
+        }
+    });
+    let left = machine.left();
+    assert!(left.iter().all(|left| left.starts_with("lib/quarantine")), "{left:?}");
+    assert_eq!(left.len(), 2);
+}
+
+#[tokio::test]
+async fn what_another_process_works_on_is_left_to_it() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let (pod, id) = running(&engine, "web").await;
+    let (second, recovery) = machine.open().await;
+    assert_eq!(recovery.foreign, [pod.clone()]);
+    assert!(second.list_pods(OWNER, &Default::default()).is_empty());
+    let status = engine.container_status(OWNER, id.as_str(), false).await.unwrap();
+    assert_eq!(status.phase, ContainerPhase::Running);
+    engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    assert_eq!(machine.left(), [""; 0]);
+}
+
+#[test]
+fn what_no_record_knows_is_released() {
+    let machine = Machine::new();
+    machine.world.lease(&"a".repeat(64));
+    machine.world.lease("somebody-else");
+    machine.life(async |_, recovery| assert!(recovery.left.is_empty()));
+    assert_eq!(machine.left(), ["lease somebody-else"]);
+}

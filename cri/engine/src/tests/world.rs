@@ -1,0 +1,334 @@
+//! Stand-ins for images, network, shims and kernel: they only remember.
+
+use crate::error::{Error, Kind, Result};
+use crate::id::PodId;
+use crate::ports::*;
+use crate::stats::{FsUsage, Usage};
+use async_trait::async_trait;
+use rrun_shim_protocol::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub(crate) struct World {
+    rootfs: PathBuf,
+    state: Mutex<State>,
+    /// Held back by a test: a network that takes its time.
+    pub(crate) network_gate: Semaphore,
+}
+
+#[derive(Default)]
+struct State {
+    leases: BTreeSet<String>,
+    ledger: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    shims: BTreeMap<PathBuf, ShimState>,
+    unexecutable: bool,
+    broken_network: bool,
+}
+
+#[derive(Default)]
+struct ShimState {
+    containers: BTreeMap<String, ContainerState>,
+    listeners: Vec<mpsc::UnboundedSender<Event>>,
+}
+
+impl World {
+    pub(crate) fn new(rootfs: &Path) -> Arc<World> {
+        Arc::new(World {
+            rootfs: rootfs.to_owned(),
+            state: Mutex::default(),
+            network_gate: Semaphore::new(Semaphore::MAX_PERMITS),
+        })
+    }
+
+    pub(crate) fn ports(world: &Arc<World>) -> Ports {
+        Ports {
+            images: world.clone(),
+            network: world.clone(),
+            shims: Arc::new(FakeShims(world.clone())),
+            host: world.clone(),
+        }
+    }
+
+    fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap())
+    }
+
+    pub(crate) fn left(&self) -> Vec<String> {
+        self.state(|state| {
+            let mut left: Vec<String> = Vec::new();
+            left.extend(state.leases.iter().map(|lease| format!("lease {lease}")));
+            left.extend(state.ledger.iter().map(|entry| format!("ledger {entry}")));
+            // The node's own, made once.
+            let groups = state.groups.iter().filter(|group| *group != "/rrun/shims");
+            left.extend(groups.map(|group| format!("group {group}")));
+            left.extend(state.shims.keys().map(|shim| format!("shim {}", shim.display())));
+            left
+        })
+    }
+
+    pub(crate) fn lease(&self, owner: &str) {
+        self.state(|state| state.leases.insert(owner.to_owned()));
+    }
+
+    pub(crate) fn set_unexecutable(&self) {
+        self.state(|state| state.unexecutable = true);
+    }
+
+    pub(crate) fn set_broken_network(&self, broken: bool) {
+        self.state(|state| state.broken_network = broken);
+    }
+
+    /// The shim of the pod dies.
+    pub(crate) fn kill_shim(&self, pod: &PodId) {
+        self.state(|state| state.shims.retain(|dir, _| !dir.ends_with(pod.as_str())));
+    }
+
+    /// All shims are gone, and whatever else does not outlive a boot.
+    pub(crate) fn reboot(&self) {
+        self.state(|state| {
+            state.shims.clear();
+            state.groups.clear();
+        });
+    }
+
+    /// A container ends by itself.
+    pub(crate) fn end(&self, container: &str, code: i32) {
+        self.state(|state| {
+            for (dir, shim) in &mut state.shims {
+                if shim.containers.contains_key(container) {
+                    shim.end(dir, container, code);
+                }
+            }
+        });
+    }
+}
+
+impl ShimState {
+    fn end(&mut self, run_dir: &Path, container: &str, code: i32) -> Exit {
+        let exit = Exit { code, at: 99, reason: ExitReason::Ended, message: String::new() };
+        std::fs::create_dir_all(exit_record::folder(run_dir)).unwrap();
+        exit_record::write(run_dir, container, 1, &exit).unwrap();
+        let state = ContainerState::Exited { started_at: 1, exit: exit.clone() };
+        self.containers.insert(container.to_owned(), state);
+        let event = Event::Exited { container: container.to_owned(), exit: exit.clone() };
+        self.listeners.retain(|listener| listener.send(event.clone()).is_ok());
+        exit
+    }
+}
+
+#[async_trait]
+impl Images for World {
+    async fn find(&self, reference: &str) -> Result<ImageInfo> {
+        if reference == "missing" {
+            return Err(Error::not_found("image missing: not found"));
+        }
+        let config = ImageConfig { entrypoint: vec!["/bin/web".into()], ..ImageConfig::default() };
+        Ok(ImageInfo { id: "sha256:1".into(), reference: "web@sha256:2".into(), config })
+    }
+
+    async fn prepare(&self, owner: &str, _: &str) -> Result<RootfsDirs> {
+        self.lease(owner);
+        Ok(RootfsDirs { lower: Vec::new(), upper: PathBuf::new(), work: PathBuf::new() })
+    }
+
+    async fn release(&self, owner: &str) -> Result<()> {
+        self.state(|state| state.leases.remove(owner));
+        Ok(())
+    }
+
+    async fn owners(&self) -> Result<Vec<String>> {
+        Ok(self.state(|state| state.leases.iter().cloned().collect()))
+    }
+
+    async fn writable_usage(&self, _: &str) -> Result<FsUsage> {
+        Ok(FsUsage::default())
+    }
+}
+
+#[async_trait]
+impl Network for World {
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>> {
+        assert!(attachment.netns.exists(), "attached before it is pinned");
+        self.state(|state| state.ledger.insert(attachment.id));
+        let _permit = self.network_gate.acquire().await.unwrap();
+        Ok(vec!["10.1.0.2".parse().unwrap()])
+    }
+
+    async fn del(&self, pod: &PodId) -> Result<()> {
+        self.state(|state| {
+            if state.broken_network {
+                return Err(Error::new(Kind::Internal, "plugin broken"));
+            }
+            state.ledger.remove(pod.as_str());
+            Ok(())
+        })
+    }
+
+    async fn ledger(&self) -> Result<Vec<String>> {
+        Ok(self.state(|state| state.ledger.iter().cloned().collect()))
+    }
+}
+
+#[async_trait]
+impl Host for World {
+    async fn overlay(&self, _: &RootfsDirs) -> Result<OwnedFd> {
+        Ok(std::fs::File::open(&self.rootfs).unwrap().into())
+    }
+
+    async fn unpin(&self, path: &Path) -> Result<()> {
+        crate::dirs::remove_file(path)
+    }
+
+    async fn make_group(&self, cgroup: &str) -> Result<()> {
+        self.state(|state| state.groups.insert(cgroup.to_owned()));
+        Ok(())
+    }
+
+    async fn kill_group(&self, cgroup: &str) -> Result<()> {
+        // The inits of a container that lives there end without a record if nobody watches.
+        let _ = cgroup;
+        Ok(())
+    }
+
+    async fn remove_group(&self, cgroup: &str) -> Result<()> {
+        let below = format!("{cgroup}/");
+        self.state(|state| {
+            state.groups.retain(|group| group != cgroup && !group.starts_with(&below));
+        });
+        Ok(())
+    }
+
+    fn pidfd(&self, _: i32) -> Option<OwnedFd> {
+        None
+    }
+
+    async fn exit_code(&self, _: &Arc<OwnedFd>) -> Option<i32> {
+        None
+    }
+
+    async fn usage(&self, _: &str) -> Result<(Usage, Option<u64>)> {
+        Ok((Usage::default(), Some(1)))
+    }
+}
+
+struct FakeShims(Arc<World>);
+
+#[async_trait]
+impl Shims for FakeShims {
+    async fn launch(&self, run_dir: &Path, _: &str) -> Result<()> {
+        self.0.state(|state| state.shims.insert(run_dir.to_owned(), ShimState::default()));
+        Ok(())
+    }
+
+    async fn dial(&self, run_dir: &Path) -> Result<Dialled> {
+        let (sender, events) = mpsc::unbounded_channel();
+        self.0.state(|state| match state.shims.get_mut(run_dir) {
+            Some(shim) => {
+                shim.listeners.push(sender);
+                let shim = FakeShim { world: Arc::clone(&self.0), run_dir: run_dir.to_owned() };
+                Ok(Dialled { shim: Arc::new(shim), events })
+            }
+            None => Err(Error::new(Kind::Unavailable, "connection refused")),
+        })
+    }
+
+    async fn kill(&self, run_dir: &Path) -> Result<()> {
+        self.0.state(|state| state.shims.remove(run_dir));
+        Ok(())
+    }
+}
+
+struct FakeShim {
+    world: Arc<World>,
+    run_dir: PathBuf,
+}
+
+#[async_trait]
+impl Shim for FakeShim {
+    async fn call(&self, request: Request, _: Vec<OwnedFd>) -> Result<Answer, Refusal> {
+        let reply = self.world.state(|state| {
+            let State { shims, groups, unexecutable, .. } = state;
+            let gone = || Error::new(Kind::Unavailable, "the shim is gone");
+            let shim = shims.get_mut(&self.run_dir).ok_or_else(gone)?;
+            answer(shim, (&self.run_dir, groups, *unexecutable), request)
+        });
+        if matches!(reply, Ok(Reply::Done)) && !self.run_dir.exists() {
+            return Err(Error::internal("a call after the end").into());
+        }
+        Ok((reply?, Vec::new()))
+    }
+
+    async fn exec(&self, _: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Refusal> {
+        for (fd, text) in stdio.iter().zip(["out", "err"]) {
+            nix::unistd::write(fd, text.as_bytes()).unwrap();
+        }
+        let (sender, exit) = oneshot::channel();
+        let end = Exit { code: 3, at: 1, reason: ExitReason::Ended, message: String::new() };
+        sender.send(end).unwrap();
+        Ok(Running { pid: 5, console: None, exit })
+    }
+}
+
+fn answer(
+    shim: &mut ShimState,
+    (run_dir, groups, unexecutable): (&Path, &mut BTreeSet<String>, bool),
+    request: Request,
+) -> Result<Reply, Refusal> {
+    Ok(match request {
+        Request::Sandbox(sandbox) => {
+            for pin in sandbox.pins {
+                std::fs::write(pin.path, "").unwrap();
+            }
+            Reply::Sandbox { reaper: sandbox.reaper.map(|_| 2) }
+        }
+        Request::Create(create) => {
+            groups.insert(group_of(run_dir, &create.container));
+            shim.containers.insert(create.container, ContainerState::Created);
+            Reply::Created { pid: 3 }
+        }
+        Request::Start { container } if unexecutable => {
+            shim.end(run_dir, &container, 128);
+            let error = Error::invalid("exec: \"web\": executable file not found in $PATH");
+            return Err(Refusal { code: Some(127), error });
+        }
+        Request::Start { container } => {
+            shim.containers.insert(container, ContainerState::Running { started_at: 7 });
+            Reply::Started { at: 7 }
+        }
+        Request::Stop { container, signal, .. } => match shim.containers.get(&container) {
+            None => return Err(Error::not_found("no such container").into()),
+            Some(ContainerState::Exited { exit, .. }) => Reply::Exited(exit.clone()),
+            Some(_) => Reply::Exited(shim.end(run_dir, &container, 128 + signal)),
+        },
+        Request::Delete { container } => {
+            groups.remove(&group_of(run_dir, &container));
+            shim.containers.remove(&container);
+            Reply::Done
+        }
+        Request::State => {
+            let containers = shim.containers.iter();
+            let containers = containers
+                .map(|(id, state)| ContainerReport {
+                    id: id.clone(),
+                    pid: None,
+                    state: state.clone(),
+                })
+                .collect();
+            Reply::State(ShimReport { sandbox: true, reaper: None, containers })
+        }
+        _ => Reply::Done,
+    })
+}
+
+fn group_of(run_dir: &Path, container: &str) -> String {
+    format!("/rrun/{}/{container}", run_dir.file_name().unwrap().to_str().unwrap())
+}
