@@ -113,7 +113,8 @@ impl Host for KernelHost {
     }
 
     async fn exit_code(&self, process: &Arc<OwnedFd>) -> Option<i32> {
-        tokio::time::timeout(PATIENCE, over(process)).await.ok()?;
+        // While it is there still, the kernel says so.
+        over(process, PATIENCE).await.ok()?;
         pidfd::exit_code(process.as_fd()).ok().flatten()
     }
 

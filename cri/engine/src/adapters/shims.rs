@@ -4,8 +4,10 @@ use super::host::dirs_of;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
+use crate::table::blocking;
 use async_trait::async_trait;
-use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::fcntl::AT_FDCWD;
+use nix::poll::{PollFd, PollFlags, poll};
 use rrun_runtime::cgroup::Layout;
 use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, WireKind, launch};
 use rrun_sys::mount;
@@ -17,8 +19,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 /// How long a shim may take to answer a greeting.
@@ -91,7 +91,7 @@ impl Shims for RealShims {
             client.call(Request::Shutdown, Vec::new()).await
         };
         let ended = match timeout(FAREWELL, farewell).await {
-            Ok(Ok(_)) => timeout(FAREWELL, over(&process)).await.is_ok(),
+            Ok(Ok(_)) => over(&process, FAREWELL).await?,
             _ => false,
         };
         if ended {
@@ -101,8 +101,10 @@ impl Shims for RealShims {
             Ok(()) | Err(nix::Error::ESRCH) => {}
             Err(errno) => return Err(io::Error::from(errno)).context(what),
         }
-        let dead = timeout(FAREWELL, over(&process)).await;
-        dead.map_err(|_| Error::new(Kind::Timeout, "it is killed and not dead").context(what()))
+        match over(&process, FAREWELL).await? {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Timeout, "it is killed and not dead").context(what())),
+        }
     }
 }
 
@@ -117,23 +119,16 @@ fn process_of(run_dir: &Path) -> Option<OwnedFd> {
     command.split(|b| *b == 0).any(|arg| arg == wanted).then_some(process)
 }
 
-/// Waits for the end of a process that is not a child.
-pub(super) async fn over(process: &OwnedFd) {
-    let watched = process.try_clone().and_then(|fd| {
-        let flags = OFlag::O_NONBLOCK;
-        let _ = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(flags));
-        AsyncFd::with_interest(fd, Interest::READABLE)
-    });
-    match watched {
-        Ok(watched) => {
-            let _ = watched.readable().await;
-        }
-        // Whoever waits has a limit of his own.
-        Err(error) => {
-            tracing::warn!(%error, "cannot watch a process");
-            std::future::pending::<()>().await;
-        }
-    }
+/// Waits for the end of a process that is not a child; whether it has come within `limit`.
+pub(super) async fn over(process: &OwnedFd, limit: Duration) -> Result<bool> {
+    let process = process.try_clone().context(|| "duplicate a pidfd")?;
+    let milliseconds = u16::try_from(limit.as_millis()).unwrap_or(u16::MAX);
+    blocking(move || {
+        let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut watched, milliseconds).map_err(io::Error::from);
+        Ok(ready.context(|| "wait for a process")? > 0)
+    })
+    .await
 }
 
 struct Connection {

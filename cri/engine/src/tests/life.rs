@@ -153,9 +153,15 @@ async fn lists_are_filtered_by_everything_that_is_given() {
     };
     assert_eq!(list(PodFilter::default()), [one.clone(), two.clone()]);
     let app = Tags::from([("app".into(), "web".into())]);
-    assert_eq!(list(PodFilter { labels: app.clone(), ..PodFilter::default() }), [one.clone()]);
+    assert_eq!(
+        list(PodFilter { labels: app.clone(), ..PodFilter::default() }),
+        std::slice::from_ref(&one)
+    );
     let id = Some(two.as_str()[..10].to_owned());
-    assert_eq!(list(PodFilter { id: id.clone(), ..PodFilter::default() }), [two.clone()]);
+    assert_eq!(
+        list(PodFilter { id: id.clone(), ..PodFilter::default() }),
+        std::slice::from_ref(&two)
+    );
     assert!(list(PodFilter { id, labels: app, ..PodFilter::default() }).is_empty());
     engine.stop_pod(OWNER, two.as_str()).await.unwrap();
     assert_eq!(list(PodFilter { ready: Some(false), ..PodFilter::default() }), [two]);

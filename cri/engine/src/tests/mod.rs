@@ -40,7 +40,6 @@ impl Machine {
             cgroup_root: "/sys/fs/cgroup".into(),
             cgroup_parent: "/rrun".into(),
             shim: at("shim"),
-            reaper: at("reaper"),
             seccomp_profiles: at("seccomp"),
             lsm: Lsm::default(),
         }

@@ -85,7 +85,7 @@ fn a_broken_record_is_put_away_with_its_name_and_the_others_are_served() {
         let mut expected = vec![broken.to_string(), id.to_string()];
         expected.sort();
         assert_eq!(names, expected);
-        assert_eq!(recovery.pods, [fine.clone()]);
+        assert_eq!(recovery.pods, std::slice::from_ref(&fine));
         assert!(engine.list_containers(OWNER, &Default::default()).is_empty());
         run(&engine, "web").await;
         for pod in engine.list_pods(OWNER, &Default::default()) {
@@ -103,7 +103,7 @@ async fn what_another_process_works_on_is_left_to_it() {
     let (engine, _) = machine.open().await;
     let (pod, id) = running(&engine, "web").await;
     let (second, recovery) = machine.open().await;
-    assert_eq!(recovery.foreign, [pod.clone()]);
+    assert_eq!(recovery.foreign, std::slice::from_ref(&pod));
     assert!(second.list_pods(OWNER, &Default::default()).is_empty());
     let status = engine.container_status(OWNER, id.as_str(), false).await.unwrap();
     assert_eq!(status.phase, ContainerPhase::Running);
