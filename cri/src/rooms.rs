@@ -50,8 +50,15 @@ fn network(config: &Config) -> Result<rrun_cni::Config, String> {
         state_dir: config.root.join("network"),
         bridge: settings.bridge.clone(),
         subnet: subnet.transpose()?,
+        table: table(&settings.bridge),
         ..rrun_cni::Config::default()
     })
+}
+
+/// Two bridges on one machine must not share a table: each writes its own rules there.
+fn table(bridge: &str) -> String {
+    let default = Config::default().network.bridge;
+    if bridge == default { "rrun".to_owned() } else { format!("rrun-{bridge}") }
 }
 
 fn engine(config: &Config) -> rrun_engine::Config {
