@@ -18,6 +18,7 @@ pub mod events;
 #[cfg(test)]
 #[allow(missing_docs)]
 mod fake;
+mod gc;
 pub mod hosts;
 pub mod ids;
 pub mod manifest;

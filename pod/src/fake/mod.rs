@@ -131,6 +131,11 @@ impl FakeCri {
         self.journal().into_iter().filter(|(_, e)| e == entry).map(|(t, _)| t).collect()
     }
 
+    /// How many containers there are, dead ones included.
+    pub fn containers(&self) -> usize {
+        self.world.lock().unwrap().cells.len()
+    }
+
     /// The entries alone.
     pub fn entries(&self) -> Vec<String> {
         self.journal().into_iter().map(|(_, e)| e).collect()

@@ -190,6 +190,7 @@ async fn a_crashing_container_waits_ten_seconds_then_twice_as_long_each_time() {
         assert!((want..=want + 1).contains(found), "wait {i}: {found}, not {want}: {starts:?}");
     }
     let status = now(&pod);
+    assert_eq!(scene.cri.containers(), 1, "one dead run is kept, the others are collected");
     assert_eq!(waiting(&status, "a"), "CrashLoopBackOff");
     assert_eq!(status.phase, Phase::Running);
     let State::Waiting { message, .. } = &status.containers[0].state else { panic!("waiting") };

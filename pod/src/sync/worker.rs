@@ -21,6 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::env::Addresses;
 use crate::error::Result;
 use crate::events::{Reason, Recorder};
+use crate::gc;
 use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::{self, Results, Workers};
@@ -98,6 +99,7 @@ impl Worker {
                 }
             };
             self.publish(&seen, &probes, false);
+            self.collect(&seen).await;
             if self.is_over() {
                 break;
             }
@@ -363,6 +365,29 @@ impl Worker {
             self.addresses.pod = all.filter(|ip| !ip.is_empty()).collect();
         }
         Ok(())
+    }
+
+    /// Removes dead runs and sandboxes that nobody needs, the log before its container: a
+    /// container without a log is harmless, a log without a container is never found again.
+    async fn collect(&self, seen: &Observed) {
+        for run in gc::runs(seen) {
+            if !run.log_path.as_os_str().is_empty()
+                && let Err(e) = self.node.remove_log(&run.log_path).await
+            {
+                tracing::warn!(pod = %self.pod.meta.name, "remove log: {e}");
+                continue;
+            }
+            let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
+            if let Err(e) = self.cri.remove_container(request).await {
+                tracing::warn!(pod = %self.pod.meta.name, "remove {}: {}", run.name, e.message());
+            }
+        }
+        for sandbox in gc::sandboxes(seen) {
+            let request = v1::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
+            if let Err(e) = self.cri.remove_pod_sandbox(request).await {
+                tracing::warn!(pod = %self.pod.meta.name, "remove sandbox: {}", e.message());
+            }
+        }
     }
 
     /// Removes runs of init containers beyond the newest `keep` of each.

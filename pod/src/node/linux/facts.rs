@@ -54,7 +54,9 @@ fn addresses() -> Result<Vec<String>> {
     }
     found.sort_by_key(|(rank, _)| *rank);
     let mut list: Vec<String> = found.into_iter().map(|(_, ip)| ip).collect();
-    list.dedup();
+    // The primary address of each family, as a kubelet reports them.
+    let mut families = [false; 2];
+    list.retain(|ip| !std::mem::replace(&mut families[usize::from(ip.contains(':'))], true));
     if list.is_empty() {
         // A machine without a network still has a host network pod or two.
         list.push("127.0.0.1".to_owned());
