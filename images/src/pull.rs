@@ -85,8 +85,9 @@ pub(crate) enum Source {
 }
 
 impl Store {
-    /// Pulls what `reference` names and returns the image. With a digest that is here already
-    /// nothing is asked of anybody, unless credentials must be proved by asking.
+    /// Pulls what `reference` names and returns the image. The registry is asked each time, which
+    /// also proves the credentials; layers that are here are not fetched again. Callers with the
+    /// same reference and credentials share one pull, whose events go to the first of them.
     ///
     /// Cancel safe: dropped, it leaves nothing but complete layers, which the next pull finds.
     pub async fn pull(

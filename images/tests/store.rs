@@ -224,3 +224,43 @@ async fn a_layout_in_a_tar_is_imported_under_its_name() {
     assert!(scratch.store.pin("own/name:1").unwrap());
     assert!(scratch.store.find("own/name:1").unwrap().unwrap().pinned);
 }
+
+#[tokio::test]
+async fn overlayfs_mounts_the_prepared_directories_and_shows_the_image() {
+    let registry = TestRegistry::start().await;
+    let upper = layer(&[
+        file(".wh.base", ""),
+        dir("srv").mode(0o700),
+        file("srv/.wh..wh..opq", ""),
+        file("srv/new", "n"),
+        file("tmp/implied", "i"),
+    ]);
+    let lower =
+        layer(&[dir("./"), dir("tmp/").mode(0o1777), file("base", "b"), file("srv/old", "o")]);
+    registry.put("r/i", "1", &TestImage::of(&[lower, upper]));
+    let scratch = Scratch::new();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    let rootfs = scratch.store.prepare(&owner("c"), &id).unwrap();
+    let at = scratch.dir.path().join("mnt");
+    std::fs::create_dir(&at).unwrap();
+    let show = |path: &std::path::Path| path.display().to_string();
+    let lower: Vec<String> = rootfs.lower.iter().map(|path| show(path)).collect();
+    // In a mount namespace of its own: the mount ends with the command.
+    let script = format!(
+        "mount -t overlay overlay -o lowerdir={},upperdir={},workdir={} {at} && cd {at} \
+         && find . -mindepth 1 | sort | tr '\\n' ' ' && stat -c %a tmp && rm srv/new",
+        lower.join(":"),
+        show(&rootfs.upper),
+        show(&rootfs.work),
+        at = show(&at)
+    );
+    let done = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(words, "./srv ./srv/new ./tmp ./tmp/implied 1777\n", "{done:?}");
+    scratch.store.release(&owner("c")).unwrap();
+    scratch.assert_no_debris();
+}

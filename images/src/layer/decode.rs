@@ -33,7 +33,7 @@ pub(super) fn decoder<'a>(
 ) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match how {
         Compression::Plain => Box::new(source),
-        // zlib-rs; measured beside zlib-ng and miniz_oxide, see the numbers in `pipeline`.
+        // flate2 over zlib-rs: inflate in Rust, as a stream.
         Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
         // The window is at most 128 MiB, zstd's default bound; images use 8 MiB.
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),

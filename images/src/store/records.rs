@@ -1,6 +1,6 @@
 //! The records: SQLite in WAL mode, written by several processes at once.
 //!
-//! `synchronous=NORMAL`: a commit is a write without a sync (about 25 µs), a power cut may lose
+//! `synchronous=NORMAL`: a commit is a write without a sync, a power cut may lose
 //! the last commits but never breaks the file, because checkpoints sync. What the lost commits
 //! said is either found again on disk or belongs to containers that the power cut ended.
 
