@@ -21,6 +21,14 @@ build: ## release build of the four programs; rrun-shim static
 		--package rrun-shim --bins --target-dir $(SHIM_TARGET)
 	install -m 0755 $(SHIM_TARGET)/shim/rrun-shim $(TARGET)/release/rrun-shim
 
+PREFIX ?= /usr/local
+
+.PHONY: install
+install: build ## programs to PREFIX/bin, the unit file to /etc/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system
+	install -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix $(TARGET)/release/,rrund rrun rrun-oci rrun-shim)
+	install -m 0644 -t $(DESTDIR)/etc/systemd/system dist/rrund.service
+
 .PHONY: check
 check: ## format, clippy, the house's limits, pure tests; no root, no network
 	cargo fmt --all --check
