@@ -35,8 +35,8 @@ impl RunningExec {
 
 impl Drop for RunningExec {
     fn drop(&mut self) {
-        // A closed channel has told the end, or there is no shim any more.
-        if self.end.has_changed().is_err() {
+        // Its end is told, or there is no shim any more.
+        if self.end.borrow().is_some() || self.end.has_changed().is_err() {
             return;
         }
         let (shim, exec) = (Arc::clone(&self.shim), self.number);
