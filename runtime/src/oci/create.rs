@@ -28,10 +28,7 @@ fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
-    let folder = match step::only("oci.create.folder", || Folder::make(root, &options.id)) {
-        Ok(folder) => folder,
-        Err(error) => return Err(error),
-    };
+    let folder = step::only("oci.create.folder", || Folder::make(root, &options.id))?;
     // Registered only now: a folder that was there already is another container's.
     steps.run("oci.create.record", || folder.write(&record), move || Folder::remove(&path))?;
     if let Some(seccomp) = &plan.process.seccomp {
