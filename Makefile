@@ -11,17 +11,18 @@ export RRUN_TEST_CACHE := $(CACHE)
 # ---- ours ----
 
 # The supervisor links statically: there is one per pod, and the loader's private pages would cost
-# each of them 100 KiB (a sleeping program: 185 KiB PSS static, 283 dynamic).
+# each of them 100 KiB (a sleeping program: 185 KiB PSS static, 283 dynamic). So does the OCI
+# command line, whose life is shorter than the loader's work.
 SHIM_TARGET := $(TARGET)/shim
 # Named, so that the flag is for the program and not for the procedural macros of its build.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: build
-build: ## release build of the four programs; rrun-shim static
+build: ## release build of the four programs; rrun-shim and rrun-oci static
 	cargo build --release --locked --workspace --exclude rrun-shim --exclude rrun-tests --bins
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile shim --locked \
-		--package rrun-shim --bins --target $(HOST) --target-dir $(SHIM_TARGET)
-	install -m 0755 $(SHIM_TARGET)/$(HOST)/shim/rrun-shim $(TARGET)/release/rrun-shim
+		--package rrun-shim --package rrun-runtime --bins --target $(HOST) --target-dir $(SHIM_TARGET)
+	install -m 0755 -t $(TARGET)/release $(addprefix $(SHIM_TARGET)/$(HOST)/shim/,rrun-shim rrun-oci)
 
 PREFIX ?= /usr/local
 
