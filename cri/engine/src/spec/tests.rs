@@ -343,10 +343,13 @@ fn a_mount_propagates_as_asked_if_its_source_does() {
     assert_eq!(options("/m", rro).unwrap(), "rbind,rprivate,rro");
 }
 
+/// A word of the refusal, its kind if it is refused, and what is asked for.
+type Asked = (&'static str, Option<Kind>, fn(&mut Case));
+
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
-    let refused: [(&str, Option<Kind>, fn(&mut Case)); 20] = [
+    let asked: [Asked; 20] = [
         ("nothing", None, |_| {}),
         ("name", Some(Kind::Invalid), |c| c.config.name.clear()),
         ("image", Some(Kind::Invalid), |c| c.config.image.image.clear()),
@@ -402,7 +405,7 @@ fn what_cannot_be_is_refused_by_name() {
             c.config.security.apparmor_profile = "localhost/p".into();
         }),
     ];
-    for (name, kind, change) in refused {
+    for (name, kind, change) in asked {
         let case = case(change);
         match (check(&case.pod, &case.config, &Lsm::default()), kind) {
             (Ok(()), None) => {}
