@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 /// outside of it, and the next step of its life must not wait for those.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// How long a shim without a pod waits for somebody to speak to it: its daemon may have died in
+/// the moment in which it launched it, before the next one can know of it.
+const UNASKED: Duration = Duration::from_secs(30);
+
 /// Everything the shim holds. The parts have their own modules; here they meet.
 pub struct Shim {
     pub(crate) run_dir: PathBuf,
@@ -77,6 +81,7 @@ impl Shim {
 
     /// Serves until it is told to end.
     pub fn run(mut self) -> io::Result<()> {
+        self.timers.set(Instant::now() + UNASKED, Alarm::GiveUp);
         while !self.over {
             for ready in self.poll.wait(self.timers.next())? {
                 self.handle(ready);
@@ -470,6 +475,11 @@ impl Shim {
                     exec.kill();
                 }
             }
+            Alarm::GiveUp if self.pod.is_none() => match self.connections.is_empty() {
+                true => self.over = true,
+                false => self.timers.set(Instant::now() + UNASKED, Alarm::GiveUp),
+            },
+            Alarm::GiveUp => {}
             Alarm::StopDraining(key) => {
                 if let Some(container) = self.containers.get_mut(&key)
                     && matches!(container.phase, Phase::Draining(_))

@@ -10,6 +10,8 @@ pub enum Alarm {
     KillContainer(Key),
     /// An exec's time is over.
     KillExec(Key),
+    /// Somebody should have asked for a sandbox by now.
+    GiveUp,
     /// A container's output has been drained for long enough after its end.
     StopDraining(Key),
 }
