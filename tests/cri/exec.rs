@@ -1,0 +1,45 @@
+//! ExecSync: codes, output, deadlines.
+
+use crate::suite::*;
+
+#[tokio::test]
+async fn exec_tells_codes_and_output_apart() {
+    let suite = Suite::start().await;
+    let (pod, id) = suite.run("exec", &["/bin/sleeper"]).await;
+    let config = suite.harness.pod("exec");
+    let shell = suite.harness.container("sh", rrun_tests::harness::BUSYBOX, &["sleep", "1000"]);
+    let shell = suite.create(&pod, shell, &config).await.unwrap();
+    suite.start_container(&shell).await.unwrap();
+
+    let done = suite.exec(&shell, &["sh", "-c", "echo out; echo err >&2; exit 7"], 10).await;
+    let done = done.unwrap();
+    assert_eq!(done.exit_code, 7);
+    assert_eq!((&done.stdout[..], &done.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
+    // A missing command, one that is no program, and a folder.
+    for (command, code) in [("/bin/nothing", 127), ("nothing", 127), ("/etc/passwd", 126)] {
+        let done = suite.exec(&shell, &[command], 10).await.unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.exit_code, code, "{command}: {said}");
+        assert!(said.contains(command), "{said}");
+    }
+    assert_eq!(suite.status(&id).await.state, RUNNING);
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn an_exec_over_its_deadline_dies_with_its_whole_tree() {
+    let suite = Suite::start().await;
+    let (pod, id) = suite.run("deadline", &["/bin/sleeper"]).await;
+    let before = suite.settled().await;
+    let late = suite.exec(&id, &["/bin/work", "tree", "5"], 1).await.unwrap_err();
+    assert_eq!(late.code(), tonic::Code::DeadlineExceeded, "{late}");
+    // The folder of the exec's own cgroup is kept for the next.
+    let after = suite.settled().await;
+    let processes = |all: &rrun_tests::leaks::Snapshot| {
+        all.of(rrun_tests::leaks::Kind::Process).iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(processes(&before), processes(&after));
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}

@@ -1,0 +1,119 @@
+//! A pod from its start to its end, and the same calls made twice.
+
+use crate::suite::*;
+use rrun_cri_api::Cri;
+use rrun_cri_api::v1::*;
+use rrun_tests::harness::WORK;
+
+#[tokio::test]
+async fn a_pod_lives_from_run_to_remove_and_leaves_nothing() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("life");
+    let pod = suite.run_pod(&config).await;
+    let status = suite.pod_status(&pod).await;
+    assert_eq!(status.state, READY);
+    assert!(!status.network.unwrap().ip.is_empty());
+
+    let container = suite.harness.container("main", WORK, &["/bin/work", "exit", "3"]);
+    let id = suite.create(&pod, container, &config).await.unwrap();
+    let created = suite.status(&id).await;
+    assert_eq!(created.state, ContainerState::ContainerCreated as i32);
+    assert_eq!((created.started_at, created.finished_at), (0, 0));
+    suite.start_container(&id).await.unwrap();
+    let ended = suite.ended(&id).await;
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (3, "Error"));
+    assert!(created.created_at <= ended.started_at && ended.started_at <= ended.finished_at);
+
+    let sleeper = suite.add(&pod, &config, "sleeper", &["/bin/sleeper"]).await;
+    assert_eq!(suite.status(&sleeper).await.state, RUNNING);
+    suite.stop(&pod).await;
+    suite.stop(&pod).await;
+    assert_eq!(suite.pod_status(&pod).await.state, NOT_READY);
+    let stopped = suite.status(&sleeper).await;
+    // A sandbox' stop gives no grace: its client stops containers before.
+    assert_eq!((stopped.state, stopped.exit_code), (EXITED, 137));
+    suite.remove(&pod).await;
+    suite.remove(&pod).await;
+    let all = suite.harness.client.list_containers(Default::default()).await.unwrap();
+    assert_eq!(all.containers, []);
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_retry_of_a_pod_or_a_container_gets_the_first_ones_id() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("twice");
+    let (first, second) = tokio::join!(suite.run_pod(&config), suite.run_pod(&config));
+    assert_eq!(first, second);
+    assert_eq!(suite.run_pod(&config).await, first);
+
+    let container = suite.harness.container("main", WORK, &["/bin/sleeper"]);
+    let create = || suite.create(&first, container.clone(), &config);
+    let (one, two) = tokio::join!(create(), create());
+    let one = one.unwrap();
+    assert_eq!(one, two.unwrap());
+
+    let mut other = config.clone();
+    other.hostname = "other".to_owned();
+    let request = RunPodSandboxRequest { config: Some(other), ..Default::default() };
+    let refused = suite.harness.client.run_pod_sandbox(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::AlreadyExists, "{refused}");
+    suite.remove(&first).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_finds_the_pod_made_when_it_asks_again() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("patience");
+    let impatient = std::time::Duration::from_millis(1);
+    let gave_up = tokio::time::timeout(impatient, suite.run_pod(&config)).await;
+    let pod = suite.run_pod(&config).await;
+    if let Ok(first) = gave_up {
+        assert_eq!(first, pod);
+    }
+    let all = suite.harness.client.list_pod_sandbox(Default::default()).await.unwrap();
+    assert_eq!(all.items.len(), 1);
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_executed_is_an_exit_with_128_and_start_error() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("starterror");
+    let pod = suite.run_pod(&config).await;
+    let container = suite.harness.container("main", WORK, &["/bin/nothing"]);
+    // What cannot be found is told by create or by start; the kubelet takes both.
+    match suite.create(&pod, container, &config).await {
+        Ok(id) => {
+            let refused = suite.start_container(&id).await.unwrap_err();
+            assert!(refused.message().contains("/bin/nothing"), "{refused}");
+            let status = suite.status(&id).await;
+            assert_eq!((status.state, status.exit_code), (EXITED, 128));
+            assert_eq!(status.reason, "StartError");
+            assert!(status.message.contains("/bin/nothing"), "{status:?}");
+        }
+        Err(refused) => panic!("{refused}"),
+    }
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_container_over_its_memory_limit_is_oom_killed() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("oom");
+    let pod = suite.run_pod(&config).await;
+    let mut container = suite.harness.container("main", WORK, &["/bin/work", "hold", "64"]);
+    let resources =
+        LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
+    container.linux =
+        Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
+    let id = suite.create(&pod, container, &config).await.unwrap();
+    suite.start_container(&id).await.unwrap();
+    let ended = suite.ended(&id).await;
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "OOMKilled"));
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}

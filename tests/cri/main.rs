@@ -1,0 +1,11 @@
+//! The daemon over gRPC, with real pods in a sandbox. Needs root, `make tools` and `tests/setup`.
+#![allow(clippy::unwrap_used)]
+
+mod daemon_death;
+mod exec;
+mod life;
+mod log;
+mod reboot;
+mod requests;
+mod shim_death;
+mod suite;

@@ -1,0 +1,222 @@
+//! One daemon with its images pulled, and short names for the calls that every test makes.
+
+use rrun_cri_api::v1::*;
+use rrun_cri_api::{Client, Cri};
+use rrun_tests::harness::{BUSYBOX, Harness, WORK};
+use rrun_tests::leaks::{Kind, Snapshot, View};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long an event may take to come; none is expected to take it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The daemon, and what was there before the test.
+pub struct Suite {
+    pub harness: Harness,
+    before: Snapshot,
+}
+
+impl Suite {
+    /// `rrund` with images pulled and one pod already run and removed.
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more TOML.
+    pub async fn start_with(config: &str) -> Self {
+        let harness = Harness::start_with(config).await.unwrap();
+        for image in [WORK, BUSYBOX] {
+            harness.pull(image).await.unwrap();
+        }
+        let before = harness.snapshot().unwrap();
+        let mut suite = Self { harness, before };
+        let (pod, _) = suite.run("warm", &["/bin/sleeper"]).await;
+        suite.remove(&pod).await;
+        suite.before = suite.settled().await;
+        suite
+    }
+
+    /// Another daemon on the same state, after SIGKILL.
+    pub async fn restart(&mut self) {
+        self.harness.restart().unwrap();
+        let endpoint = self.harness.daemon().unwrap().endpoint();
+        // The old connection would tell the old daemon's death to the first call.
+        self.harness.client = Client::connect(&endpoint).await.unwrap();
+    }
+
+    /// Everything but the daemon itself, which a test may restart.
+    pub fn view(&self) -> View {
+        self.harness.view().allow(" rrund")
+    }
+
+    /// What is there once init has reaped the dead.
+    pub async fn settled(&self) -> Snapshot {
+        let zombies = |all: &Snapshot| all.of(Kind::Process).iter().any(|p| p.contains("zombie"));
+        let mut now = Snapshot::take(&self.view()).unwrap();
+        while zombies(&now) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            now = Snapshot::take(&self.view()).unwrap();
+        }
+        now
+    }
+
+    /// Fails when anything is there that was not there before, or the reverse.
+    pub fn assert_nothing_left(&self) {
+        let listed = self.before.assert_nothing_left(&self.view());
+        if let Err(error) = listed {
+            panic!("{error}\n{}", self.daemon_log());
+        }
+    }
+
+    /// What the daemon wrote, for the message of a failure.
+    pub fn daemon_log(&self) -> String {
+        fs::read_to_string(self.harness.sandbox().root().join("rrund.log")).unwrap_or_default()
+    }
+
+    pub async fn run_pod(&self, config: &PodSandboxConfig) -> String {
+        let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+        let answer = self.harness.client.run_pod_sandbox(request).await;
+        answer.unwrap_or_else(|e| panic!("{e}\n{}", self.daemon_log())).pod_sandbox_id
+    }
+
+    pub async fn create(
+        &self,
+        pod: &str,
+        config: ContainerConfig,
+        of: &PodSandboxConfig,
+    ) -> Result<String, tonic::Status> {
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod.to_owned(),
+            config: Some(config),
+            sandbox_config: Some(of.clone()),
+        };
+        Ok(self.harness.client.create_container(request).await?.container_id)
+    }
+
+    pub async fn start_container(&self, id: &str) -> Result<(), tonic::Status> {
+        let request = StartContainerRequest { container_id: id.to_owned() };
+        self.harness.client.start_container(request).await.map(drop)
+    }
+
+    /// A container of the image of our own workloads in a pod that stands.
+    pub async fn add(
+        &self,
+        pod: &str,
+        of: &PodSandboxConfig,
+        name: &str,
+        words: &[&str],
+    ) -> String {
+        let config = self.harness.container(name, WORK, words);
+        let id = self.create(pod, config, of).await.unwrap();
+        self.start_container(&id).await.unwrap();
+        id
+    }
+
+    /// A pod with one container, `main`.
+    pub async fn run(&self, name: &str, words: &[&str]) -> (String, String) {
+        let config = self.harness.pod(name);
+        let pod = self.run_pod(&config).await;
+        let container = self.add(&pod, &config, "main", words).await;
+        (pod, container)
+    }
+
+    pub async fn stop(&self, pod: &str) {
+        let request = StopPodSandboxRequest { pod_sandbox_id: pod.to_owned() };
+        self.harness.client.stop_pod_sandbox(request).await.unwrap();
+    }
+
+    /// Stops and removes a pod with all it holds.
+    pub async fn remove(&self, pod: &str) {
+        self.stop(pod).await;
+        let request = RemovePodSandboxRequest { pod_sandbox_id: pod.to_owned() };
+        self.harness.client.remove_pod_sandbox(request).await.unwrap();
+    }
+
+    pub async fn pod_status(&self, id: &str) -> PodSandboxStatus {
+        let request =
+            PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), ..Default::default() };
+        self.harness.client.pod_sandbox_status(request).await.unwrap().status.unwrap()
+    }
+
+    pub async fn status(&self, id: &str) -> ContainerStatus {
+        self.verbose(id).await.0
+    }
+
+    async fn verbose(&self, id: &str) -> (ContainerStatus, serde_json::Value) {
+        let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
+        let answer = self.harness.client.container_status(request).await.unwrap();
+        let info = answer.info.get("info").map(String::as_str).unwrap_or("null");
+        (answer.status.unwrap(), serde_json::from_str(info).unwrap())
+    }
+
+    /// The process of a container, as the host numbers it.
+    pub async fn pid(&self, id: &str) -> i64 {
+        self.verbose(id).await.1["pid"].as_i64().unwrap()
+    }
+
+    /// Waits for a container's end.
+    pub async fn ended(&self, id: &str) -> ContainerStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(id).await;
+            if status.state == ContainerState::ContainerExited as i32 {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{id} runs on: {status:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn exec(&self, id: &str, words: &[&str], seconds: i64) -> Executed {
+        let request = ExecSyncRequest {
+            container_id: id.to_owned(),
+            cmd: words.iter().map(|word| (*word).to_owned()).collect(),
+            timeout: seconds,
+        };
+        self.harness.client.exec_sync(request).await
+    }
+
+    /// A pod's folder below the daemon's run folder.
+    pub fn run_folder(&self, pod: &str) -> PathBuf {
+        self.harness.sandbox().run().join("rrun/pods").join(pod)
+    }
+
+    /// The supervisor of a pod.
+    pub fn shim(&self, pod: &str) -> i32 {
+        let path = self.run_folder(pod).join("shim.pid");
+        fs::read_to_string(path).unwrap().trim().parse().unwrap()
+    }
+
+    /// Where the harness tells a container to log.
+    pub fn log_path(&self, pod: &str, container: &str) -> PathBuf {
+        self.harness.sandbox().root().join("logs").join(pod).join(format!("{container}.log"))
+    }
+
+    /// Awaits what another process does.
+    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "{what}: in vain\n{}", self.daemon_log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+pub type Executed = Result<ExecSyncResponse, tonic::Status>;
+
+pub const READY: i32 = PodSandboxState::SandboxReady as i32;
+pub const NOT_READY: i32 = PodSandboxState::SandboxNotready as i32;
+pub const RUNNING: i32 = ContainerState::ContainerRunning as i32;
+pub const EXITED: i32 = ContainerState::ContainerExited as i32;
+
+/// Now, in nanoseconds since the epoch.
+pub fn now() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64
+}
+
+/// SIGKILL.
+pub fn kill(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
