@@ -204,13 +204,20 @@ impl Store {
         Ok(Some(key))
     }
 
+    /// Fetches a layer, from the next host if one sent what the digest does not say.
     async fn layer(&self, source: &Source, layer: Layer, reporter: &Reporter) -> Result<()> {
-        let digest = layer.blob.digest.clone();
-        let done = self.fetch_layer(source, layer, reporter).await;
-        done.context(format_args!("layer {digest}"))
+        loop {
+            let trusted = source.trusted();
+            match self.fetch_layer(source, &layer, reporter).await {
+                Err(e) if e.kind() == Kind::Invalid && (1..trusted).contains(&source.trusted()) => {
+                    tracing::warn!(layer = %layer.blob.digest, error = %e, "asking the next host");
+                }
+                done => return done.context(format_args!("layer {}", layer.blob.digest)),
+            }
+        }
     }
 
-    async fn fetch_layer(&self, source: &Source, layer: Layer, reporter: &Reporter) -> Result<()> {
+    async fn fetch_layer(&self, source: &Source, layer: &Layer, reporter: &Reporter) -> Result<()> {
         let key = LayerKey::of(&layer.diff_id);
         let is_here = || self.records(|r| r.read(|tx| Ok(records::layer(tx, &key)?.is_some())));
         let blob = layer.blob.digest.clone();
@@ -231,7 +238,14 @@ impl Store {
         let feeding = feed_layer(source, &layer.blob, reporter, feed).await;
         let unpacked = unpacking.await.unwrap_or_else(|e| Err(Error::new(Kind::Internal, e)));
         // A failed feed fails the unpacking too, as Cancelled, and is the reason for it.
-        feeding.and(unpacked)?;
+        if let (Some(mut rest), Err(e)) = (feeding?, &unpacked)
+            && e.kind() == Kind::Invalid
+            && source.trusted() > 1
+        {
+            // A broken layer, or a host that breaks it? The digest tells, at the end.
+            while rest.next().await?.is_some() {}
+        }
+        unpacked?;
         reporter.tell(|| Event::Unpacked { layer: blob });
         Ok(())
     }
@@ -295,20 +309,21 @@ impl Store {
     }
 }
 
-/// Sends the blob's bytes to the unpacker. If that one gives up, its own error tells why.
-async fn feed_layer(
-    source: &Source,
+/// Sends the blob's bytes to the unpacker. If that one gives up, its own error tells why, and
+/// what is left of the blob is returned.
+async fn feed_layer<'a>(
+    source: &'a Source,
     blob: &Descriptor,
     reporter: &Reporter,
     feed: mpsc::Sender<Feed>,
-) -> Result<()> {
+) -> Result<Option<BlobStream<'a>>> {
     match source {
         Source::Registry(registry) => {
             let mut stream =
                 BlobStream::new(registry, blob.digest.clone(), blob.size, reporter.clone());
             while let Some(piece) = stream.next().await? {
                 if feed.send(Feed::Piece(piece)).await.is_err() {
-                    return Ok(());
+                    return Ok(Some(stream));
                 }
             }
         }
@@ -316,16 +331,24 @@ async fn feed_layer(
             let mut stream = layout.stream(&blob.digest, blob.size)?;
             while let Some(piece) = stream.next().await? {
                 if feed.send(Feed::Piece(piece)).await.is_err() {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
     }
     let _ = feed.send(Feed::End).await;
-    Ok(())
+    Ok(None)
 }
 
 impl Source {
+    /// How many hosts may be asked for a layer.
+    fn trusted(&self) -> usize {
+        match self {
+            Source::Registry(registry) => registry.trusted(),
+            Source::Layout(_) => 1,
+        }
+    }
+
     /// From the top-level document to the parts of the image for this node.
     pub(crate) async fn parts(&self, top: &[u8]) -> Result<Parts> {
         let node = Node::here();

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Method, Response, StatusCode};
 
-use super::endpoint::Ask;
-use super::{Registry, http};
+use super::endpoint::{Ask, Endpoint};
+use super::{Answer, Registry, http};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Kind, Result};
 use crate::progress::{Event, Reporter};
@@ -22,6 +22,8 @@ pub(crate) struct BlobStream<'a> {
     at: u64,
     hasher: Option<Hasher>,
     response: Option<Response>,
+    /// Who sent the first bytes.
+    server: Option<&'a Endpoint>,
     /// Bytes of the answer to be dropped, from a server that ignored the range.
     skip: u64,
     cuts: u32,
@@ -39,7 +41,7 @@ impl<'a> BlobStream<'a> {
     ) -> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
         let (at, skip, cuts, cut_at, told) = (0, 0, 0, 0, 0);
-        let response = None;
+        let (response, server) = (None, None);
         BlobStream {
             registry,
             digest,
@@ -47,6 +49,7 @@ impl<'a> BlobStream<'a> {
             at,
             hasher,
             response,
+            server,
             skip,
             cuts,
             cut_at,
@@ -55,14 +58,15 @@ impl<'a> BlobStream<'a> {
         }
     }
 
-    /// The next bytes; `None` once all have come and are what the digest says.
+    /// The next bytes; `None` once all have come and are what the digest says. If they are not,
+    /// the host that began is not asked again in this pull.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             if self.at == self.size {
-                return self.finish().map(|()| None);
+                return self.finish().map(|()| None).map_err(|e| self.blame(e));
             }
             match self.piece().await {
-                Ok(Some(piece)) => return self.take(piece).map(Some),
+                Ok(Some(piece)) => return self.take(piece).map(Some).map_err(|e| self.blame(e)),
                 Ok(None) => {}
                 Err(e) if e.kind() == Kind::Unavailable => self.cut(e).await?,
                 Err(e) => return Err(e),
@@ -88,18 +92,16 @@ impl<'a> BlobStream<'a> {
     }
 
     async fn open(&mut self) -> Result<Response> {
-        let ask = Ask {
-            method: Method::GET,
-            path: format!("blobs/{}", self.digest),
-            accept: None,
-            from: self.at,
-        };
-        let response = self.registry.ask(&ask, |host| host.may_pull).await?.response;
+        let ask = self.ask();
+        let registry = self.registry;
+        let Answer { endpoint, response } = registry.ask(&ask, |host| host.may_pull).await?;
+        self.server.get_or_insert(endpoint);
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
             let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
             let start = header.and_then(range_start);
             if start != Some(self.at) {
-                return Err(Error::invalid(format_args!("asked from {}, got {header:?}", self.at)));
+                let why = format!("asked from {}, got {header:?}", self.at);
+                return Err(self.blame(Error::invalid(why)));
             }
             0
         } else {
@@ -107,11 +109,24 @@ impl<'a> BlobStream<'a> {
             let length = length.and_then(|v| v.parse::<u64>().ok());
             if length.is_some_and(|length| length != self.size) {
                 let got = length.unwrap_or_default();
-                return Err(Error::invalid(format_args!("{got} bytes, not {}", self.size)));
+                let why = format!("{got} bytes, not {}", self.size);
+                return Err(self.blame(Error::invalid(why)));
             }
             self.at
         };
         Ok(response)
+    }
+
+    fn ask(&self) -> Ask<'static> {
+        let path = format!("blobs/{}", self.digest);
+        Ask { method: Method::GET, path, accept: None, from: self.at }
+    }
+
+    fn blame(&self, why: Error) -> Error {
+        if let Some(server) = self.server {
+            server.distrust(&self.ask(), why.clone());
+        }
+        why
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes> {

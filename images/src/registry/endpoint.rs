@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
 struct Learned {
     base: Url,
     authorization: Option<String>,
+    /// Why it is not asked any more.
+    distrust: Option<Error>,
 }
 
 /// What to ask for.
@@ -41,7 +43,8 @@ pub(crate) struct Ask<'a> {
 
 impl Endpoint {
     pub(crate) fn new(host: Host, repository: &str) -> Endpoint {
-        let learned = Mutex::new(Learned { base: host.base.clone(), authorization: None });
+        let learned = Learned { base: host.base.clone(), authorization: None, distrust: None };
+        let learned = Mutex::new(learned);
         Endpoint { host, repository: repository.to_owned(), client: OnceLock::new(), learned }
     }
 
@@ -51,6 +54,19 @@ impl Endpoint {
 
     fn learn(&self, what: impl FnOnce(&mut Learned)) {
         what(&mut self.learned.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// It sent what is not what its digest says: it is not asked again in this pull, and `why` is
+    /// the reason that is told for it.
+    pub(crate) fn distrust(&self, ask: &Ask<'_>, why: Error) {
+        let why =
+            why.context(format_args!("{} {}", ask.method, self.url(&self.learned().base, ask)));
+        self.learn(|l| l.distrust = Some(why));
+    }
+
+    /// What [`Endpoint::distrust`] was told.
+    pub(crate) fn distrusted(&self) -> Option<Error> {
+        self.learned().distrust
     }
 
     fn client(&self) -> Result<&Client> {

@@ -78,19 +78,32 @@ impl Registry {
         if !self.endpoints.iter().any(|e| e.host.may_resolve && e.host.may_pull) {
             ask.method = Method::HEAD;
         }
-        let answer = self.ask(&ask, |h| h.may_resolve).await?;
-        let said = answer.response.headers().get("docker-content-digest");
-        let said: Option<Digest> =
-            said.and_then(|v| v.to_str().ok()).map(str::parse).transpose().context("manifest")?;
-        if ask.method == Method::HEAD || !answer.endpoint.host.may_pull {
-            let digest = said.ok_or_else(|| Error::invalid("manifest: no digest in the answer"))?;
-            return Ok((digest.clone(), self.manifest(&digest, None).await?));
+        loop {
+            let answer = self.ask(&ask, |h| h.may_resolve).await.context("manifest")?;
+            let said = answer.response.headers().get("docker-content-digest");
+            let said: Option<Digest> = said
+                .and_then(|v| v.to_str().ok())
+                .map(str::parse)
+                .transpose()
+                .context("manifest")?;
+            if ask.method == Method::HEAD || !answer.endpoint.host.may_pull {
+                let none = || Error::invalid("manifest: no digest in the answer");
+                let digest = said.ok_or_else(none)?;
+                return Ok((digest.clone(), self.manifest(&digest, None).await?));
+            }
+            let bytes = http::body(answer.response, manifest::LARGEST).await.context("manifest")?;
+            let Some(said) = said else { return Ok((Digest::of(&bytes), bytes)) };
+            match said.verify(&bytes) {
+                Ok(()) => return Ok((said, bytes)),
+                Err(e) => answer.endpoint.distrust(&ask, e),
+            }
         }
-        let bytes = http::body(answer.response, manifest::LARGEST).await.context("manifest")?;
-        if let Some(said) = &said {
-            said.verify(&bytes).context("manifest")?;
-        }
-        Ok((said.unwrap_or_else(|| Digest::of(&bytes)), bytes))
+    }
+
+    /// How many hosts may be asked for content.
+    pub(crate) fn trusted(&self) -> usize {
+        let is_trusted = |e: &&Endpoint| e.host.may_pull && e.distrusted().is_none();
+        self.endpoints.iter().filter(is_trusted).count()
     }
 
     /// A manifest by its digest, verified.
@@ -107,27 +120,27 @@ impl Registry {
         let accept = Some(manifest::ACCEPT).filter(|_| path.starts_with("manifests/"));
         let ask = Ask { method: Method::GET, path, accept, from: 0 };
         let mut failures = 0;
-        let bytes = loop {
-            let response = self.ask(&ask, |h| h.may_pull).await?.response;
-            match http::body(response, manifest::LARGEST).await {
+        loop {
+            let Answer { endpoint, response } = self.ask(&ask, |h| h.may_pull).await?;
+            let bytes = match http::body(response, manifest::LARGEST).await {
                 Err(e) if e.kind() == Kind::Unavailable && failures < ROUNDS => {
                     tokio::time::sleep(back_off(failures)).await;
                     failures += 1;
+                    continue;
                 }
-                done => break done?,
+                done => done?,
+            };
+            match verify(&bytes, digest, size) {
+                Ok(()) => return Ok(bytes),
+                Err(e) => endpoint.distrust(&ask, e),
             }
-        };
-        if size.is_some_and(|size| size != bytes.len() as u64) {
-            let want = size.unwrap_or_default();
-            return Err(Error::invalid(format_args!("{} bytes, not {want}", bytes.len())));
         }
-        digest.verify(&bytes)?;
-        Ok(bytes)
     }
 
     /// Asks one host after the other; again, after a pause, those that may have been unwell.
     async fn ask(&self, ask: &Ask<'_>, may: fn(&Host) -> bool) -> Result<Answer<'_>> {
-        let mut failures: Vec<Option<Error>> = self.endpoints.iter().map(|_| None).collect();
+        let mut failures: Vec<Option<Error>> =
+            self.endpoints.iter().map(Endpoint::distrusted).collect();
         for round in 0..ROUNDS {
             for (endpoint, failure) in self.endpoints.iter().zip(&mut failures) {
                 let settled = failure.as_ref().is_some_and(|e| e.kind() != Kind::Unavailable);
@@ -146,6 +159,15 @@ impl Registry {
             tokio::time::sleep(back_off(round)).await;
         }
         Err(tell_all(failures.into_iter().flatten().collect()))
+    }
+}
+
+fn verify(bytes: &[u8], digest: &Digest, size: Option<u64>) -> Result<()> {
+    match size {
+        Some(size) if size != bytes.len() as u64 => {
+            Err(Error::invalid(format_args!("{} bytes, not {size}", bytes.len())))
+        }
+        _ => digest.verify(bytes),
     }
 }
 

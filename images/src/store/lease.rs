@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rrun_sys::step::{self, Steps};
+use rusqlite::Connection;
 
 use super::{LayerKey, Owner, Store, records};
 use crate::digest::ImageId;
@@ -35,7 +36,8 @@ impl Store {
     /// Holds `image` for `owner` and makes his writable layer. Idempotent; `Exists` if he holds
     /// another image, `NotFound` if there is no such image.
     ///
-    /// Steps: `images.prepare.lease`, `images.prepare.writable`.
+    /// Steps: `images.prepare.lease`, `images.prepare.writable`, `images.prepare.work`,
+    /// `images.prepare.upper`.
     pub fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
         self.prepare_steps(owner, image).context(format_args!("prepare {owner}"))
     }
@@ -55,35 +57,17 @@ impl Store {
         };
         let lower = self.lower(&layers)?;
         let dir = self.path("writable").join(owner.as_str());
-        step::only("images.prepare.writable", || make_writable(&dir, image, &lower))?;
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        step::only("images.prepare.writable", || make_writable(&dir, image))?;
+        step::only("images.prepare.work", || make(&work, 0o700))?;
+        step::only("images.prepare.upper", || make_upper(&upper, &lower))?;
         steps.commit();
-        Ok(Rootfs { lower, upper: dir.join("upper"), work: dir.join("work") })
+        Ok(Rootfs { lower, upper, work })
     }
 
     /// In one transaction, so that nobody removes the image in between.
     fn lease(&self, owner: &Owner, image: &ImageId) -> Result<Vec<(LayerKey, bool)>> {
-        self.records(|r| {
-            r.write(|tx| {
-                match records::lease(tx, owner)? {
-                    Some(held) if held == *image => {}
-                    Some(held) => {
-                        let why = format!("it holds image {held} already");
-                        return Err(Error::new(Kind::Exists, why));
-                    }
-                    None => {
-                        if !records::touch(tx, image)? {
-                            return Err(Error::not_found(format_args!("no image {image}")));
-                        }
-                        records::add_lease(tx, owner, image)?;
-                    }
-                }
-                let keys = records::image_layers(tx, image)?;
-                let is_opaque = |key: &LayerKey| -> Result<bool> {
-                    Ok(records::layer(tx, key)?.is_some_and(|facts| facts.is_opaque))
-                };
-                keys.into_iter().map(|key| Ok((key.clone(), is_opaque(&key)?))).collect()
-            })
-        })
+        self.records(|r| r.write(|tx| hold(tx, owner, image)))
     }
 
     /// From bottom-first records to overlayfs' order. What lies below a layer that hides
@@ -170,36 +154,62 @@ impl Store {
     }
 }
 
-/// `upper`, with the owner and mode of the image's root, which it covers; `work`; and the image's
-/// id, from which the lease can be recorded anew.
-fn make_writable(dir: &Path, image: &ImageId, lower: &[PathBuf]) -> Result<()> {
-    let upper = dir.join("upper");
+/// Records the lease, unless it is there, and tells the image's layers, bottom first, and which
+/// of them are opaque.
+fn hold(tx: &Connection, owner: &Owner, image: &ImageId) -> Result<Vec<(LayerKey, bool)>> {
+    match records::lease(tx, owner)? {
+        Some(held) if held == *image => {}
+        Some(held) => {
+            return Err(Error::new(Kind::Exists, format!("it holds image {held} already")));
+        }
+        None => {
+            if !records::touch(tx, image)? {
+                return Err(Error::not_found(format_args!("no image {image}")));
+            }
+            records::add_lease(tx, owner, image)?;
+        }
+    }
+    let with_mark = |key: LayerKey| {
+        let is_opaque = records::layer(tx, &key)?.is_some_and(|facts| facts.is_opaque);
+        Ok((key, is_opaque))
+    };
+    records::image_layers(tx, image)?.into_iter().map(with_mark).collect()
+}
+
+/// The owner's directory and in it the image's id, from which the lease can be recorded anew.
+fn make_writable(dir: &Path, image: &ImageId) -> Result<()> {
     // 0710: an unprivileged user of the node must not reach setuid files in there.
     make(dir, 0o710)?;
     let id = dir.join("image");
     match std::os::unix::fs::symlink(image.to_string(), &id) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).context(id.display()),
-        _ => {}
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e).context(id.display()),
+        _ => Ok(()),
     }
-    make(&dir.join("work"), 0o700)?;
-    if make(&upper, 0o755)? {
-        let top = lower.first().ok_or_else(|| Error::new(Kind::Internal, "no lower directory"))?;
-        let root = std::fs::metadata(top).context(top.display())?;
-        if (root.uid(), root.gid()) != (0, 0) {
-            std::os::unix::fs::chown(&upper, Some(root.uid()), Some(root.gid()))
-                .context(upper.display())?;
-        }
-        let mode = std::fs::Permissions::from_mode(root.mode() & 0o7777);
-        std::fs::set_permissions(&upper, mode).context(upper.display())?;
-    }
-    Ok(())
 }
 
-/// Whether the directory was made now.
-fn make(dir: &Path, mode: u32) -> Result<bool> {
+/// `upper`, with the owner and mode of the image's root, which it covers. It gets its name last:
+/// a killed call must not leave one with attributes that a repeated call would keep.
+fn make_upper(upper: &Path, lower: &[PathBuf]) -> Result<()> {
+    if upper.exists() {
+        return Ok(());
+    }
+    let top = lower.first().ok_or_else(|| Error::new(Kind::Internal, "no lower directory"))?;
+    let root = std::fs::metadata(top).context(top.display())?;
+    let new = upper.with_extension("new");
+    make(&new, 0o700)?;
+    if (root.uid(), root.gid()) != (0, 0) {
+        std::os::unix::fs::chown(&new, Some(root.uid()), Some(root.gid()))
+            .context(new.display())?;
+    }
+    let mode = std::fs::Permissions::from_mode(root.mode() & 0o7777);
+    std::fs::set_permissions(&new, mode).context(new.display())?;
+    std::fs::rename(&new, upper).context(upper.display())
+}
+
+/// Makes the directory unless it is there.
+fn make(dir: &Path, mode: u32) -> Result<()> {
     match std::fs::DirBuilder::new().mode(mode).create(dir) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e).context(dir.display()),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e).context(dir.display()),
+        _ => Ok(()),
     }
 }
