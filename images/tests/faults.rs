@@ -141,7 +141,7 @@ async fn a_manifest_with_a_wrong_digest_is_refused() {
     });
     let error = scratch.store.pull(&name, None, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
-    assert!(error.to_string().contains("manifest: the content has digest"), "{error}");
+    assert!(error.to_string().contains("manifests/1: the content has digest"), "{error}");
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ pub(crate) struct BlobStream<'a> {
     at: u64,
     hasher: Option<Hasher>,
     response: Option<Response>,
-    /// Who sent the first bytes.
-    server: Option<&'a Endpoint>,
+    /// Who sent the bytes, in order.
+    servers: Vec<&'a Endpoint>,
     /// Bytes of the answer to be dropped, from a server that ignored the range.
     skip: u64,
     cuts: u32,
@@ -41,7 +41,7 @@ impl<'a> BlobStream<'a> {
     ) -> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
         let (at, skip, cuts, cut_at, told) = (0, 0, 0, 0, 0);
-        let (response, server) = (None, None);
+        let (response, servers) = (None, Vec::new());
         BlobStream {
             registry,
             digest,
@@ -49,7 +49,7 @@ impl<'a> BlobStream<'a> {
             at,
             hasher,
             response,
-            server,
+            servers,
             skip,
             cuts,
             cut_at,
@@ -80,10 +80,9 @@ impl<'a> BlobStream<'a> {
             Some(response) => response,
             None => self.open().await?,
         };
-        let piece = http::piece(&mut response).await?;
-        let Some(mut piece) = piece else {
-            return Err(Error::new(Kind::Unavailable, "the connection ended early"));
-        };
+        let early = || Error::new(Kind::Unavailable, "the connection ended early");
+        let piece = http::piece(&mut response).await.and_then(|piece| piece.ok_or_else(early));
+        let mut piece = piece.map_err(|e| self.place(e))?;
         self.response = Some(response);
         let dropped = self.skip.min(piece.len() as u64);
         self.skip -= dropped;
@@ -95,7 +94,7 @@ impl<'a> BlobStream<'a> {
         let ask = self.ask();
         let registry = self.registry;
         let Answer { endpoint, response } = registry.ask(&ask, |host| host.may_pull).await?;
-        self.server.get_or_insert(endpoint);
+        self.servers.push(endpoint);
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
             let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
             let start = header.and_then(range_start);
@@ -122,11 +121,19 @@ impl<'a> BlobStream<'a> {
         Ask { method: Method::GET, path, accept: None, from: self.at }
     }
 
+    /// Adds who sent the last bytes.
+    fn place(&self, why: Error) -> Error {
+        match self.servers.last() {
+            Some(server) => why.context(server.place(&self.ask())),
+            None => why,
+        }
+    }
+
     fn blame(&self, why: Error) -> Error {
-        if let Some(server) = self.server {
+        if let Some(server) = self.servers.first() {
             server.distrust(&self.ask(), why.clone());
         }
-        why
+        self.place(why)
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes> {

@@ -59,9 +59,13 @@ impl Endpoint {
     /// It sent what is not what its digest says: it is not asked again in this pull, and `why` is
     /// the reason that is told for it.
     pub(crate) fn distrust(&self, ask: &Ask<'_>, why: Error) {
-        let why =
-            why.context(format_args!("{} {}", ask.method, self.url(&self.learned().base, ask)));
+        let why = why.context(self.place(ask));
         self.learn(|l| l.distrust = Some(why));
+    }
+
+    /// How errors name a request.
+    pub(crate) fn place(&self, ask: &Ask<'_>) -> String {
+        format!("{} {}", ask.method, self.url(&self.learned().base, ask))
     }
 
     /// What [`Endpoint::distrust`] was told.

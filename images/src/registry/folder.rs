@@ -71,8 +71,8 @@ fn certificates_only(folder: &Path, registry: &str) -> Result<Vec<Host>> {
     for host in &mut hosts {
         (host.ca, host.client) = (ca.clone(), client.clone());
         if !host.ca.is_empty() {
-            // Whoever gives a CA wants it checked, on loopback too.
-            host.skip_verify = false;
+            // Whoever gives a CA wants it checked, on loopback too, and not gone round.
+            (host.skip_verify, host.http_fallback) = (false, false);
         }
     }
     Ok(hosts)
