@@ -2,23 +2,19 @@
 
 use crate::config::{Config, NetworkMode};
 use crate::service::Rooms;
-use rrun_engine::Engine;
 use rrun_engine::ports::Ports;
+use rrun_engine::{Claim, Engine};
 
-/// Opens images, networks and the engine, in this order: recovery needs the first two. What the
-/// recovery met is logged.
+/// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
+/// `claim` names are served; what their recovery met is logged.
 ///
 /// # Errors
 /// The room that cannot be opened, and why. A broken record is none.
-pub async fn open(config: &Config) -> Result<Rooms, String> {
-    let images = rrun_images::Store::open(rrun_images::Config {
-        root: config.root.join("images"),
-        certs_dirs: config.images.certs_dirs.clone(),
-    })
-    .map_err(|error| format!("open images: {error}"))?;
+pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
+    let images = images(config)?;
     let network = rrun_cni::Network::open(network(config)?)
         .map_err(|error| format!("open networks: {error}"))?;
-    let settings = engine(config);
+    let settings = engine(config, claim);
     let ports = Ports::of_host(&settings, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
     let opened = Engine::open(settings, ports).await;
@@ -31,6 +27,18 @@ pub async fn open(config: &Config) -> Result<Rooms, String> {
         tracing::warn!("left {what}: {why}");
     }
     Ok(Rooms { engine, images, network })
+}
+
+/// Opens the images alone.
+///
+/// # Errors
+/// Why they cannot be opened.
+pub fn images(config: &Config) -> Result<rrun_images::Store, String> {
+    rrun_images::Store::open(rrun_images::Config {
+        root: config.root.join("images"),
+        certs_dirs: config.images.certs_dirs.clone(),
+    })
+    .map_err(|error| format!("open images: {error}"))
 }
 
 fn network(config: &Config) -> Result<rrun_cni::Config, String> {
@@ -61,7 +69,7 @@ fn table(bridge: &str) -> String {
     if bridge == default { "rrun".to_owned() } else { format!("rrun-{bridge}") }
 }
 
-fn engine(config: &Config) -> rrun_engine::Config {
+fn engine(config: &Config, claim: Claim) -> rrun_engine::Config {
     let host = rrun_engine::Config::of_host();
     rrun_engine::Config {
         root: config.root.clone(),
@@ -71,6 +79,7 @@ fn engine(config: &Config) -> rrun_engine::Config {
         cgroup_parent: config.cgroup.parent.clone(),
         shim: config.shim.clone().unwrap_or_else(|| host.shim.clone()),
         seccomp_profiles: config.seccomp.profiles.clone(),
+        claim,
         ..host
     }
 }

@@ -16,7 +16,10 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("rrun-cri-api", &[]),
     ("rrun-cri", &["rrun-cni", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-sys"]),
     ("rrun-pod", &["rrun-cri-api"]),
-    ("rrun-cli", &["rrun-cri", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-pod"]),
+    (
+        "rrun-cli",
+        &["rrun-cri", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-pod", "rrun-sys"],
+    ),
     (
         "rrun-tests",
         &[

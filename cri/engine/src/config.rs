@@ -1,5 +1,6 @@
 //! Where the engine keeps its things.
 
+use crate::id::Owner;
 use std::path::PathBuf;
 
 /// What an engine needs to know of its host. All paths are absolute.
@@ -21,6 +22,33 @@ pub struct Config {
     pub seccomp_profiles: PathBuf,
     /// AppArmor and SELinux are looked for here: `/sys/kernel/security`, `/sys/fs/selinux`.
     pub lsm: Lsm,
+    /// Which of the pods on disk this process works on.
+    pub claim: Claim,
+}
+
+/// Which of the pods on disk an engine takes into service when it is opened. What it does not
+/// claim it leaves as it is, locked or not: another process may be about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// All pods of this owner, and whatever has no readable record.
+    Owner(Owner),
+    /// The pods of this owner with this uid: of one that is run by itself.
+    Pod(Owner, String),
+}
+
+impl Claim {
+    /// Whether a pod is claimed whose record says this.
+    pub(crate) fn takes(&self, owner: &Owner, uid: &str) -> bool {
+        match self {
+            Claim::Owner(claimed) => claimed == owner,
+            Claim::Pod(claimed, wanted) => claimed == owner && wanted == uid,
+        }
+    }
+
+    /// Whether a folder is claimed that has no record, or a broken one.
+    pub(crate) fn takes_nameless(&self) -> bool {
+        matches!(self, Claim::Owner(_))
+    }
 }
 
 /// Which security modules the kernel runs.
@@ -57,6 +85,7 @@ impl Config {
             shim: beside.join("rrun-shim"),
             seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
             lsm: Lsm::of_host(),
+            claim: Claim::Owner(Owner::Cri),
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Engine {
 pub struct Recovery {
     /// Pods that are served again.
     pub pods: Vec<PodId>,
-    /// Pods that another process works on.
+    /// Pods that another process works on, or that are not claimed.
     pub foreign: Vec<PodId>,
     /// Records that were moved away, with the reason.
     pub quarantined: Vec<(String, String)>,

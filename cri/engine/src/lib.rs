@@ -35,7 +35,7 @@ mod usage;
 mod verbs;
 mod view;
 
-pub use config::{Config, Lsm};
+pub use config::{Claim, Config, Lsm};
 pub use engine::{Engine, Recovery};
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};

@@ -97,7 +97,17 @@ fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
 async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     let dirs = Dirs::new(&engine.config, id);
     let (folders, quarantine) = (dirs.clone(), engine.config.root.join("quarantine"));
+    let claim = engine.config.claim.clone();
     let read = blocking(move || {
+        // Before the lock: taken only to look, it would make the pod's own process believe that
+        // another one works on it. Records are renamed into place, and their owner stays.
+        let claimed = match record::read::<PodRecord>(&folders.record()) {
+            Ok(record) => claim.takes(&record.owner, &record.config.uid),
+            Err(_) => claim.takes_nameless(),
+        };
+        if !claimed {
+            return Ok(None);
+        }
         dirs::make(&folders.run)?;
         match Lock::take(&folders.lock())? {
             Some(lock) => Ok(Some((lock, read_pod(&folders, &quarantine)?))),

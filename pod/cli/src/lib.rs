@@ -1,1 +1,0 @@
-//! rrun: run single pods from a Pod YAML, with no cluster.
