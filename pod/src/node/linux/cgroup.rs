@@ -16,6 +16,8 @@ use crate::resources::{CPU_PERIOD, PodCgroup};
 pub struct Hierarchies {
     /// v1: mount point and its controllers.
     v1: Vec<(PathBuf, Vec<String>)>,
+    /// v1 without controllers (`name=systemd`): the runtime may make the pod's folder there too.
+    named: Vec<PathBuf>,
     /// v2, with or without controllers.
     v2: Option<PathBuf>,
 }
@@ -28,7 +30,7 @@ impl Hierarchies {
     }
 
     fn parse(table: &str) -> Self {
-        let mut found = Hierarchies { v1: Vec::new(), v2: None };
+        let mut found = Hierarchies { v1: Vec::new(), named: Vec::new(), v2: None };
         for line in table.lines() {
             let Some((left, right)) = line.split_once(" - ") else { continue };
             let mut fields = left.split(' ').skip(3);
@@ -41,7 +43,8 @@ impl Hierarchies {
             }
             match kind {
                 "cgroup2" if found.v2.is_none() => found.v2 = Some(point.into()),
-                "cgroup" if !options.contains("name=") => {
+                "cgroup" if options.contains("name=") => found.named.push(point.into()),
+                "cgroup" => {
                     let words = options
                         .split(',')
                         .filter(|o| !matches!(*o, "rw" | "ro" | "xattr" | "clone_children"));
@@ -71,7 +74,7 @@ impl Hierarchies {
 
     /// Removes `path` from every hierarchy, and `parent` if it is empty then. Idempotent.
     pub fn remove(&self, path: &str, parent: &str) -> Result<()> {
-        for root in self.v1.iter().map(|(root, _)| root).chain(&self.v2) {
+        for root in self.v1.iter().map(|(root, _)| root).chain(&self.named).chain(&self.v2) {
             remove_empty(&below(root, path))?;
             // Another pod may hold it, or another process may be about to use it: it makes the
             // parent again if this wins the race.
@@ -228,6 +231,7 @@ mod tests {
         assert_eq!(found.mode(), CgroupMode::V1);
         assert_eq!(found.v1.len(), 2);
         assert_eq!(found.v1[1].1, ["cpu", "cpuacct"]);
+        assert_eq!(found.named, [Path::new("/sys/fs/cgroup/systemd")]);
         let unified = Hierarchies::parse("33 1 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
         assert_eq!((unified.mode(), unified.v2), (CgroupMode::V2, Some("/sys/fs/cgroup".into())));
     }

@@ -1,0 +1,161 @@
+//! A sandbox in which `rrun` runs with its defaults, and an image of `tests/programs/work.c`.
+
+use rrun_tests::leaks::{Snapshot, View};
+use rrun_tests::place;
+use rrun_tests::sandbox::Sandbox;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Our image.
+pub const IMAGE: &str = "images.rrun.test/work:latest";
+
+/// How long anything may take on a loaded machine.
+const LONG: Duration = Duration::from_secs(60);
+
+static LAYOUT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (program, layout) = (folder.join("work"), folder.join("work-layout"));
+    let source = place::workspace().join("tests/programs/work.c");
+    let built =
+        Command::new("cc").args(["-static", "-O1", "-o"]).args([&program, &source]).status();
+    assert!(built.unwrap().success(), "cc {}", source.display());
+    let tool = place::workspace().join("examples/image");
+    let packed = Command::new(tool).args([&layout, &program]).arg(IMAGE).status();
+    assert!(packed.unwrap().success(), "examples/image");
+    layout
+});
+
+pub struct House {
+    pub sandbox: Sandbox,
+    before: Option<Snapshot>,
+}
+
+impl House {
+    /// Imports the image, and runs one pod: what is made once for a machine is there then.
+    pub fn new() -> House {
+        let sandbox = Sandbox::new().unwrap();
+        let mut house = House { sandbox, before: None };
+        let folder = house.sandbox.inside("/etc/rrun");
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = format!("[cgroup]\nparent = \"{}\"\n", house.sandbox.cgroup_parent());
+        std::fs::write(folder.join("rrund.toml"), config).unwrap();
+        let imported = house.rrun(&["image", "import", LAYOUT.to_str().unwrap()]);
+        assert_eq!(text(&imported.stdout).trim(), IMAGE, "{}", text(&imported.stderr));
+        let first = house.write("first", &pod("first", "Never", &["true"]));
+        let ended = house.rrun(&["run", &first]);
+        assert!(ended.status.success(), "{}", text(&ended.stderr));
+        house.before = Some(Snapshot::take(&house.view()).unwrap());
+        house
+    }
+
+    fn view(&self) -> View {
+        View::sandbox(&self.sandbox)
+    }
+
+    /// Everything is as it was before the test.
+    pub fn assert_nothing_left(&self) {
+        self.before.as_ref().unwrap().assert_nothing_left(&self.view()).unwrap();
+    }
+
+    /// Writes a manifest; the answer is its path.
+    pub fn write(&self, name: &str, manifest: &str) -> String {
+        let path = self.sandbox.root().join(format!("{name}.yaml"));
+        std::fs::write(&path, manifest).unwrap();
+        path.display().to_string()
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.sandbox.command(place::program("rrun").unwrap());
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `rrun` to its end.
+    pub fn rrun(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs `rrun run` beside the test.
+    pub fn run(&self, name: &str, manifest: &str) -> Run {
+        let path = self.write(name, manifest);
+        let mut command = self.command(&["run", &path]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Run { child, lines }
+    }
+
+    /// Columns of a pod in `rrun ps -a`.
+    pub fn ps(&self, name: &str) -> Option<Vec<String>> {
+        let listed = self.rrun(&["ps", "--all"]);
+        let listed = text(&listed.stdout);
+        let rows = listed.lines().map(|line| line.split_whitespace().map(str::to_owned).collect());
+        rows.into_iter().find(|row: &Vec<String>| row[1] == name)
+    }
+}
+
+/// An `rrun run` that goes on.
+pub struct Run {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Run {
+    /// Waits for a line with `text` in it.
+    #[track_caller]
+    pub fn expect(&self, text: &str) {
+        let mut seen = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(LONG) {
+            if line.contains(text) {
+                return;
+            }
+            seen.push(line);
+        }
+        panic!("no line with {text:?} in:\n{}", seen.join("\n"));
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end: its exit code, none after a signal.
+    pub fn end(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+/// A pod with one container `main`.
+pub fn pod(name: &str, restart: &str, args: &[&str]) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: {restart}
+  terminationGracePeriodSeconds: 5
+  containers:
+    - name: main
+      image: {IMAGE}
+      imagePullPolicy: Never
+      args: {args:?}
+"
+    )
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,158 @@
+//! `rrun` as a person uses it: the real program, with its defaults, in a sandbox.
+
+mod house;
+
+use house::{House, pod, text};
+use rrun_cri_api::{Client, Cri, v1};
+use rrun_tests::daemon::Daemon;
+
+#[test]
+fn the_exit_code_tells_whether_the_pod_succeeded() {
+    let house = House::new();
+    for (args, code) in [(&["true"][..], 0), (&["exit", "3"], 1)] {
+        let path = house.write("end", &pod("end", "Never", args));
+        let ended = house.rrun(&["run", &path]);
+        assert_eq!(ended.status.code(), Some(code), "{args:?}: {}", text(&ended.stderr));
+    }
+    house.assert_nothing_left();
+}
+
+#[test]
+fn logs_are_printed_while_the_pod_runs_and_to_the_last_line() {
+    let house = House::new();
+    let path = house.write("lines", &pod("lines", "Never", &["lines", "2000", "100"]));
+    let ended = house.rrun(&["run", &path]);
+    let printed = text(&ended.stdout);
+    let lines: Vec<_> = printed.lines().filter(|line| line.starts_with("main | ")).collect();
+    assert_eq!(lines.len(), 2000, "{}", text(&ended.stderr));
+    house.assert_nothing_left();
+}
+
+const SERVER: &str = "      readinessProbe:
+        httpGet: {path: /, port: 8080}
+        periodSeconds: 1
+";
+
+#[test]
+fn a_ready_pod_answers_ps_logs_and_exec_and_is_stopped_by_another_process() {
+    let house = House::new();
+    let manifest = pod("web", "Always", &["serve", "8080", "hello"]) + SERVER;
+    let run = house.run("web", &manifest);
+    run.expect("pod web: Running, ready");
+    let row = house.ps("web").unwrap();
+    assert_eq!((row[2].as_str(), row[3].as_str()), ("1/1", "Running"), "{row:?}");
+    let exec = house.rrun(&["exec", "web", "--", "/bin/work", "exit", "7"]);
+    assert_eq!(exec.status.code(), Some(7), "{}", text(&exec.stderr));
+    let exec = house.rrun(&["exec", "web", "-c", "main", "--", "/bin/work", "env", "PATH"]);
+    assert_eq!(text(&exec.stdout).trim(), "/bin", "{}", text(&exec.stderr));
+    let exec = house.rrun(&["exec", "web", "--", "/bin/none"]);
+    assert_eq!(exec.status.code(), Some(127), "{}", text(&exec.stderr));
+    let again = house.rrun(&["run", &house.write("web", &manifest)]);
+    assert!(text(&again.stderr).contains("another rrun works on it"), "{}", text(&again.stderr));
+    let refused = house.rrun(&["rm", "web"]);
+    assert!(text(&refused.stderr).contains("it runs: stop it first"), "{}", text(&refused.stderr));
+    let stopped = house.rrun(&["stop", "web", "--time", "1"]);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    run.end();
+    assert_eq!(house.ps("web"), None);
+    house.assert_nothing_left();
+}
+
+#[test]
+fn the_second_signal_kills_what_ignores_the_first() {
+    let house = House::new();
+    let manifest = pod("stubborn", "Always", &["stubborn"]).replace("Seconds: 5", "Seconds: 600");
+    let run = house.run("stubborn", &manifest);
+    run.expect("pod stubborn: Running");
+    run.signal("INT");
+    run.expect("stopping");
+    run.signal("INT");
+    run.expect("killing");
+    assert_eq!(run.end(), Some(1));
+    house.assert_nothing_left();
+}
+
+#[test]
+fn of_two_rruns_one_is_killed_the_other_goes_on_and_the_orphan_is_taken_over() {
+    let house = House::new();
+    let one = house.run("one", &pod("one", "Always", &["sleeper"]));
+    let two = house.run("two", &pod("two", "Always", &["sleeper"]));
+    one.expect("pod one: Running");
+    two.expect("pod two: Running");
+    one.signal("KILL");
+    assert_eq!(one.end(), None);
+    assert_eq!(house.ps("one").unwrap()[3], "Unattended");
+    assert_eq!(house.ps("two").unwrap()[3], "Running");
+    let exec = house.rrun(&["exec", "one", "--", "/bin/work", "exit", "5"]);
+    assert_eq!(exec.status.code(), Some(5), "{}", text(&exec.stderr));
+    let stopped = house.rrun(&["stop", "one"]);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    assert_eq!(house.ps("one").unwrap()[3], "Succeeded");
+    let removed = house.rrun(&["rm", "one"]);
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    let exec = house.rrun(&["exec", "two", "--", "/bin/work", "exit", "6"]);
+    assert_eq!(exec.status.code(), Some(6), "{}", text(&exec.stderr));
+    two.signal("TERM");
+    assert_eq!(two.end(), Some(0));
+    house.assert_nothing_left();
+}
+
+#[test]
+fn a_detached_pod_is_kept_until_it_is_removed() {
+    let house = House::new();
+    let path = house.write("far", &pod("far", "Always", &["sleeper"]));
+    let started = house.rrun(&["run", "--detach", &path]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    assert_eq!(house.ps("far").unwrap()[3], "Running");
+    assert!(house.rrun(&["stop", "far"]).status.success());
+    assert_eq!(house.ps("far").unwrap()[3], "Succeeded");
+    assert!(house.rrun(&["rm", "far"]).status.success());
+    let started = house.rrun(&["run", "--detach", &path]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    assert!(house.rrun(&["rm", "--force", "far"]).status.success());
+    assert_eq!(house.ps("far"), None);
+    house.assert_nothing_left();
+}
+
+/// A daemon neither sees the pods of `rrun` nor takes them when it starts again.
+#[test]
+fn a_daemon_on_the_same_state_leaves_the_pods_of_rrun_alone() {
+    let house = House::new();
+    let run = house.run("mine", &pod("mine", "Always", &["sleeper"]));
+    run.expect("pod mine: Running");
+    for _ in 0..2 {
+        let daemon = Daemon::rrund(&house.sandbox, "").unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let pods = runtime.block_on(async {
+            let client = Client::connect(&daemon.endpoint()).await.unwrap();
+            client.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await.unwrap().items
+        });
+        assert!(pods.is_empty(), "{pods:?}");
+    }
+    let exec = house.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
+    assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
+    run.signal("INT");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn a_bad_manifest_is_refused_by_file_line_and_path() {
+    let house = House::new();
+    let unknown = pod("bad", "Never", &["true"]).replace("args:", "arsg:");
+    let wrong = pod("bad", "Never", &["true"]).replace("Seconds: 5", "Seconds: soon");
+    for (manifest, expected) in [
+        (unknown, ":11: spec.containers[0].arsg: unknown field"),
+        (wrong, ":6: spec.terminationGracePeriodSeconds: "),
+    ] {
+        let path = house.write("bad", &manifest);
+        let refused = house.rrun(&["run", &path]);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("{path}{expected}")), "{said}");
+    }
+    let missing = house.rrun(&["run", "/none.yaml"]);
+    assert!(text(&missing.stderr).contains("read /none.yaml: "), "{}", text(&missing.stderr));
+    let unknown = house.rrun(&["stop", "nobody"]);
+    assert!(text(&unknown.stderr).contains("pod nobody: not found"), "{}", text(&unknown.stderr));
+    house.assert_nothing_left();
+}
