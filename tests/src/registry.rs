@@ -21,6 +21,7 @@ pub struct Options {
     storage: PathBuf,
     htpasswd: Option<PathBuf>,
     tls: Option<(PathBuf, PathBuf)>,
+    client_ca: Option<PathBuf>,
     read_only: bool,
     prefix: Vec<String>,
 }
@@ -32,6 +33,7 @@ impl Registry {
             storage: storage.to_owned(),
             htpasswd: None,
             tls: None,
+            client_ca: None,
             read_only: false,
             prefix: Vec::new(),
         }
@@ -73,6 +75,12 @@ impl Options {
     /// Speaks TLS with this certificate and key.
     pub fn tls(mut self, certificate: &Path, key: &Path) -> Self {
         self.tls = Some((certificate.to_owned(), key.to_owned()));
+        self
+    }
+
+    /// Beside [`Options::tls`]: wants a client certificate signed by this one.
+    pub fn client_ca(mut self, certificate: &Path) -> Self {
+        self.client_ca = Some(certificate.to_owned());
         self
     }
 
@@ -136,6 +144,9 @@ impl Options {
         }
         if let Some((certificate, key)) = &self.tls {
             config["http"]["tls"] = serde_json::json!({ "certificate": certificate, "key": key });
+        }
+        if let Some(certificate) = &self.client_ca {
+            config["http"]["tls"]["clientcas"] = serde_json::json!([certificate]);
         }
         config
     }

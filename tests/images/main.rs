@@ -1,0 +1,12 @@
+//! Pulls from Debian's docker-registry: authentication, TLS, mirrors, faults, processes.
+#![allow(clippy::unwrap_used)]
+
+mod auth;
+mod faults;
+mod gate;
+mod ground;
+mod hosts;
+mod names;
+mod pki;
+mod processes;
+mod tls;

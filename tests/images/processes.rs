@@ -1,0 +1,70 @@
+//! Several processes over one store, and processes that are killed.
+
+use crate::gate::{Gate, Verdict};
+use crate::ground::{self, Ground, built, hosted, registry};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+
+/// Where [`pulls_in_a_process_of_its_own`] finds its folder.
+const FOLDER: &str = "RRUN_TEST_PULL_IN";
+
+#[tokio::test]
+#[ignore = "the other tests of this module run it as a process of its own"]
+async fn pulls_in_a_process_of_its_own() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let store = ground::open(Path::new(&folder));
+    store.pull(&hosted().parse().unwrap(), None, None).await.unwrap();
+}
+
+fn spawn(ground: &Ground) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "processes::pulls_in_a_process_of_its_own"])
+        .env(FOLDER, ground.root())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn two_processes_that_pull_one_image_fetch_each_layer_once() {
+    let (registry, built) = (registry(), built());
+    let gate = Gate::before(registry.address(), |_| Verdict::Pass);
+    let ground = Ground::new();
+    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    let mut both = [spawn(&ground), spawn(&ground)];
+    for child in &mut both {
+        assert!(child.wait().unwrap().success());
+    }
+    for layer in &built.layers {
+        assert_eq!(gate.asked(layer).len(), 1, "{layer}");
+    }
+    let image = ground.store.find(&hosted()).unwrap().unwrap();
+    assert_eq!(image.id.to_string(), built.config);
+    assert!(ground.store.remove(&hosted()).unwrap());
+    ground.assert_empty();
+}
+
+#[tokio::test]
+async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
+    let (registry, layer) = (registry(), built().layers[0].clone());
+    let (word, halves) = channel();
+    let (held, mut word) = (layer.clone(), Some(word));
+    let gate = Gate::before(registry.address(), move |request| match request.is_blob(&held) {
+        true => word.take().map_or(Verdict::Pass, Verdict::Hold),
+        false => Verdict::Pass,
+    });
+    let ground = Ground::new();
+    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    let mut child = spawn(&ground);
+    tokio::task::spawn_blocking(move || halves.recv()).await.unwrap().unwrap();
+    let store = ground.store.clone();
+    let waiting = tokio::spawn(async move { store.pull(&hosted().parse()?, None, None).await });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    waiting.await.unwrap().unwrap();
+    // From the start: nothing of the killed one was used.
+    assert_eq!(gate.asked(&layer).last().unwrap().range, "");
+    assert!(ground.store.remove(&hosted()).unwrap());
+    ground.assert_empty();
+}
