@@ -190,6 +190,10 @@ impl Held {
             // Whoever held it may have removed it: a lock that nobody else finds is none.
             let inode = file.metadata().map(|m| m.ino()).ok();
             if inode.is_some() && inode == fs::metadata(&lock).map(|m| m.ino()).ok() {
+                // Left by one that was killed: nobody is behind them.
+                for what in ["cri", "stop"] {
+                    let _ = fs::remove_file(entry.socket(config, what));
+                }
                 return Ok(Some(Held { entry, folder, lock, _lock: file }));
             }
         }
