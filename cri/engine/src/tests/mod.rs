@@ -5,7 +5,7 @@ mod life;
 mod recovery;
 mod world;
 
-use crate::config::{Config, Lsm};
+use crate::config::{Claim, Config, Lsm};
 use crate::model::{ContainerConfig, ImageSpec, PodConfig};
 use crate::{Engine, Owner, PodId, Recovery};
 use std::path::Path;
@@ -42,6 +42,7 @@ impl Machine {
             shim: at("shim"),
             seccomp_profiles: at("seccomp"),
             lsm: Lsm::default(),
+            claim: Claim::Owner(Owner::Cri),
         }
     }
 
