@@ -152,14 +152,12 @@ pub async fn logs(
     for (time, (container, text)) in &past {
         show::print(&Line { container, time, text }, with_name);
     }
-    while follow {
-        // Looked at first: what is written before the pod ends is read after it.
-        let over = !entry.is_held(config);
-        reader.read(&mut |line| show::print(line, with_name))?;
-        if over {
-            break;
-        }
+    let mut over = !follow;
+    while !over {
         tokio::time::sleep(LOOK).await;
+        // Looked at first: what is written before the pod ends is read after it.
+        over = !entry.is_held(config);
+        reader.read(&mut |line| show::print(line, with_name))?;
     }
     Ok(ExitCode::SUCCESS)
 }
