@@ -7,14 +7,17 @@
 //!
 //! This is also where faults come in. `RRUN_KILL_AT=<step>:before` or `<step>:after` makes the
 //! process that reaches that point die by SIGKILL, which is how the tests walk every point;
-//! `RRUN_STEP_LOG=<file>` appends the name of each step as it begins.
+//! `RRUN_STEP_LOG=<file>` appends each step as it begins, as `program/step`, the second time in
+//! one process as `program/step#2`, and who dies there. `RRUN_KILL_AT` takes this form too.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Where in a step a process may be killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Point {
     /// Nothing has been changed yet.
     Before,
@@ -25,14 +28,27 @@ pub enum Point {
 struct Faults {
     kill_at: Option<(String, Point)>,
     log: Option<String>,
+    program: String,
+    /// How often each point was passed.
+    passed: Mutex<HashMap<(String, Point), u32>>,
 }
 
-fn faults() -> &'static Faults {
-    static FAULTS: OnceLock<Faults> = OnceLock::new();
-    FAULTS.get_or_init(|| Faults {
-        kill_at: std::env::var("RRUN_KILL_AT").ok().and_then(|s| parse_point(&s)),
-        log: std::env::var("RRUN_STEP_LOG").ok(),
-    })
+/// `None` outside of tests.
+fn faults() -> Option<&'static Faults> {
+    static FAULTS: OnceLock<Option<Faults>> = OnceLock::new();
+    let read = || {
+        let kill_at = std::env::var("RRUN_KILL_AT").ok().and_then(|s| parse_point(&s));
+        let log = std::env::var("RRUN_STEP_LOG").ok();
+        let program = std::env::args_os().next().unwrap_or_default();
+        let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy();
+        (kill_at.is_some() || log.is_some()).then(|| Faults {
+            kill_at,
+            log,
+            program: program.into_owned(),
+            passed: Mutex::default(),
+        })
+    };
+    FAULTS.get_or_init(read).as_ref()
 }
 
 fn parse_point(text: &str) -> Option<(String, Point)> {
@@ -50,18 +66,40 @@ fn parse_point(text: &str) -> Option<(String, Point)> {
 /// Rooms whose steps are asynchronous call this on both sides of the effect; the others use
 /// [`Steps`].
 pub fn pass(name: &str, point: Point) {
-    let faults = faults();
-    if let (Some(path), Point::Before) = (&faults.log, point)
-        && let Ok(mut log) = OpenOptions::new().append(true).create(true).open(path)
-    {
-        // One write per line: several processes append to the same file.
-        let _ = log.write_all(format!("{name}\n").as_bytes());
+    if let Some(faults) = faults() {
+        faults.pass(name, point);
     }
-    if let Some((step, at)) = &faults.kill_at
-        && step == name
-        && *at == point
-    {
-        let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL);
+}
+
+impl Faults {
+    fn note(&self, line: &str) {
+        if let Some(path) = &self.log
+            && let Ok(mut log) = OpenOptions::new().append(true).create(true).open(path)
+        {
+            // One write per line: several processes append to the same file.
+            let _ = log.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    fn pass(&self, name: &str, point: Point) {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = passed.entry((name.to_owned(), point)).or_default();
+        *count += 1;
+        let full = match *count {
+            1 => format!("{}/{name}", self.program),
+            times => format!("{}/{name}#{times}", self.program),
+        };
+        if point == Point::Before {
+            self.note(&full);
+        }
+        if let Some((step, at)) = &self.kill_at
+            && (step == name || *step == full)
+            && *at == point
+        {
+            let side = if point == Point::Before { "before" } else { "after" };
+            self.note(&format!("dies at {full}:{side}"));
+            let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL);
+        }
     }
 }
 
