@@ -12,6 +12,7 @@ use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Exit, ExitReason, WireError, WireKind, exit_record,
 };
+use rrun_sys::step;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -170,7 +171,7 @@ impl Container {
 
     /// Lets the init go on to its program.
     pub fn start(&mut self, asker: Asker) -> Result<(), WireError> {
-        self.child.release().map_err(|error| wire(&error))?;
+        step::only("shim.start.release", || self.child.release()).map_err(|error| wire(&error))?;
         self.phase = Phase::Starting(asker);
         Ok(())
     }
@@ -184,8 +185,10 @@ impl Container {
 
     /// Kills everything in it.
     pub fn kill(&self) {
-        let _ = nix::sys::signal::kill(self.pid(), nix::sys::signal::SIGKILL);
-        let _ = cgroup::kill(&self.cgroups);
+        let _ = step::only("shim.stop.kill", || {
+            let _ = nix::sys::signal::kill(self.pid(), nix::sys::signal::SIGKILL);
+            cgroup::kill(&self.cgroups)
+        });
     }
 
     /// The init has ended with `code` and is still a zombie: writes the record, kills what it
@@ -193,7 +196,7 @@ impl Container {
     pub fn ended(&mut self, code: i32, start_error: Option<String>, run_dir: &Path) {
         let exit = self.exit(code, start_error);
         let record = || exit_record::write(run_dir, &self.id, self.started_at, &exit);
-        if let Err(error) = rrun_sys::step::only("shim.exit.record", record) {
+        if let Err(error) = step::only("shim.exit.record", record) {
             crate::journal::note(run_dir, &format!("exit record of {}: {error}", self.id));
         }
         if !self.own_pid_namespace {

@@ -8,6 +8,7 @@
 use crate::poll::Key;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rrun_shim_protocol::cri_log::{Formatter, Stamp, Stream};
+use rrun_sys::step;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -155,7 +156,9 @@ impl Log {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        let make = || DirBuilder::new().recursive(true).mode(0o755).create(folder);
+        step::only("shim.log.folder", make)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+    step::only("shim.log.file", open)
 }

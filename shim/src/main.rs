@@ -25,6 +25,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use rrun_shim_protocol::Launch;
+use rrun_sys::step;
 use shim::Shim;
 use std::fs;
 use std::io;
@@ -62,9 +63,12 @@ fn main() -> ExitCode {
 /// What can fail in front of the daemon's eyes.
 fn prepare(args: &Args) -> Result<UnixListener, String> {
     umask(Mode::from_bits_truncate(0o022));
-    for group in &args.cgroups {
-        join(group).map_err(|error| format!("join {}: {error}", group.display()))?;
-    }
+    let join_all = || {
+        args.cgroups.iter().try_for_each(|group| {
+            join(group).map_err(|error| format!("join {}: {error}", group.display()))
+        })
+    };
+    step::only("shim.launch.cgroup", join_all)?;
     protect(args.oom_score_adj);
     let socket = Launch::socket(&args.run_dir);
     let listen = || {
@@ -75,7 +79,7 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
         umask(old);
         listener
     };
-    rrun_sys::step::only("shim.launch.socket", listen)
+    step::only("shim.launch.socket", listen)
         .map_err(|error| format!("listen on {}: {error}", socket.display()))
 }
 
@@ -106,8 +110,9 @@ fn supervise(args: Args, listener: UnixListener) -> io::Result<()> {
     mask.add(Signal::SIGTERM);
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    fs::create_dir_all(rrun_shim_protocol::exit_record::folder(&args.run_dir))?;
+    let exits = rrun_shim_protocol::exit_record::folder(&args.run_dir);
+    step::only("shim.launch.exits", || fs::create_dir_all(exits))?;
     let pid = std::process::id().to_string();
-    fs::write(args.run_dir.join("shim.pid"), pid)?;
+    step::only("shim.launch.pid", || fs::write(args.run_dir.join("shim.pid"), pid))?;
     Shim::new(listener, signals, args.run_dir)?.run()
 }
