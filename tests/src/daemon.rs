@@ -22,13 +22,19 @@ impl Daemon {
     /// `rrund` with its defaults and images from `/etc/rrun/certs.d`, but with a cgroup parent of
     /// the sandbox' own, as cgroups have no namespace here. `config` is more TOML to put before.
     pub fn rrund(sandbox: &Sandbox, config: &str) -> Result<Self> {
-        let folder = sandbox.inside("/etc/rrun");
+        Self::rrund_with(sandbox, config, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn rrund_with(s: &Sandbox, config: &str, environment: &[(&str, &str)]) -> Result<Self> {
+        let folder = s.inside("/etc/rrun");
         fs::create_dir_all(&folder)?;
-        let text = format!("{config}\n[cgroup]\nparent = \"{}\"\n", sandbox.cgroup_parent());
+        let text = format!("{config}\n[cgroup]\nparent = \"{}\"\n", s.cgroup_parent());
         fs::write(folder.join("rrund.toml"), text)?;
-        let command = sandbox.command(place::program("rrund")?);
-        let socket = sandbox.run().join("rrun/rrun.sock");
-        Self::start(command, socket, sandbox.root().join("rrund.log"))
+        let mut command = s.command(place::program("rrund")?);
+        command.envs(environment.iter().copied());
+        let socket = s.run().join("rrun/rrun.sock");
+        Self::start(command, socket, s.root().join("rrund.log"))
     }
 
     /// containerd and runc of `make tools`, with the bridge plugin and images from `certs`.
@@ -93,6 +99,11 @@ impl Daemon {
     /// The daemon's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process is gone.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// What it wrote to stdout and stderr so far.

@@ -91,6 +91,22 @@ impl Harness {
         Ok(())
     }
 
+    /// The same, with more in its environment (where it shall die, for example), and with a
+    /// client that does not have to find out that its connection has ended.
+    pub async fn restart_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        self.kill();
+        let daemon = Daemon::rrund_with(&self.sandbox, &self.config, environment)?;
+        let endpoint = daemon.endpoint();
+        self.daemon = Some(daemon);
+        self.client = Client::connect(&endpoint).await.context(endpoint)?;
+        Ok(())
+    }
+
+    /// Whether the daemon has died or was killed.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        self.daemon.as_mut().map_or(Ok(true), Daemon::has_ended)
+    }
+
     /// Everything in the sandbox, to be looked at before and after.
     pub fn view(&self) -> View {
         View::sandbox(&self.sandbox)
