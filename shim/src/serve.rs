@@ -292,8 +292,11 @@ impl Shim {
             crate::journal::note(&self.run_dir, &format!("shut down: {error}"));
         }
         let socket = rrun_shim_protocol::Launch::socket(&self.run_dir);
-        let unlink = || std::fs::remove_file(&socket);
-        let _ = rrun_sys::step::only("shim.shutdown.socket", unlink);
+        // The end of the loop comes here again after a shutdown that was asked for.
+        if socket.exists() {
+            let unlink = || std::fs::remove_file(&socket);
+            let _ = rrun_sys::step::only("shim.shutdown.socket", unlink);
+        }
     }
 
     fn container(&mut self, id: &str) -> Result<&mut Container, WireError> {
