@@ -6,12 +6,14 @@
 //! - [`daemon`]: rrund there, or containerd;
 //! - [`harness`]: all of these together, with a CRI client;
 //! - [`conformance`]: critest against such a daemon;
+//! - [`kubelet`]: a real kubelet with static pods there;
 //! - [`leaks`]: what was there before against what is there after.
 
 pub mod conformance;
 pub mod daemon;
 pub mod harness;
 pub mod images;
+pub mod kubelet;
 pub mod leaks;
 pub mod place;
 pub mod registry;

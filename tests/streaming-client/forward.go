@@ -13,7 +13,6 @@ import (
 	"os"
 
 	"k8s.io/apimachinery/pkg/util/httpstream"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 )
@@ -63,7 +62,7 @@ func newDialer(websocket bool, address string) (httpstream.Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := &rest.Config{Host: parsed.Host}
+	config := configFor(parsed)
 	if websocket {
 		return portforward.NewSPDYOverWebsocketDialer(parsed, config)
 	}

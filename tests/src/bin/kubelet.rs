@@ -1,0 +1,313 @@
+//! `kubelet`: a real kubelet with static pods on rrund. The last line counts what held.
+
+use anyhow::{Context, Result, bail, ensure};
+use rrun_cri_api::{Client, Cri};
+use rrun_cri_api::v1::{ImageFsInfoRequest, RemovePodSandboxRequest, RunPodSandboxRequest};
+use rrun_tests::harness::{BUSYBOX, Harness, WORK};
+use rrun_tests::kubelet::{EXPECTED, History, Kubelet, write};
+use rrun_tests::leaks::{Snapshot, View};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long all pods may take to come to what is expected of them.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The kubelet collects what is dead once a minute.
+const COLLECTION: Duration = Duration::from_secs(180);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut tally = Tally::default();
+    if let Err(error) = run(&mut tally).await {
+        tally.count("the suite runs to its end", Err(error));
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn count(&mut self, claim: &str, held: Result<()>) {
+        match held {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok {claim}");
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("FAILED {claim}: {error:#}");
+            }
+        }
+    }
+}
+
+/// All that the claims are made about.
+struct Node {
+    harness: Harness,
+    kubelet: Option<Kubelet>,
+    /// A hostPath of the pods.
+    shared: PathBuf,
+}
+
+async fn run(tally: &mut Tally) -> Result<()> {
+    let harness = Harness::start().await?;
+    harness.pull(WORK).await?;
+    let grown = image_fs(&harness).await?;
+    harness.pull(BUSYBOX).await?;
+    let more = image_fs(&harness).await? > grown;
+    tally.count("a pull grows ImageFsInfo", holds(more, "it did not"));
+    warm(&harness).await?;
+    let view = view(&harness);
+    let before = Snapshot::take(&view)?;
+
+    let shared = harness.sandbox().root().join("shared");
+    fs::create_dir(&shared)?;
+    let kubelet = Some(Kubelet::start(harness.sandbox())?);
+    let mut node = Node { harness, kubelet, shared };
+    let result = node.claims(tally).await;
+    if tally.failed > 0 || result.is_err() {
+        println!("{}", node.kubelet()?.log_end());
+        println!("{}", node.harness.daemon().map(|d| d.log()).unwrap_or_default());
+    }
+    result?;
+    node.kubelet = None;
+    remove_groups(&node.harness)?;
+    tally.count("nothing is left", before.assert_nothing_left(&view));
+    Ok(())
+}
+
+/// Bridges and stores are made once and stay.
+async fn warm(harness: &Harness) -> Result<()> {
+    let config = Some(harness.pod("warm"));
+    let request = RunPodSandboxRequest { config, ..Default::default() };
+    let pod_sandbox_id = harness.client.run_pod_sandbox(request).await?.pod_sandbox_id;
+    let request = RemovePodSandboxRequest { pod_sandbox_id };
+    harness.client.remove_pod_sandbox(request).await?;
+    Ok(())
+}
+
+/// The kubelet leaves links to logs, its device plugins' socket, and its root folder bound onto
+/// itself; the daemon is another process after its restart; init reaps when it comes to it.
+fn view(harness: &Harness) -> View {
+    let view = harness.view().allow(" rrund").allow("(zombie)").allow("/kubelet/root (");
+    view.allow("/var/log/upper/containers").allow("/var/lib/upper/kubelet")
+}
+
+/// The kubelet's own groups, which it never removes. One that is not empty stays, and is seen.
+fn remove_groups(harness: &Harness) -> Result<()> {
+    let parent = harness.sandbox().cgroup_parent();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup")? {
+        let top = hierarchy?.path().join(&parent[1..]).join("kubepods");
+        for group in [top.join("besteffort"), top.join("burstable"), top] {
+            let _ = fs::remove_dir(group);
+        }
+    }
+    Ok(())
+}
+
+fn holds(held: bool, otherwise: &str) -> Result<()> {
+    ensure!(held, "{otherwise}");
+    Ok(())
+}
+
+async fn image_fs(harness: &Harness) -> Result<u64> {
+    let info = harness.client.image_fs_info(ImageFsInfoRequest {}).await?;
+    let used = info.image_filesystems.first().and_then(|fs| fs.used_bytes);
+    Ok(used.context("no image filesystem")?.value)
+}
+
+impl Node {
+    fn kubelet(&self) -> Result<&Kubelet> {
+        self.kubelet.as_ref().context("no kubelet runs")
+    }
+
+    async fn claims(&mut self, tally: &mut Tally) -> Result<()> {
+        write(&self.kubelet()?.manifests(), &self.shared)?;
+        let history = self.watch()?;
+        for (pod, expected) in EXPECTED {
+            let rows = history.of(pod).join("\n    ");
+            let held = holds(history.tells(pod, expected), &format!("\n    {rows}"));
+            tally.count(&format!("{pod} goes its way"), held);
+        }
+        tally.count("addresses and ids are those of the pods", self.identities());
+        tally.count("logs, exec and port-forward work", self.streams());
+        tally.count("stats show what is used", self.stats());
+
+        let (was, crashes) = (self.fixed()?, self.crashes()?);
+        self.kubelet = None;
+        self.kubelet = Some(Kubelet::start(self.harness.sandbox())?);
+        tally.count("pods go on under another kubelet", self.unchanged(&was));
+        self.harness.restart()?;
+        let endpoint = self.harness.daemon().context("no daemon")?.endpoint();
+        self.harness.client = Client::connect(&endpoint).await?;
+        tally.count("pods go on under another daemon", self.unchanged(&was));
+
+        let kept = self.crashes()? > crashes;
+        tally.count("restarts are counted on", holds(kept, &format!("not beyond {crashes}")));
+
+        for entry in fs::read_dir(self.kubelet()?.manifests())? {
+            fs::remove_file(entry?.path())?;
+        }
+        tally.count("pods go with their manifests", self.emptied().await);
+        let hooks = fs::read_to_string(self.shared.join("hooks"))?;
+        let said = hooks == "started\nstopping\n";
+        tally.count("each hook ran once", holds(said, &format!("{hooks:?}")));
+        Ok(())
+    }
+
+    /// Notes rows until all have come that are expected.
+    fn watch(&self) -> Result<History> {
+        let mut history = History::default();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            history.note(&self.kubelet()?.pods()?);
+            if EXPECTED.iter().all(|(pod, rows)| history.tells(pod, rows)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(history)
+    }
+
+    fn pod(&self, name: &str) -> Result<Value> {
+        let all = self.kubelet()?.pods()?;
+        let found = all.into_iter().find(|(pod, _)| pod == name);
+        Ok(found.with_context(|| format!("no pod {name}"))?.1)
+    }
+
+    fn identities(&self) -> Result<()> {
+        for (name, pod) in self.kubelet()?.pods()? {
+            let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+            let over = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+            match name.as_str() {
+                "host" => ensure!(pod["status"]["podIP"] == pod["status"]["hostIP"], "{ip}"),
+                _ => ensure!(over || !ip.is_empty() && ip != "127.0.0.1", "{name}: {ip:?}"),
+            }
+            for status in containers(&pod) {
+                let id = status["containerID"].as_str().unwrap_or_default();
+                ensure!(id.starts_with("rrun://"), "{name}: {status}");
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&self) -> Result<()> {
+        let kubelet = self.kubelet()?;
+        let pod = self.pod("init")?;
+        let ip = pod["status"]["podIP"].as_str().context("no address")?;
+        let page = kubelet.fetch(&format!("http://{ip}:8080/"))?;
+        ensure!(page == "prepared\n", "the page: {page:?}");
+        let log = kubelet.get("/containerLogs/default/stats-127.0.0.1/hold")?;
+        ensure!(log == "held\n", "the log: {log:?}");
+        let exec = "/exec/default/init-127.0.0.1/web?output=1&error=1&command=cat&command=/data/index.html";
+        for transport in [&["exec", "-stdout", "-stderr"][..], &["exec", "-websocket", "-stdout"]] {
+            let output = kubelet.stream(transport, exec)?;
+            ensure!(output == "prepared\n", "{transport:?}: {output:?}");
+        }
+        let forward = ["forward", "-port", "7", "-connections", "4", "-bytes", "100000"];
+        kubelet.stream(&forward, "/portForward/default/ready-127.0.0.1")?;
+        Ok(())
+    }
+
+    /// Within 20 %, some time: a figure is some seconds old, and rates need two.
+    fn stats(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let summary: Value = serde_json::from_str(&self.kubelet()?.get("/stats/summary")?)?;
+            match plausible(&summary) {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_secs(1)),
+            }
+        }
+    }
+
+    /// What a restart of kubelet or daemon must not change: running containers' ids and counts.
+    fn fixed(&self) -> Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        for (name, pod) in self.kubelet()?.pods()? {
+            for status in containers(&pod).filter(|_| name != "crash") {
+                let key = format!("{name}/{}", status["name"]);
+                let (id, restarts) = (&status["containerID"], &status["restartCount"]);
+                found.insert(key, format!("{id} r{restarts}"));
+            }
+        }
+        Ok(found)
+    }
+
+    fn crashes(&self) -> Result<u64> {
+        let pod = self.pod("crash")?;
+        let status = containers(&pod).next().context("no status")?;
+        status["restartCount"].as_u64().context("no count")
+    }
+
+    fn unchanged(&self, was: &BTreeMap<String, String>) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // A kubelet that has just started knows nothing: it must come to the same, and stay there.
+        let mut same_since = None;
+        loop {
+            let now = self.fixed()?;
+            if &now == was {
+                let since = *same_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > Duration::from_secs(5) {
+                    return Ok(());
+                }
+            } else {
+                same_since = None;
+            }
+            if Instant::now() > deadline {
+                let other = now.iter().filter(|(key, id)| was.get(*key) != Some(id));
+                bail!("{:#?}", other.collect::<Vec<_>>());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until the kubelet has removed everything over CRI.
+    async fn emptied(&self) -> Result<()> {
+        let deadline = Instant::now() + COLLECTION;
+        loop {
+            let client = &self.harness.client;
+            let pods = client.list_pod_sandbox(Default::default()).await?.items;
+            let all = client.list_containers(Default::default()).await?.containers;
+            if pods.is_empty() && all.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} pods and {} containers are left", pods.len(), all.len());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    ["initContainerStatuses", "containerStatuses"]
+        .into_iter()
+        .flat_map(|kind| pod["status"][kind].as_array().into_iter().flatten())
+}
+
+fn plausible(summary: &Value) -> Result<()> {
+    let pods = summary["pods"].as_array().context("no pods")?;
+    let pod = pods.iter().find(|pod| pod["podRef"]["name"] == "stats-127.0.0.1");
+    let all = pod.context("no pod `stats`")?["containers"].as_array().context("no containers")?;
+    let figure = |name: &str, kind: &str, key: &str| {
+        let container = all.iter().find(|container| container["name"] == name);
+        container.and_then(|c| c[kind][key].as_f64()).with_context(|| format!("{name}: no {kind}"))
+    };
+    let near = |what: &str, is: f64, wanted: f64| {
+        ensure!((0.8..=1.2).contains(&(is / wanted)), "{what}: {is}, not {wanted}");
+        Ok(())
+    };
+    near("cpu", figure("burn", "cpu", "usageNanoCores")?, 250e6)?;
+    near("memory", figure("hold", "memory", "workingSetBytes")?, f64::from(50 << 20))?;
+    near("disk", figure("write", "rootfs", "usedBytes")?, f64::from(10 << 20))
+}
