@@ -7,8 +7,10 @@
 //! - [`harness`]: all of these together, with a CRI client;
 //! - [`conformance`]: critest against such a daemon;
 //! - [`kubelet`]: a real kubelet with static pods there;
+//! - [`bench`]: how long such daemons take, and OCI runtimes;
 //! - [`leaks`]: what was there before against what is there after.
 
+pub mod bench;
 pub mod conformance;
 pub mod daemon;
 pub mod harness;

@@ -51,16 +51,19 @@ impl Registry {
 
     /// Writes a certs.d folder that sends every mirrored host here.
     pub fn write_mirrors(&self, certs: &Path) -> Result<()> {
-        for host in HOSTS {
-            let folder = certs.join(host);
-            fs::create_dir_all(&folder)?;
-            let text = format!(
-                "server = \"https://{host}\"\n\n[host.\"http://{}\"]\n  \
-                 capabilities = [\"pull\", \"resolve\"]\n",
-                self.address
-            );
-            fs::write(folder.join("hosts.toml"), text)?;
-        }
+        HOSTS.iter().try_for_each(|host| self.write_mirror(certs, host))
+    }
+
+    /// Writes the part of a certs.d folder that sends one host here.
+    pub fn write_mirror(&self, certs: &Path, host: &str) -> Result<()> {
+        let folder = certs.join(host);
+        fs::create_dir_all(&folder)?;
+        let text = format!(
+            "server = \"https://{host}\"\n\n[host.\"http://{}\"]\n  \
+             capabilities = [\"pull\", \"resolve\"]\n",
+            self.address
+        );
+        fs::write(folder.join("hosts.toml"), text)?;
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! `kubelet`: a real kubelet with static pods on rrund. The last line counts what held.
 
 use anyhow::{Context, Result, bail, ensure};
-use rrun_cri_api::{Client, Cri};
 use rrun_cri_api::v1::{ImageFsInfoRequest, RemovePodSandboxRequest, RunPodSandboxRequest};
+use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::kubelet::{EXPECTED, History, Kubelet, write};
 use rrun_tests::leaks::{Snapshot, View};

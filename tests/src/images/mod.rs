@@ -13,6 +13,6 @@ mod rootfs;
 
 pub use build::{Built, Store, store};
 pub use catalogue::{HOSTS, Image, catalogue};
-pub use layer::{Data, Layer, Node};
-pub use manifest::{Blob, Config, Format, digest_of};
+pub use layer::{Data, Layer, LayerBlob, Node};
+pub use manifest::{Blob, Config, Format, assemble, digest_of};
 pub use push::Pusher;

@@ -1,0 +1,44 @@
+//! How long CRI servers and OCI runtimes take, side by side in one run.
+//!
+//! - [`subject`]: what is measured: a daemon of ours, a peer, or any endpoint;
+//! - [`pods`]: the life of a pod phase by phase, and ExecSync;
+//! - [`hundred`]: a hundred pods at once, lists beside them, and their memory;
+//! - [`pull`]: a large image;
+//! - [`oci`]: create, start and delete of runtime binaries;
+//! - [`table`]: medians, tails, ratios, and the bars that they are held to.
+//!
+//! Times drift with the machine and its load, by more than what is to be told apart: each round
+//! asks every subject in turn, and what counts is the ratio of their medians.
+
+pub mod hundred;
+pub mod oci;
+pub mod pods;
+pub mod pull;
+pub mod subject;
+pub mod table;
+
+/// How often each thing is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// Lives of a pod, per kind of network.
+    pub pods: usize,
+    /// ExecSync, one at a time; ten times as many at concurrency 10.
+    pub execs: usize,
+    /// Times a hundred pods.
+    pub hundreds: usize,
+    /// Calls of each list beside a hundred pods.
+    pub lists: usize,
+    /// Pulls.
+    pub pulls: usize,
+    /// Containers of an OCI runtime.
+    pub containers: usize,
+}
+
+impl Rounds {
+    /// Enough for a p99 that means something.
+    pub const FULL: Self =
+        Self { pods: 100, execs: 100, hundreds: 3, lists: 50, pulls: 5, containers: 100 };
+    /// A look.
+    pub const QUICK: Self =
+        Self { pods: 15, execs: 30, hundreds: 1, lists: 15, pulls: 2, containers: 20 };
+}

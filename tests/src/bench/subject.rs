@@ -1,0 +1,174 @@
+//! What is measured over CRI.
+
+use crate::daemon::Daemon;
+use crate::harness::WORK;
+use crate::images;
+use crate::leaks::View;
+use crate::registry::Registry;
+use crate::sandbox::Sandbox;
+use anyhow::{Context, Result};
+use rrun_cri_api::v1::{
+    ContainerConfig, ContainerMetadata, ImageSpec, LinuxPodSandboxConfig,
+    LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    PodSandboxMetadata, PullImageRequest,
+};
+use rrun_cri_api::{Client, Cri};
+use std::path::Path;
+
+/// The host of the large image.
+pub const LARGE_HOST: &str = "large.rrun.test";
+
+/// A CRI server with the workload's image pulled.
+pub struct Subject {
+    /// How the table calls it.
+    pub name: String,
+    /// Its client.
+    pub client: Client,
+    /// What the bench itself started, and so may look into.
+    pub ground: Option<Ground>,
+}
+
+/// A daemon in a sandbox, with registries.
+pub struct Ground {
+    /// The server. In the order of their end, as the rest.
+    pub daemon: Daemon,
+    _registries: Vec<Registry>,
+    sandbox: Sandbox,
+}
+
+/// As the peers' own guides have it, with iptables as most nodes do. containerd takes the first
+/// file of the folder.
+const CONFLIST: &str = r#"{
+  "cniVersion": "1.0.0",
+  "name": "bench",
+  "plugins": [
+    {
+      "type": "bridge", "bridge": "bench0", "isGateway": true, "ipMasq": true,
+      "ipam": {
+        "type": "host-local", "ranges": [[{ "subnet": "10.89.0.0/16" }]],
+        "routes": [{ "dst": "0.0.0.0/0" }]
+      }
+    },
+    { "type": "portmap", "capabilities": { "portMappings": true } }
+  ]
+}
+"#;
+
+impl Subject {
+    /// `rrund` with its defaults, and the built-in network.
+    pub async fn rrund(large: Option<&Path>) -> Result<Self> {
+        let sandbox = Sandbox::new()?;
+        let certs = sandbox.inside("/etc/rrun/certs.d");
+        let registries = registries(&sandbox, &certs, large)?;
+        let daemon = Daemon::rrund(&sandbox, "")?;
+        Self::over("rrund", Ground { daemon, _registries: registries, sandbox }).await
+    }
+
+    /// containerd with runc, and the bridge and portmap plugins with masquerading.
+    pub async fn containerd(large: Option<&Path>) -> Result<Self> {
+        let sandbox = Sandbox::new()?;
+        let certs = sandbox.root().join("certs.d");
+        let registries = registries(&sandbox, &certs, large)?;
+        let confs = sandbox.inside("/etc/cni/net.d");
+        std::fs::create_dir_all(&confs)?;
+        std::fs::write(confs.join("05-bench.conflist"), CONFLIST)?;
+        let daemon = Daemon::containerd(&sandbox, &certs)?;
+        Self::over("containerd + runc", Ground { daemon, _registries: registries, sandbox }).await
+    }
+
+    /// A server that runs already, and can pull `images.rrun.test/work`.
+    pub async fn endpoint(endpoint: &str) -> Result<Self> {
+        let client = Client::connect(endpoint).await?;
+        let subject = Self { name: endpoint.to_owned(), client, ground: None };
+        subject.pull(WORK).await?;
+        Ok(subject)
+    }
+
+    async fn over(name: &str, ground: Ground) -> Result<Self> {
+        let client = Client::connect(&ground.daemon.endpoint()).await?;
+        let subject = Self { name: name.to_owned(), client, ground: Some(ground) };
+        subject.pull(WORK).await?;
+        Ok(subject)
+    }
+
+    /// Pulls an image.
+    pub async fn pull(&self, image: &str) -> Result<()> {
+        let request = PullImageRequest { image: Some(spec(image)), ..Default::default() };
+        self.client.pull_image(request).await.with_context(|| format!("{}: {image}", self.name))?;
+        Ok(())
+    }
+
+    /// A pod with a log folder, in the pod network or the host's.
+    pub fn pod(&self, name: &str, network: NamespaceMode) -> PodSandboxConfig {
+        let (logs, cgroup_parent) = match &self.ground {
+            Some(ground) => (ground.sandbox.root().join("logs"), ground.sandbox.cgroup_parent()),
+            None => (std::env::temp_dir().join("rrun-bench-logs"), String::new()),
+        };
+        let options = NamespaceOption {
+            network: network.into(),
+            pid: NamespaceMode::Container.into(),
+            ..Default::default()
+        };
+        let security =
+            LinuxSandboxSecurityContext { namespace_options: Some(options), ..Default::default() };
+        // A pod of the host's network has the host's name.
+        let hostname = if network == NamespaceMode::Pod { name } else { "" };
+        PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.to_owned(),
+                uid: format!("{name}-uid"),
+                namespace: "bench".to_owned(),
+                attempt: 0,
+            }),
+            hostname: hostname.to_owned(),
+            log_directory: logs.join(name).display().to_string(),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent,
+                security_context: Some(security),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+impl Ground {
+    /// Where the daemon's processes are found.
+    pub fn view(&self) -> View {
+        View::sandbox(&self.sandbox)
+    }
+}
+
+/// A container that says so when it is ready to be told to end, which it then does at once. (A
+/// first process of a PID namespace does not get a SIGTERM that it does not handle yet: it would
+/// be killed after the whole grace period, and that by a fast runtime alone.)
+pub fn sleeper() -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt: 0 }),
+        image: Some(spec(WORK)),
+        command: ["/bin/work", "tree", "0"].map(str::to_owned).to_vec(),
+        log_path: "main.log".to_owned(),
+        linux: Some(Default::default()),
+        ..Default::default()
+    }
+}
+
+/// An image by its name.
+pub fn spec(image: &str) -> ImageSpec {
+    ImageSpec { image: image.to_owned(), ..Default::default() }
+}
+
+/// Of the test images, and of the large one where it is wanted.
+fn registries(sandbox: &Sandbox, certs: &Path, large: Option<&Path>) -> Result<Vec<Registry>> {
+    let behind =
+        |storage: &Path| Registry::options(storage).read_only().behind(&sandbox.prefix()).start();
+    let small = behind(&images::store()?.storage)?;
+    small.write_mirrors(certs)?;
+    let mut all = vec![small];
+    if let Some(storage) = large {
+        let large = behind(storage)?;
+        large.write_mirror(certs, LARGE_HOST)?;
+        all.push(large);
+    }
+    Ok(all)
+}
