@@ -9,3 +9,4 @@ mod reboot;
 mod requests;
 mod shim_death;
 mod suite;
+mod upgrade;
