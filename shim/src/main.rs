@@ -8,6 +8,7 @@
 mod args;
 mod connection;
 mod container;
+mod ends;
 mod exec;
 mod journal;
 mod log;

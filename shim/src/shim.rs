@@ -6,11 +6,9 @@ use crate::exec::Exec;
 use crate::log::{Done, LogThread};
 use crate::pod::Pod;
 use crate::poll::{Key, Poll, Ready, Token};
-use crate::process::{Ended, is_reaped, next_ended, reap, refuse};
+use crate::process::{Ended, is_reaped, refuse};
 use crate::timers::{Alarm, Timers};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::Pid;
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::State;
 use rrun_shim_protocol::{Event, Reply, WireError, WireKind};
@@ -23,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How long the output of a container that has ended may still come: its pipes can be in hands
 /// outside of it, and the next step of its life must not wait for those.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
 /// How long a shim without a pod waits for somebody to speak to it: its daemon may have died in
 /// the moment in which it launched it, before the next one can know of it.
@@ -39,18 +37,19 @@ pub struct Shim {
     pub(crate) containers: BTreeMap<Key, Container>,
     pub(crate) execs: BTreeMap<Key, Exec>,
     pub(crate) connections: BTreeMap<Key, Connection>,
-    doomed: BTreeMap<i32, Doomed>,
+    pub(crate) doomed: BTreeMap<i32, Doomed>,
+    pub(crate) unclaimed: BTreeMap<i32, Ended>,
     listener: UnixListener,
-    signals: SignalFd,
+    pub(crate) signals: SignalFd,
     last_key: Key,
     pub(crate) over: bool,
 }
 
 /// An init that was given up and is not yet reaped.
-struct Doomed {
-    cgroups: Cgroups,
-    asker: Asker,
-    error: WireError,
+pub(crate) struct Doomed {
+    pub(crate) cgroups: Cgroups,
+    pub(crate) asker: Asker,
+    pub(crate) error: WireError,
 }
 
 impl Shim {
@@ -72,6 +71,7 @@ impl Shim {
             execs: BTreeMap::new(),
             connections: BTreeMap::new(),
             doomed: BTreeMap::new(),
+            unclaimed: BTreeMap::new(),
             listener,
             signals,
             last_key: 0,
@@ -184,55 +184,13 @@ impl Shim {
         }
     }
 
-    fn signals(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            if signal.ssi_signo == Signal::SIGTERM as u32 {
-                // Only a person sends this; the daemon asks for a shutdown over the socket.
-                self.over = true;
-            }
-        }
-        while let Some(ended) = next_ended() {
-            self.child_ended(ended);
-            reap(ended.pid);
-            self.buried(ended.pid.as_raw());
-        }
-    }
-
-    fn child_ended(&mut self, Ended { pid, code }: Ended) {
-        if let Some((&key, _)) = self.containers.iter().find(|(_, c)| c.pid() == pid) {
-            self.init_ended(key, pid, code);
-        } else if let Some((&key, _)) = self.execs.iter().find(|(_, exec)| exec.pid() == pid) {
-            self.exec_ended(key, pid, code);
-        } else if let Some(pod) = &mut self.pod
-            && pod.reaper() == Some(pid)
-        {
-            pod.reaper_ended();
-        }
-        // Anything else is an orphan that the kernel gave to its subreaper.
-    }
-
-    /// Kills what runs, and waits for it: a shim that ends leaves neither zombies nor groups. One
-    /// that the kernel cannot end, because it hangs in a dead file system, is left to the daemon.
-    pub(crate) fn bury_all(&mut self) {
-        for container in self.containers.values().filter(|container| container.is_alive()) {
-            container.kill();
-        }
-        let until = Instant::now() + DRAIN;
-        while self.containers.values().any(Container::is_alive) && Instant::now() < until {
-            self.signals();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for container in self.containers.values() {
-            if let Err(left) = rrun_runtime::cgroup::remove(&container.cgroups.dirs) {
-                crate::journal::note(&self.run_dir, &format!("remove groups: {left}"));
-            }
-        }
-    }
-
     fn init_reports(&mut self, key: Key) {
         let Some(container) = self.containers.get_mut(&key) else { return };
         match container.advance(&self.poll) {
-            Ok(State::Waiting) => self.prepared(key),
+            Ok(State::Waiting) => {
+                self.prepared(key);
+                self.claim_init(key);
+            }
             Ok(State::Running) => {
                 if let Phase::Starting(asker) = container.phase {
                     let at = container.started();
@@ -294,16 +252,7 @@ impl Shim {
         }
     }
 
-    /// A doomed init is gone: its groups can go.
-    fn buried(&mut self, pid: i32) {
-        let Some(Doomed { cgroups, asker, error }) = self.doomed.remove(&pid) else { return };
-        if let Err(left) = rrun_runtime::cgroup::remove(&cgroups.dirs) {
-            crate::journal::note(&self.run_dir, &format!("remove groups: {left}"));
-        }
-        self.answer(asker, Reply::Error(error), Vec::new());
-    }
-
-    fn init_ended(&mut self, key: Key, pid: Pid, code: i32) {
+    pub(crate) fn init_ended(&mut self, key: Key, Ended { pid, code }: Ended) {
         // Its last report may say more than its exit code: also that it was only the one that
         // joined the namespaces and has handed over to the init proper.
         self.init_reports(key);
@@ -374,6 +323,7 @@ impl Shim {
                 if let Some(asker) = asker {
                     self.answer(asker, Reply::ExecStarted { pid }, console.into_iter().collect());
                 }
+                self.claim_exec(key);
             }
             Ok(_) => {}
             Err(error) => {
@@ -401,7 +351,7 @@ impl Shim {
         }
     }
 
-    fn exec_ended(&mut self, key: Key, pid: Pid, code: i32) {
+    pub(crate) fn exec_ended(&mut self, key: Key, Ended { pid, code }: Ended) {
         if self.execs.get(&key).is_some_and(|exec| exec.asker.is_some()) {
             self.exec_reports(key);
         }

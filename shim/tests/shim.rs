@@ -284,3 +284,16 @@ async fn a_pod_of_a_daemon_that_died_is_found_again_as_it_was() {
     assert_eq!(pod.ended().await.code, 5);
     pod.shut_down().await;
 }
+
+#[tokio::test]
+async fn each_of_many_short_execs_at_once_is_answered_and_told_its_end() {
+    let pod = Pod::new().await;
+    pod.start(&["sleep", "1000"]).await;
+    for round in 0..20 {
+        let execs = (0..10).map(|n| pod.exec(round * 10 + n, &["true"], None));
+        for (code, said) in futures::future::join_all(execs).await {
+            assert_eq!((code, said.as_str()), (0, ""));
+        }
+    }
+    pod.shut_down().await;
+}
