@@ -71,10 +71,10 @@ fn run(options: &Options) -> Result<bool> {
     };
     let scratch = sandbox.root().join("critest");
     std::fs::create_dir(&scratch)?;
-    let passed = judge(options, &Critest::new(daemon.endpoint(), sandbox.prefix(), scratch))?;
     let log = place::cache().join("conformance-daemon.log");
-    std::fs::write(&log, daemon.log())?;
     println!("the daemon's log: {}", log.display());
+    let passed = judge(options, &Critest::new(daemon.endpoint(), sandbox.prefix(), scratch))?;
+    std::fs::write(&log, daemon.log())?;
     Ok(passed)
 }
 

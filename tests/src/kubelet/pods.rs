@@ -35,8 +35,8 @@ pub const EXPECTED: [(&str, &[&str]); 9] = [
     (
         "crash",
         &[
-            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r1 last Error 3",
-            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r2 last Error 3",
+            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r* last Error 3",
+            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r* last Error 3",
         ],
     ),
     ("hooks", &["Running ready | main running r0"]),
