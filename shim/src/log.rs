@@ -2,7 +2,7 @@
 //!
 //! The loop reads, this thread formats and writes: a log disk that is slow, frozen or full holds
 //! up neither exec nor stop nor reaping. What waits is bounded by the loop, which stops reading a
-//! stream while two of its buffers are here; so a container is slowed by its log disk, as it
+//! stream while a few of its chunks are here; so a container is slowed by its log disk, as it
 //! would be by its own.
 
 use crate::poll::Key;
