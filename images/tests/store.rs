@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use rrun_images::{Kind, Owner, Store};
+use rrun_images::{Digest, Kind, Owner, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, config, reference};
@@ -181,6 +181,83 @@ async fn what_a_killed_pull_left_is_swept_at_the_next_start() {
     std::fs::create_dir_all(left.join("deep/er")).unwrap();
     let _store = Store::open(config(scratch.dir.path())).unwrap();
     assert_eq!(scratch.names("tmp"), [""; 0]);
+}
+
+/// As if the machine had lost power before the layer with this content was synced.
+fn lose_power(scratch: &Scratch, tar: &[u8]) {
+    let key = Digest::of(tar).hex().to_owned();
+    std::fs::write(scratch.root().join("layers").join(&key).join("base"), "").unwrap();
+    let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
+    let doubt = "UPDATE layer SET durable=0, boot='before' WHERE key=?1";
+    assert_eq!(db.execute(doubt, [&key]).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_layer_that_a_power_cut_may_have_hit_is_pulled_anew_though_an_old_lease_has_it() {
+    let registry = TestRegistry::start().await;
+    let image = TestImage::of(&[base(), top("x")]);
+    registry.put("r/i", "1", &image);
+    let scratch = Scratch::new();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    let rootfs = scratch.store.prepare(&owner("old"), &id).unwrap();
+    lose_power(&scratch, &base().0);
+
+    let store = Store::open(config(scratch.dir.path())).unwrap();
+    assert!(store.find(&id.to_string()).unwrap().is_none());
+    assert_eq!(scratch.names("records"), [""; 0]);
+    let error = store.prepare(&owner("old"), &id).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error}");
+    assert!(error.to_string().contains("not synced before the last boot ended"), "{error}");
+
+    assert_eq!(store.pull(&name, None, None).await.unwrap().id, id);
+    assert_eq!(registry.count(&image.blobs[0].0.to_string()), 2);
+    assert_eq!(registry.count(&image.blobs[1].0.to_string()), 1, "the other layer was durable");
+    assert_eq!(store.prepare(&owner("old"), &id).unwrap(), rootfs);
+    let base = rootfs.lower.iter().map(|dir| dir.join("base")).find(|file| file.exists());
+    assert_eq!(std::fs::read(base.unwrap()).unwrap(), b"b");
+
+    // Whoever opens the store next in this boot has no doubts any more.
+    let again = Store::open(config(scratch.dir.path())).unwrap();
+    assert_eq!(again.find(&id.to_string()).unwrap().unwrap().tags.len(), 1);
+    again.release(&owner("old")).unwrap();
+    assert!(again.find(&id.to_string()).unwrap().is_some());
+    assert!(again.remove(&id.to_string()).unwrap());
+    for folder in ["layers", "records", "writable", "locks"] {
+        assert_eq!(scratch.names(folder), [""; 0], "{folder}");
+    }
+    scratch.assert_no_debris();
+}
+
+#[tokio::test]
+async fn an_old_lease_on_a_lost_image_is_released_with_nothing_left() {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base(), top("x")]));
+    let scratch = Scratch::new();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    scratch.store.prepare(&owner("old"), &id).unwrap();
+    lose_power(&scratch, &base().0);
+    let store = Store::open(config(scratch.dir.path())).unwrap();
+    store.release(&owner("old")).unwrap();
+    for folder in ["layers", "records", "writable", "locks"] {
+        assert_eq!(scratch.names(folder), [""; 0], "{folder}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_whose_record_was_lost_is_removed_at_the_next_start() {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base()]));
+    let scratch = Scratch::new();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let image = scratch.store.pull(&name, None, None).await.unwrap();
+    let stray = scratch.root().join("layers").join("a".repeat(64));
+    std::fs::create_dir_all(stray.join("deep/er")).unwrap();
+    let store = Store::open(config(scratch.dir.path())).unwrap();
+    assert!(!stray.exists());
+    assert!(store.find(&image.id.to_string()).unwrap().is_some());
+    assert_eq!(scratch.names("layers").len(), 1);
 }
 
 #[tokio::test]

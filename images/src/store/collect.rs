@@ -11,8 +11,8 @@ use crate::error::{Context, Result};
 const ORPHAN_SECONDS: i64 = 3600;
 
 impl Store {
-    /// Removes those of `layers` that no image has, and old orphans of failed pulls. A layer that
-    /// somebody works on is left to him.
+    /// Removes those of `layers` that no image has, recorded or not, and old orphans of failed
+    /// pulls. A layer that somebody works on is left to him.
     pub(crate) fn collect(&self, mut layers: Vec<LayerKey>) -> Result<()> {
         let before = records::now() - ORPHAN_SECONDS;
         layers.extend(self.records(|r| r.read(|tx| records::orphans(tx, before)))?);

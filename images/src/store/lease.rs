@@ -169,9 +169,12 @@ fn hold(tx: &Connection, owner: &Owner, image: &ImageId) -> Result<Vec<(LayerKey
             records::add_lease(tx, owner, image)?;
         }
     }
-    let with_mark = |key: LayerKey| {
-        let is_opaque = records::layer(tx, &key)?.is_some_and(|facts| facts.is_opaque);
-        Ok((key, is_opaque))
+    let with_mark = |key: LayerKey| match records::layer(tx, &key)? {
+        Some(facts) => Ok((key, facts.is_opaque)),
+        None => {
+            let why = "was not synced before the last boot ended and is not pulled again yet";
+            Err(Error::not_found(format_args!("layer {key} {why}")))
+        }
     };
     records::image_layers(tx, image)?.into_iter().map(with_mark).collect()
 }

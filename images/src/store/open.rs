@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::lock::LayerLock;
 use super::records::{self, Records};
-use super::{LayerKey, Store};
+use super::{LayerKey, Store, restore};
 use crate::error::{Context, Kind, Result};
 
 const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
@@ -24,7 +24,7 @@ pub(super) fn open(root: &Path) -> Result<(Records, String)> {
             tracing::warn!(error = %e, "image records are set aside and made anew");
             set_aside(&path)?;
             let mut records = Records::open(&path)?;
-            super::restore::restore(root, &mut records, boot.trim())?;
+            restore::restore(root, &mut records, boot.trim())?;
             records
         }
         done => done?,
@@ -55,17 +55,8 @@ fn set_aside(path: &Path) -> Result<()> {
 impl Store {
     /// Removes what killed processes left; what a live one is working on is locked and stays.
     pub(super) fn sweep(&self) -> Result<()> {
-        let doubtful = self.records(|r| {
-            r.write(|tx| {
-                let keys = records::doubtful(tx, &self.inner.boot)?;
-                for key in &keys {
-                    tracing::warn!(layer = %key, "not synced before the last boot ended: forgotten");
-                    records::distrust(tx, key)?;
-                }
-                Ok(keys)
-            })
-        })?;
-        self.collect(doubtful)?;
+        self.distrust()?;
+        self.collect(self.unrecorded()?)?;
         for entry in std::fs::read_dir(self.path("tmp"))? {
             let entry = entry?;
             let Ok(key) = entry.file_name().to_string_lossy().parse::<LayerKey>() else { continue };
@@ -79,6 +70,45 @@ impl Store {
             std::thread::Builder::new().name("sweep".to_owned()).spawn(move || empty(&trash))?;
         }
         Ok(())
+    }
+
+    /// Forgets the layers that a power cut may have hit and the images that have them, held ones
+    /// too: whoever holds one ended with that boot, and the next pull must fetch it anew.
+    ///
+    /// In one transaction, for which everybody else who opens the store waits: until it is
+    /// committed the rows tell that the layers are doubtful.
+    fn distrust(&self) -> Result<()> {
+        self.records(|r| {
+            r.write(|tx| {
+                for key in records::doubtful(tx, &self.inner.boot)? {
+                    tracing::warn!(layer = %key, "not synced before the last boot ended: forgotten");
+                    self.to_trash(&self.layer_dir(&key), key.as_str())?;
+                    for image in records::distrust(tx, &key)? {
+                        restore::save(&self.inner.config.root, tx, &image)?;
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Layers on disk whose record a kill or a power cut prevented.
+    fn unrecorded(&self) -> Result<Vec<LayerKey>> {
+        let names = std::fs::read_dir(self.path("layers"))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().parse().ok()))
+            .filter_map(Result::transpose);
+        let keys: Vec<LayerKey> = names.collect::<Result<_>>()?;
+        self.records(|r| {
+            r.read(|tx| {
+                let mut missing = Vec::new();
+                for key in keys {
+                    if records::layer(tx, &key)?.is_none() {
+                        missing.push(key);
+                    }
+                }
+                Ok(missing)
+            })
+        })
     }
 }
 

@@ -309,13 +309,13 @@ pub(crate) fn orphans(tx: &Connection, before: i64) -> Result<Vec<LayerKey>> {
     rows.map(|key| key?.parse()).collect()
 }
 
-/// Forgets a layer unless an image has it; tells whether it did.
+/// Forgets a layer unless an image has it; tells whether there is no record of it now.
 pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey) -> Result<bool> {
-    let n = tx.execute(
+    tx.execute(
         "DELETE FROM layer WHERE key=?1 AND key NOT IN (SELECT key FROM image_layer)",
         [key.as_str()],
     )?;
-    Ok(n == 1)
+    Ok(layer(tx, key)?.is_none())
 }
 
 /// Bytes and inodes of all layers.
@@ -357,13 +357,15 @@ pub(crate) fn doubtful(tx: &Connection, boot: &str) -> Result<Vec<LayerKey>> {
     rows.map(|key| key?.parse()).collect()
 }
 
-/// Forgets a doubtful layer and every image that has it, except those that are held.
-pub(crate) fn distrust(tx: &Connection, key: &LayerKey) -> Result<()> {
-    let mut select = tx.prepare_cached("SELECT image FROM image_layer WHERE key=?1")?;
-    let ids: Vec<String> =
-        select.query_map([key.as_str()], |r| r.get(0))?.collect::<Result<_, _>>()?;
-    for id in ids {
-        remove_image(tx, &id.parse()?)?;
+/// Forgets a doubtful layer and takes the images that have it out of sight; tells which. A held
+/// image keeps its list of layers, which a new pull fills again.
+pub(crate) fn distrust(tx: &Connection, key: &LayerKey) -> Result<Vec<ImageId>> {
+    let mut select = tx.prepare_cached("SELECT DISTINCT image FROM image_layer WHERE key=?1")?;
+    let rows = select.query_map([key.as_str()], |r| r.get::<_, String>(0))?;
+    let images: Vec<ImageId> = rows.map(|id| id?.parse()).collect::<Result<_>>()?;
+    for image in &images {
+        remove_image(tx, image)?;
     }
-    Ok(())
+    tx.execute("DELETE FROM layer WHERE key=?1", [key.as_str()])?;
+    Ok(images)
 }
