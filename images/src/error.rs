@@ -13,7 +13,8 @@ pub enum Kind {
     /// A malformed reference, manifest, digest, layer or `hosts.toml`; content that does not
     /// match its digest.
     Invalid,
-    /// The registry refused the credentials, or wants some (401, 403).
+    /// The registry refused the credentials, or wants some (401, 403), or one side refused the
+    /// other's certificate.
     Denied,
     /// The registry could not be reached, or answered 429 or 5xx to the last try.
     Unavailable,

@@ -261,7 +261,7 @@ async fn a_hosts_file_that_does_not_parse_is_a_refusal_with_file_and_line() {
     scratch.hosts("example.com", "server = 'http://a'\nmirror = 1\n");
     let error = scratch.store.pull(&reference("example.com/x"), None, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
-    let want = "example.com/hosts.toml: line 2: unknown key \"mirror\"";
+    let want = "example.com/hosts.toml:2: mirror: unknown key";
     assert!(error.to_string().ends_with(want), "{error}");
 }
 

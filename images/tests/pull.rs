@@ -31,7 +31,7 @@ async fn a_tag_behind_an_index_is_pulled_and_prepared() {
     assert_eq!(hello, "hello\n");
     assert!(rootfs.upper.is_dir() && rootfs.work.is_dir());
     assert_eq!(scratch.store.prepare(&owner, &pulled.id).unwrap(), rootfs);
-    assert_eq!(scratch.store.owners().unwrap(), [owner.clone()]);
+    assert_eq!(scratch.store.owners().unwrap(), std::slice::from_ref(&owner));
     scratch.store.release(&owner).unwrap();
     scratch.store.release(&owner).unwrap();
     assert!(scratch.store.owners().unwrap().is_empty());

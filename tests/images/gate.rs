@@ -25,6 +25,8 @@ impl Request {
 /// What becomes of a request.
 pub enum Verdict {
     Pass,
+    /// Passed on as if it had asked for this path.
+    PassAt(String),
     /// Half of the body, then the connection ends.
     Cut,
     /// Half of the body, then a word to the test, then nothing until the client goes away.
@@ -101,7 +103,7 @@ fn serve(
     upstream: &str,
     judge: impl FnOnce(&Request) -> Verdict,
 ) -> io::Result<()> {
-    let lines = head(&mut BufReader::new(client.try_clone()?))?;
+    let mut lines = head(&mut BufReader::new(client.try_clone()?))?;
     let request = Request {
         path: lines[0].split(' ').nth(1).unwrap_or_default().to_owned(),
         host: value(&lines, "host"),
@@ -113,6 +115,9 @@ fn serve(
         let length = body.len();
         let end = format!("content-length: {length}\r\nconnection: close\r\n\r\n{body}");
         return client.write_all(format!("HTTP/1.1 {status}\r\n{headers}{end}").as_bytes());
+    }
+    if let Verdict::PassAt(path) = &verdict {
+        lines[0] = lines[0].replacen(&request.path, path, 1);
     }
     let mut server = TcpStream::connect(upstream)?;
     let kept = lines.iter().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));

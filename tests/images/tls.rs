@@ -5,6 +5,12 @@ use crate::pki::Authority;
 use rrun_images::Kind;
 use rrun_tests::images;
 use rrun_tests::registry::{Options, Registry};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 /// The registry's CA, and a registry with a certificate of it.
 fn private(ground: &Ground) -> (Authority, Options) {
@@ -14,28 +20,71 @@ fn private(ground: &Ground) -> (Authority, Options) {
     (authority, Registry::options(&storage).read_only().tls(&certificate, &key))
 }
 
-async fn assert_refused(ground: &Ground, why: &str) {
-    let error = ground.pull_hosted().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
-    assert!(error.to_string().contains(why), "{error}");
-    ground.assert_empty();
+/// Carries bytes to a server and counts connections.
+struct Wire {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    carrying: JoinHandle<()>,
+}
+
+impl Wire {
+    async fn to(server: &str) -> Wire {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, server) = (Arc::new(AtomicUsize::new(0)), server.to_owned());
+        let count = Arc::clone(&connections);
+        let carrying = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut server = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+            }
+        });
+        Wire { address, connections, carrying }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.carrying.abort();
+    }
 }
 
 #[tokio::test]
-async fn a_private_ca_is_refused_unless_hosts_toml_names_it_or_waives_it() {
+async fn a_private_ca_is_trusted_if_hosts_toml_names_it_or_waives_the_check() {
     let ground = Ground::new();
     let (authority, options) = private(&ground);
     let registry = options.start().unwrap();
     let server = format!("server = 'https://{}'\n", registry.address());
-    ground.hosts(&server);
-    assert_refused(&ground, "UnknownIssuer").await;
-    let other = Authority::new(ground.root(), "other");
-    ground.hosts(&format!("{server}ca = '{}'\n", other.certificate.display()));
-    assert_refused(&ground, "certificate").await;
     ground.hosts(&format!("{server}ca = '{}'\n", authority.certificate.display()));
     ground.pull_hosted().await.unwrap();
     ground.hosts(&format!("{server}skip_verify = true\n"));
     ground.pull_hosted().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_trusted_is_refused_at_once_with_the_reason() {
+    let ground = Ground::new();
+    let (authority, options) = private(&ground);
+    let registry = options.start().unwrap();
+    let other = Authority::new(ground.root(), "other");
+    let ca = format!("ca = '{}'\n", authority.certificate.display());
+    let wrong = format!("ca = '{}'\n", other.certificate.display());
+    // The certificate is for 127.0.0.1.
+    for (host, ca, why) in [
+        ("127.0.0.1", "", "UnknownIssuer"),
+        ("127.0.0.1", wrong.as_str(), "invalid peer certificate"),
+        ("localhost", ca.as_str(), "not valid for name \"localhost\""),
+    ] {
+        let wire = Wire::to(registry.address()).await;
+        ground.hosts(&format!("server = 'https://{host}:{}'\n{ca}", wire.address.port()));
+        let error = ground.pull_hosted().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.to_string().contains(&format!("GET https://{host}:")), "{error}");
+        assert_eq!(wire.connections.load(Ordering::SeqCst), 1, "{why}");
+    }
+    ground.assert_empty();
 }
 
 #[tokio::test]
@@ -48,7 +97,7 @@ async fn a_crt_file_in_the_registrys_folder_is_its_ca_and_another_one_is_not() {
     let other = Authority::new(ground.root(), "other");
     std::fs::copy(&other.certificate, &file).unwrap();
     let error = ground.pull(&name, None).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(error.kind(), Kind::Denied, "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
     std::fs::copy(&authority.certificate, &file).unwrap();
     ground.pull(&name, None).await.unwrap();
@@ -62,7 +111,11 @@ async fn a_registry_that_wants_a_client_certificate_gets_it() {
     let ca = authority.certificate.display();
     let server = format!("server = 'https://{}'\nca = '{ca}'\n", registry.address());
     ground.hosts(&server);
-    assert_refused(&ground, &format!("GET https://{}", registry.address())).await;
+    // The alert that says so may be lost with the connection.
+    let error = ground.pull_hosted().await.unwrap_err();
+    assert!(matches!(error.kind(), Kind::Denied | Kind::Unavailable), "{error}");
+    assert!(error.to_string().contains(&format!("GET https://{}", registry.address())), "{error}");
+    ground.assert_empty();
     let (certificate, key) = authority.sign("client");
     let pair = format!("['{}', '{}']", certificate.display(), key.display());
     ground.hosts(&format!("{server}client = [{pair}]\n"));

@@ -24,7 +24,7 @@ pub(crate) fn hosts_for(certs_dirs: &[PathBuf], registry: &str) -> Result<Vec<Ho
         return certificates_only(&folder, registry).context(folder.display());
     }
     hosts::parse(&text, &folder, registry)
-        .map_err(|why| Error::invalid(why).context(file.display()))
+        .map_err(|why| Error::invalid(format_args!("{}:{why}", file.display())))
 }
 
 fn find(certs_dirs: &[PathBuf], registry: &str) -> Option<PathBuf> {

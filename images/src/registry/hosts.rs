@@ -1,8 +1,9 @@
 //! `hosts.toml`: which hosts stand in for a registry. Pure: text in, hosts out.
 //!
 //! The format is containerd's. Where containerd logs a file that does not parse and goes on to
-//! the registry itself, this is a refusal that names file and line: a mirror is often policy.
+//! the registry itself, this is a refusal that names file, line and key: a mirror is often policy.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,45 +15,38 @@ use super::host::{Host, Pair};
 /// Parses one file for the registry `image_host`. Relative paths in it start at `folder`.
 ///
 /// The hosts come in the order of the file, then `server` (or the registry itself if the file
-/// names none). Errors are `line N: reason`.
+/// names none). Errors are `LINE: KEY: REASON`, to follow the file's name and a colon.
 pub fn parse(text: &str, folder: &Path, image_host: &str) -> Result<Vec<Host>, String> {
-    let table = DeTable::parse(text).map_err(|e| {
-        let line = e.span().map_or(1, |span| line_of(text, span.start));
-        format!("line {line}: {}", e.message())
-    })?;
-    let file = File { text, folder, image_host };
-    let mut hosts = Vec::new();
-    let mut server = None;
-    let mut own = Vec::new();
-    for (key, value) in in_order(table.get_ref()) {
-        match key.get_ref().as_ref() {
-            "server" => server = Some(file.string(value)?),
-            "host" => {
-                for (url, value) in in_order(file.table(value)?) {
-                    let keys = in_order(file.table(value)?);
-                    hosts.push(file.host(url.get_ref(), url.span().start, keys)?);
-                }
-            }
-            _ => own.push((key, value)),
-        }
-    }
-    let line = own.first().map_or(0, |(key, _)| key.span().start);
-    match server {
-        Some(url) => hosts.push(file.host(&url, line, own)?),
-        None => {
-            let mut last = super::host::implied(image_host);
-            for host in &mut last {
-                for (key, value) in &own {
-                    file.apply(host, key, value)?;
-                }
-            }
-            hosts.extend(last);
-        }
-    }
-    Ok(hosts)
+    File { folder, image_host }.hosts(text).map_err(|fault| {
+        let before = text.as_bytes().iter().take(fault.at);
+        let line = 1 + before.filter(|b| **b == b'\n').count();
+        let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
+        format!("{line}: {key}{}", fault.why)
+    })
 }
 
-type Entry<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
+/// What is wrong, and where: a byte of the text, and the keys that lead to it.
+struct Fault {
+    at: usize,
+    key: String,
+    why: String,
+}
+
+impl Fault {
+    fn new(at: usize, why: impl Into<String>) -> Fault {
+        Fault { at, key: String::new(), why: why.into() }
+    }
+
+    /// Below `key`.
+    fn under(self, key: &str) -> Fault {
+        let dot = if self.key.is_empty() { "" } else { "." };
+        Fault { key: format!("{key}{dot}{}", self.key), ..self }
+    }
+}
+
+type Result<T, E = Fault> = std::result::Result<T, E>;
+type Value<'a> = Spanned<DeValue<'a>>;
+type Entry<'a> = (&'a Spanned<Cow<'a, str>>, &'a Value<'a>);
 
 /// The table's entries as they stand in the file; the table itself is sorted by name.
 fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
@@ -61,120 +55,84 @@ fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
     entries
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()
-}
-
 struct File<'a> {
-    text: &'a str,
     folder: &'a Path,
     image_host: &'a str,
 }
 
 impl File<'_> {
-    fn error(&self, at: usize, why: impl std::fmt::Display) -> String {
-        format!("line {}: {why}", line_of(self.text, at))
+    fn hosts(&self, text: &str) -> Result<Vec<Host>> {
+        let table = DeTable::parse(text)
+            .map_err(|e| Fault::new(e.span().map_or(0, |span| span.start), e.message()))?;
+        let mut hosts = Vec::new();
+        let mut server = None;
+        let mut own = Vec::new();
+        for (key, value) in in_order(table.get_ref()) {
+            match key.get_ref().as_ref() {
+                "server" => {
+                    server = Some((key, string(value).map_err(|fault| fault.under("server"))?));
+                }
+                "host" => self.mirrors(&mut hosts, value).map_err(|fault| fault.under("host"))?,
+                _ => own.push((key, value)),
+            }
+        }
+        let mut last = match server {
+            Some((key, url)) => {
+                let host = Host::from_url(&url, self.image_host);
+                vec![host.map_err(|why| Fault::new(key.span().start, why).under("server"))?]
+            }
+            None => super::host::implied(self.image_host),
+        };
+        for host in &mut last {
+            self.apply(host, &own)?;
+            host.settle();
+        }
+        hosts.extend(last);
+        Ok(hosts)
     }
 
-    fn host(&self, url: &str, at: usize, keys: Vec<Entry<'_>>) -> Result<Host, String> {
-        let mut host = Host::from_url(url, self.image_host).map_err(|e| self.error(at, e))?;
+    fn mirrors(&self, hosts: &mut Vec<Host>, value: &Value<'_>) -> Result<()> {
+        for (url, value) in in_order(table(value)?) {
+            let host = Host::from_url(url.get_ref(), self.image_host);
+            let mut host = host.map_err(|why| Fault::new(url.span().start, why))?;
+            let quoted = format!("{:?}", url.get_ref());
+            let keys = table(value).map(in_order).map_err(|fault| fault.under(&quoted))?;
+            self.apply(&mut host, &keys).map_err(|fault| fault.under(&quoted))?;
+            host.settle();
+            hosts.push(host);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, host: &mut Host, keys: &[Entry<'_>]) -> Result<()> {
         for (key, value) in keys {
-            self.apply(&mut host, key, value)?;
-        }
-        host.settle();
-        Ok(host)
-    }
-
-    /// One key of a host.
-    fn apply(
-        &self,
-        host: &mut Host,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Result<(), String> {
-        match key.get_ref().as_ref() {
-            "capabilities" => self.capabilities(host, value)?,
-            "ca" => host.ca = self.paths(value)?,
-            "client" => host.client = self.clients(value)?,
-            "skip_verify" => host.skip_verify = self.boolean(value)?,
-            "override_path" => host.override_path = self.boolean(value)?,
-            "dial_timeout" => {
-                let text = self.string(value)?;
-                let bad = || self.error(value.span().start, format!("{text:?} is no duration"));
-                host.dial_timeout = Some(duration(&text).ok_or_else(bad)?);
-            }
-            "header" => {
-                for (name, value) in in_order(self.table(value)?) {
-                    for text in self.strings(value)? {
-                        host.headers.push((name.get_ref().to_string(), text));
-                    }
-                }
-            }
-            other => {
-                return Err(self.error(key.span().start, format!("unknown key {other:?}")));
-            }
+            let name = key.get_ref().as_ref();
+            let done = match name {
+                "capabilities" => capabilities(host, value),
+                "ca" => self.paths(value).map(|paths| host.ca = paths),
+                "client" => self.clients(value).map(|pairs| host.client = pairs),
+                "skip_verify" => boolean(value).map(|is_on| host.skip_verify = is_on),
+                "override_path" => boolean(value).map(|is_on| host.override_path = is_on),
+                "dial_timeout" => timeout(value).map(|time| host.dial_timeout = Some(time)),
+                "header" => headers(value).map(|all| host.headers = all),
+                _ => Err(Fault::new(key.span().start, "unknown key")),
+            };
+            done.map_err(|fault| fault.under(name))?;
         }
         Ok(())
     }
 
-    fn capabilities(&self, host: &mut Host, value: &Spanned<DeValue<'_>>) -> Result<(), String> {
-        (host.may_pull, host.may_resolve) = (false, false);
-        for word in self.strings(value)? {
-            match word.to_ascii_lowercase().as_str() {
-                "pull" => host.may_pull = true,
-                "resolve" => host.may_resolve = true,
-                // Known, and of no use to a node.
-                "push" | "referrers" => {}
-                _ => {
-                    let why = format!("unknown capability {word:?}");
-                    return Err(self.error(value.span().start, why));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn table<'t>(&self, value: &'t Spanned<DeValue<'t>>) -> Result<&'t DeTable<'t>, String> {
-        match value.get_ref() {
-            DeValue::Table(table) => Ok(table),
-            _ => Err(self.error(value.span().start, "not a table")),
-        }
-    }
-
-    fn string(&self, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
-        match value.get_ref() {
-            DeValue::String(text) => Ok(text.to_string()),
-            _ => Err(self.error(value.span().start, "not a string")),
-        }
-    }
-
-    fn boolean(&self, value: &Spanned<DeValue<'_>>) -> Result<bool, String> {
-        match value.get_ref() {
-            DeValue::Boolean(b) => Ok(*b),
-            _ => Err(self.error(value.span().start, "not a boolean")),
-        }
-    }
-
-    /// A string, or a list of strings.
-    fn strings(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
-        match value.get_ref() {
-            DeValue::Array(items) => items.iter().map(|item| self.string(item)).collect(),
-            _ => Ok(vec![self.string(value)?]),
-        }
-    }
-
-    fn paths(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<PathBuf>, String> {
-        Ok(self.strings(value)?.into_iter().map(|path| self.folder.join(path)).collect())
+    fn paths(&self, value: &Value<'_>) -> Result<Vec<PathBuf>> {
+        Ok(strings(value)?.into_iter().map(|path| self.folder.join(path)).collect())
     }
 
     /// A path, a list of paths, or a list of certificate and key.
-    fn clients(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Pair>, String> {
+    fn clients(&self, value: &Value<'_>) -> Result<Vec<Pair>> {
         let DeValue::Array(items) = value.get_ref() else {
-            return Ok(vec![Pair { cert: self.folder.join(self.string(value)?), key: None }]);
+            return Ok(vec![Pair { cert: self.folder.join(string(value)?), key: None }]);
         };
-        let one = |item: &Spanned<DeValue<'_>>| {
+        let one = |item: &Value<'_>| {
             let paths = self.paths(item)?;
-            let bad = || self.error(item.span().start, "not [certificate, key]");
             match (item.get_ref(), paths.as_slice()) {
                 (DeValue::String(_), [cert]) => Ok(Pair { cert: cert.clone(), key: None }),
                 (_, [cert, key]) => {
@@ -182,10 +140,72 @@ impl File<'_> {
                     let key = (key != self.folder).then(|| key.clone());
                     Ok(Pair { cert: cert.clone(), key })
                 }
-                _ => Err(bad()),
+                _ => Err(Fault::new(item.span().start, "not [certificate, key]")),
             }
         };
         items.iter().map(one).collect()
+    }
+}
+
+fn capabilities(host: &mut Host, value: &Value<'_>) -> Result<()> {
+    (host.may_pull, host.may_resolve) = (false, false);
+    for word in strings(value)? {
+        match word.to_ascii_lowercase().as_str() {
+            "pull" => host.may_pull = true,
+            "resolve" => host.may_resolve = true,
+            // Known, and of no use to a node.
+            "push" | "referrers" => {}
+            _ => {
+                let why = format!("unknown capability {word:?}");
+                return Err(Fault::new(value.span().start, why));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn timeout(value: &Value<'_>) -> Result<Duration> {
+    let text = string(value)?;
+    let bad = || Fault::new(value.span().start, format!("{text:?} is no duration"));
+    duration(&text).ok_or_else(bad)
+}
+
+fn headers(value: &Value<'_>) -> Result<Vec<(String, String)>> {
+    let mut headers = Vec::new();
+    for (name, value) in in_order(table(value)?) {
+        for text in strings(value).map_err(|fault| fault.under(name.get_ref()))? {
+            headers.push((name.get_ref().to_string(), text));
+        }
+    }
+    Ok(headers)
+}
+
+fn table<'t>(value: &'t Value<'t>) -> Result<&'t DeTable<'t>> {
+    match value.get_ref() {
+        DeValue::Table(table) => Ok(table),
+        _ => Err(Fault::new(value.span().start, "not a table")),
+    }
+}
+
+fn string(value: &Value<'_>) -> Result<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text.to_string()),
+        _ => Err(Fault::new(value.span().start, "not a string")),
+    }
+}
+
+fn boolean(value: &Value<'_>) -> Result<bool> {
+    match value.get_ref() {
+        DeValue::Boolean(b) => Ok(*b),
+        _ => Err(Fault::new(value.span().start, "not a boolean")),
+    }
+}
+
+/// A string, or a list of strings.
+fn strings(value: &Value<'_>) -> Result<Vec<String>> {
+    match value.get_ref() {
+        DeValue::Array(items) => items.iter().map(string).collect(),
+        _ => Ok(vec![string(value)?]),
     }
 }
 

@@ -24,17 +24,49 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Response> {
 
 /// What reqwest says, without the URL that the context has already, down to the cause.
 pub(crate) fn failure(e: reqwest::Error) -> Error {
+    if e.is_connect() && e.is_timeout() {
+        return Error::new(Kind::Unavailable, "no connection within the dial timeout");
+    }
     let e = e.without_url();
-    let mut text = String::new();
+    let mut kind = Kind::Unavailable;
+    let mut text = e.to_string();
     let mut cause = e.source();
     while let Some(inner) = cause {
+        if inner.downcast_ref().is_some_and(is_refusal) {
+            kind = Kind::Denied;
+        }
         text = inner.to_string();
-        cause = inner.source();
+        // What an io::Error wraps is itself to it, and not its source.
+        let io = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = io.map_or_else(|| inner.source(), |wrapped| Some(wrapped));
     }
-    if text.is_empty() {
-        text = e.to_string();
+    Error::new(kind, text)
+}
+
+/// Whether one side refused the other's certificate or terms, which another try does not change.
+fn is_refusal(e: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    match e {
+        rustls::Error::InvalidCertificate(_)
+        | rustls::Error::NoCertificatesPresented
+        | rustls::Error::PeerIncompatible(_) => true,
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            Alert::AccessDenied
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRequired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::HandshakeFailure
+                | Alert::InsufficientSecurity
+                | Alert::ProtocolVersion
+                | Alert::UnknownCA
+                | Alert::UnrecognisedName
+                | Alert::UnsupportedCertificate
+        ),
+        _ => false,
     }
-    Error::new(Kind::Unavailable, text)
 }
 
 /// The next piece of a body.

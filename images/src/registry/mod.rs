@@ -137,7 +137,8 @@ impl Registry {
         }
     }
 
-    /// Asks one host after the other; again, after a pause, those that may have been unwell.
+    /// Asks one host after the other; again, after a pause, those that were unwell, as long as the
+    /// last one was.
     async fn ask(&self, ask: &Ask<'_>, may: fn(&Host) -> bool) -> Result<Answer<'_>> {
         let mut failures: Vec<Option<Error>> =
             self.endpoints.iter().map(Endpoint::distrusted).collect();
@@ -152,8 +153,11 @@ impl Registry {
                     Err(e) => *failure = Some(e),
                 }
             }
-            let unwell = failures.iter().flatten().any(|e| e.kind() == Kind::Unavailable);
-            if !unwell || round + 1 == ROUNDS {
+            // The last host is the registry itself, as a rule. What it refuses is refused, however
+            // unwell its mirrors are.
+            let mut answers = self.endpoints.iter().zip(&failures).rev();
+            let last = answers.find_map(|(e, failure)| failure.as_ref().filter(|_| may(&e.host)));
+            if last.is_none_or(|e| e.kind() != Kind::Unavailable) || round + 1 == ROUNDS {
                 break;
             }
             tokio::time::sleep(back_off(round)).await;

@@ -69,23 +69,29 @@ fn capabilities_are_all_unless_named() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_with_its_line() {
+fn what_is_wrong_is_refused_with_its_line_and_key() {
     let table = [
-        ("\nservr = 'x'\n", "line 2: unknown key \"servr\""),
-        ("[host.a]\nskip = true\n", "line 2: unknown key \"skip\""),
-        ("[host.a]\ncapabilities = ['pul']\n", "line 2: unknown capability \"pul\""),
-        ("[host.a]\nskip_verify = 'yes'\n", "line 2: not a boolean"),
-        ("server = 1\n", "line 1: not a string"),
-        ("host = 'a'\n", "line 1: not a table"),
-        ("[host.a]\nca = [1]\n", "line 2: not a string"),
-        ("[host.a]\ndial_timeout = '1x'\n", "line 2: \"1x\" is no duration"),
-        ("[host.'ftp://a']\n", "line 1: host \"ftp://a\": not an http or https URL"),
-        ("[host.a]\nclient = [['a','b','c']]\n", "line 2: not [certificate, key]"),
+        ("\nservr = 'x'\n", "2: servr: unknown key"),
+        ("[host.'https://a']\nskip = true\n", "2: host.\"https://a\".skip: unknown key"),
+        (
+            "[host.a]\ncapabilities = ['pul']\n",
+            "2: host.\"a\".capabilities: unknown capability \"pul\"",
+        ),
+        ("[host.a]\nskip_verify = 'yes'\n", "2: host.\"a\".skip_verify: not a boolean"),
+        ("server = 1\n", "1: server: not a string"),
+        ("\nserver = 'ftp://a'\n", "2: server: host \"ftp://a\": not an http or https URL"),
+        ("host = 'a'\n", "1: host: not a table"),
+        ("[host]\na = 1\n", "2: host.\"a\": not a table"),
+        ("[host.a]\nca = [1]\n", "2: host.\"a\".ca: not a string"),
+        ("[host.a.header]\nx = 1\n", "2: host.\"a\".header.x: not a string"),
+        ("dial_timeout = '1x'\n", "1: dial_timeout: \"1x\" is no duration"),
+        ("[host.'ftp://a']\n", "1: host: host \"ftp://a\": not an http or https URL"),
+        ("[host.a]\nclient = [['a','b','c']]\n", "2: host.\"a\".client: not [certificate, key]"),
     ];
     for (text, want) in table {
         assert_eq!(parse(text, Path::new("/"), "x.io").unwrap_err(), want);
     }
-    assert!(parse("a = \n[", Path::new("/"), "x.io").unwrap_err().starts_with("line 1: "));
+    assert!(parse("a = \n[", Path::new("/"), "x.io").unwrap_err().starts_with("1: "));
 }
 
 #[test]
