@@ -12,7 +12,7 @@ async fn an_image_is_pulled_by_tag_and_by_digest_removed_and_pulled_again() {
     let first = ground.pull(&by_digest, None).await.unwrap();
     assert_eq!(first.id.to_string(), built.config);
     assert!(first.tags.is_empty());
-    assert_eq!(first.digests, [by_digest.clone()]);
+    assert_eq!(first.digests, std::slice::from_ref(&by_digest));
     let second = ground.pull_hosted().await.unwrap();
     assert_eq!((second.id.clone(), second.tags), (first.id, vec![hosted()]));
     assert!(ground.store.remove(&hosted()).unwrap());
