@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use rrun_images::{Digest, Kind, Owner, Store};
+use rrun_images::{Digest, Image, Kind, Owner, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, config, reference};
@@ -92,6 +92,8 @@ async fn layers_of_a_held_image_stay_until_it_is_released_and_shared_ones_longer
     let first = store.pull(&pull("1"), None, None).await.unwrap();
     let second = store.pull(&pull("2"), None, None).await.unwrap();
     let rootfs = store.prepare(&owner("c"), &first.id).unwrap();
+    let holders = |image: &Image| store.find(&image.id.to_string()).unwrap().unwrap().holders;
+    assert_eq!((holders(&first), holders(&second)), (vec![owner("c")], Vec::new()));
     assert_eq!(store.prepare(&owner("c"), &second.id).unwrap_err().kind(), Kind::Exists);
     store.remove(&first.id.to_string()).unwrap();
     assert!(store.find(&first.id.to_string()).unwrap().is_none());

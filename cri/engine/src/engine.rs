@@ -150,6 +150,12 @@ impl Engine {
         Ok(status)
     }
 
+    /// Whether `owner` has a container of this id, in whatever phase: half-made and half-removed
+    /// ones, which no list shows, count.
+    pub fn has_container(&self, owner: &Owner, id: &str) -> bool {
+        self.shared.table.container_to_remove(owner, id).is_ok()
+    }
+
     /// Containers, in the order in which they were made.
     pub fn list_containers(&self, owner: &Owner, filter: &ContainerFilter) -> Vec<ContainerItem> {
         let rows = self.shared.table.containers(owner);

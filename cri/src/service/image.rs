@@ -17,7 +17,9 @@ impl Service {
             Some(name) => self.images.find(&name).map_err(fail)?.into_iter().collect(),
             None => self.images.list().map_err(fail)?,
         };
-        Ok(v1::ListImagesResponse { images: images.iter().map(image).collect() })
+        Ok(v1::ListImagesResponse {
+            images: images.iter().map(|found| self.image(found)).collect(),
+        })
     }
 
     /// A missing image is no error: the answer has none then.
@@ -35,7 +37,7 @@ impl Service {
             }
             _ => BTreeMap::new(),
         };
-        Ok(v1::ImageStatusResponse { image: found.as_ref().map(image), info })
+        Ok(v1::ImageStatusResponse { image: found.map(|found| self.image(&found)), info })
     }
 
     pub(super) async fn image_pulled(
@@ -49,7 +51,8 @@ impl Service {
         Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
     }
 
-    /// Removes the image under all of its names; an unknown one is removed.
+    /// Removes the image under all of its names; an unknown one is removed. Containers that use it
+    /// do not hinder that, as in containerd: their layers go with the last of them.
     pub(super) fn image_removed(
         &self,
         spec: Option<v1::ImageSpec>,
@@ -57,6 +60,25 @@ impl Service {
         let name = required(spec, "image")?.image;
         self.images.remove(&name).map_err(fail)?;
         Ok(v1::RemoveImageResponse {})
+    }
+
+    /// An image that a pod of somebody else holds is shown as pinned: our client's collector of
+    /// images, which knows its own containers alone, would take it for unused.
+    fn image(&self, image: &Image) -> v1::Image {
+        let is_foreign =
+            |holder: &rrun_images::Owner| !self.engine.has_container(&self.owner, holder.as_str());
+        let configured = image.config.config().as_ref().and_then(|config| config.user().as_deref());
+        let (uid, username) = user(configured.unwrap_or_default());
+        v1::Image {
+            id: image.id.to_string(),
+            repo_tags: image.tags.clone(),
+            repo_digests: image.digests.clone(),
+            size: image.size,
+            uid: uid.map(|value| v1::Int64Value { value }),
+            username,
+            spec: None,
+            pinned: image.pinned || image.holders.iter().any(is_foreign),
+        }
     }
 
     pub(super) fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
@@ -85,21 +107,6 @@ fn credentials(auth: v1::AuthConfig) -> Credentials {
         server_address: auth.server_address,
         identity_token: auth.identity_token,
         registry_token: auth.registry_token,
-    }
-}
-
-fn image(image: &Image) -> v1::Image {
-    let configured = image.config.config().as_ref().and_then(|config| config.user().as_deref());
-    let (uid, username) = user(configured.unwrap_or_default());
-    v1::Image {
-        id: image.id.to_string(),
-        repo_tags: image.tags.clone(),
-        repo_digests: image.digests.clone(),
-        size: image.size,
-        uid: uid.map(|value| v1::Int64Value { value }),
-        username,
-        spec: None,
-        pinned: image.pinned,
     }
 }
 

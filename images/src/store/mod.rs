@@ -78,6 +78,8 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// Not to be collected.
     pub pinned: bool,
+    /// Who holds it, see [`Store::prepare`].
+    pub holders: Vec<Owner>,
     /// When it was pulled or a container was made of it, to the second.
     pub last_used: SystemTime,
 }
@@ -279,6 +281,7 @@ pub(crate) fn image(row: ImageRow) -> Result<Image> {
         size: row.size,
         config,
         pinned: row.pinned,
+        holders: row.holders,
         last_used: row.used,
     })
 }

@@ -62,6 +62,7 @@ pub(crate) struct ImageRow {
     pub pinned: bool,
     pub used: SystemTime,
     pub names: Vec<(String, NameKind)>,
+    pub holders: Vec<Owner>,
 }
 
 pub(crate) struct Records {
@@ -217,9 +218,9 @@ pub(crate) fn images(tx: &Connection, one: Option<&ImageId>) -> Result<Vec<Image
     let mut images = Vec::new();
     for row in rows {
         let (id, config, size, pinned, used) = row?;
-        let names = names(tx, &id)?;
+        let (names, holders) = (names(tx, &id)?, holders(tx, &id)?);
         let (id, size, used) = (id.parse()?, size.cast_unsigned(), time(used));
-        images.push(ImageRow { id, config, size, pinned, used, names });
+        images.push(ImageRow { id, config, size, pinned, used, names, holders });
     }
     Ok(images)
 }
@@ -232,6 +233,12 @@ fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
         Ok((r.get::<_, String>(0)?, kind))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn holders(tx: &Connection, id: &str) -> Result<Vec<Owner>> {
+    let mut select = tx.prepare_cached("SELECT owner FROM lease WHERE image=?1 ORDER BY owner")?;
+    let rows = select.query_map([id], |r| r.get::<_, String>(0))?;
+    rows.map(|owner| Owner::new(owner?)).collect()
 }
 
 /// The image that has this name, tag or digest.

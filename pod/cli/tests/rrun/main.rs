@@ -2,7 +2,7 @@
 
 mod house;
 
-use house::{House, pod, text};
+use house::{House, IMAGE, pod, text};
 use rrun_cri_api::{Client, Cri, v1};
 use rrun_tests::daemon::Daemon;
 
@@ -133,6 +133,39 @@ fn a_daemon_on_the_same_state_leaves_the_pods_of_rrun_alone() {
     assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
     run.signal("INT");
     assert_eq!(run.end(), Some(0));
+}
+
+/// To a kubelet's image collector the image of such a pod is unused, unless it is pinned.
+#[test]
+fn images_of_rruns_pods_are_pinned_for_cri_clients_and_their_removal_hurts_no_container() {
+    let house = House::new();
+    let daemon = Daemon::rrund(&house.sandbox, "").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = runtime.block_on(Client::connect(&daemon.endpoint())).unwrap();
+    let spec = || Some(v1::ImageSpec { image: IMAGE.to_owned(), ..Default::default() });
+    let pinned = || {
+        let request = v1::ImageStatusRequest { image: spec(), verbose: false };
+        let found = runtime.block_on(client.image_status(request)).unwrap().image?;
+        let all = runtime.block_on(client.list_images(v1::ListImagesRequest::default()));
+        let listed = all.unwrap().images.into_iter().find(|image| image.id == found.id).unwrap();
+        assert_eq!(listed, found);
+        Some(found.pinned)
+    };
+    assert_eq!(pinned(), Some(false));
+    let run = house.run("mine", &pod("mine", "Always", &["sleeper"]));
+    run.expect("pod mine: Running");
+    assert_eq!(pinned(), Some(true));
+    let request = v1::RemoveImageRequest { image: spec() };
+    runtime.block_on(client.remove_image(request.clone())).unwrap();
+    runtime.block_on(client.remove_image(request)).unwrap();
+    assert_eq!(pinned(), None);
+    let exec = house.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
+    assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
+    let layers = || std::fs::read_dir(house.sandbox.state().join("images/layers")).unwrap().count();
+    assert_eq!(layers(), 1);
+    run.signal("INT");
+    assert_eq!(run.end(), Some(0));
+    assert_eq!(layers(), 0);
 }
 
 #[test]
