@@ -1,4 +1,5 @@
 //! `rrun` as a person uses it: the real program, with its defaults, in a sandbox.
+#![allow(clippy::unwrap_used)]
 
 mod house;
 
