@@ -16,7 +16,8 @@ pub enum Kind {
     /// The registry refused the credentials, or wants some (401, 403), or one side refused the
     /// other's certificate.
     Denied,
-    /// The registry could not be reached, or answered 429 or 5xx to the last try.
+    /// The registry could not be reached, or answered 429 or 5xx to the last try; the records
+    /// cannot be reached, or are of a newer version.
     Unavailable,
     /// No space, inodes or quota left.
     Exhausted,
@@ -109,8 +110,13 @@ impl From<nix::errno::Errno> for Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(e: rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode as Code;
         let kind = match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
+            Some(Code::DiskFull) => Kind::Exhausted,
+            // Of the file's surroundings, and not of what is in it.
+            Some(Code::SystemIoFailure | Code::CannotOpen | Code::DatabaseBusy) => {
+                Kind::Unavailable
+            }
             _ => Kind::Internal,
         };
         Error::new(kind, e).context("image records")

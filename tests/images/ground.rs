@@ -51,21 +51,28 @@ impl Ground {
         self.pull(&hosted(), None).await
     }
 
-    /// Nothing is recorded, and no layer is there, whole or in parts.
     pub fn assert_empty(&self) {
-        assert!(self.store.list().unwrap().is_empty());
-        for part in ["layers", "tmp", "trash"] {
-            let found: Vec<_> =
-                fs::read_dir(self.root().join("store").join(part)).unwrap().collect();
-            assert!(found.is_empty(), "{part}: {found:?}");
-        }
+        assert_empty(&self.store, self.root());
+    }
+}
+
+/// Nothing is recorded in the store of this folder, and no layer is there, whole or in parts.
+pub fn assert_empty(store: &Store, folder: &Path) {
+    assert!(store.list().unwrap().is_empty());
+    for part in ["layers", "tmp", "trash"] {
+        let found: Vec<_> = fs::read_dir(folder.join("store").join(part)).unwrap().collect();
+        assert!(found.is_empty(), "{part}: {found:?}");
     }
 }
 
 /// The store in this folder.
 pub fn open(folder: &Path) -> Store {
+    try_open(folder).unwrap()
+}
+
+pub fn try_open(folder: &Path) -> Result<Store> {
     let (root, certs) = (folder.join("store"), folder.join("certs.d"));
-    Store::open(Config { root, certs_dirs: vec![certs] }).unwrap()
+    Store::open(Config { root, certs_dirs: vec![certs] })
 }
 
 pub fn hosted() -> String {

@@ -3,6 +3,7 @@
 
 mod auth;
 mod faults;
+mod full;
 mod gate;
 mod ground;
 mod hosts;

@@ -19,7 +19,7 @@ pub(super) fn open(root: &Path) -> Result<(Records, String)> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
     let path = root.join("records.db");
     let records = match Records::open(&path) {
-        // A newer program's records are not damaged.
+        // A newer program's records are not damaged, nor are those that cannot be read now.
         Err(e) if e.kind() == Kind::Internal => {
             tracing::warn!(error = %e, "image records are set aside and made anew");
             set_aside(&path)?;

@@ -54,8 +54,12 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
     // One name per process is enough: the caller holds the database's write lock.
     let new = path.with_extension("new");
-    std::fs::write(&new, text).context(new.display())?;
-    std::fs::rename(&new, &path).context(path.display())
+    let done = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path));
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&new);
+    }
+    done.context(path.display())
 }
 
 /// Fills an empty database from the copies. What does not read, or lacks a layer, is named and
