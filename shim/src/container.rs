@@ -11,6 +11,7 @@ use rrun_runtime::run::{self, Child, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Exit, ExitReason, WireError, WireKind, exit_record,
+    log_journal,
 };
 use rrun_sys::step;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,8 +27,8 @@ pub enum Phase {
     Preparing(Asker),
     /// The init waits for its start.
     Created,
-    /// The init executes its program; the starter waits.
-    Starting(Asker),
+    /// The init executes its program; who has asked for it waits.
+    Starting,
     /// The program runs, since this time.
     Running(i64),
     /// The init is gone and recorded; its last output is on its way to the log.
@@ -48,6 +49,8 @@ pub struct Container {
     pub output: Output,
     /// Its groups, for kill, removal and execs.
     pub cgroups: Cgroups,
+    /// Who waits for its start.
+    pub starts: Vec<Asker>,
     /// Who waits for its end.
     pub stops: Vec<Asker>,
     /// Who waits for its log to be opened anew.
@@ -77,6 +80,8 @@ pub struct Surroundings<'a> {
     pub poll: &'a Poll,
     /// The log thread.
     pub log: &'a LogThread,
+    /// The pod's run folder.
+    pub run_dir: &'a Path,
 }
 
 impl Container {
@@ -89,7 +94,7 @@ impl Container {
     ) -> Result<Container, WireError> {
         let Create { container: id, plan, log, stdin, .. } = create;
         let terminal = plan.process.terminal;
-        let mut output = Output::new(key, log.is_some());
+        let mut output = Output::new(key, log.is_some(), terminal);
         let (stdio, stdin) = if terminal {
             (None, None)
         } else {
@@ -104,7 +109,8 @@ impl Container {
             .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {e}")))?;
         let logged = log.is_some();
         if let Some(log) = log {
-            around.log.order(Order::Open(key, log.path));
+            let journal = log_journal::path(around.run_dir, &id);
+            around.log.order(Order::Open(key, log.path, journal));
         }
         Ok(Container {
             key,
@@ -113,6 +119,7 @@ impl Container {
             output,
             own_pid_namespace: plan.namespaces.pid == Namespace::New,
             cgroups: plan.cgroups,
+            starts: Vec::new(),
             stops: Vec::new(),
             reopens: Vec::new(),
             signalled: false,
@@ -172,15 +179,16 @@ impl Container {
     /// Lets the init go on to its program.
     pub fn start(&mut self, asker: Asker) -> Result<(), WireError> {
         step::only("shim.start.release", || self.child.release()).map_err(|error| wire(&error))?;
-        self.phase = Phase::Starting(asker);
+        self.phase = Phase::Starting;
+        self.starts.push(asker);
         Ok(())
     }
 
-    /// The program runs.
-    pub fn started(&mut self) -> i64 {
+    /// The program runs: since when, and who has asked for it.
+    pub fn started(&mut self) -> (i64, Vec<Asker>) {
         self.started_at = now();
         self.phase = Phase::Running(self.started_at);
-        self.started_at
+        (self.started_at, std::mem::take(&mut self.starts))
     }
 
     /// Kills everything in it.
@@ -245,6 +253,11 @@ impl Container {
         fd.try_clone().map_err(|e| refuse(WireKind::Kernel, e))
     }
 
+    /// It has a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Its output goes to a file.
     pub fn is_logged(&self) -> bool {
         self.logged
@@ -279,7 +292,7 @@ impl Container {
     /// For the daemon.
     pub fn report(&self) -> ContainerReport {
         let (pid, state) = match &self.phase {
-            Phase::Preparing(_) | Phase::Created | Phase::Starting(_) => {
+            Phase::Preparing(_) | Phase::Created | Phase::Starting => {
                 (Some(self.pid()), ContainerState::Created)
             }
             Phase::Running(started_at) => {

@@ -2,18 +2,25 @@
 //!
 //! The loop reads, this thread formats and writes: a log disk that is slow, frozen or full holds
 //! up neither exec nor stop nor reaping. What waits is bounded by the loop, which stops reading a
-//! stream while a few of its chunks are here; so a container is slowed by its log disk, as it
-//! would be by its own.
+//! stream while a chunk of it is here; so a container is slowed by its log disk, as it would be by
+//! its own.
+//!
+//! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a shim that is killed
+//! takes nothing of it away.
 
+use crate::output::set_nonblocking;
 use crate::poll::Key;
+use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice, tee};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rrun_shim_protocol::cri_log::{Formatter, Stamp, Stream};
+use rrun_shim_protocol::log_journal::{Chunk, Journal};
 use rrun_sys::step;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,14 +30,24 @@ const STACK: usize = 64 << 10;
 
 /// Said to the thread.
 pub enum Order {
-    /// Begin a log.
-    Open(Key, PathBuf),
-    /// One read of a stream, at this time in nanoseconds since the epoch.
-    Bytes(Key, Stream, i64, Vec<u8>),
+    /// Begin a log, and its journal.
+    Open(Key, PathBuf, PathBuf),
+    /// One read of a stream.
+    Bytes(Key, Stream, Read),
     /// Open the file anew.
     Reopen(Key),
     /// No more output will come.
     Close(Key, i64),
+}
+
+/// Output of a container.
+pub struct Read {
+    /// Nanoseconds since the epoch.
+    pub at: i64,
+    /// What it has written.
+    pub bytes: Vec<u8>,
+    /// The pipe that still holds it; a terminal does not.
+    pub pipe: Option<Arc<OwnedFd>>,
 }
 
 /// Said by the thread.
@@ -51,6 +68,9 @@ pub struct LogThread {
     orders: Sender<Order>,
     done: Receiver<Done>,
     wake: Arc<EventFd>,
+    /// For a look into a container's pipe; empty between two.
+    glass: (PipeReader, PipeWriter),
+    taken: Arc<PipeReader>,
 }
 
 impl LogThread {
@@ -60,12 +80,16 @@ impl LogThread {
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
         let (orders, queue) = channel();
         let (answers, done) = channel();
+        let (taken, take) = io::pipe()?;
+        set_nonblocking(&taken)?;
+        let taken = Arc::new(taken);
+        let taking = Taking { taken: Arc::clone(&taken), take };
         let bell = Arc::clone(&wake);
         std::thread::Builder::new()
             .name("rrun-shim-log".to_owned())
             .stack_size(STACK)
-            .spawn(move || work(&queue, &answers, &bell))?;
-        Ok(LogThread { orders, done, wake })
+            .spawn(move || work(&queue, (&answers, &bell), &taking))?;
+        Ok(LogThread { orders, done, wake, glass: io::pipe()?, taken })
     }
 
     /// Hands an order over. The thread lives as long as the shim.
@@ -79,17 +103,32 @@ impl LogThread {
         self.done.try_iter().collect()
     }
 
+    /// Reads what is in `pipe` and leaves it there.
+    pub fn look(&self, pipe: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let (reader, writer) = &self.glass;
+        match tee(pipe, writer, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK)? {
+            0 => Ok(0),
+            // As much at once: it was put there by one call, and nobody else reads.
+            _ => nix::unistd::read(reader, buffer),
+        }
+    }
+
+    /// The pipe of what is being taken out of the containers' own.
+    pub fn taken(&self) -> io::Result<OwnedFd> {
+        self.taken.as_fd().try_clone_to_owned()
+    }
+
     /// Readable when [`LogThread::done`] has something.
     pub fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
-fn work(orders: &Receiver<Order>, answers: &Sender<Done>, bell: &EventFd) {
+fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), taking: &Taking) {
     let mut logs = BTreeMap::new();
     let mut lines = Vec::new();
     while let Ok(order) = orders.recv() {
-        let done = carry_out(order, &mut logs, &mut lines);
+        let done = carry_out(order, &mut logs, &mut lines, taking);
         // A line buffer grows with its longest chunk; one burst must not stay for months.
         lines.clear();
         lines.shrink_to(16 << 10);
@@ -100,23 +139,20 @@ fn work(orders: &Receiver<Order>, answers: &Sender<Done>, bell: &EventFd) {
     }
 }
 
-fn carry_out(order: Order, logs: &mut BTreeMap<Key, Log>, lines: &mut Vec<u8>) -> Done {
+fn carry_out(
+    order: Order,
+    logs: &mut BTreeMap<Key, Log>,
+    lines: &mut Vec<u8>,
+    taking: &Taking,
+) -> Done {
     match order {
-        Order::Open(key, path) => {
-            let opened = open(&path).map(|file| {
-                let [stdout, stderr] = [Stream::Stdout, Stream::Stderr].map(Formatter::new);
-                logs.insert(key, Log { path, file, stdout, stderr });
-            });
+        Order::Open(key, path, journal) => {
+            let opened = Log::open(path, journal).map(|log| drop(logs.insert(key, log)));
             Done::Opened(key, opened)
         }
-        Order::Bytes(key, stream, at, bytes) => {
+        Order::Bytes(key, stream, read) => {
             if let Some(log) = logs.get_mut(&key) {
-                let formatter = match stream {
-                    Stream::Stdout => &mut log.stdout,
-                    Stream::Stderr => &mut log.stderr,
-                };
-                formatter.feed(&bytes, &Stamp::new(at), lines);
-                log.write(lines);
+                log.append(stream, read, lines, taking);
             }
             Done::Written(key, stream)
         }
@@ -130,24 +166,95 @@ fn carry_out(order: Order, logs: &mut BTreeMap<Key, Log>, lines: &mut Vec<u8>) -
             Done::Reopened(key, reopened)
         }
         Order::Close(key, at) => {
-            if let Some(mut log) = logs.remove(&key) {
-                log.stdout.finish(&Stamp::new(at), lines);
-                log.stderr.finish(&Stamp::new(at), lines);
-                log.write(lines);
+            if let Some(log) = logs.remove(&key) {
+                log.close(at, lines);
             }
             Done::Closed(key)
         }
     }
 }
 
+/// The pipe that chunks pass on their way out.
+struct Taking {
+    taken: Arc<PipeReader>,
+    take: PipeWriter,
+}
+
+impl Taking {
+    /// Moves as much as `bytes` is long out of `pipe`.
+    fn take(&self, pipe: &OwnedFd, bytes: &mut [u8]) {
+        let mut left = bytes.len();
+        while left > 0 {
+            let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+            match splice(pipe, None, &self.take, None, left, flags) {
+                Ok(count) if count > 0 => left -= count,
+                // It must go, or it would be logged for ever.
+                _ => {
+                    let _ = nix::unistd::read(pipe, &mut bytes[..left]);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn empty(&self, bytes: &mut [u8]) {
+        let _ = nix::unistd::read(&self.taken, bytes);
+    }
+}
+
 struct Log {
     path: PathBuf,
     file: File,
-    stdout: Formatter,
-    stderr: Formatter,
+    journal: Journal,
+    journal_path: PathBuf,
+    /// Of stdout and of stderr.
+    formatters: [Formatter; 2],
 }
 
 impl Log {
+    fn open(path: PathBuf, journal_path: PathBuf) -> io::Result<Log> {
+        let file = open(&path)?;
+        let create = || Journal::create(&journal_path);
+        let journal = step::only("shim.log.journal", create)?;
+        let formatters = [Stream::Stdout, Stream::Stderr].map(Formatter::new);
+        Ok(Log { path, file, journal, journal_path, formatters })
+    }
+
+    /// In the order that the journal's module lays down. A journal that cannot be written costs
+    /// the shim's heir its place, nothing else.
+    fn append(&mut self, stream: Stream, read: Read, lines: &mut Vec<u8>, taking: &Taking) {
+        let Read { at, mut bytes, pipe } = read;
+        if pipe.is_some() {
+            self.begin(stream, at, bytes.len());
+        }
+        let formatter = &mut self.formatters[stream as usize];
+        formatter.feed(&bytes, &Stamp::new(at), lines);
+        self.write(lines);
+        if let Some(pipe) = &pipe {
+            taking.take(pipe, &mut bytes);
+        }
+        let _ = self.journal.put(stream, None, self.formatters[stream as usize].open());
+        taking.empty(&mut bytes);
+    }
+
+    fn close(mut self, at: i64, lines: &mut Vec<u8>) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.begin(stream, at, 0);
+            self.formatters[stream as usize].finish(&Stamp::new(at), lines);
+            self.write(lines);
+            lines.clear();
+            let _ = self.journal.put(stream, None, &[]);
+        }
+        let remove = || std::fs::remove_file(&self.journal_path);
+        let _ = step::only("shim.log.journal-removed", remove);
+    }
+
+    fn begin(&mut self, stream: Stream, at: i64, length: usize) {
+        let Ok(file) = self.file.metadata() else { return };
+        let chunk = Chunk { length: length as u32, at, inode: file.ino(), size: file.size() };
+        let _ = self.journal.put(stream, Some(chunk), self.formatters[stream as usize].open());
+    }
+
     /// Whole lines in one append. An error loses the lines and never the container.
     fn write(&mut self, lines: &[u8]) {
         let _ = self.file.write_all(lines);

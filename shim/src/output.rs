@@ -1,18 +1,16 @@
 //! What a container writes: read here, logged by the log thread, copied to who is attached.
 
-use crate::log::{LogThread, Order};
+use crate::log::{LogThread, Order, Read};
 use crate::poll::{Key, Poll, Token};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rrun_shim_protocol::cri_log::Stream;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One read. On the stack: a shim holds no buffer while nothing is written.
 const CHUNK: usize = 32 << 10;
-
-/// Chunks of one stream that may wait for the log thread.
-const IN_FLIGHT: u8 = 4;
 
 /// Nanoseconds since the epoch.
 pub fn now() -> i64 {
@@ -30,15 +28,16 @@ pub fn set_nonblocking(fd: impl AsFd) -> Result<(), Errno> {
 pub struct Output {
     key: Key,
     logged: bool,
+    terminal: bool,
     stdout: Option<Source>,
     stderr: Option<Source>,
     copies: Vec<Copies>,
 }
 
 struct Source {
-    fd: OwnedFd,
-    in_flight: u8,
-    paused: bool,
+    fd: Arc<OwnedFd>,
+    /// Not read before the log thread is done with what was, since then.
+    paused: Option<Instant>,
 }
 
 /// Where one attached client gets its copies.
@@ -51,15 +50,15 @@ pub struct Copies {
 
 impl Output {
     /// An output that is read once its streams are there.
-    pub fn new(key: Key, logged: bool) -> Output {
-        Output { key, logged, stdout: None, stderr: None, copies: Vec::new() }
+    pub fn new(key: Key, logged: bool, terminal: bool) -> Output {
+        Output { key, logged, terminal, stdout: None, stderr: None, copies: Vec::new() }
     }
 
     /// Reads `fd` as `stream` from now on.
     pub fn watch(&mut self, stream: Stream, fd: OwnedFd, poll: &Poll) -> Result<(), Errno> {
         set_nonblocking(&fd)?;
         poll.add(&fd, Token::Output(self.key, stream))?;
-        *self.source(stream) = Some(Source { fd, in_flight: 0, paused: false });
+        *self.source(stream) = Some(Source { fd: Arc::new(fd), paused: None });
         Ok(())
     }
 
@@ -72,10 +71,12 @@ impl Output {
         Ok(())
     }
 
-    /// Duplicates of the read ends.
-    pub fn duplicates(&self) -> std::io::Result<Vec<OwnedFd>> {
-        let sources = [&self.stdout, &self.stderr];
-        sources.into_iter().flatten().map(|source| source.fd.try_clone()).collect()
+    /// Duplicates of the read ends of stdout and stderr.
+    pub fn duplicates(&self) -> std::io::Result<[Option<OwnedFd>; 2]> {
+        let copy = |source: &Option<Source>| {
+            source.as_ref().map(|source| source.fd.try_clone()).transpose()
+        };
+        Ok([copy(&self.stdout)?, copy(&self.stderr)?])
     }
 
     /// Nothing more can come.
@@ -83,36 +84,44 @@ impl Output {
         self.stdout.is_none() && self.stderr.is_none()
     }
 
+    /// Something of it has been on its way to the log for `long`.
+    pub fn is_stuck(&self, long: Duration) -> bool {
+        let mut sources = [&self.stdout, &self.stderr].into_iter().flatten();
+        sources.any(|source| source.paused.is_some_and(|since| since.elapsed() > long))
+    }
+
     /// Reads `stream` once.
     pub fn read(&mut self, stream: Stream, poll: &Poll, log: &LogThread) {
-        let (key, logged) = (self.key, self.logged);
+        let (key, logged, terminal) = (self.key, self.logged, self.terminal);
         let Some(source) = self.source(stream) else { return };
         let mut buffer = [0; CHUNK];
-        let count = match nix::unistd::read(&source.fd, &mut buffer) {
+        let read = match logged && !terminal {
+            true => log.look(&source.fd, &mut buffer),
+            false => nix::unistd::read(&source.fd, &mut buffer),
+        };
+        let count = match read {
             Err(Errno::EAGAIN | Errno::EINTR) => return,
             // EIO is the end of a terminal whose last holder is gone.
             Ok(0) | Err(_) => return self.close(stream, poll),
             Ok(count) => count,
         };
         if logged {
-            log.order(Order::Bytes(key, stream, now(), buffer[..count].to_vec()));
-            source.in_flight += 1;
-            if source.in_flight == IN_FLIGHT {
-                source.paused = true;
-                poll.remove(&source.fd);
-            }
+            let pipe = (!terminal).then(|| Arc::clone(&source.fd));
+            let read = Read { at: now(), bytes: buffer[..count].to_vec(), pipe };
+            log.order(Order::Bytes(key, stream, read));
+            source.paused = Some(Instant::now());
+            poll.remove(&source.fd);
         }
         self.copy(stream, &buffer[..count]);
     }
 
-    /// The log thread has written one chunk.
+    /// The log thread has written what was read.
     pub fn written(&mut self, stream: Stream, poll: &Poll) {
         let token = Token::Output(self.key, stream);
-        if let Some(source) = self.source(stream) {
-            source.in_flight -= 1;
-            if source.paused && poll.add(&source.fd, token).is_ok() {
-                source.paused = false;
-            }
+        if let Some(source) = self.source(stream)
+            && poll.add(&source.fd, token).is_ok()
+        {
+            source.paused = None;
         }
     }
 
@@ -130,7 +139,7 @@ impl Output {
     fn close(&mut self, stream: Stream, poll: &Poll) {
         // The daemon holds duplicates: closing ours alone would leave the source in the set.
         if let Some(source) = self.source(stream).take()
-            && !source.paused
+            && source.paused.is_none()
         {
             poll.remove(&source.fd);
         }

@@ -130,6 +130,7 @@ impl Shim {
             seed: Some(pod.seed()),
             poll: &self.poll,
             log: &self.log,
+            run_dir: &self.run_dir,
         };
         let container = Container::create(key, create, asker, &around)?;
         self.containers.insert(key, container);
@@ -143,6 +144,11 @@ impl Shim {
                 container.start(asker)?;
                 Ok(None)
             }
+            Phase::Starting => {
+                container.starts.push(asker);
+                Ok(None)
+            }
+            Phase::Running(at) => Ok(Some((Reply::Started { at }, Vec::new()))),
             _ => Err(refuse(WireKind::Invalid, format!("container {id} waits for no start"))),
         }
     }
@@ -268,13 +274,18 @@ impl Shim {
     }
 
     fn log_pipes(&mut self, id: &str) -> Answer {
+        let taken = self.log.taken();
         let container = self.container(id)?;
-        let mut fds = container
-            .output
-            .duplicates()
-            .map_err(|e| refuse(WireKind::Kernel, format!("dup: {e}")))?;
-        fds.extend(container.input().ok());
-        Ok(Some((Reply::LogPipes, fds)))
+        let failed = |error| refuse(WireKind::Kernel, format!("duplicate its pipes: {error}"));
+        let [stdout, stderr] = container.output.duplicates().map_err(failed)?;
+        let stdin = if container.is_terminal() { None } else { container.input().ok() };
+        let reply = Reply::LogPipes {
+            stdout: stdout.is_some(),
+            stderr: stderr.is_some(),
+            stdin: stdin.is_some(),
+        };
+        let fds = [Some(taken.map_err(failed)?), stdout, stderr, stdin];
+        Ok(Some((reply, fds.into_iter().flatten().collect())))
     }
 
     fn report(&self) -> ShimReport {

@@ -175,6 +175,12 @@ impl Shim {
         }
     }
 
+    fn answer_all(&mut self, askers: Vec<Asker>, reply: &Reply) {
+        for asker in askers {
+            self.answer(asker, reply.clone(), Vec::new());
+        }
+    }
+
     fn tell(&mut self, keys: Vec<Key>, event: &Event) {
         for key in keys {
             if let Some(connection) = self.connections.get_mut(&key) {
@@ -192,9 +198,9 @@ impl Shim {
                 self.claim_init(key);
             }
             Ok(State::Running) => {
-                if let Phase::Starting(asker) = container.phase {
-                    let at = container.started();
-                    self.answer(asker, Reply::Started { at }, Vec::new());
+                if matches!(container.phase, Phase::Starting) {
+                    let (at, askers) = container.started();
+                    self.answer_all(askers, &Reply::Started { at });
                 }
             }
             Ok(_) => {}
@@ -222,11 +228,12 @@ impl Shim {
         let Some(container) = self.containers.get_mut(&key) else { return };
         match container.phase {
             Phase::Preparing(asker) => self.discard(key, asker, error),
-            Phase::Starting(asker) => {
+            Phase::Starting => {
                 // It has reported why it cannot execute and is about to exit, if it has not.
                 container.kill();
                 container.ended(128, Some(error.to_string()), &self.run_dir);
-                self.answer(asker, Reply::Error(error), Vec::new());
+                let askers = std::mem::take(&mut container.starts);
+                self.answer_all(askers, &Reply::Error(error));
                 self.begin_drain(key);
             }
             _ => container.kill(),
@@ -239,6 +246,7 @@ impl Shim {
         if let Some(mut container) = self.containers.remove(&key) {
             container.kill();
             container.output.give_up(&self.poll);
+            container.drained(&self.log);
             let pid = container.pid().as_raw();
             for stop in std::mem::take(&mut container.stops) {
                 let gone = refuse(WireKind::NotFound, format!("container {}", container.id));
@@ -265,10 +273,11 @@ impl Shim {
                 let words = format!("the init ended with {code} before it was ready");
                 self.discard(key, asker, refuse(WireKind::Kernel, words));
             }
-            Phase::Starting(asker) => {
+            Phase::Starting => {
                 let words = format!("the init ended with {code} before its program ran");
                 container.ended(128, Some(words.clone()), &self.run_dir);
-                self.answer(asker, Reply::Error(refuse(WireKind::Kernel, words)), Vec::new());
+                let askers = std::mem::take(&mut container.starts);
+                self.answer_all(askers, &Reply::Error(refuse(WireKind::Kernel, words)));
                 self.begin_drain(key);
             }
             Phase::Created | Phase::Running(_) => {
@@ -306,9 +315,7 @@ impl Shim {
             crate::journal::note(&self.run_dir, &format!("remove groups: {left}"));
         }
         let event = Event::Exited { container: container.id.clone(), exit: exit.clone() };
-        for asker in stops {
-            self.answer(asker, Reply::Exited(exit.clone()), Vec::new());
-        }
+        self.answer_all(stops, &Reply::Exited(exit));
         self.tell(self.connections.keys().copied().collect(), &event);
     }
 
@@ -407,9 +414,8 @@ impl Shim {
             Ok(()) => Reply::Done,
             Err(error) => Reply::Error(refuse(WireKind::Kernel, format!("open its log: {error}"))),
         };
-        for asker in std::mem::take(&mut container.reopens) {
-            self.answer(asker, reply.clone(), Vec::new());
-        }
+        let askers = std::mem::take(&mut container.reopens);
+        self.answer_all(askers, &reply);
     }
 
     fn ring(&mut self, alarm: Alarm) {
@@ -434,6 +440,10 @@ impl Shim {
                 if let Some(container) = self.containers.get_mut(&key)
                     && matches!(container.phase, Phase::Draining(_))
                 {
+                    // A slow log disk is waited for.
+                    if container.output.is_stuck(DRAIN / 2) {
+                        return self.timers.set(Instant::now() + DRAIN, alarm);
+                    }
                     container.output.give_up(&self.poll);
                     self.drained(key);
                 }

@@ -1,4 +1,5 @@
 //! A shim by itself: told over its socket, on the real kernel.
+#![allow(clippy::unwrap_used)]
 
 #[path = "../../runtime/tests/support/mod.rs"]
 mod support;

@@ -26,7 +26,17 @@ pub struct Formatter {
 impl Formatter {
     /// A formatter at the start of a line.
     pub fn new(stream: Stream) -> Self {
-        Formatter { stream, open: Vec::new() }
+        Formatter::resume(stream, Vec::new())
+    }
+
+    /// A formatter after `open`, the beginning of a line.
+    pub fn resume(stream: Stream, open: Vec<u8>) -> Self {
+        Formatter { stream, open }
+    }
+
+    /// The beginning of a line that has not ended.
+    pub fn open(&self) -> &[u8] {
+        &self.open
     }
 
     /// Appends to `out` what `bytes`, read at `at` (nanoseconds since the epoch), complete.

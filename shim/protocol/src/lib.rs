@@ -12,7 +12,9 @@ mod error;
 pub mod exit_record;
 pub mod frame;
 mod launch;
+pub mod log_journal;
 mod message;
+pub mod rest;
 
 pub use client::{Client, Events, Running};
 pub use error::{Error, Kind};

@@ -22,7 +22,8 @@ pub enum Request {
     Create(Create),
     /// Lets a container's init execute its program. Reply: [`Reply::Started`], or
     /// [`Reply::Error`] with kind [`WireKind::Exec`] when the program cannot be executed; the
-    /// container has ended then, with code 128.
+    /// container has ended then, with code 128. Done while it runs, for one who has given up
+    /// waiting for the first reply.
     Start {
         /// Container id.
         container: String,
@@ -95,8 +96,8 @@ pub enum Request {
         /// Container id.
         container: String,
     },
-    /// Asks for duplicate read ends of a container's output pipes, and of its stdin's write end,
-    /// so that its next write does not end it by SIGPIPE if the shim dies. Reply:
+    /// Asks for duplicates of a container's ends of pipes, so that neither its next write ends it
+    /// by SIGPIPE nor its input ends if the shim dies, and what it has written is not lost. Reply:
     /// [`Reply::LogPipes`]. Since version 2.
     LogPipes {
         /// Container id.
@@ -233,9 +234,16 @@ pub enum Reply {
     Exited(Exit),
     /// Output is copied from now on. Descriptor: stdin or the terminal, if it was asked for.
     Attached,
-    /// Descriptors: read ends of stdout and stderr (of the terminal's master for one with a
-    /// terminal), then the write end of stdin if there is one.
-    LogPipes,
+    /// Descriptors: the read end of the shim's own pipe (see [`crate::log_journal`]), then as told
+    /// here.
+    LogPipes {
+        /// The read end of its output, or its terminal's master.
+        stdout: bool,
+        /// The read end of its error output.
+        stderr: bool,
+        /// The write end of its stdin.
+        stdin: bool,
+    },
     /// What is here.
     State(ShimReport),
     /// Nothing to add.

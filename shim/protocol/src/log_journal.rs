@@ -1,0 +1,175 @@
+//! What of a container's output is on its way into the log, so that whoever comes after a shim
+//! that was killed goes on exactly where it stopped: no line twice, none lost.
+//!
+//! Output stays in the kernel until it is in the log. For each chunk of a pipe the shim
+//!
+//! 1. copies it with tee(2), which leaves it in the pipe, and turns it into lines;
+//! 2. writes an [`Entry`] that names the chunk, its time and the length of the file;
+//! 3. appends the lines to the file;
+//! 4. moves the chunk with splice(2) out of the container's pipe into one of its own, `taken`;
+//! 5. writes an entry without a chunk, with what is now open of a line;
+//! 6. empties `taken`.
+//!
+//! One that dies after 2 and before 5 leaves the chunk in `taken` or in the pipe, or half and
+//! half. The same bytes at the same time give the same lines, so whoever makes them again skips
+//! what the file has grown by. In any other moment what is in the pipe is not logged, and what is
+//! in `taken` is. A terminal has no pipe to copy from: of its output the chunk that is on its way
+//! dies with the shim.
+//!
+//! Each stream has two places in the file, written in turn: an entry that is torn leaves the one
+//! before it, which is as true.
+
+use crate::cri_log::Stream;
+use crate::exit_record::checksum;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Room for an entry: an open line is at most [`crate::cri_log::MAX_PIECE`] bytes long.
+const PLACE: u64 = 20 << 10;
+
+/// Length and checksum before each entry.
+const HEADER: usize = 8;
+
+/// Where the journal of `container` is, in the run folder of its pod.
+pub fn path(run_dir: &Path, container: &str) -> PathBuf {
+    run_dir.join(format!("{container}.journal"))
+}
+
+/// Where one stream stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts the entries of the stream.
+    sequence: u64,
+    /// What is being written; `None` between chunks.
+    pub chunk: Option<Chunk>,
+    /// The beginning of a line that has not ended, as it was before the chunk.
+    pub open: Vec<u8>,
+}
+
+/// Output that is being written to the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Bytes; 0 for the end of the stream.
+    pub length: u32,
+    /// When it was read, nanoseconds since the epoch.
+    pub at: i64,
+    /// Inode number of the log.
+    pub inode: u64,
+    /// Length of the log before.
+    pub size: u64,
+}
+
+/// The shim's end.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    sequences: [u64; 2],
+}
+
+impl Journal {
+    /// An empty journal; one that is there is emptied.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(path: &Path) -> io::Result<Journal> {
+        Ok(Journal { file: File::create(path)?, sequences: [0; 2] })
+    }
+
+    /// Puts down where `stream` stands.
+    ///
+    /// # Errors
+    /// Those of the file system; what was put down before is still there.
+    pub fn put(&mut self, stream: Stream, chunk: Option<Chunk>, open: &[u8]) -> io::Result<()> {
+        let sequence = &mut self.sequences[stream as usize];
+        *sequence += 1;
+        let entry = Entry { sequence: *sequence, chunk, open: open.to_vec() };
+        let bytes = postcard::to_extend(&entry, vec![0; HEADER]).map_err(io::Error::other)?;
+        self.file.write_all_at(&seal(bytes), place(stream, *sequence))
+    }
+}
+
+fn place(stream: Stream, sequence: u64) -> u64 {
+    (2 * stream as u64 + sequence % 2) * PLACE
+}
+
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let (length, sum) = ((bytes.len() - HEADER) as u32, checksum(&bytes[HEADER..]));
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes[4..HEADER].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// Where `stdout` and `stderr` stand by the journal at `path`; at the start of a line when there
+/// is no journal.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read(path: &Path) -> io::Result<[Entry; 2]> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    Ok([Stream::Stdout, Stream::Stderr].map(|stream| {
+        let entries = (0..2).filter_map(|sequence| unseal(&bytes, place(stream, sequence)));
+        entries.max_by_key(|entry| entry.sequence).unwrap_or_default()
+    }))
+}
+
+/// The entry at a place, unless it is torn or there never was one.
+fn unseal(bytes: &[u8], place: u64) -> Option<Entry> {
+    let bytes = bytes.get(usize::try_from(place).ok()?..)?;
+    let word = |at| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let body = bytes[HEADER.min(bytes.len())..].get(..word(0)? as usize)?;
+    (checksum(body) == word(4)?).then(|| postcard::from_bytes(body).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Stream::{Stderr, Stdout};
+
+    fn chunk(length: u32) -> Option<Chunk> {
+        Some(Chunk { length, at: -1, inode: u64::MAX, size: 7 })
+    }
+
+    fn journal() -> (tempfile::TempDir, PathBuf, Journal) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), "c");
+        let journal = Journal::create(&path).unwrap();
+        (folder, path, journal)
+    }
+
+    #[test]
+    fn the_last_entry_of_each_stream_is_read_back() {
+        let (_folder, path, mut journal) = journal();
+        assert_eq!(read(&path).unwrap(), [Entry::default(), Entry::default()]);
+        let open = vec![b'x'; crate::cri_log::MAX_PIECE];
+        for length in 1..5 {
+            journal.put(Stdout, chunk(length), &open).unwrap();
+            journal.put(Stderr, None, &open[..length as usize]).unwrap();
+        }
+        let [stdout, stderr] = read(&path).unwrap();
+        assert_eq!((stdout.chunk, stdout.open), (chunk(4), open));
+        assert_eq!((stderr.chunk, stderr.open), (None, b"xxxx".to_vec()));
+        assert_eq!(read(&path.with_extension("none")).unwrap()[0], Entry::default());
+    }
+
+    #[test]
+    fn an_entry_that_is_torn_leaves_the_one_before() {
+        let (_folder, path, mut journal) = journal();
+        journal.put(Stdout, None, b"before").unwrap();
+        journal.put(Stdout, chunk(9), b"after").unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let start = place(Stdout, 2) as usize;
+        let end = start + whole[start..].iter().position(|byte| *byte == b'r').unwrap();
+        for cut in start..=end {
+            let mut torn = whole.clone();
+            torn[cut..=end].fill(0);
+            std::fs::write(&path, torn).unwrap();
+            assert_eq!(read(&path).unwrap()[0].open, b"before", "cut at {cut}");
+        }
+    }
+}

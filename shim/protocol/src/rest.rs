@@ -1,0 +1,222 @@
+//! Logging what a shim that is gone has left of a container's output.
+
+use crate::cri_log::{Formatter, Stamp, Stream};
+use crate::log_journal::{self, Chunk, Entry};
+use nix::errno::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The most that is read of one stream: more than the largest pipe holds that a container may
+/// make of its own. What comes on after that is written by somebody outside of the container.
+const MOST: usize = 4 << 20;
+
+/// One read.
+const CHUNK: usize = 32 << 10;
+
+/// The read ends that outlive the shim, all non-blocking: replies of [`crate::Reply::LogPipes`].
+#[derive(Debug)]
+pub struct ReadEnds<'a> {
+    /// Of the shim's own pipe.
+    pub taken: &'a OwnedFd,
+    /// Of a container's output, or its terminal's master.
+    pub stdout: Option<&'a OwnedFd>,
+    /// Of its error output.
+    pub stderr: Option<&'a OwnedFd>,
+}
+
+/// Logs what is left, from where the journal says that the shim stopped. The shim and every
+/// process of the container must be dead. `log` is made where it is missing.
+///
+/// # Errors
+/// Those of the file system.
+pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
+    let [stdout, stderr] = log_journal::read(journal)?;
+    let chunk = [&stdout, &stderr].into_iter().find_map(|entry| entry.chunk.clone());
+    let mut file = open(log, chunk.as_ref())?;
+    let mut streams =
+        [(Stream::Stdout, ends.stdout, stdout), (Stream::Stderr, ends.stderr, stderr)];
+    // The one with a chunk on its way first: the length of the file tells of it.
+    streams.sort_by_key(|(_, _, entry)| entry.chunk.is_none());
+    for (stream, pipe, entry) in streams {
+        if let Some(pipe) = pipe {
+            file.write_all(&rest(stream, entry, (ends.taken, pipe), file.metadata()?.len())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines that are missing of one stream in a file that is `size` long.
+fn rest(
+    stream: Stream,
+    entry: Entry,
+    (taken, pipe): (&OwnedFd, &OwnedFd),
+    size: u64,
+) -> io::Result<Vec<u8>> {
+    let mut formatter = Formatter::resume(stream, entry.open);
+    let (mut lines, mut written) = (Vec::new(), 0);
+    if let Some(chunk) = entry.chunk {
+        let (at, length) = (Stamp::new(chunk.at), chunk.length as usize);
+        let mut bytes = read(taken, length)?;
+        bytes.extend(read(pipe, length - bytes.len())?);
+        formatter.feed(&bytes, &at, &mut lines);
+        if length == 0 {
+            formatter.finish(&at, &mut lines);
+        }
+        written = size.saturating_sub(chunk.size).min(lines.len() as u64) as usize;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let now = Stamp::new(i64::try_from(now).unwrap_or(i64::MAX));
+    formatter.feed(&read(pipe, MOST)?, &now, &mut lines);
+    formatter.finish(&now, &mut lines);
+    lines.drain(..written);
+    Ok(lines)
+}
+
+/// What is there now, and not more than `most`.
+fn read(fd: &OwnedFd, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        let mut buffer = [0; CHUNK];
+        let wanted = CHUNK.min(most - bytes.len());
+        match nix::unistd::read(fd, &mut buffer[..wanted]) {
+            // EIO is the end of a terminal whose last holder is gone.
+            Ok(0) | Err(Errno::EAGAIN | Errno::EIO) => break,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// The file that the chunk was on its way to, by whatever name it has after a rotation that the
+/// shim has not heard of; else the one that is at the path.
+fn open(log: &Path, chunk: Option<&Chunk>) -> io::Result<File> {
+    let mut appending = OpenOptions::new();
+    appending.append(true).create(true).mode(0o640);
+    if let (Some(chunk), Some(folder)) = (chunk, log.parent()) {
+        let is_it = |path: &Path| path.metadata().is_ok_and(|file| file.ino() == chunk.inode);
+        let mut entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+        if let Some(path) = entries.find(|path| is_it(path)) {
+            return appending.open(path);
+        }
+    }
+    appending.open(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_journal::Journal;
+    use nix::fcntl::OFlag;
+    use nix::unistd::{pipe2, write};
+    use std::path::PathBuf;
+
+    /// A shim that dies at a chosen moment, and what is there then.
+    struct Dead {
+        folder: tempfile::TempDir,
+        journal: Journal,
+        taken: (OwnedFd, OwnedFd),
+        pipe: (OwnedFd, OwnedFd),
+    }
+
+    impl Dead {
+        fn new() -> Dead {
+            let folder = tempfile::tempdir().unwrap();
+            let pipe = || pipe2(OFlag::O_NONBLOCK).unwrap();
+            let journal = Journal::create(&folder.path().join("journal")).unwrap();
+            Dead { journal, taken: pipe(), pipe: pipe(), folder }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("0.log")
+        }
+
+        /// The log has `lines`, `open` has been read beside, and `chunk` is on its way.
+        fn begin(&mut self, lines: &[u8], open: &[u8], chunk: &[u8]) {
+            fs::write(self.path(), lines).unwrap();
+            let file = self.path().metadata().unwrap();
+            let length = chunk.len() as u32;
+            let chunk = Chunk { length, at: 0, inode: file.ino(), size: file.size() };
+            self.journal.put(Stream::Stdout, Some(chunk), open).unwrap();
+        }
+
+        fn grow(&self, lines: &[u8]) {
+            OpenOptions::new().append(true).open(self.path()).unwrap().write_all(lines).unwrap();
+        }
+
+        /// The log after the rest, without times but that of the epoch.
+        fn rest(&self) -> String {
+            let ends = ReadEnds { taken: &self.taken.0, stdout: Some(&self.pipe.0), stderr: None };
+            log(&self.folder.path().join("journal"), &self.path(), &ends).unwrap();
+            let text = fs::read_to_string(self.path()).unwrap();
+            let known = |line: &str| line.starts_with("1970");
+            let short = |line: &str| {
+                let (time, rest) = line.split_once(" stdout ").unwrap();
+                format!("{}{rest}\n", if known(time) { "= " } else { "" })
+            };
+            text.lines().map(short).collect()
+        }
+    }
+
+    fn lines(text: &str) -> Vec<u8> {
+        let mut lines = Vec::new();
+        Formatter::new(Stream::Stdout).feed(text.as_bytes(), &Stamp::new(0), &mut lines);
+        lines
+    }
+
+    #[test]
+    fn the_chunk_on_its_way_is_logged_once_wherever_the_shim_died() {
+        let missing = lines("cd\ne\n");
+        for grown in 0..=missing.len() {
+            for taken in 0..=5 {
+                let mut dead = Dead::new();
+                dead.begin(&lines("ab\n"), b"c", b"d\ne\nf");
+                dead.grow(&missing[..grown]);
+                write(&dead.taken.1, &b"d\ne\nf"[..taken]).unwrap();
+                write(&dead.pipe.1, &b"d\ne\nf"[taken..]).unwrap();
+                write(&dead.pipe.1, b"g\nh").unwrap();
+                let expected = "= F ab\n= F cd\n= F e\nF fg\nP h\n";
+                assert_eq!(dead.rest(), expected, "{grown} written, {taken} taken");
+            }
+        }
+    }
+
+    #[test]
+    fn between_chunks_what_is_taken_is_logged_and_what_is_in_the_pipe_is_not() {
+        let mut dead = Dead::new();
+        fs::write(dead.path(), lines("a\n")).unwrap();
+        dead.journal.put(Stream::Stdout, None, b"b").unwrap();
+        write(&dead.taken.1, b"a\nb").unwrap();
+        write(&dead.pipe.1, b"c\n").unwrap();
+        assert_eq!(dead.rest(), "= F a\nF bc\n");
+    }
+
+    #[test]
+    fn the_last_piece_of_a_stream_that_has_ended_is_logged_once() {
+        let mut last = Vec::new();
+        Formatter::resume(Stream::Stdout, b"end".to_vec()).finish(&Stamp::new(0), &mut last);
+        for grown in 0..=last.len() {
+            let mut dead = Dead::new();
+            dead.begin(&lines("a\n"), b"end", b"");
+            dead.grow(&last[..grown]);
+            assert_eq!(dead.rest(), "= F a\n= P end\n");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_rotated_away_gets_the_rest_of_its_chunk() {
+        let mut dead = Dead::new();
+        dead.begin(&lines("a\n"), b"", b"b\n");
+        write(&dead.pipe.1, b"b\n").unwrap();
+        let rotated = dead.path().with_extension("log.1");
+        fs::rename(dead.path(), &rotated).unwrap();
+        fs::write(dead.path(), "").unwrap();
+        assert_eq!(dead.rest(), "");
+        assert_eq!(fs::read(rotated).unwrap(), lines("a\nb\n"));
+    }
+}
