@@ -50,7 +50,7 @@ async fn reopen(suite: &Suite, id: &str) {
 }
 
 /// Each line is whole, and its number the next of its stream.
-fn read(path: &Path, next: &mut [usize; 2]) {
+pub fn read(path: &Path, next: &mut [usize; 2]) {
     for line in fs::read_to_string(path).unwrap().lines() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let [_, stream, "F", content] = words[..] else { panic!("{}: {line:?}", path.display()) };

@@ -3,6 +3,7 @@
 
 mod daemon_death;
 mod exec;
+mod hung_shim;
 mod life;
 mod log;
 mod reboot;

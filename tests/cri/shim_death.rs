@@ -1,6 +1,9 @@
 //! `kill -9` of a pod's supervisor.
 
 use crate::suite::*;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::path::Path;
 
 #[tokio::test]
 async fn a_pod_whose_shim_is_killed_ends_with_a_reason_and_its_neighbour_lives() {
@@ -47,4 +50,84 @@ async fn a_shim_that_dies_with_the_daemon_is_found_missing_by_the_next() {
     assert_eq!(ended.reason, "ShimLost");
     suite.remove(&pod).await;
     suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn what_a_container_has_written_is_logged_once_and_in_order_when_its_shim_is_killed() {
+    let suite = Suite::start().await;
+    for round in 0..8 {
+        let name = format!("words{round}");
+        // A line to stdout, one to stderr, 100,000 times a second.
+        let (pod, id) = suite.run(&name, &["/bin/work", "numbers", "100000"]).await;
+        let log = suite.log_path(&name, "main");
+        let written = || log.metadata().map_or(0, |file| file.len());
+        suite.until("the log grows", async || written() > (round + 1) << 18).await;
+        kill(suite.shim(&pod));
+        let ended = suite.ended(&id).await;
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "ShimLost"), "{ended:?}");
+        let mut next = [0, 0];
+        crate::log::read(&log, &mut next);
+        let [stdout, stderr] = next;
+        assert!(stdout == stderr || stdout == stderr + 1, "{stdout} to stdout, {stderr} to stderr");
+        suite.remove(&pod).await;
+    }
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_container_lives_on_without_its_shim_until_the_daemon_ends_it() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("headless");
+    let pod = suite.run_pod(&config).await;
+    let ends = suite.add(&pod, &config, "ends", &["/bin/sleeper"]).await;
+    let writes = suite.add(&pod, &config, "writes", &["/bin/work", "numbers", "1000"]).await;
+    let (sleeper, writer) = (suite.pid(&ends).await, suite.pid(&writes).await);
+    let daemon = suite.harness.daemon().unwrap().pid();
+    signal(daemon as i32, Signal::SIGSTOP);
+    kill(suite.shim(&pod));
+    // Its pipe is full now, and nobody reads.
+    let blocks = || fs::read_to_string(format!("/proc/{writer}/wchan")).unwrap();
+    suite.until("the writer waits", async || blocks().contains("pipe")).await;
+    signal(sleeper as i32, Signal::SIGTERM);
+    let gone = || !Path::new(&format!("/proc/{sleeper}")).exists();
+    suite.until("the sleeper ends", async || gone()).await;
+    signal(daemon as i32, Signal::SIGCONT);
+    let ended = suite.ended(&ends).await;
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{ended:?}");
+    let ended = suite.ended(&writes).await;
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "ShimLost"), "{ended:?}");
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn the_daemon_holds_three_descriptors_of_a_container_and_one_of_a_pod_and_none_of_the_past() {
+    let mut suite = Suite::start().await;
+    let config = suite.harness.pod("descriptors");
+    let pod = suite.run_pod(&config).await;
+    let before = held(&suite);
+    // Its pidfd and its two pipes, and its shim's.
+    let first = suite.add(&pod, &config, "first", &["/bin/sleeper"]).await;
+    assert_eq!(held(&suite), before + 4);
+    let second = suite.add(&pod, &config, "second", &["/bin/sleeper"]).await;
+    assert_eq!(held(&suite), before + 7);
+    suite.restart().await;
+    assert_eq!(held(&suite), before + 7);
+    for (id, rest) in [(first, 4), (second, 1)] {
+        signal(suite.pid(&id).await as i32, Signal::SIGTERM);
+        suite.ended(&id).await;
+        assert_eq!(held(&suite), before + rest);
+    }
+    suite.remove(&pod).await;
+    assert_eq!(held(&suite), before);
+    suite.assert_nothing_left();
+}
+
+/// Pipes and pidfds of the daemon.
+fn held(suite: &Suite) -> usize {
+    let daemon = suite.harness.daemon().unwrap().pid();
+    let all = fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().flatten();
+    let links = all.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let links = links.map(|link| link.display().to_string());
+    links.filter(|link| link.starts_with("pipe:") || link.contains("pidfd")).count()
 }

@@ -1,5 +1,6 @@
 //! One daemon with its images pulled, and short names for the calls that every test makes.
 
+use nix::sys::signal::Signal;
 use rrun_cri_api::v1::*;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
@@ -217,6 +218,9 @@ pub fn now() -> i64 {
 
 /// SIGKILL.
 pub fn kill(pid: i32) {
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    signal(pid, Signal::SIGKILL);
+}
+
+pub fn signal(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }

@@ -133,11 +133,14 @@ pub trait Shims: Send + Sync {
     /// Dials a shim, within bounded time.
     ///
     /// # Errors
-    /// `Unavailable` when none answers.
+    /// `Unavailable` when there is none, `Timeout` when it does not answer.
     async fn dial(&self, run_dir: &Path) -> Result<Dialled>;
 
     /// Ends a shim whatever it takes, and waits until it is gone. None is done.
     async fn kill(&self, run_dir: &Path) -> Result<()>;
+
+    /// The same by SIGKILL at once, for one that is not heard of any more.
+    async fn kill_hung(&self, run_dir: &Path) -> Result<()>;
 }
 
 /// A shim that answered.
@@ -151,13 +154,14 @@ pub struct Dialled {
 /// A connection to one shim.
 #[async_trait]
 pub trait Shim: Send + Sync {
-    /// One request and its reply, which is never [`Reply::Error`].
+    /// One request and its reply, which is never [`Reply::Error`], within bounded time.
     ///
     /// # Errors
-    /// [`Refusal`] with the code of [`rrun_shim_protocol::WireKind::Exec`] where it is that.
+    /// `Unavailable` when the shim is gone; `Timeout` when nothing was heard of it for too long:
+    /// it may do what was asked later all the same. Else a [`Refusal`] with the code of [`rrun_shim_protocol::WireKind::Exec`] where it is that.
     async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal>;
 
-    /// Starts an exec.
+    /// Starts an exec, likewise.
     async fn exec(&self, exec: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Refusal>;
 }
 

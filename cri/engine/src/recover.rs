@@ -14,6 +14,7 @@ use crate::record::{self, ContainerRecord, PodRecord};
 use crate::table::{Container, Pod, Shared, blocking};
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
+use crate::verbs::pod_undo::SOON;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt};
 use std::collections::BTreeSet;
@@ -220,7 +221,11 @@ async fn serve(
     broken: Vec<(String, String)>,
 ) -> Result<Found> {
     match at.pod.record().phase {
-        PodPhase::Making => return Ok(taken_back(RUN_POD.undo(at).await)),
+        PodPhase::Making => {
+            let left = RUN_POD.undo(at).await;
+            at.keep_left(&left, SOON).await;
+            return Ok(taken_back(left));
+        }
         PodPhase::Removing => return remove_on(at, containers).await,
         PodPhase::Ready | PodPhase::Ending | PodPhase::Stopped => {}
     }
@@ -263,9 +268,8 @@ async fn take_back(at: &ContainerAt) {
     if let Ok(dialled) = at.at.engine.ports.shims.dial(&at.at.pod.dirs.run).await {
         at.at.pod.set_shim(Some(dialled.shim));
     }
-    for (step, error) in CREATE_CONTAINER.undo(at).await {
-        tracing::warn!(container = %at.container.id, step, %error, "not undone");
-    }
+    let left = CREATE_CONTAINER.undo(at).await;
+    let _ = at.at.keep_half_made(&at.container, left);
     at.at.pod.set_shim(None);
 }
 
@@ -295,11 +299,8 @@ async fn revive(at: &PodAt) {
     }
     // One that is ending may have been cut off in its stop: its shim, if there is one, is asked
     // again by the next.
-    if matches!(record.phase, PodPhase::Ready | PodPhase::Ending)
-        && let Err(error) = at.redial().await
-    {
-        tracing::warn!(pod = %at.pod.id, %error, "its shim is gone");
-        at.end_without_shim("ShimLost").await;
+    if matches!(record.phase, PodPhase::Ready | PodPhase::Ending) {
+        at.find_shim().await;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::ports::{Ports, Shim};
 use crate::queue::Queue;
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::spec::ExecTemplate;
+use crate::verbs::log_pipes::Pipes;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -43,6 +44,10 @@ pub(crate) struct Pod {
     pub(crate) queue: Queue,
     record: watch::Sender<Arc<PodRecord>>,
     shim: Mutex<Option<Arc<dyn Shim>>>,
+    /// The read end of its shim's own pipe, while containers' pipes are held.
+    taken: Mutex<Option<Arc<OwnedFd>>>,
+    /// Containers that could be neither made nor taken back.
+    half_made: Mutex<Vec<Arc<Container>>>,
     /// Numbers execs.
     pub(crate) execs: AtomicU64,
     lock: Mutex<Option<Lock>>,
@@ -57,6 +62,8 @@ pub(crate) struct Container {
     pub(crate) template: OnceLock<Arc<ExecTemplate>>,
     /// Its init, so that its exit code can be asked for when its shim is gone.
     pidfd: Mutex<Option<Arc<OwnedFd>>>,
+    /// While it has not ended.
+    pipes: Mutex<Option<Pipes>>,
 }
 
 impl Pod {
@@ -69,6 +76,8 @@ impl Pod {
             queue: Queue::new(),
             record: watch::Sender::new(Arc::new(record)),
             shim: Mutex::default(),
+            taken: Mutex::default(),
+            half_made: Mutex::default(),
             execs: AtomicU64::new(1),
             lock: Mutex::default(),
         }
@@ -106,6 +115,21 @@ impl Pod {
         *self.shim.lock().unwrap_or_else(PoisonError::into_inner) = shim;
     }
 
+    /// The one that is held already, else `taken`.
+    pub(crate) fn hold_taken(&self, taken: OwnedFd) -> Arc<OwnedFd> {
+        let mut held = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(held.get_or_insert_with(|| Arc::new(taken)))
+    }
+
+    pub(crate) fn keep_half_made(&self, container: &Arc<Container>) {
+        let mut all = self.half_made.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::clone(container));
+    }
+
+    pub(crate) fn take_half_made(&self) -> Vec<Arc<Container>> {
+        std::mem::take(&mut self.half_made.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn hold(&self, lock: Lock) {
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
     }
@@ -119,6 +143,19 @@ impl Container {
             record: watch::Sender::new(Arc::new(record)),
             template: OnceLock::new(),
             pidfd: Mutex::default(),
+            pipes: Mutex::default(),
+        }
+    }
+
+    /// Lets go of the pipes that were held before.
+    pub(crate) fn set_pipes(&self, pipes: Option<Pipes>) -> Option<Pipes> {
+        std::mem::replace(&mut self.pipes.lock().unwrap_or_else(PoisonError::into_inner), pipes)
+    }
+
+    /// Lets its input end.
+    pub(crate) fn close_stdin(&self) {
+        if let Some(pipes) = &mut *self.pipes.lock().unwrap_or_else(PoisonError::into_inner) {
+            pipes.stdin = None;
         }
     }
 

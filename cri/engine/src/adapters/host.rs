@@ -8,6 +8,7 @@ use crate::stats::{Memory, Psi, PsiLine, Usage};
 use crate::table::blocking;
 use async_trait::async_trait;
 use nix::mount::MntFlags;
+use nix::poll::PollFlags;
 use rrun_runtime::cgroup::stats::{Pressure, Stall, Stats};
 use rrun_runtime::cgroup::{self, Layout};
 use rrun_runtime::plan::{CgroupDir, Cgroups};
@@ -23,6 +24,9 @@ use std::time::Duration;
 
 /// How long the end of a killed process may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long init may take to reap a process; told by kernel 6.9 and later.
+const REAPING: Duration = Duration::from_secs(1);
 
 pub(super) struct KernelHost {
     layout: Layout,
@@ -113,8 +117,9 @@ impl Host for KernelHost {
     }
 
     async fn exit_code(&self, process: &Arc<OwnedFd>) -> Option<i32> {
-        // While it is there still, the kernel says so.
-        over(process, PATIENCE).await.ok()?;
+        over(process, PollFlags::POLLIN, PATIENCE).await.ok()?;
+        // The code is told once somebody has reaped it, which is init's part without its shim.
+        over(process, PollFlags::POLLHUP, REAPING).await.ok()?;
         pidfd::exit_code(process.as_fd()).ok().flatten()
     }
 

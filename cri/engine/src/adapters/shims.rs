@@ -19,8 +19,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+/// How long a shim, whose loop never blocks, may take to answer anything.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long a shim's children may take for what they do on file systems that are slow.
+const WORK: Duration = Duration::from_secs(60);
 /// How long a shim may take to answer a greeting.
 const GREETING: Duration = Duration::from_secs(2);
 /// How long a shim may take to end by itself, and then to be dead.
@@ -75,8 +79,8 @@ impl Shims for RealShims {
             }
             Ok(Err(error)) => Err(told(error).error),
             Err(_) => {
-                let message = format!("{}: the shim does not answer", socket.display());
-                Err(Error::new(Kind::Unavailable, message))
+                let message = format!("{}: no answer in {GREETING:?}", socket.display());
+                Err(Error::new(Kind::Timeout, message))
             }
         }
     }
@@ -91,20 +95,33 @@ impl Shims for RealShims {
             client.call(Request::Shutdown, Vec::new()).await
         };
         let ended = match timeout(FAREWELL, farewell).await {
-            Ok(Ok(_)) => over(&process, FAREWELL).await?,
+            Ok(Ok(_)) => over(&process, PollFlags::POLLIN, FAREWELL).await?,
             _ => false,
         };
         if ended {
             return Ok(());
         }
-        match pidfd::send_signal(process.as_fd(), 9) {
-            Ok(()) | Err(nix::Error::ESRCH) => {}
-            Err(errno) => return Err(io::Error::from(errno)).context(what),
+        end(&process).await.context(what)
+    }
+
+    async fn kill_hung(&self, run_dir: &Path) -> Result<()> {
+        let what = || format!("kill shim of {}", run_dir.display());
+        match process_of(run_dir) {
+            Some(process) => end(&process).await.context(what),
+            None => Ok(()),
         }
-        match over(&process, FAREWELL).await? {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Timeout, "it is killed and not dead").context(what())),
-        }
+    }
+}
+
+/// SIGKILL, and its effect.
+async fn end(process: &OwnedFd) -> Result<()> {
+    match pidfd::send_signal(process.as_fd(), 9) {
+        Ok(()) | Err(nix::Error::ESRCH) => {}
+        Err(errno) => return Err(io::Error::from(errno)).context(|| "SIGKILL"),
+    }
+    match over(process, PollFlags::POLLIN, FAREWELL).await? {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Timeout, "it is killed and not dead")),
     }
 }
 
@@ -119,12 +136,13 @@ fn process_of(run_dir: &Path) -> Option<OwnedFd> {
     command.split(|b| *b == 0).any(|arg| arg == wanted).then_some(process)
 }
 
-/// Waits for the end of a process that is not a child; whether it has come within `limit`.
-pub(super) async fn over(process: &OwnedFd, limit: Duration) -> Result<bool> {
+/// Waits for the end of a process that is not a child, or with POLLHUP for its being reaped too;
+/// whether it has come within `limit`.
+pub(super) async fn over(process: &OwnedFd, what: PollFlags, limit: Duration) -> Result<bool> {
     let process = process.try_clone().context(|| "duplicate a pidfd")?;
     let milliseconds = u16::try_from(limit.as_millis()).unwrap_or(u16::MAX);
     blocking(move || {
-        let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        let mut watched = [PollFd::new(process.as_fd(), what)];
         let ready = poll(&mut watched, milliseconds).map_err(io::Error::from);
         Ok(ready.context(|| "wait for a process")? > 0)
     })
@@ -135,14 +153,48 @@ struct Connection {
     client: Client,
 }
 
+impl Connection {
+    /// Waits for an answer while the shim is heard of and `limit` is not over.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, rrun_shim_protocol::Error>>,
+    ) -> Result<T, Refusal> {
+        let late = |limit: Duration| {
+            let message = format!("shim {}: no answer in {limit:?}", self.client.pid());
+            Err(Error::new(Kind::Timeout, message).into())
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(told),
+            () = self.silence() => late(SILENCE),
+            () = sleep(limit) => late(limit),
+        }
+    }
+
+    /// Lasts until nothing was heard of the shim for so long. One that only has much to do says
+    /// what there is.
+    async fn silence(&self) {
+        let heard = || async {
+            sleep(SILENCE / 2).await;
+            timeout(SILENCE / 2, self.client.call(Request::State, Vec::new())).await.is_ok()
+        };
+        while heard().await {}
+    }
+}
+
 #[async_trait]
 impl Shim for Connection {
     async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal> {
-        self.client.call(request, fds).await.map_err(told)
+        let limit = match &request {
+            Request::Stop { grace_ms, .. } => Duration::from_millis(*grace_ms).saturating_add(WORK),
+            _ => WORK,
+        };
+        self.within(limit, self.client.call(request, fds)).await
     }
 
     async fn exec(&self, exec: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Refusal> {
-        self.client.exec(exec, stdio).await.map_err(told)
+        self.within(WORK, self.client.exec(exec, stdio)).await
     }
 }
 

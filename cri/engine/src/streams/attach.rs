@@ -69,6 +69,7 @@ impl Handle for AttachHandle {
     async fn close_stdin(&self) -> Result<()> {
         let config = &self.container.config;
         if config.stdin && config.stdin_once && !config.tty {
+            self.container.close_stdin();
             let container = self.container.id.to_string();
             self.shim.call(Request::CloseStdin { container }, Vec::new()).await?;
         }

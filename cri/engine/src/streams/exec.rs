@@ -39,14 +39,19 @@ impl Drop for RunningExec {
         if self.end.borrow().is_some() || self.end.has_changed().is_err() {
             return;
         }
-        let (shim, exec) = (Arc::clone(&self.shim), self.number);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(refusal) = shim.call(Request::KillExec { exec }, Vec::new()).await {
-                    tracing::debug!(error = %refusal.error, "kill exec");
-                }
-            });
-        }
+        kill(&self.shim, self.number);
+    }
+}
+
+/// Has an exec killed with its tree, without waiting.
+fn kill(shim: &Arc<dyn Shim>, exec: u64) {
+    let shim = Arc::clone(shim);
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            if let Err(refusal) = shim.call(Request::KillExec { exec }, Vec::new()).await {
+                tracing::debug!(error = %refusal.error, "kill exec");
+            }
+        });
     }
 }
 
@@ -76,7 +81,13 @@ pub(super) async fn start(
     };
     let gone = || Error::new(Kind::Unavailable, "the pod's shim is gone");
     let shim = pod.shim().ok_or_else(gone)?;
-    let running = shim.exec(exec, stdio.into_iter().flatten().collect()).await?;
+    let running = shim.exec(exec, stdio.into_iter().flatten().collect()).await;
+    let running = running.inspect_err(|refusal| {
+        if refusal.error.kind() == Kind::Timeout {
+            // It may start it yet.
+            kill(&shim, number);
+        }
+    })?;
     let (told, end) = watch::channel(None);
     tokio::spawn(async move {
         if let Ok(exit) = running.exit.await {

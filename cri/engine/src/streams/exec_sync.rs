@@ -20,6 +20,9 @@ use tokio::sync::watch;
 /// The client takes 16 MiB for the whole reply; both outputs together stay below that.
 const OUTPUT_MAX: usize = (16 << 20) - (64 << 10);
 
+/// How long the end of a command may be told after its deadline, which the shim keeps.
+const LATE: Duration = Duration::from_secs(10);
+
 /// Runs a command in a running container to its end.
 pub(crate) async fn exec_sync(
     engine: &Arc<Shared>,
@@ -48,7 +51,11 @@ pub(crate) async fn exec_sync(
     let receiver = |fd| Receiver::from_owned_fd(fd).context(|| "read the output");
     let (room, (end, over)) = (AtomicUsize::new(OUTPUT_MAX), watch::channel(false));
     let exit = async {
-        let exit = started.exec.exit().await;
+        let limit = timeout.map_or(Duration::MAX, |timeout| timeout.saturating_add(LATE));
+        let exit = match tokio::time::timeout(limit, started.exec.exit()).await {
+            Ok(exit) => exit,
+            Err(_) => Err(Error::new(Kind::Timeout, "the shim does not tell its end")),
+        };
         end.send_replace(true);
         exit
     };

@@ -105,6 +105,7 @@ fn a_stop_or_a_removal_that_dies_at_any_step_is_finished_by_the_next_one() {
         "engine.stop-pod.network",
         "engine.stop-pod.shim",
         "engine.stop-pod.netns",
+        "engine.stop-pod.half-made",
         "engine.stop-pod.container-cgroups",
         "engine.stop-pod.cgroup",
         "engine.stop-pod.stopped",

@@ -1,6 +1,7 @@
 //! The engine over stand-ins for its ports: what they hold is what would be left behind.
 
 mod faults;
+mod hung;
 mod life;
 mod recovery;
 mod world;

@@ -28,6 +28,8 @@ struct State {
     shims: BTreeMap<PathBuf, ShimState>,
     unexecutable: bool,
     broken_network: bool,
+    broken_images: bool,
+    hung: bool,
 }
 
 #[derive(Default)]
@@ -83,6 +85,15 @@ impl World {
         self.state(|state| state.broken_network = broken);
     }
 
+    pub(crate) fn set_broken_images(&self, broken: bool) {
+        self.state(|state| state.broken_images = broken);
+    }
+
+    /// No shim answers: what it was asked for is not done.
+    pub(crate) fn set_hung(&self, hung: bool) {
+        self.state(|state| state.hung = hung);
+    }
+
     /// The shim of the pod dies.
     pub(crate) fn kill_shim(&self, pod: &PodId) {
         self.state(|state| state.shims.retain(|dir, _| !dir.ends_with(pod.as_str())));
@@ -93,6 +104,17 @@ impl World {
         self.state(|state| {
             state.shims.clear();
             state.groups.clear();
+        });
+    }
+
+    /// A start that was asked for long ago is carried out.
+    pub(crate) fn start(&self, container: &str) {
+        self.state(|state| {
+            for shim in state.shims.values_mut() {
+                if let Some(state) = shim.containers.get_mut(container) {
+                    *state = ContainerState::Running { started_at: 7 };
+                }
+            }
         });
     }
 
@@ -137,8 +159,13 @@ impl Images for World {
     }
 
     async fn release(&self, owner: &str) -> Result<()> {
-        self.state(|state| state.leases.remove(owner));
-        Ok(())
+        self.state(|state| {
+            if state.broken_images {
+                return Err(Error::new(Kind::Internal, "store broken"));
+            }
+            state.leases.remove(owner);
+            Ok(())
+        })
     }
 
     async fn owners(&self) -> Result<Vec<String>> {
@@ -245,6 +272,10 @@ impl Shims for FakeShims {
         self.0.state(|state| state.shims.remove(run_dir));
         Ok(())
     }
+
+    async fn kill_hung(&self, run_dir: &Path) -> Result<()> {
+        self.kill(run_dir).await
+    }
 }
 
 struct FakeShim {
@@ -256,7 +287,10 @@ struct FakeShim {
 impl Shim for FakeShim {
     async fn call(&self, request: Request, _: Vec<OwnedFd>) -> Result<Answer, Refusal> {
         let reply = self.world.state(|state| {
-            let State { shims, groups, unexecutable, .. } = state;
+            let State { shims, groups, unexecutable, hung, .. } = state;
+            if *hung && shims.contains_key(&self.run_dir) {
+                return Err(Error::new(Kind::Timeout, "no answer in 10s").into());
+            }
             let gone = || Error::new(Kind::Unavailable, "the shim is gone");
             let shim = shims.get_mut(&self.run_dir).ok_or_else(gone)?;
             answer(shim, (&self.run_dir, groups, *unexecutable), request)

@@ -82,13 +82,30 @@ impl ContainerAt {
 
     /// Kills a container from within the pod's queue, and puts its end on record. Works without a
     /// shim.
+    ///
+    /// # Errors
+    /// `Timeout` when its shim hangs: the container is left as it is.
     pub(crate) async fn kill(&self) -> Result<()> {
+        match self.kill_by_shim().await {
+            Err(error) if error.kind() == Kind::Unavailable => {
+                self.at.shim_lost().await;
+                self.kill_by_shim().await
+            }
+            other => other,
+        }
+    }
+
+    /// # Errors
+    /// `Unavailable` or `Timeout` when its shim has gone or hangs, and nobody has found out yet.
+    pub(crate) async fn kill_by_shim(&self) -> Result<()> {
         let record = self.container.record();
         if record.exit.is_some() {
             return Ok(());
         }
+        let no_shim = self.at.pod.shim().is_none();
         let exit = match self.ask_stop(9, 0).await {
             Ok(exit) => told(exit),
+            Err(error) if !no_shim && of_the_shim(&error) => return Err(error),
             Err(error) => {
                 tracing::debug!(container = %self.container.id, %error, "killing without a shim");
                 self.at.engine.ports.host.kill_group(&record.cgroup).await?;
@@ -116,13 +133,21 @@ impl ContainerAt {
             None => None,
         };
         let (code, reason) = match code {
-            Some(code) => (code, if code == 0 { "Completed" } else { reason }),
+            Some(0) => (0, "Completed"),
+            // SIGKILL is how it was ended here.
+            Some(137) => (137, reason),
+            Some(code) => (code, "Error"),
             // Nobody can have killed what a reboot has ended.
             None if reason == REBOOTED => (255, reason),
             None => (137, reason),
         };
         ContainerExit { code, at: clock::now(), reason: reason.to_owned(), message: String::new() }
     }
+}
+
+/// The shim has not answered: nothing is known of what it was asked for.
+pub(crate) fn of_the_shim(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
 }
 
 /// An end in the CRI's words.
@@ -141,6 +166,8 @@ pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
     if at.container.record().exit.is_some() {
         return;
     }
+    at.container.set_pipes(None);
+    at.container.set_pidfd(None);
     pass("engine.end-container.exited", Point::Before);
     let change = |record: &mut crate::record::ContainerRecord| {
         record.phase = ContainerPhase::Exited;

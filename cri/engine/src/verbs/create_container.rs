@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::id::{ContainerId, Owner};
 use crate::model::ContainerConfig;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::ports::{ImageInfo, RootfsDirs};
+use crate::ports::{ImageInfo, Refusal, RootfsDirs};
 use crate::record::{self, ContainerRecord};
 use crate::spec::{self, Planned, Wanted};
 use crate::status::LinuxUser;
@@ -120,6 +120,11 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
             if at.pod.record().phase != PodPhase::Ready {
                 return Err(Error::precondition(format!("pod {} is not ready", at.pod.id)));
             }
+            if let Err(error) = at.undo_half_made().await
+                && error.kind() == Kind::Timeout
+            {
+                return Err(error);
+            }
             let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
             let container = Arc::new(Container::new(intent(&at, config, &image)?));
             let mut verb = CreateContainer {
@@ -131,9 +136,8 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
                 pid: 0,
             };
             if let Err((error, left)) = CREATE_CONTAINER.run(&mut verb).await {
-                for (step, error) in &left {
-                    tracing::warn!(container = %container.id, step, %error, "not undone");
-                }
+                // The next verb that makes or stops something here tries again.
+                let _ = at.keep_half_made(&container, left);
                 return Err(error);
             }
             at.engine.table.add_container(&at.pod, &container);
@@ -248,6 +252,7 @@ impl CreateContainer {
             (Reply::Created { pid }, mut fds) => {
                 self.pid = pid;
                 self.at.container.set_pidfd(fds.pop());
+                self.at.hold_pipes().await;
                 Ok(())
             }
             (other, _) => Err(Error::internal(format!("shim said {other:?}"))),
@@ -307,11 +312,16 @@ impl ContainerAt {
         if let Some(shim) = self.at.pod.shim() {
             let container = record.id.to_string();
             let stop = Request::Stop { container: container.clone(), signal: 9, grace_ms: 0 };
-            // It may never have heard of it.
-            let _ = shim.call(stop, Vec::new()).await;
-            let deleted = shim.call(Request::Delete { container }, Vec::new()).await;
-            if let Err(refusal) = deleted {
-                tracing::debug!(error = %refusal.error, "removing the container without its shim");
+            for request in [stop, Request::Delete { container }] {
+                match shim.call(request, Vec::new()).await {
+                    Ok(_) => {}
+                    // It may make it yet: only its own end is one of the container too.
+                    Err(Refusal { error, .. }) if error.kind() == Kind::Timeout => {
+                        return Err(error);
+                    }
+                    // It may never have heard of it.
+                    Err(Refusal { error, .. }) => tracing::debug!(%error, "remove init"),
+                }
             }
         }
         let host = &self.at.engine.ports.host;

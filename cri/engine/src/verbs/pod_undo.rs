@@ -2,12 +2,20 @@
 //! and remove, and by whoever finds a pod whose maker has died.
 
 use super::PodAt;
+use super::create_container::CREATE_CONTAINER;
+use super::run_pod::RUN_POD;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::Shim;
 use crate::steps::Left;
-use crate::table::blocking;
+use crate::table::{Container, blocking};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// When what could not be undone is tried again for the first time; each time after twice as long.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// As often at least.
+const SELDOM: Duration = Duration::from_secs(300);
 
 impl PodAt {
     /// The control group of shims: outside of every pod's, and outside of that of whoever started
@@ -69,8 +77,9 @@ impl PodAt {
         }
     }
 
-    /// Puts on record what could not be undone; the next open tries again.
-    pub(crate) async fn keep_left(&self, left: &Left) {
+    /// Puts on record what could not be undone of a pod that could not be made, and tries again
+    /// after a while: nobody but us knows of it.
+    pub(crate) async fn keep_left(&self, left: &Left, again: Duration) {
         for (step, error) in left {
             tracing::warn!(pod = %self.pod.id, step, %error, "not undone");
         }
@@ -82,5 +91,41 @@ impl PodAt {
         if let Err(error) = self.pod.change(|record| record.left = left).await {
             tracing::warn!(pod = %self.pod.id, %error, "what was not undone is not on record");
         }
+        self.undo_later(again);
+    }
+
+    fn undo_later(&self, after: Duration) {
+        let at = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let again = at.clone();
+            at.pod.queue.push(async move {
+                let left = RUN_POD.undo(&again).await;
+                again.keep_left(&left, (after * 2).min(SELDOM)).await;
+            });
+        });
+    }
+
+    /// Tries again to take back what could be neither made nor taken back in this pod.
+    pub(crate) async fn undo_half_made(&self) -> Result<()> {
+        let mut first = Ok(());
+        for container in self.pod.take_half_made() {
+            let left = CREATE_CONTAINER.undo(&self.with(&container)).await;
+            first = first.and(self.keep_half_made(&container, left));
+        }
+        first
+    }
+
+    /// Keeps a container of which something is `left` for [`PodAt::undo_half_made`].
+    pub(crate) fn keep_half_made(&self, container: &Arc<Container>, left: Left) -> Result<()> {
+        let mut first = Ok(());
+        for (step, error) in left {
+            tracing::warn!(container = %container.id, step, %error, "not undone");
+            first = first.and(Err(error.context(format!("take back container {}", container.id))));
+        }
+        if first.is_err() {
+            self.pod.keep_half_made(container);
+        }
+        first
     }
 }

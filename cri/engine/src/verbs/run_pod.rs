@@ -1,5 +1,6 @@
 //! RunPodSandbox.
 
+use super::pod_undo::SOON;
 use super::{PodAt, sandbox, shim_watch};
 use crate::clock;
 use crate::config::Config;
@@ -177,7 +178,7 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
         .run(async move {
             let mut verb = RunPod { at: work.clone(), reaper: None, ips: Vec::new() };
             if let Err((error, left)) = RUN_POD.run(&mut verb).await {
-                work.keep_left(&left).await;
+                work.keep_left(&left, SOON).await;
                 return Err(error);
             }
             engine.table.add_pod(&work.pod);

@@ -2,12 +2,17 @@
 
 use super::PodAt;
 use super::container_end::ended;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::event::EventKind;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::ports::Dialled;
+use crate::ports::{Dialled, Shim};
 use crate::record::ContainerRecord;
 use rrun_shim_protocol::{ContainerReport, ContainerState, Event, Reply, Request};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a shim that hangs is asked again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Takes a connection into use and watches it.
 pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
@@ -30,25 +35,66 @@ pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
 }
 
 impl PodAt {
-    /// The connection has ended: dials again once, for a shim that lives on after a broken
-    /// connection; otherwise the pod ends, with what can still be told of its containers.
-    async fn shim_lost(&self) {
+    /// The connection has ended: dials again, for a shim that lives on after a broken connection.
+    pub(crate) async fn shim_lost(&self) {
         if self.pod.shim().is_none() {
             // It was ended by a verb.
             return;
         }
         self.pod.set_shim(None);
-        if self.redial().await.is_err() {
-            tracing::warn!(pod = %self.pod.id, "its shim is gone");
-            self.end_without_shim("ShimLost").await;
+        self.find_shim().await;
+    }
+
+    /// Dials the shim of a pod. Without one the pod ends, with what can still be told of its
+    /// containers; with one that hangs it goes on, for its containers do.
+    pub(crate) async fn find_shim(&self) {
+        match self.redial().await {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::Timeout => {
+                tracing::warn!(pod = %self.pod.id, %error, "its shim hangs");
+                self.hear_later();
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.pod.id, %error, "its shim is gone");
+                self.end_without_shim("ShimLost").await;
+            }
+        }
+    }
+
+    /// Lets what a shim that hangs may have done meanwhile come on record, once it is heard of
+    /// again.
+    pub(crate) fn hear_later(&self) {
+        let at = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            let later = at.clone();
+            at.pod.queue.push(async move { later.hear_again().await });
+        });
+    }
+
+    async fn hear_again(&self) {
+        if !matches!(self.pod.record().phase, PodPhase::Ready | PodPhase::Ending) {
+            return;
+        }
+        match self.pod.shim() {
+            None => self.find_shim().await,
+            Some(shim) => match self.catch_up(&shim).await {
+                Err(error) if error.kind() == Kind::Timeout => self.hear_later(),
+                // The end of the connection is seen to by its watch.
+                _ => {}
+            },
         }
     }
 
     /// Dials the shim and brings the records to what it tells.
     pub(crate) async fn redial(&self) -> Result<()> {
         let dialled = self.engine.ports.shims.dial(&self.pod.dirs.run).await?;
-        let shim = std::sync::Arc::clone(&dialled.shim);
+        let shim = Arc::clone(&dialled.shim);
         adopt(self, dialled);
+        self.catch_up(&shim).await
+    }
+
+    async fn catch_up(&self, shim: &Arc<dyn Shim>) -> Result<()> {
         if let (Reply::State(report), _) = shim.call(Request::State, Vec::new()).await? {
             for container in self.engine.table.containers_of(&self.pod.id) {
                 let told = report.containers.iter().find(|c| c.id == container.id.as_str());
@@ -60,7 +106,7 @@ impl PodAt {
 
     async fn reconcile(
         &self,
-        container: &std::sync::Arc<crate::table::Container>,
+        container: &Arc<crate::table::Container>,
         told: Option<&ContainerReport>,
     ) {
         let at = self.with(container);
@@ -69,9 +115,13 @@ impl PodAt {
             return;
         }
         match told.map(|report| (&report.state, report.pid)) {
-            Some((ContainerState::Created, pid)) => self.note_pid(container, pid),
+            Some((ContainerState::Created, pid)) => {
+                self.note_pid(container, pid);
+                at.hold_pipes().await;
+            }
             Some((ContainerState::Running { started_at }, pid)) => {
                 self.note_pid(container, pid);
+                at.hold_pipes().await;
                 self.note_running(container, &record, *started_at).await;
             }
             Some((ContainerState::Exited { started_at, exit }, _)) => {
@@ -109,8 +159,7 @@ impl PodAt {
         self.tell(EventKind::Started, Some(&container.id));
     }
 
-    /// Ends a pod whose shim is gone: kills what is left, and tells each container's end as well
-    /// as it can be known.
+    /// Ends a pod whose shim is gone, and tells it.
     pub(crate) async fn end_without_shim(&self, reason: &str) {
         let ending = self.pod.change(|record| {
             if record.phase == PodPhase::Ready {
@@ -121,17 +170,28 @@ impl PodAt {
         if let Err(error) = ending.await {
             tracing::warn!(pod = %self.pod.id, %error, "its end is not on record");
         }
-        if let Err(error) = self.kill_groups().await {
+        if let Err(error) = self.give_up_shim(reason).await {
             tracing::warn!(pod = %self.pod.id, %error, "not all of it could be killed");
         }
+        self.tell(EventKind::Stopped, None);
+    }
+
+    /// Kills what is left of a pod, its shim first, and puts each container's end on record as
+    /// well as it can be known. The rest of their output is logged when nobody can write it any
+    /// more.
+    pub(crate) async fn give_up_shim(&self, reason: &str) -> Result<()> {
+        self.pod.set_shim(None);
+        let killed = self.engine.ports.shims.kill_hung(&self.pod.dirs.run).await;
+        let killed = killed.and(self.kill_groups().await);
         for container in self.engine.table.containers_of(&self.pod.id) {
             let at = self.with(&container);
             if container.record().exit.is_none() {
                 let exit = at.found_end(reason).await;
+                at.log_rest().await;
                 ended(&at, exit).await;
             }
         }
-        self.tell(EventKind::Stopped, None);
+        killed
     }
 
     /// Kills everything in the pod's groups; in another's group only what is ours.

@@ -79,7 +79,13 @@ impl StartContainer {
             Ok((Reply::Started { at }, _)) => self.started_at = at,
             Ok((other, _)) => return Err(Error::internal(format!("shim said {other:?}"))),
             Err(refusal) if refusal.code.is_some() => self.refused = Some(refusal.error),
-            Err(refusal) => return Err(refusal.error),
+            Err(refusal) => {
+                if refusal.error.kind() == Kind::Timeout {
+                    // It may start it yet.
+                    self.at.at.hear_later();
+                }
+                return Err(refusal.error);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! StopPodSandbox. Nothing of it is taken back: what fails is tried again by the next stop.
 
 use super::PodAt;
+use super::container_end::of_the_shim;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
@@ -48,6 +49,11 @@ static STOP_POD: List<StopPod> = List {
         Step {
             name: "engine.stop-pod.netns",
             apply: |stop| Box::pin(stop.at.unpin()),
+            undo: nothing,
+        },
+        Step {
+            name: "engine.stop-pod.half-made",
+            apply: |stop| Box::pin(stop.at.undo_half_made()),
             undo: nothing,
         },
         Step {
@@ -102,13 +108,25 @@ impl StopPod {
         self.at.pod.change(|record| record.phase = PodPhase::Ending).await
     }
 
+    /// Kills them all; without the shim if that hangs.
     async fn containers(&self) -> Result<()> {
+        match self.kill_containers().await {
+            Err(error) if of_the_shim(&error) => {
+                tracing::warn!(pod = %self.at.pod.id, %error, "going on without its shim");
+                self.at.give_up_shim("ShimLost").await
+            }
+            other => other,
+        }
+    }
+
+    async fn kill_containers(&self) -> Result<()> {
         let containers = self.at.engine.table.containers_of(&self.at.pod.id);
         let mut kills = tokio::task::JoinSet::new();
         for container in containers {
             let at = self.at.with(&container);
             kills.spawn(async move {
-                at.kill().await.context(|| format!("container {}", at.container.config.name))
+                let name = || format!("container {}", at.container.config.name);
+                at.kill_by_shim().await.context(name)
             });
         }
         let mut first = Ok(());

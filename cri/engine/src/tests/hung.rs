@@ -1,0 +1,105 @@
+//! A shim that does not answer, and undos that fail.
+
+use super::{Machine, container, pod, run, running};
+use crate::steps::faults;
+use crate::{ContainerPhase, Kind, Owner};
+use rrun_sys::step::Point;
+use std::time::Duration;
+
+const OWNER: &Owner = &Owner::Cri;
+
+#[tokio::test]
+async fn verbs_on_a_hung_shim_fail_in_time_and_succeed_once_it_goes_on() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let pod = run(&engine, "web").await;
+    let id = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
+    machine.world.set_hung(true);
+    let kind = |error: crate::Error| error.kind();
+    let started = engine.start_container(OWNER, id.as_str()).await;
+    assert_eq!(started.map_err(kind), Err(Kind::Timeout));
+    let other = engine.create_container(OWNER, pod.as_str(), container("d")).await;
+    assert_eq!(other.map_err(kind), Err(Kind::Timeout));
+    let removed = engine.remove_container(OWNER, id.as_str()).await;
+    assert_eq!(removed.map_err(kind), Err(Kind::Timeout));
+    assert_eq!(engine.list_containers(OWNER, &Default::default()).len(), 1);
+    assert!(engine.pod_status(OWNER, pod.as_str(), false).await.unwrap().is_ready());
+    machine.world.set_hung(false);
+    engine.start_container(OWNER, id.as_str()).await.unwrap();
+    let other = engine.create_container(OWNER, pod.as_str(), container("d")).await.unwrap();
+    engine.start_container(OWNER, other.as_str()).await.unwrap();
+    engine.remove_container(OWNER, id.as_str()).await.unwrap();
+    engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    assert_eq!(machine.left(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_pod_with_a_hung_shim_is_stopped_and_removed_without_it() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let (pod, id) = running(&engine, "web").await;
+    machine.world.set_hung(true);
+    engine.create_container(OWNER, pod.as_str(), container("half")).await.unwrap_err();
+    engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
+    let exit = engine.container_status(OWNER, id.as_str(), false).await.unwrap().exit.unwrap();
+    assert_eq!((exit.code, exit.reason.as_str()), (137, "ShimLost"));
+    engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    assert_eq!(machine.left(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_shim_did_after_it_was_given_up_comes_on_record() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let pod = run(&engine, "web").await;
+    let id = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
+    machine.world.set_hung(true);
+    engine.start_container(OWNER, id.as_str()).await.unwrap_err();
+    machine.world.start(id.as_str());
+    machine.world.set_hung(false);
+    let phase = async || engine.container_status(OWNER, id.as_str(), false).await.unwrap().phase;
+    assert_eq!(phase().await, ContainerPhase::Created);
+    while phase().await == ContainerPhase::Created {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(phase().await, ContainerPhase::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_could_not_be_taken_back_is_tried_again_until_nothing_is_left() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    machine.world.set_broken_network(true);
+    faults::plan("engine.run-pod.network", Point::After, false);
+    engine.run_pod(OWNER, pod("web"), "").await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(machine.left().iter().any(|left| left.starts_with("ledger")));
+    machine.world.set_broken_network(false);
+    while !machine.left().is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_could_not_be_taken_back_is_when_another_is_made_or_its_pod_stops() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let pod = run(&engine, "web").await;
+    let before = machine.left();
+    let half_make = async || {
+        machine.world.set_broken_images(true);
+        faults::plan("engine.create-container.init", Point::After, false);
+        engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap_err();
+        machine.world.set_broken_images(false);
+        assert!(machine.left().iter().any(|left| left.starts_with("lease")));
+    };
+    half_make().await;
+    let made = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
+    engine.remove_container(OWNER, made.as_str()).await.unwrap();
+    assert_eq!(machine.left(), before);
+    half_make().await;
+    engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
+    assert!(machine.left().iter().all(|left| !left.starts_with("lease")));
+    engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    assert_eq!(machine.left(), [""; 0]);
+}

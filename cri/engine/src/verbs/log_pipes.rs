@@ -1,0 +1,79 @@
+//! Duplicates of a container's ends of pipes, held in case its shim dies: the container's next
+//! write does not end it by SIGPIPE then, its input does not end, and what it has written gets
+//! into its log.
+//!
+//! A container has two of these (three with an open stdin, one with a terminal), and a pod one
+//! for all of its containers. A read end keeps nobody from seeing an end, and goes with the end of
+//! its container.
+
+use super::ContainerAt;
+use crate::error::{Context, Error, Kind, Result};
+use crate::table::blocking;
+use rrun_shim_protocol::rest::{self, ReadEnds};
+use rrun_shim_protocol::{Reply, Request, log_journal};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the log may take; its disk may be frozen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is held of one container.
+pub(crate) struct Pipes {
+    /// Its shim's own pipe.
+    taken: Arc<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    /// The write end of its stdin.
+    pub(crate) stdin: Option<OwnedFd>,
+}
+
+impl ContainerAt {
+    /// Asks the shim for duplicates. One that has none to give (it speaks version 1) takes the
+    /// container's last words with it.
+    pub(crate) async fn hold_pipes(&self) {
+        let Some(shim) = self.at.pod.shim() else { return };
+        let container = self.container.id.to_string();
+        match shim.call(Request::LogPipes { container }, Vec::new()).await {
+            Ok((Reply::LogPipes { stdout, stderr, stdin }, fds)) => {
+                let mut fds = fds.into_iter();
+                let Some(taken) = fds.next() else { return };
+                let mut next = |sent: bool| if sent { fds.next() } else { None };
+                self.container.set_pipes(Some(Pipes {
+                    taken: self.at.pod.hold_taken(taken),
+                    stdout: next(stdout),
+                    stderr: next(stderr),
+                    stdin: next(stdin),
+                }));
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                tracing::debug!(container = %self.container.id, error = %refusal.error, "pipes");
+            }
+        }
+    }
+
+    /// Logs what the container has written and its shim, which is dead, has not. Every process of
+    /// the container must be dead too.
+    pub(crate) async fn log_rest(&self) {
+        let Some(pipes) = self.container.set_pipes(None) else { return };
+        let log = PathBuf::from(&self.container.record().log_path);
+        if log.as_os_str().is_empty() {
+            return;
+        }
+        let journal = log_journal::path(&self.at.pod.dirs.run, self.container.id.as_str());
+        let work = blocking(move || {
+            let Pipes { taken, stdout, stderr, .. } = &pipes;
+            let ends = ReadEnds { taken, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
+            rest::log(&journal, &log, &ends).context(|| format!("append to {}", log.display()))
+        });
+        let logged: Result<()> = match tokio::time::timeout(PATIENCE, work).await {
+            Ok(logged) => logged,
+            Err(_) => Err(Error::new(Kind::Timeout, "the log does not take it")),
+        };
+        if let Err(error) = logged {
+            tracing::warn!(container = %self.container.id, %error, "its last output is lost");
+        }
+    }
+}
