@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod images;
+mod killed;
 mod leaks;
 mod peer;

@@ -2,6 +2,7 @@
 
 use crate::images::{HOSTS, Store};
 use crate::place;
+use crate::sandbox::MORTAL;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -105,10 +106,10 @@ impl Options {
         let config = folder.path().join("config.json");
         fs::write(&config, serde_json::to_vec(&self.config())?)?;
         let binary = place::debian()?.join("usr/bin/docker-registry");
-        let words = self.prefix.iter().map(Path::new).chain([binary.as_path()]);
-        let words: Vec<_> = words.collect();
-        let mut child = Command::new(words[0])
-            .args(&words[1..])
+        let mut child = Command::new(MORTAL[0])
+            .args(&MORTAL[1..])
+            .args(&self.prefix)
+            .arg(&binary)
             .arg("serve")
             .arg(&config)
             .stdin(Stdio::null())

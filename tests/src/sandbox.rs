@@ -15,7 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// The first process of the namespaces. `cat` ends, and lets them go, when the test process does.
+/// The words before a command that is not to outlive the thread that starts it: prctl(2),
+/// PR_SET_PDEATHSIG. It is executed in place: the pid is the command's.
+pub const MORTAL: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
+/// The first process of the namespaces. Its input ends with the test process: when that was
+/// killed, pods are left to be ended.
 const HOLDER: &str = r#"set -e
 for dir in etc opt var/lib var/log; do
     over=$1/over/$dir
@@ -30,7 +35,14 @@ ip link set lo up
 target=$(readlink -m /etc/resolv.conf)
 [ -e "$target" ] || { mkdir -p "${target%/*}"; echo 'nameserver 127.0.0.1' >"$target"; }
 echo ready
-exec cat"#;
+read -r end || :
+for groups in /sys/fs/cgroup/"$2" /sys/fs/cgroup/*/"$2"; do
+    for again in 1 2 3 4 5 6 7 8 9; do
+        [ -d "$groups" ] || break
+        find "$groups" -name cgroup.procs -exec cat {} + | xargs -r kill -9 || :
+        find "$groups" -depth -type d -exec rmdir {} + || sleep 0.1
+    done
+done 2>/dev/null"#;
 
 /// Namespaces and a folder; dropped, the holder ends and the folder is removed.
 pub struct Sandbox {
@@ -50,6 +62,7 @@ impl Sandbox {
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--propagation", "private", "sh", "-c", HOLDER, "holder"])
             .arg(root.path())
+            .arg(root.path().file_name().unwrap_or_default())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -94,14 +107,15 @@ impl Sandbox {
         format!("/{}", name.to_string_lossy())
     }
 
-    /// The words before a command that is to run in the namespaces. nsenter executes it in place:
-    /// the pid is the command's.
+    /// The words before a command that is to run in the namespaces, and not to outlive the thread
+    /// that starts it. nsenter executes it in place: the pid is the command's.
     pub fn prefix(&self) -> Vec<String> {
         let target = format!("--target={}", self.pid());
         // A working directory of the sandbox, not the caller's: that one may be on a mount that
         // the namespace covers.
         let folder = format!("--wdns={}", self.root().display());
-        ["nsenter", &target, "--mount", "--net", &folder, "--"].map(str::to_owned).to_vec()
+        let enter = ["nsenter", &target, "--mount", "--net", &folder, "--"];
+        MORTAL.iter().chain(&enter).map(|word| (*word).to_owned()).collect()
     }
 
     /// A command that runs in the namespaces.
