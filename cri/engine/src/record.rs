@@ -10,9 +10,12 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, MountSpec, PodConfig, Resources};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::status::{ContainerExit, LinuxUser};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,8 +137,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.to_owned();
     temporary.as_mut_os_string().push(".tmp");
     fs::write(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| put(&temporary, path))
         .context(|| format!("write {}", path.display()))
+}
+
+/// Exchanges the two rather than rename over what is there: ext4 takes that for a program which
+/// forgot to sync, and writes the new file out at once (`auto_da_alloc`, 0.7 ms a time here). A
+/// record that lives for seconds need never reach the disk. A kill in between leaves the old
+/// record under the temporary name, where the next one goes.
+fn put(temporary: &Path, path: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => fs::remove_file(temporary),
+        // Nothing to exchange it with, or a file system that cannot.
+        Err(Errno::ENOENT | Errno::EINVAL) => fs::rename(temporary, path),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Reads the record at `path`.
@@ -170,6 +186,18 @@ mod tests {
     #[test]
     fn a_record_is_read_back() {
         assert_eq!(decode::<PodRecord>(&encode(&record()).unwrap()).unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_replaces_the_one_before_and_leaves_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pod.json");
+        for reason in ["", "ShimLost"] {
+            let record = PodRecord { reason: reason.into(), ..record() };
+            write(&path, &record).unwrap();
+            assert_eq!(read::<PodRecord>(&path).unwrap(), record);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]
