@@ -19,11 +19,12 @@ const WORKERS: usize = 10;
 
 /// One subject after the other has a hundred pods; each time all of them end.
 pub async fn run(table: &mut Table, subjects: &[Arc<Subject>], rounds: Rounds) -> Result<()> {
+    let mut errors = vec![0; subjects.len()];
     for round in 0..rounds.hundreds {
         for (at, subject) in subjects.iter().enumerate() {
             let before = subject.ground.as_ref().map(Memory::take).transpose()?;
             let begin = Instant::now();
-            let (pods, mut errors) = start_all(subject, round).await?;
+            let (pods, failed) = start_all(subject, round).await?;
             let wall = begin.elapsed().as_secs_f64();
             table.add("100 pods at concurrency 10: start [s]", at, wall);
             lists(table, at, subject, rounds.lists).await?;
@@ -40,10 +41,12 @@ pub async fn run(table: &mut Table, subjects: &[Arc<Subject>], rounds: Rounds) -
                 pod.ready().await?;
             }
             let begin = Instant::now();
-            errors += end_all(subject, pods).await?;
+            errors[at] += failed + end_all(subject, pods).await?;
             table.add("100 pods at concurrency 10: end [s]", at, begin.elapsed().as_secs_f64());
-            table.add("100 pods: errors", at, errors as f64);
         }
+    }
+    for (at, errors) in errors.into_iter().enumerate() {
+        table.add("100 pods: errors", at, errors as f64);
     }
     Ok(())
 }
@@ -108,13 +111,15 @@ async fn lists(table: &mut Table, at: usize, subject: &Subject, count: usize) ->
     let client = &subject.client;
     for _ in 0..count {
         let begin = Instant::now();
-        client.list_pod_sandbox(ListPodSandboxRequest::default()).await?;
+        subject.answer("ListPodSandbox", client.list_pod_sandbox(Default::default())).await?;
         table.time("ListPodSandbox of 100", at, begin.elapsed());
         let begin = Instant::now();
-        client.list_containers(ListContainersRequest::default()).await?;
+        subject.answer("ListContainers", client.list_containers(Default::default())).await?;
         table.time("ListContainers of 100", at, begin.elapsed());
         let begin = Instant::now();
-        client.list_container_stats(ListContainerStatsRequest::default()).await?;
+        subject
+            .answer("ListContainerStats", client.list_container_stats(Default::default()))
+            .await?;
         table.time("ListContainerStats of 100", at, begin.elapsed());
     }
     Ok(())

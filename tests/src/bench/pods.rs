@@ -3,16 +3,13 @@
 use super::Rounds;
 use super::subject::{Subject, sleeper};
 use super::table::Table;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// After so long a call counts as lost.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A running pod with one container.
 pub struct Pod {
@@ -79,20 +76,17 @@ pub async fn start(subject: &Subject, config: PodSandboxConfig) -> Result<(Pod, 
         last = Instant::now();
     };
     let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
-    let answer = client.run_pod_sandbox(request).await;
-    let sandbox = answer.with_context(|| format!("{}: RunPodSandbox", subject.name))?;
+    let sandbox = subject.answer("RunPodSandbox", client.run_pod_sandbox(request)).await?;
     lap("RunPodSandbox");
     let request = CreateContainerRequest {
         pod_sandbox_id: sandbox.pod_sandbox_id.clone(),
         config: Some(sleeper()),
         sandbox_config: Some(config),
     };
-    let answer = client.create_container(request).await;
-    let container = answer.with_context(|| format!("{}: CreateContainer", subject.name))?;
+    let container = subject.answer("CreateContainer", client.create_container(request)).await?;
     lap("CreateContainer");
-    let id = container.container_id.clone();
-    let answer = client.start_container(StartContainerRequest { container_id: id }).await;
-    answer.with_context(|| format!("{}: StartContainer", subject.name))?;
+    let request = StartContainerRequest { container_id: container.container_id.clone() };
+    subject.answer("StartContainer", client.start_container(request)).await?;
     lap("StartContainer");
     let pod = Pod { sandbox: sandbox.pod_sandbox_id, container: container.container_id, log };
     Ok((pod, phases))
@@ -105,21 +99,17 @@ pub async fn end(subject: &Subject, pod: &Pod) -> Result<Phases> {
         phases.push((phase, last.elapsed()));
         last = Instant::now();
     };
-    let container_id = pod.container.clone();
-    let answer = client.stop_container(StopContainerRequest { container_id, timeout: 10 }).await;
-    answer.with_context(|| format!("{}: StopContainer", subject.name))?;
+    let request = StopContainerRequest { container_id: pod.container.clone(), timeout: 10 };
+    subject.answer("StopContainer", client.stop_container(request)).await?;
     lap("StopContainer");
-    let container_id = pod.container.clone();
-    let answer = client.remove_container(RemoveContainerRequest { container_id }).await;
-    answer.with_context(|| format!("{}: RemoveContainer", subject.name))?;
+    let request = RemoveContainerRequest { container_id: pod.container.clone() };
+    subject.answer("RemoveContainer", client.remove_container(request)).await?;
     lap("RemoveContainer");
-    let pod_sandbox_id = pod.sandbox.clone();
-    let answer = client.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id }).await;
-    answer.with_context(|| format!("{}: StopPodSandbox", subject.name))?;
+    let request = StopPodSandboxRequest { pod_sandbox_id: pod.sandbox.clone() };
+    subject.answer("StopPodSandbox", client.stop_pod_sandbox(request)).await?;
     lap("StopPodSandbox");
-    let pod_sandbox_id = pod.sandbox.clone();
-    let answer = client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await;
-    answer.with_context(|| format!("{}: RemovePodSandbox", subject.name))?;
+    let request = RemovePodSandboxRequest { pod_sandbox_id: pod.sandbox.clone() };
+    subject.answer("RemovePodSandbox", client.remove_pod_sandbox(request)).await?;
     lap("RemovePodSandbox");
     Ok(phases)
 }
@@ -188,9 +178,7 @@ async fn exec(subject: &Subject, container: &str) -> Result<Duration> {
         cmd: vec!["/bin/true".to_owned()],
         timeout: 10,
     };
-    let answer = tokio::time::timeout(PATIENCE, subject.client.exec_sync(request)).await;
-    let answer = answer.with_context(|| format!("{}: ExecSync: no answer", subject.name))?;
-    let answer = answer.with_context(|| format!("{}: ExecSync", subject.name))?;
+    let answer = subject.answer("ExecSync", subject.client.exec_sync(request)).await?;
     if answer.exit_code != 0 {
         bail!("{}: ExecSync: exit code {}", subject.name, answer.exit_code);
     }

@@ -89,7 +89,7 @@ pub async fn run(table: &mut Table, subjects: &[Arc<Subject>], rounds: Rounds) -
             subject.pull(&image).await?;
             table.add("pull: 150 MB in one layer [s]", at, begin.elapsed().as_secs_f64());
             let request = RemoveImageRequest { image: Some(spec(&image)) };
-            subject.client.remove_image(request).await?;
+            subject.answer("RemoveImage", subject.client.remove_image(request)).await?;
         }
     }
     Ok(())

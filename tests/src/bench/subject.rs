@@ -13,7 +13,12 @@ use rrun_cri_api::v1::{
     PodSandboxMetadata, PullImageRequest,
 };
 use rrun_cri_api::{Client, Cri};
+use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
+
+/// After so long a call counts as lost.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The host of the large image.
 pub const LARGE_HOST: &str = "large.rrun.test";
@@ -94,8 +99,23 @@ impl Subject {
     /// Pulls an image.
     pub async fn pull(&self, image: &str) -> Result<()> {
         let request = PullImageRequest { image: Some(spec(image)), ..Default::default() };
-        self.client.pull_image(request).await.with_context(|| format!("{}: {image}", self.name))?;
+        let pulled = self.answer("PullImage", self.client.pull_image(request)).await;
+        pulled.with_context(|| image.to_owned())?;
         Ok(())
+    }
+
+    /// What a call answers, within a minute.
+    pub async fn answer<T, E>(
+        &self,
+        call: &str,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Result<T>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let what = || format!("{}: {call}", self.name);
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        answer.with_context(|| format!("{}: no answer in {PATIENCE:?}", what()))?.with_context(what)
     }
 
     /// A pod with a log folder, in the pod network or the host's.

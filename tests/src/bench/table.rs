@@ -13,11 +13,12 @@ pub enum Bar {
 }
 
 /// Rows with a bar, by name.
-pub const BARS: [(&str, Bar); 7] = [
+pub const BARS: [(&str, Bar); 8] = [
     ("pod network: start", Bar::Ratio(0.25)),
     ("pod network: end", Bar::Ratio(0.25)),
     ("ExecSync, one at a time", Bar::Ratio(0.25)),
     ("100 pods at concurrency 10: start [s]", Bar::Ratio(0.25)),
+    ("100 pods: errors", Bar::Absolute(0.0)),
     ("100 pods: memory per pod [MiB]", Bar::Absolute(1.0)),
     ("pull: 150 MB in one layer [s]", Bar::Ratio(1.0)),
     ("OCI: create + start + delete", Bar::Ratio(0.3)),
@@ -96,9 +97,16 @@ impl Row {
             Some(Bar::Absolute(limit)) => ours.map(|ours| (limit, ours)),
             None => None,
         };
-        let met = judged.is_none_or(|(limit, value)| value <= limit);
-        if let Some((limit, _)) = judged {
-            let _ = write!(text, "   ≤ {limit}: {}", if met { "met" } else { "MISSED" });
+        // Alone, ratios have nobody to be held against.
+        let met = match (judged, bar) {
+            (Some((limit, value)), _) => value <= limit,
+            (None, bar) => bar.is_none() || ratios.is_empty(),
+        };
+        match (judged, met) {
+            (Some((limit, _)), true) => _ = write!(text, "   ≤ {limit}: met"),
+            (Some((limit, _)), false) => _ = write!(text, "   ≤ {limit}: MISSED"),
+            (None, false) => text.push_str("   MISSED: no figure"),
+            (None, true) => {}
         }
         text.push('\n');
         (text, met)
@@ -160,6 +168,15 @@ mod tests {
         assert_eq!(missed, 1);
         assert!(text.contains("0.300   ≤ 0.25: MISSED"), "{text}");
         assert!(text.contains("0.200   ≤ 0.25: met"), "{text}");
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_beside_a_peer_counts_as_missed() {
+        let mut table = Table::new(vec!["ours".into(), "theirs".into()]);
+        table.add("pod network: start", 0, 30.0);
+        let (text, missed) = table.render();
+        assert_eq!(missed, 1);
+        assert!(text.contains("MISSED: no figure"), "{text}");
     }
 
     #[test]
