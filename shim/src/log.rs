@@ -5,8 +5,8 @@
 //! stream while a chunk of it is here; so a container is slowed by its log disk, as it would be by
 //! its own.
 //!
-//! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a shim that is killed
-//! takes nothing of it away.
+//! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a
+//! shim that is killed takes nothing of it away.
 
 use crate::output::set_nonblocking;
 use crate::poll::Key;
@@ -106,11 +106,14 @@ impl LogThread {
     /// Reads what is in `pipe` and leaves it there.
     pub fn look(&self, pipe: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
         let (reader, writer) = &self.glass;
-        match tee(pipe, writer, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK)? {
-            0 => Ok(0),
-            // As much at once: it was put there by one call, and nobody else reads.
-            _ => nix::unistd::read(reader, buffer),
+        let seen = tee(pipe, writer, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK)?;
+        let mut read = 0;
+        // A container may have made packets of its writes (O_DIRECT): each is a read of its own,
+        // and one left behind would get into another container's log.
+        while read < seen {
+            read += nix::unistd::read(reader, &mut buffer[read..seen])?;
         }
+        Ok(read)
     }
 
     /// The pipe of what is being taken out of the containers' own.
@@ -189,16 +192,16 @@ impl Taking {
             match splice(pipe, None, &self.take, None, left, flags) {
                 Ok(count) if count > 0 => left -= count,
                 // It must go, or it would be logged for ever.
-                _ => {
-                    let _ = nix::unistd::read(pipe, &mut bytes[..left]);
-                    return;
-                }
+                _ => match nix::unistd::read(pipe, &mut bytes[..left]) {
+                    Ok(count) if count > 0 => left -= count,
+                    _ => return,
+                },
             }
         }
     }
 
     fn empty(&self, bytes: &mut [u8]) {
-        let _ = nix::unistd::read(&self.taken, bytes);
+        while nix::unistd::read(&self.taken, bytes).is_ok_and(|count| count > 0) {}
     }
 }
 
@@ -268,4 +271,43 @@ fn open(path: &Path) -> io::Result<File> {
     }
     let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(path);
     step::only("shim.log.file", open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::OFlag;
+    use nix::unistd::{pipe2, write};
+
+    #[test]
+    fn a_look_leaves_the_pipe_as_it_is_and_nothing_behind_for_the_next() {
+        let log = LogThread::start().unwrap();
+        let mut buffer = [0; 64];
+        for flags in [OFlag::empty(), OFlag::O_DIRECT] {
+            let (reader, writer) = pipe2(flags).unwrap();
+            for word in ["one ", "two ", "three"] {
+                write(&writer, word.as_bytes()).unwrap();
+            }
+            for _ in 0..2 {
+                let count = log.look(&reader, &mut buffer).unwrap();
+                assert_eq!(&buffer[..count], b"one two three");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_taken_goes_packet_by_packet_too() {
+        let (taken, take) = io::pipe().unwrap();
+        set_nonblocking(&taken).unwrap();
+        let taking = Taking { taken: Arc::new(taken), take };
+        let (reader, writer) = pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
+        for word in ["one ", "two ", "three"] {
+            write(&writer, word.as_bytes()).unwrap();
+        }
+        let mut bytes = [0; 8];
+        taking.take(&reader, &mut bytes);
+        taking.empty(&mut bytes);
+        assert_eq!(nix::unistd::read(&taking.taken, &mut bytes), Err(Errno::EAGAIN));
+        assert_eq!(nix::unistd::read(&reader, &mut bytes), Ok(5));
+    }
 }
