@@ -47,6 +47,26 @@ impl Dirs {
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("lock")
     }
+
+    /// Removes the run folder of a pod whose lock we hold. A maker that waits for the lock may make
+    /// another one as soon as this one has no name: then the folder is its own.
+    pub(crate) fn remove_run(&self) -> Result<()> {
+        let lock = self.lock();
+        let read = || format!("read {}", self.run.display());
+        for entry in fs::read_dir(&self.run).context(read)? {
+            let path = entry.context(read)?.path();
+            match path.is_dir() && !path.is_symlink() {
+                true => remove_all(&path)?,
+                false if path != lock => remove_file(&path)?,
+                false => {}
+            }
+        }
+        remove_file(&lock)?;
+        match fs::remove_dir(&self.run) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed.context(|| format!("remove {}", self.run.display())),
+        }
+    }
 }
 
 /// A kernel lock on a pod: who holds it works on the pod. Death releases it.
@@ -55,26 +75,57 @@ pub(crate) struct Lock {
     _file: Flock<File>,
 }
 
+/// What became of one try for a lock.
+enum Try {
+    Taken(Lock),
+    Held,
+    /// Whoever held it has removed it meanwhile.
+    Removed,
+}
+
 impl Lock {
     /// Takes the lock at `path`; `None` when another process has it.
     pub(crate) fn take(path: &Path) -> Result<Option<Lock>> {
         loop {
-            let file = File::create(path).context(|| format!("make {}", path.display()))?;
-            let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
-                Err((_, errno)) => {
-                    return Err(io::Error::from(errno))
-                        .context(|| format!("lock {}", path.display()));
-                }
-            };
-            // Whoever held it may have removed it in between: a lock on a file that nobody else
-            // finds is none.
-            let held = file.metadata().map(|m| m.ino());
-            match (held, fs::metadata(path)) {
-                (Ok(held), Ok(now)) if held == now.ino() => return Ok(Some(Lock { _file: file })),
-                _ => {}
+            let tried = Self::attempt(path, FlockArg::LockExclusiveNonblock);
+            match tried.context(|| format!("lock {}", path.display()))? {
+                Try::Taken(lock) => return Ok(Some(lock)),
+                Try::Held => return Ok(None),
+                Try::Removed => {}
             }
+        }
+    }
+
+    /// Makes the folder of a new pod and takes the lock at `path` in it.
+    ///
+    /// A process that starts at this moment takes a folder without a record for one that was left
+    /// behind, and removes it under its lock: it is waited for, and the folder is made again.
+    pub(crate) fn begin(path: &Path) -> Result<Lock> {
+        loop {
+            if let Some(folder) = path.parent() {
+                make(folder)?;
+            }
+            match Self::attempt(path, FlockArg::LockExclusive) {
+                Ok(Try::Taken(lock)) => return Ok(lock),
+                Ok(Try::Held | Try::Removed) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).context(|| format!("lock {}", path.display())),
+            }
+        }
+    }
+
+    fn attempt(path: &Path, how: FlockArg) -> io::Result<Try> {
+        let file = match Flock::lock(File::create(path)?, how) {
+            Ok(file) => file,
+            Err((_, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => {
+                return Ok(Try::Held);
+            }
+            Err((_, errno)) => return Err(errno.into()),
+        };
+        // A lock on a file that nobody else finds is none.
+        match (file.metadata(), fs::metadata(path)) {
+            (Ok(held), Ok(now)) if held.ino() == now.ino() => Ok(Try::Taken(Lock { _file: file })),
+            _ => Ok(Try::Removed),
         }
     }
 }
@@ -117,5 +168,25 @@ mod tests {
         assert!(Lock::take(&path).unwrap().is_none());
         drop(first);
         assert!(Lock::take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_new_pod_gets_its_lock_though_a_starting_process_removes_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let dirs = Dirs { state: folder.path().join("state"), run: folder.path().join("run") };
+        // Many rounds, as the two meet at another place in each.
+        for _ in 0..200 {
+            let theirs = dirs.clone();
+            make(&dirs.run).unwrap();
+            let recovery = std::thread::spawn(move || {
+                // It may find the folder gone, or the maker's lock on it.
+                if let Ok(Some(_lock)) = Lock::take(&theirs.lock()) {
+                    theirs.remove_run().unwrap();
+                }
+            });
+            let _held = Lock::begin(&dirs.lock()).unwrap();
+            recovery.join().unwrap();
+            assert!(Lock::take(&dirs.lock()).unwrap().is_none());
+        }
     }
 }

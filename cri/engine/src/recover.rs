@@ -120,7 +120,7 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
         Read::Nothing => {
             blocking(move || {
                 dirs::remove_all(&dirs.state)?;
-                dirs::remove_all(&dirs.run)
+                dirs.remove_run()
             })
             .await?;
             drop(lock);

@@ -99,8 +99,8 @@ pub(crate) async fn run(
     config: PodConfig,
     handler: &str,
 ) -> Result<PodId> {
-    check(&config, handler)?;
     let what = format!("run pod {}", config.full_name());
+    check(&config, handler).context(|| what.clone())?;
     let hash = config_hash(&config, handler)?;
     let key = (owner.clone(), config.key());
     let record = intent(engine, owner, config, handler)?;
@@ -198,9 +198,7 @@ impl RunPod {
 
     async fn lock(&self) -> Result<()> {
         let path = self.at.pod.dirs.lock();
-        let lock = blocking(move || Lock::take(&path)).await?;
-        let lock = lock.ok_or_else(|| Error::internal("another process holds a new pod's lock"))?;
-        self.at.pod.hold(lock);
+        self.at.pod.hold(blocking(move || Lock::begin(&path)).await?);
         Ok(())
     }
 
