@@ -36,12 +36,14 @@ const CLOSE: u8 = 255;
 /// Runs the command; its exit code is ours.
 pub async fn exec(config: Arc<Config>, args: args::Exec) -> Result<ExitCode> {
     let entry = shelf::find(&config, &args.pod)?;
-    let first = || -> Result<String> {
-        let pod = entry.pod(&config)?;
-        let first = pod.spec.containers.first().context("the pod has no containers")?;
-        Ok(first.name.clone())
+    let spec = entry.pod(&config)?.spec;
+    let container = match args.container {
+        Some(name) if spec.find(&name).is_none() => {
+            bail!("pod {}: container {name}: not found", args.pod);
+        }
+        Some(name) => name,
+        None => spec.containers.first().context("the pod has no containers")?.name.clone(),
     };
-    let container = args.container.clone().map_or_else(first, Ok)?;
     let cri: Arc<dyn Cri>;
     let _held;
     match Held::existing(&config, &entry).await? {

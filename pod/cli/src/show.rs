@@ -14,6 +14,8 @@ pub struct Screen {
     pod: String,
     grace: u32,
     shown: HashMap<String, String>,
+    /// The last event about each container, and about the pod.
+    told: HashMap<Option<String>, String>,
 }
 
 impl Screen {
@@ -23,6 +25,7 @@ impl Screen {
             pod: pod.meta.name.clone(),
             grace: pod.spec.termination_grace_period,
             shown: HashMap::new(),
+            told: HashMap::new(),
         }
     }
 
@@ -56,10 +59,19 @@ impl Screen {
         }
     }
 
-    pub fn event(&self, event: &Event) {
+    pub fn event(&mut self, event: &Event) {
+        if let Some(text) = self.news(event) {
+            self.say(&text);
+        }
+    }
+
+    /// The words of an event; `None` when the same happened again: a probe fails once a second.
+    fn news(&mut self, event: &Event) -> Option<String> {
         let mark = if event.level == Level::Warning { "! " } else { "" };
         let about = event.container.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        self.say(&format!("{mark}{}: {about}{}", event.reason.as_str(), event.message));
+        let text = format!("{mark}{}: {about}{}", event.reason.as_str(), event.message.trim_end());
+        let before = self.told.insert(event.container.clone(), text.clone());
+        (before.as_ref() != Some(&text)).then_some(text)
     }
 
     /// After a signal.
@@ -97,7 +109,33 @@ fn describe(container: &ContainerStatus) -> String {
         State::Terminated(end) => format!("ended with {}: {}", end.exit_code, end.reason),
     };
     if container.restart_count > 0 {
-        text.push_str(&format!(", restarted {} times", container.restart_count));
+        text.push_str(&format!(", restart {}", container.restart_count));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Screen;
+    use rrun_pod::clock::Timestamp;
+    use rrun_pod::events::{Event, Level, Reason};
+    use rrun_pod::manifest::{self, Source};
+
+    #[test]
+    fn an_event_is_told_once_until_something_else_happens_to_its_container() {
+        let text = b"apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n\
+            spec: {containers: [{name: a, image: i}]}\n";
+        let pod = manifest::pod(Source { name: "web.yaml", text }, &[]).unwrap();
+        let mut screen = Screen::new(&pod);
+        let mut news = |container: &str, level, reason, message: &str| {
+            let (at, container) = (Timestamp::from_nanos(0), Some(container.to_owned()));
+            screen.news(&Event { at, level, reason, container, message: message.to_owned() })
+        };
+        let failed = Some("! Unhealthy: a: failed: no".to_owned());
+        assert_eq!(news("a", Level::Warning, Reason::Unhealthy, "failed: no\n"), failed);
+        assert_eq!(news("a", Level::Warning, Reason::Unhealthy, "failed: no\n"), None);
+        assert!(news("b", Level::Warning, Reason::Unhealthy, "failed: no\n").is_some());
+        assert!(news("a", Level::Normal, Reason::Started, "Container started").is_some());
+        assert_eq!(news("a", Level::Warning, Reason::Unhealthy, "failed: no\n"), failed);
+    }
 }

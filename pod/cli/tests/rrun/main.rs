@@ -29,6 +29,26 @@ fn logs_are_printed_while_the_pod_runs_and_to_the_last_line() {
     house.assert_nothing_left();
 }
 
+#[test]
+fn a_run_shows_phases_ends_with_their_codes_and_restarts_with_back_off() {
+    let house = House::new();
+    let run = house.run("crash", &pod("crash", "OnFailure", &["exit", "3"]));
+    for line in [
+        "pod crash: Pending",
+        "Started: main: Container started",
+        "container main: ended with 3: Error",
+        "container main: waiting: CrashLoopBackOff: back-off 10s",
+        "container main: ended with 3: Error, restart 2",
+        "container main: waiting: CrashLoopBackOff: back-off 20s",
+    ] {
+        run.expect(line);
+    }
+    run.signal("INT");
+    run.expect("pod crash: Failed");
+    assert_eq!(run.end(), Some(1));
+    house.assert_nothing_left();
+}
+
 const SERVER: &str = "      readinessProbe:
         httpGet: {path: /, port: 8080}
         periodSeconds: 1
@@ -48,6 +68,8 @@ fn a_ready_pod_answers_ps_logs_and_exec_and_is_stopped_by_another_process() {
     assert_eq!(text(&exec.stdout).trim(), "/bin", "{}", text(&exec.stderr));
     let exec = house.rrun(&["exec", "web", "--", "/bin/none"]);
     assert_eq!(exec.status.code(), Some(127), "{}", text(&exec.stderr));
+    let exec = house.rrun(&["exec", "web", "-c", "mian", "--", "/bin/work"]);
+    assert_eq!(text(&exec.stderr), "rrun: pod web: container mian: not found\n");
     let again = house.rrun(&["run", &house.write("web", &manifest)]);
     assert!(text(&again.stderr).contains("another rrun works on it"), "{}", text(&again.stderr));
     let refused = house.rrun(&["rm", "web"]);
