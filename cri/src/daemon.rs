@@ -41,8 +41,12 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     let listener = listen(&config.socket)
         .map_err(|error| format!("listen on {}: {error}", config.socket.display()))?;
     tracing::info!("serving CRI on {}", config.socket.display());
-    let routes = server::Service::new(Arc::new(service)).routes();
-    server::serve(listener, routes, told_to_end())
+    let routes = server::Service::new(Arc::new(service.clone())).routes();
+    let ended = async {
+        told_to_end().await;
+        service.end_streams().await;
+    };
+    server::serve(listener, routes, ended)
         .await
         .map_err(|error| format!("serve on {}: {error}", config.socket.display()))?;
     let _ = fs::remove_file(&config.socket);

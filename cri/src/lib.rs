@@ -3,6 +3,7 @@
 pub mod config;
 pub mod convert;
 pub mod daemon;
+pub mod log;
 pub mod rooms;
 pub mod service;
 pub mod streaming;

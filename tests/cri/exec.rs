@@ -1,6 +1,9 @@
 //! ExecSync: codes, output, deadlines.
 
 use crate::suite::*;
+use rrun_tests::place;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
 
 #[tokio::test]
 async fn exec_tells_codes_and_output_apart() {
@@ -40,6 +43,41 @@ async fn an_exec_over_its_deadline_dies_with_its_whole_tree() {
         all.of(rrun_tests::leaks::Kind::Process).iter().cloned().collect::<Vec<_>>()
     };
     assert_eq!(processes(&before), processes(&after));
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on() {
+    let mut suite = Suite::start().await;
+    let config = suite.harness.pod("told");
+    let pod = suite.run_pod(&config).await;
+    let shell = suite.harness.container("sh", rrun_tests::harness::BUSYBOX, &["sleep", "1000"]);
+    let shell = suite.create(&pod, shell, &config).await.unwrap();
+    suite.start_container(&shell).await.unwrap();
+    let pid = suite.pid(&shell).await;
+    for transport in ["spdy", "websocket"] {
+        let endpoint = suite.harness.daemon().unwrap().endpoint();
+        let mut client = suite.harness.sandbox().command(place::tool("crictl").unwrap());
+        client.args(["--runtime-endpoint", &endpoint, "exec", "--transport", transport, &shell]);
+        client.args(["sh", "-c", "echo up; sleep 1000"]);
+        let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n", "{transport}");
+        let daemon = suite.harness.daemon().unwrap().pid() as i32;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon), nix::sys::signal::SIGTERM)
+            .unwrap();
+        let mut said = String::new();
+        client.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!client.wait().unwrap().success(), "{transport}: {said}");
+        assert!(said.contains("the runtime is shutting down"), "{transport}: {said}");
+        while !suite.harness.has_ended().unwrap() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        suite.restart().await;
+        assert_eq!(suite.pid(&shell).await, pid);
+    }
     suite.remove(&pod).await;
     suite.assert_nothing_left();
 }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use rrun_cri::config::Config;
-use rrun_cri::daemon;
+use rrun_cri::{daemon, log};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,9 +17,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RRUN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log::start("info");
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {

@@ -281,7 +281,8 @@ impl Service {
         match status.phase {
             rrun_engine::ContainerPhase::Running => Ok(()),
             phase => {
-                let words = format!("container {id} is not running: {phase:?}");
+                let (name, phase) = (&status.config.name, format!("{phase:?}").to_lowercase());
+                let words = format!("container {name} is {phase}, not running");
                 Err(Status::failed_precondition(words))
             }
         }

@@ -1,6 +1,6 @@
 //! Images, RPC by RPC.
 
-use super::{Service, required};
+use super::{Service, logged, required};
 use rrun_cri_api::v1;
 use rrun_images::{Credentials, Image, Kind, Reference};
 use std::collections::BTreeMap;
@@ -131,7 +131,7 @@ fn fail(error: rrun_images::Error) -> Status {
         Kind::Cancelled => Code::Cancelled,
         Kind::Internal => Code::Internal,
     };
-    Status::new(code, error.to_string())
+    logged(Status::new(code, error.to_string()))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use rrun_images::Store;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Everything that answers a CRI call, for one owner's pods.
 #[derive(Clone)]
@@ -53,11 +53,27 @@ impl Service {
         let Rooms { engine, images, network } = rooms;
         Ok(Service { engine, images, network, owner, config, streaming })
     }
+
+    /// Ends exec, attach and port-forward, and tells their clients so: to a client a connection
+    /// that is merely cut looks like a command that has succeeded.
+    pub async fn end_streams(&self) {
+        self.streaming.shutdown().await;
+    }
 }
 
 /// An engine's error on the wire.
 fn fail(error: rrun_engine::Error) -> Status {
-    convert::status(&error)
+    logged(convert::status(&error))
+}
+
+/// Who looks at a node at night has the daemon's log, and not its client's.
+fn logged(refused: Status) -> Status {
+    match refused.code() {
+        // How a client learns that something is gone: no news.
+        Code::NotFound => tracing::debug!("{}", refused.message()),
+        code => tracing::warn!(?code, "{}", refused.message()),
+    }
+    refused
 }
 
 /// What a request must have.

@@ -55,7 +55,7 @@ impl Service {
     fn info(&self, last_load: &str) -> BTreeMap<String, String> {
         let last_load = if last_load.is_empty() { "OK" } else { last_load };
         BTreeMap::from([
-            ("config".to_owned(), format!("{:?}", self.config)),
+            ("config".to_owned(), serde_json::json!(&*self.config).to_string()),
             ("lastCNILoadStatus".to_owned(), last_load.to_owned()),
         ])
     }

@@ -95,7 +95,7 @@ impl Streaming {
 
     /// Stops accepting and ends every session; commands that still run are dropped, and their
     /// clients are told so.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         self.shared.context.shutdown.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout(GRACE, self.tasks.wait()).await;

@@ -26,9 +26,7 @@ use std::sync::Arc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RRUN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    rrun_cri::log::start("error");
     match start(args) {
         Ok(code) => code,
         Err(error) => {
