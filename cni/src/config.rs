@@ -63,7 +63,8 @@ impl Config {
         let name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         let link = !self.bridge.is_empty() && self.bridge.len() <= 15;
         if !link || !self.bridge.chars().all(name) || self.bridge.starts_with('.') {
-            return Err(Error::invalid(format!("bridge name {:?}", self.bridge)));
+            let why = "is no interface name: 1 to 15 of letters, digits, `_`, `-` and `.`";
+            return Err(Error::invalid(format!("bridge {:?} {why}", self.bridge)));
         }
         let table = self.table.starts_with(|c: char| c.is_ascii_alphabetic());
         if !table || !self.table.chars().all(name) || self.table.len() > 31 {

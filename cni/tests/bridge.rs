@@ -169,7 +169,7 @@ fn a_taken_host_port_is_refused_and_nothing_stays_of_the_attempt() {
     let b = lab.pod("b").port(Protocol::Tcp, 8080, 80);
     a.add(&network).unwrap();
     let refused = b.add(&network).unwrap_err();
-    assert_eq!(refused.to_string(), "add: host port 8080/tcp is taken by a");
+    assert_eq!(refused.to_string(), "add: host port 8080/tcp is taken by pod a");
     assert_eq!(network.ledger().unwrap().len(), 1);
     a.serve(80);
     ask([127, 0, 0, 1], 8080).unwrap();

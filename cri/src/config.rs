@@ -1,6 +1,7 @@
 //! The daemon's configuration: TOML, every key optional, an unknown one refused.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,17 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_PATH: &str = "/etc/rrun/rrund.toml";
 
 /// `rrund.toml`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The CRI socket, mode 0660.
+    #[serde(deserialize_with = "absolute")]
     pub socket: PathBuf,
     /// State that survives a reboot.
+    #[serde(deserialize_with = "absolute")]
     pub root: PathBuf,
     /// State of this boot.
+    #[serde(deserialize_with = "absolute")]
     pub run: PathBuf,
     /// The shim's program; default: beside the daemon's.
     pub shim: Option<PathBuf>,
@@ -49,16 +53,18 @@ impl Default for Config {
 }
 
 /// `[network]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Network {
     /// Who makes pod networks.
     pub mode: NetworkMode,
     /// Folder of CNI configurations.
+    #[serde(deserialize_with = "absolute")]
     pub conf_dir: PathBuf,
     /// Folders of CNI plugins.
     pub bin_dirs: Vec<PathBuf>,
     /// Where network namespaces are pinned.
+    #[serde(deserialize_with = "absolute")]
     pub netns_dir: PathBuf,
     /// Name of the built-in bridge.
     pub bridge: String,
@@ -81,7 +87,7 @@ impl Default for Network {
 }
 
 /// Who makes pod networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
     /// The first CNI configuration, else the built-in bridge.
@@ -94,7 +100,7 @@ pub enum NetworkMode {
 }
 
 /// `[images]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Images {
     /// Folders with a folder per registry (`hosts.toml`); the first that has one counts.
@@ -108,12 +114,14 @@ impl Default for Images {
 }
 
 /// `[cgroup]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cgroup {
     /// Where the control groups are mounted.
+    #[serde(deserialize_with = "absolute")]
     pub mount: PathBuf,
     /// Group above pods that name no parent.
+    #[serde(deserialize_with = "group")]
     pub parent: String,
 }
 
@@ -124,7 +132,7 @@ impl Default for Cgroup {
 }
 
 /// `[streaming]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Streaming {
     /// Where the streaming server listens; port 0 takes any. The kubelet and crictl connect from
@@ -139,16 +147,36 @@ impl Default for Streaming {
 }
 
 /// `[seccomp]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Seccomp {
     /// Folder of relative `Localhost` profiles.
+    #[serde(deserialize_with = "absolute")]
     pub profiles: PathBuf,
 }
 
 impl Default for Seccomp {
     fn default() -> Self {
         Seccomp { profiles: "/var/lib/kubelet/seccomp".into() }
+    }
+}
+
+/// A daemon and a tool with other working directories must mean the same place.
+fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+/// A group below the root of the hierarchy, in cgroupfs spelling.
+fn group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let parent = String::deserialize(deserializer)?;
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    match parent.strip_prefix('/') {
+        Some(below) if below.split('/').all(plain) => Ok(parent),
+        _ => Err(D::Error::custom(format!("{parent:?} is no path of a group, such as /rrun"))),
     }
 }
 
@@ -218,6 +246,10 @@ mod tests {
             ("[network]\nmode = \"flannel\"\n", "f:2: network.mode: unknown variant `flannel`"),
             ("\nsocket = 7\n", "f:2: socket: invalid type: integer `7`"),
             ("[streaming]\naddress = \"x\"\n", "f:2: streaming.address: invalid socket address"),
+            ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
+            ("[network]\nnetns_dir = \"n\"\n", "f:2: network.netns_dir: n is not an absolute"),
+            ("[cgroup]\nparent = \"/a/../b\"\n", "f:2: cgroup.parent: \"/a/../b\" is no path"),
+            ("[cgroup]\nparent = \"\"\n", "f:2: cgroup.parent: \"\" is no path of a group"),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

@@ -77,6 +77,12 @@ impl From<nix::errno::Errno> for Error {
         let kind = match errno {
             Errno::ENOENT | Errno::ESRCH => Kind::NotFound,
             Errno::EEXIST => Kind::Exists,
+            // A value that the kernel does not take, a path that is not what it is taken for.
+            Errno::EINVAL
+            | Errno::ERANGE
+            | Errno::ENOTDIR
+            | Errno::EISDIR
+            | Errno::ENAMETOOLONG => Kind::Invalid,
             _ => Kind::Kernel,
         };
         // `ENOENT: No such file or directory` says it twice; the name is what people search for.
@@ -118,5 +124,14 @@ mod tests {
         let error = failed.doing(|| "mount /etc/hosts").doing(|| "create web").unwrap_err();
         assert_eq!(error.to_string(), "create web: mount /etc/hosts: EPERM");
         assert_eq!(error.kind(), Kind::Kernel);
+    }
+
+    #[test]
+    fn a_value_that_the_kernel_does_not_take_is_invalid() {
+        let failed: std::result::Result<(), _> =
+            Err(std::io::Error::from_raw_os_error(libc::ERANGE));
+        let error = failed.doing(|| "write \"0-999\" to cpuset.cpus").unwrap_err();
+        assert_eq!(error.to_string(), "write \"0-999\" to cpuset.cpus: ERANGE");
+        assert_eq!(error.kind(), Kind::Invalid);
     }
 }

@@ -160,8 +160,8 @@ fn carry_out(
             Done::Written(key, stream)
         }
         Order::Reopen(key) => {
-            let log = logs.get_mut(&key).ok_or(io::ErrorKind::NotFound);
-            let reopened = log.map_err(io::Error::from).and_then(|log| {
+            let none = || io::Error::new(io::ErrorKind::NotFound, "it has no log");
+            let reopened = logs.get_mut(&key).ok_or_else(none).and_then(|log| {
                 // The old file goes on if this fails.
                 log.file = open(&log.path)?;
                 Ok(())
@@ -265,12 +265,15 @@ impl Log {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("open log {}: {error}", path.display()))
+    };
     if let Some(folder) = path.parent() {
         let make = || DirBuilder::new().recursive(true).mode(0o755).create(folder);
-        step::only("shim.log.folder", make)?;
+        step::only("shim.log.folder", make).map_err(named)?;
     }
     let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    step::only("shim.log.file", open)
+    step::only("shim.log.file", open).map_err(named)
 }
 
 #[cfg(test)]

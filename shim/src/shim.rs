@@ -401,8 +401,7 @@ impl Shim {
         container.log_opened();
         match (result, &container.phase) {
             (Err(error), &Phase::Preparing(asker)) => {
-                let words = format!("open its log: {error}");
-                self.discard(key, asker, refuse(WireKind::Kernel, words));
+                self.discard(key, asker, refuse(WireKind::Kernel, error));
             }
             _ => self.prepared(key),
         }
@@ -412,7 +411,7 @@ impl Shim {
         let Some(container) = self.containers.get_mut(&key) else { return };
         let reply = match result {
             Ok(()) => Reply::Done,
-            Err(error) => Reply::Error(refuse(WireKind::Kernel, format!("open its log: {error}"))),
+            Err(error) => Reply::Error(refuse(WireKind::Kernel, error)),
         };
         let askers = std::mem::take(&mut container.reopens);
         self.answer_all(askers, &reply);

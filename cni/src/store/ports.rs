@@ -28,7 +28,7 @@ impl Store {
     /// exclude each other.
     ///
     /// # Errors
-    /// `Exists`, naming the holder.
+    /// `Exists`, naming the holder; `Invalid` for two claims that exclude each other.
     pub fn claim(&self, id: &str, claims: &[Claim]) -> Result<()> {
         self.write(|tx| {
             let mut holder = tx.prepare_cached(
@@ -46,8 +46,11 @@ impl Store {
                     .query_row(params![protocol, port, host_ip], |row| row.get(0))
                     .optional()?;
                 if let Some(held) = held {
-                    let text = format!("host port {port}/{protocol} is taken by {held}");
-                    return Err(Error::new(Kind::Exists, text));
+                    let port = format!("host port {port}/{protocol}");
+                    return Err(match held == id {
+                        true => Error::new(Kind::Invalid, format!("{port} is asked for twice")),
+                        false => Error::new(Kind::Exists, format!("{port} is taken by pod {held}")),
+                    });
                 }
                 let ip = target.0.to_string();
                 insert.execute(params![protocol, port, host_ip, id, ip, target.1])?;
@@ -107,7 +110,10 @@ mod tests {
         let refused =
             store.claim("b", &[claim(82, None), claim(80, Some("10.1.1.1"))]).unwrap_err();
         assert_eq!(refused.kind(), Kind::Exists);
-        assert_eq!(refused.to_string(), "host port 80/tcp is taken by a");
+        assert_eq!(refused.to_string(), "host port 80/tcp is taken by pod a");
+        let twice = store.claim("b", &[claim(82, None), claim(82, None)]).unwrap_err();
+        assert_eq!(twice.kind(), Kind::Invalid);
+        assert_eq!(twice.to_string(), "host port 82/tcp is asked for twice");
         assert!(store.claim("b", &[claim(81, None)]).is_err());
         store.claim("b", &[claim(81, Some("10.1.1.2")), claim(82, None)]).unwrap();
         assert_eq!(store.claims(Some("b")).unwrap().len(), 2);

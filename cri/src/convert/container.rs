@@ -11,9 +11,17 @@ use rrun_engine::{ContainerPhase, Error, Result};
 use std::collections::BTreeMap;
 
 /// `ContainerConfig`
-pub fn container_config(wire: v1::ContainerConfig) -> Result<ContainerConfig> {
-    let metadata =
-        wire.metadata.ok_or_else(|| Error::invalid("container config without metadata"))?;
+pub fn container_config(mut wire: v1::ContainerConfig) -> Result<ContainerConfig> {
+    let none = || Error::invalid("create container: its config has no metadata");
+    let metadata = wire.metadata.take().ok_or_else(none)?;
+    let what = format!("create container {}", metadata.name);
+    with_metadata(metadata, wire).map_err(|error| error.context(what))
+}
+
+fn with_metadata(
+    metadata: v1::ContainerMetadata,
+    wire: v1::ContainerConfig,
+) -> Result<ContainerConfig> {
     let linux = wire.linux.unwrap_or_default();
     let env = |env: v1::KeyValue| EnvVar { name: env.key, value: env.value };
     let device = |device: v1::Device| DeviceSpec {
@@ -40,7 +48,7 @@ pub fn container_config(wire: v1::ContainerConfig) -> Result<ContainerConfig> {
         tty: wire.tty,
         resources: linux.resources.map(resources::resources),
         security: security::container(linux.security_context.unwrap_or_default())?,
-        stop_signal: signal::number(wire.stop_signal),
+        stop_signal: signal::asked(wire.stop_signal)?,
     })
 }
 

@@ -7,8 +7,17 @@ use rrun_engine::status::{PodFilter, PodItem, PodStatus};
 use rrun_engine::{Error, Result};
 
 /// `PodSandboxConfig`
-pub fn pod_config(wire: v1::PodSandboxConfig) -> Result<PodConfig> {
-    let metadata = wire.metadata.ok_or_else(|| Error::invalid("pod config without metadata"))?;
+pub fn pod_config(mut wire: v1::PodSandboxConfig) -> Result<PodConfig> {
+    let metadata = wire.metadata.take();
+    let metadata = metadata.ok_or_else(|| Error::invalid("run pod: its config has no metadata"))?;
+    let what = format!("run pod {}/{}", metadata.namespace, metadata.name);
+    with_metadata(metadata, wire).map_err(|error| error.context(what))
+}
+
+fn with_metadata(
+    metadata: v1::PodSandboxMetadata,
+    wire: v1::PodSandboxConfig,
+) -> Result<PodConfig> {
     let linux = wire.linux.unwrap_or_default();
     let dns = |dns: v1::DnsConfig| Dns {
         servers: dns.servers,

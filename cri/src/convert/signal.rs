@@ -1,6 +1,7 @@
 //! Signals: the enum of the wire and the numbers of signal(7).
 
 use rrun_cri_api::v1;
+use rrun_engine::{Error, Result};
 
 /// Numbers in the order of the enum, up to the real-time signals, which follow in a row.
 const NUMBERS: [i32; 35] = [
@@ -8,8 +9,16 @@ const NUMBERS: [i32; 35] = [
     21, 22, 23, 10, 12, 26, 28, 24, 25,
 ];
 
-/// The number of a signal of the wire; `None` for the runtime's default and for nonsense.
-pub fn number(signal: i32) -> Option<i32> {
+/// The number of a signal that a client asks for; `None` for the runtime's default.
+pub fn asked(signal: i32) -> Result<Option<i32>> {
+    match (signal, number(signal)) {
+        (0, _) => Ok(None),
+        (_, None) => Err(Error::invalid(format!("stop signal {signal} is unknown"))),
+        (_, some) => Ok(some),
+    }
+}
+
+fn number(signal: i32) -> Option<i32> {
     match usize::try_from(signal).ok()? {
         0 => None,
         at @ 1..35 => NUMBERS.get(at).copied(),
@@ -46,9 +55,12 @@ mod tests {
             let back = v1::Signal::try_from(wire(expected)).unwrap().as_str_name();
             assert_eq!(number(wire(expected)), Some(expected), "{name} came back as {back}");
         }
-        assert_eq!(number(0), None);
-        assert_eq!(number(66), None);
-        assert_eq!(number(-1), None);
+        assert_eq!(asked(0), Ok(None));
+        assert_eq!(asked(14), Ok(Some(13)));
+        for nonsense in [-1, 66, 99] {
+            let refused = asked(nonsense).unwrap_err().to_string();
+            assert_eq!(refused, format!("stop signal {nonsense} is unknown"));
+        }
     }
 
     fn libc_number(name: &str) -> i32 {

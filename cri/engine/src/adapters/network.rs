@@ -66,6 +66,9 @@ fn port(port: &PortMapping) -> Result<rrun_cni::PortMapping> {
             Some(text.parse().map_err(refused)?)
         }
     };
+    if port.container_port == 0 && port.host_port != 0 {
+        return Err(Error::invalid("container port 0 is out of range"));
+    }
     Ok(rrun_cni::PortMapping {
         protocol,
         container_port: number("container", port.container_port)?,
@@ -77,7 +80,8 @@ fn port(port: &PortMapping) -> Result<rrun_cni::PortMapping> {
 fn network(error: rrun_cni::Error) -> Error {
     let kind = match error.kind() {
         rrun_cni::Kind::NotFound => Kind::NotFound,
-        rrun_cni::Kind::Exists => Kind::Exists,
+        // The pod does not exist; something else has what it asks for.
+        rrun_cni::Kind::Exists => Kind::FailedPrecondition,
         rrun_cni::Kind::Invalid => Kind::Invalid,
         rrun_cni::Kind::Unavailable => Kind::Unavailable,
         rrun_cni::Kind::Exhausted => Kind::Exhausted,

@@ -106,7 +106,8 @@ fn bits<S: AsRef<str>>(names: &[S]) -> Result<u64> {
         let name = name.as_ref().to_ascii_uppercase();
         let short = name.strip_prefix("CAP_").unwrap_or(&name);
         let number = NAMES.iter().position(|known| *known == short);
-        let number = number.ok_or_else(|| Error::invalid(format!("capability {name:?}")))?;
+        let number =
+            number.ok_or_else(|| Error::invalid(format!("capability {name:?} is unknown")))?;
         Ok(bits | 1 << number)
     })
 }

@@ -3,9 +3,11 @@
 use crate::config::Lsm;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{
-    ContainerConfig, MountPropagation, MountSpec, NamespaceMode, PodConfig, UserNamespace,
+    ContainerConfig, MountPropagation, MountSpec, NamespaceMode, PodConfig, Resources,
+    UserNamespace,
 };
 use crate::spec::profile;
+use std::path::{Component, Path};
 
 /// Refuses what makes no sense, and what this release or this host cannot do.
 pub(crate) fn check(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result<()> {
@@ -40,10 +42,28 @@ pub(crate) fn check(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Res
     if config.envs.iter().any(|var| var.name.contains(['=', '\0']) || var.value.contains(&0)) {
         return Err(Error::invalid("a variable's name has `=` or NUL, or its value has NUL"));
     }
+    let log = Path::new(&config.log_path);
+    if log.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        let message = "leaves the log directory of the pod";
+        return Err(Error::invalid(format!("log_path {:?} {message}", config.log_path)));
+    }
+    if let Some(limits) = &config.resources {
+        check_limits(limits)?;
+    }
     for mount in &config.mounts {
         check_mount(mount).context(|| format!("mount {}", mount.container_path))?;
     }
     profile::check_lsm(security, lsm)
+}
+
+/// Those that no file of a group takes; of a quota and of memory -1 means that there is none.
+fn check_limits(limits: &Resources) -> Result<()> {
+    for (name, value) in [("cpu_shares", limits.cpu_shares), ("cpu_period", limits.cpu_period)] {
+        if value < 0 {
+            return Err(Error::invalid(format!("{name} {value} is negative")));
+        }
+    }
+    Ok(())
 }
 
 fn unimplemented(what: impl Into<String>) -> Error {

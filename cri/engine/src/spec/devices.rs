@@ -53,6 +53,9 @@ pub(crate) fn asked(devices: &[DeviceSpec]) -> Result<Vec<HostDevice>> {
             "" => &device.host_path,
             some => some,
         };
+        if !Path::new(&device.host_path).exists() {
+            return Err(Error::not_found(format!("device {}: not found", device.host_path)));
+        }
         let before = all.len();
         collect(Path::new(&device.host_path), target, access, &mut all)
             .context(|| format!("device {}", device.host_path))?;

@@ -20,3 +20,4 @@ pub(crate) use check::{check, refuse_userns};
 pub(crate) use exec::ExecTemplate;
 pub(crate) use planner::{Planned, Planner, Wanted};
 pub(crate) use signal::stop_signal;
+pub(crate) use user::numeric_id;

@@ -215,23 +215,26 @@ impl Planner {
             Seccomp::None => return Ok(None),
             Seccomp::RuntimeDefault => (checksum(&held.to_ne_bytes()), None),
             Seccomp::File(path) => {
-                let text = fs::read(path);
-                let text = text.context(|| format!("seccomp profile {}", path.display()))?;
-                (checksum(&text), Some(text))
+                let text = read_profile(path)?;
+                (checksum(&text), Some((path, text)))
             }
         };
         if let Some(filter) = self.cached(sum) {
             return Ok(Some(filter));
         }
-        let profile = match text {
-            None => serde_json::to_value(seccomp::runtime_default(held)),
-            Some(text) => serde_json::from_slice(&text),
+        let filter = match text {
+            None => self.compile_text(serde_json::to_value(seccomp::runtime_default(held))),
+            Some((path, text)) => self
+                .compile_text(serde_json::from_slice(&text))
+                .context(|| path.display().to_string()),
         };
-        let profile =
-            profile.map_err(|error| Error::invalid(format!("seccomp profile: {error}")))?;
-        let filter = self.compile(profile)?;
+        let filter = filter.context(|| "seccomp profile")?;
         self.filters().insert(sum, filter.clone());
         Ok(Some(filter))
+    }
+
+    fn compile_text(&self, profile: serde_json::Result<Value>) -> Result<Filter> {
+        self.compile(profile.map_err(|error| Error::invalid(error.to_string()))?)
     }
 
     fn compile(&self, profile: Value) -> Result<Filter> {
@@ -240,7 +243,7 @@ impl Planner {
             return Ok(filter);
         }
         let parsed: LinuxSeccomp = serde::Deserialize::deserialize(&profile)
-            .map_err(|error| Error::invalid(format!("seccomp profile: {error}")))?;
+            .map_err(|error| Error::invalid(error.to_string()))?;
         let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE).map_err(runtime)?;
         let filter = Filter { compiled, profile: Arc::new(profile) };
         self.filters().insert(sum, filter.clone());
@@ -253,6 +256,15 @@ impl Planner {
 
     fn filters(&self) -> MutexGuard<'_, HashMap<u64, Filter>> {
         self.filters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_profile(path: &Path) -> Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::not_found(format!("seccomp profile {}: not found", path.display())))
+        }
+        read => read.context(|| format!("seccomp profile {}", path.display())),
     }
 }
 

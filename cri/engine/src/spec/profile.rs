@@ -35,7 +35,8 @@ fn inside(profiles: &Path, file: &str) -> Result<PathBuf> {
     let path = Path::new(file);
     let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
     if file.is_empty() || climbs {
-        return Err(Error::invalid(format!("seccomp profile {file:?}")));
+        let message = format!("seccomp profile {file:?} is no file below {}", profiles.display());
+        return Err(Error::invalid(message));
     }
     Ok(profiles.join(path))
 }
@@ -48,7 +49,7 @@ fn from_text(text: &str, what: &str) -> Result<Option<SecurityProfile>> {
         "unconfined" => SecurityProfile::Unconfined,
         _ => match text.strip_prefix("localhost/") {
             Some(name) => SecurityProfile::Localhost(name.to_owned()),
-            None => return Err(Error::invalid(format!("{what} profile {text:?}"))),
+            None => return Err(Error::invalid(format!("{what} profile {text:?} is unknown"))),
         },
     }))
 }

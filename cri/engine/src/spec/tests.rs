@@ -349,7 +349,7 @@ type Asked = (&'static str, Option<Kind>, fn(&mut Case));
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
-    let asked: [Asked; 20] = [
+    let asked: [Asked; 25] = [
         ("nothing", None, |_| {}),
         ("name", Some(Kind::Invalid), |c| c.config.name.clear()),
         ("image", Some(Kind::Invalid), |c| c.config.image.image.clear()),
@@ -365,6 +365,16 @@ fn what_cannot_be_is_refused_by_name() {
         }),
         ("`=`", Some(Kind::Invalid), |c| {
             c.config.envs = vec![EnvVar { name: "A=B".into(), ..Default::default() }];
+        }),
+        ("log_path \"../x.log\"", Some(Kind::Invalid), |c| c.config.log_path = "../x.log".into()),
+        ("log_path \"/x.log\"", Some(Kind::Invalid), |c| c.config.log_path = "/x.log".into()),
+        ("log_path a/0.log", None, |c| c.config.log_path = "a/0.log".into()),
+        ("cpu_shares -7", Some(Kind::Invalid), |c| {
+            c.config.resources = Some(Resources { cpu_shares: -7, ..Default::default() });
+        }),
+        ("no quota", None, |c| {
+            let unlimited = Resources { cpu_quota: -1, memory_limit: -1, ..Default::default() };
+            c.config.resources = Some(unlimited);
         }),
         ("host_path", Some(Kind::Invalid), |c| c.config.mounts = vec![mount("", "/a")]),
         ("absolute", Some(Kind::Invalid), |c| c.config.mounts = vec![mount("a", "/a")]),

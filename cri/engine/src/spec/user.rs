@@ -52,7 +52,7 @@ pub(crate) fn resolve(
 ) -> Result<Who> {
     let asked = match (security.run_as_username.as_str(), security.run_as_user) {
         ("", None) => None,
-        ("", Some(uid)) => Some(uid.to_string()),
+        ("", Some(uid)) => Some(numeric_id(uid, "run_as_user")?.to_string()),
         (name, _) => Some(name.to_owned()),
     };
     let (user, image_group) = match (&asked, image_user.split_once(':')) {
@@ -62,7 +62,7 @@ pub(crate) fn resolve(
     };
     let account = find_account(if user.is_empty() { "0" } else { user }, files)?;
     let gid = match (security.run_as_group, image_group) {
-        (Some(gid), _) => id(gid, "run_as_group")?,
+        (Some(gid), _) => numeric_id(gid, "run_as_group")?,
         (None, Some(group)) => find_group(group, files)?,
         (None, None) => account.gid,
     };
@@ -72,7 +72,7 @@ pub(crate) fn resolve(
         all.extend(groups(files.group).filter(|(_, _, list)| member(list)).map(|(_, gid, _)| gid));
     }
     for gid in &security.supplemental_groups {
-        all.push(id(*gid, "supplemental_groups")?);
+        all.push(numeric_id(*gid, "supplemental_groups")?);
     }
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|gid| seen.insert(*gid));
@@ -80,7 +80,8 @@ pub(crate) fn resolve(
     Ok(Who { user: LinuxUser { uid: account.uid, gid, groups: all }, home })
 }
 
-fn id(number: i64, what: &str) -> Result<u32> {
+/// A number of the wire as a user or group id.
+pub(crate) fn numeric_id(number: i64, what: &str) -> Result<u32> {
     u32::try_from(number).map_err(|_| Error::invalid(format!("{what}: no such id {number}")))
 }
 

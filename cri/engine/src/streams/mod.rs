@@ -21,7 +21,8 @@ fn running(engine: &Shared, owner: &Owner, id: &str) -> Result<(Arc<Pod>, Arc<Co
     let phase = container.record().phase;
     if phase != ContainerPhase::Running {
         let phase = format!("{phase:?}").to_lowercase();
-        return Err(Error::precondition(format!("container {id} is {phase}, not running")));
+        let name = &container.config.name;
+        return Err(Error::precondition(format!("container {name} is {phase}, not running")));
     }
     Ok((pod, container))
 }

@@ -27,9 +27,8 @@ pub(crate) fn check(config: &PodConfig) -> Result<()> {
     if namespaces.pid == NamespaceMode::Target {
         return Err(Error::invalid("pid namespace mode Target of a pod"));
     }
-    if config.hostname.len() > 64 {
-        return Err(Error::invalid(format!("hostname {:?} is longer than 64", config.hostname)));
-    }
+    check_text(config)?;
+    check_ids(config)?;
     let own = |name: &str| {
         let network = name.starts_with("net.") && files::has_network(config);
         let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."]
@@ -44,6 +43,41 @@ pub(crate) fn check(config: &PodConfig) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Names, paths and lines of files: each must stay what and where it says.
+fn check_text(config: &PodConfig) -> Result<()> {
+    let PodConfig { hostname, log_directory, cgroup_parent, .. } = config;
+    if hostname.len() > 64 {
+        return Err(Error::invalid(format!("hostname {hostname:?} is longer than 64")));
+    }
+    if !hostname.chars().all(|c| c.is_ascii_graphic() && c != '/') {
+        return Err(Error::invalid(format!("hostname {hostname:?} is no host name")));
+    }
+    if !log_directory.is_empty() && !log_directory.starts_with('/') {
+        return Err(Error::invalid(format!("log_directory {log_directory:?} is not absolute")));
+    }
+    if cgroup_parent.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("cgroup_parent {cgroup_parent:?} has `..`")));
+    }
+    let Some(dns) = &config.dns else { return Ok(()) };
+    for (what, words) in
+        [("server", &dns.servers), ("search", &dns.searches), ("option", &dns.options)]
+    {
+        // A line break would begin another line of resolv.conf.
+        if let Some(word) = words.iter().find(|word| word.contains(char::is_whitespace)) {
+            return Err(Error::invalid(format!("dns {what} {word:?} is not one word")));
+        }
+    }
+    Ok(())
+}
+
+fn check_ids(config: &PodConfig) -> Result<()> {
+    let security = &config.security;
+    let users = security.run_as_user.iter().map(|id| ("run_as_user", id));
+    let groups = security.run_as_group.iter().map(|id| ("run_as_group", id));
+    let more = security.supplemental_groups.iter().map(|id| ("supplemental_groups", id));
+    users.chain(groups).chain(more).try_for_each(|(what, id)| spec::numeric_id(*id, what).map(drop))
 }
 
 /// The namespaces of a pod, in the order of its slots.
@@ -113,7 +147,7 @@ fn sysctls(config: &PodConfig) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{IdMapping, NamespaceOptions, UserNamespace};
+    use crate::model::{Dns, IdMapping, NamespaceOptions, UserNamespace};
 
     fn pod(change: impl FnOnce(&mut NamespaceOptions)) -> PodConfig {
         let mut config = PodConfig::default();
@@ -153,6 +187,39 @@ mod tests {
         assert!(with("kernel.panic", |_| {}).is_err());
         assert!(with("net.ipv4.ip_forward", |n| n.network = NamespaceMode::Node).is_err());
         assert!(with("kernel.shmmax", |n| n.ipc = NamespaceMode::Node).is_err());
+    }
+
+    #[test]
+    fn text_that_would_lead_elsewhere_is_refused_by_name() {
+        fn dns(change: impl FnOnce(&mut Dns)) -> Option<Dns> {
+            let mut dns = Dns::default();
+            change(&mut dns);
+            Some(dns)
+        }
+        let table: [(&str, fn(&mut PodConfig)); 8] = [
+            ("is longer than 64", |p| p.hostname = "h".repeat(65)),
+            (r#"hostname "a b\n" is no host name"#, |p| p.hostname = "a b\n".into()),
+            (r#"log_directory "logs" is not absolute"#, |p| p.log_directory = "logs".into()),
+            (r#"cgroup_parent "/a/../b" has `..`"#, |p| p.cgroup_parent = "/a/../b".into()),
+            (r#"dns server "1.1.1.1\nx" is not one word"#, |p| {
+                p.dns = dns(|dns| dns.servers = vec!["1.1.1.1\nx".into()]);
+            }),
+            (r#"dns search "a b" is not one word"#, |p| {
+                p.dns = dns(|dns| dns.searches = vec!["a b".into()]);
+            }),
+            ("run_as_user: no such id -1", |p| p.security.run_as_user = Some(-1)),
+            ("supplemental_groups: no such id 4294967296", |p| {
+                p.security.supplemental_groups = vec![1 << 32];
+            }),
+        ];
+        for (expected, change) in table {
+            let mut config = PodConfig { hostname: "web-0".into(), ..PodConfig::default() };
+            check(&config).unwrap();
+            change(&mut config);
+            let error = check(&config).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -117,6 +117,12 @@ impl Tree {
                 let directory = is(&fstat(mount)?, SFlag::S_IFDIR);
                 let leaf = if directory { Leaf::Directory } else { Leaf::File };
                 let target = in_root::ensure(machine.fd(*root)?, path, leaf)?;
+                // move_mount(2) says EINVAL to both.
+                match (directory, is(&fstat(&target)?, SFlag::S_IFDIR)) {
+                    (true, false) => return Err(Errno::ENOTDIR),
+                    (false, true) => return Err(Errno::EISDIR),
+                    _ => {}
+                }
                 mount::attach(mount, target.as_fd())?;
             }
             Tree::CopyUp { mount, root, path, attributes } => {
