@@ -60,7 +60,9 @@ impl Cri for Service {
         r: PodSandboxStatusRequest,
     ) -> Answer<PodSandboxStatusResponse> {
         let pod = self.engine.pod_status(&self.owner, &r.pod_sandbox_id, r.verbose).await;
-        let (status, info) = convert::pod_status(&pod.map_err(fail)?);
+        // To ask is how a client learns that something is gone: no news for the log.
+        let pod = pod.map_err(|error| convert::status(&error))?;
+        let (status, info) = convert::pod_status(&pod);
         Ok(PodSandboxStatusResponse {
             status: Some(status),
             info,
@@ -106,7 +108,8 @@ impl Cri for Service {
 
     async fn container_status(&self, r: ContainerStatusRequest) -> Answer<ContainerStatusResponse> {
         let found = self.engine.container_status(&self.owner, &r.container_id, r.verbose).await;
-        let (status, info) = convert::container_status(&found.map_err(fail)?);
+        let found = found.map_err(|error| convert::status(&error))?;
+        let (status, info) = convert::container_status(&found);
         Ok(ContainerStatusResponse { status: Some(status), info })
     }
 

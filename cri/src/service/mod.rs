@@ -18,7 +18,7 @@ use rrun_images::Store;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// Everything that answers a CRI call, for one owner's pods.
 #[derive(Clone)]
@@ -68,11 +68,7 @@ fn fail(error: rrun_engine::Error) -> Status {
 
 /// Who looks at a node at night has the daemon's log, and not its client's.
 fn logged(refused: Status) -> Status {
-    match refused.code() {
-        // How a client learns that something is gone: no news.
-        Code::NotFound => tracing::debug!("{}", refused.message()),
-        code => tracing::warn!(?code, "{}", refused.message()),
-    }
+    tracing::warn!(code = ?refused.code(), "{}", refused.message());
     refused
 }
 

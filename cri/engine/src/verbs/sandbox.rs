@@ -189,6 +189,8 @@ mod tests {
         assert!(with("kernel.shmmax", |n| n.ipc = NamespaceMode::Node).is_err());
     }
 
+    type Odd = (&'static str, fn(&mut PodConfig));
+
     #[test]
     fn text_that_would_lead_elsewhere_is_refused_by_name() {
         fn dns(change: impl FnOnce(&mut Dns)) -> Option<Dns> {
@@ -196,7 +198,7 @@ mod tests {
             change(&mut dns);
             Some(dns)
         }
-        let table: [(&str, fn(&mut PodConfig)); 8] = [
+        let table: [Odd; 8] = [
             ("is longer than 64", |p| p.hostname = "h".repeat(65)),
             (r#"hostname "a b\n" is no host name"#, |p| p.hostname = "a b\n".into()),
             (r#"log_directory "logs" is not absolute"#, |p| p.log_directory = "logs".into()),
