@@ -11,5 +11,6 @@ pub mod plan;
 pub mod run;
 pub mod seccomp;
 pub mod spec;
+pub mod time;
 
 pub use error::{Context, Error, Kind, Result};

@@ -1,10 +1,9 @@
 //! Errors and warnings: to stderr, and as lines that callers of runc know to a file.
 
 use crate::cli::{Global, LogFormat};
-use crate::time;
+use rrun_runtime::time::Stamp;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::time::SystemTime;
 
 /// Where a command tells what went wrong.
 pub struct Log {
@@ -33,7 +32,7 @@ impl Log {
     fn line(&self, level: &str, message: &str) {
         eprintln!("rrun-oci: {message}");
         let Some(mut file) = self.file.as_ref() else { return };
-        let time = time::rfc3339(SystemTime::now());
+        let time = Stamp::now().to_string();
         let line = match self.format {
             LogFormat::Json => {
                 serde_json::json!({ "level": level, "msg": message, "time": time }).to_string()

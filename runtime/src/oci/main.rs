@@ -18,7 +18,6 @@ mod run;
 mod spec;
 mod start;
 mod status;
-mod time;
 mod wait;
 
 use clap::Parser;

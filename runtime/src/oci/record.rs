@@ -6,6 +6,7 @@ use crate::status::ProcessStart;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use rrun_runtime::plan::{Cgroups, Seccomp};
+use rrun_runtime::time::Stamp;
 use rrun_runtime::{Context, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -48,7 +49,7 @@ impl Record {
             oci_version: String::new(),
             bundle,
             rootfs: PathBuf::new(),
-            created: crate::time::rfc3339(std::time::SystemTime::now()),
+            created: Stamp::now().to_string(),
             annotations: HashMap::new(),
             groups: Cgroups::default(),
             init: None,

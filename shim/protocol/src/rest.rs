@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The most that is read of one stream: more than the largest pipe holds that a container may
 /// make of its own. What comes on after that is written by somebody outside of the container.
@@ -68,8 +67,7 @@ fn rest(
         }
         written = size.saturating_sub(chunk.size).min(lines.len() as u64) as usize;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let now = Stamp::new(i64::try_from(now).unwrap_or(i64::MAX));
+    let now = Stamp::now();
     formatter.feed(&read(pipe, MOST)?, &now, &mut lines);
     formatter.finish(&now, &mut lines);
     lines.drain(..written);
