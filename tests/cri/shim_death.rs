@@ -2,6 +2,7 @@
 
 use crate::suite::*;
 use nix::sys::signal::Signal;
+use rrun_tests::harness::BUSYBOX;
 use std::fs;
 use std::path::Path;
 
@@ -81,6 +82,10 @@ async fn a_container_lives_on_without_its_shim_until_the_daemon_ends_it() {
     let pod = suite.run_pod(&config).await;
     let ends = suite.add(&pod, &config, "ends", &["/bin/sleeper"]).await;
     let writes = suite.add(&pod, &config, "writes", &["/bin/work", "numbers", "1000"]).await;
+    let mut cat = suite.harness.container("reads", BUSYBOX, &["cat"]);
+    cat.stdin = true;
+    let reads = suite.create(&pod, cat, &config).await.unwrap();
+    suite.start_container(&reads).await.unwrap();
     let (sleeper, writer) = (suite.pid(&ends).await, suite.pid(&writes).await);
     let daemon = suite.harness.daemon().unwrap().pid();
     signal(daemon as i32, Signal::SIGSTOP);
@@ -94,8 +99,11 @@ async fn a_container_lives_on_without_its_shim_until_the_daemon_ends_it() {
     signal(daemon as i32, Signal::SIGCONT);
     let ended = suite.ended(&ends).await;
     assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{ended:?}");
-    let ended = suite.ended(&writes).await;
-    assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "ShimLost"), "{ended:?}");
+    // Neither a write without a reader nor an end of input was its end.
+    for id in [&writes, &reads] {
+        let ended = suite.ended(id).await;
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "ShimLost"), "{ended:?}");
+    }
     suite.remove(&pod).await;
     suite.assert_nothing_left();
 }
