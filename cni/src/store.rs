@@ -6,6 +6,7 @@
 //! leaves nothing; records of plugins, which have state on disk of their own, are synced.
 
 use crate::error::{Context, Error, Kind, Result};
+use rrun_sys::step;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -53,29 +54,13 @@ impl Store {
     /// another name, and a new one is begun.
     pub fn open(dir: &Path) -> Result<Store> {
         let doing = || format!("open {}", dir.display());
-        fs::create_dir_all(dir).context(doing)?;
+        step::only("cni.open.dir", || fs::create_dir_all(dir)).context(doing)?;
         // Held while the tables are made or put aside, so that one process does it.
-        let lock = File::create(dir.join("network.lock")).context(doing)?;
+        let file = || File::create(dir.join("network.lock"));
+        let lock = step::only("cni.open.lock", file).context(doing)?;
         lock.lock().context(doing)?;
-        let path = dir.join("network.db");
-        let connection = match connect(&path) {
-            Err(e) if is_corrupt(&e) => {
-                let aside = put_aside(&path).context(doing)?;
-                tracing::warn!(file = %path.display(), aside = %aside.display(),
-                    "network records are corrupt and were put aside: {e}");
-                connect(&path)
-            }
-            other => other,
-        };
-        let connection = connection.context(doing)?;
-        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match version {
-            0 => connection.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).context(doing)?,
-            VERSION => {}
-            newer => {
-                return Err(Error::invalid(format!("written by version {newer}")).context(doing()));
-            }
-        }
+        let records = || records(&dir.join("network.db"));
+        let connection = step::only("cni.open.records", records).context(doing)?;
         Ok(Store { connection: Mutex::new(connection) })
     }
 
@@ -150,6 +135,26 @@ impl Store {
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row { id: row.get(0)?, record: row.get(1)?, result: row.get(2)? })
+}
+
+/// Opens the database, or makes it with its tables.
+fn records(path: &Path) -> Result<Connection> {
+    let connection = match connect(path) {
+        Err(e) if is_corrupt(&e) => {
+            let aside = put_aside(path)?;
+            tracing::warn!(file = %path.display(), aside = %aside.display(),
+                "network records are corrupt and were put aside: {e}");
+            connect(path)?
+        }
+        other => other?,
+    };
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match version {
+        0 => connection.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))?,
+        VERSION => {}
+        newer => return Err(Error::invalid(format!("written by version {newer}"))),
+    }
+    Ok(connection)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

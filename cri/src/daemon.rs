@@ -7,6 +7,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use rrun_cri_api::server;
 use rrun_engine::{Claim, Owner};
+use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -38,7 +39,7 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     let service = Service::start(rooms, Owner::Cri, Arc::clone(&config))
         .await
         .map_err(|error| format!("streaming on {}: {error}", config.streaming.address))?;
-    let listener = listen(&config.socket)
+    let listener = step::only("rrund.start.socket", || listen(&config.socket))
         .map_err(|error| format!("listen on {}: {error}", config.socket.display()))?;
     tracing::info!("serving CRI on {}", config.socket.display());
     let routes = server::Service::new(Arc::new(service.clone())).routes();
@@ -49,14 +50,15 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     server::serve(listener, routes, ended)
         .await
         .map_err(|error| format!("serve on {}: {error}", config.socket.display()))?;
-    let _ = fs::remove_file(&config.socket);
+    let _ = step::only("rrund.end.socket", || fs::remove_file(&config.socket));
     Ok(())
 }
 
 /// One daemon per run folder: two would fight for the pods.
 fn lock(run: &Path) -> Result<Flock<File>, String> {
     let path = run.join("rrund.lock");
-    let file = fs::create_dir_all(run).and_then(|()| File::create(&path));
+    let make = || fs::create_dir_all(run).and_then(|()| File::create(&path));
+    let file = step::only("rrund.start.lock", make);
     let file = file.map_err(|error| format!("lock {}: {error}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| format!("lock {}: {error}: another rrund runs", path.display()))

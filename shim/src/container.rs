@@ -191,6 +191,12 @@ impl Container {
         (self.started_at, std::mem::take(&mut self.starts))
     }
 
+    /// Kills everything in it, and hears no more of its init but its end.
+    pub fn give_up(&self, poll: &Poll) {
+        poll.remove(self.child.channel());
+        self.kill();
+    }
+
     /// Kills everything in it.
     pub fn kill(&self) {
         let _ = step::only("shim.stop.kill", || {

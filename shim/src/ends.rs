@@ -6,6 +6,7 @@ use crate::process::{Ended, next_ended, reap};
 use crate::shim::{DRAIN, Doomed, Shim};
 use nix::sys::signal::Signal;
 use rrun_shim_protocol::Reply;
+use rrun_sys::step;
 use std::time::{Duration, Instant};
 
 impl Shim {
@@ -19,7 +20,7 @@ impl Shim {
         }
         while let Some(ended) = next_ended() {
             let is_known = self.child_ended(ended);
-            reap(ended.pid);
+            let _ = step::only("shim.exit.reap", || reap(ended.pid));
             let pid = ended.pid.as_raw();
             // A process that joins a PID namespace is cloned by a helper, which tells its number
             // afterwards: a short program may have ended by then.

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         }
     };
     // From here the daemon may dial: the parent's exit tells it so.
-    if let Err(error) = nix::unistd::daemon(false, false) {
+    if let Err(error) = step::only("shim.launch.daemon", || nix::unistd::daemon(false, false)) {
         eprintln!("rrun-shim: daemon: {error}");
         return ExitCode::FAILURE;
     }
@@ -70,7 +70,7 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
         })
     };
     step::only("shim.launch.cgroup", join_all)?;
-    protect(args.oom_score_adj);
+    step::only("shim.launch.oom-score", || protect(args.oom_score_adj))?;
     let socket = Launch::socket(&args.run_dir);
     let listen = || {
         // One that a killed shim has left has nobody behind it.
@@ -94,11 +94,12 @@ fn join(group: &Path) -> io::Result<()> {
 }
 
 /// As near to the wanted score as the kernel allows: lowering it takes CAP_SYS_RESOURCE.
-fn protect(wanted: i32) {
+fn protect(wanted: i32) -> Result<(), String> {
     let path = "/proc/self/oom_score_adj";
     if fs::write(path, wanted.to_string()).is_err() {
         let _ = fs::write(path, wanted.max(0).to_string());
     }
+    Ok(())
 }
 
 fn supervise(args: Args, listener: UnixListener) -> io::Result<()> {

@@ -72,8 +72,7 @@ impl Pod {
             left.extend(cgroup::remove(&planned.plan.cgroups.dirs).err());
         }
         for pin in &self.sandbox.pins {
-            let unpin = || namespace::unpin(&pin.path);
-            left.extend(rrun_sys::step::only("shim.shutdown.unpin", unpin).err());
+            left.extend(namespace::unpin(&pin.path).err());
         }
         left
     }

@@ -26,8 +26,8 @@ pub fn next_ended() -> Option<Ended> {
 }
 
 /// Takes the zombie away.
-pub fn reap(pid: Pid) {
-    let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+pub fn reap(pid: Pid) -> nix::Result<()> {
+    waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).map(drop)
 }
 
 /// Nobody has to wait for this child any more: the executor reaps those whose failure it hears of.

@@ -318,7 +318,8 @@ impl Shim {
 }
 
 fn send(container: &Container, signal: i32) -> Result<(), WireError> {
-    rrun_sys::pidfd::send_signal(container.pidfd(), signal).map_err(|error| {
+    let send = || rrun_sys::pidfd::send_signal(container.pidfd(), signal);
+    rrun_sys::step::only("shim.stop.signal", send).map_err(|error| {
         let words = format!("signal {signal} to container {}: {error}", container.id);
         refuse(WireKind::Kernel, words)
     })

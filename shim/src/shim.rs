@@ -236,7 +236,7 @@ impl Shim {
                 self.answer_all(askers, &Reply::Error(error));
                 self.begin_drain(key);
             }
-            _ => container.kill(),
+            _ => container.give_up(&self.poll),
         }
     }
 

@@ -1,22 +1,6 @@
 //! Another boot: another id, nothing in /run, no process, link, mount or rule of before.
 
 use crate::suite::*;
-use rrun_tests::leaks::processes;
-
-/// What a reboot leaves in the sandbox: the disk.
-fn reboot(suite: &Suite) {
-    let sandbox = suite.harness.sandbox();
-    processes::end_all(&suite.harness.view()).unwrap();
-    let script = r#"set -e
-        for pin in /run/netns/*; do [ ! -e "$pin" ] || { umount "$pin"; rm "$pin"; }; done
-        rm -rf /run/rrun
-        nft flush ruleset
-        ip link del rrun0
-        cat /proc/sys/kernel/random/uuid >"$1/boot_id"
-        mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id"#;
-    let status = sandbox.command("sh").args(["-c", script, "reboot"]).arg(sandbox.root()).status();
-    assert!(status.unwrap().success());
-}
 
 #[tokio::test]
 async fn after_a_reboot_pods_have_ended_with_a_reason_and_their_addresses_are_free() {
@@ -26,7 +10,7 @@ async fn after_a_reboot_pods_have_ended_with_a_reason_and_their_addresses_are_fr
     let address = suite.pod_status(&pod).await.network.unwrap().ip;
     let started = suite.status(&id).await.started_at;
     suite.harness.kill();
-    reboot(&suite);
+    suite.harness.sandbox().reboot().unwrap();
     suite.restart().await;
 
     let status = suite.pod_status(&pod).await;
@@ -48,7 +32,6 @@ async fn after_a_reboot_pods_have_ended_with_a_reason_and_their_addresses_are_fr
     suite.remove(&pod).await;
     assert_eq!(suite.exec(&again, &["/bin/true"], 10).await.unwrap().exit_code, 0);
     suite.remove(&next).await;
-    let id = "/proc/sys/kernel/random/boot_id";
-    assert!(suite.harness.sandbox().command("umount").arg(id).status().unwrap().success());
+    suite.harness.sandbox().end_reboot().unwrap();
     suite.assert_nothing_left();
 }

@@ -8,8 +8,9 @@ use rrun_tests::harness::{Harness, WORK};
 use std::future::Future;
 use std::time::Duration;
 
-/// A call that takes longer hangs: the shim's and the daemon's own patience is 5 s.
-const LIMIT: Duration = Duration::from_secs(20);
+/// A call that takes longer hangs: the shim's and the daemon's own patience is 5 s, and a census
+/// looks around a hundred times meanwhile.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A pod with one container.
 pub struct Life {
@@ -28,6 +29,8 @@ pub enum Shape {
     /// A reaper for a shared PID namespace, a TCP and a UDP port of the host, a control group
     /// that the client chose.
     Shared,
+    /// A network of a CNI plugin.
+    Plugins,
 }
 
 impl Life {
@@ -35,7 +38,7 @@ impl Life {
     pub fn new(harness: &Harness, shape: Shape, name: &str) -> Self {
         let mut pod = harness.pod(name);
         let pid = match shape {
-            Shape::Plain => NamespaceMode::Container,
+            Shape::Plain | Shape::Plugins => NamespaceMode::Container,
             Shape::Shared => NamespaceMode::Pod,
         };
         let options = NamespaceOption { pid: pid.into(), ..Default::default() };
@@ -66,6 +69,16 @@ impl Life {
             });
         }
         Life { pod, container, pods: Vec::new(), containers: Vec::new() }
+    }
+
+    /// The last pod that it was told of.
+    pub fn pod(&self) -> &str {
+        self.pods.last().map_or("", String::as_str)
+    }
+
+    /// The last container that it was told of.
+    pub fn container(&self) -> &str {
+        self.containers.last().map_or("", String::as_str)
     }
 
     fn uid(&self) -> &str {
@@ -102,6 +115,17 @@ impl Life {
         }
         remember(&mut self.pods, &pod);
         self.run_container(client, &pod).await
+    }
+
+    /// Waits until no pod of it is ready.
+    pub async fn lost(&self, client: &Client) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        let ready = |pod: &PodSandbox| pod.state() == PodSandboxState::SandboxReady;
+        while self.listed(client).await?.iter().any(ready) {
+            ensure!(tokio::time::Instant::now() < deadline, "the pod is still ready");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     async fn run_container(&mut self, client: &Client, pod: &str) -> Result<()> {

@@ -1,77 +1,106 @@
-//! Every kill point of a pod's life is walked: the process that reaches it dies there, the daemon
-//! starts again, the verbs are asked for again as a kubelet does, and nothing is left.
+//! Every kill point of a pod's life, and of the start that recovers one, is walked: the process
+//! that reaches it dies there, the daemon starts again, the verbs are asked for again as a kubelet
+//! does, and nothing is left.
 //!
-//! `RRUN_FAULTS=<text>` walks only the points whose step contains the text. Needs root.
+//! `RRUN_FAULTS=<text>` walks only the points whose scene and name contain the text. Needs root.
 #![allow(clippy::unwrap_used)]
 
+mod census;
 mod kubelet;
+mod log;
+mod scene;
 mod walk;
 
-use kubelet::Shape;
+use scene::{SCENES, Scene};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinSet;
-use walk::{HEAD, Point, Walk};
+use walk::{HEAD, Walk};
 
 /// Points that fail and are known to, with the reason. One that passes must leave the list.
 const KNOWN: &[(&str, &str)] = &[];
 
+/// Points that are not reached each time: how many children a shim reaps one by one depends on who
+/// ends first.
+const BY_CHANCE: &[&str] = &["rrun-shim/shim.exit.reap#"];
+
 /// Sandboxes that are walked in at once: most of the time is waiting.
 const WALKERS: usize = 4;
 
-type Points = Arc<Mutex<Vec<(Shape, Point)>>>;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_death_at_any_step_of_a_pods_life_is_survived_and_leaves_nothing() {
-    let walk = Walk::start().await.unwrap();
-    let (walk, points) = points(walk).await;
+    let scenes = Arc::new(Mutex::new(SCENES.into_iter().enumerate().rev().collect::<Vec<_>>()));
+    let mut learners = JoinSet::new();
+    for _ in 0..WALKERS {
+        learners.spawn(learn(Arc::clone(&scenes)));
+    }
+    let (walks, learned): (Vec<_>, Vec<_>) = learners.join_all().await.into_iter().unzip();
+    let (points, mut wrong) = points(learned.concat());
     let count = points.len();
     println!("{HEAD}");
     let points = Arc::new(Mutex::new(points));
     let mut walkers = JoinSet::new();
-    walkers.spawn(walk_on(walk, Arc::clone(&points)));
-    for _ in 1..WALKERS.min(count) {
-        let points = Arc::clone(&points);
-        walkers.spawn(async { walk_on(Walk::start().await.unwrap(), points).await });
+    for walk in walks {
+        walkers.spawn(walk_on(walk, Arc::clone(&points)));
     }
-    let wrong = walkers.join_all().await.concat();
+    wrong.extend(walkers.join_all().await.concat());
     println!("{count} points");
-    assert!(wrong.is_empty(), "{} points:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Both sides of every step that occurs, the last ones first.
-async fn points(mut walk: Walk) -> (Walk, Vec<(Shape, Point)>) {
-    let mut points: Vec<(Shape, Point)> = Vec::new();
-    for shape in [Shape::Plain, Shape::Shared] {
-        for step in walk.learn(shape).await.unwrap() {
-            for side in ["before", "after"] {
-                let point = Point { step: step.clone(), side };
-                // A step of both lives is walked in the first.
-                if !points.iter().any(|(_, known)| *known == point) {
-                    points.push((shape, point));
-                }
-            }
-        }
+/// The points of a scene, which has a place in the order of scenes, and what is wrong with the
+/// changes between them.
+type Learned = (usize, Scene, Vec<String>, Vec<String>);
+
+/// Learns until no scene is left.
+async fn learn(scenes: Arc<Mutex<Vec<(usize, Scene)>>>) -> (Walk, Vec<Learned>) {
+    let mut walk = Walk::start().await.unwrap();
+    let mut learned = Vec::new();
+    loop {
+        let next = scenes.lock().unwrap().pop();
+        let Some((at, scene)) = next else { return (walk, learned) };
+        let (points, wrong) = walk.learn(scene).await.unwrap();
+        learned.push((at, scene, points, wrong));
     }
+}
+
+/// Every point that occurs, the last ones first, and what is wrong with the steps' changes.
+fn points(mut learned: Vec<Learned>) -> (Vec<(Scene, String)>, Vec<String>) {
     let wanted = std::env::var("RRUN_FAULTS").unwrap_or_default();
-    points.retain(|(_, point)| point.to_string().contains(&wanted));
-    assert!(!points.is_empty(), "no step has {wanted:?} in its name");
+    let (mut points, mut wrong) = (Vec::new(), Vec::new());
+    let (mut lives, mut starts) = (BTreeSet::new(), BTreeSet::new());
+    learned.sort_by_key(|(at, ..)| *at);
+    for (_, scene, found, breaches) in learned {
+        wrong.extend(breaches.into_iter().map(|breach| format!("{scene}: {breach}")));
+        // What all lives reach is walked in the first, what all starts reach in the very first.
+        let known = if scene.is_start() { &mut starts } else { &mut lives };
+        let new: Vec<_> = found.into_iter().filter(|point| !known.contains(point)).collect();
+        if !scene.is_start() || scene == Scene::FirstStart {
+            known.extend(new.iter().cloned());
+        }
+        let new = new.into_iter().filter(|point| {
+            format!("{scene} {point}").contains(&wanted)
+                && !BY_CHANCE.iter().any(|start| point.starts_with(start))
+        });
+        points.extend(new.map(|point| (scene, point)));
+    }
+    assert!(!points.is_empty(), "no point has {wanted:?} in its name");
     points.reverse();
-    (walk, points)
+    (points, wrong)
 }
 
 /// Walks until no point is left; what has not gone as it should is told.
-async fn walk_on(mut walk: Walk, points: Points) -> Vec<String> {
+async fn walk_on(mut walk: Walk, points: Arc<Mutex<Vec<(Scene, String)>>>) -> Vec<String> {
     let mut wrong = Vec::new();
     loop {
         let next = points.lock().unwrap().pop();
-        let Some((shape, point)) = next else { return wrong };
-        let name = point.to_string();
-        let row = walk.through(shape, &point).await.unwrap();
+        let Some((scene, point)) = next else { return wrong };
+        let row = walk.through(scene, &point).await.unwrap();
         println!("{row}");
-        let known = KNOWN.iter().any(|(known, _)| *known == name);
+        let known = KNOWN.iter().any(|(known, _)| *known == point);
         match &row.failure {
-            Some(failure) if !known => wrong.push(format!("{name}: {failure}")),
-            None if known => wrong.push(format!("{name}: passes, and is listed as failing")),
+            Some(failure) if !known => wrong.push(format!("{scene}, {point}: {failure}")),
+            None if known => wrong.push(format!("{point}: passes, and is listed as failing")),
             _ => {}
         }
     }

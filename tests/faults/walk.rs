@@ -1,31 +1,22 @@
 //! One point after the other: the life up to the death, what stood there then, and the retry.
 
+use crate::census::Census;
 use crate::kubelet::{Life, Shape};
+use crate::log::{Log, freeze, go_on};
+use crate::scene::{self, Scene};
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
 use rrun_tests::harness::{Harness, WORK};
 use rrun_tests::leaks::{Kind, Snapshot, View};
 use std::fmt;
-use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
-/// The columns of [`Row`]. What a shim leaves has been taken away by its daemon, as far as the
-/// daemon can, before it is counted.
-pub const HEAD: &str = "point                                          died    during            \
-                        mounts cgroups netns links nft sockets files processes  then";
-
-/// A side of a step, as `RRUN_KILL_AT` names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// As in the step log: `program/step`, and `#2` for its second time.
-    pub step: String,
-    /// `before` or `after`.
-    pub side: &'static str,
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.step, self.side)
-    }
-}
+/// The columns of [`Row`].
+pub const HEAD: &str = "point                                          died    during                      \
+                        mounts cgroups links nft files rows processes  then";
 
 /// What happened at one point.
 pub struct Row {
@@ -40,8 +31,8 @@ pub struct Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<46} {:<7} {:<17}", self.point, self.died, self.during)?;
-        for (count, width) in self.counts.iter().zip([6, 7, 5, 5, 3, 7, 5, 9]) {
+        write!(f, "{:<46} {:<7} {:<27}", self.point, self.died, self.during)?;
+        for (count, width) in self.counts.iter().zip([6, 7, 5, 3, 5, 4, 9]) {
             write!(f, " {count:>width$}")?;
         }
         let then = self.failure.as_deref().unwrap_or("ok");
@@ -52,22 +43,15 @@ impl fmt::Display for Row {
 /// The built-in network's default.
 const BRIDGE: &str = "rrun0";
 
-const KINDS: [Kind; 8] = [
-    Kind::Mount,
-    Kind::Cgroup,
-    Kind::Netns,
-    Kind::Link,
-    Kind::Nft,
-    Kind::Socket,
-    Kind::File,
-    Kind::Process,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Mount, Kind::Cgroup, Kind::Link, Kind::Nft, Kind::File, Kind::Row, Kind::Process];
 
 /// A harness that is used again for each point, and what stands in it between them.
 pub struct Walk {
-    harness: Harness,
-    log: PathBuf,
-    view: View,
+    pub harness: Harness,
+    log: Arc<Mutex<Log>>,
+    log_path: String,
+    view: Arc<View>,
     clean: Snapshot,
     lives: usize,
 }
@@ -77,6 +61,7 @@ impl Walk {
     /// all that is made once and stays is there.
     pub async fn start() -> Result<Self> {
         let mut harness = Harness::start().await?;
+        scene::add_plugin(harness.sandbox())?;
         harness.pull(WORK).await?;
         for (name, shape) in [("warm", Shape::Plain), ("warmer", Shape::Shared)] {
             let mut life = Life::new(&harness, shape, name);
@@ -84,12 +69,13 @@ impl Walk {
             life.down(&harness.client).await?;
         }
         harness.restart_with(&[]).await?;
-        // The daemon's number is another after each restart; a shim that has ended is init's to
-        // reap.
-        let view = harness.view().allow(" rrund").allow("rrun-shim (zombie)");
+        // The daemon's number is another after each restart.
+        let view = Arc::new(harness.view().allow(" rrund"));
         let clean = Snapshot::take(&view)?;
-        let log = harness.sandbox().root().join("steps");
-        Ok(Walk { harness, log, view, clean, lives: 0 })
+        let log = Log::make(&harness.sandbox().root().join("steps"))?;
+        let log_path = log.path();
+        let log = Arc::new(Mutex::new(log));
+        Ok(Walk { harness, log, log_path, view, clean, lives: 0 })
     }
 
     fn life(&mut self, shape: Shape) -> Life {
@@ -97,23 +83,26 @@ impl Walk {
         Life::new(&self.harness, shape, &format!("pod{}", self.lives))
     }
 
-    /// The steps of a daemon's start and of a life, each with the program that it happens in.
-    pub async fn learn(&mut self, shape: Shape) -> Result<Vec<String>> {
-        let log = self.log.display().to_string();
-        self.remove_bridge()?;
-        self.harness.restart_with(&[("RRUN_STEP_LOG", &log)]).await?;
-        let mut life = self.life(shape);
-        life.up(&self.harness.client).await?;
-        life.down(&self.harness.client).await?;
-        let text = std::fs::read_to_string(&self.log)?;
-        std::fs::remove_file(&self.log)?;
-        let mut steps: Vec<String> = Vec::new();
-        for line in text.lines() {
-            if !steps.iter().any(|known| known == line) {
-                steps.push(line.to_owned());
-            }
+    /// The points of a scene, each with the program that it happens in, and what is wrong with the
+    /// changes between them.
+    pub async fn learn(&mut self, scene: Scene) -> Result<(Vec<String>, Vec<String>)> {
+        if matches!(scene, Scene::Life(Shape::Plain | Shape::Shared)) {
+            self.remove_bridge()?;
         }
-        Ok(steps)
+        let mut life = self.life(scene.shape());
+        self.log.lock().await.clear();
+        let census = Census::begin(&self.log, &self.view);
+        let log = self.log_path.clone();
+        let environment = [("RRUN_STOP_AT", "*"), ("RRUN_STEP_LOG", &*log)];
+        self.set(scene, &mut life, &environment).await.with_context(|| scene.to_string())?;
+        census.look(true);
+        self.harness.restart_with(&environment).await?;
+        let mut rises = scene.rises();
+        self.play(scene, &mut life, &mut rises).await.with_context(|| scene.to_string())?;
+        census.look(false);
+        // A shim goes on to stop at every point.
+        self.again(scene, &mut life, rises).await.with_context(|| scene.to_string())?;
+        Ok(census.end().await)
     }
 
     /// So that the next pod is the first of the host again.
@@ -124,74 +113,61 @@ impl Walk {
         Ok(())
     }
 
-    /// A life with a death at `point`, and the retry.
-    pub async fn through(&mut self, shape: Shape, point: &Point) -> Result<Row> {
-        let kill = point.to_string();
-        let log = self.log.display().to_string();
-        let mut life = self.life(shape);
+    /// A scene with a death at `point`, and the retry.
+    pub async fn through(&mut self, scene: Scene, point: &str) -> Result<Row> {
+        let died = if point.starts_with("rrund/") { "daemon" } else { "shim" };
         let mut row = Row {
-            point: kill.clone(),
-            died: "nobody",
-            during: "-".to_owned(),
+            point: point.to_owned(),
+            died,
+            during: scene.to_string(),
             counts: Vec::new(),
             failure: None,
         };
-        if point.step.contains("/cni.bridge.") {
+        if point.contains("/cni.bridge.") {
             self.remove_bridge()?;
         }
-        let environment = [("RRUN_KILL_AT", kill.as_str()), ("RRUN_STEP_LOG", log.as_str())];
-        let mut rises = true;
-        match self.harness.restart_with(&environment).await {
-            Err(_) => row.during = "start".to_owned(),
-            Ok(()) => {
-                let client = &self.harness.client;
-                let mut outcome = life.up(client).await;
-                if outcome.is_ok() {
-                    rises = false;
-                    outcome = life.down(client).await;
-                }
-                if let Err(error) = outcome {
-                    row.during = error.to_string();
-                }
+        let mut life = self.life(scene.shape());
+        self.log.lock().await.clear();
+        let death = death(Arc::clone(&self.log), Arc::clone(&self.view), point.to_owned());
+        let death = tokio::spawn(death);
+        let log = self.log_path.clone();
+        let environment = [("RRUN_STOP_AT", point), ("RRUN_STEP_LOG", &*log)];
+        // A shim of before has its fault from its own daemon, which must get through.
+        let before = if died == "shim" { &environment[..] } else { &[] };
+        let set = self.set(scene, &mut life, before).await;
+        set.with_context(|| format!("{scene}, {point}"))?;
+        let mut rises = scene.rises();
+        // That what dies is missed is what this is about.
+        if self.harness.restart_with(&environment).await.is_ok()
+            && let Err(error) = self.play(scene, &mut life, &mut rises).await
+            && !scene.is_start()
+        {
+            row.during = error.to_string();
+        }
+        match death_of(death).await? {
+            None => row.failure = Some("nobody has died there".to_owned()),
+            Some(then) => {
+                let news = |kind| then.of(kind).difference(self.clean.of(kind)).count();
+                row.counts = KINDS.map(news).into();
             }
         }
-        row.died = self.who_died(point)?;
-        let then = Snapshot::take(&self.view)?;
-        row.counts = KINDS.map(|kind| then.of(kind).difference(self.clean.of(kind)).count()).into();
-        row.failure = self.again(&mut life, rises).await.err().map(|error| format!("{error:#}"));
-        if row.died == "nobody" {
-            row.failure = Some("nobody has died there".to_owned());
-        }
+        let again = self.again(scene, &mut life, rises).await;
+        row.failure = row.failure.or(again.err().map(|error| format!("{error:#}")));
         if row.failure.is_some() {
             self.renew().await?;
         }
         Ok(row)
     }
 
-    /// By the step log, which has a line of whoever dies.
-    fn who_died(&mut self, point: &Point) -> Result<&'static str> {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let _ = std::fs::remove_file(&self.log);
-        let death = format!("dies at {point}");
-        if !text.lines().any(|line| line == death) {
-            return Ok("nobody");
-        }
-        if point.step.starts_with("rrund/") {
-            // Its connections close a little before it is gone.
-            self.harness.kill();
-            return Ok("daemon");
-        }
-        Ok("shim")
-    }
-
     /// A daemon without the fault: the verbs again, the end, and nothing is left.
-    async fn again(&mut self, life: &mut Life, rises: bool) -> Result<()> {
+    async fn again(&mut self, scene: Scene, life: &mut Life, rises: bool) -> Result<()> {
         self.harness.restart_with(&[]).await?;
         let client = &self.harness.client;
         if rises {
             life.up(client).await.context("again")?;
         }
         life.down(client).await.context("end")?;
+        self.strike(scene)?;
         self.clean.assert_nothing_left(&self.view)
     }
 
@@ -203,5 +179,28 @@ impl Walk {
             bail!("too much is left to go on");
         }
         Ok(())
+    }
+}
+
+/// Waits for whoever stops at `point`, and kills him when it is seen what is there. All others
+/// stand meanwhile: nobody takes away what is counted.
+async fn death(log: Arc<Mutex<Log>>, view: Arc<View>, point: String) -> Result<Snapshot> {
+    let mut log = log.lock_owned().await;
+    let (pid, others) = log.stopped_at(&point).await?;
+    freeze(others.iter().copied()).await;
+    let then = Snapshot::take(&view);
+    kill(pid, Signal::SIGKILL)?;
+    others.into_iter().for_each(go_on);
+    then
+}
+
+/// A shim may reach its point after the daemon has answered.
+async fn death_of(mut task: JoinHandle<Result<Snapshot>>) -> Result<Option<Snapshot>> {
+    match tokio::time::timeout(Duration::from_secs(5), &mut task).await {
+        Ok(then) => then?.map(Some),
+        Err(_) => {
+            task.abort();
+            Ok(None)
+        }
     }
 }

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long a daemon may take to serve, and how often it is asked.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(5);
+
 /// A running CRI server; dropped, it is killed, and its pods live until the sandbox goes.
 pub struct Daemon {
     child: Child,
@@ -22,10 +26,12 @@ impl Daemon {
     /// `rrund` with its defaults and images from `/etc/rrun/certs.d`, but with a cgroup parent of
     /// the sandbox' own, as cgroups have no namespace here. `config` is more TOML to put before.
     pub fn rrund(sandbox: &Sandbox, config: &str) -> Result<Self> {
-        Self::rrund_with(sandbox, config, &[])
+        let mut daemon = Self::rrund_with(sandbox, config, &[])?;
+        daemon.await_socket()?;
+        Ok(daemon)
     }
 
-    /// The same, with more in its environment.
+    /// The same, with more in its environment, and not waited for: see [`Daemon::answers`].
     pub fn rrund_with(s: &Sandbox, config: &str, environment: &[(&str, &str)]) -> Result<Self> {
         let folder = s.inside("/etc/rrun");
         fs::create_dir_all(&folder)?;
@@ -34,7 +40,7 @@ impl Daemon {
         let mut command = s.command(place::program("rrund")?);
         command.envs(environment.iter().copied());
         let socket = s.run().join("rrun/rrun.sock");
-        Self::start(command, socket, s.root().join("rrund.log"))
+        Self::spawn(command, socket, s.root().join("rrund.log"))
     }
 
     /// containerd and runc of `make tools`, with the bridge plugin and images from `certs`.
@@ -59,7 +65,13 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn start(mut command: Command, socket: PathBuf, log: PathBuf) -> Result<Self> {
+    fn start(command: Command, socket: PathBuf, log: PathBuf) -> Result<Self> {
+        let mut daemon = Self::spawn(command, socket, log)?;
+        daemon.await_socket()?;
+        Ok(daemon)
+    }
+
+    fn spawn(mut command: Command, socket: PathBuf, log: PathBuf) -> Result<Self> {
         let output = File::options().create(true).append(true).open(&log)?;
         let child = command
             .stdin(Stdio::null())
@@ -67,23 +79,37 @@ impl Daemon {
             .stderr(output)
             .spawn()
             .with_context(|| format!("{command:?}"))?;
-        let mut daemon = Self { child, socket, log, debris: None };
-        daemon.await_socket()?;
-        Ok(daemon)
+        Ok(Self { child, socket, log, debris: None })
     }
 
     fn await_socket(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while UnixStream::connect(&self.socket).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the daemon ended: {status}\n{}", self.log());
-            }
-            if Instant::now() > deadline {
-                bail!("{}: no daemon answers\n{}", self.socket.display(), self.log());
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_up(deadline)? {
+            std::thread::sleep(POLL);
         }
         Ok(())
+    }
+
+    /// Waits until it serves, without holding up other tasks.
+    pub async fn answers(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_up(deadline)? {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn is_up(&mut self, deadline: Instant) -> Result<bool> {
+        if UnixStream::connect(&self.socket).is_ok() {
+            return Ok(true);
+        }
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the daemon ended: {status}\n{}", self.log());
+        }
+        if Instant::now() > deadline {
+            bail!("{}: no daemon answers\n{}", self.socket.display(), self.log());
+        }
+        Ok(false)
     }
 
     /// The CRI socket, as seen from outside the sandbox and from inside.

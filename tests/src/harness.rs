@@ -95,7 +95,8 @@ impl Harness {
     /// client that does not have to find out that its connection has ended.
     pub async fn restart_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
         self.kill();
-        let daemon = Daemon::rrund_with(&self.sandbox, &self.config, environment)?;
+        let mut daemon = Daemon::rrund_with(&self.sandbox, &self.config, environment)?;
+        daemon.answers().await?;
         let endpoint = daemon.endpoint();
         self.daemon = Some(daemon);
         self.client = Client::connect(&endpoint).await.context(endpoint)?;

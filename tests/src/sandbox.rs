@@ -127,6 +127,37 @@ impl Sandbox {
     }
 }
 
+/// What a reboot leaves: the disk.
+const REBOOT: &str = r#"set -e
+for pin in /run/netns/*; do [ ! -e "$pin" ] || { umount "$pin"; rm "$pin"; }; done
+rm -rf /run/rrun
+nft flush ruleset
+ip link del rrun0
+cat /proc/sys/kernel/random/uuid >"$1/boot_id"
+mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id"#;
+
+impl Sandbox {
+    /// Another boot: another id, nothing in `/run`, no process, link, mount or rule of before. The
+    /// daemon must have been killed.
+    pub fn reboot(&self) -> Result<()> {
+        processes::end_all(&View::sandbox(self))?;
+        self.script(&["-c", REBOOT, "reboot", &self.root().display().to_string()])
+    }
+
+    /// Takes back the other boot id of [`Sandbox::reboot`].
+    pub fn end_reboot(&self) -> Result<()> {
+        self.script(&["-c", "umount /proc/sys/kernel/random/boot_id"])
+    }
+
+    fn script(&self, arguments: &[&str]) -> Result<()> {
+        let status = self.command("sh").args(arguments).status().context("sh")?;
+        if !status.success() {
+            bail!("{arguments:?}: {status}");
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Sandbox {
     /// Ends what still runs, so that no failed test leaves a pod on the machine.
     fn drop(&mut self) {

@@ -11,12 +11,15 @@ use crate::error::{Context, Result};
 use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
+use crate::steps::only;
 use crate::table::{Container, Pod, Shared, blocking};
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
 use crate::verbs::pod_undo::SOON;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt};
+use rrun_shim_protocol::Request;
+use rrun_sys::step;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -83,7 +86,7 @@ impl Found {
 fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
     let mut all = BTreeSet::new();
     for folder in [config.root.join("pods"), config.run.join("pods")] {
-        dirs::make(&folder)?;
+        step::only("engine.open.pods-dir", || dirs::make(&folder))?;
         for entry in fs::read_dir(&folder).context(|| format!("read {}", folder.display()))? {
             let entry = entry.context(|| format!("read {}", folder.display()))?;
             // What has no pod's name is not ours to touch.
@@ -97,7 +100,7 @@ fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
 
 async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     let dirs = Dirs::new(&engine.config, id);
-    let (folders, quarantine) = (dirs.clone(), engine.config.root.join("quarantine"));
+    let folders = dirs.clone();
     let claim = engine.config.claim.clone();
     let read = blocking(move || {
         // Before the lock: taken only to look, it would make the pod's own process believe that
@@ -109,9 +112,9 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
         if !claimed {
             return Ok(None);
         }
-        dirs::make(&folders.run)?;
-        match Lock::take(&folders.lock())? {
-            Some(lock) => Ok(Some((lock, read_pod(&folders, &quarantine)?))),
+        step::only("engine.recover.run-dir", || dirs::make(&folders.run))?;
+        match step::only("engine.recover.lock", || Lock::take(&folders.lock()))? {
+            Some(lock) => Ok(Some((lock, read_pod(&folders)?))),
             None => Ok(None),
         }
     });
@@ -119,17 +122,19 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     match read {
         Read::Nothing => {
             blocking(move || {
-                dirs::remove_all(&dirs.state)?;
-                dirs.remove_run()
+                step::only("engine.recover.no-state-dir", || dirs::remove_all(&dirs.state))?;
+                step::only("engine.recover.no-run-dir", || dirs.remove_run())
             })
             .await?;
             drop(lock);
             Ok(Found::Cleaned)
         }
         Read::Broken(why) => {
-            // What is named by its id alone is found without its record; leases and addresses
-            // are released with all that have none.
+            // What is named by its id alone is found without its record; leases are released with
+            // all that have none. The record goes last: whoever finds it after a crash begins
+            // again.
             end_broken(engine, id, &dirs).await?;
+            put_away(engine, dirs.state).await?;
             Ok(Found::Quarantined(why))
         }
         Read::Pod { record, containers, broken } => {
@@ -144,13 +149,17 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
 
 async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()> {
     let ports = &engine.ports;
-    ports.shims.kill(&dirs.run).await?;
+    // While its namespace is there. What fails stays in the ledger and is tried again.
+    if let Err(error) = ports.network.del(id).await {
+        tracing::warn!(pod = %id, %error, "its network is not taken back");
+    }
+    only("engine.end-broken.shim", ports.shims.kill(&dirs.run)).await?;
     ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
     let cgroup = run_pod::own_cgroup(&engine.config, id);
     ports.host.kill_group(&cgroup).await?;
     ports.host.remove_group(&cgroup).await?;
     let run = dirs.run.clone();
-    blocking(move || dirs::remove_all(&run)).await
+    only("engine.end-broken.run-dir", blocking(move || dirs::remove_all(&run))).await
 }
 
 enum Read {
@@ -164,16 +173,13 @@ enum Read {
     },
 }
 
-fn read_pod(dirs: &Dirs, quarantine: &Path) -> Result<Read> {
+fn read_pod(dirs: &Dirs) -> Result<Read> {
     if !dirs.record().exists() {
         return Ok(Read::Nothing);
     }
     let record = match record::read::<PodRecord>(&dirs.record()) {
         Ok(record) => record,
-        Err(error) => {
-            put_away(&dirs.state, quarantine)?;
-            return Ok(Read::Broken(error.to_string()));
-        }
+        Err(error) => return Ok(Read::Broken(error.to_string())),
     };
     let (mut containers, mut broken) = (Vec::new(), Vec::new());
     let folder = dirs.containers();
@@ -188,7 +194,6 @@ fn read_pod(dirs: &Dirs, quarantine: &Path) -> Result<Read> {
         match record::read::<ContainerRecord>(path) {
             Ok(record) => containers.push(record),
             Err(error) => {
-                put_away(path, quarantine)?;
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 broken.push((name, error.to_string()));
             }
@@ -199,11 +204,19 @@ fn read_pod(dirs: &Dirs, quarantine: &Path) -> Result<Read> {
 }
 
 /// Moves what cannot be read out of the way, under a name that is free.
-fn put_away(path: &Path, quarantine: &Path) -> Result<()> {
-    dirs::make(quarantine)?;
+async fn put_away(engine: &Shared, path: PathBuf) -> Result<()> {
+    let quarantine = engine.config.root.join("quarantine");
+    blocking(move || {
+        step::only("engine.recover.quarantine-dir", || dirs::make(&quarantine))?;
+        step::only("engine.recover.put-away", || move_to(&path, &quarantine))
+    })
+    .await
+}
+
+fn move_to(path: &Path, folder: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default();
     let free = |n: u32| -> PathBuf {
-        let mut target = quarantine.join(name);
+        let mut target = folder.join(name);
         if n > 0 {
             target.as_mut_os_string().push(format!(".{n}"));
         }
@@ -312,32 +325,34 @@ async fn end_after_reboot(at: &PodAt) {
     }
 }
 
-/// What is left of a container whose record could not be read.
+/// Takes back what is left of a container whose record cannot be read, and puts the record away:
+/// last, so that whoever finds it after a crash begins again.
 async fn drop_broken(at: &PodAt, name: &str) {
-    let Ok(id) = name.parse::<ContainerId>() else { return };
-    let cgroup = format!("{}/{id}", at.pod.record().cgroup);
-    let host = &at.engine.ports.host;
-    let spec = at.pod.dirs.spec(&id);
     let cleaned = async {
-        if let Some(shim) = at.pod.shim() {
-            let container = id.to_string();
-            let stop = rrun_shim_protocol::Request::Stop {
-                container: container.clone(),
-                signal: 9,
-                grace_ms: 0,
-            };
-            let _ = shim.call(stop, Vec::new()).await;
-            let delete = rrun_shim_protocol::Request::Delete { container };
-            let _ = shim.call(delete, Vec::new()).await;
+        if let Ok(id) = name.parse::<ContainerId>() {
+            end_broken_container(at, &id).await?;
         }
-        host.kill_group(&cgroup).await?;
-        host.remove_group(&cgroup).await?;
-        at.engine.ports.images.release(id.as_str()).await?;
-        blocking(move || dirs::remove_file(&spec)).await
+        put_away(&at.engine, at.pod.dirs.containers().join(format!("{name}.json"))).await
     };
     if let Err(error) = cleaned.await {
-        tracing::warn!(container = %id, %error, "not cleaned up");
+        tracing::warn!(container = name, %error, "not cleaned up");
     }
+}
+
+async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
+    if let Some(shim) = at.pod.shim() {
+        let container = id.to_string();
+        let stop = Request::Stop { container: container.clone(), signal: 9, grace_ms: 0 };
+        let _ = shim.call(stop, Vec::new()).await;
+        let _ = shim.call(Request::Delete { container }, Vec::new()).await;
+    }
+    let host = &at.engine.ports.host;
+    let cgroup = format!("{}/{id}", at.pod.record().cgroup);
+    host.kill_group(&cgroup).await?;
+    host.remove_group(&cgroup).await?;
+    at.engine.ports.images.release(id.as_str()).await?;
+    let spec = at.pod.dirs.spec(id);
+    only("engine.end-broken.spec", blocking(move || dirs::remove_file(&spec))).await
 }
 
 /// Releases what the stores of images and networks hold for pods and containers that have no

@@ -25,8 +25,12 @@ pub(crate) trait Verb: Send + Sync {
 pub(crate) struct Step<V: Verb> {
     pub(crate) name: &'static str,
     pub(crate) apply: for<'a> fn(&'a mut V) -> Doing<'a>,
-    pub(crate) undo: for<'a> fn(&'a V::Kept) -> Doing<'a>,
+    /// `None` for a step that leaves nothing behind, or only inside what another one takes back.
+    pub(crate) undo: Option<Undo<V::Kept>>,
 }
+
+/// How a step is taken back, from what is on record.
+pub(crate) type Undo<K> = for<'a> fn(&'a K) -> Doing<'a>;
 
 /// The steps of a verb.
 pub(crate) struct List<V: Verb + 'static> {
@@ -35,11 +39,6 @@ pub(crate) struct List<V: Verb + 'static> {
     pub(crate) intent: &'static [Step<V>],
     /// The others.
     pub(crate) effects: &'static [Step<V>],
-}
-
-/// The undo of a step that leaves nothing behind, or only inside what another step takes back.
-pub(crate) fn nothing<K>(_: &K) -> Doing<'_> {
-    Box::pin(async { Ok(()) })
 }
 
 /// What could not be undone, and why.
@@ -81,7 +80,9 @@ impl<V: Verb> List<V> {
             if at < self.intent.len() && !left.is_empty() {
                 break;
             }
-            if let Err(error) = (step.undo)(kept).await {
+            let Some(undo) = step.undo else { continue };
+            let name = format!("{}.undo", step.name);
+            if let Err(error) = only(&name, undo(kept)).await {
                 left.push((step.name, error));
             }
         }
@@ -90,14 +91,19 @@ impl<V: Verb> List<V> {
 }
 
 async fn one<V: Verb>(step: &Step<V>, verb: &mut V) -> Result<()> {
-    pass(step.name, Point::Before);
+    only(step.name, (step.apply)(verb)).await
+}
+
+/// Runs a step that stands in no list, because nothing takes it back.
+pub(crate) async fn only<T>(name: &str, effect: impl Future<Output = Result<T>>) -> Result<T> {
+    pass(name, Point::Before);
     #[cfg(test)]
-    faults::meet(step.name, Point::Before)?;
-    (step.apply)(verb).await?;
+    faults::meet(name, Point::Before)?;
+    let value = effect.await?;
     #[cfg(test)]
-    faults::meet(step.name, Point::After)?;
-    pass(step.name, Point::After);
-    Ok(())
+    faults::meet(name, Point::After)?;
+    pass(name, Point::After);
+    Ok(value)
 }
 
 /// Faults for tests within one process: a step that fails, or a maker that dies there.
@@ -170,12 +176,12 @@ mod tests {
         intent: &[Step {
             name: "t.record",
             apply: |t| t.apply("record"),
-            undo: |t| t.undo("-record"),
+            undo: Some(|t| t.undo("-record")),
         }],
         effects: &[
-            Step { name: "t.a", apply: |t| t.apply("a"), undo: |t| t.undo("-a") },
-            Step { name: "t.b", apply: |t| t.apply("b"), undo: |t| t.undo("-b") },
-            Step { name: "t.c", apply: |t| t.apply("c"), undo: |t| t.undo("-c") },
+            Step { name: "t.a", apply: |t| t.apply("a"), undo: Some(|t| t.undo("-a")) },
+            Step { name: "t.b", apply: |t| t.apply("b"), undo: Some(|t| t.undo("-b")) },
+            Step { name: "t.c", apply: |t| t.apply("c"), undo: Some(|t| t.undo("-c")) },
         ],
     };
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use rrun_sys::step;
+
 use super::lock::LayerLock;
 use super::records::{self, Records};
 use super::{LayerKey, Store, restore};
@@ -11,14 +13,15 @@ use crate::error::{Context, Kind, Result};
 const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String)> {
-    make_dir(root, 0o700)?;
-    for dir in DIRS {
+    step::only("images.open.dirs", || {
+        make_dir(root, 0o700)?;
         // The empty directory is a root that a container may see.
-        make_dir(&root.join(dir), if dir == "empty" { 0o755 } else { 0o700 })?;
-    }
+        let mode = |dir| if dir == "empty" { 0o755 } else { 0o700 };
+        DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(*dir)))
+    })?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
     let path = root.join("records.db");
-    let records = match Records::open(&path) {
+    let records = match step::only("images.open.records", || Records::open(&path)) {
         // A newer program's records are not damaged, nor are those that cannot be read now.
         Err(e) if e.kind() == Kind::Internal => {
             tracing::warn!(error = %e, "image records are set aside and made anew");

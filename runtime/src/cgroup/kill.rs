@@ -5,6 +5,7 @@ use crate::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as signal};
 use nix::unistd::Pid;
+use rrun_sys::step;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,15 @@ const ROUNDS: u32 = 16;
 
 /// Kills every process in the groups and below: `cgroup.kill` where a unified directory is among
 /// them, else freeze, signal all, thaw. Groups that are gone are done. The processes die a little
-/// later.
+/// later. Step `runtime.kill.cgroup`.
 ///
 /// # Errors
 /// The file and the kernel's answer.
 pub fn kill(groups: &Cgroups) -> Result<()> {
+    step::only("runtime.kill.cgroup", || kill_all(groups))
+}
+
+fn kill_all(groups: &Cgroups) -> Result<()> {
     if let Some(unified) = groups.dirs.iter().find(|dir| dir.unified) {
         return write_existing(&unified.path.join("cgroup.kill"), "1");
     }

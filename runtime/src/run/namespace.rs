@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rrun_sys::mount;
+use rrun_sys::{mount, step};
 use std::ffi::CString;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -111,23 +111,28 @@ pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     mount::attach(copy.as_fd(), target.as_fd()).doing(context)
 }
 
-/// Takes back [`pin`]; what is gone already is done.
+/// Takes back [`pin`]; what is gone already is done. Steps `runtime.delete.pin` and
+/// `runtime.delete.pin-file`.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn unpin(path: &Path) -> Result<()> {
     let context = || format!("unpin {}", path.display());
+    step::only("runtime.delete.pin", || detach(path)).doing(context)?;
+    step::only("runtime.delete.pin-file", || match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.doing(context),
+    })
+}
+
+fn detach(path: &Path) -> Result<()> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             // There may be more than one, if it was pinned twice by somebody else.
             Ok(()) => {}
             // Not mounted, or not there.
-            Err(Errno::EINVAL | Errno::ENOENT) => break,
-            Err(errno) => return Err(errno).doing(context),
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
         }
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other.doing(context),
     }
 }

@@ -5,11 +5,15 @@
 //! acts. An undo is idempotent and finds its object by a name that was chosen before the first
 //! step ran, so that another process can replay it after a crash.
 //!
-//! This is also where faults come in. `RRUN_KILL_AT=<step>:before` or `<step>:after` makes the
-//! process that reaches that point die by SIGKILL, which is how the tests walk every point;
-//! `RRUN_STEP_LOG=<file>` appends each step as it begins, as `program/step`, the second time in
-//! one process as `program/step#2`, and who dies there. `RRUN_KILL_AT` takes this form too.
+//! This is also where faults come in. A point is a side of a step: `<step>:before` or
+//! `<step>:after`; `program/step` means that program only, and `program/step#2` its second time
+//! in one process. Undos are steps too, named `<step>.undo`.
+//! - `RRUN_KILL_AT=<point>`: the process that reaches it dies by SIGKILL.
+//! - `RRUN_STOP_AT=<point>`, or `*` for all: it stops by SIGSTOP, so that a test can look at what
+//!   is there before it kills it or lets it go on.
+//! - `RRUN_STEP_LOG=<file>`: each point is appended as it is reached, as `<pid> <point>`.
 
+use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -26,23 +30,42 @@ pub enum Point {
 }
 
 struct Faults {
-    kill_at: Option<(String, Point)>,
+    faults: Vec<Fault>,
     log: Option<String>,
     program: String,
     /// How often each point was passed.
     passed: Mutex<HashMap<(String, Point), u32>>,
 }
 
+/// What happens to the process, and where; everywhere without a place.
+struct Fault {
+    signal: Signal,
+    place: Option<(String, Point)>,
+}
+
+impl Fault {
+    fn read(name: &str, signal: Signal) -> Option<Fault> {
+        match std::env::var(name).ok()?.as_str() {
+            "*" => Some(Fault { signal, place: None }),
+            point => Some(Fault { signal, place: Some(parse_point(point)?) }),
+        }
+    }
+}
+
 /// `None` outside of tests.
 fn faults() -> Option<&'static Faults> {
     static FAULTS: OnceLock<Option<Faults>> = OnceLock::new();
     let read = || {
-        let kill_at = std::env::var("RRUN_KILL_AT").ok().and_then(|s| parse_point(&s));
+        let faults: Vec<Fault> =
+            [("RRUN_KILL_AT", Signal::SIGKILL), ("RRUN_STOP_AT", Signal::SIGSTOP)]
+                .into_iter()
+                .filter_map(|(name, signal)| Fault::read(name, signal))
+                .collect();
         let log = std::env::var("RRUN_STEP_LOG").ok();
         let program = std::env::args_os().next().unwrap_or_default();
         let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy();
-        (kill_at.is_some() || log.is_some()).then(|| Faults {
-            kill_at,
+        (!faults.is_empty() || log.is_some()).then(|| Faults {
+            faults,
             log,
             program: program.into_owned(),
             passed: Mutex::default(),
@@ -61,7 +84,7 @@ fn parse_point(text: &str) -> Option<(String, Point)> {
     Some((name.to_owned(), point))
 }
 
-/// Passes a point of step `name`: dies here when a test asked for it.
+/// Passes a point of step `name`: dies or stops here when a test asked for it.
 ///
 /// Rooms whose steps are asynchronous call this on both sides of the effect; the others use
 /// [`Steps`].
@@ -77,29 +100,32 @@ impl Faults {
             && let Ok(mut log) = OpenOptions::new().append(true).create(true).open(path)
         {
             // One write per line: several processes append to the same file.
-            let _ = log.write_all(format!("{line}\n").as_bytes());
+            let _ = log.write_all(format!("{} {line}\n", std::process::id()).as_bytes());
         }
     }
 
     fn pass(&self, name: &str, point: Point) {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = passed.entry((name.to_owned(), point)).or_default();
-        *count += 1;
-        let full = match *count {
+        let full = match self.count(name, point) {
             1 => format!("{}/{name}", self.program),
             times => format!("{}/{name}#{times}", self.program),
         };
-        if point == Point::Before {
-            self.note(&full);
+        let side = if point == Point::Before { "before" } else { "after" };
+        self.note(&format!("{full}:{side}"));
+        let here = |fault: &&Fault| match &fault.place {
+            Some((step, at)) => *at == point && (step == name || *step == full),
+            None => true,
+        };
+        if let Some(fault) = self.faults.iter().find(here) {
+            // To this thread, which goes no further; the others stop or die with it.
+            let _ = nix::sys::signal::raise(fault.signal);
         }
-        if let Some((step, at)) = &self.kill_at
-            && (step == name || *step == full)
-            && *at == point
-        {
-            let side = if point == Point::Before { "before" } else { "after" };
-            self.note(&format!("dies at {full}:{side}"));
-            let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL);
-        }
+    }
+
+    fn count(&self, name: &str, point: Point) -> u32 {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = passed.entry((name.to_owned(), point)).or_default();
+        *count += 1;
+        *count
     }
 }
 
@@ -149,7 +175,8 @@ impl<E> Steps<E> {
     fn drain(&mut self) -> Vec<(&'static str, E)> {
         let mut left = Vec::new();
         while let Some(undo) = self.undos.pop() {
-            if let Err(error) = (undo.run)() {
+            let name = format!("{}.undo", undo.name);
+            if let Err(error) = only(&name, undo.run) {
                 left.push((undo.name, error));
             }
         }
@@ -165,7 +192,7 @@ impl<E> Drop for Steps<E> {
 
 /// Runs a step that has nothing to take back: a removal, or a change that lives inside an object
 /// whose own step takes it back.
-pub fn only<T, E>(name: &'static str, effect: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub fn only<T, E>(name: &str, effect: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     pass(name, Point::Before);
     let value = effect()?;
     pass(name, Point::After);

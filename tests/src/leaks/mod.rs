@@ -1,13 +1,14 @@
 //! What was there before against what is there after.
 //!
 //! A [`View`] says where to look: a [`Sandbox`] (all of its namespaces) or the machine (all of
-//! it, for a run that has the machine to itself). A [`Snapshot`] is eight sets of lines, one per
+//! it, for a run that has the machine to itself). A [`Snapshot`] is nine sets of lines, one per
 //! [`Kind`], each line the name that a person would give the object.
 
 mod files;
 pub mod kernel;
 mod network;
 pub mod processes;
+mod rows;
 
 use crate::sandbox::Sandbox;
 use anyhow::{Result, bail};
@@ -35,6 +36,9 @@ pub enum Kind {
     Socket,
     /// A file or directory below the watched roots.
     File,
+    /// A row of a pod or a container in a database below the watched roots: the lease of an image,
+    /// an address, a host port, an entry of the network's ledger.
+    Row,
 }
 
 /// Where to look.
@@ -48,6 +52,7 @@ pub struct View {
     /// A cgroup is ours when its path contains one of these.
     cgroups: Vec<String>,
     allowed: Vec<String>,
+    strangers: processes::Strangers,
 }
 
 impl View {
@@ -62,6 +67,7 @@ impl View {
             marks: vec![mark.clone()],
             cgroups: vec![mark],
             allowed: Vec::new(),
+            strangers: Default::default(),
         }
     }
 
@@ -79,6 +85,7 @@ impl View {
                 .to_vec(),
             cgroups: ["/rrun", "kubepods", "/k8s.io"].map(str::to_owned).to_vec(),
             allowed: Vec::new(),
+            strangers: Default::default(),
         }
     }
 
@@ -115,6 +122,7 @@ impl Snapshot {
             (Kind::Process, processes::processes(view)?),
             (Kind::Socket, kernel::sockets(view)?),
             (Kind::File, files::below(&view.roots)?),
+            (Kind::Row, rows::rows(&view.roots)?),
         ];
         let allowed = |line: &String| view.allowed.iter().any(|text| line.contains(text.as_str()));
         Ok(Self(

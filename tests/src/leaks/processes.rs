@@ -4,10 +4,15 @@ use super::View;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// Processes that were seen to bear no mark, by number, start and name: to look for marks takes
+/// four files, and most processes of a machine are never ours.
+pub(super) type Strangers = Mutex<HashSet<(u32, String, String)>>;
 
 struct Process {
     parent: u32,
@@ -78,7 +83,7 @@ fn find(view: &View) -> Result<BTreeMap<u32, Process>> {
         let pid = entry.file_name().to_string_lossy().parse::<u32>();
         // A process may end while this reads.
         if let Ok(pid) = pid
-            && let Some(process) = read(view, &entry.path())
+            && let Some(process) = read(view, pid, &entry.path())
         {
             all.insert(pid, process);
         }
@@ -93,23 +98,36 @@ fn find(view: &View) -> Result<BTreeMap<u32, Process>> {
     Ok(all)
 }
 
-fn read(view: &View, folder: &Path) -> Option<Process> {
+fn read(view: &View, pid: u32, folder: &Path) -> Option<Process> {
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
     // The name may contain spaces and parentheses: fields begin after the last one.
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
     let mut rest = rest.split(' ');
     let state = rest.next()?;
     let parent = rest.next()?.parse().ok()?;
-    let marked = ["cmdline", "environ", "cgroup", "mountinfo"].into_iter().any(|file| {
-        let bytes = fs::read(folder.join(file)).unwrap_or_default();
-        // The machine's own mount table bears every mark while a pod runs.
-        let own = file == "mountinfo" && same_mounts(folder);
-        !own && view.marks(&String::from_utf8_lossy(&bytes))
-    });
+    // It is the machine's init that has to reap it.
+    if state == "Z" && parent == 1 {
+        return None;
+    }
+    // Field 22 of proc_pid_stat(5): the start.
+    let key = (pid, rest.nth(17)?.to_owned(), name.to_owned());
+    let mut strangers = view.strangers.lock().unwrap_or_else(PoisonError::into_inner);
     // All that a zombie has left is its name.
-    let marked = marked || view.marks(name);
+    let marked = !strangers.contains(&key) && (view.marks(name) || bears_mark(view, folder));
+    if !marked {
+        strangers.insert(key);
+    }
     let line = if state == "Z" { format!("{name} (zombie)") } else { name.to_owned() };
     Some(Process { parent, line, marked, own: parent == std::process::id() })
+}
+
+fn bears_mark(view: &View, folder: &Path) -> bool {
+    ["cmdline", "environ", "cgroup", "mountinfo"].into_iter().any(|file| {
+        // The machine's own mount table bears every mark while a pod runs.
+        let own = file == "mountinfo" && same_mounts(folder);
+        let read = || fs::read(folder.join(file)).unwrap_or_default();
+        !own && view.marks(&String::from_utf8_lossy(&read()))
+    })
 }
 
 fn same_mounts(folder: &Path) -> bool {

@@ -7,11 +7,11 @@ use crate::ports::{Host, RootfsDirs};
 use crate::stats::{Memory, Psi, PsiLine, Usage};
 use crate::table::blocking;
 use async_trait::async_trait;
-use nix::mount::MntFlags;
 use nix::poll::PollFlags;
 use rrun_runtime::cgroup::stats::{Pressure, Stall, Stats};
 use rrun_runtime::cgroup::{self, Layout};
 use rrun_runtime::plan::{CgroupDir, Cgroups};
+use rrun_runtime::run::namespace;
 use rrun_sys::mount;
 use rrun_sys::pidfd;
 use std::ffi::CString;
@@ -79,19 +79,7 @@ impl Host for KernelHost {
 
     async fn unpin(&self, path: &Path) -> Result<()> {
         let path = path.to_owned();
-        blocking(move || {
-            use nix::errno::Errno;
-            match nix::mount::umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-                // A file that nothing is mounted on, or no file.
-                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-                Err(errno) => {
-                    return Err(io::Error::from(errno))
-                        .context(|| format!("unmount {}", path.display()));
-                }
-            }
-            crate::dirs::remove_file(&path)
-        })
-        .await
+        blocking(move || namespace::unpin(&path).map_err(runtime)).await
     }
 
     async fn make_group(&self, cgroup: &str) -> Result<()> {

@@ -7,9 +7,9 @@ use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::ContainerPhase;
 use crate::status::ContainerExit;
+use crate::steps::only;
 use crate::table::{Shared, blocking};
 use rrun_shim_protocol::{Exit, ExitReason, Reply, Request, exit_record};
-use rrun_sys::step::{Point, pass};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,13 +64,11 @@ impl ContainerAt {
     async fn ask_stop(&self, signal: i32, grace_ms: u64) -> Result<Exit> {
         let shim = self.at.connected()?;
         let container = self.container.id.to_string();
-        pass("engine.stop-container.stop", Point::Before);
-        let reply = shim.call(Request::Stop { container, signal, grace_ms }, Vec::new()).await;
-        pass("engine.stop-container.stop", Point::After);
-        match reply {
-            Ok((Reply::Exited(exit), _)) => Ok(exit),
-            Ok((other, _)) => Err(Error::internal(format!("shim said {other:?}"))),
-            Err(refusal) => Err(refusal.error),
+        let stop = shim.call(Request::Stop { container, signal, grace_ms }, Vec::new());
+        let stop = async { stop.await.map_err(Error::from) };
+        match only("engine.stop-container.stop", stop).await? {
+            (Reply::Exited(exit), _) => Ok(exit),
+            (other, _) => Err(Error::internal(format!("shim said {other:?}"))),
         }
     }
 
@@ -168,17 +166,16 @@ pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
     }
     at.container.set_pipes(None);
     at.container.set_pidfd(None);
-    pass("engine.end-container.exited", Point::Before);
     let change = |record: &mut crate::record::ContainerRecord| {
         record.phase = ContainerPhase::Exited;
         record.exit = Some(exit);
         record.pid = 0;
     };
-    if let Err(error) = at.container.change(&at.at.pod, change).await {
+    let change = at.container.change(&at.at.pod, change);
+    if let Err(error) = only("engine.end-container.exited", change).await {
         // The shim's own exit record stays: it is read again after a restart.
         tracing::warn!(container = %at.container.id, %error, "its end is not on record");
     }
-    pass("engine.end-container.exited", Point::After);
     at.at.tell(EventKind::Stopped, Some(&at.container.id));
 }
 

@@ -12,7 +12,7 @@ use crate::ports::{ImageInfo, Refusal, RootfsDirs};
 use crate::record::{self, ContainerRecord};
 use crate::spec::{self, Planned, Wanted};
 use crate::status::LinuxUser;
-use crate::steps::{List, Step, Verb, nothing};
+use crate::steps::{List, Step, Verb, only};
 use crate::table::{Container, Shared, blocking};
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
 use std::os::fd::OwnedFd;
@@ -41,40 +41,40 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
     intent: &[Step {
         name: "engine.create-container.record",
         apply: |new| Box::pin(new.intent()),
-        undo: |at| Box::pin(at.remove_record()),
+        undo: Some(|at| Box::pin(at.remove_record())),
     }],
     effects: &[
         Step {
             name: "engine.create-container.rootfs",
             apply: |new| Box::pin(new.rootfs()),
-            undo: |at| Box::pin(at.release_rootfs()),
+            undo: Some(|at| Box::pin(at.release_rootfs())),
         },
         Step {
             name: "engine.create-container.sources",
             apply: |new| Box::pin(new.sources()),
             // A missing host path is made as a directory and stays, as every runtime does it.
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.create-container.overlay",
             apply: |new| Box::pin(new.overlay()),
             // Detached: it goes with its descriptor.
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.create-container.spec",
             apply: |new| Box::pin(new.plan()),
-            undo: |at| Box::pin(at.remove_spec()),
+            undo: Some(|at| Box::pin(at.remove_spec())),
         },
         Step {
             name: "engine.create-container.init",
             apply: |new| Box::pin(new.init()),
-            undo: |at| Box::pin(at.remove_init()),
+            undo: Some(|at| Box::pin(at.remove_init())),
         },
         Step {
             name: "engine.create-container.created",
             apply: |new| Box::pin(new.created()),
-            undo: nothing,
+            undo: None,
         },
     ],
 };
@@ -328,9 +328,9 @@ impl ContainerAt {
         host.kill_group(&record.cgroup).await?;
         host.remove_group(&record.cgroup).await?;
         let (run, id) = (self.at.pod.dirs.run.clone(), self.container.id.clone());
-        blocking(move || {
+        let remove = blocking(move || {
             exit_record::remove(&run, id.as_str()).context(|| format!("exit record of {id}"))
-        })
-        .await
+        });
+        only("engine.remove-init.exit-record", remove).await
     }
 }

@@ -7,7 +7,8 @@
 //! its container.
 
 use super::ContainerAt;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind};
+use crate::steps::only;
 use crate::table::blocking;
 use rrun_shim_protocol::rest::{self, ReadEnds};
 use rrun_shim_protocol::{Reply, Request, log_journal};
@@ -68,11 +69,11 @@ impl ContainerAt {
             let ends = ReadEnds { taken, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
             rest::log(&journal, &log, &ends).context(|| format!("append to {}", log.display()))
         });
-        let logged: Result<()> = match tokio::time::timeout(PATIENCE, work).await {
-            Ok(logged) => logged,
-            Err(_) => Err(Error::new(Kind::Timeout, "the log does not take it")),
+        let work = async {
+            let late = |_| Err(Error::new(Kind::Timeout, "the log does not take it"));
+            tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(late)
         };
-        if let Err(error) = logged {
+        if let Err(error) = only("engine.give-up.log", work).await {
             tracing::warn!(container = %self.container.id, %error, "its last output is lost");
         }
     }

@@ -7,7 +7,7 @@ use super::run_pod::RUN_POD;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::Shim;
-use crate::steps::Left;
+use crate::steps::{Left, only};
 use crate::table::{Container, blocking};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,8 @@ impl PodAt {
         }
         let left = left.iter().map(|(step, error)| ((*step).to_owned(), error.to_string()));
         let left: Vec<_> = left.collect();
-        if let Err(error) = self.pod.change(|record| record.left = left).await {
+        let keep = self.pod.change(|record| record.left = left);
+        if let Err(error) = only("engine.run-pod.left", keep).await {
             tracing::warn!(pod = %self.pod.id, %error, "what was not undone is not on record");
         }
         self.undo_later(again);

@@ -5,7 +5,7 @@ use crate::error::{Context, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::steps::{List, Step, Verb, nothing};
+use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use std::sync::Arc;
 
@@ -28,32 +28,32 @@ static REMOVE_CONTAINER: List<RemoveContainer> = List {
         Step {
             name: "engine.remove-container.kill",
             apply: |verb| Box::pin(verb.at.kill()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-container.removing",
             apply: |verb| Box::pin(verb.at.removing()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-container.init",
             apply: |verb| Box::pin(verb.at.remove_init()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-container.rootfs",
             apply: |verb| Box::pin(verb.at.release_rootfs()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-container.spec",
             apply: |verb| Box::pin(verb.at.remove_spec()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-container.record",
             apply: |verb| Box::pin(verb.at.remove_record()),
-            undo: nothing,
+            undo: None,
         },
     ],
 };
@@ -76,17 +76,17 @@ static REMOVE_POD: List<RemovePod> = List {
         Step {
             name: "engine.remove-pod.removing",
             apply: |verb| Box::pin(verb.at.removing()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-pod.state-dir",
             apply: |verb| Box::pin(verb.at.remove_state_dir()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.remove-pod.run-dir",
             apply: |verb| Box::pin(verb.at.remove_run_dir()),
-            undo: nothing,
+            undo: None,
         },
     ],
 };

@@ -13,7 +13,7 @@ use crate::model::PodConfig;
 use crate::phase::PodPhase;
 use crate::ports::Attachment;
 use crate::record::{self, PodRecord};
-use crate::steps::{List, Step, Verb, nothing};
+use crate::steps::{List, Step, Verb};
 use crate::table::{Pod, Shared, blocking};
 use rrun_shim_protocol::{Reply, Request};
 use std::fs;
@@ -41,54 +41,54 @@ pub(crate) static RUN_POD: List<RunPod> = List {
         Step {
             name: "engine.run-pod.run-dir",
             apply: |pod| Box::pin(pod.run_dir()),
-            undo: |at| Box::pin(at.remove_run_dir()),
+            undo: Some(|at| Box::pin(at.remove_run_dir())),
         },
-        Step { name: "engine.run-pod.lock", apply: |pod| Box::pin(pod.lock()), undo: nothing },
+        Step { name: "engine.run-pod.lock", apply: |pod| Box::pin(pod.lock()), undo: None },
         Step {
             name: "engine.run-pod.state-dir",
             apply: |pod| Box::pin(pod.state_dir()),
-            undo: |at| Box::pin(at.remove_state_dir()),
+            undo: Some(|at| Box::pin(at.remove_state_dir())),
         },
-        Step { name: "engine.run-pod.record", apply: |pod| Box::pin(pod.intent()), undo: nothing },
+        Step { name: "engine.run-pod.record", apply: |pod| Box::pin(pod.intent()), undo: None },
     ],
     effects: &[
         Step {
             name: "engine.run-pod.files",
             apply: |pod| Box::pin(pod.files()),
-            undo: |at| Box::pin(at.remove_files()),
+            undo: Some(|at| Box::pin(at.remove_files())),
         },
         Step {
             name: "engine.run-pod.netns-dir",
             apply: |pod| Box::pin(pod.netns_dir()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.run-pod.cgroup",
             apply: |pod| Box::pin(pod.cgroup()),
-            undo: |at| Box::pin(at.remove_cgroup()),
+            undo: Some(|at| Box::pin(at.remove_cgroup())),
         },
         Step {
             name: "engine.run-pod.shim-cgroup",
             apply: |pod| Box::pin(pod.shim_cgroup()),
             // All shims of the node share it: removing it would race with their next one.
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.run-pod.shim",
             apply: |pod| Box::pin(pod.shim()),
-            undo: |at| Box::pin(at.kill_shim()),
+            undo: Some(|at| Box::pin(at.kill_shim())),
         },
         Step {
             name: "engine.run-pod.sandbox",
             apply: |pod| Box::pin(pod.sandbox()),
-            undo: |at| Box::pin(at.unpin()),
+            undo: Some(|at| Box::pin(at.unpin())),
         },
         Step {
             name: "engine.run-pod.network",
             apply: |pod| Box::pin(pod.network()),
-            undo: |at| Box::pin(at.detach_network()),
+            undo: Some(|at| Box::pin(at.detach_network())),
         },
-        Step { name: "engine.run-pod.ready", apply: |pod| Box::pin(pod.ready()), undo: nothing },
+        Step { name: "engine.run-pod.ready", apply: |pod| Box::pin(pod.ready()), undo: None },
     ],
 };
 

@@ -7,6 +7,7 @@ use crate::event::EventKind;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{Dialled, Shim};
 use crate::record::ContainerRecord;
+use crate::steps::only;
 use rrun_shim_protocol::{ContainerReport, ContainerState, Event, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +154,8 @@ impl PodAt {
             record.phase = ContainerPhase::Running;
             record.started_at = started_at;
         };
-        if let Err(error) = container.change(&self.pod, change).await {
+        let change = container.change(&self.pod, change);
+        if let Err(error) = only("engine.redial.running", change).await {
             tracing::warn!(container = %container.id, %error, "start is not on record");
         }
         self.tell(EventKind::Started, Some(&container.id));
@@ -167,7 +169,7 @@ impl PodAt {
                 record.reason = reason.to_owned();
             }
         });
-        if let Err(error) = ending.await {
+        if let Err(error) = only("engine.end-pod.ending", ending).await {
             tracing::warn!(pod = %self.pod.id, %error, "its end is not on record");
         }
         if let Err(error) = self.give_up_shim(reason).await {
@@ -181,8 +183,9 @@ impl PodAt {
     /// more.
     pub(crate) async fn give_up_shim(&self, reason: &str) -> Result<()> {
         self.pod.set_shim(None);
-        let killed = self.engine.ports.shims.kill_hung(&self.pod.dirs.run).await;
-        let killed = killed.and(self.kill_groups().await);
+        let kill = self.engine.ports.shims.kill_hung(&self.pod.dirs.run);
+        let killed = only("engine.give-up.shim", kill).await;
+        let killed = killed.and(only("engine.give-up.groups", self.kill_groups()).await);
         for container in self.engine.table.containers_of(&self.pod.id) {
             let at = self.with(&container);
             if container.record().exit.is_none() {

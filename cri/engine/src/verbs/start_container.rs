@@ -7,7 +7,7 @@ use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::status::ContainerExit;
-use crate::steps::{List, Step, Verb, nothing};
+use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use rrun_shim_protocol::{Reply, Request};
 use std::sync::Arc;
@@ -34,12 +34,12 @@ static START_CONTAINER: List<StartContainer> = List {
         Step {
             name: "engine.start-container.start",
             apply: |verb| Box::pin(verb.start()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.start-container.running",
             apply: |verb| Box::pin(verb.running()),
-            undo: nothing,
+            undo: None,
         },
     ],
 };

@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::PodPhase;
-use crate::steps::{List, Step, Verb, nothing};
+use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use rrun_shim_protocol::Request;
 use std::sync::Arc;
@@ -30,46 +30,38 @@ impl Verb for StopPod {
 static STOP_POD: List<StopPod> = List {
     intent: &[],
     effects: &[
-        Step {
-            name: "engine.stop-pod.ending",
-            apply: |stop| Box::pin(stop.ending()),
-            undo: nothing,
-        },
+        Step { name: "engine.stop-pod.ending", apply: |stop| Box::pin(stop.ending()), undo: None },
         Step {
             name: "engine.stop-pod.containers",
             apply: |stop| Box::pin(stop.containers()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.stop-pod.network",
             apply: |stop| Box::pin(stop.at.detach_network()),
-            undo: nothing,
+            undo: None,
         },
-        Step { name: "engine.stop-pod.shim", apply: |stop| Box::pin(stop.shim()), undo: nothing },
-        Step {
-            name: "engine.stop-pod.netns",
-            apply: |stop| Box::pin(stop.at.unpin()),
-            undo: nothing,
-        },
+        Step { name: "engine.stop-pod.shim", apply: |stop| Box::pin(stop.shim()), undo: None },
+        Step { name: "engine.stop-pod.netns", apply: |stop| Box::pin(stop.at.unpin()), undo: None },
         Step {
             name: "engine.stop-pod.half-made",
             apply: |stop| Box::pin(stop.at.undo_half_made()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.stop-pod.container-cgroups",
             apply: |stop| Box::pin(stop.container_cgroups()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.stop-pod.cgroup",
             apply: |stop| Box::pin(stop.at.remove_cgroup()),
-            undo: nothing,
+            undo: None,
         },
         Step {
             name: "engine.stop-pod.stopped",
             apply: |stop| Box::pin(stop.stopped()),
-            undo: nothing,
+            undo: None,
         },
     ],
 };

@@ -1,0 +1,182 @@
+//! What each step changes: a life is stopped at every point, and looked at.
+//!
+//! Between two points that follow each other, only the innermost step that is open may change
+//! something, and each step only one kind of thing: so every change of the disk or the kernel that
+//! the view can see is a step of its own.
+
+use crate::log::{Log, Passed, await_stop, go_on};
+use rrun_tests::leaks::{Kind, Snapshot, View};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinHandle;
+
+/// What a step changes, as far as a step may change only one of them. A pin and a socket are files
+/// that the view also lists by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    Mount,
+    Cgroup,
+    Link,
+    Rule,
+    Process,
+    File,
+    Row,
+}
+
+impl Change {
+    fn of(kind: Kind) -> Change {
+        match kind {
+            Kind::Mount => Change::Mount,
+            Kind::Cgroup => Change::Cgroup,
+            Kind::Link => Change::Link,
+            Kind::Nft => Change::Rule,
+            Kind::Process => Change::Process,
+            Kind::Row => Change::Row,
+            Kind::File | Kind::Socket | Kind::Netns => Change::File,
+        }
+    }
+}
+
+/// Steps that may change two kinds of things, and why.
+const TWO: &[(&str, &str)] = &[(
+    "runtime.create.init",
+    "the child that is cloned makes the mount points in its own root meanwhile; they go with the \
+     writable layer",
+)];
+
+/// The stops of what runs with `RRUN_STOP_AT=*`.
+pub struct Census {
+    stops: Arc<Mutex<Vec<(Passed, Snapshot)>>>,
+    looks: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Census {
+    /// From now on, whoever stops is let go on.
+    pub fn begin(log: &Arc<tokio::sync::Mutex<Log>>, view: &Arc<View>) -> Census {
+        let stops = Arc::new(Mutex::new(Vec::new()));
+        let looks = Arc::new(AtomicBool::new(false));
+        let look = Arc::clone(&looks);
+        let (log, view, all) = (Arc::clone(log), Arc::clone(view), Arc::clone(&stops));
+        let task = tokio::spawn(async move {
+            let mut log = log.lock_owned().await;
+            while let Ok(passed) = log.next().await {
+                await_stop(passed.pid).await;
+                let pid = passed.pid;
+                if !look.load(Ordering::Relaxed) {
+                    go_on(pid);
+                    continue;
+                }
+                match Snapshot::take(&view) {
+                    Ok(now) => {
+                        all.lock().unwrap_or_else(PoisonError::into_inner).push((passed, now))
+                    }
+                    Err(error) => eprintln!("{}: {error:#}", passed.point),
+                }
+                go_on(pid);
+            }
+        });
+        Census { stops, looks, task }
+    }
+
+    /// Whether it is looked at as well.
+    pub fn look(&self, looks: bool) {
+        self.looks.store(looks, Ordering::Relaxed);
+    }
+
+    /// The points that were reached, and what is wrong with the changes between them.
+    pub async fn end(self) -> (Vec<String>, Vec<String>) {
+        self.task.abort();
+        let _ = self.task.await;
+        let stops = std::mem::take(&mut *self.stops.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut points: Vec<String> = Vec::new();
+        for (passed, _) in &stops {
+            if !points.contains(&passed.point) {
+                points.push(passed.point.clone());
+            }
+        }
+        (points, breaches(&stops))
+    }
+}
+
+/// A step on its way, and what it has changed.
+struct Open {
+    step: String,
+    /// Other steps have begun in it.
+    is_outer: bool,
+    changes: BTreeMap<Change, Vec<String>>,
+}
+
+fn breaches(stops: &[(Passed, Snapshot)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Vec<Open> = Vec::new();
+    for pair in stops.windows(2) {
+        let [(passed, before), (next, after)] = pair else { continue };
+        match passed.point.rsplit_once(':') {
+            Some((step, "before")) => {
+                open.iter_mut().for_each(|outer| outer.is_outer = true);
+                let step = step.to_owned();
+                open.push(Open { step, is_outer: false, changes: BTreeMap::new() });
+            }
+            Some((step, _)) => {
+                // By its name alone: a daemon that forks ends its step as another process.
+                let at = open.iter().rposition(|open| open.step == step);
+                if let Some(done) = at.map(|at| open.remove(at)) {
+                    found.extend(breach(&done));
+                }
+            }
+            None => {}
+        }
+        let changes = changes(before, after);
+        match open.last_mut() {
+            Some(step) => {
+                for (change, line) in changes {
+                    step.changes.entry(change).or_default().push(line);
+                }
+            }
+            None if !changes.is_empty() => {
+                let lines: Vec<_> = changes.into_iter().map(|(_, line)| line).collect();
+                let lines = lines.join("\n  ");
+                found.push(format!("no step, {} to {}:\n  {lines}", passed.point, next.point));
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// What a step may not: change more than one kind of thing, or anything beside its own steps but
+/// to start the process that these happen in.
+fn breach(step: &Open) -> Option<String> {
+    let name = step.step.split_once('/').map_or(step.step.as_str(), |(_, name)| name);
+    let name = name.split('#').next().unwrap_or_default();
+    let starts = |change: &Change| *change == Change::Process;
+    let well = match step.is_outer {
+        true => step.changes.keys().all(starts),
+        false => step.changes.len() < 2 || TWO.iter().any(|(known, _)| *known == name),
+    };
+    if well {
+        return None;
+    }
+    let what = if step.is_outer { "beside its own steps" } else { "in one step" };
+    let lines: Vec<_> = step.changes.values().flatten().map(String::as_str).collect();
+    Some(format!("{} {what}:\n  {}", step.step, lines.join("\n  ")))
+}
+
+/// What is another between two looks. A process is its number, whatever it is called by now; its
+/// end is a change when it is reaped: it dies by itself, if only of a signal.
+fn changes(before: &Snapshot, after: &Snapshot) -> Vec<(Change, String)> {
+    let pid = |line: &str| line.split(' ').nth(1).map(str::to_owned);
+    let all = before.differences(after);
+    let mut times: BTreeMap<Option<String>, u32> = BTreeMap::new();
+    for (_, line) in all.iter().filter(|(kind, _)| *kind == Kind::Process) {
+        *times.entry(pid(line)).or_default() += 1;
+    }
+    let is_change = |kind: Kind, line: &str| {
+        let dies = line.starts_with("gone") && !line.ends_with("(zombie)");
+        kind != Kind::Process || !(dies || times.get(&pid(line)) == Some(&2))
+    };
+    let changed = all.into_iter().filter(|(kind, line)| is_change(*kind, line));
+    changed.map(|(kind, line)| (Change::of(kind), format!("{kind:?} {line}"))).collect()
+}
