@@ -88,8 +88,8 @@ fn decode(text: &str) -> Option<(i64, Exit)> {
     Some((started_at, Exit { code, at, reason, message }))
 }
 
-/// FNV-1a: a record guards against torn writes, not against an enemy.
-pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+/// FNV-1a: the record guards against torn writes, not against an enemy.
+fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 

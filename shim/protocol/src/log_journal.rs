@@ -20,7 +20,6 @@
 //! before it, which is as true.
 
 use crate::cri_log::Stream;
-use crate::exit_record::checksum;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -39,7 +38,7 @@ pub fn path(run_dir: &Path, container: &str) -> PathBuf {
 }
 
 /// Where one stream stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Counts the entries of the stream.
     sequence: u64,
@@ -85,8 +84,9 @@ impl Journal {
     pub fn put(&mut self, stream: Stream, chunk: Option<Chunk>, open: &[u8]) -> io::Result<()> {
         let sequence = &mut self.sequences[stream as usize];
         *sequence += 1;
-        let entry = Entry { sequence: *sequence, chunk, open: open.to_vec() };
-        let bytes = postcard::to_extend(&entry, vec![0; HEADER]).map_err(io::Error::other)?;
+        let head = postcard::to_extend(&(*sequence, chunk), vec![0; HEADER]);
+        let mut bytes = head.map_err(io::Error::other)?;
+        bytes.extend_from_slice(open);
         self.file.write_all_at(&seal(bytes), place(stream, *sequence))
     }
 }
@@ -123,7 +123,22 @@ fn unseal(bytes: &[u8], place: u64) -> Option<Entry> {
     let bytes = bytes.get(usize::try_from(place).ok()?..)?;
     let word = |at| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let body = bytes[HEADER.min(bytes.len())..].get(..word(0)? as usize)?;
-    (checksum(body) == word(4)?).then(|| postcard::from_bytes(body).ok())?
+    if checksum(body) != word(4)? {
+        return None;
+    }
+    let ((sequence, chunk), open) = postcard::take_from_bytes(body).ok()?;
+    Some(Entry { sequence, chunk, open: open.to_vec() })
+}
+
+/// FNV-1a by words of 8 bytes, folded: an open line may be long, and is put down twice a chunk.
+fn checksum(bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let all = words.chain(rest.iter().map(|byte| u64::from(*byte)));
+    let sum = all.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
+        (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (sum ^ (sum >> 32)) as u32
 }
 
 #[cfg(test)]
