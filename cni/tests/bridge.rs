@@ -343,26 +343,23 @@ fn killed_at_any_step_of_add_or_del_another_process_detaches_without_a_trace() {
     assert!(worker(&lab, "x", 1, &log_env).wait().unwrap().success());
     let del = [log_env[0], ("LAB_VERB", "del")];
     assert!(worker(&lab, "x", 1, &del).wait().unwrap().success());
-    let steps = std::fs::read_to_string(&log).unwrap();
-    // `program/step#times`: the first time of each.
-    let steps = steps.lines().filter(|line| !line.contains('#'));
-    let steps: BTreeSet<&str> = steps.filter_map(|line| line.rsplit('/').next()).collect();
-    assert!(steps.len() >= 15, "{steps:?}");
-    for step in steps {
-        for point in ["before", "after"] {
-            kill_and_detach(&lab, step, point);
-        }
+    let points = std::fs::read_to_string(&log).unwrap();
+    // `pid program/step#times:side`: the first time of each.
+    let points = points.lines().filter(|line| !line.contains('#'));
+    let points: BTreeSet<&str> = points.filter_map(|line| line.rsplit('/').next()).collect();
+    assert!(points.len() >= 30, "{points:?}");
+    for point in points {
+        kill_and_detach(&lab, point);
     }
 }
 
-fn kill_and_detach(lab: &Lab, step: &str, point: &str) {
-    let at = format!("{step}:{point}");
-    let kill = ("RRUN_KILL_AT", at.as_str());
-    if step.starts_with("cni.bridge") {
+fn kill_and_detach(lab: &Lab, at: &str) {
+    let kill = ("RRUN_KILL_AT", at);
+    if at.starts_with("cni.bridge") {
         // Steps of the first pod of a host.
         sh("ip link del rrtest0 || true; nft flush ruleset");
     }
-    let killed = if step.starts_with("cni.del") {
+    let killed = if at.starts_with("cni.del") {
         assert!(worker(lab, "x", 1, &[]).wait().unwrap().success(), "{at}");
         worker(lab, "x", 1, &[("LAB_VERB", "del"), kill])
     } else {
