@@ -158,7 +158,8 @@ pub trait Shim: Send + Sync {
     ///
     /// # Errors
     /// `Unavailable` when the shim is gone; `Timeout` when nothing was heard of it for too long:
-    /// it may do what was asked later all the same. Else a [`Refusal`] with the code of [`rrun_shim_protocol::WireKind::Exec`] where it is that.
+    /// it may do what was asked later all the same. Else a [`Refusal`], with the code of
+    /// [`rrun_shim_protocol::WireKind::Exec`] where it is that.
     async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal>;
 
     /// Starts an exec, likewise.
