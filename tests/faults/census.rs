@@ -7,7 +7,6 @@
 use crate::log::{Log, Passed, await_stop, go_on};
 use rrun_tests::leaks::{Kind, Snapshot, View};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 
@@ -48,7 +47,7 @@ const TWO: &[(&str, &str)] = &[(
 /// The stops of what runs with `RRUN_STOP_AT=*`.
 pub struct Census {
     stops: Arc<Mutex<Vec<(Passed, Snapshot)>>>,
-    looks: Arc<AtomicBool>,
+    looks: Arc<tokio::sync::Mutex<bool>>,
     task: JoinHandle<()>,
 }
 
@@ -56,7 +55,7 @@ impl Census {
     /// From now on, whoever stops is let go on.
     pub fn begin(log: &Arc<tokio::sync::Mutex<Log>>, view: &Arc<View>) -> Census {
         let stops = Arc::new(Mutex::new(Vec::new()));
-        let looks = Arc::new(AtomicBool::new(false));
+        let looks = Arc::new(tokio::sync::Mutex::new(false));
         let look = Arc::clone(&looks);
         let (log, view, all) = (Arc::clone(log), Arc::clone(view), Arc::clone(&stops));
         let task = tokio::spawn(async move {
@@ -64,7 +63,8 @@ impl Census {
             while let Ok(passed) = log.next().await {
                 await_stop(passed.pid).await;
                 let pid = passed.pid;
-                if !look.load(Ordering::Relaxed) {
+                let looks = look.lock().await;
+                if !*looks {
                     go_on(pid);
                     continue;
                 }
@@ -80,9 +80,10 @@ impl Census {
         Census { stops, looks, task }
     }
 
-    /// Whether it is looked at as well.
-    pub fn look(&self, looks: bool) {
-        self.looks.store(looks, Ordering::Relaxed);
+    /// Whether it is looked at as well. A look that has begun is waited for: it opens the
+    /// databases, which makes files beside them.
+    pub async fn look(&self, looks: bool) {
+        *self.looks.lock().await = looks;
     }
 
     /// The points that were reached, and what is wrong with the changes between them.

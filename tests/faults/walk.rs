@@ -95,11 +95,11 @@ impl Walk {
         let log = self.log_path.clone();
         let environment = [("RRUN_STOP_AT", "*"), ("RRUN_STEP_LOG", &*log)];
         self.set(scene, &mut life, &environment).await.with_context(|| scene.to_string())?;
-        census.look(true);
+        census.look(true).await;
         self.harness.restart_with(&environment).await?;
         let mut rises = scene.rises();
         self.play(scene, &mut life, &mut rises).await.with_context(|| scene.to_string())?;
-        census.look(false);
+        census.look(false).await;
         // A shim goes on to stop at every point.
         self.again(scene, &mut life, rises).await.with_context(|| scene.to_string())?;
         Ok(census.end().await)

@@ -87,7 +87,8 @@ const INIT: &str = r#"
 const SIDECAR: &str = r#"
   restartPolicy: Never
   initContainers:
-  - { name: helper, image: WORK, restartPolicy: Always, command: [/bin/sleeper] }
+  - { name: helper, image: BUSYBOX, restartPolicy: Always,
+      command: [sh, -c, "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"] }
   containers:
   - { name: main, image: BUSYBOX, command: [sh, -c, "sleep 6; exit 0"] }
 "#;

@@ -29,20 +29,22 @@ pub fn processes(view: &View) -> Result<BTreeSet<String>> {
     Ok(find(view)?.into_iter().map(|(pid, process)| format!("{pid} {}", process.line)).collect())
 }
 
-/// Kills them all, with the cgroups that become empty.
+/// Kills them all, waits for their ends, and removes the cgroups that become empty.
 pub fn end_all(view: &View) -> Result<()> {
-    let mut groups = BTreeSet::new();
+    let (mut groups, mut killed) = (BTreeSet::new(), BTreeSet::new());
     // Again until none is left: one may have been forking.
     for _ in 0..100 {
         let mut found = find(view)?;
         // Zombies are another's to reap; our own children are their owners' to kill and reap.
         found.retain(|_, process| !process.line.ends_with("(zombie)") && !process.own);
-        if found.is_empty() {
+        // One that is dying loses its marks before it is dead.
+        if found.is_empty() && killed.iter().all(|pid| is_dead(*pid)) {
             break;
         }
         for pid in found.into_keys() {
             groups.extend(cgroups(pid));
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+            killed.insert(pid);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -55,6 +57,11 @@ pub fn end_all(view: &View) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_dead(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// The directories that a process is in, those of the whole machine left out.
