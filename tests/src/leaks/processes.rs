@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long ends may take: the first process of a PID namespace ends when the machine's init has
+/// reaped those that came from outside of it, and that may look only now and then.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Processes that were seen to bear no mark, by number, start and name: to look for marks takes
 /// four files, and most processes of a machine are never ours.
@@ -32,8 +36,9 @@ pub fn processes(view: &View) -> Result<BTreeSet<String>> {
 /// Kills them all, waits for their ends, and removes the cgroups that become empty.
 pub fn end_all(view: &View) -> Result<()> {
     let (mut groups, mut killed) = (BTreeSet::new(), BTreeSet::new());
+    let deadline = Instant::now() + PATIENCE;
     // Again until none is left: one may have been forking.
-    for _ in 0..100 {
+    while Instant::now() < deadline {
         let mut found = find(view)?;
         // Zombies are another's to reap; our own children are their owners' to kill and reap.
         found.retain(|_, process| !process.line.ends_with("(zombie)") && !process.own);
