@@ -5,9 +5,13 @@
 //! the view can see is a step of its own.
 
 use crate::log::{Log, Passed, await_stop, go_on};
+use anyhow::Result;
 use rrun_tests::leaks::{Kind, Snapshot, View};
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// What a step changes, as far as a step may change only one of them. A pin and a socket are files
@@ -44,10 +48,14 @@ const TWO: &[(&str, &str)] = &[(
      writable layer",
 )];
 
+/// In the place of a point, in a line of our own.
+const MARK: &str = "mark";
+
 /// The stops of what runs with `RRUN_STOP_AT=*`.
 pub struct Census {
     stops: Arc<Mutex<Vec<(Passed, Snapshot)>>>,
     looks: Arc<tokio::sync::Mutex<bool>>,
+    marked: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -57,10 +65,16 @@ impl Census {
         let stops = Arc::new(Mutex::new(Vec::new()));
         let looks = Arc::new(tokio::sync::Mutex::new(false));
         let look = Arc::clone(&looks);
+        let marked = Arc::new(Notify::new());
+        let mark = Arc::clone(&marked);
         let (log, view, all) = (Arc::clone(log), Arc::clone(view), Arc::clone(&stops));
         let task = tokio::spawn(async move {
             let mut log = log.lock_owned().await;
             while let Ok(passed) = log.next().await {
+                if passed.point == MARK {
+                    mark.notify_one();
+                    continue;
+                }
                 await_stop(passed.pid).await;
                 let pid = passed.pid;
                 let looks = look.lock().await;
@@ -77,7 +91,15 @@ impl Census {
                 go_on(pid);
             }
         });
-        Census { stops, looks, task }
+        Census { stops, looks, marked, task }
+    }
+
+    /// Waits until all that was written to the log so far has been read: a point of somebody who is
+    /// dead by now is none of what comes.
+    pub async fn catch_up(&self, log: &str) -> Result<()> {
+        OpenOptions::new().append(true).open(log)?.write_all(format!("0 {MARK}\n").as_bytes())?;
+        self.marked.notified().await;
+        Ok(())
     }
 
     /// Whether it is looked at as well. A look that has begun is waited for: it opens the

@@ -95,6 +95,7 @@ impl Walk {
         let log = self.log_path.clone();
         let environment = [("RRUN_STOP_AT", "*"), ("RRUN_STEP_LOG", &*log)];
         self.set(scene, &mut life, &environment).await.with_context(|| scene.to_string())?;
+        census.catch_up(&log).await?;
         census.look(true).await;
         self.harness.restart_with(&environment).await?;
         let mut rises = scene.rises();
