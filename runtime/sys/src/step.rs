@@ -35,6 +35,9 @@ struct Faults {
     program: String,
     /// How often each point was passed.
     passed: Mutex<HashMap<(String, Point), u32>>,
+    /// Held from a line of the log to the end of the stop that follows it: the signal that lets
+    /// one thread go on would take another's stop away.
+    stop: Mutex<()>,
 }
 
 /// What happens to the process, and where; everywhere without a place.
@@ -69,6 +72,7 @@ fn faults() -> Option<&'static Faults> {
             log,
             program: program.into_owned(),
             passed: Mutex::default(),
+            stop: Mutex::default(),
         })
     };
     FAULTS.get_or_init(read).as_ref()
@@ -110,6 +114,7 @@ impl Faults {
             times => format!("{}/{name}#{times}", self.program),
         };
         let side = if point == Point::Before { "before" } else { "after" };
+        let _one_at_a_time = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         self.note(&format!("{full}:{side}"));
         let here = |fault: &&Fault| match &fault.place {
             Some((step, at)) => *at == point && (step == name || *step == full),
