@@ -1,7 +1,12 @@
 //! Paths inside a root for the child of a clone: openat2(2) with `RESOLVE_IN_ROOT`, without
 //! allocating.
 //!
-//! [`crate::root`] is the general primitive; this one works on the stack.
+//! [`crate::root`] is the general primitive; this one works on the stack. Whoever reads a file
+//! that an image or a container chose calls [`open_regular`] or [`read_regular`].
+
+mod regular;
+
+pub use regular::{open_regular, read_regular};
 
 use crate::call::{fresh, syscall};
 use nix::errno::Errno;

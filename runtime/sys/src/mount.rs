@@ -12,6 +12,10 @@ use nix::mount::{MntFlags, umount2};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+mod overlay;
+
+pub use overlay::overlay;
+
 /// Opens a copy of the mount at `path` as a detached mount, with those below it if `recursive`.
 /// `directory` is where a relative path starts; an empty path means `directory` itself.
 ///
@@ -76,7 +80,7 @@ impl Context {
     ///
     /// # Errors
     /// What mount(2) would say.
-    pub fn mount(self, attributes: u64) -> Result<OwnedFd, Errno> {
+    pub fn mount(&self, attributes: u64) -> Result<OwnedFd, Errno> {
         self.config(FSCONFIG_CMD_CREATE, None, std::ptr::null(), 0)?;
         let flags = libc::FSMOUNT_CLOEXEC;
         // SAFETY: integers only; returns a fresh descriptor.

@@ -1,0 +1,146 @@
+//! Files of a foreign root that the host reads: regular ones, and nothing else.
+//!
+//! Opening is an act: a device acts on the host, a FIFO blocks, a terminal may become the
+//! opener's own. So what a path leads to is looked at through an `O_PATH` descriptor, which opens
+//! nothing, and only what was seen to be a regular file is opened, through that very descriptor.
+
+use super::{is, open};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::statfs::fstatfs;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// File systems of the kernel's own (linux/magic.h): what they call a regular file may block its
+/// reader or take what it reads from another one, as `/proc/kmsg` does.
+const KERNELS_OWN: [u64; 10] = [
+    0x9fa0,      // PROC_SUPER_MAGIC
+    0x6265_6572, // SYSFS_MAGIC
+    0x6462_6720, // DEBUGFS_MAGIC
+    0x7472_6163, // TRACEFS_MAGIC
+    0x7363_6673, // SECURITYFS_MAGIC
+    0x0027_e0eb, // CGROUP_SUPER_MAGIC
+    0x6367_7270, // CGROUP2_SUPER_MAGIC
+    0xf97c_ff8c, // SELINUX_MAGIC
+    0xcafe_4a11, // BPF_FS_MAGIC
+    0x1980_0202, // MQUEUE_MAGIC
+];
+
+/// Opens the regular file at `path` inside `root` for reading. Links are followed as a process
+/// would that was chrooted there, so none leads out; magic links are refused.
+///
+/// # Errors
+/// `InvalidInput` for anything that is no regular file (a directory, a device, a FIFO, a socket)
+/// or lies in procfs and its like; else what openat2(2) says.
+pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
+    let found = open(root, path, OFlag::O_PATH)?;
+    check(&found)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let link = format!("/proc/self/fd/{}", found.as_raw_fd());
+    Ok(openat(AT_FDCWD, link.as_str(), flags, Mode::empty())?.into())
+}
+
+/// Reads the regular file at `path` inside `root`, of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open_regular`]; `EFBIG` for a longer file.
+pub fn read_regular(root: BorrowedFd<'_>, path: &CStr, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(root, path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(Errno::EFBIG.into());
+    }
+    Ok(bytes)
+}
+
+fn check(found: &OwnedFd) -> io::Result<()> {
+    let regular = is(&fstat(found)?, SFlag::S_IFREG);
+    let magic = fstatfs(found)?.filesystem_type().0 as u64;
+    if regular && !KERNELS_OWN.contains(&magic) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::{makedev, mknod};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::path::{Path, PathBuf};
+
+    struct Root(PathBuf);
+
+    impl Root {
+        fn new(name: &str) -> Root {
+            let path = std::env::temp_dir().join(format!("regular-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Root(path)
+        }
+
+        fn read(&self, path: &CStr, limit: u64) -> io::Result<Vec<u8>> {
+            let root = File::open(&self.0).unwrap();
+            read_regular(root.as_fd(), path, limit)
+        }
+    }
+
+    impl Drop for Root {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_through_links_that_stay_inside() {
+        let root = Root::new("inside");
+        std::fs::create_dir(root.0.join("usr")).unwrap();
+        std::fs::write(root.0.join("usr/passwd"), "root").unwrap();
+        symlink("/usr/passwd", root.0.join("rooted")).unwrap();
+        symlink("../../../usr/passwd", root.0.join("up")).unwrap();
+        for path in [c"/usr/passwd", c"rooted", c"up"] {
+            assert_eq!(root.read(path, 4).unwrap(), b"root");
+        }
+        symlink("/etc/hostname", root.0.join("out")).unwrap();
+        assert_eq!(root.read(c"out", 100).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_longer_file_than_allowed_is_refused() {
+        let root = Root::new("long");
+        std::fs::write(root.0.join("file"), "12345").unwrap();
+        let refused = root.read(c"file", 4).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EFBIG));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let root = Root::new("kinds");
+        let mode = Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&root.0.join("fifo"), mode).unwrap();
+        std::fs::create_dir(root.0.join("directory")).unwrap();
+        let _listener = UnixListener::bind(root.0.join("socket")).unwrap();
+        let mut paths = vec![c"fifo", c"directory", c"socket"];
+        if nix::unistd::geteuid().is_root() {
+            // Nobody has a driver for it: opening it would be ENXIO or ENODEV.
+            let device = makedev(240, 7);
+            mknod(&root.0.join("device"), SFlag::S_IFCHR, mode, device).unwrap();
+            paths.push(c"device");
+        }
+        for path in paths {
+            let refused = root.read(path, 10).unwrap_err();
+            assert_eq!(refused.to_string(), "not a regular file", "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_procfs_is_none_that_an_image_may_choose() {
+        let host = File::open(Path::new("/")).unwrap();
+        let refused = open_regular(host.as_fd(), c"/proc/version").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+}
