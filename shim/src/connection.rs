@@ -1,8 +1,9 @@
 //! One daemon at the other end of the socket.
 
+use crate::process::refuse;
 use nix::errno::Errno;
 use rrun_shim_protocol::frame::{Carries, Decoder, Frame, encode};
-use rrun_shim_protocol::{Event, Reply};
+use rrun_shim_protocol::{Event, Reply, WireKind};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -57,9 +58,18 @@ impl Connection {
         Some(frames)
     }
 
-    /// Puts an answer into the queue.
+    /// Puts an answer into the queue; one that cannot be sent becomes an error, because somebody
+    /// waits for it.
     pub fn reply(&mut self, number: u32, reply: &Reply, fds: Vec<OwnedFd>) {
-        if let Ok(frame) = encode(Carries::Reply, number, reply, fds.len()) {
+        let encoded = encode(Carries::Reply, number, reply, fds.len());
+        let (frame, fds) = match encoded {
+            Ok(frame) => (Ok(frame), fds),
+            Err(error) => {
+                let error = Reply::Error(refuse(WireKind::Kernel, error));
+                (encode(Carries::Reply, number, &error, 0), Vec::new())
+            }
+        };
+        if let Ok(frame) = frame {
             self.queue(frame, fds);
         }
     }

@@ -10,19 +10,13 @@ use crate::process::{refuse, wire};
 use crate::shim::Shim;
 use crate::timers::Alarm;
 use rrun_runtime::cgroup;
-use rrun_shim_protocol::frame::Frame;
+use rrun_shim_protocol::frame::{Carries, Frame};
 use rrun_shim_protocol::{
     Create, Exec as ExecOrder, OLDEST, Reply, Request, Sandbox, ShimReport, VERSION, WireError,
     WireKind, exit_record,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
-
-/// The newest version that this shim speaks. A test makes it an older one's.
-fn newest() -> u16 {
-    let told = std::env::var("RRUN_SHIM_PROTOCOL").ok().and_then(|text| text.parse().ok());
-    told.unwrap_or(VERSION).clamp(OLDEST, VERSION)
-}
 
 /// An answer at once, or `None` when it comes later.
 type Answer = Result<Option<(Reply, Vec<OwnedFd>)>, WireError>;
@@ -33,8 +27,10 @@ impl Shim {
     /// Serves one request of connection `key`.
     pub(crate) fn serve(&mut self, key: Key, frame: Frame) {
         let asker = (key, frame.number);
-        let request = frame.message::<Request>();
-        let answer = match request {
+        let answer = match frame.message::<Request>() {
+            _ if frame.carries != Carries::Request => {
+                Err(refuse(WireKind::Invalid, "this shim takes nothing but requests"))
+            }
             Ok(request) if self.may(key, &request) => self.dispatch(request, frame.fds, asker),
             Ok(_) => Err(refuse(WireKind::Invalid, "no version is agreed on that has this")),
             Err(error) => Err(refuse(WireKind::Invalid, error)),
@@ -50,7 +46,6 @@ impl Shim {
         let version = self.connections.get(&key).map_or(0, |connection| connection.version);
         match request {
             Request::Hello { .. } => true,
-            Request::LogPipes { .. } => version >= 2,
             _ => version >= OLDEST,
         }
     }
@@ -64,7 +59,6 @@ impl Shim {
             Request::Stop { container, signal, grace_ms } => {
                 self.stop(&container, signal, Duration::from_millis(grace_ms), asker)
             }
-            Request::Signal { container, signal } => self.signal(&container, signal),
             Request::Delete { container } => self.delete(&container),
             Request::Exec(order) => self.exec(order, fds, asker),
             Request::KillExec { exec } => self.kill_exec(asker.0, exec),
@@ -93,9 +87,9 @@ impl Shim {
     }
 
     fn hello(&mut self, key: Key, oldest: u16, newest: u16) -> Answer {
-        let version = newest.min(self::newest());
+        let version = newest.min(VERSION);
         if version < oldest.max(OLDEST) {
-            let words = format!("this shim speaks versions {OLDEST} to {}", self::newest());
+            let words = format!("this shim speaks versions {OLDEST} to {VERSION}");
             return Err(refuse(WireKind::Invalid, words));
         }
         if let Some(connection) = self.connections.get_mut(&key) {
@@ -177,15 +171,6 @@ impl Shim {
             self.timers.set(at, alarm);
         }
         Ok(None)
-    }
-
-    fn signal(&mut self, id: &str, signal: i32) -> Answer {
-        let container = self.container(id)?;
-        if !container.is_alive() {
-            return Err(refuse(WireKind::Invalid, format!("container {id} has ended")));
-        }
-        send(container, signal)?;
-        DONE
     }
 
     fn delete(&mut self, id: &str) -> Answer {

@@ -1,5 +1,4 @@
 //! A shim by itself: told over its socket, on the real kernel.
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../../runtime/tests/support/mod.rs"]

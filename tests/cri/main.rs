@@ -10,4 +10,3 @@ mod reboot;
 mod requests;
 mod shim_death;
 mod suite;
-mod upgrade;

@@ -6,6 +6,7 @@
 
 mod cgroup;
 pub mod device_filter;
+pub mod encoding;
 mod mount;
 mod process;
 
@@ -13,111 +14,150 @@ pub use cgroup::{CgroupDir, CgroupWrite, Cgroups};
 pub use mount::{Device, Link, Mount, MountSource, Propagation, attr};
 pub use process::{Capabilities, Process, Rlimit, Seccomp, User};
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
 use std::path::PathBuf;
 
 /// The version of [`Plan`] and [`ExecPlan`] that this code writes.
 ///
-/// An executor takes every version up to its own; a field may be added at the end of a struct
-/// only together with a new version.
+/// An executor takes every version up to its own. A plan gets a new version when an executor that
+/// does not know what is new in it must refuse it: see `shim/protocol/COMPATIBILITY.md`.
 pub const VERSION: u16 = 1;
 
 /// Index of a file descriptor in the table that travels beside a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slot(pub u8);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Slot(#[n(0)] pub u8);
 
 /// How to make a container's init, up to the point where it waits for its start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Plan {
     /// [`VERSION`] of the writer.
+    #[n(0)]
     pub version: u16,
     /// Which namespaces are new, joined or the caller's.
+    #[n(1)]
     pub namespaces: Namespaces,
     /// The root file system.
+    #[n(2)]
     pub rootfs: Rootfs,
     /// Mounts in the order in which they are made.
+    #[n(3)]
     pub mounts: Vec<Mount>,
     /// Device nodes, made after the mounts.
+    #[n(4)]
     pub devices: Vec<Device>,
     /// Symbolic links, made after the devices (`/dev/fd` and its like).
+    #[n(5)]
     pub links: Vec<Link>,
     /// Paths covered by `/dev/null` or an empty read-only directory; missing ones are passed over.
+    #[n(6)]
     pub masked: Vec<String>,
     /// Paths made read-only; missing ones are passed over.
+    #[n(7)]
     pub readonly: Vec<String>,
     /// Host name, set when the UTS namespace is new.
+    #[n(8)]
     pub hostname: Option<String>,
     /// NIS domain name, set when the UTS namespace is new.
+    #[n(9)]
     pub domainname: Option<String>,
     /// `/proc/sys` names (with `/` or `.`) and values, written from inside before the root
     /// becomes read-only.
+    #[n(10)]
     pub sysctls: Vec<(String, String)>,
     /// The control groups that the container lives in.
+    #[n(11)]
     pub cgroups: Cgroups,
     /// The first process.
+    #[n(12)]
     pub process: Process,
 }
 
 /// How to run one more process in a container that runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct ExecPlan {
     /// [`VERSION`] of the writer.
+    #[n(0)]
     pub version: u16,
     /// Where the process is placed: the container's own groups, and in the unified hierarchy a
     /// group of its own below the container's (`exec-<n>`), so that its tree can be killed.
+    #[n(1)]
     pub cgroups: Cgroups,
     /// The process.
+    #[n(2)]
     pub process: Process,
 }
 
 /// The root file system of a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Rootfs {
     /// A detached mount that came as a file descriptor, or a directory on the host.
+    #[n(0)]
     pub source: RootfsSource,
     /// Make the root read-only after everything else.
+    #[n(1)]
     pub readonly: bool,
     /// Propagation of the root mount; `None` is private.
+    #[cbor(n(2), with = "encoding::strict_option")]
     pub propagation: Option<Propagation>,
 }
 
 /// Where the root file system comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub enum RootfsSource {
     /// A detached mount (fsmount(2), open_tree(2)) in this slot.
-    Detached(Slot),
+    #[n(0)]
+    Detached(#[n(0)] Slot),
     /// A directory on the host, bound recursively.
-    Directory(PathBuf),
+    #[n(1)]
+    Directory(#[n(0)] PathBuf),
 }
 
 /// Which namespaces the process gets. The mount namespace is always new.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Namespaces {
     /// Process ids.
+    #[n(0)]
     pub pid: Namespace,
     /// Network.
+    #[n(1)]
     pub network: Namespace,
     /// System V IPC and POSIX message queues.
+    #[n(2)]
     pub ipc: Namespace,
     /// Host and domain name.
+    #[n(3)]
     pub uts: Namespace,
     /// View of the control groups.
+    #[n(4)]
     pub cgroup: Namespace,
     /// Users and capabilities. Anything but `Host` is refused by this version.
+    #[n(5)]
     pub user: Namespace,
     /// Monotonic and boot clocks.
+    #[n(6)]
     pub time: Namespace,
 }
 
 /// One namespace of a process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub enum Namespace {
     /// The one of the process that carries out the plan.
+    #[n(0)]
     Host,
     /// A new one.
+    #[n(1)]
     New,
     /// The one bound to, or linked from, this path.
-    Path(PathBuf),
+    #[n(2)]
+    Path(#[n(0)] PathBuf),
     /// The one open in this slot (an nsfs descriptor, or a pidfd).
-    Slot(Slot),
+    #[n(3)]
+    Slot(#[n(0)] Slot),
 }

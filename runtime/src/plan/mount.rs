@@ -1,6 +1,6 @@
 //! What a container finds in its file system.
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
 use std::path::PathBuf;
 
 /// Attributes of a mount, as in mount_setattr(2).
@@ -24,86 +24,118 @@ pub mod attr {
 }
 
 /// One mount inside a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Mount {
     /// Absolute path inside the container's root, resolved there (`RESOLVE_IN_ROOT`); made as a
     /// directory, or as a file where the source is one, if it is missing.
+    #[n(0)]
     pub target: String,
     /// What is mounted.
+    #[n(1)]
     pub source: MountSource,
     /// Attributes to set, of [`attr`]. A new tmpfs becomes read-only only when all mounts, devices
     /// and links in it are made.
+    #[n(2)]
     pub set: u64,
     /// Attributes to clear, of [`attr`] (a bind mount keeps those of its source otherwise).
+    #[n(3)]
     pub clear: u64,
     /// Set and clear on every mount below too (`rro` and its like).
+    #[n(4)]
     pub recursive_attrs: bool,
     /// Propagation to set on the mount and those below. `None` leaves it, but a bind becomes
     /// private: a copy of a shared mount would carry the container's mounts to the host.
+    #[cbor(n(5), with = "super::encoding::strict_option")]
     pub propagation: Option<Propagation>,
     /// Copy what the root has at the target into the new file system (`tmpcopyup`).
+    #[n(6)]
     pub copy_up: bool,
 }
 
 /// What is mounted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub enum MountSource {
     /// A file or directory of the host. Opened by the child, because a dead network file system
     /// hangs whoever opens it.
+    #[n(0)]
     Bind {
         /// Path on the host; symbolic links are followed.
+        #[n(0)]
         path: PathBuf,
         /// With everything mounted below it.
+        #[n(1)]
         recursive: bool,
     },
     /// A directory of the seed mount namespace, such as the pod's `shm`.
-    Seed(String),
+    #[n(1)]
+    Seed(#[n(0)] String),
     /// A detached mount in this slot.
-    Detached(super::Slot),
+    #[n(2)]
+    Detached(#[n(0)] super::Slot),
     /// A new instance of a file system (fsopen(2)), made inside the new namespaces.
+    #[n(3)]
     New {
         /// File system type: `proc`, `tmpfs`, `sysfs`, `mqueue`, `devpts`, `cgroup2`, …
+        #[n(0)]
         fstype: String,
         /// The `source` shown in mountinfo.
+        #[n(1)]
         source: String,
         /// Its own options, for fsconfig(2): key and value, or a flag without one.
+        #[n(2)]
         options: Vec<(String, Option<String>)>,
     },
 }
 
 /// How mounts and unmounts travel between a mount and its peers: mount_namespaces(7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub enum Propagation {
     /// `MS_PRIVATE`
+    #[n(0)]
     Private,
     /// `MS_SLAVE`
+    #[n(1)]
     Slave,
     /// `MS_SHARED`
+    #[n(2)]
     Shared,
     /// `MS_UNBINDABLE`
+    #[n(3)]
     Unbindable,
 }
 
 /// A device node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Device {
     /// Absolute path inside the root.
+    #[n(0)]
     pub path: String,
     /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO` and the permission bits.
+    #[n(1)]
     pub mode: u32,
     /// Device number, as of makedev(3).
+    #[n(2)]
     pub rdev: u64,
     /// Owner.
+    #[n(3)]
     pub uid: u32,
     /// Group.
+    #[n(4)]
     pub gid: u32,
 }
 
 /// A symbolic link; one that exists already is left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Link {
     /// Absolute path inside the root.
+    #[n(0)]
     pub path: String,
     /// What it points at.
+    #[n(1)]
     pub target: String,
 }

@@ -1,83 +1,116 @@
 //! The process that a container starts with, or that an exec adds.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// One process, with everything that is set between clone and execve.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Process {
     /// Arguments; the first is looked up in the `PATH` of [`Process::env`] when it has no slash.
+    #[n(0)]
     pub args: Vec<String>,
     /// Environment, `NAME=value`; bytes, because CRI values are.
+    #[cbor(n(1), with = "super::encoding::byte_strings")]
     pub env: Vec<Vec<u8>>,
     /// Working directory inside the container; made if it is missing, and checked to be inside
     /// after the root has changed (CVE-2024-21626).
+    #[n(2)]
     pub cwd: String,
     /// Who it runs as.
+    #[n(3)]
     pub user: User,
     /// Its capability sets.
+    #[n(4)]
     pub capabilities: Capabilities,
     /// `PR_SET_NO_NEW_PRIVS`
+    #[n(5)]
     pub no_new_privileges: bool,
     /// The seccomp filter, loaded as late as possible.
+    #[cbor(n(6), with = "super::encoding::strict_option")]
     pub seccomp: Option<Seccomp>,
     /// Resource limits; raising one above the hard limit without CAP_SYS_RESOURCE is clamped.
+    #[n(7)]
     pub rlimits: Vec<Rlimit>,
     /// `/proc/self/oom_score_adj`; clamped to what is allowed without CAP_SYS_RESOURCE.
+    #[n(8)]
     pub oom_score_adj: Option<i32>,
     /// A new pseudo terminal becomes its controlling terminal and its stdio.
+    #[n(9)]
     pub terminal: bool,
     /// Rows and columns of that terminal at the start.
+    #[n(10)]
     pub terminal_size: Option<(u16, u16)>,
     /// AppArmor profile to change to at execve, where the kernel has AppArmor.
+    #[n(11)]
     pub apparmor: Option<String>,
     /// SELinux label, where the kernel has SELinux.
+    #[n(12)]
     pub selinux: Option<String>,
 }
 
 /// Ids of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct User {
     /// User id.
+    #[n(0)]
     pub uid: u32,
     /// Group id.
+    #[n(1)]
     pub gid: u32,
     /// Supplementary group ids.
+    #[n(2)]
     pub groups: Vec<u32>,
     /// File mode creation mask; `None` leaves 0022.
+    #[n(3)]
     pub umask: Option<u32>,
 }
 
 /// Capability sets, bit n for capability n (capabilities(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Capabilities {
     /// Bounding set.
+    #[n(0)]
     pub bounding: u64,
     /// Effective set.
+    #[n(1)]
     pub effective: u64,
     /// Permitted set.
+    #[n(2)]
     pub permitted: u64,
     /// Inheritable set.
+    #[n(3)]
     pub inheritable: u64,
     /// Ambient set.
+    #[n(4)]
     pub ambient: u64,
 }
 
 /// A compiled seccomp filter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
 pub struct Seccomp {
     /// `struct sock_filter` after `struct sock_filter`, in the machine's byte order.
+    #[cbor(n(0), with = "minicbor::bytes")]
     pub filter: Vec<u8>,
     /// `SECCOMP_FILTER_FLAG_*`
+    #[n(1)]
     pub flags: u32,
 }
 
 /// One resource limit, setrlimit(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Rlimit {
     /// `RLIMIT_*`
+    #[n(0)]
     pub resource: u32,
     /// Soft limit.
+    #[n(1)]
     pub soft: u64,
     /// Hard limit.
+    #[n(2)]
     pub hard: u64,
 }

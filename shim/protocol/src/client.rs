@@ -39,7 +39,7 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     closed: bool,
-    replies: HashMap<u32, oneshot::Sender<Answer>>,
+    replies: HashMap<u32, oneshot::Sender<Result<Answer, Error>>>,
     execs: HashMap<u64, oneshot::Sender<Exit>>,
 }
 
@@ -102,7 +102,8 @@ impl Client {
     /// Asks, and waits for the answer. Dropping the future drops the answer, not the work.
     ///
     /// # Errors
-    /// [`Kind::Refused`] with what the shim said, [`Kind::Gone`] when the connection ends first.
+    /// [`Kind::Refused`] with what the shim said, [`Kind::Gone`] when the connection ends first,
+    /// [`Kind::Protocol`] when the answer has something in it that this code does not know.
     pub async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Error> {
         let number = self.shared.number.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let frame = encode(Carries::Request, number, &request, fds.len())?;
@@ -115,7 +116,7 @@ impl Client {
             waiting.replies.insert(number, sender);
         }
         self.outgoing.send((frame, fds)).await.map_err(|_| gone())?;
-        match receiver.await.map_err(|_| gone())? {
+        match receiver.await.map_err(|_| gone())?? {
             (Reply::Error(error), _) => Err(Error::new(Kind::Refused(error), "shim")),
             answer => Ok(answer),
         }
@@ -198,11 +199,9 @@ async fn read_some(stream: &UnixStream, decoder: &mut Decoder) -> io::Result<boo
 fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>) {
     match frame.carries {
         Carries::Reply => {
-            // An answer that does not decode drops the sender: the caller hears "gone", as after
-            // any other break of the protocol.
             let waiter = shared.waiting().replies.remove(&frame.number);
-            if let (Some(waiter), Ok(reply)) = (waiter, frame.message()) {
-                let _ = waiter.send((reply, frame.fds));
+            if let Some(waiter) = waiter {
+                let _ = waiter.send(frame.message().map(|reply| (reply, frame.fds)));
             }
         }
         Carries::Event => match frame.message() {
@@ -219,7 +218,7 @@ fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>)
             }
             Err(_) => {}
         },
-        Carries::Request => {}
+        Carries::Request | Carries::Unknown => {}
     }
 }
 

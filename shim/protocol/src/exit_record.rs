@@ -1,15 +1,17 @@
 //! Exit records: how a container ended, on disk before its zombie is reaped.
 //!
 //! The shim writes `<pod run dir>/exits/<container>` once, by rename; whoever comes after the
-//! shim reads it. One line of text: version, code, time, times of start and end, reason and the
-//! message, then a checksum, so that a torn record says so.
+//! shim reads it, of whatever release. Four bytes of checksum, so that a torn record says so, and
+//! a record in CBOR.
 
-use crate::message::{Exit, ExitReason};
+use crate::message::Exit;
+use minicbor::{Decode, Encode};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-const VERSION: &str = "1";
+/// Length of the checksum.
+const CHECKSUM: usize = 4;
 
 /// Folder of the exit records of the pod whose run folder this is.
 pub fn folder(run_dir: &Path) -> PathBuf {
@@ -23,19 +25,19 @@ pub fn folder(run_dir: &Path) -> PathBuf {
 pub fn write(run_dir: &Path, container: &str, started_at: i64, exit: &Exit) -> io::Result<()> {
     let folder = folder(run_dir);
     let temporary = folder.join(format!(".{container}"));
-    fs::write(&temporary, encode(started_at, exit))?;
+    fs::write(&temporary, encode(started_at, exit)?)?;
     fs::rename(temporary, folder.join(container))
 }
 
 /// Reads the record of `container`: when it started, and how it ended. `None` when there is none.
 ///
 /// # Errors
-/// `InvalidData` for a record that is torn or of an unknown version.
+/// `InvalidData` for a record that is torn, or says what this code does not know.
 pub fn read(run_dir: &Path, container: &str) -> io::Result<Option<(i64, Exit)>> {
     let path = folder(run_dir).join(container);
-    match fs::read_to_string(&path) {
-        Ok(text) => decode(&text).map(Some).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: torn", path.display()))
+    match fs::read(&path) {
+        Ok(bytes) => decode(&bytes).map(Some).map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -53,39 +55,33 @@ pub fn remove(run_dir: &Path, container: &str) -> io::Result<()> {
     }
 }
 
-fn encode(started_at: i64, exit: &Exit) -> String {
-    let reason = match exit.reason {
-        ExitReason::Ended => "ended",
-        ExitReason::OutOfMemory => "oom",
-        ExitReason::StartError => "start-error",
-        ExitReason::Timeout => "timeout",
-    };
-    let body =
-        format!("{VERSION} {} {started_at} {} {reason} {}", exit.code, exit.at, exit.message);
-    format!("{:08x} {body}", checksum(body.as_bytes()))
+/// What a record says.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Record {
+    #[n(0)]
+    started_at: i64,
+    #[n(1)]
+    exit: Exit,
 }
 
-fn decode(text: &str) -> Option<(i64, Exit)> {
-    let (sum, body) = text.split_once(' ')?;
-    if u32::from_str_radix(sum, 16).ok()? != checksum(body.as_bytes()) {
-        return None;
+fn encode(started_at: i64, exit: &Exit) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; CHECKSUM];
+    let record = Record { started_at, exit: exit.clone() };
+    minicbor::encode(record, &mut bytes).map_err(io::Error::other)?;
+    let sum = checksum(&bytes[CHECKSUM..]);
+    bytes[..CHECKSUM].copy_from_slice(&sum.to_le_bytes());
+    Ok(bytes)
+}
+
+/// What is wrong with a record, in words.
+fn decode(bytes: &[u8]) -> Result<(i64, Exit), String> {
+    let (sum, body) = bytes.split_first_chunk().ok_or("it is torn")?;
+    if u32::from_le_bytes(*sum) != checksum(body) {
+        return Err("it is torn".to_owned());
     }
-    let mut parts = body.splitn(6, ' ');
-    if parts.next()? != VERSION {
-        return None;
-    }
-    let code = parts.next()?.parse().ok()?;
-    let started_at = parts.next()?.parse().ok()?;
-    let at = parts.next()?.parse().ok()?;
-    let reason = match parts.next()? {
-        "ended" => ExitReason::Ended,
-        "oom" => ExitReason::OutOfMemory,
-        "start-error" => ExitReason::StartError,
-        "timeout" => ExitReason::Timeout,
-        _ => return None,
-    };
-    let message = parts.next()?.to_owned();
-    Some((started_at, Exit { code, at, reason, message }))
+    let Record { started_at, exit } = minicbor::decode(body).map_err(|error| error.to_string())?;
+    Ok((started_at, exit))
 }
 
 /// FNV-1a: the record guards against torn writes, not against an enemy.
@@ -96,15 +92,16 @@ fn checksum(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ExitReason;
 
     #[test]
     fn a_record_is_read_back_and_a_torn_one_says_so() {
         let message = "exec: \"x y\": no such file\nor directory".to_owned();
         let exit = Exit { code: 128, at: 12, reason: ExitReason::StartError, message };
-        let text = encode(3, &exit);
-        assert_eq!(decode(&text), Some((3, exit)));
-        for cut in 0..text.len() {
-            assert_eq!(decode(&text[..cut]), None, "{cut}");
+        let bytes = encode(3, &exit).unwrap();
+        assert_eq!(decode(&bytes), Ok((3, exit)));
+        for cut in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..cut]), Err("it is torn".to_owned()), "{cut}");
         }
     }
 }

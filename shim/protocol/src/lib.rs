@@ -1,7 +1,7 @@
 //! Messages between the daemon and a pod's shim, their encoding, and the client.
 //!
 //! One connection is a stream socket on `<pod run dir>/shim.sock` that only root may open. A frame
-//! is a fixed header and a postcard body; file descriptors ride on the first byte of their frame.
+//! is a fixed header and a message in CBOR; file descriptors ride on the first byte of their frame.
 //! The first exchange is [`Request::Hello`]: both sides name the versions they speak and the
 //! highest common one rules the connection. That exchange, and the re-execution of the shim in
 //! place, are frozen.
@@ -24,11 +24,9 @@ pub use message::{
     Pin, Reaper, Reply, Request, Sandbox, ShimReport, WireError, WireKind,
 };
 
-/// The newest version of the protocol that this code speaks.
-pub const VERSION: u16 = 2;
+/// The newest version of the protocol that this code speaks. `COMPATIBILITY.md` beside this crate
+/// says what needs a new one.
+pub const VERSION: u16 = 1;
 
 /// The oldest version of the protocol that this code still speaks.
-///
-/// Version 1 has no [`Request::LogPipes`]: a daemon that meets such a shim goes without duplicate
-/// read ends, so that the last unread bytes of a pod's output die with a shim that is killed.
 pub const OLDEST: u16 = 1;

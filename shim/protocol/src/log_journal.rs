@@ -20,7 +20,7 @@
 //! before it, which is as true.
 
 use crate::cri_log::Stream;
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Decoder, Encode};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -48,16 +48,31 @@ pub struct Entry {
     pub open: Vec<u8>,
 }
 
+/// What an entry begins with; the beginning of the open line follows it as it is.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Head {
+    #[n(0)]
+    sequence: u64,
+    #[n(1)]
+    chunk: Option<Chunk>,
+}
+
 /// Output that is being written to the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Chunk {
     /// Bytes; 0 for the end of the stream.
+    #[n(0)]
     pub length: u32,
     /// When it was read, nanoseconds since the epoch.
+    #[n(1)]
     pub at: i64,
     /// Inode number of the log.
+    #[n(2)]
     pub inode: u64,
     /// Length of the log before.
+    #[n(3)]
     pub size: u64,
 }
 
@@ -84,8 +99,9 @@ impl Journal {
     pub fn put(&mut self, stream: Stream, chunk: Option<Chunk>, open: &[u8]) -> io::Result<()> {
         let sequence = &mut self.sequences[stream as usize];
         *sequence += 1;
-        let head = postcard::to_extend(&(*sequence, chunk), vec![0; HEADER]);
-        let mut bytes = head.map_err(io::Error::other)?;
+        let mut bytes = vec![0; HEADER];
+        minicbor::encode(Head { sequence: *sequence, chunk }, &mut bytes)
+            .map_err(io::Error::other)?;
         bytes.extend_from_slice(open);
         self.file.write_all_at(&seal(bytes), place(stream, *sequence))
     }
@@ -126,8 +142,9 @@ fn unseal(bytes: &[u8], place: u64) -> Option<Entry> {
     if checksum(body) != word(4)? {
         return None;
     }
-    let ((sequence, chunk), open) = postcard::take_from_bytes(body).ok()?;
-    Some(Entry { sequence, chunk, open: open.to_vec() })
+    let mut decoder = Decoder::new(body);
+    let Head { sequence, chunk } = decoder.decode().ok()?;
+    Some(Entry { sequence, chunk, open: body.get(decoder.position()..)?.to_vec() })
 }
 
 /// FNV-1a by words of 8 bytes, folded: an open line may be long, and is put down twice a chunk.

@@ -1,73 +1,87 @@
 //! What is said. Every request has exactly one reply; events come between them, unasked.
 
-use rrun_runtime::plan::{ExecPlan, Plan};
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
+use rrun_runtime::plan::{ExecPlan, Plan, encoding};
 use std::path::PathBuf;
 
 /// Said by the daemon to a shim.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub enum Request {
     /// Opens the conversation. Reply: [`Reply::Hello`].
+    #[n(0)]
     Hello {
         /// Oldest version the sender speaks.
+        #[n(0)]
         oldest: u16,
         /// Newest version the sender speaks.
+        #[n(1)]
         newest: u16,
     },
     /// Makes the pod's namespaces, its seed mount namespace and its reaper. Reply:
     /// [`Reply::Sandbox`]. Idempotent.
-    Sandbox(Sandbox),
+    #[n(1)]
+    Sandbox(#[n(0)] Sandbox),
     /// Makes a container's init and leaves it waiting. Descriptors: the plan's slots in order.
     /// Reply: [`Reply::Created`] with the init's pidfd.
-    Create(Create),
+    #[n(2)]
+    Create(#[n(0)] Create),
     /// Lets a container's init execute its program. Reply: [`Reply::Started`], or
     /// [`Reply::Error`] with kind [`WireKind::Exec`] when the program cannot be executed; the
     /// container has ended then, with code 128. Done while it runs, for one who has given up
     /// waiting for the first reply.
+    #[n(3)]
     Start {
         /// Container id.
+        #[n(0)]
         container: String,
     },
     /// Sends `signal` once, SIGKILL to the whole container after `grace_ms`, and replies
     /// [`Reply::Exited`] when it has ended and its log is flushed. A second stop never signals
     /// again, it may only shorten the grace. A grace of 0 kills at once.
+    #[n(4)]
     Stop {
         /// Container id.
+        #[n(0)]
         container: String,
         /// Signal number.
+        #[n(1)]
         signal: i32,
         /// Milliseconds from now.
+        #[n(2)]
         grace_ms: u64,
-    },
-    /// Sends a signal to a container's init. Reply: [`Reply::Done`].
-    Signal {
-        /// Container id.
-        container: String,
-        /// Signal number.
-        signal: i32,
     },
     /// Forgets a container that has ended, and removes its control groups. Unknown is done.
     /// Reply: [`Reply::Done`].
+    #[n(5)]
     Delete {
         /// Container id.
+        #[n(0)]
         container: String,
     },
     /// Runs one more process in a container. Descriptors: stdin, stdout, stderr as far as `stdio`
     /// says; a terminal's master comes back with [`Reply::ExecStarted`]. It is killed with its
     /// tree when this connection ends. Its end is an [`Event::ExecExited`] on this connection.
-    Exec(Exec),
+    #[n(6)]
+    Exec(#[n(0)] Exec),
     /// Kills an exec with its tree. Reply: [`Reply::Done`].
+    #[n(7)]
     KillExec {
         /// As given in [`Exec`].
+        #[n(0)]
         exec: u64,
     },
     /// Gives a container's terminal a size. Reply: [`Reply::Done`].
+    #[n(8)]
     Resize {
         /// Container id.
+        #[n(0)]
         container: String,
         /// Rows.
+        #[n(1)]
         rows: u16,
         /// Columns.
+        #[n(2)]
         columns: u16,
     },
     /// Copies a container's output from now on into the descriptors that come along (stdout,
@@ -75,289 +89,396 @@ pub enum Request {
     /// With `stdin`, the reply carries the write end of the container's stdin, or a duplicate of
     /// the terminal's master. The copies are closed when the container ends. Reply:
     /// [`Reply::Attached`].
+    #[n(9)]
     Attach {
         /// Container id.
+        #[n(0)]
         container: String,
         /// A descriptor for stdout comes along.
+        #[n(1)]
         stdout: bool,
         /// A descriptor for stderr comes along.
+        #[n(2)]
         stderr: bool,
         /// The write end of stdin is wanted.
+        #[n(3)]
         stdin: bool,
     },
     /// Closes the shim's write end of a container's stdin (`stdin_once`). Reply: [`Reply::Done`].
+    #[n(10)]
     CloseStdin {
         /// Container id.
+        #[n(0)]
         container: String,
     },
     /// Opens a container's log anew at its path; on failure the old file goes on. Reply:
     /// [`Reply::Done`].
+    #[n(11)]
     ReopenLog {
         /// Container id.
+        #[n(0)]
         container: String,
     },
     /// Asks for duplicates of a container's ends of pipes, so that neither its next write ends it
     /// by SIGPIPE nor its input ends if the shim dies, and what it has written is not lost. Reply:
-    /// [`Reply::LogPipes`]. Since version 2.
+    /// [`Reply::LogPipes`].
+    #[n(12)]
     LogPipes {
         /// Container id.
+        #[n(0)]
         container: String,
     },
     /// What is here. Reply: [`Reply::State`].
+    #[n(13)]
     State,
     /// Ends the shim: kills what runs, unpins the namespaces, removes its files. Reply:
     /// [`Reply::Done`], then the connection ends.
+    #[n(14)]
     Shutdown,
 }
 
 /// A pod's own surroundings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Sandbox {
     /// Namespaces to make, in the order of [`NamespaceKind`]; they are the pod's slots for plans:
     /// slot n of a [`Plan`] below `namespaces.len()` is `namespaces[n]`, the descriptors that
     /// come with the plan follow.
+    #[n(0)]
     pub namespaces: Vec<NamespaceKind>,
     /// Where namespaces are pinned on the host. Only the network's is.
+    #[n(1)]
     pub pins: Vec<Pin>,
     /// Host name, when the pod has a UTS namespace.
+    #[n(2)]
     pub hostname: Option<String>,
     /// Values below `/proc/sys`, written inside the pod's network and IPC namespaces.
+    #[n(3)]
     pub sysctls: Vec<(String, String)>,
     /// Size in bytes of the pod's `/dev/shm`, seed directory `shm`; `None` makes none.
+    #[n(4)]
     pub shm_size: Option<u64>,
     /// The process with pid 1 of a shared PID namespace.
+    #[cbor(n(5), with = "encoding::strict_option")]
     pub reaper: Option<Reaper>,
 }
 
 /// The first process of a PID namespace that containers share: its own program, executed in an
 /// empty read-only root with no descriptors and no capabilities.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Reaper {
     /// Its namespaces, groups, user and filter; root and mounts are the shim's business, and
     /// `process.args` only names it. Its PID namespace becomes the pod's.
+    #[n(0)]
     pub plan: Plan,
 }
 
 /// A kind of namespace, in the order in which a pod's slots count them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(map)]
 pub enum NamespaceKind {
     /// Network.
+    #[n(0)]
     Network,
     /// System V IPC and POSIX message queues.
+    #[n(1)]
     Ipc,
     /// Host name.
+    #[n(2)]
     Uts,
     /// Process ids; made by the reaper.
+    #[n(3)]
     Pid,
 }
 
 /// A namespace bound to a path on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Pin {
     /// Which of [`Sandbox::namespaces`].
+    #[n(0)]
     pub kind: NamespaceKind,
     /// The file, made by the shim.
+    #[n(1)]
     pub path: PathBuf,
 }
 
 /// A container to make.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Create {
     /// Container id: 64 hexadecimal digits.
+    #[n(0)]
     pub container: String,
     /// What to do.
+    #[n(1)]
     pub plan: Plan,
     /// Where its output goes; `None` drains it.
+    #[cbor(n(2), with = "encoding::strict_option")]
     pub log: Option<LogSpec>,
     /// Keep a pipe for stdin; otherwise it is `/dev/null`. A terminal always has input.
+    #[n(3)]
     pub stdin: bool,
     /// Close stdin when the first attached client closes its own.
+    #[n(4)]
     pub stdin_once: bool,
 }
 
 /// A container log in CRI format.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct LogSpec {
     /// Absolute path; parents are made 0755, the file 0640.
+    #[n(0)]
     pub path: PathBuf,
 }
 
 /// A process to add to a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Exec {
     /// Chosen by the daemon, unique on its connection.
+    #[n(0)]
     pub exec: u64,
     /// Container id.
+    #[n(1)]
     pub container: String,
     /// What to run. The group directory `exec-<n>` of the unified hierarchy is the shim's to
     /// choose: `{exec}` in a path of the plan stands for it.
+    #[n(2)]
     pub plan: ExecPlan,
     /// Which of stdin, stdout and stderr come along as descriptors; `/dev/null` for the others.
+    #[n(3)]
     pub stdio: [bool; 3],
     /// Kill the tree after so many milliseconds.
+    #[n(4)]
     pub timeout_ms: Option<u64>,
 }
 
 /// Said by a shim to the daemon.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub enum Reply {
     /// The version that rules, and who answers.
+    #[n(0)]
     Hello {
         /// The highest version that both speak.
+        #[n(0)]
         version: u16,
         /// The shim's process id.
+        #[n(1)]
         pid: i32,
         /// The release of the shim.
+        #[n(2)]
         release: String,
     },
     /// The pod's surroundings stand.
+    #[n(1)]
     Sandbox {
         /// Process id of the reaper, seen from the host.
+        #[n(0)]
         reaper: Option<i32>,
     },
     /// The init waits. Descriptor: its pidfd.
+    #[n(2)]
     Created {
         /// Process id of the init, seen from the host.
+        #[n(0)]
         pid: i32,
     },
     /// The program runs.
+    #[n(3)]
     Started {
         /// Nanoseconds since the epoch.
+        #[n(0)]
         at: i64,
     },
     /// The process runs. Descriptor: the terminal's master, if there is one.
+    #[n(4)]
     ExecStarted {
         /// Process id, seen from the host.
+        #[n(0)]
         pid: i32,
     },
     /// The container has ended and its log is flushed.
-    Exited(Exit),
+    #[n(5)]
+    Exited(#[n(0)] Exit),
     /// Output is copied from now on. Descriptor: stdin or the terminal, if it was asked for.
+    #[n(6)]
     Attached,
     /// Descriptors: the read end of the shim's own pipe (see [`crate::log_journal`]), then as told
     /// here.
+    #[n(7)]
     LogPipes {
         /// The read end of its output, or its terminal's master.
+        #[n(0)]
         stdout: bool,
         /// The read end of its error output.
+        #[n(1)]
         stderr: bool,
         /// The write end of its stdin.
+        #[n(2)]
         stdin: bool,
     },
     /// What is here.
-    State(ShimReport),
+    #[n(8)]
+    State(#[n(0)] ShimReport),
     /// Nothing to add.
+    #[n(9)]
     Done,
     /// Refused or failed.
-    Error(WireError),
+    #[n(10)]
+    Error(#[n(0)] WireError),
 }
 
 /// Said by a shim unasked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub enum Event {
     /// A container has ended; its exit record is on disk. A hint: records are the truth.
+    #[n(0)]
     Exited {
         /// Container id.
+        #[n(0)]
         container: String,
         /// How it ended.
+        #[n(1)]
         exit: Exit,
     },
     /// An exec of this connection has ended, its output is all written.
+    #[n(1)]
     ExecExited {
         /// As given in [`Exec`].
+        #[n(0)]
         exec: u64,
         /// How it ended.
+        #[n(1)]
         exit: Exit,
     },
 }
 
 /// How a process ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct Exit {
     /// Exit code, 128 + n for signal n.
+    #[n(0)]
     pub code: i32,
     /// Nanoseconds since the epoch.
+    #[n(1)]
     pub at: i64,
     /// Why.
+    #[n(2)]
     pub reason: ExitReason,
     /// The error of one that could not be executed, else empty.
+    #[n(3)]
     pub message: String,
 }
 
 /// Why a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub enum ExitReason {
     /// It ended, or was killed by somebody.
+    #[n(0)]
     Ended,
     /// The kernel killed it for want of memory in its group, in this run.
+    #[n(1)]
     OutOfMemory,
     /// Its program could not be executed.
+    #[n(2)]
     StartError,
     /// It was killed because its time was over.
+    #[n(3)]
     Timeout,
 }
 
 /// Everything that a shim knows of its pod.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct ShimReport {
     /// The sandbox was made.
+    #[n(0)]
     pub sandbox: bool,
     /// Process id of the reaper, if it runs.
+    #[n(1)]
     pub reaper: Option<i32>,
     /// Containers, in the order in which they were made.
+    #[n(2)]
     pub containers: Vec<ContainerReport>,
 }
 
 /// One container of a shim.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct ContainerReport {
     /// Container id.
+    #[n(0)]
     pub id: String,
     /// Process id of its init, seen from the host, while it lives.
+    #[n(1)]
     pub pid: Option<i32>,
     /// Where it stands.
+    #[n(2)]
     pub state: ContainerState,
 }
 
 /// Where a container stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub enum ContainerState {
     /// Its init waits.
+    #[n(0)]
     Created,
     /// Its program runs.
+    #[n(1)]
     Running {
         /// Nanoseconds since the epoch.
+        #[n(0)]
         started_at: i64,
     },
     /// It has ended.
+    #[n(2)]
     Exited {
         /// Nanoseconds since the epoch; 0 if it never started.
+        #[n(0)]
         started_at: i64,
         /// How.
+        #[n(1)]
         exit: Exit,
     },
 }
 
 /// An error that crosses a process border: never flattened to one string.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub struct WireError {
     /// What sort of error.
+    #[n(0)]
     pub kind: WireKind,
     /// Contexts, outermost first: `create web`, `mount /etc/hosts`, `EPERM`.
+    #[n(1)]
     pub chain: Vec<String>,
 }
 
 /// Sorts of errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
 pub enum WireKind {
     /// No such container or exec.
+    #[n(0)]
     NotFound,
     /// It is there already.
+    #[n(1)]
     Exists,
     /// The request makes no sense, now or ever.
+    #[n(2)]
     Invalid,
     /// A program cannot be executed: code 127 when it is missing, else 126.
-    Exec(i32),
+    #[n(3)]
+    Exec(#[n(0)] i32),
     /// The kernel refused.
+    #[n(4)]
     Kernel,
 }

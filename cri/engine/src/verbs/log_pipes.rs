@@ -31,8 +31,7 @@ pub(crate) struct Pipes {
 }
 
 impl ContainerAt {
-    /// Asks the shim for duplicates. One that has none to give (it speaks version 1) takes the
-    /// container's last words with it.
+    /// Asks the shim for duplicates. Without them its end takes the container's last words with it.
     pub(crate) async fn hold_pipes(&self) {
         let Some(shim) = self.at.pod.shim() else { return };
         let container = self.container.id.to_string();
