@@ -6,6 +6,7 @@
 //! ask for, [`status`] and [`stats`] what they see.
 
 mod adapters;
+mod apparmor;
 mod clock;
 mod config;
 mod dirs;

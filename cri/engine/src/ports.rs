@@ -202,6 +202,12 @@ pub trait Host: Send + Sync {
     /// Removes a group with those below it. Missing is done; busy is an error.
     async fn remove_group(&self, cgroup: &str) -> Result<()>;
 
+    /// Makes sure that an AppArmor profile is loaded; our own default is loaded when it is not.
+    ///
+    /// # Errors
+    /// `Invalid` for another profile that is not loaded, `Unavailable` when ours cannot be.
+    async fn ensure_apparmor(&self, profile: &str) -> Result<()>;
+
     /// A descriptor of a process; `None` when it is gone.
     fn pidfd(&self, pid: i32) -> Option<OwnedFd>;
 

@@ -1,6 +1,7 @@
 //! What the engine itself asks of the kernel.
 
 use super::shims::over;
+use crate::apparmor;
 use crate::clock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Host, RootfsDirs};
@@ -98,6 +99,11 @@ impl Host for KernelHost {
         let groups = self.groups(cgroup);
         let what = format!("remove control group {cgroup}");
         blocking(move || cgroup::remove(&groups.dirs).map_err(runtime).context(|| what)).await
+    }
+
+    async fn ensure_apparmor(&self, profile: &str) -> Result<()> {
+        let profile = profile.to_owned();
+        blocking(move || apparmor::ensure(&profile)).await
     }
 
     fn pidfd(&self, pid: i32) -> Option<OwnedFd> {

@@ -109,7 +109,7 @@ pub enum Protocol {
 pub struct PodSecurity {
     /// Which namespaces the pod has.
     pub namespaces: NamespaceOptions,
-    /// SELinux label.
+    /// SELinux label; refused.
     pub selinux: Option<SeLinux>,
     /// User id of the reaper.
     pub run_as_user: Option<i64>,
@@ -123,9 +123,9 @@ pub struct PodSecurity {
     pub groups_policy: GroupsPolicy,
     /// The pod may have privileged containers.
     pub privileged: bool,
-    /// Kept: the reaper always gets `RuntimeDefault`.
+    /// Seccomp profile of the reaper, which has the default when none is asked for.
     pub seccomp: Option<SecurityProfile>,
-    /// AppArmor profile.
+    /// AppArmor profile of the reaper; `None` is the default, where the kernel has AppArmor.
     pub apparmor: Option<SecurityProfile>,
     /// Deprecated spelling of `seccomp`.
     pub seccomp_profile_path: String,

@@ -12,7 +12,7 @@ pub struct ContainerSecurity {
     pub privileged: bool,
     /// Which namespaces are shared with whom.
     pub namespaces: NamespaceOptions,
-    /// SELinux label.
+    /// SELinux label; refused.
     pub selinux: Option<SeLinux>,
     /// User id; `run_as_username` wins.
     pub run_as_user: Option<i64>,
@@ -34,7 +34,7 @@ pub struct ContainerSecurity {
     pub readonly_paths: Vec<String>,
     /// Seccomp profile; `None` is unconfined.
     pub seccomp: Option<SecurityProfile>,
-    /// AppArmor profile.
+    /// AppArmor profile; `None` is the default, where the kernel has AppArmor.
     pub apparmor: Option<SecurityProfile>,
     /// Deprecated spelling of `apparmor`.
     pub apparmor_profile: String,

@@ -26,6 +26,8 @@ pub(crate) struct Inputs<'a> {
     /// Process id of the container whose PID namespace is joined.
     pub(crate) target: Option<i32>,
     pub(crate) hostname: &'a str,
+    /// Name of the AppArmor profile; `None` is unconfined.
+    pub(crate) apparmor: Option<&'a str>,
     /// Capabilities that the daemon can pass on.
     pub(crate) capabilities: u64,
     /// The host has nothing but cgroup v2.
@@ -71,6 +73,9 @@ pub(crate) fn build(from: &Inputs<'_>) -> Result<Built> {
     // 0 is what a client that sends no limits means by none.
     if let Some(limits) = &from.config.resources {
         process["oomScoreAdj"] = json!(limits.oom_score_adj);
+    }
+    if let Some(profile) = from.apparmor {
+        process["apparmorProfile"] = json!(profile);
     }
     let mut linux = json!({
         "cgroupsPath": from.cgroup,

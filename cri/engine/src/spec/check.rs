@@ -53,7 +53,8 @@ pub(crate) fn check(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Res
     for mount in &config.mounts {
         check_mount(mount).context(|| format!("mount {}", mount.container_path))?;
     }
-    profile::check_lsm(security, lsm)
+    profile::refuse_selinux(security.selinux.as_ref(), lsm)?;
+    profile::apparmor(security, lsm).map(drop)
 }
 
 /// Those that no file of a group takes; of a quota and of memory -1 means that there is none.

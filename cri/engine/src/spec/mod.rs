@@ -19,5 +19,6 @@ mod user;
 pub(crate) use check::{check, refuse_userns};
 pub(crate) use exec::ExecTemplate;
 pub(crate) use planner::{Planned, Planner, Wanted};
+pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;

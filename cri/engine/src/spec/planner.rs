@@ -56,6 +56,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) files: &'a Path,
     /// Process id of the container whose PID namespace is joined.
     pub(crate) target: Option<i32>,
+    /// Name of the AppArmor profile, which is loaded; `None` is unconfined.
+    pub(crate) apparmor: Option<&'a str>,
 }
 
 /// A container that is planned.
@@ -69,6 +71,7 @@ pub(crate) struct Planned {
 impl Planner {
     pub(crate) fn new(config: &Config) -> Result<Planner> {
         let host = Host::detect().map_err(runtime)?;
+        let host = Host { apparmor: config.lsm.apparmor, selinux: config.lsm.selinux, ..host };
         let seccomp_profiles = config.seccomp_profiles.clone();
         Ok(Planner { host, seccomp_profiles, filters: Mutex::default() })
     }
@@ -98,6 +101,7 @@ impl Planner {
             netns: wanted.pod.netns.as_deref(),
             target: wanted.target,
             hostname: files::hostname(pod, &host_name.to_string_lossy()),
+            apparmor: wanted.apparmor,
             capabilities: self.host.capabilities,
             unified: self.unified(),
             files: wanted.files,
@@ -125,13 +129,14 @@ impl Planner {
         user::resolve(&wanted.container.config.security, &wanted.image.user, &accounts)
     }
 
-    /// Plans the first process of a shared PID namespace: the pod's user, no capabilities, the
-    /// default filter, a leaf group of its own.
+    /// Plans the first process of a shared PID namespace: the pod's user and profiles, no
+    /// capabilities, a leaf group of its own. Blocks: reads a seccomp profile of the node.
     pub(crate) fn reaper(
         &self,
         pod: &PodConfig,
         namespaces: &[NamespaceKind],
         cgroup: &str,
+        apparmor: Option<&str>,
     ) -> Result<Plan> {
         let security = &pod.security;
         let uid = security.run_as_user.unwrap_or(65534);
@@ -145,25 +150,27 @@ impl Planner {
                 NamespaceKind::Pid => {}
             }
         }
+        let mut process = json!({
+            "user": {"uid": uid, "gid": gid, "additionalGids": security.supplemental_groups},
+            "args": ["reaper"],
+            "cwd": "/",
+            "capabilities": {},
+            "noNewPrivileges": true,
+        });
+        if let Some(profile) = apparmor {
+            process["apparmorProfile"] = json!(profile);
+        }
         let spec = Spec::deserialize_from(&json!({
             "ociVersion": "1.2.1",
             "root": {"path": "/", "readonly": true},
-            "process": {
-                "user": {
-                    "uid": uid, "gid": gid, "additionalGids": security.supplemental_groups,
-                },
-                "args": ["reaper"],
-                "cwd": "/",
-                "capabilities": {},
-                "noNewPrivileges": true,
-            },
+            "process": process,
             "linux": {
                 "cgroupsPath": cgroup,
                 "namespaces": all,
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             },
         }))?;
-        let filter = self.filter(&Seccomp::RuntimeDefault, 0)?;
+        let filter = self.filter(&profile::pod_seccomp(security, &self.seccomp_profiles)?, 0)?;
         let over = Overrides {
             namespaces: NamespaceOverrides { pid: None, ..slots(namespaces) },
             seccomp: filter.map(|filter| filter.compiled),

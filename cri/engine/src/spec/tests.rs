@@ -49,6 +49,7 @@ fn built(change: impl FnOnce(&mut Case)) -> Result<Value> {
         netns: crate::files::has_network(&case.pod).then_some(netns),
         target: case.target,
         hostname: "host",
+        apparmor: None,
         capabilities: ALL,
         unified: case.unified,
         files: Path::new("/files"),
@@ -349,7 +350,7 @@ type Asked = (&'static str, Option<Kind>, fn(&mut Case));
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
-    let asked: [Asked; 25] = [
+    let asked: [Asked; 27] = [
         ("nothing", None, |_| {}),
         ("name", Some(Kind::Invalid), |c| c.config.name.clear()),
         ("image", Some(Kind::Invalid), |c| c.config.image.image.clear()),
@@ -409,6 +410,11 @@ fn what_cannot_be_is_refused_by_name() {
         ("AppArmor", Some(Kind::Invalid), |c| {
             c.config.security.apparmor = Some(Localhost("p".into()));
         }),
+        ("selinux_options", Some(Kind::Invalid), |c| {
+            let kind = "container_t".into();
+            c.config.security.selinux = Some(SeLinux { kind, ..SeLinux::default() });
+        }),
+        ("an empty label", None, |c| c.config.security.selinux = Some(SeLinux::default())),
         ("no AppArmor", None, |c| c.config.security.apparmor = Some(RuntimeDefault)),
         ("new field wins", None, |c| {
             c.config.security.apparmor = Some(Unconfined);

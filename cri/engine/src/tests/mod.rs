@@ -1,5 +1,6 @@
 //! The engine over stand-ins for its ports: what they hold is what would be left behind.
 
+mod apparmor;
 mod faults;
 mod hung;
 mod life;
@@ -16,6 +17,7 @@ use world::World;
 /// A machine: folders, and what its ports hold. Engines come and go on it.
 pub(super) struct Machine {
     folder: tempfile::TempDir,
+    pub(super) lsm: Lsm,
     pub(super) world: Arc<World>,
 }
 
@@ -25,7 +27,7 @@ impl Machine {
         let rootfs = folder.path().join("rootfs");
         std::fs::create_dir_all(rootfs.join("etc")).unwrap();
         std::fs::write(rootfs.join("etc/passwd"), "web:x:33:34::/srv:\n").unwrap();
-        Machine { world: World::new(&rootfs), folder }
+        Machine { world: World::new(&rootfs), lsm: Lsm::default(), folder }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -42,7 +44,7 @@ impl Machine {
             cgroup_parent: "/rrun".into(),
             shim: at("shim"),
             seccomp_profiles: at("seccomp"),
-            lsm: Lsm::default(),
+            lsm: self.lsm,
             claim: Claim::Owner(Owner::Cri),
         }
     }

@@ -30,6 +30,9 @@ struct State {
     broken_network: bool,
     broken_images: bool,
     hung: bool,
+    no_parser: bool,
+    /// AppArmor profiles of the reapers that were asked for.
+    reapers: Vec<Option<String>>,
 }
 
 #[derive(Default)]
@@ -92,6 +95,16 @@ impl World {
     /// No shim answers: what it was asked for is not done.
     pub(crate) fn set_hung(&self, hung: bool) {
         self.state(|state| state.hung = hung);
+    }
+
+    /// The machine has AppArmor and no parser for it.
+    pub(crate) fn set_no_parser(&self) {
+        self.state(|state| state.no_parser = true);
+    }
+
+    /// The AppArmor profiles of the reapers so far.
+    pub(crate) fn reaper_apparmor(&self) -> Vec<Option<String>> {
+        self.state(|state| state.reapers.clone())
     }
 
     /// The shim of the pod dies.
@@ -234,6 +247,15 @@ impl Host for World {
         Ok(())
     }
 
+    async fn ensure_apparmor(&self, profile: &str) -> Result<()> {
+        let ours = profile == crate::apparmor::DEFAULT;
+        match self.state(|state| state.no_parser) {
+            true if ours => Err(Error::new(Kind::Unavailable, "apparmor_parser is not installed")),
+            _ if ours || profile == "loaded" => Ok(()),
+            _ => Err(Error::invalid(format!("AppArmor profile {profile} is not loaded"))),
+        }
+    }
+
     fn pidfd(&self, _: i32) -> Option<OwnedFd> {
         None
     }
@@ -287,13 +309,13 @@ struct FakeShim {
 impl Shim for FakeShim {
     async fn call(&self, request: Request, _: Vec<OwnedFd>) -> Result<Answer, Refusal> {
         let reply = self.world.state(|state| {
-            let State { shims, groups, unexecutable, hung, .. } = state;
+            let State { shims, groups, reapers, unexecutable, hung, .. } = state;
             if *hung && shims.contains_key(&self.run_dir) {
                 return Err(Error::new(Kind::Timeout, "no answer in 10s").into());
             }
             let gone = || Error::new(Kind::Unavailable, "the shim is gone");
             let shim = shims.get_mut(&self.run_dir).ok_or_else(gone)?;
-            answer(shim, (&self.run_dir, groups, *unexecutable), request)
+            answer(shim, (&self.run_dir, groups, reapers, *unexecutable), request)
         });
         if matches!(reply, Ok(Reply::Done)) && !self.run_dir.exists() {
             return Err(Error::internal("a call after the end").into());
@@ -312,13 +334,16 @@ impl Shim for FakeShim {
     }
 }
 
+type Asked<'a> = (&'a Path, &'a mut BTreeSet<String>, &'a mut Vec<Option<String>>, bool);
+
 fn answer(
     shim: &mut ShimState,
-    (run_dir, groups, unexecutable): (&Path, &mut BTreeSet<String>, bool),
+    (run_dir, groups, reapers, unexecutable): Asked<'_>,
     request: Request,
 ) -> Result<Reply, Refusal> {
     Ok(match request {
         Request::Sandbox(sandbox) => {
+            reapers.extend(sandbox.reaper.iter().map(|r| r.plan.process.apparmor.clone()));
             for pin in sandbox.pins {
                 std::fs::write(pin.path, "").unwrap();
             }

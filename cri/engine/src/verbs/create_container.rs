@@ -25,6 +25,7 @@ pub(crate) struct CreateContainer {
     image: Arc<ImageInfo>,
     layers: Option<RootfsDirs>,
     rootfs: Option<Arc<OwnedFd>>,
+    apparmor: Option<String>,
     planned: Option<Planned>,
     pid: i32,
 }
@@ -59,6 +60,12 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
             name: "engine.create-container.overlay",
             apply: |new| Box::pin(new.overlay()),
             // Detached: it goes with its descriptor.
+            undo: None,
+        },
+        Step {
+            name: "engine.create-container.apparmor",
+            apply: |new| Box::pin(new.apparmor()),
+            // Other containers have it too.
             undo: None,
         },
         Step {
@@ -132,6 +139,7 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
                 image,
                 layers: None,
                 rootfs: None,
+                apparmor: None,
                 planned: None,
                 pid: 0,
             };
@@ -209,10 +217,18 @@ impl CreateContainer {
         Ok(())
     }
 
+    async fn apparmor(&mut self) -> Result<()> {
+        let lsm = &self.at.at.engine.config.lsm;
+        let meant = spec::apparmor(&self.at.container.config.security, lsm)?;
+        self.apparmor = self.at.at.apparmor(meant).await?;
+        Ok(())
+    }
+
     async fn plan(&mut self) -> Result<()> {
         let rootfs = self.rootfs.clone().ok_or_else(|| Error::internal("no rootfs"))?;
         let (at, image) = (self.at.clone(), Arc::clone(&self.image));
         let target = self.at.target_pid()?;
+        let apparmor = self.apparmor.take();
         // Looks up users inside the root, reads devices and mounts of the host.
         let planned = blocking(move || {
             let engine = &at.at.engine;
@@ -224,6 +240,7 @@ impl CreateContainer {
                 rootfs: &rootfs,
                 files: &at.at.pod.dirs.files(),
                 target,
+                apparmor: apparmor.as_deref(),
             })?;
             let path = at.at.pod.dirs.spec(&at.container.id);
             record::replace(&path, planned.spec_json.as_bytes())?;

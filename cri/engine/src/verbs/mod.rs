@@ -11,8 +11,11 @@ pub(crate) mod shim_watch;
 pub(crate) mod start_container;
 pub(crate) mod stop_pod;
 
+use crate::apparmor;
+use crate::error::Result;
 use crate::event::{Event, EventKind};
 use crate::id::ContainerId;
+use crate::spec::AppArmor;
 use crate::table::{Container, Pod, Shared};
 use crate::view;
 use std::sync::Arc;
@@ -51,6 +54,24 @@ impl PodAt {
                     .collect(),
             }
         });
+    }
+
+    /// The name of an AppArmor profile, which is loaded now. Where our own cannot be loaded, what
+    /// asked for no profile at all runs unconfined, and the log says so.
+    pub(crate) async fn apparmor(&self, meant: AppArmor) -> Result<Option<String>> {
+        let (name, must) = match meant {
+            AppArmor::Unconfined => return Ok(None),
+            AppArmor::Default { asked } => (apparmor::DEFAULT.to_owned(), asked),
+            AppArmor::Localhost(name) => (name, true),
+        };
+        match self.engine.ports.host.ensure_apparmor(&name).await {
+            Ok(()) => Ok(Some(name)),
+            Err(error) if must => Err(error.context("linux.security_context.apparmor")),
+            Err(error) => {
+                tracing::warn!(pod = %self.pod.id, "runs without an AppArmor profile: {error}");
+                Ok(None)
+            }
+        }
     }
 
     /// A container of this pod.

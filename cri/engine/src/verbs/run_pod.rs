@@ -3,7 +3,7 @@
 use super::pod_undo::SOON;
 use super::{PodAt, sandbox, shim_watch};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Lsm};
 use crate::dirs::{self, Dirs, Lock};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
@@ -13,6 +13,7 @@ use crate::model::PodConfig;
 use crate::phase::PodPhase;
 use crate::ports::Attachment;
 use crate::record::{self, PodRecord};
+use crate::spec;
 use crate::steps::{List, Step, Verb};
 use crate::table::{Pod, Shared, blocking};
 use rrun_shim_protocol::{Reply, Request};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 /// A pod on its way.
 pub(crate) struct RunPod {
     at: PodAt,
+    apparmor: Option<String>,
     reaper: Option<i32>,
     ips: Vec<IpAddr>,
 }
@@ -79,6 +81,12 @@ pub(crate) static RUN_POD: List<RunPod> = List {
             undo: Some(|at| Box::pin(at.kill_shim())),
         },
         Step {
+            name: "engine.run-pod.apparmor",
+            apply: |pod| Box::pin(pod.apparmor()),
+            // Other pods have it too.
+            undo: None,
+        },
+        Step {
             name: "engine.run-pod.sandbox",
             apply: |pod| Box::pin(pod.sandbox()),
             undo: Some(|at| Box::pin(at.unpin())),
@@ -100,7 +108,7 @@ pub(crate) async fn run(
     handler: &str,
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
-    check(&config, handler).context(|| what.clone())?;
+    check(&config, handler, &engine.config.lsm).context(|| what.clone())?;
     let hash = config_hash(&config, handler)?;
     let key = (owner.clone(), config.key());
     let record = intent(engine, owner, config, handler)?;
@@ -119,14 +127,14 @@ pub(crate) fn config_hash(config: &PodConfig, handler: &str) -> Result<u64> {
     Ok(record::checksum(&json))
 }
 
-fn check(config: &PodConfig, handler: &str) -> Result<()> {
+fn check(config: &PodConfig, handler: &str, lsm: &Lsm) -> Result<()> {
     if config.name.is_empty() || config.namespace.is_empty() || config.uid.is_empty() {
         return Err(Error::invalid("a pod needs a name, a namespace and a uid"));
     }
     if !handler.is_empty() && handler != "rrun" {
         return Err(Error::invalid(format!("runtime handler {handler:?} is not known")));
     }
-    sandbox::check(config)
+    sandbox::check(config, lsm)
 }
 
 /// The record before the first effect, with every name that an undo needs.
@@ -176,7 +184,8 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
     let work = at.clone();
     pod.queue
         .run(async move {
-            let mut verb = RunPod { at: work.clone(), reaper: None, ips: Vec::new() };
+            let mut verb =
+                RunPod { at: work.clone(), apparmor: None, reaper: None, ips: Vec::new() };
             if let Err((error, left)) = RUN_POD.run(&mut verb).await {
                 work.keep_left(&left, SOON).await;
                 return Err(error);
@@ -241,8 +250,20 @@ impl RunPod {
         Ok(())
     }
 
+    async fn apparmor(&mut self) -> Result<()> {
+        let lsm = &self.at.engine.config.lsm;
+        let meant = spec::pod_apparmor(&self.at.pod.config.security, lsm)?;
+        self.apparmor = self.at.apparmor(meant).await?;
+        Ok(())
+    }
+
     async fn sandbox(&mut self) -> Result<()> {
-        let request = sandbox::request(&self.at.engine, &self.at.pod.record())?;
+        let (at, apparmor) = (self.at.clone(), self.apparmor.take());
+        let request = move || {
+            let record = at.pod.record();
+            sandbox::request(&at.engine.planner, &record, apparmor.as_deref())
+        };
+        let request = blocking(request).await?;
         let shim = self.at.connected()?;
         match shim.call(Request::Sandbox(request), Vec::new()).await {
             Ok((Reply::Sandbox { reaper }, _)) => {

@@ -1,18 +1,18 @@
 //! What a pod's shim is asked for: pure.
 
+use crate::config::Lsm;
 use crate::error::{Context, Error, Kind, Result};
 use crate::files;
 use crate::model::{NamespaceMode, PodConfig};
 use crate::record::PodRecord;
-use crate::spec;
-use crate::table::Shared;
+use crate::spec::{self, Planner};
 use rrun_shim_protocol::{NamespaceKind, Pin, Reaper, Sandbox};
 
 /// Size of a pod's `/dev/shm`, bytes.
 const SHM_SIZE: u64 = 64 << 20;
 
 /// Refuses what cannot be.
-pub(crate) fn check(config: &PodConfig) -> Result<()> {
+pub(crate) fn check(config: &PodConfig, lsm: &Lsm) -> Result<()> {
     let namespaces = &config.security.namespaces;
     if let Some(userns) = &namespaces.userns
         && userns.mode != NamespaceMode::Node
@@ -29,6 +29,8 @@ pub(crate) fn check(config: &PodConfig) -> Result<()> {
     }
     check_text(config)?;
     check_ids(config)?;
+    spec::refuse_selinux(config.security.selinux.as_ref(), lsm)?;
+    spec::pod_apparmor(&config.security, lsm)?;
     let own = |name: &str| {
         let network = name.starts_with("net.") && files::has_network(config);
         let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."]
@@ -104,7 +106,12 @@ pub(crate) fn reaper_group(record: &PodRecord) -> String {
     format!("{}/{}", record.cgroup, record.id)
 }
 
-pub(crate) fn request(engine: &Shared, record: &PodRecord) -> Result<Sandbox> {
+/// Blocks: the reaper may have a seccomp profile of the node, which is read.
+pub(crate) fn request(
+    planner: &Planner,
+    record: &PodRecord,
+    apparmor: Option<&str>,
+) -> Result<Sandbox> {
     let config = &record.config;
     let namespaces = namespaces(config);
     let has = |kind| namespaces.contains(&kind);
@@ -112,7 +119,7 @@ pub(crate) fn request(engine: &Shared, record: &PodRecord) -> Result<Sandbox> {
     let reaper = match has(NamespaceKind::Pid) {
         true => {
             let group = reaper_group(record);
-            let plan = engine.planner.reaper(config, &namespaces, &group);
+            let plan = planner.reaper(config, &namespaces, &group, apparmor);
             Some(Reaper { plan: plan.context(|| "plan reaper")? })
         }
         false => None,
@@ -149,6 +156,8 @@ mod tests {
     use super::*;
     use crate::model::{Dns, IdMapping, NamespaceOptions, UserNamespace};
 
+    const NONE: Lsm = Lsm { apparmor: false, selinux: false };
+
     fn pod(change: impl FnOnce(&mut NamespaceOptions)) -> PodConfig {
         let mut config = PodConfig::default();
         change(&mut config.security.namespaces);
@@ -169,10 +178,10 @@ mod tests {
     fn a_user_namespace_is_refused_by_name() {
         let ids = vec![IdMapping { host_id: 65536, container_id: 0, length: 65536 }];
         let userns = UserNamespace { mode: NamespaceMode::Pod, uids: ids.clone(), gids: ids };
-        let error = check(&pod(|n| n.userns = Some(userns))).unwrap_err();
+        let error = check(&pod(|n| n.userns = Some(userns)), &NONE).unwrap_err();
         assert!(error.to_string().contains("user namespace"), "{error}");
         let host = UserNamespace { mode: NamespaceMode::Node, ..UserNamespace::default() };
-        assert!(check(&pod(|n| n.userns = Some(host))).is_ok());
+        assert!(check(&pod(|n| n.userns = Some(host)), &NONE).is_ok());
     }
 
     #[test]
@@ -180,7 +189,7 @@ mod tests {
         let with = |name: &str, change: fn(&mut NamespaceOptions)| {
             let mut config = pod(change);
             config.sysctls.insert(name.into(), "1".into());
-            check(&config)
+            check(&config, &NONE)
         };
         assert!(with("net.ipv4.ip_forward", |_| {}).is_ok());
         assert!(with("kernel.shm_rmid_forced", |_| {}).is_ok());
@@ -216,9 +225,9 @@ mod tests {
         ];
         for (expected, change) in table {
             let mut config = PodConfig { hostname: "web-0".into(), ..PodConfig::default() };
-            check(&config).unwrap();
+            check(&config, &NONE).unwrap();
             change(&mut config);
-            let error = check(&config).unwrap_err();
+            let error = check(&config, &NONE).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid);
             assert!(error.to_string().contains(expected), "{error}");
         }
