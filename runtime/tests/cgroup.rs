@@ -109,6 +109,44 @@ fn without_a_unified_group_a_tree_is_frozen_and_killed() {
     assert_eq!(cgroup::processes(&place.groups).unwrap(), []);
 }
 
+/// Signals the groups of a container from a PID namespace that does not see its processes; run by
+/// the test below, in a process of its own.
+#[test]
+#[ignore = "the body of the other test"]
+fn signal_from_elsewhere() {
+    let Ok(name) = std::env::var("RRUN_TEST_NAME") else { return };
+    let place = std::mem::ManuallyDrop::new(Box::named(&name));
+    assert_eq!(cgroup::processes(&place.groups).unwrap(), []);
+    let error = cgroup::signal(&place.groups, libc::SIGTERM).unwrap_err();
+    assert!(error.to_string().contains("PID namespace"), "{error}");
+}
+
+#[test]
+fn a_process_that_the_caller_cannot_see_is_named_and_nobody_else_is_signalled() {
+    let place = Box::new();
+    let init = place.start(&place.plan(&["sleep", "1000"])).unwrap();
+    // A number of 0 is what the kernel shows of it there, and kill(2) takes for one's own group.
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork"]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "signal_from_elsewhere", "--ignored"]);
+    command.env("RRUN_TEST_NAME", place.root.file_name().unwrap());
+    let output = std::os::unix::process::CommandExt::process_group(&mut command, 0).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    place.kill(&init);
+}
+
+#[test]
+fn a_group_is_not_signalled_beyond_its_processes() {
+    let place = Box::new();
+    let init = place.start(&place.plan(&["sleep", "1000"])).unwrap();
+    cgroup::signal(&place.groups, 0).unwrap();
+    assert_eq!(cgroup::processes(&place.groups).unwrap(), [init.pid]);
+    cgroup::signal(&place.groups, libc::SIGKILL).unwrap();
+    assert_eq!(wait(&init), 137);
+    cgroup::signal(&place.groups, libc::SIGKILL).unwrap();
+}
+
 #[test]
 fn removing_takes_nested_groups_and_names_a_busy_one() {
     let place = Box::new();

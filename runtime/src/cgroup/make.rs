@@ -1,6 +1,6 @@
 //! Making groups and opening them for those who join.
 
-use super::remove;
+use super::{missing, remove};
 use crate::plan::{CgroupDir, CgroupWrite, Cgroups};
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::step::Steps;
@@ -9,24 +9,29 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Makes the directories and writes the values, in order; what is there already is taken as it
-/// is. Steps `runtime.create.cgroup-v1` and `runtime.create.cgroup-v2`. In v2, the controllers
+/// Makes groups that others live below, and writes their values, in order; what is there already
+/// is taken as it is. Steps `runtime.create.cgroup-v1` and `runtime.create.cgroup-v2`. In v2, the controllers
 /// that the directories above offer are enabled for them on the way.
 ///
 /// # Errors
 /// The file and the kernel's answer; what was made is taken back.
 pub fn make(groups: &Cgroups) -> Result<()> {
     let mut steps = Steps::default();
-    make_all(groups, Purpose::Create, &mut steps)?;
+    make_all(groups, Purpose::Parent, &mut steps)?;
     steps.commit();
     Ok(())
 }
 
-/// Whether a container's groups are made, or those of one more process in it.
+/// Whose groups are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
+    /// Those that others live below: a pod's.
+    Parent,
+    /// A container's: nobody else is in them.
     Create,
+    /// Those of one more process in a container.
     Exec,
 }
 
@@ -62,8 +67,13 @@ pub(crate) fn enter(
 }
 
 fn make_all(groups: &Cgroups, purpose: Purpose, steps: &mut Steps<Error>) -> Result<()> {
+    if purpose == Purpose::Create {
+        missing(groups)?;
+    }
     let (v1, v2) = match purpose {
-        Purpose::Create => ("runtime.create.cgroup-v1", "runtime.create.cgroup-v2"),
+        Purpose::Parent | Purpose::Create => {
+            ("runtime.create.cgroup-v1", "runtime.create.cgroup-v2")
+        }
         Purpose::Exec => ("runtime.exec.cgroup-v1", "runtime.exec.cgroup-v2"),
     };
     for (name, unified) in [(v1, false), (v2, true)] {
@@ -71,25 +81,43 @@ fn make_all(groups: &Cgroups, purpose: Purpose, steps: &mut Steps<Error>) -> Res
         if dirs.is_empty() {
             continue;
         }
-        // What is there already is not ours to take back: an exec's v1 groups are its container's.
-        let missing: Vec<CgroupDir> =
-            dirs.iter().filter(|dir| !dir.path.exists()).map(|dir| (*dir).clone()).collect();
-        if missing.is_empty() && purpose == Purpose::Exec {
+        // An exec's v1 groups are its container's, with all that is written there.
+        if purpose == Purpose::Exec && dirs.iter().all(|dir| dir.path.exists()) {
             continue;
         }
-        steps.run(name, || make_dirs(groups, &dirs, purpose), move || remove(&missing))?;
+        // What is there already is not ours to take back, and somebody may be faster than us.
+        let made = Made::default();
+        let undo = made.clone();
+        steps.run(
+            name,
+            || make_dirs(groups, &dirs, purpose, &made),
+            move || remove(&undo.lock().unwrap_or_else(PoisonError::into_inner)),
+        )?;
     }
     Ok(())
 }
 
-fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose) -> Result<()> {
+/// The directories that were not there before.
+type Made = Arc<Mutex<Vec<CgroupDir>>>;
+
+fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose, made: &Made) -> Result<()> {
     for dir in dirs {
         let context = || format!("make {}", dir.path.display());
-        if dir.unified && purpose == Purpose::Create && !dir.path.exists() {
+        if dir.unified && purpose != Purpose::Exec && !dir.path.exists() {
             enable_controllers(&dir.path).doing(context)?;
         }
-        make_dir(dir).doing(context)?;
+        if make_dir(dir).doing(context)? {
+            made.lock().unwrap_or_else(PoisonError::into_inner).push((*dir).clone());
+        }
+        if dir.inherit_cpuset {
+            inherit_cpuset(&dir.path).doing(context)?;
+        }
     }
+    apply(groups, dirs)
+}
+
+/// Writes the values of these directories, in order, and attaches the device filter.
+fn apply(groups: &Cgroups, dirs: &[&CgroupDir]) -> Result<()> {
     for write in &groups.writes {
         let dir = groups.dirs.get(usize::from(write.dir)).ok_or_else(|| {
             Error::new(Kind::Invalid, format!("{}: no group {}", write.file, write.dir))
@@ -108,31 +136,37 @@ fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose) -> Result<
     Ok(())
 }
 
-fn make_dir(dir: &CgroupDir) -> Result<()> {
+/// Makes a directory and those above it; true if it was not there.
+fn make_dir(dir: &CgroupDir) -> Result<bool> {
     let made = DirBuilder::new().mode(0o755).create(&dir.path);
     match made {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let parent = dir.path.parent().ok_or(error)?;
-            make_dir(&CgroupDir { path: parent.to_owned(), ..*dir })?;
-            return make_dir(dir);
+            let path = dir.path.parent().ok_or(error)?.to_owned();
+            make_dir(&CgroupDir { path, ..*dir })?;
+            if dir.inherit_cpuset
+                && let Some(parent) = dir.path.parent()
+            {
+                inherit_cpuset(parent)?;
+            }
+            make_dir(dir)
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error.into()),
     }
-    if dir.inherit_cpuset {
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            inherit(&dir.path, file).doing(|| file)?;
+}
+
+/// Copies the parent's values, which a cpuset needs before it takes a task, where there are none.
+fn inherit_cpuset(dir: &Path) -> Result<()> {
+    let parent = dir.parent().unwrap_or(dir);
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = std::fs::read(dir.join(file)).doing(|| file)?;
+        if own.trim_ascii().is_empty() {
+            let value = std::fs::read(parent.join(file)).doing(|| file)?;
+            std::fs::write(dir.join(file), value).doing(|| file)?;
         }
     }
     Ok(())
-}
-
-/// Copies the parent's value, which a cpuset needs before it takes a task.
-fn inherit(dir: &Path, file: &str) -> Result<()> {
-    let parent = dir.parent().unwrap_or(dir);
-    let value = std::fs::read(parent.join(file))?;
-    Ok(std::fs::write(dir.join(file), value)?)
 }
 
 fn write_value(dir: &CgroupDir, write: &CgroupWrite) -> Result<()> {

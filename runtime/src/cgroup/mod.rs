@@ -5,14 +5,17 @@
 //! them by CLONE_INTO_CGROUP. Such a library joins by pid, after the clone, from the parent, and
 //! moving a running process costs the kernel a grace period for each hierarchy.
 
+mod claim;
 mod kill;
 mod layout;
 mod make;
+mod members;
 mod remove;
 pub mod stats;
 
-pub use kill::{kill, processes};
+pub use claim::missing;
+pub use kill::{kill, processes, signal};
 pub use layout::{Hierarchy, Layout, Mode};
 pub use make::make;
 pub(crate) use make::{Purpose, enter};
-pub use remove::remove;
+pub use remove::{remove, try_remove};

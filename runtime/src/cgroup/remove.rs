@@ -7,38 +7,56 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often a busy group is tried again, a millisecond apart.
+/// How often busy groups are tried again, a millisecond apart, all of them together.
 const TRIES: u32 = 50;
 
-/// Removes the directories with those nested in them. Directories that are gone are done; one
-/// that is busy is tried again for up to 50 ms, because a dying process leaves its group a little
-/// after its parent has reaped it. Step `runtime.delete.cgroup`.
+/// Removes the directories with those nested in them. Directories that are gone are done; busy
+/// ones are tried again for up to 50 ms, because a dying process leaves its group a little after
+/// its parent has reaped it. Step `runtime.delete.cgroup`.
+///
+/// Blocks for that time: who must not, calls [`try_remove`] and comes back later.
 ///
 /// # Errors
 /// `EBUSY` when processes are left, naming the directory.
 pub fn remove(dirs: &[CgroupDir]) -> Result<()> {
+    remove_within(dirs, TRIES)
+}
+
+/// As [`remove`], without waiting for what is busy.
+///
+/// # Errors
+/// `EBUSY` when processes are left or are about to leave, naming the directory. What could be
+/// removed is removed.
+pub fn try_remove(dirs: &[CgroupDir]) -> Result<()> {
+    remove_within(dirs, 0)
+}
+
+fn remove_within(dirs: &[CgroupDir], mut tries: u32) -> Result<()> {
     step::only("runtime.delete.cgroup", || {
         let mut result = Ok(());
         for dir in dirs {
-            let removed = remove_tree(&dir.path);
+            let removed = remove_tree(&dir.path, &mut tries);
             result = result.and(removed.doing(|| format!("remove {}", dir.path.display())));
         }
         result
     })
 }
 
-fn remove_tree(dir: &Path) -> Result<()> {
-    let mut tries = 0;
+fn remove_tree(dir: &Path, tries: &mut u32) -> Result<()> {
     loop {
         match std::fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < TRIES => {
-                // Processes, or groups below: both are EBUSY.
-                if !remove_nested(dir)? {
-                    std::thread::sleep(Duration::from_millis(1));
-                    tries += 1;
+            // Processes, or groups below: both are EBUSY.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                if remove_nested(dir, tries)? {
+                    continue;
                 }
+                if *tries == 0 {
+                    return Err(error.into());
+                }
+                *tries -= 1;
+                std::thread::sleep(Duration::from_millis(1));
             }
             Err(error) => return Err(error.into()),
         }
@@ -46,7 +64,7 @@ fn remove_tree(dir: &Path) -> Result<()> {
 }
 
 /// Removes the groups below; true if there were any.
-fn remove_nested(dir: &Path) -> Result<bool> {
+fn remove_nested(dir: &Path, tries: &mut u32) -> Result<bool> {
     let mut any = false;
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
@@ -56,7 +74,7 @@ fn remove_nested(dir: &Path) -> Result<bool> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             any = true;
-            remove_tree(&entry.path())?;
+            remove_tree(&entry.path(), tries)?;
         }
     }
     Ok(any)

@@ -4,14 +4,16 @@ use crate::cli::Create;
 use crate::log::Log;
 use crate::record::{Folder, Record, write_whole};
 use crate::status::ProcessStart;
-use crate::{config, console, protect};
+use crate::{config, console, delete, protect};
 use oci_spec::runtime::Spec;
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::run::{self, Child};
 use rrun_runtime::spec::{self, Host, Overrides};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::step::{self, Steps};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes a container whose program waits for its start.
 pub fn create(root: &Path, options: &Create, log: &Log) -> Result<Child> {
@@ -22,9 +24,13 @@ pub fn create(root: &Path, options: &Create, log: &Log) -> Result<Child> {
 
 fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
+    let process = spec.process().clone();
     let plan = plan(&mut spec, &bundle, options, log)?;
     let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
     let mut record = record(&spec, &plan, options, bundle);
+    record.process = process.unwrap_or_default();
+    // Looked for before the record is written, so that who finds the record knows what is whose.
+    record.made = cgroup::missing(&plan.cgroups)?;
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
@@ -35,10 +41,9 @@ fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
         step::only("oci.create.filter", || folder.write_filter(seccomp))?;
     }
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
-    let groups = record.groups.clone();
     // The executor takes back the groups when its own steps fail; later ones fail here.
     let mut child = run::gate::spawn(&plan, &[], stdio, &folder.gate())?;
-    steps.run("oci.create.prepare", || child.wait_ready(), move || take_back(&groups))?;
+    prepare(&mut child, &record, &mut steps)?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
     }
@@ -58,10 +63,25 @@ fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
     Ok(child)
 }
 
-/// Kills what lives in the groups and removes them.
-fn take_back(groups: &Cgroups) -> Result<()> {
-    cgroup::kill(groups)?;
-    cgroup::remove(&groups.dirs)
+/// Waits until the first process is ready. Its undo ends that process and takes back what was made
+/// for it; groups that were there before are not touched, whoever came into them meanwhile.
+fn prepare(child: &mut Child, record: &Record, steps: &mut Steps<Error>) -> Result<()> {
+    let ready = Arc::new(Mutex::new(None));
+    let init = Arc::clone(&ready);
+    let made = Cgroups { dirs: record.made.clone(), ..Cgroups::default() };
+    let wait = || {
+        child.wait_ready()?;
+        *ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.pidfd_owned()?);
+        Ok(())
+    };
+    let take_back = move || {
+        if let Some(init) = init.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            delete::end_process(init.as_fd())?;
+        }
+        cgroup::kill(&made)?;
+        cgroup::remove(&made.dirs)
+    };
+    steps.run("oci.create.prepare", wait, take_back)
 }
 
 fn plan(spec: &mut Spec, bundle: &Path, options: &Create, log: &Log) -> Result<Plan> {

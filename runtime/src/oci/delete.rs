@@ -7,7 +7,7 @@ use crate::status::{ProcessStart, Status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::{pidfd, step};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// How long a killed process may take to die, milliseconds.
@@ -45,23 +45,23 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
 /// that a delete that was cut off can be done again.
 pub fn release(folder: &Folder, record: &Record) -> Result<()> {
     if !record.own_pids {
-        step::only("oci.delete.processes", || cgroup::kill(&record.groups))?;
+        step::only("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
     }
-    cgroup::remove(&record.groups.dirs)?;
+    cgroup::remove(&record.made)?;
     step::only("oci.delete.folder", || Folder::remove(folder.path()))
 }
 
 /// Kills all of it, and waits for the first process to be gone.
 fn end(record: &Record) -> Result<()> {
     let init = record.init.and_then(ProcessStart::open);
-    step::only("oci.delete.processes", || {
-        if let Some(init) = &init {
-            let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
-        }
-        cgroup::kill(&record.groups)
-    })?;
-    let Some(init) = init else { return Ok(()) };
-    let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+    step::only("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
+    init.map_or(Ok(()), |init| end_process(init.as_fd()))
+}
+
+/// Kills one process, and waits until it is gone.
+pub fn end_process(process: BorrowedFd<'_>) -> Result<()> {
+    let _ = step::only("oci.delete.process", || pidfd::send_signal(process, libc::SIGKILL));
+    let mut fds = [PollFd::new(process, PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(PATIENCE)).doing(|| "wait for its end")? {
         0 => Err(Error::new(Kind::Kernel, "the first process does not die")),
         _ => Ok(()),

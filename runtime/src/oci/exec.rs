@@ -62,7 +62,7 @@ fn plan(folder: &Folder, record: &Record, options: &Exec, log: &Log) -> Result<E
     let host = Host::detect()?;
     let mut process = match &options.process {
         Some(file) => config::process(file, log)?,
-        None => from_bundle(record, options, log)?,
+        None => from_record(record, options)?,
     };
     let pid = record.init.map_or(0, |init| init.pid);
     config::set_home(&mut process, &PathBuf::from(format!("/proc/{pid}/root")))?;
@@ -71,14 +71,12 @@ fn plan(folder: &Folder, record: &Record, options: &Exec, log: &Log) -> Result<E
     spec::exec_plan(&process, &record.groups, &name, &host, folder.read_filter(record)?)
 }
 
-/// The container's own process, with what the options change.
-fn from_bundle(record: &Record, options: &Exec, log: &Log) -> Result<Process> {
+/// The container's own process as it was created, with what the options change.
+fn from_record(record: &Record, options: &Exec) -> Result<Process> {
     if options.command.is_empty() {
         return Err(invalid("neither a program nor --process"));
     }
-    let (_, config) = config::bundle(&record.bundle, log)?;
-    let mut process =
-        config.process().clone().ok_or_else(|| invalid("config.json: process is missing"))?;
+    let mut process = record.process.clone();
     process.set_args(Some(options.command.clone())).set_terminal(Some(options.tty));
     if let Some(cwd) = &options.cwd {
         process.set_cwd(cwd.clone());

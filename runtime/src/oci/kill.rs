@@ -3,8 +3,7 @@
 use crate::cli::Kill;
 use crate::invalid;
 use crate::record::Folder;
-use crate::status::{self, Status};
-use nix::errno::Errno;
+use crate::status::{self, ProcessStart, Status};
 use nix::sys::signal::Signal;
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::pidfd;
@@ -23,29 +22,20 @@ fn send(root: &Path, options: &Kill, signal: i32) -> Result<()> {
     let record = folder.read()?;
     // Without a PID namespace of its own the others outlive the first process.
     if options.all || (!record.own_pids && signal == libc::SIGKILL) {
-        if signal == libc::SIGKILL {
-            return cgroup::kill(&record.groups);
+        if signal != libc::SIGKILL {
+            return cgroup::signal(&record.groups, signal);
         }
-        for pid in cgroup::processes(&record.groups)? {
-            match pidfd::open(pid.as_raw()) {
-                Ok(process) => gone_is_done(pidfd::send_signal(process.as_fd(), signal))?,
-                Err(errno) => gone_is_done(Err(errno))?,
-            }
+        if let Some(init) = record.init.and_then(ProcessStart::open) {
+            // It may have ended meanwhile.
+            let _ = pidfd::send_signal(init.as_fd(), signal);
         }
-        return Ok(());
+        return cgroup::kill(&record.own_groups());
     }
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(Error::new(Kind::Ended, "container not running"));
     }
     let init = status::live(&record)?;
     Ok(pidfd::send_signal(init.as_fd(), signal)?)
-}
-
-fn gone_is_done(result: std::result::Result<(), Errno>) -> Result<()> {
-    match result {
-        Err(Errno::ESRCH) | Ok(()) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 /// A signal by number, or by name with or without `SIG`.

@@ -5,7 +5,8 @@ use crate::id::Id;
 use crate::status::ProcessStart;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use rrun_runtime::plan::{Cgroups, Seccomp};
+use oci_spec::runtime::Process;
+use rrun_runtime::plan::{CgroupDir, Cgroups, Seccomp};
 use rrun_runtime::time::Stamp;
 use rrun_runtime::{Context, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,10 @@ pub struct Record {
     pub annotations: HashMap<String, String>,
     /// Its groups, written down before they are made. What was written to them is not kept.
     pub groups: Cgroups,
+    /// Those of them that were not there before: they go with the container.
+    pub made: Vec<CgroupDir>,
+    /// The process as the configuration had it at create: the bundle may be changed since.
+    pub process: Process,
     /// Its first process; absent while it is being made.
     pub init: Option<ProcessStart>,
     /// Its processes end with the first one.
@@ -52,10 +57,22 @@ impl Record {
             created: Stamp::now().to_string(),
             annotations: HashMap::new(),
             groups: Cgroups::default(),
+            made: Vec::new(),
+            process: Process::default(),
             init: None,
             own_pids: true,
             seccomp_flags: None,
         }
+    }
+
+    /// The groups in which whatever is found is the container's. Without a PID namespace of its
+    /// own its processes outlive the first one in groups that it did not make, too: those were
+    /// empty when it came.
+    pub fn own_groups(&self) -> Cgroups {
+        if self.own_pids || self.init.is_none() {
+            return Cgroups { dirs: self.made.clone(), ..Cgroups::default() };
+        }
+        self.groups.clone()
     }
 }
 

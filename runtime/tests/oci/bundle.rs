@@ -129,10 +129,8 @@ impl Bundle {
 
     /// Its group in every hierarchy.
     pub fn groups(&self) -> Vec<PathBuf> {
-        let here = Path::new("/sys/fs/cgroup").to_owned();
-        let below = std::fs::read_dir(&here).unwrap().flatten().map(|entry| entry.path());
-        let roots = std::iter::once(here).chain(below);
-        let groups = roots.map(|root| root.join(&self.id)).filter(|path| path.exists());
+        let groups = hierarchies().into_iter();
+        let groups = groups.map(|root| root.join(&self.id)).filter(|path| path.exists());
         // crun leaves plain folders where the unified hierarchy is not mounted.
         groups.filter(|path| !is_tmpfs(path)).collect()
     }
@@ -147,6 +145,13 @@ impl Drop for Bundle {
             assert!(left.is_empty(), "groups are left: {left:?}");
         }
     }
+}
+
+/// Where hierarchies may be mounted.
+pub fn hierarchies() -> Vec<PathBuf> {
+    let here = Path::new("/sys/fs/cgroup").to_owned();
+    let below = std::fs::read_dir(&here).unwrap().flatten().map(|entry| entry.path());
+    std::iter::once(here).chain(below).filter(|path| path.join("cgroup.procs").exists()).collect()
 }
 
 fn is_tmpfs(path: &Path) -> bool {

@@ -52,6 +52,21 @@ fn it_takes_options() {
 }
 
 #[test]
+fn it_is_as_the_container_was_created_whatever_the_bundle_says_since() {
+    if is_peer() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.process()["env"].as_array_mut().unwrap().push("X=before".into());
+    bundle.start();
+    bundle.process()["env"] = json!(["PATH=/bin", "X=since"]);
+    bundle.process()["user"] = json!({ "uid": 5, "gid": 5 });
+    bundle.write();
+    let args = ["exec", &bundle.id, "sh", "-c", "echo $X; id -u"];
+    assert_eq!(bundle.ok(&args), "before\n0\n");
+}
+
+#[test]
 fn a_program_that_cannot_run_gives_what_a_shell_gives() {
     let bundle = running();
     for (program, code) in [("no-such-program", 127), ("/etc", 126)] {

@@ -10,6 +10,7 @@
 
 mod bundle;
 mod exec;
+mod groups;
 mod life;
 mod limits;
 mod process;

@@ -1,0 +1,79 @@
+//! The processes of a group and of those below it.
+
+use crate::{Context, Error, Kind, Result};
+use nix::errno::Errno;
+use rrun_sys::pidfd;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// How many descriptors are open at a time.
+const BATCH: usize = 256;
+
+/// Their ids, seen from the caller: 0 for one in a PID namespace that the caller does not see.
+/// None in a group that is gone.
+pub(super) fn all(dir: &Path) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    collect(dir, &mut pids)?;
+    Ok(pids)
+}
+
+fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
+    let path = dir.join("cgroup.procs");
+    match std::fs::read_to_string(&path) {
+        // The last process has gone and somebody has removed the group meanwhile.
+        Err(error) if is_gone(&error) => return Ok(()),
+        text => {
+            let text = text.doing(|| format!("read {}", path.display()))?;
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+    }
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if is_gone(&error) => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), pids)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends a signal to `pids` that were read from the group a moment ago.
+///
+/// A number may belong to somebody else by now. So each is opened first, and is sent the signal
+/// only if the group still has the number: then the descriptor is the member's.
+pub(super) fn signal(dir: &Path, pids: &[i32], signal: i32) -> Result<()> {
+    // kill(2) would take 0 for the caller's own process group.
+    let (visible, hidden): (Vec<i32>, Vec<i32>) = pids.iter().partition(|pid| **pid > 0);
+    for batch in visible.chunks(BATCH) {
+        let mut opened = Vec::with_capacity(batch.len());
+        for pid in batch {
+            match pidfd::open(*pid) {
+                Ok(process) => opened.push((*pid, process)),
+                // EINVAL: the number is a thread's by now.
+                Err(Errno::ESRCH | Errno::EINVAL) => {}
+                Err(errno) => return Err(errno).doing(|| format!("open process {pid}")),
+            }
+        }
+        let still = all(dir)?;
+        for (pid, process) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
+            match pidfd::send_signal(process.as_fd(), signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno).doing(|| format!("signal process {pid}")),
+            }
+        }
+    }
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} has processes of a PID namespace that is not seen here", dir.display());
+    Err(Error::new(Kind::Kernel, text))
+}
+
+/// The group, or the hierarchy, is not there any more.
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}

@@ -1,0 +1,136 @@
+//! Whose groups are whose.
+
+use crate::bundle::{Bundle, hierarchies};
+use crate::is_peer;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+/// A bundle that cannot be made, in the group of another.
+fn broken_in(cgroup: &str) -> Bundle {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.linux()["cgroupsPath"] = cgroup.into();
+    bundle.mount(json!({
+        "destination": "/x", "type": "bind", "source": "/no/such/source", "options": ["bind"]
+    }));
+    bundle
+}
+
+#[test]
+fn a_group_with_processes_is_refused_and_they_live_on() {
+    if is_peer() {
+        return;
+    }
+    let first = Bundle::new(&["sleep", "1000"]);
+    first.start();
+    let (code, output) = broken_in(&format!("/{}", first.id)).run();
+    assert_eq!(code, 1);
+    assert!(output.contains("holds processes of somebody else"), "{output}");
+    assert_eq!(first.status(), "running");
+}
+
+/// Directories that the test has made, of no use to anybody.
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn new(bundle: &Bundle) -> Made {
+        let dirs: Vec<PathBuf> =
+            hierarchies().into_iter().map(|root| root.join(&bundle.id)).collect();
+        dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+        Made(dirs)
+    }
+
+    fn all_there(&self) -> bool {
+        self.0.iter().all(|dir| dir.exists())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // A process that was killed may leave a moment later.
+            while std::fs::remove_dir(dir).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY)) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// A process that belongs to nobody here.
+struct Stranger(Child);
+
+impl Stranger {
+    fn in_groups(made: &Made) -> Stranger {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        for dir in &made.0 {
+            // Those of a controller may have no room for it; one is enough.
+            let _ = std::fs::write(dir.join("cgroup.procs"), child.id().to_string());
+        }
+        let told = made.0.iter().map(|dir| std::fs::read_to_string(dir.join("cgroup.procs")));
+        assert!(told.flatten().any(|text| text.contains(&child.id().to_string())));
+        Stranger(child)
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_empty_group_that_was_there_is_used_and_left_where_it_is() {
+    if is_peer() {
+        return;
+    }
+    let mut bundle = broken_in("/");
+    bundle.linux()["cgroupsPath"] = format!("/{}", bundle.id).into();
+    let made = Made::new(&bundle);
+    let (code, output) = bundle.run();
+    assert!(code != 0 && output.contains("/no/such/source"), "{output}");
+    assert!(made.all_there(), "an undo has taken what it had not made");
+    bundle.config["mounts"].as_array_mut().unwrap().pop();
+    assert_eq!(bundle.run().0, 0);
+    assert!(made.all_there());
+}
+
+#[test]
+fn a_forced_delete_kills_its_container_and_not_who_came_into_its_group() {
+    if is_peer() {
+        return;
+    }
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let made = Made::new(&bundle);
+    bundle.start();
+    let pid = bundle.pid();
+    let mut stranger = Stranger::in_groups(&made);
+    bundle.ok(&["delete", "--force", &bundle.id]);
+    crate::bundle::wait_for_end(pid);
+    assert!(stranger.lives());
+    drop(stranger);
+    drop(made);
+}
+
+#[test]
+fn a_frozen_group_is_refused() {
+    if is_peer() {
+        return;
+    }
+    let bundle = Bundle::new(&["true"]);
+    let made = Made::new(&bundle);
+    for (file, frozen, thawed) in
+        [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")]
+    {
+        let Some(dir) = made.0.iter().find(|dir| dir.join(file).exists()) else { continue };
+        std::fs::write(dir.join(file), frozen).unwrap();
+        let (code, output) = bundle.run();
+        std::fs::write(dir.join(file), thawed).unwrap();
+        assert!(code == 1 && output.contains("is frozen"), "{output}");
+    }
+    assert_eq!(bundle.run().0, 0);
+}
