@@ -7,6 +7,7 @@
 
 pub mod cgroup;
 mod error;
+pub mod lsm;
 pub mod plan;
 pub mod run;
 pub mod seccomp;

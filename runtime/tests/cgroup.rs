@@ -115,9 +115,9 @@ fn without_a_unified_group_a_tree_is_frozen_and_killed() {
 #[ignore = "the body of the other test"]
 fn signal_from_elsewhere() {
     let Ok(name) = std::env::var("RRUN_TEST_NAME") else { return };
-    let place = std::mem::ManuallyDrop::new(Box::named(&name));
-    assert_eq!(cgroup::processes(&place.groups).unwrap(), []);
-    let error = cgroup::signal(&place.groups, libc::SIGTERM).unwrap_err();
+    let groups = groups(&name);
+    assert_eq!(cgroup::processes(&groups).unwrap(), []);
+    let error = cgroup::signal(&groups, libc::SIGTERM).unwrap_err();
     assert!(error.to_string().contains("PID namespace"), "{error}");
 }
 

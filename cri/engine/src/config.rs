@@ -63,9 +63,8 @@ pub struct Lsm {
 impl Lsm {
     /// What this kernel has.
     pub fn of_host() -> Lsm {
-        let apparmor = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|text| text.starts_with('Y'));
-        Lsm { apparmor, selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists() }
+        use rrun_runtime::lsm;
+        Lsm { apparmor: lsm::apparmor(), selinux: lsm::selinux() }
     }
 }
 

@@ -5,11 +5,11 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Process, Spec};
 use rrun_runtime::{Context, Error, Kind, Result, spec};
-use std::ffi::CStr;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+/// Where the host's control groups are mounted.
+pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// The longest `/etc/passwd` that is looked at.
 const PASSWD_MAX: u64 = 1 << 20;
@@ -50,16 +50,8 @@ pub fn set_home(process: &mut Process, root: &Path) -> Result<()> {
 fn home(root: &Path, uid: u32) -> Option<String> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::open(root, directory, Mode::empty()).ok()?;
-    let mut text = String::new();
-    open_file(&root, c"etc/passwd")?.take(PASSWD_MAX).read_to_string(&mut text).ok()?;
-    passwd_home(&text, uid).map(str::to_owned)
-}
-
-/// A regular file inside a root: nothing that could block or act is read.
-fn open_file(root: &OwnedFd, path: &CStr) -> Option<File> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = File::from(rrun_sys::in_root::open(root.as_fd(), path, flags).ok()?);
-    file.metadata().ok()?.is_file().then_some(file)
+    let text = rrun_sys::in_root::read_regular(root.as_fd(), c"etc/passwd", PASSWD_MAX).ok()?;
+    passwd_home(&String::from_utf8_lossy(&text), uid).map(str::to_owned)
 }
 
 /// passwd(5): name, password, uid, gid, comment, home, shell.

@@ -2,6 +2,7 @@
 
 use crate::cli::Create;
 use crate::log::Log;
+use crate::namespaces::Joined;
 use crate::record::{Folder, Record, write_whole};
 use crate::status::ProcessStart;
 use crate::{config, console, delete, protect};
@@ -25,24 +26,28 @@ pub fn create(root: &Path, options: &Create, log: &Log) -> Result<Child> {
 fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
     let process = spec.process().clone();
-    let plan = plan(&mut spec, &bundle, options, log)?;
+    let joined = Joined::open(&spec)?;
+    let plan = plan((&mut spec, &joined), &bundle, options, log)?;
     let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
     let mut record = record(&spec, &plan, options, bundle);
     record.process = process.unwrap_or_default();
-    // Looked for before the record is written, so that who finds the record knows what is whose.
-    record.made = cgroup::missing(&plan.cgroups)?;
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
     let folder = step::only("oci.create.folder", || Folder::make(root, &options.id))?;
     // Registered only now: a folder that was there already is another container's.
-    steps.run("oci.create.record", || folder.write(&record), move || Folder::remove(&path))?;
+    let write = || {
+        // Whoever finds the record knows what is whose.
+        record.made = cgroup::missing(&plan.cgroups)?;
+        folder.write(&record)
+    };
+    steps.run("oci.create.record", write, move || Folder::remove(&path))?;
     if let Some(seccomp) = &plan.process.seccomp {
         step::only("oci.create.filter", || folder.write_filter(seccomp))?;
     }
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
-    let mut child = run::gate::spawn(&plan, &[], stdio, &folder.gate())?;
+    let mut child = run::gate::spawn(&plan, &joined.slots(), stdio, &folder.gate())?;
     prepare(&mut child, &record, &mut steps)?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
@@ -84,8 +89,13 @@ fn prepare(child: &mut Child, record: &Record, steps: &mut Steps<Error>) -> Resu
     steps.run("oci.create.prepare", wait, take_back)
 }
 
-fn plan(spec: &mut Spec, bundle: &Path, options: &Create, log: &Log) -> Result<Plan> {
-    let host = Host::detect()?;
+fn plan(
+    (spec, joined): (&mut Spec, &Joined),
+    bundle: &Path,
+    options: &Create,
+    log: &Log,
+) -> Result<Plan> {
+    let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
     if let (Some(process), Some(rootfs)) = (spec.process_mut(), rootfs) {
         config::set_home(process, &rootfs)?;
@@ -93,6 +103,7 @@ fn plan(spec: &mut Spec, bundle: &Path, options: &Create, log: &Log) -> Result<P
     }
     let over = Overrides {
         bundle: bundle.to_owned(),
+        namespaces: joined.over.clone(),
         cgroup: Some(format!("/rrun-oci/{}", options.id)),
         ..Overrides::default()
     };

@@ -1,6 +1,7 @@
 //! The verb `exec`.
 
 use crate::cli::Exec;
+use crate::config::CGROUP_ROOT;
 use crate::log::Log;
 use crate::record::{Folder, Record, write_whole};
 use crate::status::Status;
@@ -59,7 +60,7 @@ fn own(plan: &ExecPlan) -> Vec<CgroupDir> {
 }
 
 fn plan(folder: &Folder, record: &Record, options: &Exec, log: &Log) -> Result<ExecPlan> {
-    let host = Host::detect()?;
+    let host = Host::detect(Path::new(CGROUP_ROOT))?;
     let mut process = match &options.process {
         Some(file) => config::process(file, log)?,
         None => from_record(record, options)?,

@@ -1,7 +1,7 @@
 //! The verb `features`: <https://github.com/opencontainers/runtime-spec/blob/main/features.md>.
 
 use crate::invalid;
-use rrun_runtime::Result;
+use rrun_runtime::{Result, lsm};
 use serde_json::json;
 
 /// Prints what this runtime can do.
@@ -37,8 +37,10 @@ pub fn print() -> Result<()> {
                     "SECCOMP_FILTER_FLAG_TSYNC"
                 ]
             },
-            "apparmor": { "enabled": true },
-            "selinux": { "enabled": true },
+            // The specification would have them true wherever a runtime could; who asks wants to
+            // know whether a profile or a label will be taken.
+            "apparmor": { "enabled": lsm::apparmor() },
+            "selinux": { "enabled": lsm::selinux() },
             "intelRdt": { "enabled": false },
             "mountExtensions": { "idmap": { "enabled": false } },
             "netDevices": { "enabled": false }

@@ -12,6 +12,7 @@ mod id;
 mod kill;
 mod list;
 mod log;
+mod namespaces;
 mod protect;
 mod record;
 mod run;

@@ -56,10 +56,10 @@ pub struct Plan {
     /// Paths made read-only; missing ones are passed over.
     #[n(7)]
     pub readonly: Vec<String>,
-    /// Host name, set when the UTS namespace is new.
+    /// Host name to set in the UTS namespace, which must not be the caller's.
     #[n(8)]
     pub hostname: Option<String>,
-    /// NIS domain name, set when the UTS namespace is new.
+    /// NIS domain name to set there.
     #[n(9)]
     pub domainname: Option<String>,
     /// `/proc/sys` names (with `/` or `.`) and values, written from inside before the root

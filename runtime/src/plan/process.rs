@@ -41,10 +41,10 @@ pub struct Process {
     /// Rows and columns of that terminal at the start.
     #[n(10)]
     pub terminal_size: Option<(u16, u16)>,
-    /// AppArmor profile to change to at execve, where the kernel has AppArmor.
+    /// AppArmor profile to change to at execve.
     #[n(11)]
     pub apparmor: Option<String>,
-    /// SELinux label, where the kernel has SELinux.
+    /// SELinux label to take at execve.
     #[n(12)]
     pub selinux: Option<String>,
 }

@@ -10,6 +10,9 @@ use std::path::{Component, Path, PathBuf};
 pub fn plan(linux: &Linux, host: &Host, over: &Overrides) -> Result<Cgroups> {
     let asked = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty());
     let path = asked.or(over.cgroup.as_deref().map(Path::new));
+    if asked.is_some() && host.cgroups.is_none() {
+        return Err(invalid("linux.cgroupsPath: no control groups are mounted on this host"));
+    }
     let mut groups = Groups::default();
     if let (Some(layout), Some(path)) = (&host.cgroups, path) {
         groups = Groups::at(layout, &relative(path)?);

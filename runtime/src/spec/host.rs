@@ -1,7 +1,7 @@
 //! What the host offers, looked up once before any plan is made.
 
 use crate::cgroup::Layout;
-use crate::{Context, Result};
+use crate::{Context, Result, lsm};
 use std::path::Path;
 
 /// What the host offers. A plan depends on nothing else of it.
@@ -24,11 +24,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Looks at the host below `/proc` and `/sys`.
+    /// Looks at the host below `/proc` and `/sys`, and at the control groups below `cgroup_root`,
+    /// usually `/sys/fs/cgroup`.
     ///
     /// # Errors
     /// When `/proc/self/status` cannot be read.
-    pub fn detect() -> Result<Host> {
+    pub fn detect(cgroup_root: &Path) -> Result<Host> {
         let status =
             std::fs::read_to_string("/proc/self/status").doing(|| "read /proc/self/status")?;
         let capabilities = hex(&status, "CapPrm:") & hex(&status, "CapBnd:");
@@ -42,14 +43,13 @@ impl Host {
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or(4096);
         Ok(Host {
-            cgroups: Layout::detect(Path::new("/sys/fs/cgroup")).ok(),
+            cgroups: Layout::detect(cgroup_root).ok(),
             capabilities,
             last_cap,
             page_size,
             seccomp: status.lines().any(|line| line.starts_with("Seccomp:")),
-            apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
-                .is_ok_and(|text| text.starts_with(b"Y")),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            apparmor: lsm::apparmor(),
+            selinux: lsm::selinux(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The mounts of a container, in the order of its configuration.
 
 use super::mount_options::{self, Options};
-use super::{Host, Overrides, invalid, paths};
+use super::{Host, Overrides, invalid, paths, process};
 use crate::cgroup::{Hierarchy, Layout, Mode};
 use crate::plan::{Cgroups, Link, Mount, MountSource, attr};
 use crate::{Context, Result};
@@ -24,8 +24,10 @@ struct Around<'a> {
 }
 
 pub fn plan(spec: &Spec, host: &Host, over: &Overrides, groups: &Cgroups) -> Result<Made> {
-    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
-    let label = label.filter(|label| host.selinux && !label.is_empty());
+    let label = match spec.linux() {
+        Some(linux) => process::label(linux.mount_label(), host, "linux.mountLabel")?,
+        None => None,
+    };
     let context = Around { host, over, groups, label };
     let mut made = Made::default();
     let mut seeded = vec![false; over.seed.len()];

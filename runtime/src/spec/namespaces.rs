@@ -40,12 +40,12 @@ pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
         uts: one(Kind::Uts, &over.uts),
         cgroup: one(Kind::Cgroup, &over.cgroup),
         user: Namespace::Host,
-        time: one(Kind::Time, &None),
+        time: one(Kind::Time, &over.time),
     })
 }
 
-/// A host or domain name. In a joined UTS namespace whoever made it has named it (a pod's
-/// containers all carry the name); in the host's it would rename the host.
+/// A host or domain name. In a joined UTS namespace it is set as well, for all who share it; in
+/// the host's it would rename the host.
 pub fn name(name: &Option<String>, uts: &Namespace, field: &str) -> Result<Option<String>> {
     let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
     // __NEW_UTS_LEN
@@ -54,7 +54,6 @@ pub fn name(name: &Option<String>, uts: &Namespace, field: &str) -> Result<Optio
     }
     match uts {
         Namespace::Host => Err(invalid(format!("{field} without a UTS namespace of its own"))),
-        Namespace::New => Ok(Some(name.to_owned())),
-        Namespace::Path(_) | Namespace::Slot(_) => Ok(None),
+        _ => Ok(Some(name.to_owned())),
     }
 }

@@ -35,4 +35,6 @@ pub struct NamespaceOverrides {
     pub uts: Option<Namespace>,
     /// View of the control groups.
     pub cgroup: Option<Namespace>,
+    /// Monotonic and boot clocks.
+    pub time: Option<Namespace>,
 }

@@ -23,8 +23,6 @@ pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<
     }
     let terminal = process.terminal().unwrap_or(false);
     let user = process.user();
-    let label =
-        |label: &Option<String>, active| label.clone().filter(|label| active && !label.is_empty());
     Ok(plan::Process {
         args,
         env: env(process.env().as_deref().unwrap_or_default())?,
@@ -42,9 +40,31 @@ pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<
         oom_score_adj: adj,
         terminal,
         terminal_size: if terminal { terminal_size(process) } else { None },
-        apparmor: label(process.apparmor_profile(), host.apparmor),
-        selinux: label(process.selinux_label(), host.selinux),
+        apparmor: apparmor(process, host)?,
+        selinux: label(process.selinux_label(), host, "process.selinuxLabel")?.map(str::to_owned),
     })
+}
+
+/// The profile to change to. Without AppArmor everything is unconfined, and nothing else.
+fn apparmor(process: &Process, host: &Host) -> Result<Option<String>> {
+    match process.apparmor_profile().as_deref() {
+        None | Some("") => Ok(None),
+        Some("unconfined") if !host.apparmor => Ok(None),
+        Some(_) if !host.apparmor => {
+            Err(invalid("process.apparmorProfile: AppArmor is not active on this host"))
+        }
+        Some(profile) => Ok(Some(profile.to_owned())),
+    }
+}
+
+/// An SELinux label, which must not be dropped where nobody would enforce it.
+pub fn label<'a>(label: &'a Option<String>, host: &Host, field: &str) -> Result<Option<&'a str>> {
+    match label.as_deref().filter(|label| !label.is_empty()) {
+        Some(_) if !host.selinux => {
+            Err(invalid(format!("{field}: SELinux is not active on this host")))
+        }
+        label => Ok(label),
+    }
 }
 
 /// The environment, where the last of a name wins: getenv(3) would find the first.

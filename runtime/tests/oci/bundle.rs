@@ -115,6 +115,12 @@ impl Bundle {
         self.ok(&["start", &self.id]);
     }
 
+    /// Starts it with a program that stays.
+    pub fn start_sleeping(&mut self) {
+        self.process()["args"] = json!(["sleep", "1000"]);
+        self.start();
+    }
+
     pub fn state(&self) -> Value {
         serde_json::from_str(&self.ok(&["state", &self.id])).unwrap()
     }

@@ -1,6 +1,7 @@
 //! Who and what a container's process is.
 
 use crate::bundle::Bundle;
+use crate::is_peer;
 use serde_json::json;
 
 /// The value of a line of `/proc/self/status`.
@@ -100,6 +101,59 @@ fn a_namespace_is_joined_by_its_path() {
         }
     }
     assert_eq!(second.prints().trim_end(), own.to_str().unwrap());
+}
+
+#[test]
+fn the_hosts_own_namespace_is_the_hosts_by_whatever_path_it_is_named() {
+    if is_peer() {
+        return;
+    }
+    for (kind, name, sysctl) in [
+        ("network", "net", "net.ipv4.ip_forward"),
+        ("ipc", "ipc", "kernel.shmmni"),
+        ("ipc", "ipc", "fs.mqueue.msg_max"),
+        ("uts", "uts", "kernel.domainname"),
+    ] {
+        let mut bundle = Bundle::new(&["true"]);
+        bundle.config["hostname"] = serde_json::Value::Null;
+        for entry in bundle.linux()["namespaces"].as_array_mut().unwrap() {
+            if entry["type"] == kind {
+                entry["path"] = format!("/proc/self/ns/{name}").into();
+            }
+        }
+        // Whatever it is set to is what it is, should the claim not hold.
+        let file = format!("/proc/sys/{}", sysctl.replace('.', "/"));
+        let value = std::fs::read_to_string(file).unwrap();
+        bundle.linux()["sysctl"] = json!({ sysctl: value.trim_end() });
+        let (code, output) = bundle.run();
+        assert!(
+            code == 1 && output.contains(&format!("linux.sysctl: {sysctl}: needs")),
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn a_host_name_is_set_in_a_joined_namespace_and_never_in_the_hosts() {
+    let first = Bundle::new(&["sleep", "1000"]);
+    first.start();
+    let joining = |path: String| {
+        let mut second = Bundle::new(&["hostname"]);
+        second.config["hostname"] = "second".into();
+        for entry in second.linux()["namespaces"].as_array_mut().unwrap() {
+            if entry["type"] == "uts" {
+                entry["path"] = path.clone().into();
+            }
+        }
+        second
+    };
+    assert_eq!(joining(format!("/proc/{}/ns/uts", first.pid())).prints(), "second\n");
+    if !is_peer() {
+        let (code, output) = joining("/proc/self/ns/uts".into()).run();
+        assert!(code == 1 && output.contains("hostname without a UTS namespace"), "{output}");
+        let (_, output) = joining("/proc/self/ns/net".into()).run();
+        assert!(output.contains("is no uts namespace"), "{output}");
+    }
 }
 
 #[test]

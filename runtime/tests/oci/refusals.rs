@@ -24,6 +24,43 @@ fn options_that_are_not_supported_are_refused_by_name() {
 }
 
 #[test]
+fn a_profile_or_label_that_nobody_would_enforce_is_refused_and_features_say_so() {
+    if is_peer() {
+        return;
+    }
+    let features = Bundle::new(&["true"]).ok(&["features"]);
+    let features: serde_json::Value = serde_json::from_str(&features).unwrap();
+    let lsm =
+        [("apparmor", rrun_runtime::lsm::apparmor()), ("selinux", rrun_runtime::lsm::selinux())];
+    for (name, active) in lsm {
+        assert_eq!(features["linux"][name]["enabled"], active);
+        if active {
+            continue;
+        }
+        let mut bundle = Bundle::new(&["true"]);
+        let field = match name {
+            "apparmor" => "apparmorProfile",
+            _ => "selinuxLabel",
+        };
+        bundle.process()[field] = "foo".into();
+        let (code, output) = bundle.run();
+        assert!(code == 1 && output.contains(&format!("process.{field}")), "{output}");
+        bundle.process().as_object_mut().unwrap().remove(field);
+        bundle.start_sleeping();
+        if name == "apparmor" {
+            let words = bundle.fails(&["exec", "--apparmor", "foo", &bundle.id, "true"]);
+            assert!(words.contains("process.apparmorProfile"), "{words}");
+        } else {
+            bundle.linux()["mountLabel"] = "foo".into();
+            bundle.write();
+            let dir = bundle.dir.to_str().unwrap();
+            let words = bundle.fails(&["create", "-b", dir, "other"]);
+            assert!(words.contains("linux.mountLabel"), "{words}");
+        }
+    }
+}
+
+#[test]
 fn an_error_is_a_line_of_json_in_the_log_and_leaves_nothing() {
     if is_peer() {
         return;

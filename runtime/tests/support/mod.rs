@@ -126,7 +126,8 @@ impl Drop for Box {
     }
 }
 
-fn groups(name: &str) -> Cgroups {
+/// The groups of a name, not made.
+pub fn groups(name: &str) -> Cgroups {
     let layout = cgroup::Layout::detect(Path::new("/sys/fs/cgroup")).unwrap();
     let mut groups = Cgroups::default();
     for hierarchy in &layout.v1 {

@@ -70,7 +70,7 @@ pub(crate) struct Planned {
 
 impl Planner {
     pub(crate) fn new(config: &Config) -> Result<Planner> {
-        let host = Host::detect().map_err(runtime)?;
+        let host = Host::detect(&config.cgroup_root).map_err(runtime)?;
         let host = Host { apparmor: config.lsm.apparmor, selinux: config.lsm.selinux, ..host };
         let seccomp_profiles = config.seccomp_profiles.clone();
         Ok(Planner { host, seccomp_profiles, filters: Mutex::default() })

@@ -282,15 +282,13 @@ impl<'fd> Compiler<'fd> {
             None => self.program.step("unshare", Space::Unshare(self.unshare)),
         }
         self.program.step("make mounts private", Tree::Private);
-        if plan.namespaces.uts == Namespace::New {
-            if let Some(name) = &plan.hostname {
-                let op = Space::Hostname(name.as_bytes().into());
-                self.program.step(format!("set host name {name}"), op);
-            }
-            if let Some(name) = &plan.domainname {
-                let op = Space::Domainname(name.as_bytes().into());
-                self.program.step(format!("set domain name {name}"), op);
-            }
+        if let Some(name) = &plan.hostname {
+            let op = Space::Hostname(name.as_bytes().into());
+            self.program.step(format!("set host name {name}"), op);
+        }
+        if let Some(name) = &plan.domainname {
+            let op = Space::Domainname(name.as_bytes().into());
+            self.program.step(format!("set domain name {name}"), op);
         }
         Ok(())
     }

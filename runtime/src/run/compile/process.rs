@@ -16,7 +16,6 @@ use crate::plan::Process;
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::program::{Execute, File, Flow, Identity, Limit, Reg, Sets, Strings, Terminal};
 use std::ffi::CString;
-use std::path::Path;
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -30,17 +29,14 @@ impl Compiler<'_> {
             let op = File::Value { proc: self.proc, path, value, lenient: true };
             self.program.step(format!("set oom_score_adj {adjustment}"), op);
         }
-        let apparmor = process.apparmor.as_ref().filter(|_| has_apparmor());
-        if let Some(profile) = apparmor {
+        if let Some(profile) = &process.apparmor {
             let value = format!("exec {profile}").into_bytes().into();
             // Its own directory exists since 5.8; the older name is shared with other modules.
             let path = c"self/attr/apparmor/exec".into();
             let op = File::Value { proc: self.proc, path, value, lenient: false };
             self.program.step(format!("set AppArmor profile {profile}"), op);
         }
-        let selinux =
-            process.selinux.as_ref().filter(|_| Path::new("/sys/fs/selinux/enforce").exists());
-        if let Some(label) = selinux {
+        if let Some(label) = &process.selinux {
             let value = label.as_bytes().into();
             let path = c"self/attr/exec".into();
             let op = File::Value { proc: self.proc, path, value, lenient: false };
@@ -140,11 +136,6 @@ impl Compiler<'_> {
             self.program.step("load the seccomp filter", op);
         }
     }
-}
-
-fn has_apparmor() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|text| text.starts_with(b"Y"))
 }
 
 /// Where the program may be, and whether that comes from `PATH`.

@@ -99,7 +99,6 @@ fn a_process_keeps_what_it_is_given() {
         "user": { "uid": 5, "gid": 6, "umask": 63, "additionalGids": [7, 8] },
         "terminal": true, "consoleSize": { "height": 40, "width": 100 },
         "noNewPrivileges": true, "oomScoreAdj": -5, "cwd": "/a/../b",
-        "apparmorProfile": "x", "selinuxLabel": "y",
         "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096 }]
     }))
     .unwrap();
@@ -108,7 +107,6 @@ fn a_process_keeps_what_it_is_given() {
     assert_eq!(planned.terminal_size, Some((40, 100)));
     assert!(planned.no_new_privileges && planned.terminal);
     assert_eq!((planned.oom_score_adj, planned.cwd.as_str()), (Some(-5), "/b"));
-    assert_eq!((planned.apparmor, planned.selinux), (None, None), "the host has neither");
     assert_eq!(planned.rlimits[0].resource, libc::RLIMIT_NOFILE);
 }
 
@@ -183,8 +181,38 @@ fn a_host_name_needs_a_namespace_and_is_set_where_that_is_new() {
     let joined = json!({ "hostname": "h", "linux": { "namespaces": [
         { "type": "mount" }, { "type": "uts", "path": "/n" }
     ] } });
-    assert_eq!(planned(&joined).hostname, None);
+    assert_eq!(planned(&joined).hostname.as_deref(), Some("h"));
     let hosts = json!({ "hostname": "h", "linux": { "namespaces": [{ "type": "mount" }] } });
     assert!(planned_on(hybrid(), &hosts).is_err());
     assert!(planned_on(hybrid(), &json!({ "hostname": "x".repeat(65) })).is_err());
+}
+
+#[test]
+fn a_profile_or_label_is_taken_where_its_module_is_and_refused_elsewhere() {
+    let asked = json!({ "process": { "apparmorProfile": "x", "selinuxLabel": "y" } });
+    let mut config = config();
+    merge(&mut config, &asked);
+    let spec = load(config.to_string().as_bytes()).unwrap().value;
+    let active = Host { apparmor: true, selinux: true, ..host(hybrid()) };
+    let process = plan(&spec, &active, &over()).unwrap().process;
+    assert_eq!((process.apparmor.as_deref(), process.selinux.as_deref()), (Some("x"), Some("y")));
+    for (patch, field) in [
+        (json!({ "process": { "apparmorProfile": "x" } }), "process.apparmorProfile"),
+        (json!({ "process": { "selinuxLabel": "y" } }), "process.selinuxLabel"),
+        (json!({ "linux": { "mountLabel": "y" } }), "linux.mountLabel"),
+    ] {
+        let error = planned_on(hybrid(), &patch).unwrap_err();
+        assert!(error.to_string().contains(field), "{error}");
+    }
+    // Everything is unconfined without AppArmor, and an empty label is none.
+    let patch = json!({ "process": { "apparmorProfile": "unconfined", "selinuxLabel": "" } });
+    assert_eq!(planned(&patch).process.apparmor, None);
+}
+
+#[test]
+fn a_group_that_is_asked_for_is_not_passed_over_where_there_are_none() {
+    let spec = load(config().to_string().as_bytes()).unwrap().value;
+    let bare = Host { cgroups: None, ..host(hybrid()) };
+    let error = plan(&spec, &bare, &over()).unwrap_err();
+    assert!(error.to_string().contains("linux.cgroupsPath"), "{error}");
 }

@@ -1,0 +1,79 @@
+//! Namespaces that a configuration names by their paths.
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat, stat};
+use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
+use rrun_runtime::plan::{Namespace, Slot};
+use rrun_runtime::spec::NamespaceOverrides;
+use rrun_runtime::{Context, Result};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use crate::invalid;
+
+/// The namespaces that are joined, opened.
+#[derive(Default)]
+pub struct Joined {
+    /// What each of them is for a plan.
+    pub over: NamespaceOverrides,
+    fds: Vec<OwnedFd>,
+}
+
+impl Joined {
+    /// Opens the paths of a configuration, each once: what is looked at is what is joined. One
+    /// that leads to this process's own namespace counts as none, because whatever is set in it
+    /// would be set on the host (a sysctl, the host name).
+    ///
+    /// # Errors
+    /// A path that cannot be opened, or is no namespace of its kind.
+    pub fn open(spec: &Spec) -> Result<Joined> {
+        let mut joined = Joined::default();
+        let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
+        for entry in listed.unwrap_or_default() {
+            let Some(path) = entry.path().as_ref().filter(|path| path.is_absolute()) else {
+                continue;
+            };
+            let over = &mut joined.over;
+            let (place, name) = match entry.typ() {
+                Kind::Pid => (&mut over.pid, "pid"),
+                Kind::Network => (&mut over.network, "net"),
+                Kind::Ipc => (&mut over.ipc, "ipc"),
+                Kind::Uts => (&mut over.uts, "uts"),
+                Kind::Cgroup => (&mut over.cgroup, "cgroup"),
+                Kind::Time => (&mut over.time, "time"),
+                // Refused when the plan is made.
+                Kind::Mount | Kind::User => continue,
+            };
+            let opened = open_namespace(path, name);
+            let (fd, own) = opened.doing(|| format!("linux.namespaces: {}", path.display()))?;
+            if own {
+                *place = Some(Namespace::Host);
+                continue;
+            }
+            let slot =
+                u8::try_from(joined.fds.len()).map_err(|_| invalid("too many namespaces"))?;
+            *place = Some(Namespace::Slot(Slot(slot)));
+            joined.fds.push(fd);
+        }
+        Ok(joined)
+    }
+
+    /// The descriptors, in the order of their slots.
+    pub fn slots(&self) -> Vec<BorrowedFd<'_>> {
+        self.fds.iter().map(AsFd::as_fd).collect()
+    }
+}
+
+/// A namespace, and whether it is this process's own.
+fn open_namespace(path: &Path, name: &str) -> Result<(OwnedFd, bool)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let fd = open(path, flags, Mode::empty())?;
+    // namespaces(7): the link of a namespace's descriptor reads `net:[4026531840]`.
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let own = stat(format!("/proc/self/ns/{name}").as_str())?;
+    if !link.to_string_lossy().starts_with(&format!("{name}:[")) {
+        return Err(invalid(format!("is no {name} namespace")));
+    }
+    let found = fstat(&fd)?;
+    Ok((fd, (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)))
+}
