@@ -282,6 +282,7 @@ fn slots(namespaces: &[NamespaceKind]) -> NamespaceOverrides {
         Some(Namespace::Slot(Slot(u8::try_from(at).ok()?)))
     };
     NamespaceOverrides {
+        time: None,
         pid: slot(NamespaceKind::Pid),
         network: slot(NamespaceKind::Network),
         ipc: slot(NamespaceKind::Ipc),
