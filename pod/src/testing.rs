@@ -25,7 +25,7 @@ pub fn facts() -> NodeFacts {
         hugepage_sizes: Vec::new(),
         masked_paths: Vec::new(),
         cgroup: CgroupMode::V2,
-        apparmor: false,
+        resolv: crate::dns::ResolvConf::default(),
         seccomp_root: "/seccomp".into(),
     }
 }

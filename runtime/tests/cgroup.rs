@@ -54,7 +54,7 @@ fn limits_are_written_and_figures_are_read() {
     plan.mounts.push(new_mount("/tmp", "tmpfs", 0, &[]));
     let init = place.start(&plan).unwrap();
     // The shell has written when it has become the sleeper.
-    let cmdline = format!("/proc/{}/comm", init.pid);
+    let cmdline = format!("/proc/{}/comm", init.pid());
     while std::fs::read_to_string(&cmdline).unwrap() != "sleep\n" {
         std::thread::yield_now();
     }
@@ -141,7 +141,7 @@ fn a_group_is_not_signalled_beyond_its_processes() {
     let place = Box::new();
     let init = place.start(&place.plan(&["sleep", "1000"])).unwrap();
     cgroup::signal(&place.groups, 0).unwrap();
-    assert_eq!(cgroup::processes(&place.groups).unwrap(), [init.pid]);
+    assert_eq!(cgroup::processes(&place.groups).unwrap(), [init.pid()]);
     cgroup::signal(&place.groups, libc::SIGKILL).unwrap();
     assert_eq!(wait(&init), 137);
     cgroup::signal(&place.groups, libc::SIGKILL).unwrap();

@@ -407,7 +407,7 @@ fn a_bind_source_is_opened_by_the_child_and_not_by_the_caller() {
     child.release().unwrap();
     child.wait_running().unwrap();
     wait(&child);
-    assert_eq!(read_all(output), format!("Pid:\t{}\n", child.pid));
+    assert_eq!(read_all(output), format!("Pid:\t{}\n", child.pid()));
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn the_tree_of_an_exec_dies_with_its_group_and_the_container_lives() {
     // The pipe's end says that all of the tree have ended.
     assert_eq!(read_all(output), "");
     cgroup::remove(&tree.dirs).unwrap();
-    assert_eq!(cgroup::processes(&place.groups).unwrap(), [init.pid]);
+    assert_eq!(cgroup::processes(&place.groups).unwrap(), [init.pid()]);
     place.kill(&init);
 }
 
@@ -266,23 +266,35 @@ fn a_container_in_a_shared_pid_namespace_is_seen_only_once_the_host_is_out_of_it
     neighbour.namespaces.pid = Namespace::Slot(Slot(0));
     let slots = [reaper.namespace()];
     let mut child = run::spawn(&neighbour, &slots, None, None).unwrap();
-    let preparer = child.pid;
+    let preparer = child.pid();
     child.wait_ready().unwrap();
-    assert_ne!(child.pid, preparer);
+    assert_ne!(child.pid(), preparer);
     assert!(!Path::new(&format!("/proc/{preparer}")).exists(), "the preparer is reaped");
     assert_eq!(child.state(), State::Waiting);
     // What it still holds: stdio, the channel, its own root.
-    let fds = std::fs::read_dir(format!("/proc/{}/fd", child.pid)).unwrap();
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", child.pid())).unwrap();
     let mut links: Vec<_> = fds
         .map(|fd| std::fs::read_link(fd.unwrap().path()).unwrap().display().to_string())
         .collect();
     links.retain(|link| link != "/dev/null" && !link.starts_with("socket:"));
     assert_eq!(links, ["/"]);
-    let root = std::fs::metadata(format!("/proc/{}/root/bin/busybox", child.pid)).unwrap();
+    let root = std::fs::metadata(format!("/proc/{}/root/bin/busybox", child.pid())).unwrap();
     assert_eq!(root.ino(), std::fs::metadata(place.root.join("bin/busybox")).unwrap().ino());
     child.release().unwrap();
     child.wait_running().unwrap();
     assert_eq!(wait(&child), 0);
+}
+
+#[test]
+fn a_proc_of_a_shared_pid_namespace_is_writable_once_it_is_masked() {
+    let place = Box::new();
+    let reaper = Reaping::start(&place);
+    let script = "echo 500 > /proc/self/oom_score_adj && cat /proc/self/oom_score_adj; \
+        (echo 1 > /proc/sys/kernel/domainname) 2>/dev/null || echo masked";
+    let mut neighbour = place.plan(&["sh", "-c", script]);
+    neighbour.namespaces.pid = Namespace::Slot(Slot(0));
+    let expected = (0, "500\nmasked\n".to_owned());
+    assert_eq!(place.run_with(&neighbour, &[reaper.namespace()]).unwrap(), expected);
 }
 
 #[test]

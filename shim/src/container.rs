@@ -137,7 +137,7 @@ impl Container {
 
     /// The init's process id.
     pub fn pid(&self) -> Pid {
-        self.child.pid
+        self.child.pid()
     }
 
     /// The init's pidfd.
@@ -200,7 +200,7 @@ impl Container {
     /// Kills everything in it.
     pub fn kill(&self) {
         let _ = step::only("shim.stop.kill", || {
-            let _ = nix::sys::signal::kill(self.pid(), nix::sys::signal::SIGKILL);
+            let _ = self.child.signal(nix::libc::SIGKILL);
             cgroup::kill(&self.cgroups)
         });
     }

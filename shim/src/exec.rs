@@ -81,7 +81,7 @@ impl Exec {
 
     /// Its process id.
     pub fn pid(&self) -> Pid {
-        self.child.pid
+        self.child.pid()
     }
 
     /// Where it reports.
@@ -103,7 +103,7 @@ impl Exec {
     /// one the tree is the process.
     pub fn kill(&mut self) {
         self.killed = true;
-        let _ = nix::sys::signal::kill(self.pid(), nix::sys::signal::SIGKILL);
+        let _ = self.child.signal(nix::libc::SIGKILL);
         let _ = cgroup::kill(&self.own_groups());
     }
 

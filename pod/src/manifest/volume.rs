@@ -38,20 +38,11 @@ const REMOTE: &[&str] = &[
 
 const DEFAULT_MODE: u32 = 0o644;
 
-/// What a cluster's admission puts into every pod: its service account's token and the cluster's
-/// certificates.
-const ACCOUNT_VOLUME: &str = "kube-api-access-";
-
-/// One volume; `Err` of its name if it is one that only a cluster fills, which is noted.
-pub fn volume(item: &Item<'_>) -> Read<Result<Volume, String>> {
+/// One volume.
+pub fn volume(item: &Item<'_>) -> Read<Volume> {
     item.object(|f| {
         let name = f.need("name", |i| i.checked(ids::label_fault))?;
-        if name.starts_with(ACCOUNT_VOLUME) && f.get("projected").is_some() {
-            f.note(&format!("{} is left out: only a cluster has that token", f.here().path));
-            f.leave();
-            return Ok(Err(name));
-        }
-        f.refuse_kinds(REMOTE)?;
+        f.refuse(REMOTE)?;
         let mut found = Vec::new();
         found.extend(f.opt("emptyDir", empty_dir)?);
         found.extend(f.opt("hostPath", host_path)?);
@@ -65,13 +56,14 @@ pub fn volume(item: &Item<'_>) -> Read<Result<Volume, String>> {
         }
         // No source at all is an emptyDir, as the API server defaults it.
         let source = found.pop().unwrap_or(VolumeSource::EmptyDir(EmptyDir::default()));
-        Ok(Ok(Volume { name, source }))
+        Ok(Volume { name, source })
     })
 }
 
 fn empty_dir(item: &Item<'_>) -> Read<VolumeSource> {
     item.object(|f| {
-        let medium = f.word("medium", |i| match i.text()?.as_str() {
+        let medium = f.opt("medium", |i| match i.text()?.as_str() {
+            "" => Ok(Medium::Disk),
             "Memory" => Ok(Medium::Memory),
             other if other.starts_with("HugePages") => {
                 Err(i.fault(format!("not supported yet: medium {other}")))
@@ -159,7 +151,7 @@ fn projected(item: &Item<'_>) -> Read<VolumeSource> {
 
 fn projection(item: &Item<'_>) -> Read<Projection> {
     item.object(|f| {
-        f.refuse_kinds(&["serviceAccountToken", "clusterTrustBundle", "podCertificate"])?;
+        f.refuse(&["serviceAccountToken", "clusterTrustBundle", "podCertificate"])?;
         let parts = |f: &mut Fields<'_>| -> Read<(String, Vec<KeyToPath>, bool)> {
             let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
             Ok((name, f.list("items", key_to_path)?, f.flag("optional")?))
@@ -232,7 +224,7 @@ fn image(item: &Item<'_>) -> Read<VolumeSource> {
         let reference = f.need("reference", super::container::image_name)?;
         let default = super::container::default_pull_policy(&reference);
         let pull_policy: PullPolicy =
-            f.word_or("pullPolicy", |i| i.one_of(super::container::PULL_POLICIES), default)?;
+            f.or("pullPolicy", |i| i.one_of(super::container::PULL_POLICIES), default)?;
         Ok(VolumeSource::Image { reference, pull_policy })
     })
 }

@@ -230,8 +230,7 @@ impl Worker {
             };
             self.node.sub_path(request).await?
         };
-        let mut made =
-            container::mount(mount, &path, self.runtime.mounts_recursively_read_only(&self.pod));
+        let mut made = container::mount(mount, &path);
         // Files that the engine brings up to date are not the container's to write.
         made.readonly |= matches!(source, Some(VolumeSource::Projected { .. }));
         Ok(made)

@@ -17,7 +17,6 @@ use super::messages::Messages;
 use super::observe::{self, Fingerprint, Observed, RunState};
 use super::pull::Pulls;
 use super::start::{Failed, Ground};
-use crate::admission::Runtime;
 use crate::clock::{Clock, Timestamp};
 use crate::env::Addresses;
 use crate::error::Result;
@@ -46,7 +45,6 @@ pub(crate) struct Stop {
 pub(crate) struct Worker {
     pub pod: Arc<Pod>,
     pub cri: Arc<dyn Cri>,
-    pub runtime: Arc<Runtime>,
     pub node: Arc<dyn Node>,
     pub clock: Clock,
     pub events: Recorder,
@@ -291,8 +289,7 @@ impl Worker {
                 return Err(e);
             }
         };
-        let resolv = self.node.resolv_conf().await?;
-        let made = sandbox::config(&self.pod, actions.attempt, &place, &resolv);
+        let made = sandbox::config(&self.pod, actions.attempt, &place, self.node.facts());
         let (config, warning) = made.inspect_err(|e| {
             self.events.warning(
                 None,

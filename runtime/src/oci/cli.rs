@@ -116,7 +116,7 @@ pub struct Create {
     /// Unix socket that gets the terminal's master
     #[arg(long)]
     pub console_socket: Option<PathBuf>,
-    /// No session keyring is made anyway
+    /// Keep the session keyring of the caller
     #[arg(long)]
     pub no_new_keyring: bool,
     /// Not supported

@@ -27,10 +27,12 @@ fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
     let process = spec.process().clone();
     let joined = Joined::open(&spec)?;
-    let plan = plan((&mut spec, &joined), &bundle, options, log)?;
+    let mut plan = plan((&mut spec, &joined), &bundle, options, log)?;
+    plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
     let mut record = record(&spec, &plan, options, bundle);
     record.process = process.unwrap_or_default();
+    record.keyring.clone_from(&plan.process.keyring);
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
@@ -55,13 +57,13 @@ fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
     if let Some(socket) = terminal {
         step::only("oci.create.terminal", || console::hand_over(&mut child, &socket))?;
     }
-    record.init = ProcessStart::of(child.pid.as_raw());
+    record.init = ProcessStart::of(child.pid().as_raw());
     if record.init.is_none() {
         return Err(Error::new(Kind::Ended, "the process died while it was being prepared"));
     }
     step::only("oci.create.state", || folder.write(&record))?;
     if let Some(file) = &options.pid_file {
-        let pid = child.pid.to_string();
+        let pid = child.pid().to_string();
         step::only("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
     }
     steps.commit();

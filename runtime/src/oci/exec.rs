@@ -29,7 +29,8 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
         return Err(invalid("the container does not run"));
     }
     let init = status::live(&record)?;
-    let plan = plan(&folder, &record, options, log)?;
+    let mut plan = plan(&folder, &record, options, log)?;
+    plan.process.keyring.clone_from(&record.keyring);
     let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
@@ -44,7 +45,7 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
         step::only("oci.exec.terminal", || console::hand_over(&mut child, &socket))?;
     }
     if let Some(file) = &options.pid_file {
-        let pid = child.pid.to_string();
+        let pid = child.pid().to_string();
         step::only("oci.exec.pid-file", || write_whole(file, pid.as_bytes()))?;
     }
     let Some(forwarded) = forwarded else { return Ok(0) };

@@ -31,6 +31,9 @@ pub struct Record {
     pub created: String,
     #[serde(default)]
     pub annotations: HashMap<String, String>,
+    /// Name of its session keyring; `None` where it has none of its own.
+    #[serde(default)]
+    pub keyring: Option<String>,
     /// Its groups, written down before they are made. What was written to them is not kept.
     pub groups: Cgroups,
     /// Those of them that were not there before: they go with the container.
@@ -56,6 +59,7 @@ impl Record {
             rootfs: PathBuf::new(),
             created: Stamp::now().to_string(),
             annotations: HashMap::new(),
+            keyring: None,
             groups: Cgroups::default(),
             made: Vec::new(),
             process: Process::default(),

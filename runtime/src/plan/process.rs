@@ -47,6 +47,10 @@ pub struct Process {
     /// SELinux label to take at execve.
     #[n(12)]
     pub selinux: Option<String>,
+    /// Name of the session keyring to join, made if it is new; an empty one is made without a
+    /// name. `None` keeps the caller's.
+    #[n(13)]
+    pub keyring: Option<String>,
 }
 
 /// Ids of a process.

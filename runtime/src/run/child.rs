@@ -34,9 +34,10 @@ pub enum State {
 /// Dropping a `Child` that waits ends the process, for its channel closes; it is not reaped.
 #[derive(Debug)]
 pub struct Child {
-    /// Process id, seen from the caller.
-    pub pid: Pid,
+    pid: Pid,
     pidfd: OwnedFd,
+    /// Who has handed over and is about to end.
+    preparer: Option<OwnedFd>,
     channel: OwnedFd,
     console: Option<OwnedFd>,
     clamped: Vec<String>,
@@ -63,9 +64,10 @@ impl Child {
         Ok(Child {
             pid,
             pidfd,
+            preparer: None,
             channel: ours,
             console: None,
-            clamped: compiled.clamped,
+            clamped: Vec::new(),
             state: State::Preparing,
             handover: compiled.handover,
             ready_early: false,
@@ -73,20 +75,18 @@ impl Child {
         })
     }
 
-    /// Takes up a child again that another image of this process has made: one that executes
-    /// itself anew and has kept the descriptors. `state` is `Waiting` or later.
-    pub fn resume(pid: Pid, pidfd: OwnedFd, channel: OwnedFd, state: State) -> Child {
-        Child {
-            pid,
-            pidfd,
-            channel,
-            console: None,
-            clamped: Vec::new(),
-            state,
-            handover: false,
-            ready_early: false,
-            waits: true,
-        }
+    /// Process id, seen from the caller: a name to tell others. It is this process's for as long
+    /// as nobody has reaped it; signals go by [`Child::signal`], which hits nobody else.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends a signal, by number.
+    ///
+    /// # Errors
+    /// `NotFound` when it has been reaped.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        Ok(pidfd::send_signal(self.pidfd.as_fd(), signal)?)
     }
 
     /// The pidfd of the process.
@@ -112,14 +112,13 @@ impl Child {
         self.state
     }
 
-    /// Reads what the process has said, without blocking. The channel is readable for ever once
-    /// [`State::Running`] is reached: poll it no more.
+    /// Reads what the process has said. Never blocks, and never reaps: that is left to whoever
+    /// waits for the caller's children. The channel is readable for ever once [`State::Running`]
+    /// is reached: poll it no more.
     ///
     /// # Errors
     /// The step that failed, in words (`mount /etc/hosts: ENOENT`); kind `Exec` when it is the
-    /// program that cannot be executed; the process has ended and is reaped. `Ended` when it died
-    /// by itself: it is reaped if it was preparing, and left to the owner of the pidfd if it was
-    /// waiting.
+    /// program that cannot be executed; the process is killed. `Ended` when it died by itself.
     pub fn advance(&mut self) -> Result<State> {
         while self.state != State::Running {
             match report::receive(self.channel.as_fd()) {
@@ -137,17 +136,18 @@ impl Child {
             Message::Waiting if self.handover => self.ready_early = true,
             Message::Waiting => self.state = State::Waiting,
             Message::Handover { pid, pidfd } => {
-                self.reap();
-                (self.pid, self.pidfd, self.handover) = (pid, pidfd, false);
+                self.preparer = Some(std::mem::replace(&mut self.pidfd, pidfd));
+                (self.pid, self.handover) = (pid, false);
                 if self.ready_early {
                     self.state = State::Waiting;
                 }
             }
             Message::Console(master) => self.console = Some(master),
             Message::Clamped(label) => self.clamped.push(label),
-            Message::Failed { label, detail, errno } => {
-                self.reap();
-                return Err(worded(&label, detail, errno));
+            Message::Failed { label, said, detail, errno } => {
+                // It is about to end; should it not be, it must not go on.
+                let _ = self.signal(libc::SIGKILL);
+                return Err(worded(&label, &said, detail, errno));
             }
             Message::End => return self.end(),
         }
@@ -157,7 +157,7 @@ impl Child {
     fn end(&mut self) -> Result<()> {
         match self.state {
             State::Preparing if self.waits || self.handover => {
-                self.reap();
+                let _ = self.signal(libc::SIGKILL);
                 Err(Error::new(Kind::Ended, "the process died while it was being prepared"))
             }
             State::Waiting => {
@@ -168,15 +168,6 @@ impl Child {
                 Ok(())
             }
         }
-    }
-
-    /// It has ended or is about to; should it not be, it must not go on.
-    fn reap(&mut self) {
-        let handing_over = self.handover && self.state == State::Preparing;
-        if !handing_over {
-            let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-        }
-        let _ = pidfd::wait(self.pidfd.as_fd(), WaitPidFlag::WEXITED);
     }
 
     /// The master of the process's terminal, once: there from [`State::Waiting`] on (for an exec
@@ -215,7 +206,7 @@ impl Child {
     /// Blocks until [`State::Waiting`] or later.
     ///
     /// # Errors
-    /// As [`Child::advance`].
+    /// As [`Child::advance`], and the process is reaped.
     pub fn wait_ready(&mut self) -> Result<()> {
         self.wait_for(State::Waiting)
     }
@@ -223,12 +214,23 @@ impl Child {
     /// Blocks until [`State::Running`].
     ///
     /// # Errors
-    /// As [`Child::advance`].
+    /// As [`Child::advance`], and the process is reaped.
     pub fn wait_running(&mut self) -> Result<()> {
         self.wait_for(State::Running)
     }
 
     fn wait_for(&mut self, state: State) -> Result<()> {
+        let reached = self.block_until(state);
+        if let Some(preparer) = self.preparer.take() {
+            let _ = pidfd::wait(preparer.as_fd(), WaitPidFlag::WEXITED);
+        }
+        reached.inspect_err(|_| {
+            let _ = self.signal(libc::SIGKILL);
+            let _ = pidfd::wait(self.pidfd.as_fd(), WaitPidFlag::WEXITED);
+        })
+    }
+
+    fn block_until(&mut self, state: State) -> Result<()> {
         while self.advance()? < state {
             let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, PollTimeout::NONE) {
@@ -242,11 +244,12 @@ impl Child {
 
 /// The error of a step, in the words that people know from other runtimes where it is about the
 /// program.
-pub(super) fn worded(label: &str, detail: Detail, errno: Errno) -> Error {
+pub(super) fn worded(label: &str, said: &str, detail: Detail, errno: Errno) -> Error {
     let kind = Kind::Exec { code: detail.exit_code(errno) };
     let why = errno.desc().to_lowercase();
     let text = match detail {
-        Detail::Plain => return Error::from(errno).context(label),
+        Detail::Plain if said.is_empty() => return Error::from(errno).context(label),
+        Detail::Plain => return Error::from(errno).context(said).context(label),
         Detail::NotInPath => format!("exec: {label:?}: executable file not found in $PATH"),
         Detail::Stat => format!("exec: {label:?}: stat {label}: {why}"),
         Detail::Access => format!("exec: {label:?}: {why}"),

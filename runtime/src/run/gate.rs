@@ -64,8 +64,8 @@ fn follow(socket: BorrowedFd<'_>) -> Result<()> {
     loop {
         match report::receive(socket) {
             Ok(Message::End) => return Ok(()),
-            Ok(Message::Failed { label, detail, errno }) => {
-                return Err(worded(&label, detail, errno));
+            Ok(Message::Failed { label, said, detail, errno }) => {
+                return Err(worded(&label, &said, detail, errno));
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::from(errno).context("read the gate")),

@@ -1,15 +1,15 @@
 //! A pod's own namespaces: made, set up inside, pinned on the host.
 
 use super::compile::sysctl_path;
-use super::seed::{in_thread, own_namespace, own_proc};
+use super::seed::{in_thread, own_namespace};
 use crate::{Context, Error, Kind, Result};
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rrun_sys::{mount, step};
+use rrun_sys::{mount, procfs, step};
 use std::ffi::CString;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -64,7 +64,7 @@ pub fn make(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> 
 }
 
 fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
-    let proc = own_proc()?;
+    let proc = procfs::open().doing(|| "open /proc")?;
     let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | kind.flag());
     unshare(flags).doing(|| "unshare")?;
     // The host's own name, sysctls and `lo` are nobody's to change here.
@@ -76,9 +76,12 @@ fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
     }
     for (name, value) in setup.sysctls {
         let path = sysctl_path(name)?;
-        let path = Path::new("/proc").join(std::ffi::OsStr::from_bytes(path.as_bytes()));
         // What /proc/sys shows depends on the namespaces of the one who looks.
-        std::fs::write(&path, value).doing(|| format!("sysctl {name}"))?;
+        let file = procfs::open_file(proc.as_fd(), &path, OFlag::O_WRONLY);
+        let written = file
+            .map_err(Error::from)
+            .and_then(|file| Ok(std::fs::File::from(file).write_all(value.as_bytes())?));
+        written.doing(|| format!("sysctl {name}"))?;
     }
     kinds.iter().map(|kind| own_namespace(&proc, kind.file())).collect()
 }

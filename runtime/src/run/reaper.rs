@@ -51,9 +51,9 @@ pub fn spawn(
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let mut child = step::only("runtime.create.reaper", || Child::start(compiled, unified, false))?;
     // Its namespace is there from the clone on, and cannot be looked up once it has died.
-    let path = format!("/proc/{}/ns/pid", child.pid);
+    let path = format!("/proc/{}/ns/pid", child.pid());
     let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
     child.wait_running()?;
     steps.commit();
-    Ok(Reaper { pid: child.pid, pidfd: child.pidfd_owned()?, namespace: namespace.into() })
+    Ok(Reaper { pid: child.pid(), pidfd: child.pidfd_owned()?, namespace: namespace.into() })
 }

@@ -9,6 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 use rrun_sys::mount::{self, Attributes};
+use rrun_sys::procfs;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -39,21 +40,18 @@ pub(super) fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Res
     })
 }
 
-/// The calling thread's own `/proc` directory, opened while there is a `/proc`.
-pub(super) fn own_proc() -> Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(AT_FDCWD, "/proc/thread-self", flags, Mode::empty()).doing(|| "open /proc/thread-self")
-}
-
-/// One of the calling thread's namespaces.
+/// One of the calling thread's namespaces, through a [`procfs::open`] of before: there may be no
+/// `/proc` any more.
 pub(super) fn own_namespace(proc: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let context = || format!("open ns/{name}");
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let folder = procfs::open_file(proc.as_fd(), c"thread-self/ns", flags).doing(context)?;
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let path = format!("ns/{name}");
-    openat(proc, path.as_str(), flags, Mode::empty()).doing(|| format!("open {path}"))
+    openat(&folder, name, flags, Mode::empty()).doing(context)
 }
 
 fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
-    let proc = own_proc()?;
+    let proc = procfs::open().doing(|| "open /proc")?;
     if let Some(base) = base {
         // A thread that shares root and working directory may not change its mount namespace.
         unshare(CloneFlags::CLONE_FS).doing(|| "unshare")?;

@@ -42,6 +42,7 @@ pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<
         terminal_size: if terminal { terminal_size(process) } else { None },
         apparmor: apparmor(process, host)?,
         selinux: label(process.selinux_label(), host, "process.selinuxLabel")?.map(str::to_owned),
+        keyring: None,
     })
 }
 

@@ -27,30 +27,83 @@ pub enum Leaf {
 const PATH_MAX: usize = libc::PATH_MAX as usize;
 const LINKS_MAX: usize = 40;
 
+/// A lookup that raced with a rename or a mount elsewhere fails with EAGAIN. An attacker can make
+/// that happen again and again, so it is tried so many times and not for ever.
+const TRIES: usize = 128;
+
+/// openat2(2) with `RESOLVE_*` flags: the one place where a path of somebody else's is looked up.
+///
+/// # Errors
+/// What openat2(2) says.
+pub(crate) fn lookup(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlag,
+    resolve: u64,
+) -> Result<OwnedFd, Errno> {
+    lookup_or_create(directory, path, flags, Mode::empty(), resolve)
+}
+
+/// As [`lookup`], with the mode that `O_CREAT` takes.
+pub(crate) fn lookup_or_create(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlag,
+    mode: Mode,
+    resolve: u64,
+) -> Result<OwnedFd, Errno> {
+    let how = [(flags | OFlag::O_CLOEXEC).bits() as u64, u64::from(mode.bits()), resolve];
+    let (path, size) = (path.as_ptr(), size_of_val(&how));
+    for _ in 0..TRIES {
+        // SAFETY: a valid string, and three words as struct open_how has them.
+        match unsafe { syscall!(libc::SYS_openat2, directory, path, how.as_ptr(), size) } {
+            // SAFETY: just returned by the kernel.
+            Ok(fd) => return Ok(unsafe { fresh(fd) }),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+const INSIDE: u64 = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+
 /// Opens `path` inside `root`: neither `..` nor a symbolic link leads out, magic links are
 /// refused.
 ///
 /// # Errors
 /// What openat2(2) says.
 pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
-    let how = [
-        (flags | OFlag::O_CLOEXEC).bits() as u64,
-        0,
-        libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS,
-    ];
-    // EAGAIN: something was renamed while the kernel walked a `..`. An attacker can make that
-    // happen again and again, so not for ever.
-    for _ in 0..64 {
-        let size = size_of_val(&how);
-        // SAFETY: a valid string, and three words as struct open_how has them.
-        match unsafe { syscall!(libc::SYS_openat2, root, path.as_ptr(), how.as_ptr(), size) } {
-            // SAFETY: just returned by the kernel.
-            Ok(fd) => return Ok(unsafe { fresh(fd) }),
-            Err(Errno::EAGAIN) => {}
-            Err(errno) => return Err(errno),
+    lookup(root, path, flags, INSIDE)
+}
+
+/// Opens `path` inside `root` as `O_PATH`, making what is missing of it. No part of it may be a
+/// symbolic link: where it leads was decided by nobody but the caller, whatever an image has
+/// there and whoever exchanges it meanwhile.
+///
+/// # Errors
+/// `ELOOP` where a link is, `EINVAL` for a `..`, else what openat2(2), mkdirat(2) and their like
+/// say.
+pub fn ensure_real(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<OwnedFd, Errno> {
+    let (mut rest, mut name) = (Text::new(), Text::new());
+    rest.push(path.to_bytes())?;
+    let resolve = INSIDE | libc::RESOLVE_NO_SYMLINKS;
+    let mut reached = lookup(root, c".", OFlag::O_PATH, resolve)?;
+    while rest.take_component(&mut name)? {
+        if name.bytes() == b".." {
+            return Err(Errno::EINVAL);
         }
+        let next = match lookup(reached.as_fd(), name.as_c_str(), OFlag::O_PATH, resolve) {
+            Err(Errno::ENOENT) => {
+                let leaf = if rest.is_blank() { leaf } else { Leaf::Directory };
+                make(reached.as_fd(), name.as_c_str(), leaf)?;
+                lookup(reached.as_fd(), name.as_c_str(), OFlag::O_PATH, resolve)?
+            }
+            other => other?,
+        };
+        reached = next;
     }
-    Err(Errno::EAGAIN)
+    Ok(reached)
 }
 
 /// Opens `path` inside `root` as `O_PATH`, making what is missing of it. A dangling link is
@@ -277,6 +330,22 @@ mod tests {
         assert_eq!(root.ensure("/up/end", Leaf::File), Ok("new/place/end".into()));
         assert_eq!(root.ensure("rooted", Leaf::Directory), Ok("abs".into()));
         assert_eq!(root.ensure("../../etc/hosts", Leaf::File), Ok("etc/hosts".into()));
+    }
+
+    #[test]
+    fn a_real_path_has_no_links_whatever_they_lead_to() {
+        let root = Root::new("real");
+        let fd = File::open(&root.0).unwrap();
+        let ensure = |path: &CStr, leaf| ensure_real(fd.as_fd(), path, leaf).map(drop);
+        assert_eq!(ensure(c"/a/b", Leaf::File), Ok(()));
+        assert!(root.0.join("a/b").is_file());
+        std::os::unix::fs::symlink("a", root.0.join("link")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", root.0.join("dangling")).unwrap();
+        for path in [c"/link", c"/link/b", c"/dangling", c"dangling/x"] {
+            assert_eq!(ensure(path, Leaf::Directory), Err(Errno::ELOOP), "{path:?}");
+        }
+        assert_eq!(ensure(c"/a/../x", Leaf::Directory), Err(Errno::EINVAL));
+        assert!(!root.0.join("nowhere").exists());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! System calls, file descriptors, mounts and in-root path lookup: the one crate with `unsafe`.
 //!
-//! At the bottom of the house: every room may use it, it uses none of them.
+//! Every other crate may use it, it uses none of them.
 
 pub mod bpf;
 mod call;
@@ -10,10 +10,11 @@ pub mod fdpass;
 pub mod in_root;
 pub mod loopback;
 pub mod memfd;
+mod mode;
 pub mod mount;
 pub mod netns;
 pub mod pidfd;
-pub mod process;
+pub mod procfs;
 pub mod program;
 pub mod pty;
 pub mod reaper;

@@ -91,8 +91,13 @@ impl Context {
     /// from the context. `None` when there is no more.
     pub fn message(&self) -> Option<String> {
         let mut line = [0; 256];
-        let length = nix::unistd::read(&self.0, &mut line).ok()?;
+        let length = self.read_message(&mut line)?;
         Some(String::from_utf8_lossy(line.get(..length)?).trim_end().to_owned())
+    }
+
+    /// As [`Context::message`], into a buffer: how long it is.
+    pub(crate) fn read_message(&self, line: &mut [u8]) -> Option<usize> {
+        nix::unistd::read(&self.0, line).ok()
     }
 
     fn config(

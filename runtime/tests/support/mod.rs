@@ -163,6 +163,7 @@ pub fn process(args: &[&str]) -> Process {
         terminal_size: None,
         apparmor: None,
         selinux: None,
+        keyring: None,
     }
 }
 

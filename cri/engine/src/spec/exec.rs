@@ -17,6 +17,12 @@ pub(crate) struct ExecTemplate {
     groups: Cgroups,
     seccomp: Option<Seccomp>,
     env: Vec<Vec<u8>>,
+    keyring: String,
+}
+
+/// The session keyring of a container, by the name that other runtimes give it too.
+pub(crate) fn keyring(container: &str) -> String {
+    format!("_ses.{container}")
 }
 
 impl ExecTemplate {
@@ -35,7 +41,8 @@ impl ExecTemplate {
                 *entry = [start, var.value.clone()].concat();
             }
         }
-        ExecTemplate { process, groups, seccomp, env }
+        let keyring = keyring(&container.id);
+        ExecTemplate { process, groups, seccomp, env, keyring }
     }
 
     pub(crate) fn plan(&self, request: &ExecRequest, host: &Host) -> Result<ExecPlan> {
@@ -46,6 +53,7 @@ impl ExecTemplate {
         let plan = rrun_runtime::spec::exec_plan(&process, &self.groups, GROUP, host, seccomp);
         let mut plan = plan.map_err(runtime)?;
         plan.process.env = self.env.clone();
+        plan.process.keyring = Some(self.keyring.clone());
         plan.process.terminal_size = request.size.filter(|_| request.tty);
         let has_term = self.env.iter().any(|var| var.starts_with(b"TERM="));
         if request.tty && !has_term {

@@ -2,6 +2,7 @@
 
 use super::build::{self, Inputs};
 use super::devices;
+use super::exec::keyring;
 use super::mounts::uses_pod_shm;
 use super::profile::{self, Seccomp};
 use super::user::{self, Accounts, Who};
@@ -115,6 +116,7 @@ impl Planner {
         let over = overrides(pod, wanted, filter.as_ref().map(|filter| filter.compiled.clone()));
         let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
         plan.process.env = std::mem::take(&mut built.env);
+        plan.process.keyring = Some(keyring(&wanted.container.id));
         if let Some(filter) = filter {
             built.json["linux"]["seccomp"] = Value::clone(&filter.profile);
         }
@@ -176,7 +178,10 @@ impl Planner {
             seccomp: filter.map(|filter| filter.compiled),
             ..Overrides::default()
         };
-        rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)
+        let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
+        // One without a name: nobody joins the reaper.
+        plan.process.keyring = Some(String::new());
+        Ok(plan)
     }
 
     /// What execs in a container have in common. Blocks: reads the configuration that the

@@ -46,8 +46,6 @@ pub(super) struct Compiled<'fd> {
     pub(super) namespaces: CloneFlags,
     /// Another process goes on in its place.
     pub(super) handover: bool,
-    /// What was clamped already, because the caller does not have it.
-    pub(super) clamped: Vec<String>,
 }
 
 struct Compiler<'fd> {
@@ -57,7 +55,6 @@ struct Compiler<'fd> {
     unshare: CloneFlags,
     clone: CloneFlags,
     handover: bool,
-    clamped: Vec<String>,
 }
 
 /// `CLONE_NEWTIME`, which is not in nix.
@@ -107,13 +104,14 @@ pub(super) fn exec<'fd>(
     compiler.join(given.tasks);
     compiler.tune(&plan.process)?;
     let fd = compiler.program.borrow(init);
-    let kinds = CloneFlags::CLONE_NEWNS
+    let always = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    compiler.program.step("enter the container", Space::Enter { fd, kinds });
+    let op = Space::EnterProcess { fd, always, if_possible: CLONE_NEWTIME };
+    compiler.program.step("enter the container", op);
     for reg in [fd, compiler.proc] {
         compiler.program.step("close", Flow::Close(reg));
     }
@@ -168,7 +166,7 @@ impl<'fd> Compiler<'fd> {
     fn new(slots: &[BorrowedFd<'fd>]) -> Result<Compiler<'fd>> {
         let mut program = Program::default();
         let slots = slots.iter().map(|slot| program.borrow(*slot)).collect();
-        let proc = program.own(std::fs::File::open("/proc").doing(|| "open /proc")?.into());
+        let proc = program.own(rrun_sys::procfs::open().doing(|| "open /proc")?);
         Ok(Compiler {
             program,
             slots,
@@ -176,22 +174,18 @@ impl<'fd> Compiler<'fd> {
             unshare: CloneFlags::CLONE_NEWNS,
             clone: CloneFlags::empty(),
             handover: false,
-            clamped: Vec::new(),
         })
     }
 
     fn done(self) -> Compiled<'fd> {
-        Compiled {
-            program: self.program,
-            namespaces: self.clone,
-            handover: self.handover,
-            clamped: self.clamped,
-        }
+        Compiled { program: self.program, namespaces: self.clone, handover: self.handover }
     }
 
     fn begin(&mut self, stdio: Option<Stdio>) -> Result<()> {
         self.program.step("hide memory", Identity::NotDumpable);
         self.program.step("reset signals", Identity::ResetSignals);
+        // What is made on the way has the mode that it is made with, whatever the caller's mask.
+        self.program.step("set umask", Identity::Umask(0));
         let null = || -> Result<OwnedFd> {
             let mut options = std::fs::OpenOptions::new();
             Ok(options.read(true).write(true).open("/dev/null").doing(|| "open /dev/null")?.into())

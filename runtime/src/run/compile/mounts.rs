@@ -3,9 +3,10 @@
 use super::Compiler;
 use super::text::{c_string, split};
 use crate::plan::{Mount, MountSource, Plan, Propagation, RootfsSource, attr};
-use crate::{Context, Result};
+use crate::{Context, Error, Kind, Result};
 use rrun_sys::mount::Attributes;
-use rrun_sys::program::{File, Flow, Program, Reg, Tree};
+use rrun_sys::program::{Base, File, Flow, Program, Reg, Rules, Tree};
+use std::ffi::CString;
 
 /// The mounts of a plan on their way.
 pub(super) struct Mounts {
@@ -16,14 +17,80 @@ pub(super) struct Mounts {
     read_only_later: Vec<(String, Reg)>,
     /// Where the file system that must wait for the PID namespace goes.
     late: Option<String>,
+    /// Those that stay open because a path to be masked or made read-only begins there, in the
+    /// order in which they were attached.
+    bases: Vec<(String, Base)>,
+    /// A `proc` that is read-only until its masks are put: in a joined PID namespace others see
+    /// this process by then, and with CAP_SYS_PTRACE its root.
+    writable_later: Option<Reg>,
 }
 
 impl Mounts {
     fn is_late(&self, mount: &Mount) -> bool {
-        let Some(late) = &self.late else { return false };
-        let below = mount.target.strip_prefix(late.as_str());
-        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.late.as_ref().is_some_and(|late| below(&mount.target, late).is_some())
     }
+
+    /// Whether a mount will be changed after it was attached.
+    fn is_needed(&self, mount: Reg) -> bool {
+        let later = self.read_only_later.iter().map(|(_, reg)| *reg).chain(self.writable_later);
+        later.into_iter().any(|reg| reg == mount)
+    }
+
+    /// Where a path to be masked or made read-only begins, and what is left of it: beneath the
+    /// mount that is on top there, by its descriptor; a lookup from the root could be led
+    /// elsewhere by then.
+    fn base(&self, path: &str) -> Result<(Base, CString)> {
+        let root = Base { mount: self.root, is_proc: false };
+        for (target, base) in self.bases.iter().rev() {
+            if let Some(rest) = below(path, target) {
+                let rest = rest.trim_matches('/');
+                return Ok((*base, c_string(if rest.is_empty() { "." } else { rest })?));
+            }
+        }
+        Ok((root, c_string(path)?))
+    }
+}
+
+/// What is left of a path below a directory; both are clean and absolute.
+fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(directory.trim_end_matches('/'))?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
+/// What may be mounted inside `/proc`, as other runtimes have it: the files that lxcfs provides.
+const INSIDE_PROC: [&str; 11] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "net/dev",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
+
+/// What is demanded of a mount and its target. The kernel's file systems, and all that lies in
+/// `/proc` and `/sys`, go where the plan says and nowhere else: a link there is the image's, or a
+/// neighbour's who shares a volume (CVE-2019-19921).
+fn rules(mount: &Mount) -> Result<Rules> {
+    let kernels = match &mount.source {
+        MountSource::New { fstype, .. } => {
+            matches!(fstype.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
+        }
+        _ => false,
+    };
+    let inside = below(&mount.target, "/proc").map(|rest| rest.trim_matches('/'));
+    if let Some(rest) = inside
+        && !rest.is_empty()
+        && !INSIDE_PROC.contains(&rest)
+    {
+        return Err(Error::new(Kind::Invalid, "it is inside /proc"));
+    }
+    let real = kernels || inside.is_some() || below(&mount.target, "/sys").is_some();
+    Ok(Rules { real, inside_proc: inside.is_some(), is_proc: inside == Some("") })
 }
 
 impl Compiler<'_> {
@@ -64,10 +131,10 @@ impl Compiler<'_> {
             }
             regs.push(reg);
         }
-        let is_proc = |mount: &&Mount| matches!(&mount.source, MountSource::New { fstype, .. } if fstype == "proc");
-        let late = plan.mounts.iter().find(is_proc).filter(|_| self.handover);
+        let late = plan.mounts.iter().find(|mount| is_new_proc(mount)).filter(|_| self.handover);
         let late = late.map(|mount| mount.target.trim_end_matches('/').to_owned());
-        Ok(Mounts { root, regs, read_only_later: Vec::new(), late })
+        let (read_only_later, bases) = (Vec::new(), Vec::new());
+        Ok(Mounts { root, regs, read_only_later, late, bases, writable_later: None })
     }
 
     /// The root and what can be made before the PID namespace is joined, then the pivot.
@@ -75,7 +142,7 @@ impl Compiler<'_> {
         self.program.step("enter the root", Tree::Cover(mounts.root));
         for (at, mount) in plan.mounts.iter().enumerate() {
             if !mounts.is_late(mount) {
-                self.mount(mount, at, mounts)?;
+                self.mount(plan, at, mounts)?;
             }
         }
         self.nodes(plan, mounts.root)?;
@@ -87,7 +154,7 @@ impl Compiler<'_> {
     pub(super) fn finish_root(&mut self, plan: &Plan, mut mounts: Mounts) -> Result<()> {
         for (at, mount) in plan.mounts.iter().enumerate() {
             if mounts.is_late(mount) {
-                self.mount(mount, at, &mut mounts)?;
+                self.mount(plan, at, &mut mounts)?;
             }
         }
         let root = mounts.root;
@@ -95,17 +162,13 @@ impl Compiler<'_> {
         let path = c_string(plan.process.cwd.as_str())?;
         let label = format!("make working directory {}", plan.process.cwd);
         self.program.step(label, File::Directory { root, path });
-        for path in &plan.readonly {
-            let op = Tree::ReadOnly { root, path: c_string(path.as_str())? };
-            self.program.step(format!("make {path} read-only"), op);
-        }
-        let empty = self.program.empty();
-        for path in &plan.masked {
-            let op = Tree::Mask { root, path: c_string(path.as_str())?, empty };
-            self.program.step(format!("mask {path}"), op);
-        }
+        self.masks(plan, &mounts)?;
         for (target, reg) in mounts.read_only_later {
             read_only(&mut self.program, format!("make {target} read-only"), reg);
+        }
+        let held = mounts.bases.iter().map(|(_, base)| base.mount).chain(mounts.writable_later);
+        for mount in held {
+            self.program.step("close", Flow::Close(mount));
         }
         if plan.rootfs.readonly {
             read_only(&mut self.program, "make the root read-only".into(), root);
@@ -119,6 +182,27 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    fn masks(&mut self, plan: &Plan, mounts: &Mounts) -> Result<()> {
+        for path in &plan.readonly {
+            let (base, rest) = mounts.base(path)?;
+            let op = Tree::ReadOnly { base, path: rest };
+            self.program.step(format!("make {path} read-only"), op);
+        }
+        let (root, empty) = (mounts.root, self.program.empty());
+        for path in &plan.masked {
+            let (base, rest) = mounts.base(path)?;
+            let op = Tree::Mask { base, path: rest, root, empty };
+            self.program.step(format!("mask {path}"), op);
+        }
+        if let Some(mount) = mounts.writable_later {
+            let attributes = Attributes { clear: attr::RDONLY, ..Default::default() };
+            let op = Tree::Set { mount, attributes, recursive: false };
+            self.program.step("make /proc writable", op);
+        }
+        self.program.step("close", Flow::Close(empty));
+        Ok(())
+    }
+
     /// A file system with nothing in it, read-only, for a reaper's root.
     pub(super) fn empty_root(&mut self) -> Reg {
         let to = self.program.empty();
@@ -129,9 +213,11 @@ impl Compiler<'_> {
         to
     }
 
-    fn mount(&mut self, mount: &Mount, at: usize, mounts: &mut Mounts) -> Result<()> {
+    fn mount(&mut self, plan: &Plan, at: usize, mounts: &mut Mounts) -> Result<()> {
+        let entry = plan.mounts.get(at).zip(mounts.regs.get(at).copied());
+        let Some((mount, reg)) = entry else { return Ok(()) };
         let label = || format!("mount {}", mount.target);
-        let Some(reg) = mounts.regs.get(at).copied() else { return Ok(()) };
+        let rules = rules(mount).doing(label)?;
         let mut set = mount.set;
         let mut propagation = mount.propagation.map_or(0, flag);
         match &mount.source {
@@ -145,6 +231,10 @@ impl Compiler<'_> {
                 if fstype == "tmpfs" && set & attr::RDONLY != 0 {
                     set &= !attr::RDONLY;
                     mounts.read_only_later.push((mount.target.clone(), reg));
+                }
+                if is_new_proc(mount) && mounts.is_late(mount) && set & attr::RDONLY == 0 {
+                    set |= attr::RDONLY;
+                    mounts.writable_later = Some(reg);
                 }
                 let mut all = vec![(c"source".into(), Some(c_string(source.as_str())?))];
                 for (key, value) in options {
@@ -171,8 +261,13 @@ impl Compiler<'_> {
             let op = Tree::CopyUp { mount: reg, root, path, attributes: !has_mode(mount) };
             self.program.step(format!("mount {}: copy up", mount.target), op);
         }
-        self.program.step(label(), Tree::Attach { mount: reg, root: mounts.root, path });
-        if !mounts.read_only_later.iter().any(|(_, later)| *later == reg) {
+        let op = Tree::Attach { mount: reg, root: mounts.root, path, rules };
+        self.program.step(label(), op);
+        let is_base = |path: &String| below(path, &mount.target).is_some();
+        if plan.masked.iter().chain(&plan.readonly).any(is_base) {
+            let is_proc = is_new_proc(mount) || rules.is_proc;
+            mounts.bases.push((mount.target.clone(), Base { mount: reg, is_proc }));
+        } else if !mounts.is_needed(reg) {
             self.program.step("close", Flow::Close(reg));
         }
         Ok(())
@@ -213,6 +308,10 @@ impl Compiler<'_> {
 fn read_only(program: &mut Program<'_>, label: String, mount: Reg) {
     let attributes = Attributes { set: attr::RDONLY, ..Default::default() };
     program.step(label, Tree::Set { mount, attributes, recursive: false });
+}
+
+fn is_new_proc(mount: &Mount) -> bool {
+    matches!(&mount.source, MountSource::New { fstype, .. } if fstype == "proc")
 }
 
 fn has_mode(mount: &Mount) -> bool {

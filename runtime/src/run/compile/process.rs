@@ -15,7 +15,10 @@ use super::text::c_string;
 use crate::plan::Process;
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::program::{Execute, File, Flow, Identity, Limit, Reg, Sets, Strings, Terminal};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+
+/// Where the label that a process takes at its execve is written.
+const ATTR_EXEC: &CStr = c"thread-self/attr/exec";
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,22 +28,29 @@ impl Compiler<'_> {
     pub(super) fn tune(&mut self, process: &Process) -> Result<()> {
         if let Some(adjustment) = process.oom_score_adj {
             let value = adjustment.to_string().into_bytes().into();
-            let path = c"self/oom_score_adj".into();
+            let path = c"thread-self/oom_score_adj".into();
             let op = File::Value { proc: self.proc, path, value, lenient: true };
             self.program.step(format!("set oom_score_adj {adjustment}"), op);
         }
         if let Some(profile) = &process.apparmor {
-            let value = format!("exec {profile}").into_bytes().into();
             // Its own directory exists since 5.8; the older name is shared with other modules.
-            let path = c"self/attr/apparmor/exec".into();
-            let op = File::Value { proc: self.proc, path, value, lenient: false };
+            let paths = vec![c"thread-self/attr/apparmor/exec".into(), ATTR_EXEC.into()];
+            let value = format!("exec {profile}").into_bytes().into();
+            let op = File::Label { proc: self.proc, paths, value };
             self.program.step(format!("set AppArmor profile {profile}"), op);
         }
         if let Some(label) = &process.selinux {
             let value = label.as_bytes().into();
-            let path = c"self/attr/exec".into();
-            let op = File::Value { proc: self.proc, path, value, lenient: false };
+            let op = File::Label { proc: self.proc, paths: vec![ATTR_EXEC.into()], value };
             self.program.step(format!("set SELinux label {label}"), op);
+            // A keyring of another label could not be searched from inside.
+            let paths = vec![c"thread-self/attr/keycreate".into()];
+            let op = File::Label { proc: self.proc, paths, value: label.as_bytes().into() };
+            self.program.step(format!("set SELinux label {label} of keys"), op);
+        }
+        if let Some(name) = &process.keyring {
+            let op = Identity::SessionKeyring(c_string(name.as_str()).doing(|| "keyring")?);
+            self.program.step("join the session keyring", op);
         }
         Ok(())
     }
@@ -100,12 +110,7 @@ impl Compiler<'_> {
         } else {
             self.filter(process);
         }
-        let own = rrun_sys::capability::permitted().doing(|| "capabilities")?;
         let sets = &process.capabilities;
-        let missing = (sets.permitted | sets.inheritable) & !own;
-        if missing != 0 {
-            self.clamped.push(format!("capabilities {missing:#x}: not the caller's to give"));
-        }
         self.program.step("drop bounding capabilities", Identity::Bounding(sets.bounding));
         self.program.step("keep capabilities", Identity::KeepCapabilities);
         let user = &process.user;
@@ -113,13 +118,12 @@ impl Compiler<'_> {
         let op = Identity::Ids { groups, gid: user.gid, uid: user.uid };
         self.program.step(format!("become user {}:{}", user.uid, user.gid), op);
         let op = Sets {
-            effective: sets.effective & own,
-            permitted: sets.permitted & own,
-            inheritable: sets.inheritable & own,
+            effective: sets.effective,
+            permitted: sets.permitted,
+            inheritable: sets.inheritable,
         };
         self.program.step("set capabilities", Identity::Sets(op));
-        let ambient = sets.ambient & op.permitted & op.inheritable;
-        self.program.step("set ambient capabilities", Identity::Ambient(ambient));
+        self.program.step("set ambient capabilities", Identity::Ambient(sets.ambient));
         Ok(())
     }
 

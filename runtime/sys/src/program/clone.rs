@@ -1,6 +1,6 @@
 //! clone3(2).
 
-use super::machine::Machine;
+use super::machine::{Machine, Words};
 use super::report::Detail;
 use super::{Program, machine};
 use crate::call::{fresh, syscall};
@@ -53,6 +53,7 @@ pub fn start(
                 chosen: 0,
                 detail: Detail::Plain,
                 clamped: false,
+                said: Words::NONE,
             };
             if machine.close_others().is_err() {
                 machine::exit(125);

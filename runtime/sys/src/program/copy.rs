@@ -6,8 +6,8 @@
 use crate::call::syscall;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -55,21 +55,24 @@ fn entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: usize) ->
             let source = openat(from, name, READ | OFlag::O_DIRECTORY, Mode::empty())?;
             let target = openat(to, name, READ | OFlag::O_DIRECTORY, Mode::empty())?;
             tree(source.as_fd(), target.as_fd(), depth + 1)?;
+            attributes(target.as_fd(), &stat)
         }
-        SFlag::S_IFREG => file(from, to, name)?,
-        SFlag::S_IFLNK => return link(from, to, name, &stat),
+        SFlag::S_IFREG => file(from, to, name, &stat),
+        SFlag::S_IFLNK => link(from, to, name, &stat),
         // A socket without its listener is of no use.
-        SFlag::S_IFSOCK => return Ok(()),
-        kind => mknodat(to, name, kind, Mode::S_IRUSR, stat.st_rdev)?,
+        SFlag::S_IFSOCK => Ok(()),
+        kind => {
+            mknodat(to, name, kind, Mode::from_bits_truncate(stat.st_mode), stat.st_rdev)?;
+            own(to, name, &stat)
+        }
     }
-    attributes(to, name, &stat)
 }
 
-/// Owner first: a change of it takes the set-id bits from the mode.
-pub(super) fn attributes(to: BorrowedFd<'_>, name: &CStr, stat: &FileStat) -> Result<(), Errno> {
-    own(to, name, stat)?;
-    let mode = Mode::from_bits_truncate(stat.st_mode);
-    fchmodat(to, name, mode, FchmodatFlags::FollowSymlink)
+/// Of a directory. Owner first: a change of it takes the set-id bits from the mode.
+pub(super) fn attributes(to: BorrowedFd<'_>, stat: &FileStat) -> Result<(), Errno> {
+    // By `.` and not by the descriptor: that of a detached mount is an `O_PATH` one.
+    own(to, c".", stat)?;
+    crate::mode::set_at(to, c".", Mode::from_bits_truncate(stat.st_mode))
 }
 
 fn own(to: BorrowedFd<'_>, name: &CStr, stat: &FileStat) -> Result<(), Errno> {
@@ -77,15 +80,21 @@ fn own(to: BorrowedFd<'_>, name: &CStr, stat: &FileStat) -> Result<(), Errno> {
     fchownat(to, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+fn file(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &CStr,
+    stat: &FileStat,
+) -> Result<(), Errno> {
     let source = openat(from, name, READ | OFlag::O_NONBLOCK, Mode::empty())?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let target = openat(to, name, flags, Mode::S_IRUSR)?;
     let none = std::ptr::null::<i64>();
-    let (target, source) = (target.as_fd(), source.as_fd());
+    let (out, source) = (target.as_fd(), source.as_fd());
     // SAFETY: integers, and no offset.
-    while unsafe { syscall!(libc::SYS_sendfile, target, source, none, 1 << 20)? } > 0 {}
-    Ok(())
+    while unsafe { syscall!(libc::SYS_sendfile, out, source, none, 1 << 20)? } > 0 {}
+    fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchmod(&target, Mode::from_bits_truncate(stat.st_mode))
 }
 
 fn link(

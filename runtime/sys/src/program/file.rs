@@ -3,20 +3,24 @@
 use super::Reg;
 use super::machine::Machine;
 use crate::call::syscall;
-use crate::in_root::{self, Leaf};
+use crate::in_root::{self, Leaf, is};
+use crate::procfs;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag};
+use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
 use nix::unistd::{Gid, Uid};
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 /// Steps on files.
 #[derive(Debug)]
 pub enum File {
     /// Join a v1 control group: write `0` to its `tasks`.
     Join(Reg),
-    /// Make a device node; one that is there stays.
+    /// Make a device node. One of the same type and number that is there stays; where anything
+    /// else is, that is `EEXIST`.
     Device {
         /// The root.
         root: Reg,
@@ -60,6 +64,15 @@ pub enum File {
         /// `EACCES` and `EPERM` are not the end, the value stays as it is and is reported.
         lenient: bool,
     },
+    /// Write a security label to the first of some files of procfs that is there.
+    Label {
+        /// The procfs.
+        proc: Reg,
+        /// Paths in it.
+        paths: Vec<CString>,
+        /// What.
+        value: Box<[u8]>,
+    },
 }
 
 impl File {
@@ -72,18 +85,8 @@ impl File {
             }
             File::Device { root, parent, name, mode, rdev, owner } => {
                 let parent = in_root::ensure(machine.fd(*root)?, parent, Leaf::Directory)?;
-                let kind = SFlag::from_bits_truncate(mode & libc::S_IFMT);
-                let bits = Mode::from_bits_truncate(*mode);
-                let name = name.as_c_str();
-                match nix::sys::stat::mknodat(&parent, name, kind, bits, *rdev) {
-                    Err(Errno::EEXIST) => return Ok(()),
-                    other => other?,
-                }
-                // The mask has taken bits from the mode.
-                nix::sys::stat::fchmodat(&parent, name, bits, FchmodatFlags::FollowSymlink)?;
-                let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-                let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-                nix::unistd::fchownat(&parent, name, Some(uid), Some(gid), flags)
+                let node = Node { mode: *mode, rdev: *rdev, owner: *owner };
+                node.make(parent.as_fd(), name)
             }
             File::Link { root, parent, name, target } => {
                 let parent = in_root::ensure(machine.fd(*root)?, parent, Leaf::Directory)?;
@@ -94,18 +97,75 @@ impl File {
                 in_root::ensure(machine.fd(*root)?, path, Leaf::Directory).map(drop)
             }
             File::Value { proc, path, value, lenient } => {
-                let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-                let proc = machine.fd(*proc)?;
-                let written = openat(proc, path.as_c_str(), flags, Mode::empty())
-                    .and_then(|fd| write(fd.as_fd().as_raw_fd(), value));
+                let written = write_value(machine.fd(*proc)?, path, value);
                 match written {
                     Err(Errno::EACCES | Errno::EPERM) if *lenient => machine.clamped = true,
                     other => other?,
                 }
                 Ok(())
             }
+            File::Label { proc, paths, value } => label(machine, *proc, paths, value),
         }
     }
+}
+
+/// A device node that is to be.
+struct Node {
+    mode: u32,
+    rdev: u64,
+    owner: (u32, u32),
+}
+
+impl Node {
+    /// A neighbour who shares the directory may exchange the node for a link or another file as
+    /// soon as it is made: mode and owner are set through a descriptor of what was seen to be it.
+    fn make(&self, parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+        let kind = SFlag::from_bits_truncate(self.mode & libc::S_IFMT);
+        let bits = Mode::from_bits_truncate(self.mode);
+        let made = mknodat(parent, name, kind, bits, self.rdev);
+        if made != Err(Errno::EEXIST) {
+            made?;
+        }
+        let node = openat(parent, name, PATH.union(OFlag::O_NOFOLLOW), Mode::empty())?;
+        let stat = fstat(&node)?;
+        let numbered = kind == SFlag::S_IFCHR || kind == SFlag::S_IFBLK;
+        if !is(&stat, kind) || numbered && stat.st_rdev != self.rdev {
+            return Err(Errno::EEXIST);
+        }
+        if made.is_err() {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
+        let flags = AtFlags::AT_EMPTY_PATH;
+        nix::unistd::fchownat(&node, c"", Some(uid), Some(gid), flags)?;
+        // The mask of the child is 0; a default ACL of the directory may have taken bits.
+        if Mode::from_bits_truncate(stat.st_mode) != bits {
+            crate::mode::set_at(node.as_fd(), c"", bits)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_value(proc: BorrowedFd<'_>, path: &CStr, value: &[u8]) -> Result<(), Errno> {
+    let file = procfs::open_file(proc, path, OFlag::O_WRONLY)?;
+    write(file.as_raw_fd(), value)
+}
+
+/// The first of the files that is there decides.
+fn label(
+    machine: &mut Machine<'_>,
+    proc: Reg,
+    paths: &[CString],
+    value: &[u8],
+) -> Result<(), Errno> {
+    for path in paths {
+        match write_value(machine.fd(proc)?, path, value) {
+            Err(Errno::ENOENT) => {}
+            other => return other,
+        }
+    }
+    machine.say(b"the kernel has no such security module");
+    Err(Errno::ENOENT)
 }
 
 fn write(fd: i32, bytes: &[u8]) -> Result<(), Errno> {

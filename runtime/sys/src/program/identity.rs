@@ -4,6 +4,7 @@ use super::machine::Machine;
 use crate::call::syscall;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
+use std::ffi::{CStr, CString};
 
 /// Capability sets for capset(2), bit n for capability n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub enum Identity {
     IgnoreChildren,
     /// A resource limit; one that is above what is allowed is clamped and reported.
     Limit(Limit),
+    /// Join the session keyring of this name, made if it is new; an empty name makes one that
+    /// nobody else can join. The caller's keys stay out of reach. A kernel without keys has
+    /// nothing to leave.
+    SessionKeyring(CString),
     /// File mode creation mask.
     Umask(u32),
     /// Take everything else out of the bounding set.
@@ -76,6 +81,7 @@ impl Identity {
             Identity::ResetSignals => reset_signals(),
             Identity::IgnoreChildren => set_action(libc::SIGCHLD as u64, libc::SIG_IGN as u64),
             Identity::Limit(limit) => set_limit(machine, limit),
+            Identity::SessionKeyring(name) => join_keyring(name),
             Identity::Umask(mask) => {
                 nix::sys::stat::umask(Mode::from_bits_truncate(*mask));
                 Ok(())
@@ -89,6 +95,23 @@ impl Identity {
             Identity::Seccomp { filter, flags } => load_filter(filter, *flags),
         }
     }
+}
+
+/// Everything to the possessor, and search beside view, read and link to its user, as runc has it:
+/// a process of the container may look for a key in it after its ids have changed.
+const KEYRING_PERMISSIONS: u32 = 0x3f1b_0000;
+
+fn join_keyring(name: &CStr) -> Result<(), Errno> {
+    let pointer = if name.is_empty() { std::ptr::null() } else { name.as_ptr() };
+    // SAFETY: null or a valid string.
+    let joined = unsafe { syscall!(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, pointer) };
+    let keyring = match joined {
+        Err(Errno::ENOSYS) => return Ok(()),
+        other => other?,
+    };
+    // SAFETY: integers only.
+    unsafe { syscall!(libc::SYS_keyctl, libc::KEYCTL_SETPERM, keyring, KEYRING_PERMISSIONS)? };
+    Ok(())
 }
 
 fn control(option: i32, a: u64, b: u64) -> Result<(), Errno> {

@@ -20,6 +20,22 @@ pub(super) struct Machine<'p> {
     pub(super) detail: Detail,
     /// The step that runs could not be done as asked, and did what was allowed.
     pub(super) clamped: bool,
+    /// What there is to say about the failure of the step that runs, beside its errno.
+    pub(super) said: Words,
+}
+
+/// A few words without an allocation.
+pub(super) struct Words {
+    pub(super) buffer: [u8; 256],
+    pub(super) length: usize,
+}
+
+impl Words {
+    pub(super) const NONE: Words = Words { buffer: [0; 256], length: 0 };
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
 }
 
 impl Machine<'_> {
@@ -28,7 +44,8 @@ impl Machine<'_> {
         for step in steps {
             if let Err(errno) = self.step(&step.op) {
                 let code = self.detail.exit_code(errno);
-                report::send_failure(self.channel, self.detail, errno, &step.label);
+                let said = self.said.bytes();
+                report::send_failure(self.channel, self.detail, errno, [&step.label, said]);
                 exit(code);
             }
             if std::mem::take(&mut self.clamped) {
@@ -47,6 +64,15 @@ impl Machine<'_> {
             Op::Terminal(op) => op.run(self),
             Op::Identity(op) => op.run(self),
             Op::Execute(op) => op.run(self),
+        }
+    }
+
+    /// Says why the step that runs is about to fail.
+    pub(super) fn say(&mut self, words: &[u8]) {
+        let length = words.len().min(self.said.buffer.len());
+        if let (Some(to), Some(from)) = (self.said.buffer.get_mut(..length), words.get(..length)) {
+            to.copy_from_slice(from);
+            self.said.length = length;
         }
     }
 

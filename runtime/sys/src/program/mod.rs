@@ -29,7 +29,7 @@ pub use execute::{Execute, Strings};
 pub use file::File;
 pub use flow::Flow;
 pub use identity::{Identity, Limit, Sets};
-pub use mounts::Tree;
+pub use mounts::{Base, Rules, Tree};
 pub use namespace::Space;
 pub use terminal::Terminal;
 
@@ -105,11 +105,6 @@ impl<'fd> Program<'fd> {
     /// An entry for a step to fill.
     pub fn empty(&mut self) -> Reg {
         self.put(-1)
-    }
-
-    /// The labels in order, for tests of planners.
-    pub fn labels(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().map(|step| str::from_utf8(&step.label).unwrap_or(""))
     }
 
     fn put(&mut self, fd: RawFd) -> Reg {

@@ -5,10 +5,11 @@ use super::copy;
 use super::machine::Machine;
 use crate::in_root::{self, Leaf, is};
 use crate::mount::{self, Attributes, Context};
+use crate::procfs;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{SFlag, fstat, makedev};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Steps on mounts.
@@ -55,6 +56,8 @@ pub enum Tree {
         root: Reg,
         /// Where.
         path: CString,
+        /// What is demanded of the path and of the mount.
+        rules: Rules,
     },
     /// Copy what a root has at a path into a mount that will be attached there. A missing path
     /// has nothing.
@@ -72,23 +75,48 @@ pub enum Tree {
     Cover(Reg),
     /// Make the mount, which was attached by [`Tree::Cover`], the root, and detach the old one.
     Pivot(Reg),
-    /// Cover a path inside a root: a directory with an empty read-only file system, anything else
-    /// with `/dev/null`. A missing path is passed over.
+    /// Cover a path beneath a mount (or the mount itself, by `.`): a directory with an empty
+    /// read-only file system, anything else with `/dev/null`. A missing path is passed over.
     Mask {
-        /// The root.
-        root: Reg,
-        /// Where.
+        /// Where the path begins, and whether that is a procfs.
+        base: Base,
+        /// The path from there.
         path: CString,
+        /// The root, whose `/dev/null` it is.
+        root: Reg,
         /// Holds the empty file system from the first use on; it is shared.
         empty: Reg,
     },
-    /// Make a path inside a root read-only with all below it. A missing path is passed over.
+    /// Make a path beneath a mount read-only with all below it. A missing path is passed over.
     ReadOnly {
-        /// The root.
-        root: Reg,
-        /// Where.
+        /// Where the path begins.
+        base: Base,
+        /// The path from there.
         path: CString,
     },
+}
+
+/// What is demanded of a mount and of the path that it is attached to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// No part of the path is a link: where it leads is nobody's choice but the plan's. (Else
+    /// links lead where they do inside the root.)
+    pub real: bool,
+    /// The path may lie in a procfs.
+    pub inside_proc: bool,
+    /// The mount is a whole procfs: one that is not would make its container believe what
+    /// whoever fills it says.
+    pub is_proc: bool,
+}
+
+/// Where a path to be masked begins: a mount, by its descriptor. Looked up from the root, it might
+/// lead elsewhere by then (CVE-2019-19921, CVE-2023-27561).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The mount.
+    pub mount: Reg,
+    /// It is a procfs, and so must be what is found.
+    pub is_proc: bool,
 }
 
 impl Tree {
@@ -100,10 +128,13 @@ impl Tree {
             }
             Tree::New { fstype, options, attributes, to } => {
                 let context = Context::open(fstype)?;
-                for (key, value) in options {
-                    context.set(key, value.as_deref())?;
+                match new(&context, options, *attributes) {
+                    Ok(made) => machine.put(*to, made),
+                    Err(errno) => {
+                        say_message(machine, &context);
+                        return Err(errno);
+                    }
                 }
-                machine.put(*to, context.mount(*attributes)?);
             }
             Tree::Set { mount, attributes, recursive } => {
                 mount::set_attributes(machine.fd(*mount)?, c"", attributes, *recursive)?;
@@ -112,18 +143,8 @@ impl Tree {
                 let private = Attributes { propagation: libc::MS_PRIVATE, ..Default::default() };
                 mount::set_attributes(AT_FDCWD, c"/", &private, true)?;
             }
-            Tree::Attach { mount, root, path } => {
-                let mount = machine.fd(*mount)?;
-                let directory = is(&fstat(mount)?, SFlag::S_IFDIR);
-                let leaf = if directory { Leaf::Directory } else { Leaf::File };
-                let target = in_root::ensure(machine.fd(*root)?, path, leaf)?;
-                // move_mount(2) says EINVAL to both.
-                match (directory, is(&fstat(&target)?, SFlag::S_IFDIR)) {
-                    (true, false) => return Err(Errno::ENOTDIR),
-                    (false, true) => return Err(Errno::EISDIR),
-                    _ => {}
-                }
-                mount::attach(mount, target.as_fd())?;
+            Tree::Attach { mount, root, path, rules } => {
+                attach(machine, machine.fd(*mount)?, machine.fd(*root)?, path, *rules)?;
             }
             Tree::CopyUp { mount, root, path, attributes } => {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
@@ -134,18 +155,18 @@ impl Tree {
                 let mount = machine.fd(*mount)?;
                 copy::tree(source.as_fd(), mount, 0)?;
                 if *attributes {
-                    copy::attributes(mount, c".", &fstat(&source)?)?;
+                    copy::attributes(mount, &fstat(&source)?)?;
                 }
             }
             Tree::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
             Tree::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
-            Tree::Mask { root, path, empty } => {
-                if let Some(target) = existing(machine.fd(*root)?, path)? {
+            Tree::Mask { base, path, root, empty } => {
+                if let Some(target) = existing(machine, *base, path)? {
                     mask(machine, *root, target.as_fd(), *empty)?;
                 }
             }
-            Tree::ReadOnly { root, path } => {
-                if let Some(target) = existing(machine.fd(*root)?, path)? {
+            Tree::ReadOnly { base, path } => {
+                if let Some(target) = existing(machine, *base, path)? {
                     read_only(target.as_fd())?;
                 }
             }
@@ -154,12 +175,81 @@ impl Tree {
     }
 }
 
-fn existing(root: BorrowedFd<'_>, path: &CString) -> Result<Option<OwnedFd>, Errno> {
-    match in_root::open(root, path, OFlag::O_PATH) {
-        Ok(target) => Ok(Some(target)),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(errno) => Err(errno),
+fn new(
+    context: &Context,
+    options: &[(CString, Option<CString>)],
+    attributes: u64,
+) -> Result<OwnedFd, Errno> {
+    for (key, value) in options {
+        context.set(key, value.as_deref())?;
     }
+    context.mount(attributes)
+}
+
+/// The first error that the kernel has a word about: `e proc: Unknown parameter 'x'`.
+fn say_message(machine: &mut Machine<'_>, context: &Context) {
+    let mut line = [0; 256];
+    while let Some(length) = context.read_message(&mut line) {
+        if let Some(words) = line.get(..length).and_then(|line| line.strip_prefix(b"e ")) {
+            return machine.say(words);
+        }
+    }
+}
+
+fn attach(
+    machine: &mut Machine<'_>,
+    mount: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    rules: Rules,
+) -> Result<(), Errno> {
+    if rules.is_proc && !procfs::is_root(mount)? {
+        machine.say(b"what is mounted there is no procfs");
+        return Err(Errno::EPERM);
+    }
+    let directory = is(&fstat(mount)?, SFlag::S_IFDIR);
+    let leaf = if directory { Leaf::Directory } else { Leaf::File };
+    let target = if rules.real {
+        match in_root::ensure_real(root, path, leaf) {
+            Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
+                machine.say(b"must be a real directory");
+                return Err(errno);
+            }
+            other => other?,
+        }
+    } else {
+        in_root::ensure(root, path, leaf)?
+    };
+    if !rules.inside_proc && procfs::is_inside(target.as_fd())? {
+        machine.say(b"it is inside a procfs");
+        return Err(Errno::EPERM);
+    }
+    // move_mount(2) says EINVAL to both.
+    match (directory, is(&fstat(&target)?, SFlag::S_IFDIR)) {
+        (true, false) => Err(Errno::ENOTDIR),
+        (false, true) => Err(Errno::EISDIR),
+        _ => mount::attach(mount, target.as_fd()),
+    }
+}
+
+/// What a path beneath a mount leads to. Only what is not there is passed over.
+fn existing(machine: &mut Machine<'_>, base: Base, path: &CStr) -> Result<Option<OwnedFd>, Errno> {
+    let mount = machine.fd(base.mount)?;
+    let found = if path == c"." {
+        // Of a file, too, which has no `.`.
+        mount.try_clone_to_owned().map_err(|_| Errno::EMFILE)
+    } else {
+        in_root::open(mount, path, OFlag::O_PATH)
+    };
+    let target = match found {
+        Err(Errno::ENOENT) => return Ok(None),
+        other => other?,
+    };
+    if base.is_proc && !procfs::is_inside(target.as_fd())? {
+        machine.say(b"it is not of the procfs that it should be in");
+        return Err(Errno::EXDEV);
+    }
+    Ok(Some(target))
 }
 
 fn mask(
@@ -182,13 +272,13 @@ fn mask(
     if let Ok(first) = machine.fd(empty) {
         return mount::attach(mount::clone_tree(first, c"", false)?.as_fd(), target);
     }
-    let context = Context::open(c"tmpfs")?;
-    context.set(c"nr_inodes", Some(c"1"))?;
-    context.set(c"ro", None)?;
     let attributes = libc::MOUNT_ATTR_RDONLY
         | libc::MOUNT_ATTR_NOSUID
         | libc::MOUNT_ATTR_NODEV
         | libc::MOUNT_ATTR_NOEXEC;
+    let context = Context::open(c"tmpfs")?;
+    context.set(c"nr_inodes", Some(c"1"))?;
+    context.set(c"ro", None)?;
     let made = context.mount(attributes)?;
     mount::attach(made.as_fd(), target)?;
     machine.put(empty, made);

@@ -24,6 +24,15 @@ pub enum Space {
         /// Which kinds.
         kinds: CloneFlags,
     },
+    /// setns(2) with a pidfd: the namespaces of that process.
+    EnterProcess {
+        /// The process.
+        fd: Reg,
+        /// Which kinds.
+        always: CloneFlags,
+        /// And these, where the kernel has such namespaces.
+        if_possible: CloneFlags,
+    },
     /// setns(2) with the file at a path on the host.
     EnterPath {
         /// Where.
@@ -49,6 +58,14 @@ impl Space {
         match self {
             Space::Unshare(kinds) => nix::sched::unshare(*kinds),
             Space::Enter { fd, kinds } => nix::sched::setns(machine.fd(*fd)?, *kinds),
+            Space::EnterProcess { fd, always, if_possible } => {
+                let process = machine.fd(*fd)?;
+                match nix::sched::setns(process, *always | *if_possible) {
+                    // A kind that this kernel was built without.
+                    Err(Errno::EINVAL) => nix::sched::setns(process, *always),
+                    other => other,
+                }
+            }
             Space::EnterPath { path, kind } => {
                 let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
                 let fd = openat(AT_FDCWD, path.as_c_str(), flags, Mode::empty())?;

@@ -75,6 +75,8 @@ pub enum Message {
     Failed {
         /// The step's label.
         label: String,
+        /// What the kernel or the step has to say about it, or nothing.
+        said: String,
         /// Which part of it.
         detail: Detail,
         /// Why.
@@ -86,6 +88,7 @@ pub enum Message {
 
 const HEAD: usize = 12;
 const LABEL_MAX: usize = 4096;
+const WORDS_MAX: usize = 256;
 
 /// A pair of connected ends: the parent's, non-blocking, and the child's.
 ///
@@ -104,7 +107,7 @@ pub fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// # Errors
 /// `EAGAIN` when there is none yet, `EBADMSG` for one that no child sends.
 pub fn receive(channel: BorrowedFd<'_>) -> Result<Message, Errno> {
-    let mut buffer = [0; HEAD + LABEL_MAX];
+    let mut buffer = [0; HEAD + LABEL_MAX + 1 + WORDS_MAX];
     let mut fds = Vec::new();
     let length = fdpass::receive(channel, &mut buffer, &mut fds)?;
     if length == 0 {
@@ -127,7 +130,11 @@ fn parse(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Message> {
         k if k == Kind::Console as u8 => Message::Console(fds.pop()?),
         k if k == Kind::Clamped as u8 => Message::Clamped(label()),
         k if k == Kind::Failed as u8 => {
-            Message::Failed { label: label(), detail: Detail::from_byte(detail), errno }
+            let text = label();
+            // No label has a NUL: it ends where the words begin.
+            let (label, said) = text.split_once('\0').unwrap_or((&text, ""));
+            let (label, said) = (label.to_owned(), said.trim().to_owned());
+            Message::Failed { label, said, detail: Detail::from_byte(detail), errno }
         }
         _ => return None,
     })
@@ -135,15 +142,16 @@ fn parse(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Message> {
 
 /// Says something without a descriptor; a parent that is gone does not matter here.
 pub(super) fn send(channel: RawFd, kind: Kind, label: &[u8]) {
-    let _ = send_packet(channel, head(kind, Detail::Plain, 0, 0), label, None);
+    let _ = send_packet(channel, head(kind, Detail::Plain, 0, 0), [label, &[]], None);
 }
 
-pub(super) fn send_failure(channel: RawFd, detail: Detail, errno: Errno, label: &[u8]) {
-    let _ = send_packet(channel, head(Kind::Failed, detail, errno as i32, 0), label, None);
+/// `text` is the step's label, and what there is to say about it.
+pub(super) fn send_failure(channel: RawFd, detail: Detail, errno: Errno, text: [&[u8]; 2]) {
+    let _ = send_packet(channel, head(Kind::Failed, detail, errno as i32, 0), text, None);
 }
 
 pub(super) fn send_fd(channel: RawFd, kind: Kind, pid: i32, fd: RawFd) -> Result<(), Errno> {
-    send_packet(channel, head(kind, Detail::Plain, 0, pid), &[], Some(fd))
+    send_packet(channel, head(kind, Detail::Plain, 0, pid), [&[], &[]], Some(fd))
 }
 
 fn head(kind: Kind, detail: Detail, errno: i32, pid: i32) -> [u8; HEAD] {
@@ -168,14 +176,16 @@ struct Rights {
 fn send_packet(
     channel: RawFd,
     head: [u8; HEAD],
-    label: &[u8],
+    text: [&[u8]; 2],
     fd: Option<RawFd>,
 ) -> Result<(), Errno> {
+    let [label, said] = text;
     let label = label.get(..LABEL_MAX).unwrap_or(label);
-    let iov = [
-        libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() },
-        libc::iovec { iov_base: label.as_ptr().cast_mut().cast(), iov_len: label.len() },
-    ];
+    let end: &[u8] = if said.is_empty() { &[] } else { &[0] };
+    let iov = [&head, label, end, said].map(|part: &[u8]| libc::iovec {
+        iov_base: part.as_ptr().cast_mut().cast(),
+        iov_len: part.len(),
+    });
     let rights = Rights {
         length: size_of::<usize>() + 3 * size_of::<i32>(),
         level: libc::SOL_SOCKET,

@@ -7,11 +7,12 @@ use super::report::{self, Kind};
 use crate::call::{fresh, syscall};
 use crate::in_root::{self, Leaf, is};
 use crate::mount;
+use crate::procfs;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat, makedev};
 use nix::unistd::Uid;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Steps on the terminal.
 #[derive(Debug)]
@@ -45,9 +46,7 @@ impl Terminal {
                 }
                 nix::unistd::fchown(&peer, Some(Uid::from_raw(*uid)), None)?;
                 if let (true, Some(root)) = (*console, *root) {
-                    let target = in_root::ensure(machine.fd(root)?, c"/dev/console", Leaf::File)?;
-                    let copy = mount::clone_tree(peer.as_fd(), c"", false)?;
-                    mount::attach(copy.as_fd(), target.as_fd())?;
+                    bind_console(machine, root, peer.as_fd())?;
                 }
                 (0..3).try_for_each(|to| duplicate(peer.as_raw_fd(), to))?;
                 report::send_fd(machine.channel, Kind::Console, 0, master.as_raw_fd())
@@ -66,6 +65,17 @@ impl Terminal {
             }
         }
     }
+}
+
+/// A link of the image at `/dev/console` would have the terminal bound over a file that it chose,
+/// such as one of procfs that is about to be masked (CVE-2025-52565).
+fn bind_console(machine: &mut Machine<'_>, root: Reg, peer: BorrowedFd<'_>) -> Result<(), Errno> {
+    let target = in_root::ensure_real(machine.fd(root)?, c"/dev/console", Leaf::File)?;
+    if procfs::is_inside(target.as_fd())? {
+        machine.say(b"/dev/console is a file of procfs");
+        return Err(Errno::EPERM);
+    }
+    mount::attach(mount::clone_tree(peer, c"", false)?.as_fd(), target.as_fd())
 }
 
 fn open(machine: &Machine<'_>, root: Option<Reg>) -> Result<(OwnedFd, OwnedFd), Errno> {

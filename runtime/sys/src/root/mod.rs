@@ -25,8 +25,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::in_root::lookup_or_create;
+use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag};
 
 pub use path::RelPath;
@@ -47,9 +49,6 @@ pub struct RootDir {
     fd: Arc<OwnedFd>,
     rule: Rule,
 }
-
-/// A lookup that raced with a rename or mount elsewhere fails with EAGAIN; this many tries.
-const TRIES: usize = 128;
 
 impl RootDir {
     /// Opens the directory `path`, which is the caller's own and may contain symlinks.
@@ -73,20 +72,13 @@ impl RootDir {
     pub fn open_at(&self, path: &RelPath, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
         let text: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
         let scope = match self.rule {
-            Rule::InRoot => ResolveFlag::RESOLVE_IN_ROOT,
-            Rule::Beneath => ResolveFlag::RESOLVE_BENEATH,
+            Rule::InRoot => libc::RESOLVE_IN_ROOT,
+            Rule::Beneath => libc::RESOLVE_BENEATH,
         };
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .mode(mode)
-            .resolve(scope | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        for _ in 0..TRIES {
-            match openat2(self.fd(), text, how) {
-                Err(Errno::EAGAIN | Errno::EINTR) => continue,
-                done => return Ok(done?),
-            }
-        }
-        Err(Errno::EAGAIN.into())
+        let resolve = scope | libc::RESOLVE_NO_MAGICLINKS;
+        let opened =
+            text.with_nix_path(|path| lookup_or_create(self.fd(), path, flags, mode, resolve))?;
+        Ok(opened?)
     }
 
     /// A handle (`O_PATH`) on whatever the path leads to.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
-use nix::sys::stat::{fchmodat, fstatat, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
+use nix::sys::stat::{fstatat, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 
@@ -89,11 +89,9 @@ impl Place {
         Ok(fchownat(self.dir(), self.name(), Some(uid), Some(gid), flags)?)
     }
 
-    /// Sets the permission bits. The object must not be a symlink, which has none.
+    /// Sets the permission bits. A symlink, which has none, fails with `EOPNOTSUPP`.
     pub fn set_mode(&self, mode: Mode) -> io::Result<()> {
-        // The flag for not following is newer than openat2's kernel (6.6); the caller knows
-        // what it made here.
-        Ok(fchmodat(self.dir(), self.name(), mode, FchmodatFlags::FollowSymlink)?)
+        Ok(crate::mode::set_at(self.dir(), self.name(), mode)?)
     }
 
     /// Sets access and modification time.

@@ -345,5 +345,6 @@ fn process() -> Process {
         terminal_size: Some((24, 80)),
         apparmor: Some(text("rrun-default")),
         selinux: Some(text("system_u:system_r:container_t:s0")),
+        keyring: Some(text("_ses.c1")),
     }
 }
