@@ -3,6 +3,7 @@
 //! Each layer is unpacked by itself, without the ones below it, so that layers are keyed by
 //! nothing but their content and unpack in parallel.
 
+mod attributes;
 mod decode;
 mod pipeline;
 pub(crate) mod seam;

@@ -66,7 +66,7 @@ pub(crate) fn run(job: &Job, feed: mpsc::Receiver<Feed>) -> Result<Facts> {
 
 fn write(job: &Job, mut source: Inflated) -> Result<Facts> {
     source.hasher = Some(Hasher::new(job.diff_id.algorithm()));
-    let root = RootDir::open(&job.folder, Rule::Beneath).context(job.folder.display())?;
+    let root = RootDir::open(&job.folder, Rule::InRoot).context(job.folder.display())?;
     let mut archive = Archive::new(&mut source);
     let mut unpacker = Unpacker::new(root)?;
     while let Some(entry) = archive.next_entry()? {

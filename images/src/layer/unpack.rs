@@ -1,17 +1,21 @@
 //! One tar entry after the other becomes a file in the layer's directory.
+//!
+//! The last entry of a path wins, in all that it says. A path may lead through symlinks of its own
+//! layer, absolute and dangling ones too: they are resolved as in a chroot, and the kernel keeps
+//! every lookup within the layer's directory ([`rrun_sys::root::Rule::InRoot`]).
 
-use std::ffi::CString;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, makedev};
-use nix::sys::time::TimeSpec;
+use nix::sys::stat::{FileStat, Mode, SFlag, makedev};
 use nix::unistd::{getegid, geteuid};
 use rrun_sys::root::{Place, RelPath, RootDir};
 use rrun_sys::xattr;
 use serde::{Deserialize, Serialize};
 
+use super::attributes::Attributes;
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, Entry, EntryKind};
 
@@ -35,6 +39,8 @@ const AUFS: &[u8] = b".wh..wh.";
 /// What overlayfs reads in a directory that hides the ones below it.
 pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 pub(super) const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
+/// The kernel's own limit for one lookup.
+const MOST_LINKS: usize = 40;
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 
 pub(super) struct Unpacker {
@@ -43,18 +49,10 @@ pub(super) struct Unpacker {
     last: Option<(RelPath, RootDir)>,
     /// Described directories: their modes and times are set last, because of what is made in
     /// them.
-    dirs: Vec<(RelPath, Attributes)>,
+    dirs: BTreeMap<RelPath, Attributes>,
     facts: Facts,
-    implied: std::collections::BTreeSet<RelPath>,
+    implied: BTreeSet<RelPath>,
     ids: (u32, u32),
-}
-
-struct Attributes {
-    uid: u32,
-    gid: u32,
-    mode: Mode,
-    mtime: TimeSpec,
-    xattrs: Vec<(CString, Vec<u8>)>,
 }
 
 impl Unpacker {
@@ -63,7 +61,14 @@ impl Unpacker {
         nix::sys::stat::fchmod(root.fd(), DIR_MODE)?;
         let implied = [RelPath::default()].into();
         let ids = (geteuid().as_raw(), getegid().as_raw());
-        Ok(Unpacker { root, last: None, dirs: Vec::new(), facts: Facts::default(), implied, ids })
+        Ok(Unpacker {
+            root,
+            last: None,
+            dirs: BTreeMap::new(),
+            facts: Facts::default(),
+            implied,
+            ids,
+        })
     }
 
     /// Makes what `entry` says, its data taken from the archive.
@@ -76,6 +81,7 @@ impl Unpacker {
         let Some((parent, name)) = path.split() else {
             return self.directory(path, entry);
         };
+        let parent = self.real(&parent)?;
         if name == OPAQUE {
             return self.opaque(&parent);
         }
@@ -87,14 +93,61 @@ impl Unpacker {
             return self.whiteout(&parent, hidden);
         }
         match entry.kind {
-            EntryKind::Directory => self.directory(path, entry),
+            EntryKind::Directory => self.directory(parent.join(name)?, entry),
             EntryKind::HardLink => self.hard_link(&parent, name, entry),
             EntryKind::File => self.file(&parent, name, entry, data),
             _ => self.special(&parent, name, entry),
         }
     }
 
-    /// The open parent directory, made if no entry described it.
+    /// Where `path` leads: the path without the symlinks that this layer has on the way. What is
+    /// not there yet stays as it is. The directory is ours alone, so nothing changes meanwhile;
+    /// and were this wrong, the lookup in the root would still not leave it.
+    fn real(&self, path: &RelPath) -> Result<RelPath> {
+        if path.is_root() || self.last.as_ref().is_some_and(|(at, _)| at == path) {
+            return Ok(path.clone());
+        }
+        let mut links = 0;
+        let mut real = RelPath::default();
+        let mut rest: Vec<Vec<u8>> = names(path.as_bytes());
+        while let Some(name) = rest.pop() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    real = real.split().map_or_else(RelPath::default, |(parent, _)| parent);
+                    continue;
+                }
+                _ => {}
+            }
+            let next = real.join(&name)?;
+            let Some(target) = self.link(&next)? else {
+                real = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Error::invalid(format_args!("too many symlinks in {path}")));
+            }
+            if target.starts_with(b"/") {
+                real = RelPath::default();
+            }
+            rest.extend(names(&target));
+        }
+        Ok(real)
+    }
+
+    /// The target of the symlink that stands there, if one does.
+    fn link(&self, path: &RelPath) -> Result<Option<Vec<u8>>> {
+        match self.root.place(path) {
+            Ok(place) => Ok(place.read_link()?),
+            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR)) => {
+                Ok(None)
+            }
+            Err(e) => Err(escape(e, path)),
+        }
+    }
+
+    /// The open parent directory, made if no entry described it. `path` is a real one.
     fn parent(&mut self, path: &RelPath) -> Result<&RootDir> {
         if path.is_root() {
             return Ok(&self.root);
@@ -177,7 +230,7 @@ impl Unpacker {
     }
 
     fn directory(&mut self, path: RelPath, entry: &Entry) -> Result<()> {
-        let attributes = attributes(entry)?;
+        let attributes = Attributes::of(entry)?;
         if let Some((parent, name)) = path.split() {
             let place = self.parent(&parent)?.child(name)?;
             match place.mkdir(DIR_MODE) {
@@ -191,7 +244,7 @@ impl Unpacker {
             return Err(Error::invalid("the root is not a directory"));
         }
         self.implied.remove(&path);
-        self.dirs.push((path, attributes));
+        self.dirs.insert(path, attributes);
         Ok(())
     }
 
@@ -213,7 +266,7 @@ impl Unpacker {
         entry: &Entry,
         data: &mut Archive<R>,
     ) -> Result<()> {
-        let attributes = attributes(entry)?;
+        let attributes = Attributes::of(entry)?;
         let place = self.parent(parent)?.child(name)?;
         let mut file = match place.create_file(FILE_MODE) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -235,11 +288,11 @@ impl Unpacker {
             }
         };
         self.count(stored);
-        self.dress_file(&file, &attributes)
+        attributes.set_file(&file, self.ids)
     }
 
     fn special(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
-        let attributes = attributes(entry)?;
+        let attributes = Attributes::of(entry)?;
         let place = self.parent(parent)?.child(name)?;
         if place.stat()?.is_some() {
             self.clear(parent, &place)?;
@@ -252,29 +305,38 @@ impl Unpacker {
             _ => place.mknod(SFlag::S_IFIFO, FILE_MODE, 0)?,
         }
         self.count(0);
-        self.dress_place(&place, &attributes, entry.kind != EntryKind::Symlink)
+        attributes.set_place(&place, entry.kind != EntryKind::Symlink)
     }
 
     fn hard_link(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
         let shown = entry.link.escape_ascii();
+        let attributes = Attributes::of(entry)?;
         let target =
             RelPath::parse(&entry.link).context(format_args!("hard link to \"{shown}\""))?;
+        let target = match target.split() {
+            Some((parent, name)) => self.real(&parent)?.join(name)?,
+            None => return Err(Error::invalid("hard link to \"/\", a directory")),
+        };
         let existing = self.root.place(&target).map_err(|e| escape(e, &target))?;
         let Some(stat) = existing.stat()? else {
             let why = format!("hard link to \"{shown}\", which is not in this layer");
             return Err(Error::invalid(why));
         };
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFDIR {
             return Err(Error::invalid(format_args!("hard link to \"{shown}\", a directory")));
         }
         let place = self.parent(parent)?.child(name)?;
-        if let Some(there) = place.stat()? {
-            if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
-                return Ok(());
+        let there = place.stat()?;
+        let is_same = |t: &FileStat| (t.st_dev, t.st_ino) == (stat.st_dev, stat.st_ino);
+        if !there.as_ref().is_some_and(is_same) {
+            if there.is_some() {
+                self.clear(parent, &place)?;
             }
-            self.clear(parent, &place)?;
+            place.link_from(&existing)?;
         }
-        Ok(place.link_from(&existing)?)
+        // As containerd does: what the last entry of a file says counts for all of its names.
+        attributes.set_place(&place, kind != SFlag::S_IFLNK)
     }
 
     /// Makes room for an entry that comes a second time. A directory goes with its content and
@@ -282,7 +344,7 @@ impl Unpacker {
     fn clear(&mut self, parent: &RelPath, place: &Place) -> Result<()> {
         let path = parent.join(place.name().to_bytes())?;
         self.last = None;
-        self.dirs.retain(|(dir, _)| !dir.is_within(&path));
+        self.dirs.retain(|dir, _| !dir.is_within(&path));
         self.implied.retain(|dir| !dir.is_within(&path));
         Ok(place.remove_tree()?)
     }
@@ -292,29 +354,6 @@ impl Unpacker {
         self.facts.bytes += stored.next_multiple_of(4096);
     }
 
-    /// The order is the kernel's demand: a change of owner clears setuid and capabilities.
-    fn dress_file(&self, file: &std::fs::File, want: &Attributes) -> Result<()> {
-        if (want.uid, want.gid) != self.ids {
-            std::os::unix::fs::fchown(file, Some(want.uid), Some(want.gid))?;
-        }
-        nix::sys::stat::fchmod(file, want.mode)?;
-        for (name, value) in &want.xattrs {
-            supported(xattr::set(file, name, value))?;
-        }
-        Ok(nix::sys::stat::futimens(file, &want.mtime, &want.mtime)?)
-    }
-
-    fn dress_place(&self, place: &Place, want: &Attributes, has_mode: bool) -> Result<()> {
-        place.set_owner(want.uid, want.gid)?;
-        if has_mode {
-            place.set_mode(want.mode)?;
-        }
-        for (name, value) in &want.xattrs {
-            supported(place.set_xattr(name, value))?;
-        }
-        Ok(place.set_times(&want.mtime, &want.mtime)?)
-    }
-
     /// Sets what had to wait, deepest directories first.
     pub(super) fn finish(mut self) -> Result<Facts> {
         self.last = None;
@@ -322,7 +361,7 @@ impl Unpacker {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let dir = self.root.open_at(path, flags, Mode::empty());
             let dir = std::fs::File::from(dir.context(path)?);
-            self.dress_file(&dir, want).context(path)?;
+            want.set_file(&dir, self.ids).context(path)?;
         }
         self.facts.bytes += self.dirs.len() as u64 * 4096;
         let text = |path: RelPath| String::from_utf8_lossy(path.as_bytes()).into_owned();
@@ -365,36 +404,9 @@ fn copy_at<R: BufRead>(
     Ok(())
 }
 
-fn attributes(entry: &Entry) -> Result<Attributes> {
-    let id = |id: u64, what: &str| {
-        let bad = || Error::invalid(format_args!("{what} {id} is out of range"));
-        u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(bad)
-    };
-    let mut xattrs = Vec::new();
-    for (name, value) in &entry.xattrs {
-        // overlayfs and other kernel parts keep their own notes there: a layer that could write
-        // them would redirect lookups on the node.
-        if name.starts_with(b"trusted.") {
-            continue;
-        }
-        let bad = |_| Error::invalid("an attribute's name contains a NUL");
-        xattrs.push((CString::new(name.as_slice()).map_err(bad)?, value.clone()));
-    }
-    Ok(Attributes {
-        uid: id(entry.uid, "uid")?,
-        gid: id(entry.gid, "gid")?,
-        mode: Mode::from_bits_truncate(entry.mode),
-        mtime: TimeSpec::new(entry.mtime.0, i64::from(entry.mtime.1)),
-        xattrs,
-    })
-}
-
-/// An attribute that the filesystem does not know is not the image's fault.
-fn supported(done: io::Result<()>) -> Result<()> {
-    match done {
-        Err(e) if e.raw_os_error() == Some(nix::libc::ENOTSUP) => Ok(()),
-        done => Ok(done?),
-    }
+/// The names of a path, the last one first.
+fn names(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect()
 }
 
 fn is_whiteout(place: &Place) -> Result<bool> {
@@ -407,9 +419,6 @@ fn is_whiteout(place: &Place) -> Result<bool> {
 /// Words for a lookup that failed at `path`.
 fn escape(e: io::Error, path: &RelPath) -> Error {
     match e.raw_os_error() {
-        Some(nix::libc::EXDEV) => {
-            Error::invalid(format_args!("a symlink in {path} leads out of the layer"))
-        }
         Some(nix::libc::ENOTDIR) => Error::invalid(format_args!("{path} is not a directory")),
         Some(nix::libc::ELOOP) => Error::invalid(format_args!("too many symlinks in {path}")),
         Some(nix::libc::ENOENT) => Error::invalid(format_args!("{path} is not in this layer")),

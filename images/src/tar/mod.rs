@@ -190,29 +190,38 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
+    /// Passes what is left of an entry. Its data must be there; an archive that ends inside the
+    /// padding after them is whole, and some writers leave the last one out.
     fn skip_data(&mut self) -> Result<()> {
-        self.left = self
-            .left
-            .checked_add(self.padding)
-            .ok_or_else(|| Error::invalid("an entry's size is absurd"))?;
-        self.padding = 0;
         loop {
             let n = self.data().map_err(cut_short)?.len();
             if n == 0 {
-                return Ok(());
+                break;
             }
             self.consume(n);
         }
+        self.left = std::mem::take(&mut self.padding);
+        while self.left > 0 {
+            let n = match self.data() {
+                Ok(piece) => piece.len(),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(e) => return Err(e.into()),
+            };
+            self.consume(n);
+        }
+        self.left = 0;
+        Ok(())
     }
 
-    /// One block, or `None` at a clean end of the stream.
+    /// One block, or `None` at the end of the stream, which may come within the zeros of a last
+    /// block.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
             let have = self.source.fill_buf()?;
             if have.is_empty() {
-                if filled == 0 {
+                if block[..filled].iter().all(|b| *b == 0) {
                     return Ok(None);
                 }
                 return Err(Error::invalid("the archive ends inside a header"));

@@ -4,10 +4,11 @@
 //! Two rules of lookup, both by openat2(2), both with magic links (`/proc/self/exe`) refused:
 //!
 //! - [`Rule::InRoot`]: as a process sees it that was chrooted there. An absolute symlink and a
-//!   `..` at the top mean the root. For looking things up in a container's file system.
+//!   `..` at the top mean the root. For the file system of a container, and for a layer that is
+//!   unpacked.
 //! - [`Rule::Beneath`]: nothing may point out of the root, not even for one step; an absolute
-//!   symlink or one that climbs too far fails with `EXDEV`. For unpacking, where such a link is
-//!   an attack.
+//!   symlink or one that climbs too far fails with `EXDEV`. For folders in which no such link has
+//!   a meaning.
 //!
 //! Both are safe against a file system that changes meanwhile, which a lookup by hand, component
 //! by component, is only with great care. That is why there is no fallback: openat2 is in every

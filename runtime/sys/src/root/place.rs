@@ -4,11 +4,12 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::stat::{fstatat, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
@@ -69,6 +70,15 @@ impl Place {
     /// Makes a symlink.
     pub fn symlink(&self, target: &[u8]) -> io::Result<()> {
         Ok(symlinkat(target, self.dir(), self.name())?)
+    }
+
+    /// The target of the symlink that stands here; `None` if none does.
+    pub fn read_link(&self) -> io::Result<Option<Vec<u8>>> {
+        match readlinkat(self.dir(), self.name()) {
+            Ok(target) => Ok(Some(target.into_vec())),
+            Err(Errno::EINVAL | Errno::ENOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Makes this a further name of `existing`.
