@@ -55,9 +55,14 @@ impl Credentials {
 
     /// Whether they may be shown to `host` (`name[:port]`).
     pub(crate) fn are_for(&self, host: &str) -> bool {
+        self.server_address.is_empty() || self.name(host)
+    }
+
+    /// Whether they are for `host` and no other.
+    pub(crate) fn name(&self, host: &str) -> bool {
         let address = self.server_address.as_str();
         if address.is_empty() {
-            return true;
+            return false;
         }
         let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
         let server = rest.split('/').next().unwrap_or_default();

@@ -1,7 +1,8 @@
-//! The room's one error: what was being done to which object, and why it failed.
+//! The crate's one error: what was being done to which object, and why it failed.
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// What a caller can do about an error; maps to one gRPC code each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,15 +38,27 @@ pub struct Error {
     kind: Kind,
     /// Innermost first.
     chain: Vec<String>,
+    hint: Option<Hint>,
 }
 
-/// The room's result.
+/// What the failure of an HTTP exchange means for the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// There was no connection: nothing listens there, or nobody knows the name.
+    Unreached,
+    /// There was a connection, and whoever answered does not speak TLS.
+    NotTls,
+    /// It is busy (429, or 503 with a time); after the time that it says it may answer.
+    Busy(Option<Duration>),
+}
+
+/// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error without context yet.
     pub fn new(kind: Kind, reason: impl fmt::Display) -> Error {
-        Error { kind, chain: vec![reason.to_string()] }
+        Error { kind, chain: vec![reason.to_string()], hint: None }
     }
 
     pub(crate) fn invalid(reason: impl fmt::Display) -> Error {
@@ -54,6 +67,15 @@ impl Error {
 
     pub(crate) fn not_found(reason: impl fmt::Display) -> Error {
         Error::new(Kind::NotFound, reason)
+    }
+
+    pub(crate) fn with_hint(mut self, hint: Option<Hint>) -> Error {
+        self.hint = hint;
+        self
+    }
+
+    pub(crate) fn hint(&self) -> Option<Hint> {
+        self.hint
     }
 
     /// What a caller can do about it.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::manifest::{self, Descriptor, Document};
+use crate::platform::Node;
 use crate::progress::Reporter;
 use crate::pull::Source;
 use crate::reference::Reference;
@@ -40,7 +41,8 @@ impl Store {
 
     async fn import(&self, path: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
         let layout = Layout::open(path)?;
-        let index = layout.index()?;
+        let all = layout.index()?;
+        let index = manifest::choose(&all, &Node::here())?;
         if name.is_some() && index.len() != 1 {
             let why = format!("{} images in the layout, but one name", index.len());
             return Err(Error::invalid(why));
@@ -48,7 +50,7 @@ impl Store {
         let source = Source::Layout(layout);
         let mut images = Vec::new();
         let mut foreign = None;
-        for entry in &index {
+        for entry in index {
             let named = match (name, &entry.name) {
                 (Some(name), _) => Some(name.clone()),
                 // An annotation may be a mere tag, which names nothing.
@@ -78,7 +80,7 @@ impl Store {
             return Err(Error::new(crate::Kind::Internal, "not a layout"));
         };
         let top = layout.read(&entry.digest, Some(entry.size)).context("manifest")?;
-        let mut parts = source.parts(&top).await?;
+        let mut parts = source.parts(top).await?;
         if let Some(name) = name {
             let digest = format!("{}@{}", name.name(), entry.digest);
             parts.names.push((digest, NameKind::Digest));

@@ -5,6 +5,7 @@
 //! records the image. [`Store::prepare`] turns an image into the directories of an overlay mount
 //! for one owner. Nothing here mounts anything, and nothing here knows pods or CRI.
 
+mod config;
 mod credentials;
 mod digest;
 mod error;
@@ -19,6 +20,7 @@ mod registry;
 mod store;
 mod tar;
 
+pub use config::ImageConfig;
 pub use credentials::Credentials;
 pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
@@ -31,7 +33,8 @@ pub use store::{Config, FsInfo, Image, Owner, Rootfs, Store, Usage};
 pub mod parsers {
     use std::path::Path;
 
-    pub use crate::manifest::{parse as manifest, parse_config as config};
+    pub use crate::config::parse as config;
+    pub use crate::manifest::parse as manifest;
     pub use crate::registry::auth::parse_token as token;
     pub use crate::registry::challenge::parse as challenge;
     pub use crate::registry::http::registry_words;

@@ -1,12 +1,14 @@
-//! Manifests, indexes and configs: pure functions from bytes to what a pull needs.
+//! Manifests and indexes: pure functions from bytes to what a pull needs.
 //!
 //! OCI and Docker schema 2 have the same shape, so both are read into one type of our own: only
-//! the fields that matter, tolerant of the rest, strict about digests and sizes.
+//! the fields that matter, tolerant of the rest, strict about digests and sizes. The types of
+//! `oci-spec` and `oci-client` refuse a document for a null annotation or an unknown platform.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::platform::{Node, Platform};
 
 /// What a registry is asked to answer a manifest request with.
@@ -34,6 +36,8 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
     /// `org.opencontainers.image.ref.name` or containerd's full name, in an OCI layout's index.
     pub name: Option<String>,
+    /// It describes another entry of its index.
+    pub is_attestation: bool,
 }
 
 /// A parsed document.
@@ -54,22 +58,23 @@ pub enum Document {
 #[serde(rename_all = "camelCase")]
 struct RawDocument {
     schema_version: Option<u64>,
-    #[serde(default)]
-    media_type: String,
-    manifests: Option<Vec<RawDescriptor>>,
+    media_type: Option<String>,
+    manifests: Option<Vec<Value>>,
     config: Option<RawDescriptor>,
     layers: Option<Vec<RawDescriptor>>,
 }
 
+/// Optional fields are null, absent, or of whatever type their writer made of them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawDescriptor {
-    #[serde(default)]
-    media_type: String,
+    media_type: Option<String>,
     digest: String,
     size: u64,
-    platform: Option<Platform>,
-    annotations: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default)]
+    platform: Value,
+    #[serde(default)]
+    annotations: Value,
 }
 
 /// Parses a manifest or index. Which of both it is, its content says: registries and proxies get
@@ -79,14 +84,14 @@ pub fn parse(bytes: &[u8]) -> Result<Document> {
     if raw.schema_version == Some(1) {
         return Err(Error::invalid("Docker schema 1 is not supported; push the image again"));
     }
-    if raw.schema_version != Some(2) {
+    if raw.schema_version.is_some_and(|version| version != 2) {
         return Err(Error::invalid("schemaVersion is not 2"));
     }
-    let says = |what: &str| raw.media_type.contains(what);
+    let media_type = raw.media_type.unwrap_or_default();
+    let says = |what: &str| media_type.contains(what);
     match (raw.manifests, raw.config, raw.layers) {
         (Some(manifests), None, None) if !says("manifest.v") => {
-            let manifests = manifests.into_iter().map(descriptor).collect::<Result<_>>()?;
-            Ok(Document::Index(manifests))
+            Ok(Document::Index(entries(manifests)?))
         }
         (None, Some(config), layers) if !says("index") && !says("manifest.list") => {
             let layers = layers.unwrap_or_default();
@@ -101,66 +106,71 @@ pub fn parse(bytes: &[u8]) -> Result<Document> {
     }
 }
 
+/// The entries of an index that can be read: one for another machine, with an algorithm of its
+/// own for example, is not in the way of the others.
+fn entries(all: Vec<Value>) -> Result<Vec<Descriptor>> {
+    let is_empty = all.is_empty();
+    let mut good = Vec::new();
+    let mut fault = None;
+    for entry in all {
+        let read = serde_json::from_value(entry).map_err(Error::invalid).and_then(descriptor);
+        match read {
+            Ok(entry) => good.push(entry),
+            Err(e) => fault = Some(e),
+        }
+    }
+    match fault {
+        Some(e) if good.is_empty() && !is_empty => Err(e),
+        _ => Ok(good),
+    }
+}
+
 fn descriptor(raw: RawDescriptor) -> Result<Descriptor> {
     const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-    let name =
-        raw.annotations.as_ref().and_then(|a| NAMES.iter().find_map(|key| a.get(*key).cloned()));
+    let annotation = |key: &str| raw.annotations.get(key).and_then(Value::as_str);
+    let name = NAMES.iter().find_map(|key| annotation(key)).map(str::to_owned);
+    let word =
+        |key: &str| raw.platform.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let platform =
+        Platform { os: word("os"), architecture: word("architecture"), variant: word("variant") };
     Ok(Descriptor {
-        media_type: raw.media_type,
+        is_attestation: annotation("vnd.docker.reference.type").is_some(),
+        media_type: raw.media_type.unwrap_or_default(),
         digest: raw.digest.parse()?,
         size: raw.size,
-        platform: raw.platform,
+        // Half a platform decides nothing.
+        platform: Some(platform).filter(|p| !p.os.is_empty() && !p.architecture.is_empty()),
         name,
     })
 }
 
-/// The entry of an index that this node runs best.
-pub(crate) fn choose<'a>(index: &'a [Descriptor], node: &Node) -> Result<&'a Descriptor> {
-    let fits = |d: &&Descriptor| {
-        d.platform.as_ref().is_none_or(|p| node.rank(p).is_some()) && !is_foreign(d)
-    };
+impl Descriptor {
+    /// Whether this entry of an index may be an image for `node`: it says so, or says nothing.
+    pub(crate) fn may_run_on(&self, node: &Node) -> bool {
+        let is_document = self.media_type.is_empty()
+            || self.media_type.contains("manifest")
+            || self.media_type.contains("index");
+        // Attestations and other artifacts ride along in an index.
+        is_document
+            && !self.is_attestation
+            && self.platform.as_ref().is_none_or(|p| node.rank(p).is_some())
+    }
+}
+
+/// The entries of an index that may run on this node, the best first: the highest variant, and of
+/// equals the first one, which every other client takes. Those that do not say for which machine
+/// they are come last; their configs tell.
+pub(crate) fn choose<'a>(index: &'a [Descriptor], node: &Node) -> Result<Vec<&'a Descriptor>> {
     let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| node.rank(p)).unwrap_or(0);
-    // max_by_key keeps the last of equals; the first one is what every other client takes.
-    index.iter().rev().filter(fits).max_by_key(rank).ok_or_else(|| {
+    let mut fitting: Vec<&Descriptor> = index.iter().filter(|d| d.may_run_on(node)).collect();
+    fitting.sort_by_key(|d| std::cmp::Reverse(rank(d)));
+    if fitting.is_empty() {
         let offered: Vec<String> =
             index.iter().filter_map(|d| d.platform.as_ref().map(Platform::to_string)).collect();
-        Error::not_found(format_args!("no image for {node}; there is {}", offered.join(", ")))
-    })
-}
-
-/// Attestations and other artifacts ride along in an index.
-fn is_foreign(d: &Descriptor) -> bool {
-    !(d.media_type.is_empty()
-        || d.media_type.contains("manifest")
-        || d.media_type.contains("index"))
-}
-
-/// What the store keeps of a config beside its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFacts {
-    /// Digests of the uncompressed layers, bottom first.
-    pub diff_ids: Vec<Digest>,
-    /// For which machine the image is.
-    pub platform: Platform,
-}
-
-/// Parses an image config.
-pub fn parse_config(bytes: &[u8]) -> Result<ConfigFacts> {
-    #[derive(Deserialize)]
-    struct Raw {
-        #[serde(flatten)]
-        platform: Platform,
-        rootfs: RootFs,
+        let why = format!("no image for {node}; there is {}", offered.join(", "));
+        return Err(Error::not_found(why));
     }
-    #[derive(Deserialize)]
-    struct RootFs {
-        #[serde(default)]
-        diff_ids: Option<Vec<String>>,
-    }
-    let raw: Raw = serde_json::from_slice(bytes).map_err(Error::invalid).context("config")?;
-    let ids = raw.rootfs.diff_ids.unwrap_or_default();
-    let diff_ids = ids.iter().map(|id| id.parse()).collect::<Result<_>>().context("diff_ids")?;
-    Ok(ConfigFacts { diff_ids, platform: raw.platform })
+    Ok(fitting)
 }
 
 #[cfg(test)]
@@ -203,6 +213,7 @@ mod tests {
             size: 1,
             platform: Some(Platform::new(os, arch, "")),
             name: None,
+            is_attestation: false,
         };
         let node = Node::new("amd64", 3);
         let index = [
@@ -211,9 +222,56 @@ mod tests {
             entry(3, "linux", "amd64"),
             entry(4, "linux", "amd64"),
         ];
-        assert_eq!(choose(&index, &node).unwrap().digest, index[2].digest);
+        assert_eq!(choose(&index, &node).unwrap()[0].digest, index[2].digest);
         let error = choose(&index[..2], &node).unwrap_err();
         assert_eq!(error.kind(), crate::Kind::NotFound);
         assert!(error.to_string().contains("linux/arm64"), "{error}");
+    }
+    #[test]
+    fn null_and_odd_fields_refuse_no_document_and_a_broken_entry_no_index() {
+        let d = |more: &str| format!(r#"{{"digest":"{}","size":1{more}}}"#, digest(1));
+        let odd =
+            d(r#","mediaType":null,"annotations":null,"urls":null,"data":null,"platform":null"#);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":null,"config":{odd},"layers":[{odd}],"annotations":null,
+            "subject":null}}"#
+        );
+        assert!(matches!(parse(manifest.as_bytes()), Ok(Document::Manifest { .. })));
+        let noted = d(r#","annotations":{"a":null,"b":1}"#);
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{noted},"layers":null}}"#);
+        assert!(matches!(parse(manifest.as_bytes()), Ok(Document::Manifest { .. })));
+        let here = d(
+            r#","platform":{"os":"Linux","architecture":"x86_64","variant":null,"os.features":null}"#,
+        );
+        let index = format!(
+            r#"{{"schemaVersion":2,"subject":null,"manifests":[{{"digest":"sha384:00","size":1}},null,
+            {}, {}, {}, {here}]}}"#,
+            d(r#","platform":{"os":"unknown","architecture":"unknown"}"#),
+            d(r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#),
+            d(r#","mediaType":"application/vnd.example.sbom+json""#),
+        );
+        let Ok(Document::Index(entries)) = parse(index.as_bytes()) else { panic!("no index") };
+        let node = Node::new("amd64", 3);
+        let fitting = choose(&entries, &node).unwrap();
+        assert_eq!(fitting.len(), 1);
+        assert_eq!(fitting[0].platform.as_ref().unwrap().os, "Linux");
+        let broken = r#"{"schemaVersion":2,"manifests":[{"digest":"sha384:00","size":1}]}"#;
+        assert!(parse(broken.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn entries_without_a_platform_are_asked_after_those_that_have_one() {
+        let d = |n: u8, more: &str| format!(r#"{{"digest":"{}","size":1{more}}}"#, digest(n));
+        let here = r#","platform":{"os":"linux","architecture":"amd64"}"#;
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{},{},{}]}}"#,
+            d(1, ""),
+            d(2, r#","platform":{"os":"linux","architecture":""}"#),
+            d(3, here)
+        );
+        let Ok(Document::Index(entries)) = parse(index.as_bytes()) else { panic!("no index") };
+        let order: Vec<_> =
+            choose(&entries, &Node::new("amd64", 1)).unwrap().iter().map(|d| &d.digest).collect();
+        assert_eq!(order, [&entries[2].digest, &entries[0].digest, &entries[1].digest]);
     }
 }

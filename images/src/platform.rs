@@ -2,19 +2,14 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-
-/// For which machine an image is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// For which machine an image is, as its documents write it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Platform {
     /// `linux`.
-    #[serde(default)]
     pub os: String,
-    /// Go's name of the architecture.
-    #[serde(default)]
+    /// Go's name of the architecture, as a rule.
     pub architecture: String,
     /// `v2`, `v7`, …, or empty.
-    #[serde(default)]
     pub variant: String,
 }
 
@@ -57,24 +52,38 @@ impl Node {
         Node::new(architecture, level())
     }
 
-    /// How well an image for `platform` fits: `None` not at all, else the higher the better.
+    /// How well an image for `platform` fits: `None` not at all, else the higher the better. Upper
+    /// case and the kernel's names of architectures are what containerd takes as well.
     pub(crate) fn rank(&self, platform: &Platform) -> Option<u32> {
-        // Old images without an architecture are amd64's, from before there was another.
-        let architecture = match platform.architecture.as_str() {
+        let lower = platform.architecture.to_ascii_lowercase();
+        let architecture = match lower.as_str() {
             "x86_64" | "x86-64" => "amd64",
             "aarch64" => "arm64",
+            "i386" => "386",
             other => other,
         };
-        if platform.os != "linux" || architecture != self.architecture {
+        if !platform.os.eq_ignore_ascii_case("linux") || architecture != self.architecture {
             return None;
         }
         let base = if architecture == "arm64" { 8 } else { 1 };
-        let wanted = match platform.variant.strip_prefix('v') {
-            Some(level) => level.split('.').next()?.parse().ok()?,
-            None if platform.variant.is_empty() => base,
-            None => return None,
+        let variant = platform.variant.to_ascii_lowercase();
+        let wanted = match variant.strip_prefix('v').unwrap_or(&variant) {
+            "" if variant.is_empty() => base,
+            level => level.split('.').next()?.parse().ok()?,
         };
         (wanted <= self.level).then_some(wanted)
+    }
+
+    /// Whether an image runs here whose config says `platform`. What it leaves out is as here: old
+    /// and small builders wrote nothing.
+    pub(crate) fn runs(&self, platform: &Platform) -> bool {
+        let or = |text: &str, here: &str| if text.is_empty() { here } else { text }.to_owned();
+        let whole = Platform {
+            os: or(&platform.os, "linux"),
+            architecture: or(&platform.architecture, self.architecture),
+            variant: platform.variant.clone(),
+        };
+        self.rank(&whole).is_some()
     }
 }
 
@@ -124,5 +133,16 @@ mod tests {
         assert_eq!(rank("amd64", "odd"), None);
         assert_eq!(rank("arm64", ""), None);
         assert_eq!(node.rank(&Platform::new("windows", "amd64", "")), None);
+        assert_eq!(node.rank(&Platform::new("Linux", "X86_64", "V2")), Some(2));
+        assert_eq!(Node::new("arm64", 8).rank(&Platform::new("linux", "aarch64", "8")), Some(8));
+    }
+
+    #[test]
+    fn what_a_config_leaves_out_is_as_here_and_what_it_says_counts() {
+        let node = Node::new("amd64", 3);
+        assert!(node.runs(&Platform::new("", "", "")));
+        assert!(node.runs(&Platform::new("linux", "", "")));
+        assert!(!node.runs(&Platform::new("", "arm64", "")));
+        assert!(!node.runs(&Platform::new("windows", "", "")));
     }
 }

@@ -17,6 +17,11 @@ pub enum Event {
         /// Digest and compressed size in bytes of each layer.
         layers: Vec<(Digest, u64)>,
     },
+    /// All is here already: the registry still has this under the reference.
+    UpToDate {
+        /// Digest of the manifest or index that the reference names.
+        digest: Digest,
+    },
     /// The layer was here already.
     Present {
         /// The layer.

@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
 
+use crate::config;
 use crate::credentials::Credentials;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
@@ -21,7 +22,7 @@ use crate::progress::{Event, Progress, Reporter};
 use crate::reference::Reference;
 use crate::registry::{BlobStream, Registry};
 use crate::store::records::{self, NameKind, NewImage};
-use crate::store::{Image, LayerKey, LayerLock, Store, parse_config};
+use crate::store::{Image, LayerKey, LayerLock, Store};
 
 /// Layers at a time: enough to keep two cores busy while one waits for the network.
 const AT_ONCE: usize = 3;
@@ -119,10 +120,18 @@ impl Store {
         auth: Option<&Credentials>,
         reporter: Reporter,
     ) -> Result<ImageId> {
-        let registry = Registry::open(self.certs_dirs(), reference, auth)?;
+        let registry = Registry::open(self.certs_dirs(), reference, auth, &self.inner().down)?;
+        if self.records(|r| r.read(|tx| records::knows(tx, reference)))?
+            && let Some(digest) = registry.current(reference).await?
+            && let Some(id) =
+                self.records(|r| r.write(|tx| records::renew(tx, reference, &digest)))?
+        {
+            reporter.tell(|| Event::UpToDate { digest });
+            return Ok(id);
+        }
         let (digest, bytes) = registry.resolve(reference).await?;
         let source = Source::Registry(registry);
-        let mut parts = source.parts(&bytes).await?;
+        let mut parts = source.parts(bytes).await?;
         parts.names.push((format!("{}@{digest}", reference.name()), NameKind::Digest));
         parts.names.extend(reference.tagged().map(|tag| (tag, NameKind::Tag)));
         reporter.tell(|| Event::Resolved {
@@ -350,41 +359,58 @@ impl Source {
     }
 
     /// From the top-level document to the parts of the image for this node.
-    pub(crate) async fn parts(&self, top: &[u8]) -> Result<Parts> {
-        let node = Node::here();
-        let mut bytes = top.to_vec();
-        for _ in 0..DEEPEST {
-            match manifest::parse(&bytes).context("manifest")? {
-                Document::Index(entries) => {
-                    let chosen = manifest::choose(&entries, &node)?;
-                    bytes = self.manifest(chosen).await?;
-                }
+    pub(crate) async fn parts(&self, top: Vec<u8>) -> Result<Parts> {
+        self.parts_below(top, false, DEEPEST).await
+    }
+
+    /// An index entry that names its machine decides; one that does not leaves it to the config.
+    fn parts_below(
+        &self,
+        bytes: Vec<u8>,
+        is_decided: bool,
+        levels: usize,
+    ) -> BoxFuture<'_, Result<Parts>> {
+        let search = async move {
+            let entries = match manifest::parse(&bytes).context("manifest")? {
                 Document::Manifest { config, layers } => {
-                    return self.manifest_parts(config, layers, &node).await;
+                    return self.manifest_parts(config, layers, is_decided).await;
+                }
+                Document::Index(entries) => entries,
+            };
+            if levels == 0 {
+                return Err(Error::invalid("an index in an index in an index"));
+            }
+            let mut foreign = None;
+            for entry in manifest::choose(&entries, &Node::here())? {
+                let is_decided = is_decided || entry.platform.is_some();
+                let bytes = self.manifest(entry).await?;
+                match self.parts_below(bytes, is_decided, levels - 1).await {
+                    Err(e) if e.kind() == Kind::NotFound && !is_decided => foreign = Some(e),
+                    done => return done,
                 }
             }
-        }
-        Err(Error::invalid("an index in an index in an index"))
+            Err(foreign.unwrap_or_else(|| Error::not_found("the index is empty")))
+        };
+        search.boxed()
     }
 
     async fn manifest_parts(
         &self,
-        config: Descriptor,
+        descriptor: Descriptor,
         layers: Vec<Descriptor>,
-        node: &Node,
+        is_decided: bool,
     ) -> Result<Parts> {
         let bytes = match self {
-            Source::Registry(r) => r.small_blob(&config.digest, config.size).await,
-            Source::Layout(l) => l.read(&config.digest, Some(config.size)),
+            Source::Registry(r) => r.small_blob(&descriptor.digest, descriptor.size).await,
+            Source::Layout(l) => l.read(&descriptor.digest, Some(descriptor.size)),
         };
         let bytes = bytes.context("config")?;
-        let facts = manifest::parse_config(&bytes)?;
-        if node.rank(&facts.platform).is_none() {
+        let facts = config::parse(&bytes)?;
+        let node = Node::here();
+        if !is_decided && !node.runs(&facts.platform) {
             let why = format!("the image is for {}, this node is {node}", facts.platform);
             return Err(Error::not_found(why));
         }
-        // What the callers will want to read later must be readable now.
-        parse_config(&bytes)?;
         if facts.diff_ids.len() != layers.len() {
             let (ids, blobs) = (facts.diff_ids.len(), layers.len());
             let why = format!("the config has {ids} layers, the manifest {blobs}");
@@ -400,7 +426,7 @@ impl Source {
             .zip(layers)
             .map(|(diff_id, blob)| Layer { diff_id, blob })
             .collect();
-        let id = ImageId::new(config.digest);
+        let id = ImageId::new(descriptor.digest);
         Ok(Parts { id, config: bytes, layers, names: Vec::new() })
     }
 

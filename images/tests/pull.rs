@@ -24,7 +24,7 @@ async fn a_tag_behind_an_index_is_pulled_and_prepared() {
     let pulled = scratch.store.pull(&reference(&format!("{name}:1")), None, None).await.unwrap();
     assert_eq!(pulled.tags, [format!("{name}:1")]);
     assert_eq!(pulled.digests, [format!("{name}@{}", rrun_images::Digest::of(&top))]);
-    assert_eq!(pulled.config.config().as_ref().unwrap().cmd().as_ref().unwrap(), &["sh"]);
+    assert_eq!(pulled.config.cmd, ["sh"]);
     let owner = rrun_images::Owner::new("c1").unwrap();
     let rootfs = scratch.store.prepare(&owner, &pulled.id).unwrap();
     let hello = std::fs::read_to_string(rootfs.lower[0].join("etc/hello")).unwrap();

@@ -32,7 +32,9 @@ impl Service {
         let found = self.images.find(&name).map_err(fail)?;
         let info = match &found {
             Some(found) if verbose => {
-                let spec = serde_json::json!({ "imageSpec": found.config });
+                let document: serde_json::Value =
+                    serde_json::from_slice(&found.document).unwrap_or_default();
+                let spec = serde_json::json!({ "imageSpec": document });
                 BTreeMap::from([("info".to_owned(), spec.to_string())])
             }
             _ => BTreeMap::new(),
@@ -67,8 +69,7 @@ impl Service {
     fn image(&self, image: &Image) -> v1::Image {
         let is_foreign =
             |holder: &rrun_images::Owner| !self.engine.has_container(&self.owner, holder.as_str());
-        let configured = image.config.config().as_ref().and_then(|config| config.user().as_deref());
-        let (uid, username) = user(configured.unwrap_or_default());
+        let (uid, username) = user(&image.config.user);
         v1::Image {
             id: image.id.to_string(),
             repo_tags: image.tags.clone(),

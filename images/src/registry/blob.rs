@@ -4,7 +4,9 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Method, Response, StatusCode};
 
+use super::coding::Decoder;
 use super::endpoint::{Ask, Endpoint};
+use super::retry::pause;
 use super::{Answer, Registry, http};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Kind, Result};
@@ -22,6 +24,9 @@ pub(crate) struct BlobStream<'a> {
     at: u64,
     hasher: Option<Hasher>,
     response: Option<Response>,
+    /// For a server that codes what it sends; a range of that would be one of coded bytes.
+    decoder: Option<Decoder>,
+    is_coded: bool,
     /// Who sent the bytes, in order.
     servers: Vec<&'a Endpoint>,
     /// Bytes of the answer to be dropped, from a server that ignored the range.
@@ -42,6 +47,7 @@ impl<'a> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
         let (at, skip, cuts, cut_at, told) = (0, 0, 0, 0, 0);
         let (response, servers) = (None, Vec::new());
+        let (decoder, is_coded) = (None, false);
         BlobStream {
             registry,
             digest,
@@ -49,6 +55,8 @@ impl<'a> BlobStream<'a> {
             at,
             hasher,
             response,
+            decoder,
+            is_coded,
             servers,
             skip,
             cuts,
@@ -81,8 +89,23 @@ impl<'a> BlobStream<'a> {
             None => self.open().await?,
         };
         let early = || Error::new(Kind::Unavailable, "the connection ended early");
-        let piece = http::piece(&mut response).await.and_then(|piece| piece.ok_or_else(early));
-        let mut piece = piece.map_err(|e| self.place(e))?;
+        let piece = http::piece(&mut response).await.map_err(|e| self.place(e))?;
+        let mut piece: Bytes = match (piece, &mut self.decoder) {
+            (Some(piece), None) => piece,
+            (Some(piece), Some(decoder)) => {
+                decoder.decode(&piece).map_err(|e| self.blame(e))?.into()
+            }
+            (None, _) => {
+                let rest = match self.decoder.take() {
+                    Some(decoder) => decoder.finish().map_err(|e| self.blame(e))?,
+                    None => Vec::new(),
+                };
+                if rest.is_empty() {
+                    return Err(self.place(early()));
+                }
+                rest.into()
+            }
+        };
         self.response = Some(response);
         let dropped = self.skip.min(piece.len() as u64);
         self.skip -= dropped;
@@ -95,18 +118,26 @@ impl<'a> BlobStream<'a> {
         let registry = self.registry;
         let Answer { endpoint, response } = registry.ask(&ask, |host| host.may_pull).await?;
         self.servers.push(endpoint);
+        self.decoder = None;
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
             let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
-            let start = header.and_then(range_start);
-            if start != Some(self.at) {
+            let start = header.map(str::trim).filter(|h| !h.is_empty()).map(range_start);
+            // Without a word it is what was asked; the digest tells.
+            if start.is_some_and(|start| start != Some(self.at)) {
                 let why = format!("asked from {}, got {header:?}", self.at);
                 return Err(self.blame(Error::invalid(why)));
             }
             0
         } else {
             let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-            let length = length.and_then(|v| v.parse::<u64>().ok());
-            if length.is_some_and(|length| length != self.size) {
+            let length = length.and_then(|v| v.trim().parse::<u64>().ok());
+            // A layer that is gzip by itself is called so by some servers, which send it as it is.
+            self.decoder = match length {
+                Some(length) if length == self.size => None,
+                _ => Decoder::of(response.headers()).map_err(|e| self.blame(e))?,
+            };
+            self.is_coded |= self.decoder.is_some();
+            if self.decoder.is_none() && length.is_some_and(|length| length != self.size) {
                 let got = length.unwrap_or_default();
                 let why = format!("{got} bytes, not {}", self.size);
                 return Err(self.blame(Error::invalid(why)));
@@ -118,7 +149,8 @@ impl<'a> BlobStream<'a> {
 
     fn ask(&self) -> Ask<'static> {
         let path = format!("blobs/{}", self.digest);
-        Ask { method: Method::GET, path, accept: None, from: self.at }
+        let from = if self.is_coded { 0 } else { self.at };
+        Ask { method: Method::GET, path, accept: None, from }
     }
 
     /// Adds who sent the last bytes.
@@ -160,8 +192,9 @@ impl<'a> BlobStream<'a> {
                 .context(format_args!("cut {MOST_CUTS} times, last at byte {}", self.at));
         }
         let (layer, bytes, reason) = (self.digest.clone(), self.at, why.to_string());
+        let Some(wait) = pause(self.cuts - 1, &why) else { return Err(why) };
         self.reporter.tell(|| Event::Resumed { layer, bytes, reason });
-        tokio::time::sleep(super::back_off(self.cuts - 1)).await;
+        tokio::time::sleep(wait).await;
         Ok(())
     }
 
@@ -175,5 +208,6 @@ impl<'a> BlobStream<'a> {
 
 /// The first byte of `bytes 10-19/20`.
 fn range_start(header: &str) -> Option<u64> {
-    header.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+    let rest = header.strip_prefix("bytes")?.trim_start_matches([' ', '=', ':']);
+    rest.split('-').next()?.trim().parse().ok()
 }

@@ -1,23 +1,30 @@
 //! One host and what was learned about it: the client, the answer to its challenge, its scheme.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LOCATION, RANGE, WWW_AUTHENTICATE};
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, LOCATION, RANGE, WWW_AUTHENTICATE,
+};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::Asker;
 use super::host::{Host, authority};
+use super::retry::DownHosts;
 use super::{challenge, http, tls};
 use crate::credentials::{Credentials, Secret};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Hint, Result};
 
 /// As most clients.
 const MOST_REDIRECTS: usize = 10;
+/// The registry's own challenge, and those of hosts that it redirects to.
+const MOST_CHALLENGES: usize = 3;
 
 pub(crate) struct Endpoint {
     pub(crate) host: Host,
     repository: String,
     client: OnceLock<Client>,
+    down: Arc<DownHosts>,
     /// Learned while asking; each lock is held for a copy only.
     learned: Mutex<Learned>,
 }
@@ -25,7 +32,8 @@ pub(crate) struct Endpoint {
 #[derive(Clone)]
 struct Learned {
     base: Url,
-    authorization: Option<String>,
+    /// What answers the challenges of each origin: a header that goes there and nowhere else.
+    authorizations: HashMap<String, String>,
     /// Why it is not asked any more.
     distrust: Option<Error>,
 }
@@ -42,10 +50,21 @@ pub(crate) struct Ask<'a> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(host: Host, repository: &str) -> Endpoint {
-        let learned = Learned { base: host.base.clone(), authorization: None, distrust: None };
-        let learned = Mutex::new(learned);
-        Endpoint { host, repository: repository.to_owned(), client: OnceLock::new(), learned }
+    pub(crate) fn new(host: Host, repository: &str, down: &Arc<DownHosts>) -> Endpoint {
+        let authorizations = HashMap::new();
+        let learned = Learned { base: host.base.clone(), authorizations, distrust: None };
+        Endpoint {
+            host,
+            repository: repository.to_owned(),
+            client: OnceLock::new(),
+            down: Arc::clone(down),
+            learned: Mutex::new(learned),
+        }
+    }
+
+    /// Whether it could not be reached a moment ago.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.has(self.host.base.as_str())
     }
 
     fn learned(&self) -> Learned {
@@ -81,10 +100,17 @@ impl Endpoint {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Asks, answers a challenge, follows redirects. The response is a success.
+    /// Asks, answers challenges, follows redirects. The response is a success.
     pub(crate) async fn ask(&self, ask: &Ask<'_>, who: Option<&Credentials>) -> Result<Response> {
+        let done = self.ask_either(ask, who).await;
+        let hint = done.as_ref().err().and_then(Error::hint);
+        self.down.note(self.host.base.as_str(), hint == Some(Hint::Unreached));
+        done
+    }
+
+    async fn ask_either(&self, ask: &Ask<'_>, who: Option<&Credentials>) -> Result<Response> {
         let url = self.url(&self.learned().base, ask);
-        let done = match self.exchange(&url, ask, who).await {
+        match self.exchange(&url, ask, who).await {
             Err(e) if self.may_fall_back(&url, &e) => {
                 let mut base = self.learned().base;
                 base.set_scheme("http").ok();
@@ -97,15 +123,15 @@ impl Endpoint {
                 done.context(format_args!("{} {plain}", ask.method))
             }
             done => done.context(format_args!("{} {url}", ask.method)),
-        }?;
-        Ok(done)
+        }
     }
 
+    /// Whether plain HTTP is tried: somebody answered, and not in TLS.
     fn may_fall_back(&self, url: &Url, e: &Error) -> bool {
         self.host.http_fallback
             && url.scheme() == "https"
             && e.kind() == crate::Kind::Unavailable
-            && !e.to_string().contains("refused")
+            && e.hint() == Some(Hint::NotTls)
     }
 
     fn url(&self, base: &Url, ask: &Ask<'_>) -> Url {
@@ -123,29 +149,35 @@ impl Endpoint {
         ask: &Ask<'_>,
         who: Option<&Credentials>,
     ) -> Result<Response> {
-        let known = self.learned().authorization;
-        let first = self.follow(url, ask, known.as_deref()).await?;
-        if first.status() != reqwest::StatusCode::UNAUTHORIZED || first.url() != url {
-            return check(first).await;
+        let mut answered: Vec<String> = Vec::new();
+        for _ in 0..MOST_CHALLENGES {
+            let response = self.follow(url, ask).await?;
+            let there = response.url().clone();
+            let place = origin(&there);
+            // An answer that was not good enough is refused, and not given again.
+            if response.status() != StatusCode::UNAUTHORIZED || answered.contains(&place) {
+                return check(response).await;
+            }
+            let challenges: Vec<_> = response
+                .headers()
+                .get_all(WWW_AUTHENTICATE)
+                .iter()
+                .filter_map(|v| v.to_str().ok())
+                .flat_map(challenge::parse)
+                .collect();
+            let is_own = is_same(url, &there);
+            let asker = Asker {
+                client: self.client()?,
+                origin: &there,
+                repository: &self.repository,
+                secret: if is_own { self.secret(who)? } else { elsewhere(url, &there, who)? },
+                headers: if is_own { &self.host.headers } else { &[] },
+            };
+            let authorization = asker.answer(&challenges).await?;
+            self.learn(|l| drop(l.authorizations.insert(place.clone(), authorization)));
+            answered.push(place);
         }
-        let challenges: Vec<_> = first
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(challenge::parse)
-            .collect();
-        let asker = Asker {
-            client: self.client()?,
-            origin: url,
-            repository: &self.repository,
-            secret: self.secret(who)?,
-        };
-        let authorization = asker.answer(&challenges).await?;
-        let second = self.follow(url, ask, Some(&authorization)).await?;
-        let done = check(second).await?;
-        self.learn(|l| l.authorization = Some(authorization));
-        Ok(done)
+        Err(Error::new(crate::Kind::Denied, "401 unauthorized, again and again"))
     }
 
     /// Credentials with an address go to that host alone; those without go to any host that the
@@ -157,22 +189,21 @@ impl Endpoint {
         }
     }
 
-    /// Sends the request and follows redirects. The authorization and the configured headers go
-    /// to the first origin alone: a blob store must not learn the registry's token.
-    async fn follow(&self, url: &Url, ask: &Ask<'_>, known: Option<&str>) -> Result<Response> {
+    /// Sends the request and follows redirects. The configured headers go to the first origin
+    /// alone, and each origin gets its own authorization: a blob store must not learn the
+    /// registry's token.
+    async fn follow(&self, url: &Url, ask: &Ask<'_>) -> Result<Response> {
         let mut at = url.clone();
         for _ in 0..MOST_REDIRECTS {
             let mut request = self.client()?.request(ask.method.clone(), at.clone());
             if let Some(accept) = ask.accept {
                 request = request.header(ACCEPT, accept);
             }
+            request = request.header(ACCEPT_ENCODING, "identity");
             if ask.from > 0 {
                 request = request.header(RANGE, format!("bytes={}-", ask.from));
             }
-            if at.scheme() == url.scheme() && authority(&at) == authority(url) {
-                request = self.own_headers(request, known);
-            }
-            let response = http::send(request).await?;
+            let response = http::send(self.own_headers(request, url, &at)).await?;
             let Some(next) = redirect(response.headers(), response.status(), &at) else {
                 return Ok(response);
             };
@@ -181,18 +212,44 @@ impl Endpoint {
         Err(Error::new(crate::Kind::Unavailable, "more than 10 redirects"))
     }
 
-    fn own_headers(&self, mut request: RequestBuilder, known: Option<&str>) -> RequestBuilder {
-        for (name, value) in &self.host.headers {
-            request = request.header(name.as_str(), value.as_str());
+    fn own_headers(&self, mut request: RequestBuilder, url: &Url, at: &Url) -> RequestBuilder {
+        if is_same(url, at) {
+            for (name, value) in &self.host.headers {
+                request = request.header(name.as_str(), value.as_str());
+            }
         }
-        match known {
+        match self.learned().authorizations.get(&origin(at)) {
             Some(authorization) => request.header(AUTHORIZATION, authorization),
             None => request,
         }
     }
 }
 
-fn redirect(headers: &HeaderMap, status: reqwest::StatusCode, at: &Url) -> Option<Result<Url>> {
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// Whether both are one server, which may send its plain port to its TLS port.
+fn is_same(url: &Url, there: &Url) -> bool {
+    let is_plain = |u: &Url| u.scheme() == "http" && u.port().is_none();
+    let is_tls = |u: &Url| u.scheme() == "https" && u.port().is_none();
+    origin(url) == origin(there) || (url.host() == there.host() && is_plain(url) && is_tls(there))
+}
+
+/// The secret for a host that the registry redirected to and that asks for one: none, unless the
+/// credentials name that host, and the way there is as safe as the one to the registry. Whoever
+/// can make a registry redirect must not thereby learn what was meant for it (the kind of
+/// CVE-2020-15157).
+fn elsewhere(url: &Url, there: &Url, who: Option<&Credentials>) -> Result<Option<Secret>> {
+    let is_safe = there.scheme() == "https" || url.scheme() == "http";
+    match who {
+        Some(who) if is_safe && who.name(&authority(there)) => who.secret(),
+        _ => Ok(None),
+    }
+}
+
+/// Where the answer sends us.
+pub(super) fn redirect(headers: &HeaderMap, status: StatusCode, at: &Url) -> Option<Result<Url>> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }

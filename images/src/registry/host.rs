@@ -32,7 +32,7 @@ pub struct Host {
     pub client: Vec<Pair>,
     /// Certificates are not checked.
     pub skip_verify: bool,
-    /// Sent with every request to this host.
+    /// Sent with every request to this host, and to its token server.
     pub headers: Vec<(String, String)>,
     /// For the TCP connection.
     pub dial_timeout: Option<Duration>,

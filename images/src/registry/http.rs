@@ -1,15 +1,20 @@
 //! One HTTP exchange, and what its failure means.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, SystemTime};
 
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
-use crate::error::{Error, Kind, Result};
+use super::coding::Decoder;
+use crate::error::{Error, Hint, Kind, Result};
 
 /// From the request to the head of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Coded bytes at a time.
+const DECODED: usize = 4 << 10;
 /// Between two pieces of a body.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -25,22 +30,38 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Response> {
 /// What reqwest says, without the URL that the context has already, down to the cause.
 pub(crate) fn failure(e: reqwest::Error) -> Error {
     if e.is_connect() && e.is_timeout() {
-        return Error::new(Kind::Unavailable, "no connection within the dial timeout");
+        return Error::new(Kind::Unavailable, "no connection within the dial timeout")
+            .with_hint(Some(Hint::Unreached));
     }
+    let is_connect = e.is_connect();
     let e = e.without_url();
     let mut kind = Kind::Unavailable;
+    let mut is_tls = false;
     let mut text = e.to_string();
     let mut cause = e.source();
     while let Some(inner) = cause {
-        if inner.downcast_ref().is_some_and(is_refusal) {
-            kind = Kind::Denied;
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            is_tls = true;
+            if is_refusal(tls) {
+                kind = Kind::Denied;
+            }
         }
         text = inner.to_string();
         // What an io::Error wraps is itself to it, and not its source.
-        let io = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = io.map_or_else(|| inner.source(), |wrapped| Some(wrapped));
+        let io = inner.downcast_ref::<io::Error>();
+        // The connection was there and ended in the middle of the handshake.
+        is_tls |= io.is_some_and(|io| {
+            use io::ErrorKind as E;
+            matches!(io.kind(), E::UnexpectedEof | E::ConnectionReset | E::ConnectionAborted)
+        });
+        cause = io.and_then(io::Error::get_ref).map_or_else(|| inner.source(), |w| Some(w));
     }
-    Error::new(kind, text)
+    let hint = match (is_connect, is_tls) {
+        (true, true) => Some(Hint::NotTls),
+        (true, false) => Some(Hint::Unreached),
+        (false, _) => None,
+    };
+    Error::new(kind, text).with_hint(hint)
 }
 
 /// Whether one side refused the other's certificate or terms, which another try does not change.
@@ -78,14 +99,28 @@ pub(crate) async fn piece(response: &mut Response) -> Result<Option<bytes::Bytes
     }
 }
 
-/// A whole body of at most `largest` bytes.
+/// A whole body of at most `largest` bytes, its content coding undone.
 pub(crate) async fn body(mut response: Response, largest: u64) -> Result<Vec<u8>> {
+    let mut decoder = Decoder::of(response.headers())?;
     let mut body = Vec::new();
-    while let Some(piece) = piece(&mut response).await? {
+    let mut add = |piece: &[u8]| {
         if (body.len() + piece.len()) as u64 > largest {
             return Err(Error::invalid(format_args!("the answer is larger than {largest} bytes")));
         }
-        body.extend_from_slice(&piece);
+        body.extend_from_slice(piece);
+        Ok(())
+    };
+    while let Some(piece) = piece(&mut response).await? {
+        match &mut decoder {
+            // In small parts, because little may become much.
+            Some(decoder) => {
+                piece.chunks(DECODED).try_for_each(|part| add(&decoder.decode(part)?))?;
+            }
+            None => add(&piece)?,
+        }
+    }
+    if let Some(decoder) = decoder {
+        add(&decoder.finish()?)?;
     }
     Ok(body)
 }
@@ -93,6 +128,7 @@ pub(crate) async fn body(mut response: Response, largest: u64) -> Result<Vec<u8>
 /// The error of an answer whose status is one, with the registry's own words if it has some.
 pub(crate) async fn refusal(response: Response) -> Error {
     let status = response.status();
+    let wait = retry_after(response.headers());
     let words = match body(response, 64 << 10).await {
         Ok(body) => registry_words(&body),
         Err(_) => None,
@@ -103,7 +139,24 @@ pub(crate) async fn refusal(response: Response) -> Error {
         Some(words) => format!("{}: {words}", status_text.trim_end()),
         None => status_text.trim_end().to_owned(),
     };
-    Error::new(kind(status), text)
+    let hint = match status.as_u16() {
+        429 => Some(Hint::Busy(wait)),
+        503 if wait.is_some() => Some(Hint::Busy(wait)),
+        _ => None,
+    };
+    Error::new(kind(status), text).with_hint(hint)
+}
+
+/// `Retry-After`: seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?;
+            Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+        }
+    }
 }
 
 fn kind(status: StatusCode) -> Kind {
@@ -133,4 +186,19 @@ pub fn registry_words(body: &[u8]) -> Option<String> {
     let line: String =
         word.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
     Some(format!("{}: {line}", word.code.chars().take(64).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_wait_is_in_seconds_or_a_date_and_anything_else_is_none() {
+        let read =
+            |text: &str| retry_after(&[(RETRY_AFTER, text.parse().unwrap())].into_iter().collect());
+        assert_eq!(read("5"), Some(Duration::from_secs(5)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert!(read("Sat, 06 Nov 2094 08:49:37 GMT").unwrap() > Duration::from_secs(86_400));
+        assert_eq!((read("soon"), read("-1"), read("")), (None, None, None));
+    }
 }

@@ -8,21 +8,25 @@
 pub(crate) mod auth;
 pub(crate) mod blob;
 pub(crate) mod challenge;
+mod coding;
 mod endpoint;
 mod folder;
 mod host;
 pub(crate) mod hosts;
 pub(crate) mod http;
+mod retry;
 mod tls;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use reqwest::{Method, Response};
 
 pub(crate) use blob::BlobStream;
 use endpoint::{Ask, Endpoint};
 use host::Host;
+pub(crate) use retry::DownHosts;
+use retry::{back_off, pause};
 
 use crate::credentials::Credentials;
 use crate::digest::Digest;
@@ -32,11 +36,6 @@ use crate::reference::Reference;
 
 /// Rounds over all hosts, as long as one of them may yet answer.
 const ROUNDS: u32 = 4;
-
-/// The pause after failure number `n` (from 0).
-pub(crate) fn back_off(n: u32) -> Duration {
-    Duration::from_millis(200 << n.min(5))
-}
 
 /// The hosts of one image's registry, asked in order.
 pub(crate) struct Registry {
@@ -56,11 +55,36 @@ impl Registry {
         certs_dirs: &[PathBuf],
         reference: &Reference,
         credentials: Option<&Credentials>,
+        down: &Arc<DownHosts>,
     ) -> Result<Registry> {
         let hosts = folder::hosts_for(certs_dirs, reference.registry())?;
         let endpoints =
-            hosts.into_iter().map(|h| Endpoint::new(h, reference.repository())).collect();
+            hosts.into_iter().map(|h| Endpoint::new(h, reference.repository(), down)).collect();
         Ok(Registry { endpoints, credentials: credentials.cloned() })
+    }
+
+    /// The digest of what the reference names, by one HEAD, which public registries do not count
+    /// as a pull; `None` if this registry cannot tell it in that way: then a GET is the answer, or
+    /// tells what is wrong.
+    pub(crate) async fn current(&self, reference: &Reference) -> Result<Option<Digest>> {
+        let ask = Ask {
+            method: Method::HEAD,
+            path: format!("manifests/{}", reference.target()),
+            accept: Some(manifest::ACCEPT),
+            from: 0,
+        };
+        let may = if reference.digest().is_some() {
+            |h: &Host| h.may_pull
+        } else {
+            |h: &Host| h.may_resolve
+        };
+        match self.ask(&ask, may).await {
+            // That it is there is all that was asked.
+            Ok(_) if reference.digest().is_some() => Ok(reference.digest().cloned()),
+            Ok(answer) => Ok(said_digest(&answer.response)),
+            Err(e) if e.kind() == Kind::Unavailable => Err(e).context("manifest"),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The manifest or index that the reference names, and its digest.
@@ -80,12 +104,7 @@ impl Registry {
         }
         loop {
             let answer = self.ask(&ask, |h| h.may_resolve).await.context("manifest")?;
-            let said = answer.response.headers().get("docker-content-digest");
-            let said: Option<Digest> = said
-                .and_then(|v| v.to_str().ok())
-                .map(str::parse)
-                .transpose()
-                .context("manifest")?;
+            let said = said_digest(&answer.response);
             if ask.method == Method::HEAD || !answer.endpoint.host.may_pull {
                 let none = || Error::invalid("manifest: no digest in the answer");
                 let digest = said.ok_or_else(none)?;
@@ -138,32 +157,55 @@ impl Registry {
     }
 
     /// Asks one host after the other; again, after a pause, those that were unwell, as long as the
-    /// last one was.
+    /// last one was. Hosts that could not be reached a moment ago come after the others, so that a
+    /// dead mirror does not cost its dial timeout at every request.
     async fn ask(&self, ask: &Ask<'_>, may: fn(&Host) -> bool) -> Result<Answer<'_>> {
         let mut failures: Vec<Option<Error>> =
             self.endpoints.iter().map(Endpoint::distrusted).collect();
         for round in 0..ROUNDS {
-            for (endpoint, failure) in self.endpoints.iter().zip(&mut failures) {
-                let settled = failure.as_ref().is_some_and(|e| e.kind() != Kind::Unavailable);
-                if settled || !may(&endpoint.host) {
+            let (down, up): (Vec<usize>, Vec<usize>) =
+                (0..self.endpoints.len()).partition(|at| self.endpoints[*at].is_down());
+            let is_down = |at: &usize| down.contains(at);
+            for at in up.iter().chain(&down) {
+                let endpoint = &self.endpoints[*at];
+                let is_settled =
+                    failures[*at].as_ref().is_some_and(|e| e.kind() != Kind::Unavailable);
+                let is_needless = is_down(at) && self.decision(&failures, may).is_err();
+                if is_settled || is_needless || !may(&endpoint.host) {
                     continue;
                 }
                 match endpoint.ask(ask, self.credentials.as_ref()).await {
                     Ok(response) => return Ok(Answer { endpoint, response }),
-                    Err(e) => *failure = Some(e),
+                    Err(e) => failures[*at] = Some(e),
                 }
             }
-            // The last host is the registry itself, as a rule. What it refuses is refused, however
-            // unwell its mirrors are.
-            let mut answers = self.endpoints.iter().zip(&failures).rev();
-            let last = answers.find_map(|(e, failure)| failure.as_ref().filter(|_| may(&e.host)));
-            if last.is_none_or(|e| e.kind() != Kind::Unavailable) || round + 1 == ROUNDS {
-                break;
+            let Ok(last) = self.decision(&failures, may) else { break };
+            match last.and_then(|e| pause(round, e)) {
+                Some(pause) if round + 1 < ROUNDS => tokio::time::sleep(pause).await,
+                _ => break,
             }
-            tokio::time::sleep(back_off(round)).await;
         }
         Err(tell_all(failures.into_iter().flatten().collect()))
     }
+
+    /// What the last host said that may be asked: it is the registry itself, as a rule. What it
+    /// refuses is refused, however unwell its mirrors are, and is the error here.
+    fn decision<'f>(
+        &self,
+        failures: &'f [Option<Error>],
+        may: fn(&Host) -> bool,
+    ) -> Result<Option<&'f Error>, &'f Error> {
+        let mut answers = self.endpoints.iter().zip(failures).rev();
+        match answers.find(|(e, _)| may(&e.host)).and_then(|(_, failure)| failure.as_ref()) {
+            Some(e) if e.kind() != Kind::Unavailable => Err(e),
+            other => Ok(other),
+        }
+    }
+}
+
+/// What the answer says its content's digest is; one that cannot be read says nothing.
+fn said_digest(response: &Response) -> Option<Digest> {
+    response.headers().get("docker-content-digest")?.to_str().ok()?.trim().parse().ok()
 }
 
 fn verify(bytes: &[u8], digest: &Digest, size: Option<u64>) -> Result<()> {
@@ -183,7 +225,7 @@ fn tell_all(failures: Vec<Error>) -> Error {
         [.., last] => {
             let all: Vec<String> = failures.iter().map(Error::to_string).collect();
             let why = format!("all {} hosts failed: {}", all.len(), all.join("; "));
-            Error::new(last.kind(), why)
+            Error::new(last.kind(), why).with_hint(last.hint())
         }
     }
 }

@@ -3,13 +3,17 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+};
 
-use super::host::Host;
+use super::host::{Host, Pair};
 use crate::error::{Context, Error, Result};
 
 /// As containerd's.
@@ -40,23 +44,66 @@ fn config(host: &Host) -> Result<ClientConfig> {
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::new(crate::Kind::Internal, e).context("TLS"))?;
     let builder = if host.skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerifier(provider)))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NoVerifier(Arc::clone(&provider))))
     } else {
         builder.with_root_certificates(roots(host)?)
     };
-    // One identity per host: rustls offers it whatever issuers the server names.
-    let Some(pair) = host.client.first() else {
+    if host.client.is_empty() {
         return Ok(builder.with_no_client_auth());
-    };
+    }
+    let all = host.client.iter().map(|pair| identity(pair, &provider)).collect::<Result<_>>()?;
+    Ok(builder.with_client_cert_resolver(Arc::new(Identities(all))))
+}
+
+/// The client certificates of one host.
+#[derive(Debug)]
+struct Identities(Vec<Identity>);
+
+#[derive(Debug)]
+struct Identity {
+    key: Arc<CertifiedKey>,
+    /// Who issued the certificates of the chain, as a server names them.
+    issuers: Vec<Vec<u8>>,
+}
+
+impl ResolvesClientCert for Identities {
+    /// The first one that an authority issued whom the server names; the first one that it can
+    /// check if it names nobody, or nobody that we know.
+    fn resolve(
+        &self,
+        authorities: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        let fit = |i: &&Identity| i.key.key.choose_scheme(schemes).is_some();
+        let named =
+            |i: &&Identity| i.issuers.iter().any(|own| authorities.contains(&own.as_slice()));
+        let mut fitting = self.0.iter().filter(fit);
+        let found = self.0.iter().filter(fit).find(named).or_else(|| fitting.next());
+        found.map(|identity| Arc::clone(&identity.key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn identity(pair: &Pair, provider: &CryptoProvider) -> Result<Identity> {
     let pem = std::fs::read(&pair.cert).context(pair.cert.display())?;
     let chain = certificates(&pem).context(pair.cert.display())?;
+    let issuers = chain.iter().map(|cert| {
+        let cert = webpki::EndEntityCert::try_from(cert).map_err(Error::invalid)?;
+        Ok(DistinguishedName::in_sequence(cert.issuer()).as_ref().to_vec())
+    });
+    let issuers = issuers.collect::<Result<_>>().context(pair.cert.display())?;
     let key_file = pair.key.as_ref().unwrap_or(&pair.cert);
     let pem = std::fs::read(key_file).context(key_file.display())?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|e| Error::invalid(e).context(key_file.display()))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(|e| Error::invalid(e).context(pair.cert.display()))
+    let key = CertifiedKey::from_der(chain, key, provider)
+        .map_err(|e| Error::invalid(e).context(pair.cert.display()))?;
+    Ok(Identity { key: Arc::new(key), issuers })
 }
 
 fn roots(host: &Host) -> Result<RootCertStore> {

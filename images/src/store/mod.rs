@@ -32,18 +32,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use oci_spec::image::ImageConfiguration;
-
 pub(crate) use key::LayerKey;
 pub use key::Owner;
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::LayerLock;
 use records::{ImageRow, NameKind, NewImage, Records};
 
+use crate::config::{self, ImageConfig};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::pull::Flights;
 use crate::reference::Reference;
+use crate::registry::DownHosts;
 
 /// Where the store is and where registries are configured.
 #[derive(Clone, Debug)]
@@ -75,7 +75,9 @@ pub struct Image {
     /// Bytes of its unpacked layers.
     pub size: u64,
     /// Entrypoint, environment, user and the rest.
-    pub config: ImageConfiguration,
+    pub config: ImageConfig,
+    /// The whole config, JSON as it was pulled.
+    pub document: Vec<u8>,
     /// Not to be collected.
     pub pinned: bool,
     /// Who holds it, see [`Store::prepare`].
@@ -106,6 +108,7 @@ pub(crate) struct Inner {
     records: Mutex<Records>,
     pub(crate) boot: String,
     pub(crate) flights: Flights,
+    pub(crate) down: Arc<DownHosts>,
 }
 
 impl Store {
@@ -117,7 +120,8 @@ impl Store {
         let what = format!("image store {}", config.root.display());
         let (records, boot) = open::open(&config.root).context(&what)?;
         let records = Mutex::new(records);
-        let inner = Inner { config, records, boot, flights: Flights::default() };
+        let inner =
+            Inner { config, records, boot, flights: Flights::default(), down: Arc::default() };
         let store = Store { inner: Arc::new(inner) };
         store.sweep().context(&what)?;
         Ok(store)
@@ -269,7 +273,7 @@ fn by_digest(reference: &Reference) -> String {
 }
 
 pub(crate) fn image(row: ImageRow) -> Result<Image> {
-    let config = parse_config(&row.config)
+    let config = config::parse(&row.config)
         .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("image {}", row.id)))?;
     let of = |kind: NameKind| -> Vec<String> {
         row.names.iter().filter(|(_, k)| *k == kind).map(|(name, _)| name.clone()).collect()
@@ -279,15 +283,12 @@ pub(crate) fn image(row: ImageRow) -> Result<Image> {
         digests: of(NameKind::Digest),
         id: row.id,
         size: row.size,
-        config,
+        config: config.image,
+        document: row.config,
         pinned: row.pinned,
         holders: row.holders,
         last_used: row.used,
     })
-}
-
-pub(crate) fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration> {
-    serde_json::from_slice(bytes).map_err(|e| Error::invalid(e).context("config"))
 }
 
 /// A name in `trash/` that nobody else uses.

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::key::{LayerKey, Owner};
-use crate::digest::ImageId;
+use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Facts;
+use crate::reference::Reference;
 
 const VERSION: i64 = 1;
 
@@ -187,10 +188,7 @@ pub(crate) fn add_image(tx: &Connection, image: &NewImage<'_>) -> Result<Vec<Lay
             .execute(params![id, i64::try_from(pos).unwrap_or(i64::MAX), key.as_str()])?;
     }
     for (name, kind) in image.names {
-        tx.execute(
-            "INSERT OR REPLACE INTO name(name, kind, image) VALUES(?1, ?2, ?3)",
-            params![name, *kind as i64, id],
-        )?;
+        add_name(tx, name, *kind, &id)?;
     }
     Ok(missing)
 }
@@ -248,6 +246,47 @@ pub(crate) fn by_name(tx: &Connection, name: &str) -> Result<Option<ImageId>> {
         .query_row([name], |r| r.get(0))
         .optional()?;
     id.map(|id| id.parse()).transpose()
+}
+
+/// Whether an image was pulled by this reference.
+pub(crate) fn knows(tx: &Connection, reference: &Reference) -> Result<bool> {
+    let name = reference
+        .tagged()
+        .or_else(|| reference.digest().map(|digest| format!("{}@{digest}", reference.name())));
+    match name {
+        Some(name) => Ok(by_name(tx, &name)?.is_some()),
+        None => Ok(false),
+    }
+}
+
+/// The whole image that was pulled from there by this digest, if it is here: the reference names
+/// it from now on, and it is used now.
+pub(crate) fn renew(
+    tx: &Connection,
+    reference: &Reference,
+    digest: &Digest,
+) -> Result<Option<ImageId>> {
+    let Some(id) = by_name(tx, &format!("{}@{digest}", reference.name()))? else { return Ok(None) };
+    for key in image_layers(tx, &id)? {
+        if layer(tx, &key)?.is_none() {
+            return Ok(None);
+        }
+    }
+    if !touch(tx, &id)? {
+        return Ok(None);
+    }
+    if let Some(tag) = reference.tagged() {
+        add_name(tx, &tag, NameKind::Tag, &id.to_string())?;
+    }
+    Ok(Some(id))
+}
+
+fn add_name(tx: &Connection, name: &str, kind: NameKind, id: &str) -> Result<()> {
+    tx.execute(
+        "INSERT OR REPLACE INTO name(name, kind, image) VALUES(?1, ?2, ?3)",
+        params![name, kind as i64, id],
+    )?;
+    Ok(())
 }
 
 /// The images whose id begins so, at most two.

@@ -116,6 +116,10 @@ pub fn status(code: u16) -> Response<Body> {
     text(code, "")
 }
 
+pub fn bytes(body: &[u8]) -> Response<Body> {
+    whole(body)
+}
+
 pub fn text(code: u16, body: &str) -> Response<Body> {
     let body = Full::new(Bytes::from(body.to_owned())).map_err(|e: Infallible| match e {}).boxed();
     Response::builder().status(code).body(body).unwrap()

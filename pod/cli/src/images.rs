@@ -57,6 +57,7 @@ fn tell(event: Event, sizes: &mut HashMap<Digest, u64>) {
             eprintln!("{digest}: {} layers", layers.len());
             sizes.extend(layers);
         }
+        Event::UpToDate { digest } => eprintln!("{digest}: all is here already"),
         Event::Present { layer } => eprintln!("{}: already here", short(&layer)),
         Event::Downloaded { layer, bytes } => {
             let whole = sizes.get(&layer).copied().unwrap_or(bytes);

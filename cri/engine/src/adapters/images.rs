@@ -33,17 +33,18 @@ fn told(error: rrun_images::Error) -> Error {
 
 fn info(image: &Image) -> ImageInfo {
     let id = image.id.to_string();
-    let config = image.config.config().as_ref().map(|config| ImageConfig {
-        entrypoint: config.entrypoint().clone().unwrap_or_default(),
-        cmd: config.cmd().clone().unwrap_or_default(),
-        env: config.env().clone().unwrap_or_default(),
-        user: config.user().clone().unwrap_or_default(),
-        working_dir: config.working_dir().clone().unwrap_or_default(),
-        stop_signal: config.stop_signal().clone().unwrap_or_default(),
-        volumes: config.volumes().clone().unwrap_or_default(),
-    });
+    let config = &image.config;
+    let config = ImageConfig {
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        env: config.env.clone(),
+        user: config.user.clone(),
+        working_dir: config.working_dir.clone(),
+        stop_signal: config.stop_signal.clone(),
+        volumes: config.volumes.clone(),
+    };
     let reference = image.digests.first().cloned().unwrap_or_else(|| id.clone());
-    ImageInfo { reference, config: config.unwrap_or_default(), id }
+    ImageInfo { reference, config, id }
 }
 
 #[async_trait]

@@ -1,0 +1,167 @@
+//! Image configs: from the bytes of one to what a node needs of it.
+//!
+//! Read by hand out of JSON and not by `oci-spec`'s types: those refuse a whole config for one
+//! odd field, while clients that came before us took it, and images that were built for them are
+//! still pulled. A field that is null, absent or of another type counts as empty; only what the
+//! layers are must be right.
+
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::platform::Platform;
+
+/// What a container of the image runs, unless its own configuration says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// `Entrypoint`
+    pub entrypoint: Vec<String>,
+    /// `Cmd`
+    pub cmd: Vec<String>,
+    /// `Env`, `NAME=value`; what is not so is left out, as every other client does.
+    pub env: Vec<String>,
+    /// `User`
+    pub user: String,
+    /// `WorkingDir`
+    pub working_dir: String,
+    /// `StopSignal`
+    pub stop_signal: String,
+    /// `Volumes`: paths, sorted.
+    pub volumes: Vec<String>,
+}
+
+/// A config that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedConfig {
+    /// Digests of the uncompressed layers, bottom first.
+    pub diff_ids: Vec<Digest>,
+    /// For which machine the image is, as far as the config says it.
+    pub platform: Platform,
+    /// What a container runs.
+    pub image: ImageConfig,
+}
+
+/// Parses an image config.
+///
+/// # Errors
+/// `Invalid` for what is no JSON object, and for a malformed digest of a layer.
+pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
+    let document: Value =
+        serde_json::from_slice(bytes).map_err(Error::invalid).context("config")?;
+    let Value::Object(document) = document else {
+        return Err(Error::invalid("config: not a JSON object"));
+    };
+    let none = Map::new();
+    let object = |name: &str| get(&document, name).and_then(Value::as_object).unwrap_or(&none);
+    let ids = get(object("rootfs"), "diff_ids").map(strings).unwrap_or_default();
+    let diff_ids = ids.iter().map(|id| id.parse()).collect::<Result<_>>().context("diff_ids")?;
+    let platform = Platform {
+        os: text(&document, "os"),
+        architecture: text(&document, "architecture"),
+        variant: text(&document, "variant"),
+    };
+    let config = object("config");
+    let list = |name: &str| get(config, name).map(strings).unwrap_or_default();
+    let mut volumes = match get(config, "Volumes") {
+        Some(Value::Object(paths)) => paths.keys().cloned().collect(),
+        Some(other) => strings(other),
+        None => Vec::new(),
+    };
+    volumes.sort();
+    let mut env = list("Env");
+    env.retain(|entry| entry.find('=').is_some_and(|at| at > 0) && !entry.contains('\0'));
+    let image = ImageConfig {
+        entrypoint: list("Entrypoint"),
+        cmd: list("Cmd"),
+        env,
+        user: text(config, "User"),
+        working_dir: text(config, "WorkingDir"),
+        stop_signal: text(config, "StopSignal"),
+        volumes,
+    };
+    Ok(ParsedConfig { diff_ids, platform, image })
+}
+
+/// The field of that name; in another case if there is none, as Go's decoder has it.
+fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let like = || object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v);
+    object.get(name).or_else(like)
+}
+
+/// A string, or a number as it is written; else empty.
+fn text(object: &Map<String, Value>, name: &str) -> String {
+    match get(object, name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// A list of strings, or one string, which is a list of one.
+fn strings(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => {
+            items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        }
+        Value::String(text) => vec![text.clone()],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_a_plain_config_is_read() {
+        let id = format!("sha256:{}", "ab".repeat(32));
+        let text = format!(
+            r#"{{"os":"linux","architecture":"arm64","variant":"v8",
+            "rootfs":{{"type":"layers","diff_ids":["{id}"]}},
+            "config":{{"Entrypoint":["/e"],"Cmd":["c","d"],"Env":["A=1","B=","C=x=y"],"User":"u:g",
+            "WorkingDir":"/w","StopSignal":"SIGINT","Volumes":{{"/v":{{}},"/a":{{}}}}}}}}"#
+        );
+        let got = parse(text.as_bytes()).unwrap();
+        assert_eq!(got.diff_ids, [id.parse().unwrap()]);
+        assert_eq!(got.platform, Platform::new("linux", "arm64", "v8"));
+        let all = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>();
+        let want = ImageConfig {
+            entrypoint: all(&["/e"]),
+            cmd: all(&["c", "d"]),
+            env: all(&["A=1", "B=", "C=x=y"]),
+            user: "u:g".into(),
+            working_dir: "/w".into(),
+            stop_signal: "SIGINT".into(),
+            volumes: all(&["/a", "/v"]),
+        };
+        assert_eq!(got.image, want);
+    }
+
+    #[test]
+    fn odd_and_empty_fields_refuse_no_config() {
+        let empty = parse(b"{}").unwrap();
+        assert_eq!((empty.diff_ids.len(), empty.image), (0, ImageConfig::default()));
+        for odd in [
+            r#"{"config":null,"rootfs":null,"history":null,"os":null,"architecture":null}"#,
+            r#"{"config":[],"rootfs":{"diff_ids":null},"history":"none","created":"","variant":5.5}"#,
+            r#"{"config":{"Env":null,"Cmd":null,"Entrypoint":null,"Volumes":null,"User":null}}"#,
+            r#"{"config":{"ExposedPorts":["80"],"Labels":["a"],"Volumes":5,"Env":{},"Cmd":{}}}"#,
+            r#"{"config":{"ExposedPorts":{"http":null},"Labels":{"a":null,"b":1}},"created":0}"#,
+            r#"{"history":[{"created":"never","empty_layer":"yes"}],"author":[]}"#,
+        ] {
+            let got = parse(odd.as_bytes()).unwrap();
+            assert_eq!(got.image, ImageConfig::default(), "{odd}");
+        }
+        let odd = r#"{"config":{"Env":["PATH=/bin","DEBUG","","=x",null,1,"A=1"],"User":1000,
+            "cmd":"run","Volumes":["/v"]}}"#;
+        let got = parse(odd.as_bytes()).unwrap().image;
+        assert_eq!(got.env, ["PATH=/bin", "A=1"]);
+        assert_eq!(
+            (got.user.as_str(), got.cmd, got.volumes),
+            ("1000", vec!["run".to_owned()], vec!["/v".to_owned()])
+        );
+        for bad in ["", "null", "[]", "5", r#"{"rootfs":{"diff_ids":["nonsense"]}}"#] {
+            assert_eq!(parse(bad.as_bytes()).unwrap_err().kind(), crate::Kind::Invalid, "{bad}");
+        }
+    }
+}
