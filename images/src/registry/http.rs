@@ -163,6 +163,8 @@ fn kind(status: StatusCode) -> Kind {
     match status.as_u16() {
         404 | 410 => Kind::NotFound,
         401 | 403 | 407 => Kind::Denied,
+        // Will not be implemented by the next try either.
+        501 | 505 => Kind::Invalid,
         408 | 425 | 429 | 500..=599 => Kind::Unavailable,
         _ => Kind::Invalid,
     }
