@@ -135,8 +135,10 @@ impl Default for Cgroup {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Streaming {
-    /// Where the streaming server listens; port 0 takes any. The kubelet and crictl connect from
-    /// this machine, so it stays on loopback.
+    /// Where the streaming server listens, on loopback; port 0 takes any. The kubelet and crictl
+    /// connect from this machine. It speaks plain HTTP, and whoever has the URL of a session is
+    /// inside the container: it is not for a network.
+    #[serde(deserialize_with = "loopback")]
     pub address: SocketAddr,
 }
 
@@ -167,6 +169,18 @@ fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Er
     match path.is_absolute() {
         true => Ok(path),
         false => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+/// The URLs that clients get have this address: one that stands for all of the machine's is none.
+fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let address = SocketAddr::deserialize(deserializer)?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(D::Error::custom(format!(
+            "{address} is not on loopback, and streams are not encrypted: clients of other machines \
+             go through the kubelet"
+        ))),
     }
 }
 
@@ -246,6 +260,12 @@ mod tests {
             ("[network]\nmode = \"flannel\"\n", "f:2: network.mode: unknown variant `flannel`"),
             ("\nsocket = 7\n", "f:2: socket: invalid type: integer `7`"),
             ("[streaming]\naddress = \"x\"\n", "f:2: streaming.address: invalid socket address"),
+            (
+                "[streaming]\naddress = \"0.0.0.0:0\"\n",
+                "f:2: streaming.address: 0.0.0.0:0 is not on",
+            ),
+            ("[streaming]\naddress = \"[::]:10010\"\n", "f:2: streaming.address: [::]:10010 is"),
+            ("[streaming]\naddress = \"10.1.2.3:80\"\n", "f:2: streaming.address: 10.1.2.3:80"),
             ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
             ("[network]\nnetns_dir = \"n\"\n", "f:2: network.netns_dir: n is not an absolute"),
             ("[cgroup]\nparent = \"/a/../b\"\n", "f:2: cgroup.parent: \"/a/../b\" is no path"),

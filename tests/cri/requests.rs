@@ -92,7 +92,7 @@ fn odd_pods() -> [OddPod; 13] {
             let servers = vec!["1.1.1.1\noptions x".to_owned()];
             p.dns_config = Some(DnsConfig { servers, ..Default::default() });
         }),
-        ("sysctl kernel.panic is not of a namespace", |p| {
+        ("sysctls: kernel.panic is not of a namespace", |p| {
             p.linux.as_mut().unwrap().sysctls.insert("kernel.panic".to_owned(), "0".to_owned());
         }),
         ("sandbox: make namespaces: sysctl net.ipv4.ip_local_port_range: EINVAL", |p| {
@@ -220,7 +220,7 @@ fn mount(host_path: &str, container_path: &str) -> Mount {
 }
 
 fn odd_containers() -> Vec<OddContainer> {
-    use Code::{Internal, InvalidArgument, NotFound, Unimplemented};
+    use Code::{Internal, InvalidArgument, NotFound};
     vec![
         (InvalidArgument, "log_path \"../x.log\" leaves", |c| c.log_path = "../x.log".to_owned()),
         (InvalidArgument, "log_path \"/x.log\" leaves", |c| c.log_path = "/x.log".to_owned()),
@@ -270,7 +270,7 @@ fn odd_containers() -> Vec<OddContainer> {
         (InvalidArgument, "mount /a: propagation 7 is unknown", |c| {
             c.mounts = vec![Mount { propagation: 7, ..mount("/tmp", "/a") }];
         }),
-        (Unimplemented, "mount /a: image volumes", |c| {
+        (InvalidArgument, "mount /a: image: image volumes", |c| {
             let image = Some(ImageSpec::default());
             c.mounts = vec![Mount { image, ..mount("", "/a") }];
         }),

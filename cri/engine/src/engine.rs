@@ -150,6 +150,14 @@ impl Engine {
         Ok(status)
     }
 
+    /// The containers of a pod as they are now, in the order in which they were made.
+    pub fn pod_containers(&self, owner: &Owner, pod: &str) -> Result<Vec<ContainerStatus>> {
+        let pod = self.shared.table.pod(owner, pod)?;
+        let rows = self.shared.table.containers_of(&pod.id);
+        let listed = rows.iter().filter(|row| row.record().phase.is_listed());
+        Ok(listed.map(|row| view::container_status(&pod, row)).collect())
+    }
+
     /// Whether `owner` has a container of this id, in whatever phase: half-made and half-removed
     /// ones, which no list shows, count.
     pub fn has_container(&self, owner: &Owner, id: &str) -> bool {

@@ -7,6 +7,7 @@
 
 mod adapters;
 mod apparmor;
+pub mod check;
 mod clock;
 mod config;
 mod dirs;

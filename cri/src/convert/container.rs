@@ -1,7 +1,7 @@
 //! Containers.
 
-use super::pod::id_mapping;
-use super::{info, resources, security, signal};
+use super::security::id_mapping;
+use super::{info, refuse_windows, resources, security, signal};
 use rrun_cri_api::v1;
 use rrun_engine::model::{
     ContainerConfig, DeviceSpec, EnvVar, ImageSpec, MountPropagation, MountSpec,
@@ -22,6 +22,7 @@ fn with_metadata(
     metadata: v1::ContainerMetadata,
     wire: v1::ContainerConfig,
 ) -> Result<ContainerConfig> {
+    refuse_windows(wire.windows.as_ref())?;
     let linux = wire.linux.unwrap_or_default();
     let env = |env: v1::KeyValue| EnvVar { name: env.key, value: env.value };
     let device = |device: v1::Device| DeviceSpec {

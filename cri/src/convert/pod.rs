@@ -1,8 +1,8 @@
 //! Pods.
 
-use super::{info, resources, security};
+use super::{info, refuse_windows, resources, security};
 use rrun_cri_api::v1;
-use rrun_engine::model::{Dns, IdMapping, PodConfig, PortMapping, Protocol};
+use rrun_engine::model::{Dns, PodConfig, PortMapping, Protocol};
 use rrun_engine::status::{PodFilter, PodItem, PodStatus};
 use rrun_engine::{Error, Result};
 
@@ -18,6 +18,7 @@ fn with_metadata(
     metadata: v1::PodSandboxMetadata,
     wire: v1::PodSandboxConfig,
 ) -> Result<PodConfig> {
+    refuse_windows(wire.windows.as_ref())?;
     let linux = wire.linux.unwrap_or_default();
     let dns = |dns: v1::DnsConfig| Dns {
         servers: dns.servers,
@@ -58,10 +59,6 @@ fn port(wire: v1::PortMapping) -> Result<PortMapping> {
         host_port: wire.host_port,
         host_ip: wire.host_ip,
     })
-}
-
-pub(super) fn id_mapping(wire: v1::IdMapping) -> IdMapping {
-    IdMapping { host_id: wire.host_id, container_id: wire.container_id, length: wire.length }
 }
 
 /// `PodSandboxFilter`

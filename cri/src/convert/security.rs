@@ -1,10 +1,9 @@
 //! Who a pod or a container is and what it may do.
 
-use super::pod::id_mapping;
 use rrun_cri_api::v1;
 use rrun_engine::model::{
-    Capability, ContainerSecurity, GroupsPolicy, NamespaceMode, NamespaceOptions, PodSecurity,
-    SeLinux, SecurityProfile, UserNamespace,
+    Capability, ContainerSecurity, GroupsPolicy, IdMapping, NamespaceMode, NamespaceOptions,
+    PodSecurity, SeLinux, SecurityProfile, UserNamespace,
 };
 use rrun_engine::{Error, Result};
 use v1::security_profile::ProfileType;
@@ -74,7 +73,7 @@ pub fn namespaces(wire: v1::NamespaceOption) -> Result<NamespaceOptions> {
 
 /// `NamespaceOption`, back again.
 pub fn wire_namespaces(options: &NamespaceOptions) -> v1::NamespaceOption {
-    let mapping = |m: &rrun_engine::model::IdMapping| v1::IdMapping {
+    let mapping = |m: &IdMapping| v1::IdMapping {
         host_id: m.host_id,
         container_id: m.container_id,
         length: m.length,
@@ -90,6 +89,10 @@ pub fn wire_namespaces(options: &NamespaceOptions) -> v1::NamespaceOption {
             gids: userns.gids.iter().map(mapping).collect(),
         }),
     }
+}
+
+pub(super) fn id_mapping(wire: v1::IdMapping) -> IdMapping {
+    IdMapping { host_id: wire.host_id, container_id: wire.container_id, length: wire.length }
 }
 
 fn mode(wire: i32) -> Result<NamespaceMode> {

@@ -30,9 +30,16 @@ impl Cri for Service {
 
     async fn update_runtime_config(
         &self,
-        _: UpdateRuntimeConfigRequest,
+        r: UpdateRuntimeConfigRequest,
     ) -> Answer<UpdateRuntimeConfigResponse> {
-        // The pod CIDR reaches CNI plugins through their own configuration.
+        let network = r.runtime_config.unwrap_or_default().network_config.unwrap_or_default();
+        convert::pod_cidrs(&network.pod_cidr).map_err(fail)?;
+        // An error would keep the kubelet from going on, which asks this of every runtime.
+        tracing::info!(
+            pod_cidr = network.pod_cidr,
+            "the pod CIDR is not used: CNI plugins have it from their configuration, the built-in \
+             bridge from network.subnet"
+        );
         Ok(UpdateRuntimeConfigResponse {})
     }
 
@@ -59,15 +66,20 @@ impl Cri for Service {
         &self,
         r: PodSandboxStatusRequest,
     ) -> Answer<PodSandboxStatusResponse> {
+        let timestamp = super::now();
         let pod = self.engine.pod_status(&self.owner, &r.pod_sandbox_id, r.verbose).await;
         // To ask is how a client learns that something is gone: no news for the log.
         let pod = pod.map_err(|error| convert::status(&error))?;
         let (status, info) = convert::pod_status(&pod);
+        let containers = self.engine.pod_containers(&self.owner, pod.id.as_str()).map_err(fail)?;
         Ok(PodSandboxStatusResponse {
             status: Some(status),
             info,
-            containers_statuses: Vec::new(),
-            timestamp: 0,
+            timestamp,
+            containers_statuses: containers
+                .iter()
+                .map(|container| convert::container_status(container).0)
+                .collect(),
         })
     }
 
@@ -245,7 +257,7 @@ impl Cri for Service {
         &self,
         _: GetEventsRequest,
     ) -> Answer<Messages<ContainerEventResponse>> {
-        Ok(super::events::stream(self.engine.events(&self.owner)))
+        Ok(super::events::stream(self.engine.events(&self.owner), self.ending.clone()))
     }
 
     async fn list_images(&self, r: ListImagesRequest) -> Answer<ListImagesResponse> {

@@ -1,18 +1,26 @@
 //! Container events.
 
 use crate::convert;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use rrun_cri_api::Messages;
 use rrun_cri_api::v1::{ContainerEventResponse, ContainerEventType};
 use rrun_engine::{Event, EventKind, Events};
+use tokio_util::sync::CancellationToken;
 
-/// Events from now on; the stream ends with the engine.
-pub(super) fn stream(events: Events) -> Messages<ContainerEventResponse> {
+/// Events from now on; the stream ends with the engine, or when `ending` says so.
+pub(super) fn stream(
+    events: Events,
+    ending: CancellationToken,
+) -> Messages<ContainerEventResponse> {
     let next = |mut events: Events| async move {
         let event = events.next().await?;
         Some((Ok(message(&event)), events))
     };
-    futures::stream::unfold(events, next).boxed()
+    ended_by(futures::stream::unfold(events, next), ending).boxed()
+}
+
+fn ended_by<S: Stream>(stream: S, ending: CancellationToken) -> impl Stream<Item = S::Item> {
+    stream.take_until(ending.cancelled_owned())
 }
 
 fn message(event: &Event) -> ContainerEventResponse {
@@ -34,5 +42,21 @@ fn message(event: &Event) -> ContainerEventResponse {
             .iter()
             .map(|container| convert::container_status(container).0)
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+
+    #[tokio::test]
+    async fn a_stream_without_an_end_ends_when_it_is_told_to() {
+        let ending = CancellationToken::new();
+        let endless = stream::iter([1]).chain(stream::pending());
+        let mut ended = Box::pin(ended_by(endless, ending.clone()));
+        assert_eq!(ended.next().await, Some(1));
+        ending.cancel();
+        assert_eq!(ended.next().await, None);
     }
 }

@@ -1,10 +1,10 @@
 //! Images, RPC by RPC.
 
 use super::{Service, logged, required};
+use crate::convert;
 use rrun_cri_api::v1;
 use rrun_images::{Credentials, Image, Kind, Reference};
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::{Code, Status};
 
 impl Service {
@@ -46,7 +46,8 @@ impl Service {
         &self,
         request: v1::PullImageRequest,
     ) -> Result<v1::PullImageResponse, Status> {
-        let name = required(request.image, "image")?.image;
+        let name = convert::image_to_pull(required(request.image, "image")?);
+        let name = name.map_err(super::fail)?;
         let reference: Reference = name.parse().map_err(fail)?;
         let auth = request.auth.map(credentials);
         let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(fail)?;
@@ -77,16 +78,16 @@ impl Service {
             size: image.size,
             uid: uid.map(|value| v1::Int64Value { value }),
             username,
-            spec: None,
+            // Annotations are those of a request, and an image has none.
+            spec: Some(v1::ImageSpec { image: image.id.to_string(), ..Default::default() }),
             pinned: image.pinned || image.holders.iter().any(is_foreign),
         }
     }
 
     pub(super) fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
         let info = self.images.fs_info().map_err(fail)?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let usage = v1::FilesystemUsage {
-            timestamp: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            timestamp: super::now(),
             fs_id: Some(v1::FilesystemIdentifier {
                 mountpoint: info.mountpoint.to_string_lossy().into_owned(),
             }),

@@ -17,7 +17,9 @@ use rrun_engine::{Engine, Owner};
 use rrun_images::Store;
 use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// Everything that answers a CRI call, for one owner's pods.
@@ -29,6 +31,8 @@ pub struct Service {
     owner: Owner,
     config: Arc<Config>,
     streaming: Arc<Streaming>,
+    /// Ends the streams of events, which have no end of their own.
+    ending: CancellationToken,
 }
 
 /// The rooms that a [`Service`] joins.
@@ -51,12 +55,15 @@ impl Service {
         let backend = backend::EngineStreams::new(rooms.engine.clone(), owner.clone());
         let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
         let Rooms { engine, images, network } = rooms;
-        Ok(Service { engine, images, network, owner, config, streaming })
+        let ending = CancellationToken::new();
+        Ok(Service { engine, images, network, owner, config, streaming, ending })
     }
 
     /// Ends exec, attach and port-forward, and tells their clients so: to a client a connection
-    /// that is merely cut looks like a command that has succeeded.
+    /// that is merely cut looks like a command that has succeeded. Streams of events end as well:
+    /// a daemon that waited for their clients would wait for ever.
     pub async fn end_streams(&self) {
+        self.ending.cancel();
         self.streaming.shutdown().await;
     }
 }
@@ -75,4 +82,10 @@ fn logged(refused: Status) -> Status {
 /// What a request must have.
 fn required<T>(value: Option<T>, what: &str) -> Result<T, Status> {
     value.ok_or_else(|| Status::invalid_argument(format!("{what} is missing")))
+}
+
+/// Nanoseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -14,7 +14,7 @@ pub struct ContainerSecurity {
     pub namespaces: NamespaceOptions,
     /// SELinux label; refused.
     pub selinux: Option<SeLinux>,
-    /// User id; `run_as_username` wins.
+    /// User id; not together with `run_as_username`.
     pub run_as_user: Option<i64>,
     /// Group id; needs a user.
     pub run_as_group: Option<i64>,

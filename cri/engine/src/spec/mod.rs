@@ -3,7 +3,6 @@
 
 mod build;
 mod capabilities;
-mod check;
 mod devices;
 mod exec;
 mod mounts;
@@ -16,7 +15,6 @@ mod signal;
 mod tests;
 mod user;
 
-pub(crate) use check::{check, refuse_userns};
 pub(crate) use exec::ExecTemplate;
 pub(crate) use planner::{Planned, Planner, Wanted};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};

@@ -2,8 +2,9 @@
 
 use super::build::{Inputs, build};
 use super::devices::HostDevice;
+use super::profile;
 use super::user::Who;
-use super::{check, profile};
+use crate::check;
 use crate::config::Lsm;
 use crate::error::{Kind, Result};
 use crate::model::*;
@@ -350,7 +351,7 @@ type Asked = (&'static str, Option<Kind>, fn(&mut Case));
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
-    let asked: [Asked; 27] = [
+    let asked: [Asked; 36] = [
         ("nothing", None, |_| {}),
         ("name", Some(Kind::Invalid), |c| c.config.name.clear()),
         ("image", Some(Kind::Invalid), |c| c.config.image.image.clear()),
@@ -360,7 +361,9 @@ fn what_cannot_be_is_refused_by_name() {
             c.config.security.privileged = true;
             c.pod.security.privileged = true;
         }),
-        ("CDI", Some(Kind::Unimplemented), |c| c.config.cdi_devices = texts(&["a/b=c"])),
+        ("CDI_devices: CDI device a/b=c", Some(Kind::Invalid), |c| {
+            c.config.cdi_devices = texts(&["a/b=c"])
+        }),
         ("permissions", Some(Kind::Invalid), |c| {
             c.config.devices = vec![DeviceSpec { permissions: "x".into(), ..Default::default() }];
         }),
@@ -391,11 +394,11 @@ fn what_cannot_be_is_refused_by_name() {
                 ..mount("/a", "/a")
             }];
         }),
-        ("image volumes", Some(Kind::Unimplemented), |c| {
+        ("image: image volumes", Some(Kind::Invalid), |c| {
             let image = Some(ImageSpec::default());
             c.config.mounts = vec![MountSpec { image, ..mount("", "/a") }];
         }),
-        ("id-mapped", Some(Kind::Unimplemented), |c| {
+        ("uidMappings: id-mapped", Some(Kind::Invalid), |c| {
             let uid_mappings = vec![IdMapping::default()];
             c.config.mounts = vec![MountSpec { uid_mappings, ..mount("/a", "/a") }];
         }),
@@ -410,6 +413,35 @@ fn what_cannot_be_is_refused_by_name() {
         ("AppArmor", Some(Kind::Invalid), |c| {
             c.config.security.apparmor = Some(Localhost("p".into()));
         }),
+        ("annotations: cdi.k8s.io/x", Some(Kind::Invalid), |c| {
+            c.config.annotations.insert("cdi.k8s.io/x".into(), "a/b=c".into());
+        }),
+        ("image.runtime_handler", Some(Kind::Invalid), |c| {
+            c.config.image.runtime_handler = "kata".into();
+        }),
+        ("image_sub_path", Some(Kind::Invalid), |c| {
+            let image_sub_path = "a".into();
+            c.config.mounts = vec![MountSpec { image_sub_path, ..mount("/a", "/a") }];
+        }),
+        ("run_as_user and run_as_username", Some(Kind::Invalid), |c| {
+            c.config.security.run_as_user = Some(5);
+            c.config.security.run_as_username = "web".into();
+        }),
+        ("namespace_options.network Node: the pod has Pod", Some(Kind::Invalid), |c| {
+            c.config.security.namespaces.network = NamespaceMode::Node;
+        }),
+        ("namespace_options.ipc Container: the pod has Pod", Some(Kind::Invalid), |c| {
+            c.config.security.namespaces.ipc = NamespaceMode::Container;
+        }),
+        ("nothing said in a pod of the host's network", None, |c| {
+            c.pod.security.namespaces.network = NamespaceMode::Node;
+        }),
+        ("namespace_options.target_id", Some(Kind::Invalid), |c| {
+            c.config.security.namespaces.target_id = "abc".into();
+        }),
+        ("namespace_options.target_id", Some(Kind::Invalid), |c| {
+            c.config.security.namespaces.pid = NamespaceMode::Target;
+        }),
         ("selinux_options", Some(Kind::Invalid), |c| {
             let kind = "container_t".into();
             c.config.security.selinux = Some(SeLinux { kind, ..SeLinux::default() });
@@ -423,7 +455,7 @@ fn what_cannot_be_is_refused_by_name() {
     ];
     for (name, kind, change) in asked {
         let case = case(change);
-        match (check(&case.pod, &case.config, &Lsm::default()), kind) {
+        match (check::container(&case.pod, &case.config, &Lsm::default()), kind) {
             (Ok(()), None) => {}
             (Err(error), Some(kind)) => {
                 assert_eq!(error.kind(), kind, "{name}: {error}");
@@ -467,4 +499,20 @@ fn a_seccomp_profile_is_found_in_the_new_field_and_in_the_old_one() {
     assert_eq!(of("/x/a.json").unwrap(), File("/x/a.json".into()));
     assert!(of("../a.json").is_err() && of("").is_err());
     assert!(meant(|s| s.seccomp_profile_path = "nonsense".into()).is_err());
+}
+
+#[test]
+fn a_pod_has_its_own_seccomp_profile_and_else_the_default() {
+    use profile::Seccomp::{File, RuntimeDefault};
+    let meant = |seccomp: Option<SecurityProfile>, old: &str| {
+        let security =
+            PodSecurity { seccomp, seccomp_profile_path: old.into(), ..Default::default() };
+        profile::pod_seccomp(&security, Path::new("/profiles"))
+    };
+    assert_eq!(meant(None, "").unwrap(), RuntimeDefault);
+    assert_eq!(meant(Some(SecurityProfile::Unconfined), "").unwrap(), RuntimeDefault);
+    let file = || File("/profiles/a.json".into());
+    assert_eq!(meant(Some(SecurityProfile::Localhost("a.json".into())), "").unwrap(), file());
+    assert_eq!(meant(None, "localhost/a.json").unwrap(), file());
+    assert!(meant(Some(SecurityProfile::Localhost("../a".into())), "").is_err());
 }

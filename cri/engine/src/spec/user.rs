@@ -44,7 +44,8 @@ fn groups(group: &[u8]) -> impl Iterator<Item = (&str, u32, &str)> {
     })
 }
 
-/// Resolves the user of a container: `run_as_username`, else `run_as_user`, else the image's.
+/// Resolves the user of a container: `run_as_username`, which must be in passwd, or `run_as_user`,
+/// else the image's.
 pub(crate) fn resolve(
     security: &ContainerSecurity,
     image_user: &str,
@@ -61,6 +62,9 @@ pub(crate) fn resolve(
         (None, None) => (image_user, None),
     };
     let account = find_account(if user.is_empty() { "0" } else { user }, files)?;
+    if account.name.is_empty() && !security.run_as_username.is_empty() {
+        return Err(not_in_passwd("run_as_username: user", user));
+    }
     let gid = match (security.run_as_group, image_group) {
         (Some(gid), _) => numeric_id(gid, "run_as_group")?,
         (None, Some(group)) => find_group(group, files)?,
@@ -90,11 +94,13 @@ fn find_account<'a>(user: &str, files: &Accounts<'a>) -> Result<Account<'a>> {
     if let Some(account) = accounts(files.passwd).find(|account| account.name == user) {
         return Ok(account);
     }
-    let uid: u32 = user.parse().map_err(|_| {
-        Error::invalid(format!("user {user:?} is not in the container's /etc/passwd"))
-    })?;
+    let uid: u32 = user.parse().map_err(|_| not_in_passwd("user", user))?;
     let known = accounts(files.passwd).find(|account| account.uid == uid);
     Ok(known.unwrap_or(Account { name: "", uid, gid: 0, home: "" }))
+}
+
+fn not_in_passwd(what: &str, user: &str) -> Error {
+    Error::invalid(format!("{what} {user:?} is not in the container's /etc/passwd"))
 }
 
 fn find_group(group: &str, files: &Accounts<'_>) -> Result<u32> {
@@ -140,11 +146,7 @@ mod tests {
     fn what_is_asked_for_goes_before_the_image() {
         assert_eq!(who(|s| s.run_as_user = Some(5), "web:wheel").0, 5);
         assert_eq!(who(|s| s.run_as_user = Some(5), "web:wheel").1, [0]);
-        let both = |s: &mut ContainerSecurity| {
-            s.run_as_user = Some(5);
-            s.run_as_username = "web".into();
-        };
-        assert_eq!(who(both, "").0, 33);
+        assert_eq!(who(|s| s.run_as_username = "web".into(), "5").0, 33);
         let group = |s: &mut ContainerSecurity| {
             s.run_as_user = Some(33);
             s.run_as_group = Some(9);
@@ -169,6 +171,9 @@ mod tests {
         assert!(error.contains("nobody"), "{error}");
         let error = resolve(&security, "web:nogroup", &FILES).unwrap_err().to_string();
         assert!(error.contains("nogroup"), "{error}");
+        let number = ContainerSecurity { run_as_username: "1234".into(), ..security.clone() };
+        let error = resolve(&number, "", &FILES).unwrap_err().to_string();
+        assert!(error.contains("run_as_username: user \"1234\""), "{error}");
         let negative = ContainerSecurity { run_as_user: Some(-1), ..security };
         assert!(resolve(&negative, "", &FILES).is_err());
     }

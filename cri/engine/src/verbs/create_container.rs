@@ -1,6 +1,7 @@
 //! CreateContainer.
 
 use super::{ContainerAt, PodAt};
+use crate::check;
 use crate::clock;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
@@ -96,7 +97,7 @@ pub(crate) async fn create(
     let what = format!("create container {}", config.name);
     let pod = engine.table.pod(owner, pod).context(|| what.clone())?;
     let at = PodAt { engine: Arc::clone(engine), pod };
-    spec::check(&at.pod.config, &config, &engine.config.lsm).context(|| what.clone())?;
+    check::container(&at.pod.config, &config, &engine.config.lsm).context(|| what.clone())?;
     let hash = config_hash(&config)?;
     let key = (at.pod.id.clone(), config.name.clone(), config.attempt);
     let id = engine

@@ -2,8 +2,9 @@
 
 use super::pod_undo::SOON;
 use super::{PodAt, sandbox, shim_watch};
+use crate::check;
 use crate::clock;
-use crate::config::{Config, Lsm};
+use crate::config::Config;
 use crate::dirs::{self, Dirs, Lock};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
@@ -108,7 +109,7 @@ pub(crate) async fn run(
     handler: &str,
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
-    check(&config, handler, &engine.config.lsm).context(|| what.clone())?;
+    check::pod(&config, handler, &engine.config.lsm).context(|| what.clone())?;
     let hash = config_hash(&config, handler)?;
     let key = (owner.clone(), config.key());
     let record = intent(engine, owner, config, handler)?;
@@ -125,16 +126,6 @@ pub(crate) fn config_hash(config: &PodConfig, handler: &str) -> Result<u64> {
     let json = serde_json::to_vec(&(config, handler))
         .map_err(|error| Error::internal(format!("encode config: {error}")))?;
     Ok(record::checksum(&json))
-}
-
-fn check(config: &PodConfig, handler: &str, lsm: &Lsm) -> Result<()> {
-    if config.name.is_empty() || config.namespace.is_empty() || config.uid.is_empty() {
-        return Err(Error::invalid("a pod needs a name, a namespace and a uid"));
-    }
-    if !handler.is_empty() && handler != "rrun" {
-        return Err(Error::invalid(format!("runtime handler {handler:?} is not known")));
-    }
-    sandbox::check(config, lsm)
 }
 
 /// The record before the first effect, with every name that an undo needs.

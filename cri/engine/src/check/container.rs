@@ -1,0 +1,139 @@
+//! Containers.
+
+use super::{check_userns, not_built};
+use crate::config::Lsm;
+use crate::error::{Context, Error, Result};
+use crate::model::{
+    ContainerConfig, ContainerSecurity, MountPropagation, MountSpec, NamespaceMode, PodConfig,
+    Resources,
+};
+use crate::spec;
+use std::path::{Component, Path};
+
+/// Annotations with which clients of old ask for CDI devices.
+const CDI: &str = "cdi.k8s.io/";
+
+/// Refuses a container that makes no sense in its pod, and what this release or this host cannot
+/// do.
+///
+/// # Errors
+/// `Invalid`, with the name of the field.
+pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result<()> {
+    if config.name.is_empty() {
+        return Err(Error::invalid("a container needs a name"));
+    }
+    if config.image.image.is_empty() {
+        return Err(Error::invalid("no image given"));
+    }
+    super::handler(&config.image.runtime_handler, "image.runtime_handler")?;
+    check_devices(config)?;
+    if config.envs.iter().any(|var| var.name.contains(['=', '\0']) || var.value.contains(&0)) {
+        let message = "envs: a variable's name has `=` or NUL, or its value has NUL";
+        return Err(Error::invalid(message));
+    }
+    let log = Path::new(&config.log_path);
+    if log.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        let message = "leaves the log directory of the pod";
+        return Err(Error::invalid(format!("log_path {:?} {message}", config.log_path)));
+    }
+    if let Some(limits) = &config.resources {
+        check_limits(limits)?;
+    }
+    for mount in &config.mounts {
+        check_mount(mount).context(|| format!("mount {}", mount.container_path))?;
+    }
+    check_security(pod, &config.security, lsm)
+}
+
+fn check_devices(config: &ContainerConfig) -> Result<()> {
+    if let Some(device) = config.cdi_devices.first() {
+        return Err(not_built("CDI_devices", &format!("CDI device {device}")));
+    }
+    if let Some(name) = config.annotations.keys().find(|name| name.starts_with(CDI)) {
+        return Err(not_built("annotations", &format!("{name}: CDI devices")));
+    }
+    for device in &config.devices {
+        if !device.permissions.chars().all(|c| "rwm".contains(c)) {
+            let message = format!("device {}: permissions", device.host_path);
+            return Err(Error::invalid(format!("{message} {:?}", device.permissions)));
+        }
+    }
+    Ok(())
+}
+
+fn check_security(pod: &PodConfig, security: &ContainerSecurity, lsm: &Lsm) -> Result<()> {
+    let named = !security.run_as_username.is_empty();
+    if security.run_as_user.is_some() && named {
+        return Err(Error::invalid("run_as_user and run_as_username: at most one of them"));
+    }
+    if security.run_as_group.is_some() && security.run_as_user.is_none() && !named {
+        return Err(Error::invalid("run_as_group without run_as_user or run_as_username"));
+    }
+    if security.privileged && !pod.security.privileged {
+        return Err(Error::invalid("a privileged container needs a privileged pod"));
+    }
+    check_namespaces(pod, security)?;
+    spec::refuse_selinux(security.selinux.as_ref(), lsm)?;
+    spec::apparmor(security, lsm).map(drop)
+}
+
+/// A container has the network and the IPC of its pod. `Pod` is what a client sends that says
+/// nothing, so that it means whatever the pod has.
+fn check_namespaces(pod: &PodConfig, security: &ContainerSecurity) -> Result<()> {
+    let (asked, has) = (&security.namespaces, &pod.security.namespaces);
+    for (name, asked, has) in [("network", asked.network, has.network), ("ipc", asked.ipc, has.ipc)]
+    {
+        if asked != NamespaceMode::Pod && asked != has {
+            let message = format!("namespace_options.{name} {asked:?}: the pod has {has:?}");
+            return Err(Error::invalid(message));
+        }
+    }
+    let targets = asked.pid == NamespaceMode::Target;
+    if targets == asked.target_id.is_empty() {
+        let message = format!("namespace_options.target_id {:?}", asked.target_id);
+        return Err(Error::invalid(format!("{message} with pid {:?}", asked.pid)));
+    }
+    match &asked.userns {
+        Some(userns) if userns.mode != NamespaceMode::Node => check_userns(userns),
+        _ => Ok(()),
+    }
+}
+
+/// Those that no file of a group takes; of a quota and of memory -1 means that there is none.
+fn check_limits(limits: &Resources) -> Result<()> {
+    for (name, value) in [("cpu_shares", limits.cpu_shares), ("cpu_period", limits.cpu_period)] {
+        if value < 0 {
+            return Err(Error::invalid(format!("{name} {value} is negative")));
+        }
+    }
+    Ok(())
+}
+
+fn check_mount(mount: &MountSpec) -> Result<()> {
+    if mount.image.is_some() {
+        return Err(not_built("image", "image volumes"));
+    }
+    if !mount.image_sub_path.is_empty() {
+        return Err(Error::invalid("image_sub_path without image"));
+    }
+    if mount.host_path.is_empty() || mount.container_path.is_empty() {
+        return Err(Error::invalid("host_path or container_path is empty"));
+    }
+    if !mount.host_path.starts_with('/') {
+        return Err(Error::invalid(format!("host_path {:?} is not absolute", mount.host_path)));
+    }
+    for (field, mappings) in
+        [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)]
+    {
+        if !mappings.is_empty() {
+            return Err(not_built(field, "id-mapped mounts"));
+        }
+    }
+    if mount.recursive_read_only && !mount.readonly {
+        return Err(Error::invalid("recursive_read_only needs readonly"));
+    }
+    if mount.recursive_read_only && mount.propagation != MountPropagation::Private {
+        return Err(Error::invalid("recursive_read_only needs private propagation"));
+    }
+    Ok(())
+}

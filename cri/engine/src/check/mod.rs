@@ -1,0 +1,50 @@
+//! What cannot be asked for: refused by name, before anything is done.
+//!
+//! A refusal is `Invalid` and says the field as the CRI spells it. What a field asks for is done,
+//! refused here, or stands with its reason in the table of fields that the handlers are tested by.
+
+mod container;
+mod pod;
+
+pub use container::container;
+pub use pod::pod;
+
+use crate::error::{Error, Result};
+use crate::model::{NamespaceMode, UserNamespace};
+
+/// Refuses a runtime handler that is not the one that there is, which has a name and needs none.
+///
+/// # Errors
+/// `Invalid`, with the name of the field.
+pub fn handler(handler: &str, field: &str) -> Result<()> {
+    match handler {
+        "" | "rrun" => Ok(()),
+        _ => Err(Error::invalid(format!("{field}: runtime handler {handler:?} is not known"))),
+    }
+}
+
+fn not_built(field: &str, what: &str) -> Error {
+    Error::invalid(format!("{field}: {what}: not supported by this release"))
+}
+
+/// Refuses user namespaces: senseless ones as such, the others as not there yet.
+fn check_userns(userns: &UserNamespace) -> Result<()> {
+    if userns.mode != NamespaceMode::Pod {
+        return Err(Error::invalid(format!(
+            "userns_options: user namespace mode {:?}",
+            userns.mode
+        )));
+    }
+    for (name, ids) in [("uids", &userns.uids), ("gids", &userns.gids)] {
+        match ids.as_slice() {
+            [one] if one.container_id == 0 && one.length > 0 => {}
+            [_] => return Err(Error::invalid(format!("userns_options: {name} do not start at 0"))),
+            _ => {
+                let count = ids.len();
+                let message = format!("userns_options: {name} have {count} mappings, not one");
+                return Err(Error::invalid(message));
+            }
+        }
+    }
+    Err(not_built("userns_options", "user namespaces"))
+}
