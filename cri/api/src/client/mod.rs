@@ -1,13 +1,17 @@
 //! The CRI trait over a gRPC channel.
 
-mod calls;
-
+use async_trait::async_trait;
+use futures::StreamExt;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::MAX_MESSAGE_BYTES;
 use crate::v1::image_service_client::ImageServiceClient;
 use crate::v1::runtime_service_client::RuntimeServiceClient;
+use crate::v1::*;
+use crate::{Cri, MAX_MESSAGE_BYTES, Messages};
+
+// The trait, one call for each RPC of the contract.
+include!(concat!(env!("OUT_DIR"), "/client.rs"));
 
 /// A CRI server behind one channel. Clones share the connection, which is made again by itself
 /// after the server restarted. Calls have no deadline of their own: bound them where they are

@@ -6,22 +6,24 @@
 
 mod call;
 mod deadline;
-mod image;
-mod runtime;
 mod serve;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, async_trait};
 
 use crate::v1::image_service_server::ImageServiceServer;
 use crate::v1::runtime_service_server::RuntimeServiceServer;
+use crate::v1::*;
 use crate::{Cri, MAX_MESSAGE_BYTES, Messages};
 use call::WhenLost;
 
 pub use serve::serve;
+
+// Both service traits, one call of the trait `Cri` for each RPC of the contract.
+include!(concat!(env!("OUT_DIR"), "/server.rs"));
 
 /// Both gRPC services over one [`Cri`].
 pub struct Service<C> {
@@ -68,7 +70,7 @@ impl<C: Cri + 'static> Service<C> {
     }
 
     /// A call whose work is dropped with its client.
-    async fn lose<R, T, F>(
+    async fn cancelled_with_client<R, T, F>(
         &self,
         rpc: &'static str,
         request: Request<R>,
