@@ -1,5 +1,6 @@
 //! The error of this crate.
 
+use rrun_error::Chain;
 use std::fmt;
 use std::io;
 
@@ -27,8 +28,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
-    /// Innermost first, because context is added on the way up.
-    chain: Vec<String>,
+    chain: Chain,
 }
 
 /// The result of this crate's functions.
@@ -37,7 +37,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` with its innermost cause.
     pub fn new(kind: Kind, cause: impl fmt::Display) -> Error {
-        Error { kind, chain: vec![cause.to_string()] }
+        Error { kind, chain: Chain::new(cause.to_string()) }
     }
 
     pub(crate) fn invalid(cause: impl fmt::Display) -> Error {
@@ -58,17 +58,13 @@ impl Error {
 
     /// What was being done, outermost first, ending with the cause.
     pub fn chain(&self) -> impl Iterator<Item = &str> {
-        self.chain.iter().rev().map(String::as_str)
+        self.chain.iter()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, part) in self.chain().enumerate() {
-            let colon = if at == 0 { "" } else { ": " };
-            write!(f, "{colon}{part}")?;
-        }
-        Ok(())
+        self.chain.fmt(f)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The crate's one error: what was being done to which object, and why it failed.
 
+use rrun_error::Chain;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -36,8 +37,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
-    /// Innermost first.
-    chain: Vec<String>,
+    chain: Chain,
     hint: Option<Hint>,
 }
 
@@ -58,7 +58,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without context yet.
     pub fn new(kind: Kind, reason: impl fmt::Display) -> Error {
-        Error { kind, chain: vec![reason.to_string()], hint: None }
+        Error { kind, chain: Chain::new(reason.to_string()), hint: None }
     }
 
     pub(crate) fn invalid(reason: impl fmt::Display) -> Error {
@@ -85,7 +85,7 @@ impl Error {
 
     /// The context, outermost first, the reason last.
     pub fn chain(&self) -> impl Iterator<Item = &str> {
-        self.chain.iter().rev().map(String::as_str)
+        self.chain.iter()
     }
 
     /// Adds what was being done, on the way up.
@@ -98,11 +98,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, part) in self.chain().enumerate() {
-            let colon = if i == 0 { "" } else { ": " };
-            write!(f, "{colon}{part}")?;
-        }
-        Ok(())
+        self.chain.fmt(f)
     }
 }
 

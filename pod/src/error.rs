@@ -1,5 +1,6 @@
 //! The one error of this crate.
 
+use rrun_error::Chain;
 use std::fmt;
 
 /// What class of failure an [`Error`] is; closed, so that edges map it once.
@@ -31,8 +32,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
-    /// Innermost first, so that adding context is a push.
-    chain: Vec<String>,
+    chain: Chain,
 }
 
 /// A result with this crate's error.
@@ -41,13 +41,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A new failure; `what` names the operation, the object and the reason.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Error { kind, chain: vec![what.into()] }
+        Error { kind, chain: Chain::new(what) }
     }
 
     /// Adds what was being done, on the way up.
     #[must_use]
     pub fn within(mut self, what: impl Into<String>) -> Self {
-        self.chain.push(what.into());
+        self.chain.push(what);
         self
     }
 
@@ -68,7 +68,7 @@ impl Error {
             K::InvalidInput | K::NotADirectory | K::IsADirectory => Kind::Invalid,
             _ => Kind::Unavailable,
         };
-        Error { kind, chain: vec![error.to_string(), what.into()] }
+        Error::new(kind, error.to_string()).within(what)
     }
 
     /// A nix error, its kind read from the errno.
@@ -78,19 +78,13 @@ impl Error {
 
     /// The innermost text: what an event or a status shows, where the context is known.
     pub fn root(&self) -> &str {
-        self.chain.first().map_or("", String::as_str)
+        self.chain.cause()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, part) in self.chain.iter().rev().enumerate() {
-            if i > 0 {
-                f.write_str(": ")?;
-            }
-            f.write_str(part)?;
-        }
-        Ok(())
+        self.chain.fmt(f)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The error of this crate.
 
+use rrun_error::Chain;
 use std::fmt;
 
 /// What sort of error, for callers that decide by it.
@@ -26,8 +27,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
-    /// Innermost first, because context is added on the way up.
-    chain: Vec<String>,
+    chain: Chain,
 }
 
 /// The result of this crate's functions.
@@ -36,13 +36,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` with its innermost cause.
     pub fn new(kind: Kind, cause: impl Into<String>) -> Error {
-        Error { kind, chain: vec![cause.into()] }
+        Error { kind, chain: Chain::new(cause) }
     }
 
     /// The same error, with what was being done put before it.
     #[must_use]
     pub fn context(mut self, doing: impl Into<String>) -> Error {
-        self.chain.push(doing.into());
+        self.chain.push(doing);
         self
     }
 
@@ -53,19 +53,13 @@ impl Error {
 
     /// What was being done, outermost first, ending with the cause.
     pub fn chain(&self) -> impl Iterator<Item = &str> {
-        self.chain.iter().rev().map(String::as_str)
+        self.chain.iter()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, part) in self.chain().enumerate() {
-            if at > 0 {
-                f.write_str(": ")?;
-            }
-            f.write_str(part)?;
-        }
-        Ok(())
+        self.chain.fmt(f)
     }
 }
 

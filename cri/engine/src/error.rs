@@ -1,5 +1,6 @@
 //! The error of this crate.
 
+use rrun_error::Chain;
 use rrun_shim_protocol::{WireError, WireKind};
 use std::fmt;
 
@@ -32,8 +33,7 @@ pub enum Kind {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
-    /// Outermost last, as contexts are pushed on the way up.
-    chain: Vec<String>,
+    chain: Chain,
 }
 
 /// The result of this crate.
@@ -42,7 +42,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A new error with its innermost message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, chain: vec![message.into()] }
+        Error { kind, chain: Chain::new(message) }
     }
 
     /// The sort of failure.
@@ -53,20 +53,18 @@ impl Error {
     /// The same error seen from one level further up: `create web`, `read pod.json`.
     #[must_use]
     pub fn context(mut self, what: impl Into<String>) -> Error {
-        self.chain.push(what.into());
+        self.chain.push(what);
         self
     }
 
     /// Contexts from the operation down to the cause.
     pub fn chain(&self) -> impl Iterator<Item = &str> {
-        self.chain.iter().rev().map(String::as_str)
+        self.chain.iter()
     }
 
-    /// An error of another room, with its contexts from the operation down.
+    /// An error of another crate, with its contexts from the operation down.
     pub(crate) fn from_chain<'a>(kind: Kind, chain: impl Iterator<Item = &'a str>) -> Error {
-        let mut chain: Vec<String> = chain.map(str::to_owned).collect();
-        chain.reverse();
-        Error { kind, chain }
+        Error { kind, chain: Chain::from_outermost(chain) }
     }
 
     /// No such thing.
@@ -99,12 +97,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for part in self.chain() {
-            write!(f, "{between}{part}")?;
-            between = ": ";
-        }
-        Ok(())
+        self.chain.fmt(f)
     }
 }
 
@@ -125,7 +118,7 @@ impl From<WireError> for Error {
             WireKind::Exec(_) => Kind::FailedPrecondition,
             WireKind::Kernel => Kind::Internal,
         };
-        Error { kind, chain: wire.chain.into_iter().rev().collect() }
+        Error { kind, chain: Chain::from_outermost(wire.chain) }
     }
 }
 

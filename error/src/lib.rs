@@ -1,0 +1,71 @@
+//! What was being done when something failed, from the operation down to the cause.
+//!
+//! Each crate has an error of its own, with the kinds that its callers decide by. What they have in
+//! common is here.
+
+use std::fmt;
+
+/// A cause, and the contexts that were added to it on the way up. Shown from the outside in:
+/// `create web: mount /etc/hosts: EPERM`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Innermost first, because context is added on the way up.
+    parts: Vec<String>,
+}
+
+impl Chain {
+    /// A cause without context yet.
+    pub fn new(cause: impl Into<String>) -> Chain {
+        Chain { parts: vec![cause.into()] }
+    }
+
+    /// The chain of an error of another crate or process, which tells it from the outside in.
+    pub fn from_outermost<S: Into<String>>(parts: impl IntoIterator<Item = S>) -> Chain {
+        let mut parts: Vec<String> = parts.into_iter().map(Into::into).collect();
+        parts.reverse();
+        Chain { parts }
+    }
+
+    /// Puts what was being done before all that is there.
+    pub fn push(&mut self, doing: impl Into<String>) {
+        self.parts.push(doing.into());
+    }
+
+    /// What was being done, outermost first, ending with the cause.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().rev().map(String::as_str)
+    }
+
+    /// The cause alone.
+    pub fn cause(&self) -> &str {
+        self.parts.first().map_or("", String::as_str)
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, part) in self.iter().enumerate() {
+            if at > 0 {
+                f.write_str(": ")?;
+            }
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_reads_from_the_outside_in_wherever_it_comes_from() {
+        let mut chain = Chain::new("EPERM");
+        assert_eq!(chain.to_string(), "EPERM");
+        chain.push("mount /etc/hosts");
+        chain.push("create web");
+        assert_eq!(chain.to_string(), "create web: mount /etc/hosts: EPERM");
+        assert_eq!(chain.cause(), "EPERM");
+        assert_eq!(Chain::from_outermost(chain.iter()), chain);
+    }
+}
