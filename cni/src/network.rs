@@ -1,6 +1,6 @@
 //! The network of this node, as its callers see it.
 
-use crate::attachment::{Attached, Attachment, Entry, check_id};
+use crate::attachment::{Attached, Attachment, Entry, check_id, refuse_bandwidth};
 use crate::bridge::Bridge;
 use crate::config::{Config, Mode};
 use crate::error::{Context, Error, Kind, Result};
@@ -97,7 +97,10 @@ impl Network {
     async fn try_add(&self, a: &Attachment) -> Result<Attached> {
         a.check()?;
         let via = match self.shared.choose()? {
-            Chosen::Bridge => Via::Bridge(self.shared.bridge.names(&a.id)),
+            Chosen::Bridge => {
+                refuse_bandwidth(&a.annotations)?;
+                Via::Bridge(self.shared.bridge.names(&a.id))
+            }
             Chosen::Plugins(network) => Via::Plugins(network),
         };
         let record = Record::new(a, via);
