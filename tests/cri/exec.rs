@@ -1,6 +1,9 @@
 //! ExecSync: codes, output, deadlines.
 
 use crate::suite::*;
+use futures::StreamExt;
+use rrun_cri_api::Cri;
+use rrun_cri_api::v1::GetEventsRequest;
 use rrun_tests::place;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -65,6 +68,8 @@ async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on(
         let mut line = String::new();
         BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "up\n", "{transport}");
+        let events = suite.harness.client.get_container_events(GetEventsRequest {}).await;
+        let mut events = events.unwrap();
         let daemon = suite.harness.daemon().unwrap().pid() as i32;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon), nix::sys::signal::SIGTERM)
             .unwrap();
@@ -72,6 +77,8 @@ async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on(
         client.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(!client.wait().unwrap().success(), "{transport}: {said}");
         assert!(said.contains("the runtime is shutting down"), "{transport}: {said}");
+        // A stream that the daemon ends has an end; one that it had to cut has an error.
+        assert!(events.next().await.is_none(), "{transport}");
         while !suite.harness.has_ended().unwrap() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

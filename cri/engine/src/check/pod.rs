@@ -92,9 +92,6 @@ fn check_text(config: &PodConfig) -> Result<()> {
 
 fn check_ids(config: &PodConfig) -> Result<()> {
     let security = &config.security;
-    if security.run_as_group.is_some() && security.run_as_user.is_none() {
-        return Err(Error::invalid("run_as_group without run_as_user"));
-    }
     let users = security.run_as_user.iter().map(|id| ("run_as_user", id));
     let groups = security.run_as_group.iter().map(|id| ("run_as_group", id));
     let more = security.supplemental_groups.iter().map(|id| ("supplemental_groups", id));
@@ -144,16 +141,6 @@ mod tests {
         assert!(with("kernel.panic", |_| {}).is_err());
         assert!(with("net.ipv4.ip_forward", |n| n.network = NamespaceMode::Node).is_err());
         assert!(with("kernel.shmmax", |n| n.ipc = NamespaceMode::Node).is_err());
-    }
-
-    #[test]
-    fn a_group_of_a_pod_needs_a_user() {
-        let mut config = wanted(|_| {});
-        config.security.run_as_group = Some(1);
-        let error = checked(&config).unwrap_err().to_string();
-        assert!(error.contains("run_as_group without run_as_user"), "{error}");
-        config.security.run_as_user = Some(1);
-        checked(&config).unwrap();
     }
 
     type Odd = (&'static str, fn(&mut PodConfig));

@@ -113,7 +113,7 @@ pub struct PodSecurity {
     pub selinux: Option<SeLinux>,
     /// User id of the reaper.
     pub run_as_user: Option<i64>,
-    /// Group id of the reaper.
+    /// Group id of the reaper; the kubelet sends it without a user too, who is nobody then.
     pub run_as_group: Option<i64>,
     /// Kept: the reaper's root is read-only and empty anyway.
     pub readonly_rootfs: bool,
