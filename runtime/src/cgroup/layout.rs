@@ -1,5 +1,6 @@
 //! Which hierarchies the host has mounted.
 
+use crate::plan::CgroupDir;
 use crate::{Context, Error, Kind, Result};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub struct Layout {
     pub unified: Option<PathBuf>,
     /// The controllers that v2 offers at its root.
     pub unified_controllers: Vec<String>,
+    /// Memory can be swapped out here, so that a limit of it must be taken.
+    pub swap: bool,
 }
 
 impl Layout {
@@ -68,12 +71,26 @@ impl Layout {
             let offered = std::fs::read_to_string(file).doing(context)?;
             unified_controllers = offered.split_whitespace().map(str::to_owned).collect();
         }
-        Ok(Layout { mode, v1, unified, unified_controllers })
+        // proc(5): a line of headings, then one for each device or file.
+        let swap =
+            std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1);
+        Ok(Layout { mode, v1, unified, unified_controllers, swap })
     }
 
-    /// The v1 hierarchy of a controller.
-    pub fn controller(&self, name: &str) -> Option<&Hierarchy> {
-        self.v1.iter().find(|h| h.controllers.iter().any(|c| c == name))
+    /// The directories of a group, one in each hierarchy; `path` is below their roots.
+    pub fn dirs(&self, path: &Path) -> Vec<CgroupDir> {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        let v1 = self.v1.iter().map(|hierarchy| CgroupDir {
+            path: hierarchy.path.join(path),
+            unified: false,
+            inherit_cpuset: hierarchy.controllers.iter().any(|name| name == "cpuset"),
+        });
+        let unified = self.unified.iter().map(|root| CgroupDir {
+            path: root.join(path),
+            unified: true,
+            inherit_cpuset: false,
+        });
+        v1.chain(unified).collect()
     }
 }
 

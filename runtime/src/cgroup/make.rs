@@ -3,10 +3,10 @@
 use super::{missing, remove};
 use crate::plan::{CgroupDir, CgroupWrite, Cgroups};
 use crate::{Context, Error, Kind, Result};
-use rrun_sys::step::Steps;
+use rrun_sys::step::{self, Steps};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +66,18 @@ pub(crate) fn enter(
     Ok(joined)
 }
 
+/// Writes the values to groups that are there and replaces their device filter: the change of a
+/// container that is created or runs ([`super::Resources::plan`]). Step `runtime.update.cgroup`.
+///
+/// # Errors
+/// The file and the kernel's answer; what was written before it stays.
+pub fn update(groups: &Cgroups) -> Result<()> {
+    let dirs: Vec<&CgroupDir> = groups.dirs.iter().collect();
+    step::only("runtime.update.cgroup", || {
+        apply(groups, &dirs, rrun_sys::bpf::replace_device_filter)
+    })
+}
+
 fn make_all(groups: &Cgroups, purpose: Purpose, steps: &mut Steps<Error>) -> Result<()> {
     if purpose == Purpose::Create {
         missing(groups)?;
@@ -113,11 +125,15 @@ fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose, made: &Mad
             inherit_cpuset(&dir.path).doing(context)?;
         }
     }
-    apply(groups, dirs)
+    apply(groups, dirs, rrun_sys::bpf::attach_device_filter)
 }
 
-/// Writes the values of these directories, in order, and attaches the device filter.
-fn apply(groups: &Cgroups, dirs: &[&CgroupDir]) -> Result<()> {
+/// Writes the values of these directories, in order, and sets the device filter.
+fn apply(
+    groups: &Cgroups,
+    dirs: &[&CgroupDir],
+    set_filter: impl Fn(BorrowedFd<'_>, &[u8]) -> nix::Result<()>,
+) -> Result<()> {
     for write in &groups.writes {
         let dir = groups.dirs.get(usize::from(write.dir)).ok_or_else(|| {
             Error::new(Kind::Invalid, format!("{}: no group {}", write.file, write.dir))
@@ -131,7 +147,7 @@ fn apply(groups: &Cgroups, dirs: &[&CgroupDir]) -> Result<()> {
     {
         let context = || format!("device filter of {}", dir.path.display());
         let directory = File::open(&dir.path).doing(context)?;
-        rrun_sys::bpf::attach_device_filter(directory.into(), filter).doing(context)?;
+        set_filter(directory.as_fd(), filter).doing(context)?;
     }
     Ok(())
 }

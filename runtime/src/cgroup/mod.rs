@@ -6,16 +6,24 @@
 //! moving a running process costs the kernel a grace period for each hierarchy.
 
 mod claim;
+mod controllers;
+mod devices;
+mod freeze;
 mod kill;
 mod layout;
 mod make;
 mod members;
 mod remove;
+mod resources;
 pub mod stats;
 
 pub use claim::missing;
+pub use controllers::{Controllers, Home};
+pub use devices::DevicePolicy;
+pub use freeze::{freeze, is_frozen, thaw};
 pub use kill::{kill, processes, signal};
 pub use layout::{Hierarchy, Layout, Mode};
-pub use make::make;
 pub(crate) use make::{Purpose, enter};
+pub use make::{make, update};
 pub use remove::{remove, try_remove};
+pub use resources::{Resources, Setting, Value};

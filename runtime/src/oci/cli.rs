@@ -95,6 +95,12 @@ pub enum Command {
         #[arg(long, short, value_enum, default_value = "table")]
         format: ListFormat,
     },
+    /// Change what limits a container
+    Update(Update),
+    /// Stop every process of a container where it is
+    Pause { id: Id },
+    /// Let a paused container go on
+    Resume { id: Id },
     /// Write a configuration to begin with
     Spec {
         #[arg(long, short, default_value = ".")]
@@ -165,6 +171,51 @@ pub struct Kill {
     /// To every process of the container
     #[arg(long, short)]
     pub all: bool,
+}
+
+/// What is not given stays as it is, and so does what is given as 0.
+#[derive(Args, Debug)]
+pub struct Update {
+    pub id: Id,
+    /// File with `linux.resources` in JSON, `-` for stdin, instead of the options below
+    #[arg(long, short)]
+    pub resources: Option<PathBuf>,
+    /// Bytes, with k, m, g or t for powers of 1024; -1 for no limit
+    #[arg(long, allow_hyphen_values = true)]
+    pub memory: Option<String>,
+    /// Memory and swap together, as --memory
+    #[arg(long, allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// What is left to it when memory is short, as --memory
+    #[arg(long, allow_hyphen_values = true)]
+    pub memory_reservation: Option<String>,
+    /// Relative, 2 to 262144
+    #[arg(long)]
+    pub cpu_shares: Option<u64>,
+    /// µs in a period; -1 for no limit
+    #[arg(long, allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// µs
+    #[arg(long)]
+    pub cpu_period: Option<u64>,
+    /// µs that may be saved up
+    #[arg(long)]
+    pub cpu_burst: Option<u64>,
+    /// 1 to run only when nobody else does, 0 to be as others
+    #[arg(long)]
+    pub cpu_idle: Option<i64>,
+    /// Cores, such as 0-2,7
+    #[arg(long)]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes
+    #[arg(long)]
+    pub cpuset_mems: Option<String>,
+    /// Processes and threads; -1 for no limit
+    #[arg(long, allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// Relative, 10 to 1000
+    #[arg(long)]
+    pub blkio_weight: Option<u16>,
 }
 
 #[derive(Args, Debug)]

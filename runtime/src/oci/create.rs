@@ -27,12 +27,15 @@ fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
     let process = spec.process().clone();
     let joined = Joined::open(&spec)?;
-    let mut plan = plan((&mut spec, &joined), &bundle, options, log)?;
+    let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
+    let mut plan = plan((&mut spec, &joined), &host, &bundle, options, log)?;
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
     let mut record = record(&spec, &plan, options, bundle);
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    record.resources = spec::created_resources(resources, &host)?;
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
@@ -93,15 +96,15 @@ fn prepare(child: &mut Child, record: &Record, steps: &mut Steps<Error>) -> Resu
 
 fn plan(
     (spec, joined): (&mut Spec, &Joined),
+    host: &Host,
     bundle: &Path,
     options: &Create,
     log: &Log,
 ) -> Result<Plan> {
-    let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
     if let (Some(process), Some(rootfs)) = (spec.process_mut(), rootfs) {
         config::set_home(process, &rootfs)?;
-        spec::warnings(process, &host).iter().for_each(|warning| log.warning(warning));
+        spec::warnings(process, host).iter().for_each(|warning| log.warning(warning));
     }
     let over = Overrides {
         bundle: bundle.to_owned(),
@@ -109,7 +112,7 @@ fn plan(
         cgroup: Some(format!("/rrun-oci/{}", options.id)),
         ..Overrides::default()
     };
-    spec::plan(spec, &host, &over).doing(|| format!("{}", bundle.join("config.json").display()))
+    spec::plan(spec, host, &over).doing(|| format!("{}", bundle.join("config.json").display()))
 }
 
 fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {

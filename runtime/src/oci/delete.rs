@@ -55,12 +55,20 @@ pub fn release(folder: &Folder, record: &Record) -> Result<()> {
 fn end(record: &Record) -> Result<()> {
     let init = record.init.and_then(ProcessStart::open);
     step::only("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
-    init.map_or(Ok(()), |init| end_process(init.as_fd()))
+    let Some(init) = init else { return Ok(()) };
+    // One that v1 has frozen dies when it is thawed.
+    let _ = step::only("oci.delete.process", || pidfd::send_signal(init.as_fd(), libc::SIGKILL));
+    cgroup::thaw(&record.groups)?;
+    wait_for_end(init.as_fd())
 }
 
 /// Kills one process, and waits until it is gone.
 pub fn end_process(process: BorrowedFd<'_>) -> Result<()> {
     let _ = step::only("oci.delete.process", || pidfd::send_signal(process, libc::SIGKILL));
+    wait_for_end(process)
+}
+
+fn wait_for_end(process: BorrowedFd<'_>) -> Result<()> {
     let mut fds = [PollFd::new(process, PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(PATIENCE)).doing(|| "wait for its end")? {
         0 => Err(Error::new(Kind::Kernel, "the first process does not die")),

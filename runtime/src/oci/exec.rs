@@ -25,8 +25,9 @@ pub fn exec(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
 fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
     let folder = Folder::open(root, &options.id)?;
     let record = folder.read()?;
-    if Status::of(&folder, &record) != Status::Running {
-        return Err(invalid("the container does not run"));
+    match Status::of(&folder, &record) {
+        Status::Running => {}
+        status => return Err(invalid(format!("cannot run a process in one that is {status}"))),
     }
     let init = status::live(&record)?;
     let mut plan = plan(&folder, &record, options, log)?;

@@ -35,7 +35,9 @@ fn send(root: &Path, options: &Kill, signal: i32) -> Result<()> {
         return Err(Error::new(Kind::Ended, "container not running"));
     }
     let init = status::live(&record)?;
-    Ok(pidfd::send_signal(init.as_fd(), signal)?)
+    pidfd::send_signal(init.as_fd(), signal)?;
+    // One that is frozen hears a signal later, but is killed now.
+    if signal == libc::SIGKILL { cgroup::thaw(&record.groups) } else { Ok(()) }
 }
 
 /// A signal by number, or by name with or without `SIG`.

@@ -13,12 +13,14 @@ mod kill;
 mod list;
 mod log;
 mod namespaces;
+mod pause;
 mod protect;
 mod record;
 mod run;
 mod spec;
 mod start;
 mod status;
+mod update;
 mod wait;
 
 use clap::Parser;
@@ -52,6 +54,9 @@ fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
         Command::Exec(options) => exec::exec(root, options, log),
         Command::List { format, quiet } => list::list(root, *format, *quiet, log).map(|()| 0),
         Command::Ps { id, format } => list::processes(root, id, *format).map(|()| 0),
+        Command::Update(options) => update::update(root, options).map(|()| 0),
+        Command::Pause { id } => pause::pause(root, id).map(|()| 0),
+        Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Spec { bundle } => spec::write(bundle).map(|()| 0),
         Command::Features => features::print().map(|()| 0),
     }

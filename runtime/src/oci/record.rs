@@ -6,6 +6,7 @@ use crate::status::ProcessStart;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
+use rrun_runtime::cgroup::Resources;
 use rrun_runtime::plan::{CgroupDir, Cgroups, Seccomp};
 use rrun_runtime::time::Stamp;
 use rrun_runtime::{Context, Error, Kind, Result};
@@ -34,8 +35,10 @@ pub struct Record {
     /// Name of its session keyring; `None` where it has none of its own.
     #[serde(default)]
     pub keyring: Option<String>,
-    /// Its groups, written down before they are made. What was written to them is not kept.
+    /// Its groups, written down before they are made, without what is written to them.
     pub groups: Cgroups,
+    /// What limits it.
+    pub resources: Resources,
     /// Those of them that were not there before: they go with the container.
     pub made: Vec<CgroupDir>,
     /// The process as the configuration had it at create: the bundle may be changed since.
@@ -61,6 +64,7 @@ impl Record {
             annotations: HashMap::new(),
             keyring: None,
             groups: Cgroups::default(),
+            resources: Resources::default(),
             made: Vec::new(),
             process: Process::default(),
             init: None,

@@ -3,7 +3,7 @@
 use crate::id::Id;
 use crate::invalid;
 use crate::record::{Folder, Record};
-use rrun_runtime::{Context, Error, Kind, Result};
+use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -44,6 +44,8 @@ pub enum Status {
     /// Its program waits for its start.
     Created,
     Running,
+    /// Its processes stand still.
+    Paused,
     Stopped,
 }
 
@@ -53,6 +55,7 @@ impl fmt::Display for Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
+            Status::Paused => "paused",
             Status::Stopped => "stopped",
         })
     }
@@ -65,6 +68,8 @@ impl Status {
             None => Status::Creating,
             Some(init) if ProcessStart::of(init.pid) != Some(init) => Status::Stopped,
             Some(_) if folder.gate().exists() => Status::Created,
+            // What cannot be asked is not frozen.
+            Some(_) if cgroup::is_frozen(&record.groups).unwrap_or(false) => Status::Paused,
             Some(_) => Status::Running,
         }
     }
@@ -91,7 +96,7 @@ impl Shown {
         let record = folder.read()?;
         let status = Status::of(folder, &record);
         let pid = match (status, record.init) {
-            (Status::Created | Status::Running, Some(init)) => init.pid,
+            (Status::Created | Status::Running | Status::Paused, Some(init)) => init.pid,
             _ => 0,
         };
         Ok(Shown {

@@ -5,11 +5,12 @@
 //! `access_type` has the type in its lower half and the access in its upper one, and lets the
 //! access pass when it returns 1.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::{BitAndAssign, BitOrAssign, Not};
 
 /// A type of device node, by its number in `bpf_cgroup_dev_ctx`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Type {
     /// `BPF_DEVCG_DEV_BLOCK`
     Block = 1,
@@ -18,7 +19,7 @@ pub enum Type {
 }
 
 /// What may be done with a device: bits of `BPF_DEVCG_ACC_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access(u8);
 
 impl Access {
@@ -79,7 +80,7 @@ impl fmt::Display for Access {
 }
 
 /// Some devices and what may be done with them, or may not. Shown as v1 reads it: `c 1:3 rwm`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Character or block.
     pub kind: Type,

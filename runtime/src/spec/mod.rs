@@ -29,9 +29,10 @@ pub use host::Host;
 pub use load::{Loaded, load, load_process};
 pub use overrides::{NamespaceOverrides, Overrides};
 
+use crate::cgroup::Resources;
 use crate::plan::{CgroupDir, Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};
 use crate::{Context, Error, Kind, Result};
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 
 /// The plan of a container: <https://github.com/opencontainers/runtime-spec>, Linux, up to 1.3.
 ///
@@ -95,6 +96,40 @@ pub fn exec_plan(
         cgroups: Cgroups { dirs: dirs.collect(), ..Cgroups::default() },
         process: process::plan(process, host, seccomp)?,
     })
+}
+
+/// What a container is created with: `linux.resources`, and a policy of devices, which every
+/// container has.
+///
+/// # Errors
+/// As [`plan`].
+pub fn created_resources(resources: Option<&LinuxResources>, host: &Host) -> Result<Resources> {
+    resources::created(resources, host)
+}
+
+/// What an update asks for; the policy of devices stays where there are no rules.
+///
+/// # Errors
+/// As [`plan`].
+pub fn changed_resources(resources: &LinuxResources, host: &Host) -> Result<Resources> {
+    resources::changed(resources, host)
+}
+
+/// Where `memory.checkBeforeUpdate` asks for it, refuses a limit below what the groups use now:
+/// the kernel would kill for it.
+///
+/// # Errors
+/// `Invalid`; what the kernel says to the group's files.
+pub fn check_usage(resources: &LinuxResources, groups: &Cgroups) -> Result<()> {
+    let Some(memory) = resources.memory() else { return Ok(()) };
+    let limit = memory.limit().and_then(|limit| u64::try_from(limit).ok()).filter(|n| *n > 0);
+    let (Some(true), Some(limit)) = (memory.check_before_update(), limit) else { return Ok(()) };
+    match crate::cgroup::stats::read(groups)?.memory.map(|memory| memory.usage) {
+        Some(usage) if usage > limit => Err(invalid(format!(
+            "linux.resources.memory.checkBeforeUpdate: {usage} bytes are used, {limit} asked for"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What runtime-spec wants warned about and then left out: capabilities that this kernel does

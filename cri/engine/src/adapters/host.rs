@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use nix::poll::PollFlags;
 use rrun_runtime::cgroup::stats::{Pressure, Stall, Stats};
 use rrun_runtime::cgroup::{self, Layout};
-use rrun_runtime::plan::{CgroupDir, Cgroups};
+use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::namespace;
 use rrun_sys::mount;
 use rrun_sys::pidfd;
@@ -19,7 +19,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,24 +43,8 @@ impl KernelHost {
     }
 
     fn groups(&self, cgroup: &str) -> Cgroups {
-        Cgroups { dirs: dirs_of(&self.layout, cgroup), ..Cgroups::default() }
+        Cgroups { dirs: self.layout.dirs(Path::new(cgroup)), ..Cgroups::default() }
     }
-}
-
-/// The directories of a group, one in each hierarchy.
-pub(super) fn dirs_of(layout: &Layout, cgroup: &str) -> Vec<CgroupDir> {
-    let below = |root: &PathBuf| root.join(cgroup.trim_start_matches('/'));
-    let v1 = layout.v1.iter().map(|hierarchy| CgroupDir {
-        path: below(&hierarchy.path),
-        unified: false,
-        inherit_cpuset: hierarchy.controllers.iter().any(|name| name == "cpuset"),
-    });
-    let unified = layout.unified.iter().map(|root| CgroupDir {
-        path: below(root),
-        unified: true,
-        inherit_cpuset: false,
-    });
-    v1.chain(unified).collect()
 }
 
 fn runtime(error: rrun_runtime::Error) -> Error {

@@ -1,6 +1,5 @@
 //! Shims as processes.
 
-use super::host::dirs_of;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
@@ -65,7 +64,7 @@ impl Shims for RealShims {
         let order = Launch {
             shim: PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd())),
             run_dir: run_dir.to_owned(),
-            cgroups: dirs_of(&self.layout, cgroup).into_iter().map(|dir| dir.path).collect(),
+            cgroups: self.layout.dirs(Path::new(cgroup)).into_iter().map(|dir| dir.path).collect(),
             oom_score_adj: OOM_SCORE_ADJ,
         };
         launch(&order).await.map_err(|error| told(error).error)

@@ -37,6 +37,7 @@ fn v2(controllers: &[&str]) -> Layout {
         v1: Vec::new(),
         unified: Some("/sys/fs/cgroup".into()),
         unified_controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+        swap: true,
     }
 }
 
@@ -59,6 +60,7 @@ fn hybrid() -> Layout {
         ],
         unified: Some("/sys/fs/cgroup/unified".into()),
         unified_controllers: vec!["hugetlb".into()],
+        swap: true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Resources to files of control groups.
 
 use super::*;
+use crate::cgroup::{Controllers, Resources};
 use crate::plan::device_filter::{Access, Rule, Type};
 use crate::spec::device_rules::policy;
 
@@ -42,24 +43,18 @@ fn memory_becomes_files_in_the_order_that_a_new_group_takes() {
         ),
         (
             json!({ "memory": { "limit": -1 } }),
-            &["memory/memory.limit_in_bytes=-1", "memory/memory.memsw.limit_in_bytes?=-1"],
-            &["memory.max=max", "memory.swap.max?=max"],
+            &["memory/memory.limit_in_bytes?=-1", "memory/memory.memsw.limit_in_bytes?=-1"],
+            &["memory.max?=max", "memory.swap.max?=max"],
         ),
         (
             json!({ "memory": { "limit": MIB, "swap": 3 * MIB } }),
-            &[
-                "memory/memory.limit_in_bytes=1048576",
-                "memory/memory.memsw.limit_in_bytes?=3145728",
-            ],
-            &["memory.max=1048576", "memory.swap.max?=2097152"],
+            &["memory/memory.limit_in_bytes=1048576", "memory/memory.memsw.limit_in_bytes=3145728"],
+            &["memory.max=1048576", "memory.swap.max=2097152"],
         ),
         (
             json!({ "memory": { "limit": MIB, "swap": MIB } }),
-            &[
-                "memory/memory.limit_in_bytes=1048576",
-                "memory/memory.memsw.limit_in_bytes?=1048576",
-            ],
-            &["memory.max=1048576", "memory.swap.max?=0"],
+            &["memory/memory.limit_in_bytes=1048576", "memory/memory.memsw.limit_in_bytes=1048576"],
+            &["memory.max=1048576", "memory.swap.max=0"],
         ),
         (
             json!({ "memory": { "limit": MIB, "swap": -1 } }),
@@ -77,7 +72,11 @@ fn memory_becomes_files_in_the_order_that_a_new_group_takes() {
             &["refused: swappiness"],
         ),
         (json!({ "memory": { "swappiness": u64::MAX } }), &[], &[]),
-        (json!({ "memory": { "disableOOMKiller": false } }), &[], &[]),
+        (
+            json!({ "memory": { "disableOOMKiller": false } }),
+            &["memory/memory.oom_control?=0"],
+            &[],
+        ),
         (
             json!({ "memory": { "disableOOMKiller": true } }),
             &["memory/memory.oom_control=1"],
@@ -124,11 +123,11 @@ fn cpu_becomes_shares_or_weight_and_quota() {
         (json!({ "cpu": { "shares": 0 } }), &[], &[]),
         (json!({ "cpu": { "shares": 2 } }), &["cpu,cpuacct/cpu.shares=2"], &["cpu.weight=1"]),
         (json!({ "cpu": { "shares": 1 } }), &["cpu,cpuacct/cpu.shares=1"], &["cpu.weight=1"]),
-        (json!({ "cpu": { "shares": 102 } }), &["cpu,cpuacct/cpu.shares=102"], &["cpu.weight=4"]),
+        (json!({ "cpu": { "shares": 102 } }), &["cpu,cpuacct/cpu.shares=102"], &["cpu.weight=17"]),
         (
             json!({ "cpu": { "shares": 1024 } }),
             &["cpu,cpuacct/cpu.shares=1024"],
-            &["cpu.weight=39"],
+            &["cpu.weight=100"],
         ),
         (
             json!({ "cpu": { "shares": 262_144 } }),
@@ -152,7 +151,7 @@ fn cpu_becomes_shares_or_weight_and_quota() {
         ),
         (
             json!({ "cpu": { "quota": -1 } }),
-            &["cpu,cpuacct/cpu.cfs_quota_us=-1"],
+            &["cpu,cpuacct/cpu.cfs_quota_us?=-1"],
             &["cpu.max=max 100000"],
         ),
         (
@@ -169,7 +168,7 @@ fn cpu_becomes_shares_or_weight_and_quota() {
         (
             json!({ "cpu": { "realtimePeriod": 1000, "realtimeRuntime": 500 } }),
             &["cpu,cpuacct/cpu.rt_period_us=1000", "cpu,cpuacct/cpu.rt_runtime_us=500"],
-            &["refused: realtimeRuntime"],
+            &["refused: realtimePeriod"],
         ),
         (
             json!({ "cpu": { "cpus": "0-1", "mems": "0" } }),
@@ -189,7 +188,7 @@ fn the_other_controllers_get_their_files() {
     check(&[
         (json!({ "pids": { "limit": 10 } }), &["pids/pids.max=10"], &["pids.max=10"]),
         (json!({ "pids": { "limit": 0 } }), &[], &[]),
-        (json!({ "pids": { "limit": -1 } }), &[], &[]),
+        (json!({ "pids": { "limit": -1 } }), &["pids/pids.max?=max"], &["pids.max?=max"]),
         (
             json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 4_194_304 }] }),
             &["unified/hugetlb.2MB.max=4194304", "unified/hugetlb.2MB.rsvd.max?=4194304"],
@@ -250,6 +249,12 @@ fn the_other_controllers_get_their_files() {
             &["cgroup.max.descendants=5"],
         ),
         (
+            json!({ "unified": { "memory.high": "" } }),
+            &["refused: has no value"],
+            &["refused: has no value"],
+        ),
+        (json!({ "cpu": { "idle": 0 } }), &["cpu,cpuacct/cpu.idle?=0"], &["cpu.idle?=0"]),
+        (
             json!({ "unified": { "cgroup.procs": "1" } }),
             &["refused: runtime's own"],
             &["refused: runtime's own"],
@@ -306,7 +311,7 @@ fn device_rules_become_writes_of_v1() {
     ])))
     .unwrap();
     let writes: Vec<String> =
-        policy.v1_writes().iter().map(|(file, line)| format!("{file} {line}")).collect();
+        policy.v1_writes(None).iter().map(|(file, line)| format!("{file} {line}")).collect();
     assert_eq!(
         writes[..4],
         [
@@ -319,7 +324,7 @@ fn device_rules_become_writes_of_v1() {
     for line in ["c *:* m", "b *:* m", "c 1:3 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"] {
         assert!(writes.contains(&format!("devices.allow {line}")), "{line}");
     }
-    assert!(policy.v2_program().is_some());
+    assert!(policy.v2_program(None).is_some());
 }
 
 #[test]
@@ -334,8 +339,8 @@ fn no_rules_at_all_allow_what_every_container_has_and_no_more() {
 #[test]
 fn a_privileged_container_may_do_everything() {
     let policy = policy(&rules(&json!([{ "allow": true, "access": "rwm" }]))).unwrap();
-    assert_eq!(policy.v1_writes(), [("devices.allow", "a".to_owned())]);
-    assert_eq!(policy.v2_program(), None);
+    assert_eq!(policy.v1_writes(None), [("devices.allow", "a".to_owned())]);
+    assert_eq!(policy.v2_program(None), None);
 }
 
 #[test]
@@ -345,7 +350,7 @@ fn a_denied_device_is_an_exception_of_one_who_may_do_everything_else() {
         { "allow": false, "type": "b", "major": 8, "minor": 0, "access": "w" }
     ])))
     .unwrap();
-    let writes = policy.v1_writes();
+    let writes = policy.v1_writes(None);
     assert_eq!(writes[0], ("devices.allow", "a".to_owned()));
     assert_eq!(writes[1], ("devices.deny", "b 8:0 w".to_owned()));
 }
@@ -362,5 +367,171 @@ fn device_rules_that_v1_would_not_keep_are_refused() {
         json!([{ "allow": true, "type": "p" }]),
     ] {
         assert!(policy(&rules(&json)).is_err(), "{json}");
+    }
+}
+
+/// What changes when `patch` comes over `config`, both of them resources.
+fn changes(layout: Layout, config: &Value, patch: &Value) -> Result<Vec<String>> {
+    let host = host(layout.clone());
+    let read = |json: &Value| serde_json::from_value(json.clone()).unwrap();
+    let in_force = crate::spec::created_resources(Some(&read(config)), &host).unwrap();
+    let change = crate::spec::changed_resources(&read(patch), &host).unwrap();
+    let dirs = layout.dirs(std::path::Path::new("/pod/c"));
+    let groups = in_force.plan(&change, &dirs, &Controllers::find(&layout, &dirs))?;
+    // Taking it back asks for what was in force.
+    let kept = in_force.after(&change).after(&in_force.back(&change));
+    let same = |setting| kept.number(setting) == in_force.number(setting);
+    assert!(same(&crate::cgroup::Setting::Memory) && same(&crate::cgroup::Setting::CpuQuota));
+    Ok(writes(&groups))
+}
+
+#[test]
+fn a_change_is_written_in_an_order_that_the_kernel_takes_and_the_rest_stays() {
+    const MIB: i64 = 1 << 20;
+    let memory = |limit: i64, swap: i64| json!({ "memory": { "limit": limit, "swap": swap } });
+    let cpu = |quota: i64, period: i64| json!({ "cpu": { "quota": quota, "period": period } });
+    let (limit, both) = ("memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes");
+    for (config, patch, on_hybrid, on_v2) in [
+        (
+            memory(MIB, MIB),
+            memory(2 * MIB, 2 * MIB),
+            vec![format!("{both}=2097152"), format!("{limit}=2097152")],
+            vec!["memory.swap.max=0", "memory.max=2097152"],
+        ),
+        (
+            memory(2 * MIB, 2 * MIB),
+            memory(MIB, MIB),
+            vec![format!("{limit}=1048576"), format!("{both}=1048576")],
+            vec!["memory.max=1048576", "memory.swap.max=0"],
+        ),
+        // A swap value alone: against the limit in force.
+        (
+            memory(MIB, MIB),
+            json!({ "memory": { "swap": 3 * MIB } }),
+            vec![format!("{both}=3145728")],
+            vec!["memory.swap.max=2097152"],
+        ),
+        // A limit alone: the sum stays.
+        (
+            memory(MIB, 3 * MIB),
+            json!({ "memory": { "limit": 2 * MIB } }),
+            vec![format!("{limit}=2097152")],
+            vec!["memory.max=2097152", "memory.swap.max=1048576"],
+        ),
+        // No limit any more, in the order of one that grows.
+        (
+            memory(MIB, MIB),
+            json!({ "memory": { "limit": -1 } }),
+            vec![format!("{both}?=-1"), format!("{limit}?=-1")],
+            vec!["memory.swap.max?=max", "memory.max?=max"],
+        ),
+        (
+            cpu(50_000, 100_000),
+            cpu(5_000, 10_000),
+            vec![
+                "cpu,cpuacct/cpu.cfs_quota_us=5000".into(),
+                "cpu,cpuacct/cpu.cfs_period_us=10000".into(),
+            ],
+            vec!["cpu.max=5000 10000"],
+        ),
+        // One file of v2 holds both: the one that is not spoken of stays.
+        (
+            cpu(50_000, 20_000),
+            json!({ "cpu": { "quota": 10_000 } }),
+            vec!["cpu,cpuacct/cpu.cfs_quota_us=10000".into()],
+            vec!["cpu.max=10000 20000"],
+        ),
+        // 0 says nothing.
+        (
+            memory(MIB, MIB),
+            json!({ "memory": { "limit": 0 }, "cpu": { "shares": 0 } }),
+            vec![],
+            vec![],
+        ),
+        // What is neutral for a new group is none here.
+        (
+            json!({ "pids": { "limit": 5 }, "cpu": { "idle": 1 } }),
+            json!({ "pids": { "limit": -1 }, "cpu": { "idle": 0, "shares": 2 } }),
+            vec![
+                "cpu,cpuacct/cpu.idle?=0".into(),
+                "cpu,cpuacct/cpu.shares=2".into(),
+                "pids/pids.max?=max".into(),
+            ],
+            vec!["cpu.idle?=0", "cpu.weight=1", "pids.max?=max"],
+        ),
+    ] {
+        assert_eq!(changes(hybrid(), &config, &patch).unwrap(), on_hybrid, "{patch}");
+        assert_eq!(changes(full_v2(), &config, &patch).unwrap(), on_v2, "{patch}");
+    }
+    for (config, patch) in [
+        (memory(2 * MIB, 2 * MIB), json!({ "memory": { "swap": MIB } })),
+        (memory(MIB, MIB), json!({ "memory": { "limit": 2 * MIB } })),
+        (json!({}), json!({ "memory": { "swap": MIB } })),
+    ] {
+        let error = changes(full_v2(), &config, &patch).unwrap_err();
+        assert!(error.to_string().contains("linux.resources.memory.swap"), "{error}");
+    }
+}
+
+#[test]
+fn a_swap_limit_that_cannot_be_set_is_passed_over_only_where_nothing_is_swapped() {
+    let patch = json!({ "linux": { "resources": { "memory": { "limit": 4096, "swap": 4096 } } } });
+    let bare = Layout { swap: false, ..full_v2() };
+    let groups = planned_on(bare, &patch).unwrap().cgroups;
+    assert_eq!(writes(&groups), ["memory.max=4096", "memory.swap.max?=0"]);
+}
+
+#[test]
+fn changed_device_rules_add_and_take_what_differs() {
+    let old = policy(&rules(&json!([
+        { "allow": false, "access": "rwm" },
+        { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" },
+        { "allow": true, "type": "b", "major": 8, "access": "r" }
+    ])))
+    .unwrap();
+    let new = policy(&rules(&json!([
+        { "allow": false, "access": "rwm" },
+        { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rm" }
+    ])))
+    .unwrap();
+    let lines: Vec<String> =
+        new.v1_writes(Some(&old)).iter().map(|(file, line)| format!("{file} {line}")).collect();
+    assert_eq!(
+        lines,
+        ["devices.deny c 10:229 w", "devices.deny b 8:* r", "devices.allow c 10:229 m"]
+    );
+    assert!(new.v1_writes(Some(&new)).is_empty());
+    let everything = policy(&rules(&json!([{ "allow": true }]))).unwrap();
+    assert_eq!(everything.v1_writes(Some(&new)), [("devices.allow", "a".to_owned())]);
+    // A filter is taken away by one that allows everything.
+    assert!(everything.v2_program(Some(&new)).is_some());
+    assert_eq!(everything.v2_program(Some(&everything)), None);
+}
+
+#[test]
+fn resources_are_read_back_from_json_as_they_were() {
+    let json = json!({ "memory": { "limit": 4096 }, "unified": { "memory.high": "1" },
+                       "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }] });
+    let resources = serde_json::from_value(json).unwrap();
+    let resources = crate::spec::created_resources(Some(&resources), &host(full_v2())).unwrap();
+    let text = serde_json::to_string(&resources).unwrap();
+    assert_eq!(serde_json::from_str::<Resources>(&text).unwrap(), resources);
+}
+
+#[test]
+fn a_slice_of_systemd_is_refused_where_systemd_does_not_have_it() {
+    for (path, fine) in [
+        ("/kubepods-burstable-podX.slice/c", false),
+        ("/a/kubepods-burstable.slice/c", false),
+        ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podX.slice/c", true),
+        ("/machine.slice/c", true),
+        ("/-.slice/c", true),
+        ("/with-dashes/c", true),
+    ] {
+        let planned = planned_on(full_v2(), &json!({ "linux": { "cgroupsPath": path } }));
+        match planned {
+            Ok(_) => assert!(fine, "{path}"),
+            Err(error) => assert!(!fine && error.to_string().contains("slice"), "{error}"),
+        }
     }
 }

@@ -1,0 +1,223 @@
+//! Limits that are changed while the container runs, and a container that is paused.
+
+use crate::bundle::Bundle;
+use crate::{is_peer, on_v2};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
+
+fn running(resources: Value) -> Bundle {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    for (name, value) in resources.as_object().unwrap() {
+        bundle.linux()["resources"][name] = value.clone();
+    }
+    bundle.start();
+    bundle
+}
+
+/// What a file of a v1 group says.
+fn told(bundle: &Bundle, file: &str) -> String {
+    let (controller, file) = file.split_once('/').unwrap();
+    let path = format!("/sys/fs/cgroup/{controller}/{}/{file}", bundle.id);
+    std::fs::read_to_string(&path).unwrap().trim_end().to_owned()
+}
+
+fn update(bundle: &Bundle, options: &[&str]) {
+    bundle.ok(&[&["update"], options, &[&bundle.id]].concat());
+}
+
+#[test]
+fn what_is_asked_is_changed_and_the_rest_stays() {
+    if on_v2() {
+        return;
+    }
+    let bundle = running(json!({
+        "memory": { "limit": 64 << 20, "swap": 128 << 20 }, "pids": { "limit": 33 },
+        "cpu": { "shares": 512, "quota": 20_000, "period": 50_000 }
+    }));
+    for (options, files) in [
+        (&["--memory", "100M"][..], &[("memory/memory.limit_in_bytes", "104857600")][..]),
+        (&["--cpu-shares", "2048"], &[("cpu/cpu.shares", "2048")]),
+        (
+            &["--cpu-quota", "5000", "--cpu-period", "10000"],
+            &[("cpu/cpu.cfs_quota_us", "5000"), ("cpu/cpu.cfs_period_us", "10000")],
+        ),
+        (
+            &["--cpu-quota", "90000", "--cpu-period", "100000"],
+            &[("cpu/cpu.cfs_quota_us", "90000"), ("cpu/cpu.cfs_period_us", "100000")],
+        ),
+        (&["--cpu-quota", "-1"], &[("cpu/cpu.cfs_quota_us", "-1")]),
+        (
+            &["--cpuset-cpus", "0", "--cpuset-mems", "0"],
+            &[("cpuset/cpuset.cpus", "0"), ("cpuset/cpuset.mems", "0")],
+        ),
+        (&["--memory-reservation", "32m"], &[("memory/memory.soft_limit_in_bytes", "33554432")]),
+        (&["--pids-limit", "44"], &[("pids/pids.max", "44")]),
+        (&["--pids-limit", "-1"], &[("pids/pids.max", "max")]),
+        (&["--memory", "0", "--cpu-shares", "0"], &[("cpu/cpu.shares", "2048")]),
+    ] {
+        update(&bundle, options);
+        for (file, value) in files {
+            assert_eq!(told(&bundle, file), *value, "{options:?}: {file}");
+        }
+    }
+    assert_eq!(told(&bundle, "memory/memory.limit_in_bytes"), "104857600");
+    assert_eq!(told(&bundle, "memory/memory.memsw.limit_in_bytes"), "134217728");
+}
+
+#[test]
+fn memory_and_swap_go_up_and_down_together_and_alone() {
+    if on_v2() {
+        return;
+    }
+    let bundle = running(json!({ "memory": { "limit": 64 << 20, "swap": 64 << 20 } }));
+    let both = || {
+        let file = |name| told(&bundle, name).parse::<u64>().unwrap() >> 20;
+        (file("memory/memory.limit_in_bytes"), file("memory/memory.memsw.limit_in_bytes"))
+    };
+    for (options, expected) in [
+        (&["--memory", "128m", "--memory-swap", "128m"][..], (128, 128)),
+        (&["--memory", "32m", "--memory-swap", "32m"], (32, 32)),
+        // Alone: it is held against what is in force.
+        (&["--memory-swap", "96m"], (32, 96)),
+        (&["--memory", "64m"], (64, 96)),
+        (&["--memory-swap", "64m"], (64, 64)),
+    ] {
+        update(&bundle, options);
+        assert_eq!(both(), expected, "{options:?}");
+    }
+    if !is_peer() {
+        let words = bundle.fails(&["update", "--memory-swap", "32m", &bundle.id]);
+        assert!(words.contains("less than the limit"), "{words}");
+        let words = bundle.fails(&["update", "--memory", "80m", &bundle.id]);
+        assert!(words.contains("linux.resources.memory.swap"), "{words}");
+        assert_eq!(both(), (64, 64));
+    }
+    update(&bundle, &["--memory", "-1"]);
+    let unlimited = both();
+    assert!(unlimited.0 > 1 << 40 && unlimited.1 > 1 << 40, "{unlimited:?}");
+}
+
+#[test]
+fn resources_come_from_a_file_or_from_stdin() {
+    if on_v2() {
+        return;
+    }
+    let bundle = running(json!({}));
+    let file = bundle.dir.join("resources.json");
+    std::fs::write(&file, json!({ "pids": { "limit": 7 } }).to_string()).unwrap();
+    update(&bundle, &["-r", file.to_str().unwrap()]);
+    assert_eq!(told(&bundle, "pids/pids.max"), "7");
+    let mut child =
+        bundle.runtime(&["update", "-r", "-", &bundle.id]).stdin(Stdio::piped()).spawn().unwrap();
+    let text = json!({ "pids": { "limit": 8 }, "cpu": { "idle": 0 } }).to_string();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(told(&bundle, "pids/pids.max"), "8");
+}
+
+#[test]
+fn an_update_that_is_refused_half_way_is_taken_back() {
+    if on_v2() || is_peer() {
+        return;
+    }
+    let bundle = running(json!({ "memory": { "limit": 64 << 20, "swap": -1 } }));
+    // Memory is written before the processors, of which there is none with that number.
+    let words = bundle.fails(&["update", "--memory", "32m", "--cpuset-cpus", "99999", &bundle.id]);
+    assert!(words.contains("cpuset.cpus"), "{words}");
+    assert_eq!(told(&bundle, "memory/memory.limit_in_bytes"), (64 << 20).to_string());
+}
+
+#[test]
+fn a_limit_below_what_is_used_is_refused_where_that_is_asked() {
+    if on_v2() || is_peer() {
+        return;
+    }
+    let bundle = running(json!({}));
+    // What the group uses is charged in pages: the first of them is enough.
+    let used: u64 = told(&bundle, "memory/memory.usage_in_bytes").parse().unwrap();
+    assert!(used > 4096, "{used}");
+    let file = bundle.dir.join("resources.json");
+    let resources = json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } });
+    std::fs::write(&file, resources.to_string()).unwrap();
+    let words = bundle.fails(&["update", "-r", file.to_str().unwrap(), &bundle.id]);
+    assert!(words.contains("checkBeforeUpdate"), "{words}");
+    assert_eq!(bundle.status(), "running");
+}
+
+/// Whether a process of the container may open a device for reading.
+fn reads(bundle: &Bundle, device: &str) -> bool {
+    bundle.call(&["exec", &bundle.id, "sh", "-c", &format!(": < {device}")]).status.success()
+}
+
+#[test]
+fn the_rules_of_devices_are_replaced() {
+    if is_peer() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    // FUSE: open to everybody but for the rules.
+    bundle.linux()["devices"] = json!([
+        { "path": "/dev/mine", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 }
+    ]);
+    bundle.start();
+    let rules = |allow: bool| {
+        json!({ "devices": [
+            { "allow": false, "access": "rwm" },
+            { "allow": allow, "type": "c", "major": 10, "minor": 229, "access": "r" }
+        ] })
+    };
+    let file = bundle.dir.join("resources.json");
+    assert!(!reads(&bundle, "/dev/mine"));
+    for allow in [true, false, true] {
+        std::fs::write(&file, rules(allow).to_string()).unwrap();
+        update(&bundle, &["-r", file.to_str().unwrap()]);
+        assert_eq!(reads(&bundle, "/dev/mine"), allow);
+        assert!(reads(&bundle, "/dev/zero"));
+    }
+    std::fs::write(&file, json!({ "devices": [{ "allow": true }] }).to_string()).unwrap();
+    update(&bundle, &["-r", file.to_str().unwrap()]);
+    assert!(reads(&bundle, "/dev/mine"));
+    std::fs::write(&file, rules(false).to_string()).unwrap();
+    update(&bundle, &["-r", file.to_str().unwrap()]);
+    assert!(!reads(&bundle, "/dev/mine"));
+}
+
+#[test]
+fn a_paused_container_stands_still_until_it_is_resumed() {
+    let bundle = Bundle::sh("while :; do echo x >> /ticks; done");
+    bundle.start();
+    let ticks = || {
+        let file = std::fs::metadata(bundle.rootfs().join("ticks"));
+        file.map_or(0, |file| file.len())
+    };
+    while ticks() == 0 {
+        std::thread::yield_now();
+    }
+    bundle.ok(&["pause", &bundle.id]);
+    assert_eq!(bundle.status(), "paused");
+    let before = ticks();
+    if !is_peer() {
+        assert!(bundle.fails(&["exec", &bundle.id, "true"]).contains("paused"));
+        assert!(bundle.fails(&["delete", &bundle.id]).contains("paused"));
+        assert!(bundle.fails(&["pause", &bundle.id]).contains("paused"));
+    }
+    assert_eq!(ticks(), before);
+    bundle.ok(&["resume", &bundle.id]);
+    assert_eq!(bundle.status(), "running");
+    while ticks() == before {
+        std::thread::yield_now();
+    }
+    assert!(!bundle.fails(&["resume", &bundle.id]).is_empty());
+}
+
+#[test]
+fn a_paused_container_can_be_killed_and_deleted() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let pid = bundle.pid();
+    bundle.ok(&["pause", &bundle.id]);
+    bundle.ok(&["delete", "--force", &bundle.id]);
+    crate::bundle::wait_for_end(pid);
+    assert!(bundle.groups().is_empty());
+}
