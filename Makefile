@@ -33,7 +33,7 @@ install: build ## programs to PREFIX/bin, the unit file to /etc/systemd/system
 	install -m 0644 -t $(DESTDIR)/etc/systemd/system dist/rrund.service
 
 .PHONY: check
-check: ## format, clippy, the house's limits, pure tests; no root, no network
+check: ## format, clippy, limits of the sources, pure tests; no root, no network
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --locked --package rrun-tests --test lint
@@ -58,19 +58,26 @@ test: setup tools ## every suite, on debug builds; the last line counts them
 
 .PHONY: conformance
 conformance: setup tools build ## critest, against tests/conformance/must-pass.txt
-	tests/conformance/run
+	RRUN_BIN=$(TARGET)/release tests/conformance/run
 
 .PHONY: kubelet
 kubelet: setup tools build ## a real kubelet with static pods on rrund
-	tests/kubelet/run
+	RRUN_BIN=$(TARGET)/release tests/kubelet/run
+
+.PHONY: vm-test
+vm-test: setup tools build ## Debian 12 with systemd, cgroup v2 and AppArmor, in a virtual machine
+	RRUN_BIN=$(TARGET)/release tests/vm/run
 
 .PHONY: bench
 bench: setup tools build ## rrun beside containerd, runc and crun
 	tests/bench/run
 
+# Only what the example needs, in a profile whose aim is that the first pod stands soon.
 .PHONY: run
-run: setup build ## the example pod, with no daemon and no network
-	examples/run
+run: ## the example pod, with no daemon and no network
+	tests/setup example
+	cargo build --profile first --locked --package rrun-cli --package rrun-shim --bins
+	RRUN_BIN=$(TARGET)/first examples/run
 
 # ---- what tests need ----
 

@@ -33,22 +33,13 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// One of our programs: from `$RRUN_BIN`, else the newest of the target folder's `release` and
-/// `debug` builds (`rrund`, `rrun-shim`, `rrun-oci`, `rrun`).
+/// One of our programs (`rrund`, `rrun-shim`, `rrun-oci`, `rrun`): from `$RRUN_BIN`, else of the
+/// build that this program is of: a debug build tests a debug build.
 pub fn program(name: &str) -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("RRUN_BIN") {
-        let path = Path::new(&folder).join(name);
-        return path.canonicalize().with_context(|| format!("{}", path.display()));
-    }
-    let built = |profile| {
-        let path = target().join(profile).join(name);
-        let time = path.metadata().and_then(|m| m.modified()).ok()?;
-        Some((time, path))
-    };
-    match [built("release"), built("debug")].into_iter().flatten().max() {
-        Some((_, path)) => Ok(path),
-        None => bail!("{name} is not built under {}: run make build", target().display()),
-    }
+    let built = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let folder = std::env::var_os("RRUN_BIN").map_or_else(|| target().join(built), PathBuf::from);
+    let path = folder.join(name);
+    path.canonicalize().with_context(|| format!("{}: it is not built", path.display()))
 }
 
 fn target() -> PathBuf {

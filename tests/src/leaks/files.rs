@@ -18,6 +18,9 @@ pub fn below(roots: &[PathBuf]) -> Result<BTreeSet<String>> {
     let mut folders = roots.to_vec();
     while let Some(folder) = folders.pop() {
         for (path, kind) in list(&folder)? {
+            if kind.is_char_device() && is_spare_whiteout(&path) {
+                continue;
+            }
             found.insert(format!("{} {}", word(kind), path.display()));
             if kind.is_dir() {
                 folders.push(path);
@@ -25,6 +28,13 @@ pub fn below(roots: &[PathBuf]) -> Result<BTreeSet<String>> {
         }
     }
     Ok(found)
+}
+
+/// The whiteout that overlayfs keeps in its work folder for the next removal: `work/work/#<inode>`.
+/// It is made with the first one and goes with the folder.
+fn is_spare_whiteout(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.parent().is_some_and(|folder| folder.ends_with("work/work")) && name.starts_with('#')
 }
 
 fn list(folder: &Path) -> Result<Vec<(PathBuf, FileType)>> {
@@ -50,5 +60,18 @@ fn word(kind: FileType) -> &'static str {
         _ if kind.is_fifo() => "fifo",
         _ if kind.is_file() => "file",
         _ => "device",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_overlays_own_whiteout_is_passed_over() {
+        assert!(is_spare_whiteout(Path::new("/over/var/lib/work/work/#436d")));
+        assert!(!is_spare_whiteout(Path::new("/over/var/lib/upper/#436d")));
+        assert!(!is_spare_whiteout(Path::new("/over/var/lib/work/work/index")));
     }
 }
