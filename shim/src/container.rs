@@ -152,7 +152,11 @@ impl Container {
 
     /// Hears what the init reports.
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
-        let state = self.child.advance().map_err(|error| wire(&error))?;
+        let mut state = self.child.advance().map_err(|error| wire(&error))?;
+        if state == State::Asking {
+            self.child.refuse().map_err(|error| wire(&error))?;
+            state = self.child.state();
+        }
         if let Some(console) = self.child.take_console() {
             let copy = console.try_clone().map_err(|e| refuse(WireKind::Kernel, e))?;
             self.output

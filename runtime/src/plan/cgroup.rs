@@ -18,6 +18,11 @@ pub struct Cgroups {
     /// directory. On v1 the device rules are among [`Cgroups::writes`].
     #[cbor(n(2), with = "minicbor::bytes")]
     pub device_filter: Option<Vec<u8>>,
+    /// Whoever carries out the plan has the process placed by somebody else, before anything
+    /// else: it asks for that (a scope of systemd).
+    #[serde(default)]
+    #[cbor(n(3), default)]
+    pub asked: bool,
 }
 
 /// One directory in one hierarchy.

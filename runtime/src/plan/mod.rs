@@ -72,6 +72,37 @@ pub struct Plan {
     /// The first process.
     #[n(12)]
     pub process: Process,
+    /// What the ids of a new user namespace are outside of it; an executor that does not know it
+    /// refuses the namespace.
+    #[n(13)]
+    pub id_maps: Option<IdMaps>,
+}
+
+/// The ids of a user namespace: user_namespaces(7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct IdMaps {
+    /// Users.
+    #[n(0)]
+    pub users: Vec<IdRange>,
+    /// Groups.
+    #[n(1)]
+    pub groups: Vec<IdRange>,
+}
+
+/// A range of ids, inside and outside of a user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct IdRange {
+    /// The first id inside.
+    #[n(0)]
+    pub inside: u32,
+    /// The first id outside, as the executor sees it.
+    #[n(1)]
+    pub outside: u32,
+    /// How many.
+    #[n(2)]
+    pub count: u32,
 }
 
 /// How to run one more process in a container that runs.
@@ -136,7 +167,7 @@ pub struct Namespaces {
     /// View of the control groups.
     #[n(4)]
     pub cgroup: Namespace,
-    /// Users and capabilities. Anything but `Host` is refused by this version.
+    /// Users and capabilities: `Host`, or `New` with [`Plan::id_maps`]; one cannot be joined.
     #[n(5)]
     pub user: Namespace,
     /// Monotonic and boot clocks.

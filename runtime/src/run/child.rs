@@ -1,21 +1,25 @@
 //! A process on its way to its program.
 
 use super::compile::Compiled;
+use super::id_maps;
+use crate::plan::IdMaps;
 use crate::{Context, Error, Kind, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 use rrun_sys::pidfd;
-use rrun_sys::program::report::{self, Detail, Message};
+use rrun_sys::program::report::{self, Ask, Detail, Message, Refusal};
 use rrun_sys::program::{self, Placement};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// It makes its surroundings.
+    /// It makes its namespaces, mounts and devices.
     Preparing,
+    /// It has asked something that [`Child::asks`] says, and waits for [`Child::answer`].
+    Asking,
     /// All is made; it waits for [`Child::release`].
     Waiting,
     /// It was released and has not yet executed its program.
@@ -36,6 +40,9 @@ pub enum State {
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    /// What a new user namespace of it is asked to map.
+    id_maps: Option<IdMaps>,
+    asks: Option<Ask>,
     /// Who has handed over and is about to end.
     preparer: Option<OwnedFd>,
     channel: OwnedFd,
@@ -64,6 +71,8 @@ impl Child {
         Ok(Child {
             pid,
             pidfd,
+            id_maps: compiled.id_maps,
+            asks: None,
             preparer: None,
             channel: ours,
             console: None,
@@ -120,7 +129,7 @@ impl Child {
     /// The step that failed, in words (`mount /etc/hosts: ENOENT`); kind `Exec` when it is the
     /// program that cannot be executed; the process is killed. `Ended` when it died by itself.
     pub fn advance(&mut self) -> Result<State> {
-        while self.state != State::Running {
+        while !matches!(self.state, State::Asking | State::Running) {
             match report::receive(self.channel.as_fd()) {
                 Ok(message) => self.hear(message)?,
                 Err(Errno::EAGAIN) => break,
@@ -142,6 +151,12 @@ impl Child {
                     self.state = State::Waiting;
                 }
             }
+            // Needs no outside help.
+            Message::Ask(Ask::WriteIdMaps) => {
+                let maps = self.id_maps.clone().unwrap_or_default();
+                report::answer(self.channel.as_fd(), &id_maps::write(self.pid, &maps))?;
+            }
+            Message::Ask(ask) => (self.state, self.asks) = (State::Asking, Some(ask)),
             Message::Console(master) => self.console = Some(master),
             Message::Clamped(label) => self.clamped.push(label),
             Message::Failed { label, said, detail, errno } => {
@@ -156,7 +171,7 @@ impl Child {
 
     fn end(&mut self) -> Result<()> {
         match self.state {
-            State::Preparing if self.waits || self.handover => {
+            State::Preparing | State::Asking if self.waits || self.handover => {
                 let _ = self.signal(libc::SIGKILL);
                 Err(Error::new(Kind::Ended, "the process died while it was being prepared"))
             }
@@ -168,6 +183,34 @@ impl Child {
                 Ok(())
             }
         }
+    }
+
+    /// What it asks the caller to do: there in [`State::Asking`]. The process is the one of
+    /// [`Child::pid`].
+    pub fn asks(&self) -> Option<Ask> {
+        self.asks
+    }
+
+    /// Answers what it asks: done, and it goes on, or a refusal, and its step fails with that.
+    ///
+    /// # Errors
+    /// `Invalid` when it asks nothing, `Ended` when it is gone.
+    pub fn answer(&mut self, answer: &Result<(), Refusal>) -> Result<()> {
+        if self.asks.take().is_none() {
+            return Err(Error::new(Kind::Invalid, "the process asks nothing"));
+        }
+        self.state = State::Preparing;
+        report::answer(self.channel.as_fd(), answer)
+            .map_err(|_| Error::new(Kind::Ended, "the process died while it waited for an answer"))
+    }
+
+    /// Refuses what it asks, which the caller cannot do.
+    ///
+    /// # Errors
+    /// As [`Child::answer`].
+    pub fn refuse(&mut self) -> Result<()> {
+        let words = "nobody here can do that".to_owned();
+        self.answer(&Err(Refusal { errno: Errno::ENOSYS, words }))
     }
 
     /// The master of the process's terminal, once: there from [`State::Waiting`] on (for an exec
@@ -232,6 +275,10 @@ impl Child {
 
     fn block_until(&mut self, state: State) -> Result<()> {
         while self.advance()? < state {
+            if self.state == State::Asking {
+                self.refuse()?;
+                continue;
+            }
             let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}

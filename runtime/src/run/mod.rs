@@ -11,11 +11,13 @@
 mod child;
 mod compile;
 pub mod gate;
+mod id_maps;
 pub mod namespace;
 pub mod reaper;
 pub mod seed;
 
 pub use child::{Child, State};
+pub use rrun_sys::program::report::{Ask, Refusal};
 
 use crate::plan::{ExecPlan, Plan};
 use crate::{Result, cgroup};

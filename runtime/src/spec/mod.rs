@@ -62,6 +62,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
         domainname: namespaces::name(spec.domainname(), &namespaces.uts, "domainname")?,
         sysctls: sysctl::plan(linux, &namespaces)?,
         process: process::plan(process, host, seccomp(linux, host, over)?)?,
+        id_maps: namespaces::id_maps(linux)?,
         namespaces,
         cgroups: groups,
     })

@@ -2,8 +2,8 @@
 
 use super::{NamespaceOverrides, invalid};
 use crate::Result;
-use crate::plan::{Namespace, Namespaces};
-use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind};
+use crate::plan::{IdMaps, IdRange, Namespace, Namespaces};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Kind};
 
 pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
     let listed = linux.namespaces().as_deref().unwrap_or_default();
@@ -25,9 +25,13 @@ pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
         }
         Some(_) => {}
     }
-    if find(Kind::User).is_some() {
-        return Err(invalid("linux.namespaces: user namespaces are not supported"));
-    }
+    let user = match find(Kind::User) {
+        None => Namespace::Host,
+        Some(entry) if entry.path().is_some() => {
+            return Err(invalid("linux.namespaces: joining a user namespace is not supported"));
+        }
+        Some(_) => Namespace::New,
+    };
     let one = |kind: Kind, over: &Option<Namespace>| match (over, find(kind)) {
         (Some(other), _) => other.clone(),
         (None, None) => Namespace::Host,
@@ -39,9 +43,41 @@ pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
         ipc: one(Kind::Ipc, &over.ipc),
         uts: one(Kind::Uts, &over.uts),
         cgroup: one(Kind::Cgroup, &over.cgroup),
-        user: Namespace::Host,
+        user,
         time: one(Kind::Time, &over.time),
     })
+}
+
+/// The ids of a new user namespace, which has none of its own accord.
+pub fn id_maps(linux: &Linux) -> Result<Option<IdMaps>> {
+    let listed = linux.namespaces().as_deref().unwrap_or_default();
+    let new = listed.iter().any(|entry| entry.typ() == Kind::User);
+    let users = ranges(linux.uid_mappings());
+    let groups = ranges(linux.gid_mappings());
+    for (field, ranges) in [("linux.uidMappings", &users), ("linux.gidMappings", &groups)] {
+        match (new, ranges.is_empty()) {
+            (true, true) => {
+                return Err(invalid(format!("{field}: a user namespace needs them")));
+            }
+            (false, false) => {
+                return Err(invalid(format!("{field} without a user namespace of its own")));
+            }
+            _ => {}
+        }
+        if ranges.iter().any(|range| range.count == 0) {
+            return Err(invalid(format!("{field}: a range of size 0")));
+        }
+    }
+    Ok(new.then_some(IdMaps { users, groups }))
+}
+
+fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<IdRange> {
+    let range = |mapping: &LinuxIdMapping| IdRange {
+        inside: mapping.container_id(),
+        outside: mapping.host_id(),
+        count: mapping.size(),
+    };
+    mappings.iter().flatten().map(range).collect()
 }
 
 /// A host or domain name. In a joined UTS namespace it is set as well, for all who share it; in

@@ -40,8 +40,6 @@ fn unsupported_hooks(hooks: &Hooks) -> Result<()> {
 }
 
 fn unsupported_linux(linux: &Linux) -> Result<()> {
-    never("linux.uidMappings", filled(linux.uid_mappings()))?;
-    never("linux.gidMappings", filled(linux.gid_mappings()))?;
     never("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()))?;
     never("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty()))?;
     never("linux.intelRdt", linux.intel_rdt().is_some())?;

@@ -65,6 +65,7 @@ impl Box {
             sysctls: Vec::new(),
             cgroups: self.groups.clone(),
             process: process(args),
+            id_maps: None,
         }
     }
 

@@ -20,9 +20,10 @@ mod process;
 mod text;
 
 use super::Stdio;
-use crate::plan::{Capabilities, ExecPlan, Namespace, Plan, Slot, VERSION};
+use crate::plan::{Capabilities, ExecPlan, IdMaps, Namespace, Plan, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
 use nix::sched::CloneFlags;
+use rrun_sys::program::report::Ask;
 use rrun_sys::program::{Execute, File, Flow, Identity, Program, Reg, Space, Strings, Tree};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use text::c_string;
@@ -46,6 +47,8 @@ pub(super) struct Compiled<'fd> {
     pub(super) namespaces: CloneFlags,
     /// Another process goes on in its place.
     pub(super) handover: bool,
+    /// What its new user namespace maps.
+    pub(super) id_maps: Option<IdMaps>,
 }
 
 struct Compiler<'fd> {
@@ -54,8 +57,22 @@ struct Compiler<'fd> {
     proc: Reg,
     unshare: CloneFlags,
     clone: CloneFlags,
-    handover: bool,
+    handover: Handover,
+    id_maps: Option<IdMaps>,
 }
+
+/// Whether another process goes on in the place of the one that was cloned: a PID or time
+/// namespace that is joined or unshared holds only for children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handover {
+    No,
+    /// As soon as the namespaces are there: nobody else is in them.
+    Early,
+    /// Only when nothing of the host is within reach: see [`Space::Handover`].
+    Late,
+}
+
+const NEWUSER: CloneFlags = CloneFlags::CLONE_NEWUSER;
 
 /// `CLONE_NEWTIME`, which is not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
@@ -65,15 +82,19 @@ pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compile
     check_version(plan.version)?;
     let mut compiler = Compiler::new(given.slots)?;
     compiler.begin(given.stdio)?;
+    if plan.cgroups.asked {
+        compiler.program.step("be placed into the control groups", Flow::Ask(Ask::Place));
+    }
     compiler.join(given.tasks);
     compiler.tune(&plan.process)?;
     compiler.namespaces(plan)?;
     let mut mounts = compiler.open_sources(plan)?;
+    compiler.user_namespace(plan);
     compiler.unshare(plan, given.seed)?;
     compiler.settings(plan)?;
     compiler.mounts(plan, &mut mounts)?;
     compiler.close_slots();
-    if compiler.handover {
+    if compiler.handover == Handover::Late {
         compiler.program.step("hand over to the PID namespace", Space::Handover);
     }
     compiler.finish_root(plan, mounts)?;
@@ -110,13 +131,15 @@ pub(super) fn exec<'fd>(
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    let op = Space::EnterProcess { fd, always, if_possible: CLONE_NEWTIME };
+    let maybe = [CLONE_NEWTIME | NEWUSER, NEWUSER, CLONE_NEWTIME, CloneFlags::empty()];
+    let op = Space::EnterProcess { fd, tries: maybe.map(|kinds| always | kinds).into() };
     compiler.program.step("enter the container", op);
+    compiler.become_root();
     for reg in [fd, compiler.proc] {
         compiler.program.step("close", Flow::Close(reg));
     }
     compiler.program.step("hand over to the PID namespace", Space::Handover);
-    compiler.handover = true;
+    compiler.handover = Handover::Late;
     compiler.terminal(&plan.process, None);
     compiler.process(&plan.process)?;
     Ok(compiler.done())
@@ -173,12 +196,18 @@ impl<'fd> Compiler<'fd> {
             proc,
             unshare: CloneFlags::CLONE_NEWNS,
             clone: CloneFlags::empty(),
-            handover: false,
+            handover: Handover::No,
+            id_maps: None,
         })
     }
 
     fn done(self) -> Compiled<'fd> {
-        Compiled { program: self.program, namespaces: self.clone, handover: self.handover }
+        Compiled {
+            program: self.program,
+            namespaces: self.clone,
+            handover: self.handover != Handover::No,
+            id_maps: self.id_maps,
+        }
     }
 
     fn begin(&mut self, stdio: Option<Stdio>) -> Result<()> {
@@ -227,8 +256,15 @@ impl<'fd> Compiler<'fd> {
 
     fn namespaces(&mut self, plan: &Plan) -> Result<()> {
         let all = &plan.namespaces;
-        if all.user != Namespace::Host {
-            let text = "user namespaces are not supported by this version";
+        // What a user namespace does not own cannot be set up from inside, and its `proc` must be
+        // mounted while the host's is there.
+        let by_unshare = all.user == Namespace::New;
+        if by_unshare != plan.id_maps.is_some() || !by_unshare && all.user != Namespace::Host {
+            let text = "a user namespace is new and has id maps, or is the host's";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        if by_unshare && !matches!(all.pid, Namespace::New | Namespace::Host) {
+            let text = "a joined PID namespace does not go with a user namespace";
             return Err(Error::new(Kind::Invalid, text));
         }
         for (name, kind, namespace) in [
@@ -245,7 +281,7 @@ impl<'fd> Compiler<'fd> {
             let label = format!("join the {name} namespace");
             match namespace {
                 Namespace::Host => continue,
-                Namespace::New if by_clone => self.clone |= kind,
+                Namespace::New if by_clone && !by_unshare => self.clone |= kind,
                 Namespace::New => self.unshare |= kind,
                 Namespace::Path(path) => {
                     let path = c_string(path.as_os_str().as_encoded_bytes())?;
@@ -257,11 +293,27 @@ impl<'fd> Compiler<'fd> {
                     self.program.step(label, Space::Enter { fd, kinds: kind });
                 }
             }
-            if by_clone && *namespace != Namespace::New {
-                self.handover = true;
+            if by_clone && (by_unshare || *namespace != Namespace::New) {
+                self.handover = if by_unshare { Handover::Early } else { Handover::Late };
             }
         }
         Ok(())
+    }
+
+    /// The user namespace owns those that are unshared after it. Its maps are its parent's to
+    /// write, and root inside is who they say.
+    fn user_namespace(&mut self, plan: &Plan) {
+        if plan.namespaces.user == Namespace::New {
+            self.id_maps.clone_from(&plan.id_maps);
+            self.program.step("make the user namespace", Space::Unshare(NEWUSER));
+            self.program.step("map ids", Flow::Ask(Ask::WriteIdMaps));
+            self.become_root();
+        }
+    }
+
+    fn become_root(&mut self) {
+        let op = Identity::Ids { groups: Box::default(), gid: 0, uid: 0 };
+        self.program.step("become root", op);
     }
 
     fn unshare(&mut self, plan: &Plan, seed: Option<BorrowedFd<'fd>>) -> Result<()> {
@@ -274,6 +326,9 @@ impl<'fd> Compiler<'fd> {
                 self.program.step("close", Flow::Close(fd));
             }
             None => self.program.step("unshare", Space::Unshare(self.unshare)),
+        }
+        if self.handover == Handover::Early {
+            self.program.step("hand over to the new namespaces", Space::Handover);
         }
         self.program.step("make mounts private", Tree::Private);
         if let Some(name) = &plan.hostname {

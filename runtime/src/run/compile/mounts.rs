@@ -1,8 +1,8 @@
 //! Root, mounts, devices, links, masks.
 
-use super::Compiler;
 use super::text::{c_string, split};
-use crate::plan::{Mount, MountSource, Plan, Propagation, RootfsSource, attr};
+use super::{Compiler, Handover};
+use crate::plan::{Device, Mount, MountSource, Namespace, Plan, Propagation, RootfsSource, attr};
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::mount::Attributes;
 use rrun_sys::program::{Base, File, Flow, Program, Reg, Rules, Tree};
@@ -23,6 +23,8 @@ pub(super) struct Mounts {
     /// A `proc` that is read-only until its masks are put: in a joined PID namespace others see
     /// this process by then, and with CAP_SYS_PTRACE its root.
     writable_later: Option<Reg>,
+    /// Nodes of the host, for a user namespace, in which none can be made.
+    devices: Vec<(String, Reg)>,
 }
 
 impl Mounts {
@@ -131,10 +133,15 @@ impl Compiler<'_> {
             }
             regs.push(reg);
         }
-        let late = plan.mounts.iter().find(|mount| is_new_proc(mount)).filter(|_| self.handover);
+        let devices = self.open_devices(plan)?;
+        let late = plan
+            .mounts
+            .iter()
+            .find(|mount| is_new_proc(mount))
+            .filter(|_| self.handover == Handover::Late);
         let late = late.map(|mount| mount.target.trim_end_matches('/').to_owned());
         let (read_only_later, bases) = (Vec::new(), Vec::new());
-        Ok(Mounts { root, regs, read_only_later, late, bases, writable_later: None })
+        Ok(Mounts { root, regs, read_only_later, late, bases, writable_later: None, devices })
     }
 
     /// The root and what can be made before the PID namespace is joined, then the pivot.
@@ -145,7 +152,7 @@ impl Compiler<'_> {
                 self.mount(plan, at, mounts)?;
             }
         }
-        self.nodes(plan, mounts.root)?;
+        self.nodes(plan, mounts)?;
         self.program.step("pivot into the root", Tree::Pivot(mounts.root));
         Ok(())
     }
@@ -287,8 +294,35 @@ impl Compiler<'_> {
         }
     }
 
-    fn nodes(&mut self, plan: &Plan, root: Reg) -> Result<()> {
-        for device in &plan.devices {
+    /// The host's nodes of a plan's devices, where there is a new user namespace.
+    fn open_devices(&mut self, plan: &Plan) -> Result<Vec<(String, Reg)>> {
+        let mut opened = Vec::new();
+        let is_fifo = |device: &&Device| device.mode & libc::S_IFMT == libc::S_IFIFO;
+        if plan.namespaces.user != Namespace::New {
+            return Ok(opened);
+        }
+        for device in plan.devices.iter().filter(|device| !is_fifo(device)) {
+            let to = self.program.empty();
+            let path = c_string(device.path.as_str())?;
+            let (kind, rdev) = (device.mode & libc::S_IFMT, device.rdev);
+            let label = format!("open device {}", device.path);
+            self.program.step(label, Tree::CopyDevice { path, kind, rdev, to });
+            opened.push((device.path.clone(), to));
+        }
+        Ok(opened)
+    }
+
+    fn nodes(&mut self, plan: &Plan, mounts: &Mounts) -> Result<()> {
+        let root = mounts.root;
+        for (path, mount) in &mounts.devices {
+            let (mount, rules) = (*mount, Rules::default());
+            let op = Tree::Attach { mount, root, path: c_string(path.as_str())?, rules };
+            self.program.step(format!("bind device {path}"), op);
+            self.program.step("close", Flow::Close(mount));
+        }
+        let is_bound =
+            |device: &&Device| mounts.devices.iter().any(|(path, _)| *path == device.path);
+        for device in plan.devices.iter().filter(|device| !is_bound(device)) {
             let (parent, name) = split(&device.path).doing(|| "device")?;
             let (mode, rdev) = (device.mode, device.rdev);
             let owner = (device.uid, device.gid);

@@ -17,7 +17,7 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (json!({ "linux": { "gidMappings": ids } }), "linux.gidMappings"),
         (
             json!({ "linux": { "namespaces": [{ "type": "mount" }, { "type": "user" }] } }),
-            "user namespaces",
+            "linux.uidMappings: a user namespace needs them",
         ),
         (json!({ "linux": { "namespaces": [{ "type": "pid" }] } }), "mount namespace"),
         (

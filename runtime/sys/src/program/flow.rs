@@ -2,7 +2,7 @@
 
 use super::Reg;
 use super::machine::{Machine, close_range};
-use super::report::{self, Kind};
+use super::report::{self, Ask, Kind};
 use crate::call::syscall;
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
@@ -15,6 +15,8 @@ pub enum Flow {
     Ready,
     /// Wait for a packet; the child ends when the parent closes its end without one.
     Await,
+    /// Ask the parent to do something, and wait until it is done.
+    Ask(Ask),
     /// Wait for a connection at this listening socket; it becomes the channel.
     Accept(Reg),
     /// Make these the descriptors 0, 1 and 2.
@@ -25,8 +27,6 @@ pub enum Flow {
         /// User id.
         uid: u32,
     },
-    /// Close everything but registers, channel and standard descriptors.
-    CloseOthers,
     /// Close a register.
     Close(Reg),
     /// Have execve close everything from this descriptor on.
@@ -38,6 +38,7 @@ impl Flow {
         match self {
             Flow::Ready => report::send(machine.channel, Kind::Waiting, &[]),
             Flow::Await => await_packet(machine.channel)?,
+            Flow::Ask(question) => ask(machine, *question)?,
             Flow::Accept(listener) => accept(machine, *listener)?,
             Flow::Stdio(from) => {
                 for (to, reg) in from.iter().enumerate() {
@@ -46,7 +47,6 @@ impl Flow {
                 from.iter().for_each(|reg| machine.close(*reg));
             }
             Flow::OwnStdio { uid } => own_stdio(*uid)?,
-            Flow::CloseOthers => machine.close_others()?,
             Flow::Close(reg) => machine.close(*reg),
             Flow::CloseOnExec(from) => close_range(*from, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)?,
         }
@@ -63,6 +63,29 @@ fn await_packet(channel: RawFd) -> Result<(), Errno> {
             Ok(0) => super::machine::exit(125),
             Err(Errno::EINTR) => {}
             other => return other.map(drop),
+        }
+    }
+}
+
+fn ask(machine: &mut Machine<'_>, question: Ask) -> Result<(), Errno> {
+    report::send_ask(machine.channel, question)?;
+    let mut packet = [0_u8; report::ANSWER_MAX];
+    let (pointer, room) = (packet.as_mut_ptr(), packet.len());
+    let length = loop {
+        // SAFETY: a buffer of ours with its length.
+        match unsafe { syscall!(libc::SYS_read, machine.channel, pointer, room) } {
+            Ok(0) => super::machine::exit(125),
+            Err(Errno::EINTR) => {}
+            other => break other? as usize,
+        }
+    };
+    let answer = packet.get(..length).and_then(<[u8]>::split_first_chunk::<4>);
+    let (errno, words) = answer.ok_or(Errno::EBADMSG)?;
+    match i32::from_ne_bytes(*errno) {
+        0 => Ok(()),
+        errno => {
+            machine.say(words);
+            Err(Errno::from_raw(errno))
         }
     }
 }

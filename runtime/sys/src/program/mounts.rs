@@ -24,6 +24,18 @@ pub enum Tree {
         /// Takes the copy.
         to: Reg,
     },
+    /// Open a detached copy of the host's node at a path, which must be this device: in a user
+    /// namespace no node can be made.
+    CopyDevice {
+        /// Where.
+        path: CString,
+        /// Type bits of its mode.
+        kind: u32,
+        /// Device number.
+        rdev: u64,
+        /// Takes the copy.
+        to: Reg,
+    },
     /// Make a new instance of a file system, detached.
     New {
         /// File system type.
@@ -124,6 +136,15 @@ impl Tree {
         match self {
             Tree::Copy { path, recursive, to } => {
                 let copy = mount::clone_tree(AT_FDCWD, path, *recursive)?;
+                machine.put(*to, copy);
+            }
+            Tree::CopyDevice { path, kind, rdev, to } => {
+                let copy = mount::clone_tree(AT_FDCWD, path, false)?;
+                let stat = fstat(&copy)?;
+                if stat.st_mode & libc::S_IFMT != *kind || stat.st_rdev != *rdev {
+                    machine.say(b"the host has another file there");
+                    return Err(Errno::ENODEV);
+                }
                 machine.put(*to, copy);
             }
             Tree::New { fstype, options, attributes, to } => {

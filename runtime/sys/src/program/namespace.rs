@@ -28,10 +28,9 @@ pub enum Space {
     EnterProcess {
         /// The process.
         fd: Reg,
-        /// Which kinds.
-        always: CloneFlags,
-        /// And these, where the kernel has such namespaces.
-        if_possible: CloneFlags,
+        /// Which kinds, in the order in which they are tried: `EINVAL` is a kind that this kernel
+        /// was built without, or a user namespace that one is in already.
+        tries: Box<[CloneFlags]>,
     },
     /// setns(2) with the file at a path on the host.
     EnterPath {
@@ -58,13 +57,16 @@ impl Space {
         match self {
             Space::Unshare(kinds) => nix::sched::unshare(*kinds),
             Space::Enter { fd, kinds } => nix::sched::setns(machine.fd(*fd)?, *kinds),
-            Space::EnterProcess { fd, always, if_possible } => {
+            Space::EnterProcess { fd, tries } => {
                 let process = machine.fd(*fd)?;
-                match nix::sched::setns(process, *always | *if_possible) {
-                    // A kind that this kernel was built without.
-                    Err(Errno::EINVAL) => nix::sched::setns(process, *always),
-                    other => other,
+                let mut last = Err(Errno::EINVAL);
+                for kinds in tries {
+                    last = nix::sched::setns(process, *kinds);
+                    if last != Err(Errno::EINVAL) {
+                        break;
+                    }
                 }
+                last
             }
             Space::EnterPath { path, kind } => {
                 let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;

@@ -15,6 +15,32 @@ pub(super) enum Kind {
     Console = 3,
     Clamped = 4,
     Failed = 5,
+    Ask = 6,
+}
+
+/// What a child asks its parent to do, because it cannot do that itself; it goes on when the
+/// parent has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Place it into its control groups (a scope of systemd, which wants to know the process).
+    Place = 1,
+    /// Write the id maps of its new user namespace.
+    WriteIdMaps = 2,
+}
+
+impl Ask {
+    fn from_byte(byte: u8) -> Option<Ask> {
+        [Ask::Place, Ask::WriteIdMaps].into_iter().find(|ask| *ask as u8 == byte)
+    }
+}
+
+/// Why a parent does not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The step of the child fails with it.
+    pub errno: Errno,
+    /// In words; 250 bytes of them arrive.
+    pub words: String,
 }
 
 /// Which part of a step failed.
@@ -69,6 +95,8 @@ pub enum Message {
     },
     /// The master of its terminal.
     Console(OwnedFd),
+    /// It waits for an answer to this, by [`answer`].
+    Ask(Ask),
     /// A step did what was allowed instead of what was asked.
     Clamped(String),
     /// A step failed, the child ends.
@@ -128,6 +156,7 @@ fn parse(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Message> {
             pidfd: fds.pop()?,
         },
         k if k == Kind::Console as u8 => Message::Console(fds.pop()?),
+        k if k == Kind::Ask as u8 => Message::Ask(Ask::from_byte(detail)?),
         k if k == Kind::Clamped as u8 => Message::Clamped(label()),
         k if k == Kind::Failed as u8 => {
             let text = label();
@@ -138,6 +167,32 @@ fn parse(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Message> {
         }
         _ => return None,
     })
+}
+
+/// Answers what a child has asked.
+///
+/// # Errors
+/// `EPIPE` and `ECONNRESET` when it is gone.
+pub fn answer(channel: BorrowedFd<'_>, answer: &Result<(), Refusal>) -> Result<(), Errno> {
+    let mut packet = vec![];
+    match answer {
+        Ok(()) => packet.extend(0_i32.to_ne_bytes()),
+        Err(refusal) => {
+            packet.extend((refusal.errno as i32).to_ne_bytes());
+            packet.extend(refusal.words.bytes().take(ANSWER_MAX - 4));
+        }
+    }
+    fdpass::send(channel, &packet, &[]).map(drop)
+}
+
+/// The longest answer: an errno and words.
+pub(super) const ANSWER_MAX: usize = 254;
+
+/// Asks; the answer is read from the channel.
+pub(super) fn send_ask(channel: RawFd, ask: Ask) -> Result<(), Errno> {
+    let mut head = head(Kind::Ask, Detail::Plain, 0, 0);
+    head[1] = ask as u8;
+    send_packet(channel, head, [&[], &[]], None)
 }
 
 /// Says something without a descriptor; a parent that is gone does not matter here.

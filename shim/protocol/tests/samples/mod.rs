@@ -1,9 +1,9 @@
 //! One of each message, with every field filled and every variant somewhere.
 
 use rrun_runtime::plan::{
-    Capabilities, CgroupDir, CgroupWrite, Cgroups, Device, ExecPlan, Link, Mount, MountSource,
-    Namespace, Namespaces, Plan, Process, Propagation, Rlimit, Rootfs, RootfsSource, Seccomp, Slot,
-    User, attr,
+    Capabilities, CgroupDir, CgroupWrite, Cgroups, Device, ExecPlan, IdMaps, IdRange, Link, Mount,
+    MountSource, Namespace, Namespaces, Plan, Process, Propagation, Rlimit, Rootfs, RootfsSource,
+    Seccomp, Slot, User, attr,
 };
 use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason, LogSpec, NamespaceKind,
@@ -257,6 +257,7 @@ fn plan() -> Plan {
         sysctls: vec![(text("kernel/msgmax"), text("8192"))],
         cgroups: cgroups(),
         process: process(),
+        id_maps: Some(IdMaps { users: vec![range(0)], groups: vec![range(5)] }),
     }
 }
 
@@ -321,7 +322,12 @@ fn cgroups() -> Cgroups {
             optional: true,
         }],
         device_filter: Some(vec![0xb7, 0, 0xff]),
+        asked: true,
     }
+}
+
+fn range(inside: u32) -> IdRange {
+    IdRange { inside, outside: 100_000, count: 65_536 }
 }
 
 fn process() -> Process {
