@@ -196,7 +196,7 @@ impl Resources {
         files.network()?;
         files.rdma()?;
         files.unified()?;
-        Ok(Cgroups { dirs: dirs.to_vec(), writes: files.writes, device_filter })
+        Ok(Cgroups { dirs: dirs.to_vec(), writes: files.writes, device_filter, asked: false })
     }
 }
 
