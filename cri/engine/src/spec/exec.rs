@@ -2,6 +2,7 @@
 
 use super::planner::runtime;
 use crate::error::Result;
+use crate::id::ContainerId;
 use crate::record::ContainerRecord;
 use crate::session::ExecRequest;
 use oci_spec::runtime::Process;
@@ -21,7 +22,7 @@ pub(crate) struct ExecTemplate {
 }
 
 /// The session keyring of a container, by the name that other runtimes give it too.
-pub(crate) fn keyring(container: &str) -> String {
+pub(crate) fn keyring(container: &ContainerId) -> String {
     format!("_ses.{container}")
 }
 
