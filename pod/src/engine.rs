@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
+use crate::admission::{self, Runtime};
 use crate::clock::Clock;
 use crate::env::Addresses;
 use crate::error::Result;
@@ -29,25 +30,40 @@ pub struct PodEngine {
     cri: Arc<dyn Cri>,
     node: Arc<dyn Node>,
     clock: Clock,
-    runtime: String,
+    runtime: Arc<Runtime>,
+    unsafe_sysctls: Vec<String>,
     hints: watch::Sender<u64>,
     listener: JoinHandle<()>,
 }
 
 impl PodEngine {
-    /// An engine over `cri`. Asks the runtime for its name, which is the scheme of container ids.
-    /// `Unavailable` if it does not answer.
+    /// An engine over `cri`. Asks the runtime for its name, which is the scheme of container ids,
+    /// and for what it can do. `Unavailable` if it does not answer.
     pub async fn new(cri: Arc<dyn Cri>, node: Arc<dyn Node>, clock: Clock) -> Result<Self> {
-        let request = v1::VersionRequest { version: "v1".to_owned() };
-        let version = cri.version(request).await.map_err(|e| rpc("version", &e))?;
+        let runtime = Arc::new(Runtime::ask(&*cri).await?);
         let hints = watch::Sender::new(0);
         let listener = tokio::spawn(listen(cri.clone(), hints.clone()));
-        Ok(PodEngine { cri, node, clock, runtime: version.runtime_name, hints, listener })
+        let unsafe_sysctls = Vec::new();
+        Ok(PodEngine { cri, node, clock, runtime, unsafe_sysctls, hints, listener })
+    }
+
+    /// Allows sysctls beside the safe ones: names, or prefixes that end in `*`.
+    #[must_use]
+    pub fn with_unsafe_sysctls(mut self, allowed: Vec<String>) -> Self {
+        self.unsafe_sysctls = allowed;
+        self
     }
 
     /// The runtime's name.
     pub fn runtime_name(&self) -> &str {
-        &self.runtime
+        &self.runtime.name
+    }
+
+    /// Refuses (`Invalid`) by name what this node or its runtime could only fail at later. Asked
+    /// before a pod is made; one that is there already may always be taken up, to be ended.
+    pub fn admit(&self, pod: &Pod) -> Result<()> {
+        let apparmor = self.node.facts().apparmor;
+        admission::check(pod, &self.runtime, apparmor, &self.unsafe_sysctls)
     }
 
     /// Takes up a pod: makes what is missing and goes on with what is there already of the same
@@ -69,6 +85,7 @@ impl PodEngine {
         let worker = Worker {
             pod,
             cri: self.cri.clone(),
+            runtime: self.runtime.clone(),
             node: self.node.clone(),
             clock: self.clock.clone(),
             events,

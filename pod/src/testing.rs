@@ -25,7 +25,7 @@ pub fn facts() -> NodeFacts {
         hugepage_sizes: Vec::new(),
         masked_paths: Vec::new(),
         cgroup: CgroupMode::V2,
-        resolv: crate::dns::ResolvConf::default(),
+        apparmor: false,
         seccomp_root: "/seccomp".into(),
     }
 }

@@ -87,6 +87,9 @@ pub struct Run {
     /// ConfigMaps and Secrets that the pod refers to; may be repeated.
     #[arg(long = "with", value_name = "FILE")]
     pub objects: Vec<PathBuf>,
+    /// Sysctls that pods may set beside the safe ones: names, or prefixes ending in `*`.
+    #[arg(long = "allowed-unsafe-sysctls", value_name = "NAMES", value_delimiter = ',')]
+    pub unsafe_sysctls: Vec<String>,
     /// Leave the ended pod with its logs, for `rrun rm` to remove.
     #[arg(long)]
     pub keep: bool,

@@ -26,8 +26,8 @@ pub const LOOK: Duration = Duration::from_millis(100);
 pub async fn run(config: Arc<Config>, args: args::Run) -> Result<ExitCode> {
     let texts = Texts::read(manifest(&args), &args.objects)?;
     let pod = texts.pod()?;
-    for field in &pod.ignored {
-        eprintln!("rrun: {field} means nothing without a cluster");
+    for note in &pod.notes {
+        eprintln!("rrun: {note}");
     }
     let signals = Signals::new(args.detached)?;
     let held = Held::for_run(&config, &pod.meta, &texts)?;
@@ -36,6 +36,10 @@ pub async fn run(config: Arc<Config>, args: args::Run) -> Result<ExitCode> {
         // It never began: there is nothing to look at later.
         Err(error) => return held.discard().and(Err(error)),
     };
+    let node = Node { pods: node.pods.with_unsafe_sysctls(args.unsafe_sysctls), ..node };
+    if let Err(error) = node.pods.admit(&pod) {
+        return held.discard().and(Err(error.into()));
+    }
     let (sockets, orders) = control::serve(&config, &held.entry, node.cri.clone())?;
     let handle = node.pods.run(pod.clone());
     let logs = Reader::new(held.entry.logs(&config), None);

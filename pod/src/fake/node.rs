@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::dns::ResolvConf;
 use crate::env::Addresses;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
@@ -15,6 +16,8 @@ use crate::testing;
 /// Answers paths that nobody opens.
 pub struct FakeNode {
     facts: NodeFacts,
+    /// The node's resolv.conf.
+    pub resolv: Mutex<ResolvConf>,
     /// What every termination message file holds.
     pub message: Mutex<String>,
     /// How often `prepare` is to fail.
@@ -26,6 +29,7 @@ impl Default for FakeNode {
     fn default() -> Self {
         FakeNode {
             facts: testing::facts(),
+            resolv: Mutex::default(),
             message: Mutex::default(),
             broken: Mutex::default(),
             torn_down: Mutex::default(),
@@ -52,6 +56,10 @@ impl Node for FakeNode {
             cgroup_parent: "/rrun/pod".into(),
             volumes: volumes.collect(),
         })
+    }
+
+    async fn resolv_conf(&self) -> Result<ResolvConf> {
+        Ok(self.resolv.lock().unwrap().clone())
     }
 
     async fn host_hosts(&self) -> Result<String> {

@@ -6,8 +6,8 @@ use super::fields::{Item, Read};
 use super::{env, probe, security};
 use crate::ids;
 use crate::model::{
-    Container, ContainerPort, MountPropagation, Protocol, PullPolicy, ResourceList, Resources,
-    RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
+    Container, ContainerPort, MountPropagation, Protocol, PullPolicy, RecursiveReadOnly,
+    ResourceList, Resources, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
 };
 
 /// The words of `imagePullPolicy`.
@@ -31,7 +31,7 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
         let image = f.need("image", image_name)?;
         f.refuse(&["volumeDevices", "restartPolicyRules"])?;
         f.ignore(&["resizePolicy"]);
-        let restart_policy = f.opt("restartPolicy", |i| i.one_of(RESTART_POLICIES))?;
+        let restart_policy = f.word("restartPolicy", |i| i.one_of(RESTART_POLICIES))?;
         let lasting = !init || restart_policy == Some(RestartPolicy::Always);
         for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
             if !lasting && let Some(item) = f.get(field) {
@@ -60,17 +60,17 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             readiness: f.opt("readinessProbe", |i| probe::probe(i, probe::ProbeKind::Readiness))?,
             startup: f.opt("startupProbe", |i| probe::probe(i, killing))?,
             lifecycle: f.opt("lifecycle", probe::lifecycle)?.unwrap_or_default(),
-            termination_message_path: f.or(
+            termination_message_path: f.word_or(
                 "terminationMessagePath",
                 absolute,
                 "/dev/termination-log".to_owned(),
             )?,
-            termination_message_policy: f.or(
+            termination_message_policy: f.word_or(
                 "terminationMessagePolicy",
                 |i| i.one_of(&policies),
                 TerminationMessagePolicy::File,
             )?,
-            pull_policy: f.or(
+            pull_policy: f.word_or(
                 "imagePullPolicy",
                 |i| i.one_of(PULL_POLICIES),
                 default_pull_policy(&image),
@@ -122,11 +122,11 @@ fn port(item: &Item<'_>) -> Read<ContainerPort> {
     item.object(|f| {
         let protocols = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
         Ok(ContainerPort {
-            name: f.opt("name", |i| i.checked(ids::port_name_fault))?,
+            name: f.word("name", |i| i.checked(ids::port_name_fault))?,
             container_port: f.need("containerPort", Item::port)?,
             host_port: f.or("hostPort", |i| Ok(i.int(0, 65_535)? as u16), 0)?,
-            host_ip: f.or("hostIP", address, String::new())?,
-            protocol: f.or("protocol", |i| i.one_of(&protocols), Protocol::Tcp)?,
+            host_ip: f.word_or("hostIP", address, String::new())?,
+            protocol: f.word_or("protocol", |i| i.one_of(&protocols), Protocol::Tcp)?,
         })
     })
 }
@@ -164,14 +164,21 @@ fn mount(item: &Item<'_>) -> Read<VolumeMount> {
             }
         };
         let read_only = f.flag("readOnly")?;
-        let propagation = f.or("mountPropagation", |i| i.one_of(&ways), MountPropagation::None)?;
-        let recursive = f.get("recursiveReadOnly");
-        let words = [("Disabled", false), ("IfPossible", false), ("Enabled", true)];
-        let recursive_read_only = recursive.as_ref().map_or(Ok(false), |i| i.one_of(&words))?;
+        let propagation =
+            f.word_or("mountPropagation", |i| i.one_of(&ways), MountPropagation::None)?;
+        let words = [
+            ("Disabled", RecursiveReadOnly::Disabled),
+            ("IfPossible", RecursiveReadOnly::IfPossible),
+            ("Enabled", RecursiveReadOnly::Enabled),
+        ];
         let plain = read_only && propagation == MountPropagation::None;
-        if let (Some(at), true, false) = (&recursive, recursive_read_only, plain) {
-            return Err(at.fault("Enabled needs readOnly: true and mountPropagation: None"));
-        }
+        let recursive = |i: &Item<'_>| match i.one_of(&words)? {
+            RecursiveReadOnly::Disabled => Ok(RecursiveReadOnly::Disabled),
+            _ if !plain => Err(i.fault("needs readOnly: true and mountPropagation: None")),
+            asked => Ok(asked),
+        };
+        let recursive_read_only =
+            f.word_or("recursiveReadOnly", recursive, RecursiveReadOnly::Disabled)?;
         Ok(VolumeMount {
             name: f.need("name", Item::text)?,
             mount_path: f.need("mountPath", |i| {

@@ -1,6 +1,7 @@
 //! `env` and `envFrom`.
 
 use super::fields::{Item, Read};
+use super::pod::expect;
 use super::volume::data_key_fault;
 use crate::ids;
 use crate::model::{
@@ -65,11 +66,7 @@ fn key(item: &Item<'_>, object: fn(String) -> ObjectSource) -> Read<EnvSource> {
 /// `fieldRef`.
 pub fn field_ref(item: &Item<'_>) -> Read<FieldRef> {
     item.object(|f| {
-        if let Some(version) = f.get("apiVersion")
-            && version.text()? != "v1"
-        {
-            return Err(version.fault("only v1 is known"));
-        }
+        f.word_or("apiVersion", |i| expect(i, "v1"), ())?;
         f.need("fieldPath", |i| {
             let path = i.text()?;
             let field = PodField::parse(&path);
@@ -94,7 +91,7 @@ pub fn resource_ref(item: &Item<'_>) -> Read<ResourceFieldRef> {
     item.object(|f| {
         let divisor = f.or("divisor", Item::quantity, Quantity::ZERO)?;
         Ok(ResourceFieldRef {
-            container: f.opt("containerName", Item::text)?,
+            container: f.word("containerName", Item::text)?,
             field: f.need("resource", |i| i.one_of(&names))?,
             divisor: if divisor == Quantity::ZERO { Quantity::from_units(1) } else { divisor },
         })

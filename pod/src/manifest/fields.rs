@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::scalar::whole;
 use super::yaml::{Node, Value};
 use crate::quantity::Quantity;
 
@@ -41,13 +42,18 @@ impl fmt::Display for Fault {
 /// A result of reading.
 pub type Read<T> = Result<T, Fault>;
 
-/// What is gathered while reading: fields that mean nothing here.
+/// What is gathered while reading: a sentence for each thing that is not done.
 #[derive(Debug, Default)]
 pub struct Notes(RefCell<Vec<String>>);
 
 impl Notes {
-    /// The gathered paths.
-    pub fn into_ignored(self) -> Vec<String> {
+    /// Adds one.
+    pub fn add(&self, text: &str) {
+        self.0.borrow_mut().push(text.to_owned());
+    }
+
+    /// The gathered sentences.
+    pub fn into_sentences(self) -> Vec<String> {
         self.0.into_inner()
     }
 }
@@ -58,7 +64,8 @@ pub struct Item<'a> {
     notes: &'a Notes,
     node: &'a Node,
     line: usize,
-    path: String,
+    /// `spec.containers[0].name`; empty for the document.
+    pub path: String,
 }
 
 impl<'a> Item<'a> {
@@ -80,10 +87,11 @@ impl<'a> Item<'a> {
         self.fault(format!("expected {want}, found {}{hint}", self.node.value.describe()))
     }
 
-    /// A string.
+    /// A string; null, as an item of a list or a map, is the empty one.
     pub fn text(&self) -> Read<String> {
         match &self.node.value {
             Value::Text(text) => Ok(text.clone()),
+            Value::Null => Ok(String::new()),
             _ => Err(self.wrong_type("a string")),
         }
     }
@@ -116,12 +124,43 @@ impl<'a> Item<'a> {
 
     /// A whole number between `low` and `high`, both included.
     pub fn int(&self, low: i64, high: i64) -> Read<i64> {
-        match self.node.value {
-            Value::Int(n) if (low..=high).contains(&n) => Ok(n),
-            Value::Int(n) if high == i64::MAX => Err(self.fault(format!("{n} is less than {low}"))),
-            Value::Int(n) => Err(self.fault(format!("{n} is not between {low} and {high}"))),
-            _ => Err(self.wrong_type("an integer")),
+        match self.number() {
+            Some(n) if (low..=high).contains(&n) => Ok(n),
+            Some(n) if high == i64::MAX => Err(self.fault(format!("{n} is less than {low}"))),
+            Some(n) => Err(self.fault(format!("{n} is not between {low} and {high}"))),
+            None => Err(self.wrong_type("an integer")),
         }
+    }
+
+    /// The whole number that stands here, however it is written.
+    fn number(&self) -> Option<i64> {
+        match &self.node.value {
+            Value::Int(n) => Some(*n),
+            Value::Float(number) => whole(number),
+            _ => None,
+        }
+    }
+
+    /// Seconds to end in: a negative number is 1, as the API server converts it.
+    pub fn grace(&self) -> Read<u32> {
+        Ok(self.int(i64::MIN, i64::from(i32::MAX))?.max(-1).try_into().unwrap_or(1))
+    }
+
+    /// Whether it says what Go's decoder also has when nothing is said: `null`, `""`, 0, false,
+    /// an empty list.
+    fn is_zero(&self) -> bool {
+        match &self.node.value {
+            Value::Null | Value::Bool(false) | Value::Int(0) => true,
+            Value::Text(text) => text.is_empty(),
+            Value::Float(number) => whole(number) == Some(0),
+            Value::List(items) => items.is_empty(),
+            Value::Bool(true) | Value::Int(_) | Value::Map(_) => false,
+        }
+    }
+
+    fn says_something(&self) -> bool {
+        let is_empty = matches!(&self.node.value, Value::Map(entries) if entries.is_empty());
+        !is_empty && !self.is_zero()
     }
 
     /// Seconds or a count: 0 to 2³¹−1.
@@ -154,6 +193,7 @@ impl<'a> Item<'a> {
         let text = match &self.node.value {
             Value::Text(text) | Value::Float(text) => text.clone(),
             Value::Int(n) => n.to_string(),
+            Value::Null => "0".to_owned(),
             _ => return Err(self.wrong_type("a quantity")),
         };
         let quantity = Quantity::parse(&text).map_err(|e| self.fault(e.to_string()))?;
@@ -165,9 +205,9 @@ impl<'a> Item<'a> {
 
     /// An integer or a string.
     pub fn int_or_text(&self) -> Read<Result<i64, String>> {
-        match &self.node.value {
-            Value::Int(n) => Ok(Ok(*n)),
-            Value::Text(text) => Ok(Err(text.clone())),
+        match (self.number(), &self.node.value) {
+            (Some(n), _) => Ok(Ok(n)),
+            (None, Value::Text(text)) => Ok(Err(text.clone())),
             _ => Err(self.wrong_type("an integer or a string")),
         }
     }
@@ -203,10 +243,12 @@ impl<'a> Item<'a> {
         Ok(found)
     }
 
-    /// An object with named fields.
+    /// An object with named fields; null, as an item of a list, has none.
     pub fn fields(&self) -> Read<Fields<'a>> {
-        let Value::Map(entries) = &self.node.value else {
-            return Err(self.wrong_type("an object"));
+        let entries: &[_] = match &self.node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            _ => return Err(self.wrong_type("an object")),
         };
         Ok(Fields { at: self.clone(), entries, seen: vec![false; entries.len()] })
     }
@@ -278,28 +320,73 @@ impl<'a> Fields<'a> {
         Ok(self.opt(name, |item| item.list(read))?.unwrap_or_default())
     }
 
+    /// An optional string, of which `""` says nothing.
+    pub fn word<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&Item<'a>) -> Read<T>,
+    ) -> Read<Option<T>> {
+        let said = |item: &Item<'a>| !matches!(&item.node.value, Value::Text(t) if t.is_empty());
+        self.get(name).filter(said).map(|item| read(&item)).transpose()
+    }
+
+    /// An optional string with a default, which `""` stands for too.
+    pub fn word_or<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&Item<'a>) -> Read<T>,
+        default: T,
+    ) -> Read<T> {
+        Ok(self.word(name, read)?.unwrap_or(default))
+    }
+
+    /// An optional positive number with a default, which 0 stands for too.
+    pub fn positive_or(&mut self, name: &str, default: u32) -> Read<u32> {
+        let said = self.get(name).filter(|item| !item.is_zero());
+        said.map_or(Ok(default), |item| item.positive())
+    }
+
     /// A boolean, false if absent.
     pub fn flag(&mut self, name: &str) -> Read<bool> {
         self.or(name, Item::boolean, false)
     }
 
-    /// Fields that mean nothing without a cluster: accepted and noted.
+    /// Fields that mean nothing without a cluster: accepted and noted by their paths.
     pub fn ignore(&mut self, names: &[&str]) {
         for name in names {
-            if let Some(item) = self.get(name) {
-                self.at.notes.0.borrow_mut().push(item.path);
+            if let Some(item) = self.get(name).filter(Item::says_something) {
+                self.note(&format!("{} means nothing without a cluster", item.path));
             }
         }
     }
 
-    /// Fields that a later version will do: refused by name, whatever they say.
+    /// Notes a sentence.
+    pub fn note(&self, text: &str) {
+        self.at.notes.add(text);
+    }
+
+    /// Fields that a later version will do: refused by name when they say something.
     pub fn refuse(&mut self, names: &[&str]) -> Read<()> {
+        self.refuse_if(names, Item::says_something)
+    }
+
+    /// As [`Fields::refuse`], but an empty object says something too: which kind is meant.
+    pub fn refuse_kinds(&mut self, names: &[&str]) -> Read<()> {
+        self.refuse_if(names, |item| !item.is_zero())
+    }
+
+    fn refuse_if(&mut self, names: &[&str], says: fn(&Item<'a>) -> bool) -> Read<()> {
         for name in names {
-            if let Some(item) = self.get(name) {
+            if let Some(item) = self.get(name).filter(says) {
                 return Err(item.fault(format!("not supported yet: {}", item.path)));
             }
         }
         Ok(())
+    }
+
+    /// Asks for nothing more: the object is left out as a whole.
+    pub fn leave(&mut self) {
+        self.seen.fill(true);
     }
 
     fn finish(&self) -> Read<()> {

@@ -11,7 +11,9 @@ mod fields;
 mod object;
 mod pod;
 mod probe;
+mod scalar;
 mod security;
+mod text;
 mod volume;
 mod yaml;
 
@@ -19,10 +21,11 @@ mod yaml;
 mod tests;
 
 use fields::{Fault, Item, Notes};
+use object::Documents;
 use yaml::{Node, Value};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Objects, Pod};
+use crate::model::Pod;
 
 /// The text of a manifest and what it is called in errors.
 #[derive(Clone, Copy, Debug)]
@@ -44,16 +47,16 @@ impl Source<'_> {
 /// and more objects from `configs`.
 ///
 /// `Invalid` for anything that Kubernetes would refuse and for every field that this version
-/// would not honour; fields that mean nothing without a cluster are listed in `Pod::ignored`.
+/// would not honour; what means nothing without a cluster is told in `Pod::notes`.
 pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
-    let mut objects = Objects::default();
+    let mut objects = Documents::default();
     for config in configs {
         read_objects(config, &mut objects).map_err(|fault| config.fault(&fault))?;
     }
     read_pod(manifest, objects).map_err(|fault| manifest.fault(&fault))
 }
 
-fn read_objects(source: &Source<'_>, objects: &mut Objects) -> fields::Read<()> {
+fn read_objects(source: &Source<'_>, objects: &mut Documents) -> fields::Read<()> {
     let notes = Notes::default();
     for node in yaml::documents(source.text)? {
         object::document(&Item::root(&notes, &node), objects)?;
@@ -61,7 +64,7 @@ fn read_objects(source: &Source<'_>, objects: &mut Objects) -> fields::Read<()> 
     Ok(())
 }
 
-fn read_pod(source: Source<'_>, mut objects: Objects) -> fields::Read<Pod> {
+fn read_pod(source: Source<'_>, mut objects: Documents) -> fields::Read<Pod> {
     let nodes = yaml::documents(source.text)?;
     let (others, pods): (Vec<&Node>, Vec<&Node>) =
         nodes.iter().partition(|node| matches!(kind(node), Some("ConfigMap" | "Secret")));
@@ -82,7 +85,14 @@ fn read_pod(source: Source<'_>, mut objects: Objects) -> fields::Read<Pod> {
     }
     let notes = Notes::default();
     let pod::Document { meta, spec } = pod::document(&Item::root(&notes, root), source.text)?;
-    let pod = Pod { meta, spec, objects, ignored: notes.into_ignored() };
+    let twice = |name: String| Fault::at(0, "", format!("{name} is given twice"));
+    let objects = objects.visible(&meta.namespace, &notes).map_err(twice)?;
+    for name in &spec.image_pull_secrets {
+        if !objects.secrets.contains_key(name) {
+            notes.add(&format!("spec.imagePullSecrets: no Secret {name:?} was given"));
+        }
+    }
+    let pod = Pod { meta, spec, objects, notes: notes.into_sentences() };
     match crate::validate::pod(&pod) {
         Ok(()) => Ok(pod),
         Err((path, message)) => Err(Fault::at(line_of(root, &path), &path, message)),

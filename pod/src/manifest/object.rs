@@ -1,48 +1,97 @@
 //! ConfigMap and Secret documents.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 
-use super::fields::{Fields, Item, Read};
+use super::fields::{Fields, Item, Notes, Read};
 use super::pod::expect;
 use super::volume::data_key_fault;
 use crate::ids;
 use crate::model::{ConfigMap, Objects, Secret};
 
+/// ConfigMaps and Secrets as they are read, before it is known which of them a pod can see.
+#[derive(Debug, Default)]
+pub struct Documents {
+    config_maps: BTreeMap<Key, ConfigMap>,
+    secrets: BTreeMap<Key, Secret>,
+}
+
+/// Name, and namespace if the document has one.
+type Key = (String, Option<String>);
+
+impl Documents {
+    /// What a pod in `namespace` sees: objects of its namespace and those that name none. The
+    /// others are noted; `Err` of a name that two of them have.
+    pub fn visible(self, namespace: &str, notes: &Notes) -> Result<Objects, String> {
+        Ok(Objects {
+            config_maps: visible("ConfigMap", self.config_maps, namespace, notes)?,
+            secrets: visible("Secret", self.secrets, namespace, notes)?,
+        })
+    }
+}
+
+fn visible<T>(
+    kind: &str,
+    all: BTreeMap<Key, T>,
+    namespace: &str,
+    notes: &Notes,
+) -> Result<BTreeMap<String, T>, String> {
+    let mut seen = BTreeMap::new();
+    for ((name, place), object) in all {
+        match place {
+            Some(other) if other != namespace => {
+                notes.add(&format!(
+                    "{kind} {name}: in namespace {other}, the pod is in {namespace}"
+                ));
+            }
+            _ => {
+                if seen.insert(name.clone(), object).is_some() {
+                    return Err(name);
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
 /// Largest ConfigMap or Secret, in bytes of data (the API server's bound).
 const MAX_DATA: usize = 1 << 20;
 
 /// Reads one ConfigMap or Secret into `objects`. A second one of the same kind and name is
-/// refused: which of them counts would depend on the order of files.
-pub fn document(item: &Item<'_>, objects: &mut Objects) -> Read<()> {
+/// refused: which of them counts would depend on the order of files. `immutable` needs nothing:
+/// no object changes while a pod runs.
+pub fn document(item: &Item<'_>, objects: &mut Documents) -> Read<()> {
     item.object(|f| {
         f.need("apiVersion", |i| expect(i, "v1"))?;
         let secret = f.need("kind", |i| i.one_of(&[("ConfigMap", false), ("Secret", true)]))?;
-        let name = f.need("metadata", name)?;
-        f.ignore(&["immutable"]);
+        let key = f.need("metadata", key)?;
+        let name = key.0.clone();
+        f.flag("immutable")?;
         let fresh = if secret {
             let read = read_secret(f)?;
-            objects.secrets.insert(name.clone(), read).is_none()
+            objects.secrets.insert(key, read).is_none()
         } else {
             let read = read_map(f)?;
-            objects.config_maps.insert(name.clone(), read).is_none()
+            objects.config_maps.insert(key, read).is_none()
         };
         if fresh { Ok(()) } else { Err(item.fault(format!("{name} is given twice"))) }
     })
 }
 
-fn name(item: &Item<'_>) -> Read<String> {
+fn key(item: &Item<'_>) -> Read<Key> {
     item.object(|f| {
         f.ignore(&[
             "annotations",
             "creationTimestamp",
             "labels",
             "managedFields",
-            "namespace",
             "ownerReferences",
             "resourceVersion",
             "uid",
         ]);
-        f.need("name", |i| i.checked(ids::subdomain_fault))
+        let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
+        Ok((name, f.word("namespace", |i| i.checked(ids::label_fault))?))
     })
 }
 
@@ -73,7 +122,7 @@ fn read_map(f: &mut Fields<'_>) -> Read<ConfigMap> {
 }
 
 fn read_secret(f: &mut Fields<'_>) -> Read<Secret> {
-    let kind = f.or("type", Item::text, "Opaque".to_owned())?;
+    let kind = f.word_or("type", Item::text, "Opaque".to_owned())?;
     let encoded = f.opt("data", |i| i.map(|k, i| keyed(k, i, bytes(i))))?;
     let plain =
         f.opt("stringData", |i| i.map(|k, i| keyed(k, i, i.text().map(String::into_bytes))))?;

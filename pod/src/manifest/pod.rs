@@ -11,6 +11,7 @@ const CLUSTER_FIELDS: &[&str] = &[
     "affinity",
     "automountServiceAccountToken",
     "enableServiceLinks",
+    "ephemeralContainers",
     "nodeSelector",
     "overhead",
     "preemptionPolicy",
@@ -20,7 +21,6 @@ const CLUSTER_FIELDS: &[&str] = &[
     "schedulingGates",
     "tolerations",
     "topologySpreadConstraints",
-    "os",
     "schedulingGroup",
     "workloadRef",
 ];
@@ -66,13 +66,18 @@ pub fn expect(item: &Item<'_>, want: &str) -> Read<()> {
 fn meta(item: &Item<'_>, text: &[u8]) -> Read<Meta> {
     item.object(|f| {
         f.ignore(CLUSTER_META);
-        if let Some(item) = f.get("generateName") {
-            return Err(item.fault("not supported yet: metadata.generateName; give a name"));
+        match (f.get("name"), f.word("generateName", Item::text)?) {
+            (None, Some(_)) => {
+                return Err(f.here().fault("generateName is for API servers; give a name"));
+            }
+            (_, Some(_)) => f.note("metadata.generateName means nothing beside a name"),
+            _ => {}
         }
         let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
-        let namespace = f.or("namespace", |i| i.checked(ids::label_fault), "default".to_owned())?;
+        let namespace =
+            f.word_or("namespace", |i| i.checked(ids::label_fault), "default".to_owned())?;
         let uid =
-            f.opt("uid", |i| PodUid::parse(&i.text()?).map_err(|e| i.fault(e.to_string())))?;
+            f.word("uid", |i| PodUid::parse(&i.text()?).map_err(|e| i.fault(e.to_string())))?;
         let labels = f.opt("labels", |i| {
             i.map(|key, i| keyed(key, i).and_then(|()| i.checked(ids::label_value_fault)))
         })?;
@@ -98,12 +103,8 @@ fn keyed(key: &str, item: &Item<'_>) -> Read<()> {
 fn spec(item: &Item<'_>) -> Read<PodSpec> {
     item.object(|f| {
         f.ignore(CLUSTER_FIELDS);
-        f.refuse(&[
-            "ephemeralContainers",
-            "resourceClaims",
-            "hostnameOverride",
-            "evictionResponders",
-        ])?;
+        f.refuse(&["resourceClaims", "hostnameOverride", "evictionResponders"])?;
+        f.opt("os", |i| i.object(|f| f.need("name", |i| expect(i, "linux"))))?;
         if let Some(item) = f.get("hostUsers")
             && !item.boolean()?
         {
@@ -113,19 +114,23 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
             let all = i.list(|i| container(i, false))?;
             if all.is_empty() { Err(i.fault("must not be empty")) } else { Ok(all) }
         })?;
-        let deprecated = f.opt("serviceAccount", Item::text)?;
-        let service_account = f.opt("serviceAccountName", Item::text)?.or(deprecated);
+        let deprecated = f.word("serviceAccount", Item::text)?;
+        let service_account = f.word("serviceAccountName", Item::text)?.or(deprecated);
         let policies = container::RESTART_POLICIES;
         let secret =
-            |i: &Item<'_>| i.object(|f| f.need("name", |i| i.checked(ids::subdomain_fault)));
+            |i: &Item<'_>| i.object(|f| f.word("name", |i| i.checked(ids::subdomain_fault)));
         let gate =
             |i: &Item<'_>| i.object(|f| f.need("conditionType", |i| i.checked(ids::key_fault)));
-        Ok(PodSpec {
-            volumes: f.list("volumes", volume::volume)?,
+        let mut spec = PodSpec {
+            volumes: Vec::new(),
             init_containers: f.list("initContainers", |i| container(i, true))?,
             containers,
-            restart_policy: f.or("restartPolicy", |i| i.one_of(policies), RestartPolicy::Always)?,
-            termination_grace_period: f.or("terminationGracePeriodSeconds", Item::count, 30)?,
+            restart_policy: f.word_or(
+                "restartPolicy",
+                |i| i.one_of(policies),
+                RestartPolicy::Always,
+            )?,
+            termination_grace_period: f.or("terminationGracePeriodSeconds", Item::grace, 30)?,
             active_deadline: f.opt("activeDeadlineSeconds", Item::positive)?,
             dns_policy: dns_policy(f)?,
             dns_config: f.opt("dnsConfig", dns_config)?.unwrap_or_default(),
@@ -134,18 +139,32 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
             host_ipc: f.flag("hostIPC")?,
             share_process_namespace: f.flag("shareProcessNamespace")?,
             security: f.opt("securityContext", security::pod)?.unwrap_or_default(),
-            hostname: f.opt("hostname", |i| i.checked(ids::label_fault))?,
-            subdomain: f.opt("subdomain", |i| i.checked(ids::label_fault))?,
+            hostname: f.word("hostname", |i| i.checked(ids::label_fault))?,
+            subdomain: f.word("subdomain", |i| i.checked(ids::label_fault))?,
             hostname_as_fqdn: f.flag("setHostnameAsFQDN")?,
             host_aliases: f.list("hostAliases", host_alias)?,
-            image_pull_secrets: f.list("imagePullSecrets", secret)?,
-            runtime_class: f.opt("runtimeClassName", |i| i.checked(ids::subdomain_fault))?,
-            node_name: f.opt("nodeName", Item::text)?,
+            image_pull_secrets: f.list("imagePullSecrets", secret)?.into_iter().flatten().collect(),
+            runtime_class: f.word("runtimeClassName", |i| i.checked(ids::subdomain_fault))?,
+            node_name: f.word("nodeName", Item::text)?,
             service_account: service_account.unwrap_or_else(|| "default".to_owned()),
             readiness_gates: f.list("readinessGates", gate)?,
             resources: f.or("resources", container::resources, Resources::default())?,
-        })
+        };
+        for volume in f.list("volumes", volume::volume)? {
+            match volume {
+                Ok(volume) => spec.volumes.push(volume),
+                Err(name) => unmount(&mut spec, &name),
+            }
+        }
+        Ok(spec)
     })
+}
+
+/// Takes a volume that is left out from all containers.
+fn unmount(spec: &mut PodSpec, volume: &str) {
+    for container in spec.init_containers.iter_mut().chain(&mut spec.containers) {
+        container.mounts.retain(|mount| mount.name != volume);
+    }
 }
 
 fn dns_policy(f: &mut Fields<'_>) -> Read<DnsPolicy> {
@@ -155,7 +174,7 @@ fn dns_policy(f: &mut Fields<'_>) -> Read<DnsPolicy> {
         ("Default", DnsPolicy::Default),
         ("None", DnsPolicy::None),
     ];
-    f.or("dnsPolicy", |i| i.one_of(&words), DnsPolicy::ClusterFirst)
+    f.word_or("dnsPolicy", |i| i.one_of(&words), DnsPolicy::ClusterFirst)
 }
 
 fn dns_config(item: &Item<'_>) -> Read<DnsConfig> {
@@ -164,7 +183,7 @@ fn dns_config(item: &Item<'_>) -> Read<DnsConfig> {
             i.object(|f| {
                 Ok((
                     f.need("name", |i| i.checked(dns_word_fault))?,
-                    f.opt("value", |i| i.checked(dns_word_fault))?,
+                    f.word("value", |i| i.checked(dns_word_fault))?,
                 ))
             })
         };

@@ -25,9 +25,10 @@ pub enum ProbeKind {
 pub fn probe(item: &Item<'_>, kind: ProbeKind) -> Read<Probe> {
     item.object(|f| {
         let handler = handler(f, Use::Probe)?;
-        let success = f.get("successThreshold");
-        let success_threshold = success.as_ref().map_or(Ok(1), Item::positive)?;
-        if let (ProbeKind::Killing, Some(at), 2..) = (kind, &success, success_threshold) {
+        let success_threshold = f.positive_or("successThreshold", 1)?;
+        if let (ProbeKind::Killing, 2.., Some(at)) =
+            (kind, success_threshold, f.get("successThreshold"))
+        {
             return Err(at.fault("must be 1"));
         }
         let grace = f.get("terminationGracePeriodSeconds");
@@ -37,10 +38,10 @@ pub fn probe(item: &Item<'_>, kind: ProbeKind) -> Read<Probe> {
         Ok(Probe {
             handler,
             initial_delay: f.or("initialDelaySeconds", Item::count, 0)?,
-            timeout: f.or("timeoutSeconds", Item::positive, 1)?,
-            period: f.or("periodSeconds", Item::positive, 10)?,
+            timeout: f.positive_or("timeoutSeconds", 1)?,
+            period: f.positive_or("periodSeconds", 10)?,
             success_threshold,
-            failure_threshold: f.or("failureThreshold", Item::positive, 3)?,
+            failure_threshold: f.positive_or("failureThreshold", 3)?,
             termination_grace_period: grace.as_ref().map(Item::positive).transpose()?,
         })
     })
@@ -102,10 +103,10 @@ fn http_get(item: &Item<'_>) -> Read<Handler> {
             })
         };
         Ok(Handler::HttpGet(HttpGet {
-            host: f.or("host", |i| i.checked(host_fault), String::new())?,
+            host: f.word_or("host", |i| i.checked(host_fault), String::new())?,
             port: f.need("port", port_ref)?,
             path: if path.is_empty() { "/".to_owned() } else { path },
-            scheme: f.or(
+            scheme: f.word_or(
                 "scheme",
                 |i| i.one_of(&[("HTTP", Scheme::Http), ("HTTPS", Scheme::Https)]),
                 Scheme::Http,
@@ -131,7 +132,7 @@ fn host_fault(host: &str) -> Option<&'static str> {
 
 fn tcp_socket(item: &Item<'_>) -> Read<Handler> {
     item.object(|f| {
-        let host = f.or("host", |i| i.checked(host_fault), String::new())?;
+        let host = f.word_or("host", |i| i.checked(host_fault), String::new())?;
         Ok(Handler::TcpSocket { host, port: f.need("port", port_ref)? })
     })
 }

@@ -15,7 +15,7 @@ pub fn pod(item: &Item<'_>) -> Read<PodSecurity> {
             item.object(|f| {
                 Ok((
                     f.need("name", |i| i.checked(sysctl_fault))?.replace('/', "."),
-                    f.need("value", Item::text)?,
+                    f.or("value", Item::text, String::new())?,
                 ))
             })
         };
@@ -29,9 +29,10 @@ pub fn pod(item: &Item<'_>) -> Read<PodSecurity> {
             run_as_group: f.opt("runAsGroup", Item::id)?,
             run_as_non_root: f.opt("runAsNonRoot", Item::boolean)?,
             fs_group: f.opt("fsGroup", Item::id)?,
-            fs_group_change_policy: f.opt("fsGroupChangePolicy", |i| i.one_of(&walk))?,
+            fs_group_change_policy: f.word("fsGroupChangePolicy", |i| i.one_of(&walk))?,
             supplemental_groups: f.list("supplementalGroups", Item::id)?,
-            supplemental_groups_policy: f.opt("supplementalGroupsPolicy", |i| i.one_of(&groups))?,
+            supplemental_groups_policy: f
+                .word("supplementalGroupsPolicy", |i| i.one_of(&groups))?,
             sysctls: f.list("sysctls", sysctl)?,
             seccomp: f.opt("seccompProfile", profile)?,
             apparmor: f.opt("appArmorProfile", profile)?,
@@ -53,7 +54,7 @@ pub fn container(item: &Item<'_>) -> Read<ContainerSecurity> {
             read_only_root_filesystem: f.opt("readOnlyRootFilesystem", Item::boolean)?,
             allow_privilege_escalation: escalation.as_ref().map(Item::boolean).transpose()?,
             capabilities: f.opt("capabilities", capabilities)?,
-            unmasked_proc: f.or(
+            unmasked_proc: f.word_or(
                 "procMount",
                 |i| i.one_of(&[("Default", false), ("Unmasked", true)]),
                 false,
@@ -96,7 +97,7 @@ fn profile(item: &Item<'_>) -> Read<Profile> {
         let kind = f.need("type", |i| {
             i.one_of(&[("RuntimeDefault", 0), ("Unconfined", 1), ("Localhost", 2)])
         })?;
-        let localhost = f.get("localhostProfile");
+        let localhost = f.get("localhostProfile").filter(|i| i.text().is_ok_and(|t| !t.is_empty()));
         match (kind, localhost) {
             (2, Some(at)) => Ok(Profile::Localhost(at.checked(local_path_fault)?)),
             (2, None) => Err(f.here().fault("localhostProfile is required when type is Localhost")),

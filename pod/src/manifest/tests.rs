@@ -23,6 +23,11 @@ fn with_container(body: &str) -> String {
     with_spec(body)
 }
 
+/// The notes, each without the words that all paths have behind them.
+fn noted(pod: &crate::model::Pod) -> Vec<&str> {
+    pod.notes.iter().map(|n| n.trim_end_matches(" means nothing without a cluster")).collect()
+}
+
 #[test]
 fn defaults_are_the_api_servers() {
     let pod = read(&with_container(
@@ -64,7 +69,7 @@ fn fields_without_meaning_here_are_accepted_and_listed() {
         "  nodeSelector: {disk: ssd}\n  tolerations: [{operator: Exists}]\n  priorityClassName: high\n",
     ))
     .unwrap();
-    assert_eq!(pod.ignored, ["spec.nodeSelector", "spec.priorityClassName", "spec.tolerations"]);
+    assert_eq!(noted(&pod), ["spec.nodeSelector", "spec.priorityClassName", "spec.tolerations"]);
 }
 
 #[test]
@@ -259,6 +264,13 @@ fn every_refusal_names_file_line_path_and_reason() {
             "web.yaml:9: spec.containers[0].securityContext.allowPrivilegeEscalation: cannot be false when privileged is true",
         ),
         (
+            "sysctl twice",
+            with_spec(
+                "  securityContext:\n    sysctls:\n    - {name: net.a, value: '1'}\n    - {name: net/a, value: '2'}\n",
+            ),
+            "web.yaml:12: spec.securityContext.sysctls[1].name: \"net.a\" is given twice",
+        ),
+        (
             "dns",
             with_spec("  dnsPolicy: None\n"),
             "web.yaml:5: spec.dnsConfig.nameservers: must not be empty when dnsPolicy is None",
@@ -284,4 +296,182 @@ fn no_manifest_makes_the_reader_panic() {
             let _ = pod(Source { name: "x", text: &text }, &[]);
         }
     }
+}
+
+/// A pod in which every string that has a default, every number and every list says nothing.
+const UNSET: &str = r#"apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: "", uid: "", labels: null, annotations: {}, generateName: ""}
+spec:
+  restartPolicy: ""
+  dnsPolicy: ""
+  hostname: ""
+  subdomain: ""
+  nodeName: ""
+  serviceAccountName: ""
+  serviceAccount: ""
+  priorityClassName: ""
+  runtimeClassName: ""
+  schedulerName: ""
+  terminationGracePeriodSeconds: null
+  hostUsers: null
+  ephemeralContainers: []
+  resourceClaims: []
+  initContainers: []
+  readinessGates: []
+  schedulingGates: []
+  tolerations: []
+  hostAliases: []
+  imagePullSecrets: [{name: ""}, {}, null]
+  dnsConfig: {nameservers: [], options: [{name: edns0, value: ""}]}
+  resources: {}
+  securityContext:
+    fsGroupChangePolicy: ""
+    supplementalGroupsPolicy: ""
+    supplementalGroups: []
+    sysctls: []
+    windowsOptions: {}
+    seccompProfile: {type: RuntimeDefault, localhostProfile: ""}
+  volumes:
+  - {name: a, emptyDir: {medium: ""}}
+  - {name: b, hostPath: {path: /tmp, type: ""}}
+  - {name: c}
+  containers:
+  - name: a
+    image: img:1
+    imagePullPolicy: ""
+    workingDir: ""
+    terminationMessagePath: ""
+    terminationMessagePolicy: ""
+    restartPolicy: ""
+    command: []
+    args: null
+    env: [{name: A, value: ""}, {name: B, valueFrom: {fieldRef: {apiVersion: "", fieldPath: metadata.name}}}]
+    envFrom: []
+    volumeDevices: []
+    resources: {claims: [], limits: {}, requests: null}
+    lifecycle: {}
+    securityContext: {procMount: "", capabilities: {add: [], drop: null}, windowsOptions: null}
+    ports: [{name: "", containerPort: 8080, protocol: "", hostIP: "", hostPort: 0}]
+    volumeMounts: [{name: a, mountPath: /a, subPath: "", subPathExpr: "", mountPropagation: "", recursiveReadOnly: ""}]
+    livenessProbe:
+      {httpGet: {port: 8080, scheme: "", host: "", path: "", httpHeaders: []}, periodSeconds: 0, timeoutSeconds: 0, successThreshold: 0, failureThreshold: 0, initialDelaySeconds: 0}
+"#;
+
+#[test]
+fn what_go_calls_unset_is_unset() {
+    let plain = read(&with_container("    livenessProbe: {httpGet: {port: 8080}}\n")).unwrap();
+    let unset = read(UNSET).unwrap();
+    assert_eq!(unset.notes, Vec::<String>::new());
+    assert_eq!(unset.meta.namespace, "default");
+    let (spec, want) = (&unset.spec, &plain.spec);
+    assert_eq!(spec.restart_policy, want.restart_policy);
+    assert_eq!(spec.dns_policy, want.dns_policy);
+    assert_eq!(spec.termination_grace_period, 30);
+    assert_eq!((&spec.hostname, &spec.node_name, &spec.runtime_class), (&None, &None, &None));
+    assert_eq!(spec.image_pull_secrets, Vec::<String>::new());
+    let (found, want) = (&spec.containers[0], &want.containers[0]);
+    assert_eq!(found.liveness, want.liveness);
+    assert_eq!(found.pull_policy, want.pull_policy);
+    assert_eq!(found.termination_message_path, want.termination_message_path);
+    assert_eq!(found.restart_policy, None);
+    assert_eq!(found.ports[0].name, None);
+}
+
+#[test]
+fn objects_say_nothing_the_same_way() {
+    let text = format!(
+        "{}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: \"\"}}\nimmutable: false\ndata: {{k: null, e: \"\"}}\nbinaryData: null\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: \"\"\ndata: {{k: \"\", 'n': null}}\nstringData: {{}}\n",
+        with_spec("")
+    );
+    let pod = read(&text).unwrap();
+    assert_eq!(pod.objects.config_maps["c"].data["k"], b"");
+    assert_eq!(pod.objects.secrets["s"].kind, "Opaque");
+    assert_eq!(pod.objects.secrets["s"].data["n"], b"");
+}
+
+#[test]
+fn whole_numbers_may_have_a_point_or_an_exponent_and_fractions_may_not() {
+    let pod = read(&with_container(
+        "    ports: [{containerPort: 8080.0}]\n    livenessProbe: {tcpSocket: {port: 8.08e+3}, periodSeconds: 1e+1}\n  terminationGracePeriodSeconds: 1e+01\n  securityContext: {runAsUser: 1.00064e+09, supplementalGroups: [1e3]}\n",
+    ))
+    .unwrap();
+    assert_eq!(pod.spec.security.run_as_user, Some(1_000_640_000));
+    assert_eq!(pod.spec.security.supplemental_groups, [1000]);
+    assert_eq!(pod.spec.termination_grace_period, 10);
+    assert_eq!(pod.spec.containers[0].ports[0].container_port, 8080);
+    let probe = pod.spec.containers[0].liveness.as_ref().unwrap();
+    assert_eq!(probe.period, 10);
+    assert!(matches!(&probe.handler, Handler::TcpSocket { port: PortRef::Number(8080), .. }));
+    let fault = read(&with_spec("  securityContext: {runAsUser: 1.5}\n")).unwrap_err();
+    assert!(fault.ends_with("runAsUser: expected an integer, found a number"), "{fault}");
+    let fault = read(&with_spec("  securityContext: {runAsUser: 1e+30}\n")).unwrap_err();
+    assert!(fault.ends_with("runAsUser: expected an integer, found a number"), "{fault}");
+}
+
+#[test]
+fn a_negative_grace_is_one_second() {
+    let pod = read(&with_spec("  terminationGracePeriodSeconds: -1\n")).unwrap();
+    assert_eq!(pod.spec.termination_grace_period, 1);
+    let pod = read(&with_spec("  terminationGracePeriodSeconds: -9223372036854775808\n")).unwrap();
+    assert_eq!(pod.spec.termination_grace_period, 1);
+    let pod = read(&with_spec("  terminationGracePeriodSeconds: 0\n")).unwrap();
+    assert_eq!(pod.spec.termination_grace_period, 0);
+}
+
+#[test]
+fn what_a_cluster_prints_can_be_replayed() {
+    let text = "apiVersion: v1
+kind: Pod
+metadata: {name: got, generateName: got-, creationTimestamp: null, resourceVersion: '5'}
+spec:
+  nodeName: node-1
+  ephemeralContainers: [{name: debugger, image: x}]
+  overhead: {cpu: 1m}
+  os: {name: linux}
+  containers:
+  - {name: a, image: 'i:1', volumeMounts: [{name: kube-api-access-abcde, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}]}
+  volumes:
+  - name: kube-api-access-abcde
+    projected: {defaultMode: 420, sources: [{serviceAccountToken: {path: token, expirationSeconds: 3607}}]}
+status: {phase: Running}
+";
+    let pod = read(text).unwrap();
+    assert_eq!(
+        noted(&pod),
+        [
+            "status",
+            "metadata.resourceVersion",
+            "metadata.generateName means nothing beside a name",
+            "spec.ephemeralContainers",
+            "spec.overhead",
+            "spec.volumes[0] is left out: only a cluster has that token",
+        ]
+    );
+    assert!(pod.spec.volumes.is_empty() && pod.spec.containers[0].mounts.is_empty());
+    let fault = read(&with_spec("  os: {name: windows}\n")).unwrap_err();
+    assert!(fault.ends_with("spec.os.name: expected linux, found windows"), "{fault}");
+    let fault = read("apiVersion: v1\nkind: Pod\nmetadata: {generateName: x-}\nspec: {}\n");
+    assert!(fault.unwrap_err().contains("generateName is for API servers"));
+}
+
+#[test]
+fn objects_of_another_namespace_are_not_seen_and_noted() {
+    let map = |namespace: &str| {
+        format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{namespace}}}\n")
+    };
+    let text = format!("{}{}", with_spec(""), map(", namespace: other"));
+    let pod = read(&text).unwrap();
+    assert!(pod.objects.config_maps.is_empty());
+    assert_eq!(noted(&pod), ["ConfigMap c: in namespace other, the pod is in default"]);
+    let text = format!("{}{}{}", with_spec(""), map(""), map(", namespace: other"));
+    assert_eq!(read(&text).unwrap().objects.config_maps.len(), 1);
+    let text = format!("{}{}{}", with_spec(""), map(""), map(", namespace: default"));
+    assert!(read(&text).unwrap_err().ends_with("c is given twice"));
+}
+
+#[test]
+fn a_pull_secret_that_is_not_there_is_noted() {
+    let pod = read(&with_spec("  imagePullSecrets: [{name: regcred}]\n")).unwrap();
+    assert_eq!(noted(&pod), ["spec.imagePullSecrets: no Secret \"regcred\" was given"]);
 }

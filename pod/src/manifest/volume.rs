@@ -38,11 +38,20 @@ const REMOTE: &[&str] = &[
 
 const DEFAULT_MODE: u32 = 0o644;
 
-/// One volume.
-pub fn volume(item: &Item<'_>) -> Read<Volume> {
+/// What a cluster's admission puts into every pod: its service account's token and the cluster's
+/// certificates.
+const ACCOUNT_VOLUME: &str = "kube-api-access-";
+
+/// One volume; `Err` of its name if it is one that only a cluster fills, which is noted.
+pub fn volume(item: &Item<'_>) -> Read<Result<Volume, String>> {
     item.object(|f| {
         let name = f.need("name", |i| i.checked(ids::label_fault))?;
-        f.refuse(REMOTE)?;
+        if name.starts_with(ACCOUNT_VOLUME) && f.get("projected").is_some() {
+            f.note(&format!("{} is left out: only a cluster has that token", f.here().path));
+            f.leave();
+            return Ok(Err(name));
+        }
+        f.refuse_kinds(REMOTE)?;
         let mut found = Vec::new();
         found.extend(f.opt("emptyDir", empty_dir)?);
         found.extend(f.opt("hostPath", host_path)?);
@@ -56,14 +65,13 @@ pub fn volume(item: &Item<'_>) -> Read<Volume> {
         }
         // No source at all is an emptyDir, as the API server defaults it.
         let source = found.pop().unwrap_or(VolumeSource::EmptyDir(EmptyDir::default()));
-        Ok(Volume { name, source })
+        Ok(Ok(Volume { name, source }))
     })
 }
 
 fn empty_dir(item: &Item<'_>) -> Read<VolumeSource> {
     item.object(|f| {
-        let medium = f.opt("medium", |i| match i.text()?.as_str() {
-            "" => Ok(Medium::Disk),
+        let medium = f.word("medium", |i| match i.text()?.as_str() {
             "Memory" => Ok(Medium::Memory),
             other if other.starts_with("HugePages") => {
                 Err(i.fault(format!("not supported yet: medium {other}")))
@@ -151,7 +159,7 @@ fn projected(item: &Item<'_>) -> Read<VolumeSource> {
 
 fn projection(item: &Item<'_>) -> Read<Projection> {
     item.object(|f| {
-        f.refuse(&["serviceAccountToken", "clusterTrustBundle", "podCertificate"])?;
+        f.refuse_kinds(&["serviceAccountToken", "clusterTrustBundle", "podCertificate"])?;
         let parts = |f: &mut Fields<'_>| -> Read<(String, Vec<KeyToPath>, bool)> {
             let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
             Ok((name, f.list("items", key_to_path)?, f.flag("optional")?))
@@ -224,7 +232,7 @@ fn image(item: &Item<'_>) -> Read<VolumeSource> {
         let reference = f.need("reference", super::container::image_name)?;
         let default = super::container::default_pull_policy(&reference);
         let pull_policy: PullPolicy =
-            f.or("pullPolicy", |i| i.one_of(super::container::PULL_POLICIES), default)?;
+            f.word_or("pullPolicy", |i| i.one_of(super::container::PULL_POLICIES), default)?;
         Ok(VolumeSource::Image { reference, pull_policy })
     })
 }

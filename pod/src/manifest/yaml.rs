@@ -1,14 +1,16 @@
 //! YAML text → a tree that knows its lines.
 //!
-//! Scalars resolve as Kubernetes' own YAML reader resolves them (YAML 1.1: `yes` and `on` are
-//! booleans, `0644` is octal). Size, depth and the number of nodes are bounded, aliases included,
-//! so that no document can make the tree larger than its bound.
+//! Anchors, merge keys and tags mean what they mean to Kubernetes' own YAML reader
+//! (`go.yaml.in/yaml/v2`); [`super::scalar`] has the scalars. Size, depth and the number of nodes
+//! are bounded, and every copy counts: no document can make the tree larger than its bound.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::fields::Fault;
+use super::scalar::{self, scalar};
+use super::text;
 
 /// Largest manifest that is read, in bytes (the kubelet's bound for static pods).
 pub const MAX_BYTES: usize = 10 << 20;
@@ -58,17 +60,14 @@ impl Value {
     }
 }
 
-/// Reads every document of `text`.
-pub fn documents(text: &[u8]) -> Result<Vec<Node>, Fault> {
-    if text.len() > MAX_BYTES {
+/// Reads every document of `bytes`, UTF-8 or UTF-16 with a byte order mark.
+pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, Fault> {
+    if bytes.len() > MAX_BYTES {
         return Err(Fault::at(0, "", format!("larger than {MAX_BYTES} bytes")));
     }
-    let text = std::str::from_utf8(text).map_err(|e| {
-        let line = text[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Fault::at(line, "", "not UTF-8")
-    })?;
+    let text = text::decode(bytes)?;
     let mut builder =
-        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+        Builder { parser: Parser::new_from_str(&text), anchors: HashMap::new(), nodes: 0 };
     let mut found = Vec::new();
     loop {
         match builder.next()? {
@@ -115,22 +114,26 @@ impl<'t> Builder<'t> {
             Event::Scalar(text, style, anchor, tag) => {
                 (scalar(&text, style, tag.as_deref(), line)?, anchor)
             }
+            // A tag on a collection says nothing that its shape does not say.
             Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             _ => return Err(Fault::at(line, "", "YAML: unexpected end")),
         };
         let node = Node { line, value };
         if anchor != 0 {
-            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+            let size = self.nodes - before;
+            self.count(line, size)?;
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         Ok(node)
     }
 
     fn alias(&mut self, id: usize, line: usize) -> Result<Node, Fault> {
-        let Some((node, size)) = self.anchors.get(&id).cloned() else {
+        let Some((node, size)) = self.anchors.get(&id) else {
             return Err(Fault::at(line, "", "YAML: alias to an anchor that is not complete"));
         };
         // A copy costs what the original cost: a document of nested aliases ends here.
+        let (node, size) = (node.clone(), *size);
         self.count(line, size)?;
         Ok(node)
     }
@@ -147,23 +150,23 @@ impl<'t> Builder<'t> {
     }
 
     fn map(&mut self, depth: usize) -> Result<Value, Fault> {
-        let mut entries: Vec<(String, usize, Node)> = Vec::new();
+        let mut entries = Entries::default();
         loop {
             let (event, span) = self.next()?;
             let line = span.start.line();
-            let key = match event {
-                Event::MappingEnd => return Ok(Value::Map(entries)),
-                Event::Scalar(text, ..) => text.into_owned(),
-                _ => return Err(Fault::at(line, "", "YAML: a key must be a string")),
-            };
-            if key == "<<" {
-                return Err(Fault::at(line, "", "YAML: merge keys are not supported"));
+            if matches!(event, Event::MappingEnd) {
+                return Ok(Value::Map(entries.list));
             }
+            if is_merge(&event) {
+                let value = self.node(depth + 1)?;
+                entries.merge(value, line)?;
+                continue;
+            }
+            let key = self.node_of(event, line, depth + 1)?;
+            let key = scalar::key(&key.value)
+                .ok_or_else(|| Fault::at(line, "", "YAML: a key must be a string"))?;
             let value = self.node(depth + 1)?;
-            if entries.iter().any(|(k, ..)| *k == key) {
-                return Err(Fault::at(line, &key, "the key appears twice"));
-            }
-            entries.push((key, line, value));
+            entries.own(key, line, value)?;
         }
     }
 
@@ -176,55 +179,65 @@ impl<'t> Builder<'t> {
     }
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, Fault> {
-    if let Some(tag) = tag {
-        return match tag.suffix.as_str() {
-            "str" if tag.is_yaml_core_schema() => Ok(Value::Text(text.to_owned())),
-            _ => Err(Fault::at(line, "", format!("YAML: tag {tag} is not supported"))),
-        };
-    }
-    if style != ScalarStyle::Plain {
-        return Ok(Value::Text(text.to_owned()));
-    }
-    Ok(match text {
-        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
-            Value::Bool(true)
-        }
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
-            Value::Bool(false)
-        }
-        _ => number(text).unwrap_or_else(|| Value::Text(text.to_owned())),
-    })
+/// `<<` as a plain scalar, or with its own tag.
+fn is_merge(event: &Event<'_>) -> bool {
+    let Event::Scalar(text, style, _, tag) = event else { return false };
+    let tagged = |tag: &Tag| tag.is_yaml_core_schema() && tag.suffix == "merge";
+    text == "<<" && tag.as_ref().map_or(*style == ScalarStyle::Plain, |tag| tagged(tag))
 }
 
-fn number(text: &str) -> Option<Value> {
-    let first = text.bytes().next()?;
-    if !(first.is_ascii_digit() || matches!(first, b'+' | b'-' | b'.')) {
-        return None;
+/// A mapping while it is read: what is found where, and which keys were merged in.
+#[derive(Default)]
+struct Entries {
+    list: Vec<(String, usize, Node)>,
+    places: HashMap<String, (usize, bool)>,
+}
+
+impl Entries {
+    /// An entry of the mapping itself. It replaces one that was merged in before it.
+    fn own(&mut self, key: String, line: usize, value: Node) -> Result<(), Fault> {
+        match self.places.get(&key) {
+            Some((_, false)) => Err(Fault::at(line, &key, "the key appears twice")),
+            _ => {
+                self.put(key, line, value, false);
+                Ok(())
+            }
+        }
     }
-    let plain = text.replace('_', "");
-    let (sign, digits) = match plain.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, plain.strip_prefix('+').unwrap_or(&plain)),
-    };
-    let radix = |prefix: &str, radix| {
-        let rest = digits.strip_prefix(prefix).filter(|r| !r.starts_with(['+', '-']))?;
-        i64::from_str_radix(rest, radix).ok()
-    };
-    let int = radix("0x", 16)
-        .or_else(|| radix("0b", 2))
-        .or_else(|| radix("0o", 8))
-        .or_else(|| (digits.len() > 1).then(|| radix("0", 8)).flatten())
-        .or_else(|| {
-            digits.parse().ok().filter(|_| !digits.starts_with(['0', '+', '-']) || digits == "0")
-        });
-    if let Some(int) = int {
-        return Some(Value::Int(sign * int));
+
+    /// Merges a mapping, or a list of them of which the earlier ones win. As with Kubernetes'
+    /// reader, a merge that stands after a key replaces it.
+    fn merge(&mut self, value: Node, line: usize) -> Result<(), Fault> {
+        let wrong = || Fault::at(line, "<<", "YAML: a merge needs a mapping or a list of mappings");
+        let maps = match value.value {
+            Value::Map(entries) => vec![entries],
+            Value::List(items) => {
+                let map = |item: Node| match item.value {
+                    Value::Map(entries) => Ok(entries),
+                    _ => Err(wrong()),
+                };
+                items.into_iter().rev().map(map).collect::<Result<_, _>>()?
+            }
+            _ => return Err(wrong()),
+        };
+        for (key, line, value) in maps.into_iter().flatten() {
+            self.put(key, line, value, true);
+        }
+        Ok(())
     }
-    let shape =
-        digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    (shape && plain.parse::<f64>().is_ok()).then(|| Value::Float(text.to_owned()))
+
+    fn put(&mut self, key: String, line: usize, value: Node, merged: bool) {
+        match self.places.get_mut(&key) {
+            Some((i, was_merged)) => {
+                *was_merged = merged;
+                self.list[*i] = (key, line, value);
+            }
+            None => {
+                self.places.insert(key.clone(), (self.list.len(), merged));
+                self.list.push((key, line, value));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -235,28 +248,59 @@ mod tests {
         documents(text.as_bytes()).unwrap().remove(0).value
     }
 
+    fn keys(text: &str) -> String {
+        fn show(value: &Value) -> String {
+            match value {
+                Value::Map(entries) => {
+                    let all: Vec<String> = entries
+                        .iter()
+                        .map(|(key, _, node)| format!("{key}:{}", show(&node.value)))
+                        .collect();
+                    format!("{{{}}}", all.join(" "))
+                }
+                Value::List(items) => {
+                    let all: Vec<String> = items.iter().map(|node| show(&node.value)).collect();
+                    format!("[{}]", all.join(" "))
+                }
+                Value::Text(text) => text.clone(),
+                Value::Int(n) => n.to_string(),
+                other => format!("{other:?}"),
+            }
+        }
+        show(&one(text))
+    }
+
     #[test]
-    fn scalars_resolve_as_kubernetes_resolves_them() {
-        for (text, value) in [
-            ("a", Value::Text("a".into())),
-            ("'1'", Value::Text("1".into())),
-            ("1", Value::Int(1)),
-            ("-7", Value::Int(-7)),
-            ("0644", Value::Int(0o644)),
-            ("0o644", Value::Int(0o644)),
-            ("0x1F", Value::Int(31)),
-            ("1_000", Value::Int(1000)),
-            ("1.5", Value::Float("1.5".into())),
-            ("1e3", Value::Float("1e3".into())),
-            ("100m", Value::Text("100m".into())),
-            ("1.2.3.4", Value::Text("1.2.3.4".into())),
-            ("2026-01-01", Value::Text("2026-01-01".into())),
-            ("12:30", Value::Text("12:30".into())),
-            ("yes", Value::Bool(true)),
-            ("off", Value::Bool(false)),
-            ("!!str 5", Value::Text("5".into())),
+    fn anchors_and_merges_mean_what_they_mean_to_kubernetes_reader() {
+        for (text, want) in [
+            ("a: &x {p: 1}\nb: *x\n", "{a:{p:1} b:{p:1}}"),
+            ("a: &x 5\nb: *x\nc: [*x, &y z, *y]\n", "{a:5 b:5 c:[5 z z]}"),
+            ("a: &x {p: 1, q: 2}\nb: {<<: *x, p: 3}\n", "{a:{p:1 q:2} b:{p:3 q:2}}"),
+            // Unlike YAML's own text says: a merge that comes later wins.
+            ("a: &x {p: 1}\nb: {p: 3, <<: *x}\n", "{a:{p:1} b:{p:1}}"),
+            ("b: {<<: {p: 1}, q: 2}\n", "{b:{p:1 q:2}}"),
+            (
+                "a: &x {p: 1}\nb: &y {p: 2, q: 2}\nc: {<<: [*x, *y, {r: 3}]}\n",
+                "{a:{p:1} b:{p:2 q:2} c:{r:3 p:1 q:2}}",
+            ),
+            (
+                "a: &x {p: 1}\nb: &y {<<: *x, q: 2}\nc: {<<: *y}\n",
+                "{a:{p:1} b:{p:1 q:2} c:{p:1 q:2}}",
+            ),
+            ("a: &x {p: 1}\nb: {<<: *x, <<: {q: 2}}\n", "{a:{p:1} b:{p:1 q:2}}"),
+            ("a: &x 1\na2: &x 2\nb: *x\n", "{a:1 a2:2 b:2}"),
+            ("&k name: 1\nb: {*k : 2}\n", "{name:1 b:{name:2}}"),
+            ("'<<': 1\n", "{<<:1}"),
+            ("!!map {a: !!seq [1]}\n", "{a:[1]}"),
+            ("1: a\nyes: b\n1.5: c\n", "{1:a true:b 1.5:c}"),
+            ("%YAML 1.1\n---\na: 1\n", "{a:1}"),
         ] {
-            assert_eq!(one(text), value, "{text}");
+            assert_eq!(keys(text), want, "{text}");
+        }
+        for text in
+            ["b: {<<: 1}\n", "b: {<<: [1]}\n", "a: &x [1]\nb: {<<: *x}\n", "[a]: 1\n", "null: 1\n"]
+        {
+            assert!(documents(text.as_bytes()).is_err(), "{text}");
         }
     }
 
@@ -276,6 +320,23 @@ mod tests {
             let refs = vec![format!("*a{}", i - 1); 10].join(", ");
             text.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
+        let fault = documents(text.as_bytes()).unwrap_err();
+        assert_eq!(fault.message, "more than 200000 values");
+    }
+
+    #[test]
+    fn a_bomb_of_merges_or_of_nested_anchors_ends_at_the_bound() {
+        let mut text = String::from("a0: &a0 {k: [x, x, x, x, x, x, x, x, x, x]}\n");
+        for i in 1..12 {
+            let keys: Vec<String> = (0..10).map(|k| format!("k{k}: {{<<: *a{}}}", i - 1)).collect();
+            text.push_str(&format!("a{i}: &a{i} {{{}}}\n", keys.join(", ")));
+        }
+        let fault = documents(text.as_bytes()).unwrap_err();
+        assert_eq!(fault.message, "more than 200000 values");
+        // Each anchor around a large list keeps a copy of it.
+        let (open, close) =
+            ((0..40).map(|i| format!("&n{i} [")).collect::<String>(), "]".repeat(40));
+        let text = format!("{open}{}{close}\n", "x, ".repeat(20_000));
         let fault = documents(text.as_bytes()).unwrap_err();
         assert_eq!(fault.message, "more than 200000 values");
     }

@@ -70,6 +70,17 @@ pub enum MountPropagation {
     Bidirectional,
 }
 
+/// Whether the mounts below a read-only mount are read-only too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecursiveReadOnly {
+    /// They are as they were.
+    Disabled,
+    /// They are where the runtime can do it.
+    IfPossible,
+    /// They are, or the pod does not run.
+    Enabled,
+}
+
 /// Which part of a volume is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubPath {
@@ -93,7 +104,7 @@ pub struct VolumeMount {
     /// Read-only.
     pub read_only: bool,
     /// Read-only with all mounts below it.
-    pub recursive_read_only: bool,
+    pub recursive_read_only: RecursiveReadOnly,
     /// How later mounts travel.
     pub propagation: MountPropagation,
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 pub use container::{
     Container, ContainerKind, ContainerPort, Lifecycle, MountPropagation, Protocol, PullPolicy,
-    RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
+    RecursiveReadOnly, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
 };
 pub use env::{
     ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField,
@@ -55,8 +55,8 @@ pub struct Pod {
     pub spec: PodSpec,
     /// ConfigMaps and Secrets that came beside the manifest.
     pub objects: Objects,
-    /// Paths of fields that mean nothing without a cluster, in the manifest's order.
-    pub ignored: Vec<String>,
+    /// What of the manifest is not done, a sentence each, in the order it was met.
+    pub notes: Vec<String>,
 }
 
 /// The objects that volumes and environments refer to.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::dns::ResolvConf;
 use crate::env::Addresses;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
@@ -126,6 +127,10 @@ impl Node for LinuxNode {
     async fn prepare(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<PodPlace> {
         let addresses = addresses.clone();
         self.blocking(move |node| node.prepare(&pod, &addresses)).await
+    }
+
+    async fn resolv_conf(&self) -> Result<ResolvConf> {
+        self.blocking(|_| facts::resolv()).await
     }
 
     async fn host_hosts(&self) -> Result<String> {

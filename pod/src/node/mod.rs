@@ -48,8 +48,8 @@ pub struct NodeFacts {
     pub masked_paths: Vec<String>,
     /// How cgroups are mounted.
     pub cgroup: CgroupMode,
-    /// Its resolv.conf.
-    pub resolv: ResolvConf,
+    /// Whether AppArmor is on.
+    pub apparmor: bool,
     /// Below it are `localhost` seccomp profiles.
     pub seccomp_root: PathBuf,
 }
@@ -91,6 +91,9 @@ pub trait Node: Send + Sync {
     /// Makes the pod's folders, cgroup and volumes. Called at every sync that starts something;
     /// what is there already stays as it is (payload volumes are brought up to date).
     async fn prepare(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<PodPlace>;
+
+    /// The node's resolv.conf, as it is now.
+    async fn resolv_conf(&self) -> Result<ResolvConf>;
 
     /// The node's own /etc/hosts.
     async fn host_hosts(&self) -> Result<String>;

@@ -230,7 +230,8 @@ impl Worker {
             };
             self.node.sub_path(request).await?
         };
-        let mut made = container::mount(mount, &path);
+        let mut made =
+            container::mount(mount, &path, self.runtime.mounts_recursively_read_only(&self.pod));
         // Files that the engine brings up to date are not the container's to write.
         made.readonly |= matches!(source, Some(VolumeSource::Projected { .. }));
         Ok(made)

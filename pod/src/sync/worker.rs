@@ -17,6 +17,7 @@ use super::messages::Messages;
 use super::observe::{self, Fingerprint, Observed, RunState};
 use super::pull::Pulls;
 use super::start::{Failed, Ground};
+use crate::admission::Runtime;
 use crate::clock::{Clock, Timestamp};
 use crate::env::Addresses;
 use crate::error::Result;
@@ -45,6 +46,7 @@ pub(crate) struct Stop {
 pub(crate) struct Worker {
     pub pod: Arc<Pod>,
     pub cri: Arc<dyn Cri>,
+    pub runtime: Arc<Runtime>,
     pub node: Arc<dyn Node>,
     pub clock: Clock,
     pub events: Recorder,
@@ -289,7 +291,8 @@ impl Worker {
                 return Err(e);
             }
         };
-        let made = sandbox::config(&self.pod, actions.attempt, &place, self.node.facts());
+        let resolv = self.node.resolv_conf().await?;
+        let made = sandbox::config(&self.pod, actions.attempt, &place, &resolv);
         let (config, warning) = made.inspect_err(|e| {
             self.events.warning(
                 None,

@@ -6,7 +6,7 @@ use rrun_cri_api::v1;
 
 use super::labels;
 use crate::env::Environment;
-use crate::model::{Container, MountPropagation, Pod, VolumeMount};
+use crate::model::{Container, MountPropagation, Pod, RecursiveReadOnly, VolumeMount};
 use crate::node::NodeFacts;
 use crate::resources::{self, CPU_PERIOD};
 use crate::security::{self, ImageUser};
@@ -103,7 +103,9 @@ fn page_bytes(name: &str) -> Option<i64> {
 }
 
 /// One volume mount, once its place on the node is known.
-pub fn mount(mount: &VolumeMount, host_path: &Path) -> v1::Mount {
+///
+/// `recursive`: the runtime can make all mounts below it read-only too.
+pub fn mount(mount: &VolumeMount, host_path: &Path, recursive: bool) -> v1::Mount {
     let propagation = match mount.propagation {
         MountPropagation::None => v1::MountPropagation::PropagationPrivate,
         MountPropagation::HostToContainer => v1::MountPropagation::PropagationHostToContainer,
@@ -114,7 +116,11 @@ pub fn mount(mount: &VolumeMount, host_path: &Path) -> v1::Mount {
         host_path: host_path.to_string_lossy().into_owned(),
         readonly: mount.read_only,
         propagation: propagation as i32,
-        recursive_read_only: mount.recursive_read_only,
+        recursive_read_only: match mount.recursive_read_only {
+            RecursiveReadOnly::Disabled => false,
+            RecursiveReadOnly::IfPossible => recursive,
+            RecursiveReadOnly::Enabled => true,
+        },
         ..Default::default()
     }
 }

@@ -3,9 +3,10 @@
 use rrun_cri_api::v1;
 
 use super::labels;
+use crate::dns::ResolvConf;
 use crate::error::Result;
 use crate::model::{Pod, Protocol};
-use crate::node::{NodeFacts, PodPlace};
+use crate::node::PodPlace;
 use crate::resources::{self, CPU_PERIOD};
 use crate::{dns, hosts, security};
 
@@ -14,9 +15,9 @@ pub fn config(
     pod: &Pod,
     attempt: u32,
     place: &PodPlace,
-    node: &NodeFacts,
+    resolv: &ResolvConf,
 ) -> Result<(v1::PodSandboxConfig, Option<String>)> {
-    let (resolv, warning) = dns::config(pod, &node.resolv);
+    let (resolv, warning) = dns::config(pod, resolv);
     let hostname = if pod.spec.host_network { String::new() } else { hosts::kernel_hostname(pod)? };
     let config = v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {

@@ -21,6 +21,11 @@ pub fn pod(pod: &Pod) -> Result<(), Refusal> {
     if spec.dns_policy == DnsPolicy::None && spec.dns_config.nameservers.is_empty() {
         return refuse("spec.dnsConfig.nameservers", "must not be empty when dnsPolicy is None");
     }
+    let names: Vec<&str> = spec.security.sysctls.iter().map(|(n, _)| n.as_str()).collect();
+    if let Some(i) = (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
+        let path = format!("spec.securityContext.sysctls[{i}].name");
+        return refuse(path, format!("{:?} is given twice", names[i]));
+    }
     if spec.host_network
         && let Some(i) = spec.security.sysctls.iter().position(|(name, _)| name.starts_with("net."))
     {

@@ -17,7 +17,6 @@ pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").within(|| "read the hostname")?;
     let meminfo = fs::read_to_string("/proc/meminfo").within(|| "read /proc/meminfo")?;
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let resolv = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     Ok(NodeFacts {
         name: name.trim().to_lowercase(),
         addresses: addresses()?,
@@ -27,9 +26,27 @@ pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
         hugepage_sizes: hugepages(),
         masked_paths: masked(),
         cgroup,
-        resolv: ResolvConf::parse(&resolv),
+        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with('Y')),
         seccomp_root: roots.seccomp.clone(),
     })
+}
+
+/// The node's resolv.conf as it is now. Where it names nothing but the stub of systemd-resolved,
+/// which answers in the node's own network namespace alone, the file with the stub's servers.
+pub fn resolv() -> Result<ResolvConf> {
+    let etc = read_resolv("/etc/resolv.conf")?.unwrap_or_default();
+    let stub = !etc.servers.is_empty() && etc.servers.iter().all(|s| s == "127.0.0.53");
+    let behind = if stub { read_resolv("/run/systemd/resolve/resolv.conf")? } else { None };
+    Ok(behind.unwrap_or(etc))
+}
+
+fn read_resolv(path: &str) -> Result<Option<ResolvConf>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(ResolvConf::parse(&text))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).within(|| format!("read {path}")),
+    }
 }
 
 /// Addresses of interfaces that are up, that of the default route first, IPv4 before IPv6.
