@@ -9,9 +9,9 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
+use crate::addresses::Addresses;
 use crate::admission::{self, Runtime};
 use crate::clock::Clock;
-use crate::env::Addresses;
 use crate::error::Result;
 use crate::events::{Event, Recorder};
 use crate::model::{Meta, Pod};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::addresses::Addresses;
 use crate::error::{Error, Kind, Result};
 use crate::model::{
     Container, EnvFrom, EnvSource, ObjectSource, Pod, PodField, ResourceField, ResourceFieldRef,
@@ -9,13 +10,6 @@ use crate::model::{
 };
 use crate::node::NodeFacts;
 use crate::quantity::Quantity;
-
-/// What is known of a pod only once its sandbox stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Addresses {
-    /// The pod's, first is primary; the node's for host-network pods.
-    pub pod: Vec<String>,
-}
 
 /// Variables in order; a later one replaces an earlier one in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +47,19 @@ impl Environment {
             }
         }
     }
+}
+
+/// The variables whose text stands in the manifest, as it stands there; those that come from
+/// elsewhere are empty. The command of an exec probe is expanded from these
+/// (`ExpandContainerCommandOnlyStatic` of the kubelet).
+pub fn fixed(container: &Container) -> Environment {
+    let mut env = Environment::default();
+    for var in &container.env {
+        let value =
+            if let EnvSource::Value(text) = &var.source { text.clone() } else { String::new() };
+        env.set(var.name.clone(), value);
+    }
+    env
 }
 
 /// The expansion and the first name that had no value (Kubernetes' `expansion.Expand`).
@@ -232,7 +239,9 @@ pub fn resource_value(
             pick(&container.resources.requests, name).unwrap_or(Quantity::ZERO)
         }
         ResourceField::Limit(name) => {
-            pick(&container.resources.limits, name).unwrap_or(match name {
+            let own = pick(&container.resources.limits, name);
+            // A pod's limit is what its containers have, before all that the node has.
+            own.or(pick(&pod.spec.resources.limits, name)).unwrap_or(match name {
                 ResourceName::Cpu => Quantity::from_milli(node.cpu_milli),
                 ResourceName::Memory => Quantity::from_units(node.memory_bytes),
                 ResourceName::EphemeralStorage => Quantity::from_units(node.storage_bytes),
@@ -272,6 +281,27 @@ mod tests {
             env.expand_strictly("a/$(NO)").unwrap_err().to_string(),
             "missing value for \"NO\""
         );
+    }
+
+    #[test]
+    fn a_probes_command_sees_the_manifests_own_texts() {
+        let pod = testing::pod(
+            "  containers: [{name: a, image: i, env: [{name: A, value: $(B)}, {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}]\n",
+        );
+        let fixed = fixed(&pod.spec.containers[0]);
+        assert_eq!(fixed.expand("$(A)|$(IP)|$(NO)|$$(A)"), "$(B)||$(NO)|$(A)");
+    }
+
+    #[test]
+    fn a_pods_limit_comes_before_what_the_node_has() {
+        let pod = testing::pod(
+            "  resources: {limits: {cpu: 3}}
+  containers: [{name: a, image: i, env: [{name: C, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}, {name: M, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Gi}}}]}]
+",
+        );
+        let node = testing::facts();
+        let env = environment(&pod, &pod.spec.containers[0], &Addresses::default(), &node).unwrap();
+        assert_eq!(env.iter().collect::<Vec<_>>(), [("C", "3"), ("M", "8")]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Deciders are pure functions with table tests; the worker is tested against a runtime in memory
 //! in virtual time.
 
+pub mod addresses;
 mod admission;
 pub mod clock;
 pub mod dns;

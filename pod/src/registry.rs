@@ -29,19 +29,23 @@ pub fn with_default_tag(name: &str) -> Option<String> {
     Some(if complete { name.to_owned() } else { format!("{name}:latest") })
 }
 
-/// Every credential of the pod's secrets that fits `image`, the longest match first.
-pub fn credentials(pod: &Pod, image: &str) -> Vec<v1::AuthConfig> {
+/// Every credential that fits `image`: those of the pod's secrets, then those of the node's own
+/// `config.json`; of each the longest match first.
+pub fn credentials(pod: &Pod, node: Option<&[u8]>, image: &str) -> Vec<v1::AuthConfig> {
+    let secrets = pod.spec.image_pull_secrets.iter();
+    let own = secrets.filter_map(|name| pod.objects.secrets.get(name)).flat_map(entries);
+    let mut all = fitting(own.collect(), image);
+    all.extend(fitting(node.map_or_else(Vec::new, |text| config(text, true)), image));
+    all
+}
+
+fn fitting(entries: Vec<(String, v1::AuthConfig)>, image: &str) -> Vec<v1::AuthConfig> {
     let place = place(image);
-    let mut found: Vec<((usize, bool), v1::AuthConfig)> = Vec::new();
-    for name in &pod.spec.image_pull_secrets {
-        let Some(secret) = pod.objects.secrets.get(name) else { continue };
-        for (server, auth) in entries(secret) {
-            let bare = bare_server(&server);
-            if matches(&bare, &place) {
-                found.push(((bare.len(), !bare.contains('*')), auth));
-            }
-        }
-    }
+    let fits = |(server, auth): (String, v1::AuthConfig)| {
+        let bare = bare_server(&server);
+        matches(&bare, &place).then(|| ((bare.len(), !bare.contains('*')), auth))
+    };
+    let mut found: Vec<_> = entries.into_iter().filter_map(fits).collect();
     found.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
     found.into_iter().map(|(_, auth)| auth).collect()
 }
@@ -90,7 +94,12 @@ fn entries(secret: &Secret) -> Vec<(String, v1::AuthConfig)> {
         "kubernetes.io/dockercfg" => (secret.data.get(".dockercfg"), false),
         _ => (None, false),
     };
-    let parsed = text.and_then(|t| serde_json::from_slice::<Value>(t).ok()).unwrap_or_default();
+    text.map_or_else(Vec::new, |text| config(text, nested))
+}
+
+/// The entries of a `config.json` (`nested`: below `auths`) or an older `.dockercfg`.
+fn config(text: &[u8], nested: bool) -> Vec<(String, v1::AuthConfig)> {
+    let parsed = serde_json::from_slice::<Value>(text).unwrap_or_default();
     let map = if nested { parsed.get("auths").cloned().unwrap_or_default() } else { parsed };
     let Value::Object(map) = map else { return Vec::new() };
     map.into_iter().filter_map(|(server, entry)| Some((server, auth(&entry)?))).collect()
@@ -152,12 +161,16 @@ mod tests {
         let kind = "kubernetes.io/dockerconfigjson".to_owned();
         pod.objects.secrets.insert("s".into(), Secret { kind, data });
         let users = |image: &str| -> Vec<String> {
-            credentials(&pod, image).into_iter().map(|a| a.username).collect()
+            credentials(&pod, None, image).into_iter().map(|a| a.username).collect()
         };
         assert_eq!(users("r.io/team/app:1"), ["team", "host", "star"]);
-        assert_eq!(credentials(&pod, "r.io/team/app:1")[0].password, "p:word");
+        assert_eq!(credentials(&pod, None, "r.io/team/app:1")[0].password, "p:word");
         assert_eq!(users("r.io/other"), ["host", "star"]);
         assert_eq!(users("busybox"), ["hub", "star"]);
         assert_eq!(users("sub.r.io/x"), Vec::<String>::new());
+        let node = br#"{"auths": {"r.io/team/app": {"username": "node", "password": "1"}}}"#;
+        let both = credentials(&pod, Some(node), "r.io/team/app:1");
+        let both: Vec<&str> = both.iter().map(|a| a.username.as_str()).collect();
+        assert_eq!(both, ["team", "host", "star", "node"]);
     }
 }

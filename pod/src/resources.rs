@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Container, ContainerKind, Pod, ResourceList};
+use crate::model::{Container, ContainerKind, Pod, PodSpec, ResourceList};
 use crate::quantity::Quantity;
 
 /// Microseconds of one CFS period.
@@ -91,7 +91,7 @@ pub fn container(pod: &Pod, container: &Container, memory_capacity: i64) -> Cont
     let above = &pod.spec.resources.limits;
     let milli = |q: Option<Quantity>| q.map_or(0, Quantity::milli);
     ContainerLimits {
-        shares: shares(milli(container.resources.requests.cpu.or(limits.cpu))),
+        shares: shares(milli(container.resources.requests.cpu.or(limits.cpu).or(above.cpu))),
         quota: quota(milli(limits.cpu.or(above.cpu))),
         memory: limits.memory.or(above.memory).map_or(0, Quantity::value),
         oom_score_adj: oom_score_adj(pod, container, memory_capacity),
@@ -168,14 +168,27 @@ pub fn pod_cgroup(pod: &Pod) -> PodCgroup {
     }
 }
 
+/// Fills the pod's own requests, where it has limits of its own: from what its containers ask for
+/// together, else from the pod's limit (`defaultPodRequests` of the API server).
+pub fn default_pod_level(spec: &mut PodSpec) {
+    let own = &spec.resources;
+    if own.limits == ResourceList::default() {
+        return;
+    }
+    let asked = sum(spec, |c| &c.resources.requests);
+    let cpu = own.requests.cpu.or(asked.cpu).or(own.limits.cpu);
+    let memory = own.requests.memory.or(asked.memory).or(own.limits.memory);
+    (spec.resources.requests.cpu, spec.resources.requests.memory) = (cpu, memory);
+}
+
 /// The sum of the pod's limits, its own first.
 pub fn pod_limits(pod: &Pod) -> ResourceList {
-    overlay(sum(pod, |c| &c.resources.limits), &pod.spec.resources.limits)
+    overlay(sum(&pod.spec, |c| &c.resources.limits), &pod.spec.resources.limits)
 }
 
 /// The sum of the pod's requests; with `own`, pod-level ones win.
 pub fn pod_requests(pod: &Pod, own: bool) -> ResourceList {
-    let total = sum(pod, |c| &c.resources.requests);
+    let total = sum(&pod.spec, |c| &c.resources.requests);
     if own { overlay(total, &pod.spec.resources.requests) } else { total }
 }
 
@@ -190,10 +203,10 @@ fn overlay(mut base: ResourceList, own: &ResourceList) -> ResourceList {
 
 /// Regular containers and sidecars together, or the largest moment of initialisation: one init
 /// container beside the sidecars that started before it.
-fn sum(pod: &Pod, list: impl Fn(&Container) -> &ResourceList) -> ResourceList {
+fn sum(spec: &PodSpec, list: impl Fn(&Container) -> &ResourceList) -> ResourceList {
     let mut running = ResourceList::default();
     let mut peak = ResourceList::default();
-    for (kind, container) in pod.spec.all() {
+    for (kind, container) in spec.all() {
         match kind {
             ContainerKind::Init => {
                 let moment = merge(&running, list(container), Quantity::plus);
@@ -296,6 +309,28 @@ mod tests {
         assert_eq!(cgroup.quota, Some(210_000));
         assert_eq!(cgroup.memory, Some(110 << 20));
         assert_eq!(cgroup.shares, shares(2_100));
+    }
+
+    #[test]
+    fn a_pods_requests_are_its_containers_where_they_ask_and_else_its_limits() {
+        let own = |resources: &str, container: &str| {
+            pod(&format!(
+                "  resources: {resources}\n  containers: [{{name: a, image: i, resources: {container}}}]\n"
+            ))
+        };
+        let limits = "{limits: {cpu: 2, memory: 2Gi}}";
+        let asking = own(limits, "{requests: {cpu: 500m, memory: 1Gi}}");
+        assert_eq!(asking.spec.resources.requests.cpu.unwrap().milli(), 500);
+        assert_eq!(asking.spec.resources.requests.memory.unwrap().value(), 1 << 30);
+        assert_eq!(qos(&asking), Qos::Burstable);
+        let silent = own(limits, "{}");
+        assert_eq!(silent.spec.resources.requests.cpu.unwrap().milli(), 2_000);
+        assert_eq!(qos(&silent), Qos::Guaranteed);
+        // A container that asks for nothing has the weight of the pod's limit.
+        let found = container(&silent, &silent.spec.containers[0], 8 << 30);
+        assert_eq!((found.shares, found.quota), (2_048, 200_000));
+        let only_requests = own("{requests: {cpu: 1}}", "{}");
+        assert_eq!(only_requests.spec.resources.requests.memory, None);
     }
 
     #[test]

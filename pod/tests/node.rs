@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rrun_pod::env::Addresses;
+use rrun_pod::addresses::Addresses;
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
 use rrun_pod::node::{CgroupMode, LinuxNode, Node, Roots, SubPathRequest};
@@ -63,8 +63,13 @@ fn pod(spec: &str) -> Arc<Pod> {
     Arc::new(manifest::pod(Source { name: "t", text: text.as_bytes() }, &[]).unwrap())
 }
 
+/// Whether the test can be made; the reason is told where it cannot.
 fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("skipped: needs root");
+    }
+    root
 }
 
 #[tokio::test]

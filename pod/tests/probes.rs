@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use rrun_pod::manifest::{self, Source};
-use rrun_pod::model::{Container, Probe};
-use rrun_pod::probe::{Outcome, Target, check};
+use rrun_pod::model::{Container, HttpGet, PortRef, Probe, Scheme};
+use rrun_pod::probe::{Fetch, HOOK_AGENT, Outcome, Target, check, hook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -99,11 +99,11 @@ async fn an_http_probe_judges_by_the_status_and_follows_redirects_on_the_same_ho
     assert!(text.contains("timed out") || text.contains("timeout"), "{text}");
 }
 
-#[tokio::test]
-async fn https_needs_no_certificate_that_anyone_knows() {
+/// A TLS server that agrees to the given protocols.
+fn acceptor(protocols: &[&str]) -> tokio_rustls::TlsAcceptor {
     let key = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -112,7 +112,59 @@ async fn https_needs_no_certificate_that_anyone_knows() {
             rustls::pki_types::PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into()),
         )
         .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+    std::sync::Arc::new(config).into()
+}
+
+#[tokio::test]
+async fn https_is_http_2_where_the_server_agrees() {
+    let acceptor = acceptor(&["h2", "http/1.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).await.unwrap();
+        preface
+    });
+    probe(&format!("{{httpGet: {{port: {port}, scheme: HTTPS}}}}")).await;
+    assert_eq!(&server.await.unwrap(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_hook_that_falls_back_to_plain_http_keeps_its_credentials_to_itself() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let mut part = [0; 4096];
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut part).await;
+        stream.write_all(reply("400 Bad Request", "", "").as_bytes()).await.unwrap();
+        drop(stream);
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let n = stream.read(&mut part).await.unwrap();
+        stream.write_all(reply("204 No Content", "", "").as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&part[..n]).to_lowercase()
+    });
+    let headers = [("Authorization", "Bearer secret"), ("X-A", "b")];
+    let get = HttpGet {
+        host: String::new(),
+        port: PortRef::Number(port),
+        path: "/stop".into(),
+        scheme: Scheme::Https,
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+    };
+    let fetch = Fetch { get: &get, host: "127.0.0.1", port, timeout: None, agent: HOOK_AGENT };
+    assert!(hook(&fetch).await.unwrap());
+    let seen = server.await.unwrap();
+    assert!(seen.contains("x-a: b") && seen.contains("user-agent: kube-lifecycle/1.36"), "{seen}");
+    assert!(!seen.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn https_needs_no_certificate_that_anyone_knows() {
+    let acceptor = acceptor(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

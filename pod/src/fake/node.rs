@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::addresses::Addresses;
 use crate::dns::ResolvConf;
-use crate::env::Addresses;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
@@ -62,6 +62,10 @@ impl Node for FakeNode {
         Ok(self.resolv.lock().unwrap().clone())
     }
 
+    async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     async fn host_hosts(&self) -> Result<String> {
         Ok(String::new())
     }
@@ -74,14 +78,9 @@ impl Node for FakeNode {
         Ok(format!("/messages/{container}/{run}").into())
     }
 
-    async fn read_head(&self, _: &Path, limit: usize) -> Result<Vec<u8>> {
-        let mut bytes = self.message.lock().unwrap().clone().into_bytes();
-        bytes.truncate(limit);
-        Ok(bytes)
-    }
-
-    async fn read_tail(&self, _: &Path, _: usize) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn read_tail(&self, _: &Path, limit: usize) -> Result<Vec<u8>> {
+        let bytes = self.message.lock().unwrap().clone().into_bytes();
+        Ok(bytes[bytes.len().saturating_sub(limit)..].to_vec())
     }
 
     async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf> {

@@ -2,20 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{Item, Read};
+use super::fields::{Fields, Item, Read};
+use super::values::{PULL_POLICIES, address, default_pull_policy, image_name, local_path_fault};
 use super::{env, probe, security};
 use crate::ids;
 use crate::model::{
-    Container, ContainerPort, MountPropagation, Protocol, PullPolicy, RecursiveReadOnly,
-    ResourceList, Resources, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
+    Container, ContainerPort, MountPropagation, Protocol, RecursiveReadOnly, ResourceList,
+    Resources, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
 };
-
-/// The words of `imagePullPolicy`.
-pub const PULL_POLICIES: &[(&str, PullPolicy)] = &[
-    ("Always", PullPolicy::Always),
-    ("IfNotPresent", PullPolicy::IfNotPresent),
-    ("Never", PullPolicy::Never),
-];
 
 /// The words of `restartPolicy`.
 pub const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
@@ -93,31 +87,6 @@ fn absolute(item: &Item<'_>) -> Read<String> {
     Ok(path)
 }
 
-/// An image reference: the grammar is the image room's; what no reference can have is refused
-/// here, because the place in the file is known here.
-pub fn image_name(item: &Item<'_>) -> Read<String> {
-    let text = item.text()?;
-    if text.is_empty() {
-        return Err(item.fault("must not be empty"));
-    }
-    if text.len() > 1024 || text.bytes().any(|b| b <= b' ' || b >= 127) {
-        return Err(item.fault(format!("{text:?} is not an image reference")));
-    }
-    Ok(text)
-}
-
-/// `Always` for `:latest` or no tag and no digest, else `IfNotPresent`.
-pub fn default_pull_policy(image: &str) -> PullPolicy {
-    if image.contains('@') {
-        return PullPolicy::IfNotPresent;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.split_once(':') {
-        None | Some((_, "latest")) => PullPolicy::Always,
-        Some(_) => PullPolicy::IfNotPresent,
-    }
-}
-
 fn port(item: &Item<'_>) -> Read<ContainerPort> {
     item.object(|f| {
         let protocols = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
@@ -131,15 +100,6 @@ fn port(item: &Item<'_>) -> Read<ContainerPort> {
     })
 }
 
-/// An IP address.
-pub fn address(item: &Item<'_>) -> Read<String> {
-    let text = item.text()?;
-    match text.parse::<std::net::IpAddr>() {
-        Ok(_) => Ok(text),
-        Err(_) => Err(item.fault(format!("{text:?} is not an IP address"))),
-    }
-}
-
 fn mount(item: &Item<'_>) -> Read<VolumeMount> {
     let ways = [
         ("None", MountPropagation::None),
@@ -150,7 +110,7 @@ fn mount(item: &Item<'_>) -> Read<VolumeMount> {
         let path = f.opt("subPath", Item::text)?.filter(|p| !p.is_empty());
         let expr = f.opt("subPathExpr", Item::text)?.filter(|p| !p.is_empty());
         let local = |p: &String| {
-            security::local_path_fault(p).map(|why| f.here().fault(format!("subPath {p:?} {why}")))
+            local_path_fault(p).map(|why| f.here().fault(format!("subPath {p:?} {why}")))
         };
         if let Some(fault) = path.as_ref().or(expr.as_ref()).and_then(local) {
             return Err(fault);
@@ -196,34 +156,60 @@ fn mount(item: &Item<'_>) -> Read<VolumeMount> {
     })
 }
 
-/// `resources`: requests are filled from limits, as the API server does.
-pub fn resources(item: &Item<'_>) -> Read<Resources> {
+/// A container's `resources`: requests are filled from limits, as the API server does.
+fn resources(item: &Item<'_>) -> Read<Resources> {
     item.object(|f| {
-        f.refuse(&["claims"])?;
-        let limits = f.or("limits", list, ResourceList::default())?;
-        let mut requests = f.or("requests", list, ResourceList::default())?;
+        let Resources { mut requests, limits } = as_written(f)?;
         requests.cpu = requests.cpu.or(limits.cpu);
         requests.memory = requests.memory.or(limits.memory);
         requests.ephemeral_storage = requests.ephemeral_storage.or(limits.ephemeral_storage);
         for (size, amount) in &limits.hugepages {
             requests.hugepages.entry(size.clone()).or_insert(*amount);
         }
-        let over = |r, l| matches!((r, l), (Some(r), Some(l)) if r > l);
-        let excess = [
-            ("cpu", over(requests.cpu, limits.cpu)),
-            ("memory", over(requests.memory, limits.memory)),
-            ("ephemeral-storage", over(requests.ephemeral_storage, limits.ephemeral_storage)),
-        ];
-        if let Some((name, _)) = excess.iter().find(|(_, over)| *over) {
-            return Err(f
-                .here()
-                .fault(format!("requests.{name} must not be more than limits.{name}")));
-        }
-        if requests.hugepages != limits.hugepages {
-            return Err(f.here().fault("hugepages requests must equal their limits"));
-        }
+        consistent(f, &requests, &limits)?;
         Ok(Resources { requests, limits })
     })
+}
+
+/// The pod's own `resources`. What they leave open comes from the containers
+/// ([`crate::resources::default_pod_level`]).
+pub fn pod_resources(item: &Item<'_>) -> Read<Resources> {
+    item.object(|f| {
+        let own = as_written(f)?;
+        for (field, list) in [("requests", &own.requests), ("limits", &own.limits)] {
+            let path = format!("not supported yet: spec.resources.{field}");
+            if let Some(size) = list.hugepages.keys().next() {
+                return Err(f.here().fault(format!("{path}.hugepages-{size}")));
+            }
+            if list.ephemeral_storage.is_some() {
+                return Err(f.here().fault("ephemeral-storage is for containers, not for pods"));
+            }
+        }
+        consistent(f, &own.requests, &own.limits)?;
+        Ok(own)
+    })
+}
+
+fn as_written(f: &mut Fields<'_>) -> Read<Resources> {
+    f.refuse(&["claims"])?;
+    let limits = f.or("limits", list, ResourceList::default())?;
+    Ok(Resources { requests: f.or("requests", list, ResourceList::default())?, limits })
+}
+
+fn consistent(f: &Fields<'_>, requests: &ResourceList, limits: &ResourceList) -> Read<()> {
+    let over = |r, l| matches!((r, l), (Some(r), Some(l)) if r > l);
+    let excess = [
+        ("cpu", over(requests.cpu, limits.cpu)),
+        ("memory", over(requests.memory, limits.memory)),
+        ("ephemeral-storage", over(requests.ephemeral_storage, limits.ephemeral_storage)),
+    ];
+    if let Some((name, _)) = excess.iter().find(|(_, over)| *over) {
+        return Err(f.here().fault(format!("requests.{name} must not be more than limits.{name}")));
+    }
+    if requests.hugepages != limits.hugepages {
+        return Err(f.here().fault("hugepages requests must equal their limits"));
+    }
+    Ok(())
 }
 
 fn list(item: &Item<'_>) -> Read<ResourceList> {

@@ -1,8 +1,7 @@
 //! `env` and `envFrom`.
 
 use super::fields::{Item, Read};
-use super::pod::expect;
-use super::volume::data_key_fault;
+use super::values::{data_key_fault, expect};
 use crate::ids;
 use crate::model::{
     EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField, ResourceFieldRef,

@@ -7,6 +7,7 @@
 
 mod container;
 mod env;
+mod fault;
 mod fields;
 mod object;
 mod pod;
@@ -14,15 +15,18 @@ mod probe;
 mod scalar;
 mod security;
 mod text;
+mod tree;
+mod values;
 mod volume;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-use fields::{Fault, Item, Notes};
+use fault::Fault;
+use fields::{Item, Notes};
 use object::Documents;
-use yaml::{Node, Value};
+use tree::{Node, Value};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::Pod;

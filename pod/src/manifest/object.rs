@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 
 use super::fields::{Fields, Item, Notes, Read};
-use super::pod::expect;
-use super::volume::data_key_fault;
+use super::values::{data_key_fault, expect};
 use crate::ids;
 use crate::model::{ConfigMap, Objects, Secret};
 

@@ -1,7 +1,8 @@
 //! The Pod document itself.
 
-use super::container::{self, address, container};
+use super::container::{self, container};
 use super::fields::{Fields, Item, Read};
+use super::values::{address, expect};
 use super::{security, volume};
 use crate::ids::{self, PodUid};
 use crate::model::{DnsConfig, DnsPolicy, Meta, PodSpec, Resources, RestartPolicy};
@@ -55,12 +56,6 @@ pub fn document(item: &Item<'_>, text: &[u8]) -> Read<Document> {
         let spec = f.need("spec", spec)?;
         Ok(Document { meta, spec })
     })
-}
-
-/// A field that can have one value only.
-pub fn expect(item: &Item<'_>, want: &str) -> Read<()> {
-    let found = item.text()?;
-    if found == want { Ok(()) } else { Err(item.fault(format!("expected {want}, found {found}"))) }
 }
 
 fn meta(item: &Item<'_>, text: &[u8]) -> Read<Meta> {
@@ -148,7 +143,7 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
             node_name: f.word("nodeName", Item::text)?,
             service_account: service_account.unwrap_or_else(|| "default".to_owned()),
             readiness_gates: f.list("readinessGates", gate)?,
-            resources: f.or("resources", container::resources, Resources::default())?,
+            resources: f.or("resources", container::pod_resources, Resources::default())?,
         };
         for volume in f.list("volumes", volume::volume)? {
             match volume {
@@ -156,6 +151,7 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
                 Err(name) => unmount(&mut spec, &name),
             }
         }
+        crate::resources::default_pod_level(&mut spec);
         Ok(spec)
     })
 }

@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use saphyr_parser::{ScalarStyle, Tag};
 
-use super::fields::Fault;
-use super::yaml::Value;
+use super::fault::Fault;
+use super::tree::Value;
 
 /// The value of one scalar.
 pub fn scalar(

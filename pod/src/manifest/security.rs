@@ -1,6 +1,7 @@
 //! Security contexts.
 
 use super::fields::{Fields, Item, Read};
+use super::values::local_path_fault;
 use crate::model::{
     Capabilities, ContainerSecurity, FsGroupChangePolicy, GroupsPolicy, PodSecurity, Profile,
     SeLinux,
@@ -117,19 +118,6 @@ fn selinux(item: &Item<'_>) -> Read<SeLinux> {
             level: f.or("level", Item::text, String::new())?,
         })
     })
-}
-
-/// Why `path` cannot stand below a folder, or `None` if it can.
-pub fn local_path_fault(path: &str) -> Option<&'static str> {
-    if path.is_empty() {
-        Some("must not be empty")
-    } else if path.starts_with('/') {
-        Some("must be a relative path")
-    } else if path.split('/').any(|part| part == "..") {
-        Some("must not contain '..'")
-    } else {
-        None
-    }
 }
 
 fn sysctl_fault(name: &str) -> Option<&'static str> {

@@ -471,6 +471,17 @@ fn objects_of_another_namespace_are_not_seen_and_noted() {
 }
 
 #[test]
+fn an_init_container_may_use_a_port_of_the_node_before_the_others() {
+    let port = "ports: [{containerPort: 80, hostPort: 80}]";
+    let two = |list: &str, more: &str| {
+        with_container(&format!("    {port}\n  {list}:\n  - {{name: b, image: x, {more}{port}}}\n"))
+    };
+    assert!(read(&two("initContainers", "")).is_ok());
+    let fault = read(&two("initContainers", "restartPolicy: Always, ")).unwrap_err();
+    assert!(fault.ends_with("hostPort: 80 is given twice"), "{fault}");
+}
+
+#[test]
 fn a_pull_secret_that_is_not_there_is_noted() {
     let pod = read(&with_spec("  imagePullSecrets: [{name: regcred}]\n")).unwrap();
     assert_eq!(noted(&pod), ["spec.imagePullSecrets: no Secret \"regcred\" was given"]);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::fields::Fault;
+use super::fault::Fault;
 
 /// The text without its byte order mark.
 pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Fault> {

@@ -2,7 +2,9 @@
 
 use super::env::{field_ref, resource_ref};
 use super::fields::{Fields, Item, Read};
-use super::security::local_path_fault;
+use super::values::{
+    PULL_POLICIES, data_key_fault, default_pull_policy, image_name, local_path_fault,
+};
 use crate::ids;
 use crate::model::{
     DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, PodField, Projection,
@@ -229,22 +231,12 @@ fn downward_item(item: &Item<'_>) -> Read<DownwardItem> {
 
 fn image(item: &Item<'_>) -> Read<VolumeSource> {
     item.object(|f| {
-        let reference = f.need("reference", super::container::image_name)?;
-        let default = super::container::default_pull_policy(&reference);
+        let reference = f.need("reference", image_name)?;
+        let default = default_pull_policy(&reference);
         let pull_policy: PullPolicy =
-            f.word_or("pullPolicy", |i| i.one_of(super::container::PULL_POLICIES), default)?;
+            f.word_or("pullPolicy", |i| i.one_of(PULL_POLICIES), default)?;
         Ok(VolumeSource::Image { reference, pull_policy })
     })
-}
-
-/// Why `key` cannot be a key of a ConfigMap or Secret, or `None` if it can.
-pub fn data_key_fault(key: &str) -> Option<&'static str> {
-    let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let ok = (1..=253).contains(&key.len())
-        && key.bytes().all(part)
-        && key != "."
-        && !key.starts_with("..");
-    (!ok).then_some("is not a key: letters, digits, '-', '_' and '.', not '..'")
 }
 
 /// As for any local path, and nothing may start with `..`: the writer's own names do.

@@ -8,57 +8,15 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::fields::Fault;
+use super::fault::Fault;
 use super::scalar::{self, scalar};
 use super::text;
+use super::tree::{Node, Value};
 
 /// Largest manifest that is read, in bytes (the kubelet's bound for static pods).
 pub const MAX_BYTES: usize = 10 << 20;
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 200_000;
-
-/// A value and the line it starts on, counted from 1.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    /// Line of its first character.
-    pub line: usize,
-    /// What it is.
-    pub value: Value,
-}
-
-/// One YAML value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// `null`, `~` or nothing.
-    Null,
-    /// A boolean.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// Any other number, as written.
-    Float(String),
-    /// A string.
-    Text(String),
-    /// A sequence.
-    List(Vec<Node>),
-    /// A mapping: key, line of the key, value; keys are unique.
-    Map(Vec<(String, usize, Node)>),
-}
-
-impl Value {
-    /// What it is, for `expected a string, found a boolean`.
-    pub fn describe(&self) -> &'static str {
-        match self {
-            Value::Null => "nothing",
-            Value::Bool(_) => "a boolean",
-            Value::Int(_) => "an integer",
-            Value::Float(_) => "a number",
-            Value::Text(_) => "a string",
-            Value::List(_) => "a list",
-            Value::Map(_) => "an object",
-        }
-    }
-}
 
 /// Reads every document of `bytes`, UTF-8 or UTF-16 with a byte order mark.
 pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, Fault> {

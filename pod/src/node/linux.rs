@@ -19,12 +19,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::addresses::Addresses;
 use crate::dns::ResolvConf;
-use crate::env::Addresses;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::resources;
+
+/// Where a kubelet looks for the node's credentials; the first that is there counts.
+const DOCKER_CONFIGS: &[&str] = &["/var/lib/kubelet/config.json", "/root/.docker/config.json"];
 
 /// The folders and the cgroup that a node may use; everything it makes is below them.
 #[derive(Clone, Debug)]
@@ -133,6 +136,20 @@ impl Node for LinuxNode {
         self.blocking(|_| facts::resolv()).await
     }
 
+    async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
+        self.blocking(|_| {
+            for path in DOCKER_CONFIGS {
+                match std::fs::read(path) {
+                    Ok(text) => return Ok(Some(text)),
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e).within(|| format!("read {path}")),
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
     async fn host_hosts(&self) -> Result<String> {
         self.blocking(|_| {
             let text = files::read_head(Path::new("/etc/hosts"), 1 << 20)?;
@@ -162,11 +179,6 @@ impl Node for LinuxNode {
             Ok(path)
         })
         .await
-    }
-
-    async fn read_head(&self, path: &Path, limit: usize) -> Result<Vec<u8>> {
-        let path = path.to_owned();
-        self.blocking(move |_| files::read_head(&path, limit)).await
     }
 
     async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>> {

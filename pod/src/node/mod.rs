@@ -14,8 +14,8 @@ use async_trait::async_trait;
 
 pub use linux::{LinuxNode, Roots};
 
+use crate::addresses::Addresses;
 use crate::dns::ResolvConf;
-use crate::env::Addresses;
 use crate::error::Result;
 use crate::ids::PodUid;
 use crate::model::Pod;
@@ -95,6 +95,10 @@ pub trait Node: Send + Sync {
     /// The node's resolv.conf, as it is now.
     async fn resolv_conf(&self) -> Result<ResolvConf>;
 
+    /// The credentials for registries that all pods of the node may use: a `config.json` as
+    /// Docker's, if there is one.
+    async fn docker_config(&self) -> Result<Option<Vec<u8>>>;
+
     /// The node's own /etc/hosts.
     async fn host_hosts(&self) -> Result<String>;
 
@@ -103,9 +107,6 @@ pub trait Node: Send + Sync {
 
     /// An empty file (0666) for the last words of one run of a container.
     async fn message_file(&self, uid: &PodUid, container: &str, run: u32) -> Result<PathBuf>;
-
-    /// The first `limit` bytes of a file; empty if there is none.
-    async fn read_head(&self, path: &Path, limit: usize) -> Result<Vec<u8>>;
 
     /// The last `limit` bytes of a file; empty if there is none.
     async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>>;

@@ -6,21 +6,10 @@ use rrun_cri_api::{Cri, v1};
 use tokio::net::TcpStream;
 use tonic::Code;
 
+use super::outcome::Outcome;
 use super::{grpc, http};
+use crate::env;
 use crate::model::{Container, Handler, PortRef, Probe};
-
-/// What one try found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It worked.
-    Success(String),
-    /// It worked, with something to say.
-    Warning(String),
-    /// It did not.
-    Failure(String),
-    /// The try itself failed: it counts for nothing.
-    Error(String),
-}
 
 /// Who is probed.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +29,22 @@ const MAX_OUTPUT: usize = 10 << 10;
 pub async fn check(cri: &dyn Cri, probe: &Probe, target: Target<'_>) -> Outcome {
     let timeout = Duration::from_secs(probe.timeout.into());
     match &probe.handler {
-        Handler::Exec(command) => exec(cri, target.id, command, probe.timeout).await,
+        Handler::Exec(command) => {
+            let fixed = env::fixed(target.container);
+            let command: Vec<String> = command.iter().map(|word| fixed.expand(word)).collect();
+            exec(cri, target.id, command, probe.timeout).await
+        }
         Handler::HttpGet(get) => {
             let Some(port) = port(&get.port, target.container) else { return no_port(&get.port) };
             let host = if get.host.is_empty() { target.address } else { &get.host };
-            http::probe(&http::Fetch { get, host, port, timeout: Some(timeout) }).await
+            http::probe(&http::Fetch {
+                get,
+                host,
+                port,
+                timeout: Some(timeout),
+                agent: http::PROBE_AGENT,
+            })
+            .await
         }
         Handler::TcpSocket { host, port: wanted } => {
             let Some(port) = port(wanted, target.container) else { return no_port(wanted) };
@@ -70,12 +70,9 @@ fn no_port(wanted: &PortRef) -> Outcome {
     Outcome::Error(format!("couldn't find port {wanted:?}"))
 }
 
-async fn exec(cri: &dyn Cri, id: &str, command: &[String], timeout: u32) -> Outcome {
-    let request = v1::ExecSyncRequest {
-        container_id: id.to_owned(),
-        cmd: command.to_vec(),
-        timeout: timeout.into(),
-    };
+async fn exec(cri: &dyn Cri, id: &str, command: Vec<String>, timeout: u32) -> Outcome {
+    let request =
+        v1::ExecSyncRequest { container_id: id.to_owned(), cmd: command, timeout: timeout.into() };
     match cri.exec_sync(request).await {
         Ok(reply) => {
             let mut output = reply.stdout;

@@ -7,7 +7,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// `grpc.health.v1.HealthCheckRequest`
 #[derive(Clone, PartialEq, prost::Message)]
@@ -40,7 +40,7 @@ pub async fn check(address: &str, port: u16, service: &str, timeout: Duration) -
 
 async fn ask(authority: &str, service: &str) -> Outcome {
     let endpoint = match Endpoint::from_shared(format!("http://{authority}")) {
-        Ok(endpoint) => endpoint.user_agent(super::http::USER_AGENT),
+        Ok(endpoint) => endpoint.user_agent(super::http::PROBE_AGENT),
         Err(e) => return Outcome::Error(format!("{authority}: {e}")),
     };
     let channel = match endpoint {

@@ -11,12 +11,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::model::{HttpGet, Scheme};
 
-/// What servers see of us.
-pub const USER_AGENT: &str = "kube-probe/1.36";
+/// What servers see of a probe.
+pub const PROBE_AGENT: &str = "kube-probe/1.36";
+/// What servers see of a hook.
+pub const HOOK_AGENT: &str = "kube-lifecycle/1.36";
 const MAX_REDIRECTS: usize = 10;
 const MAX_BODY: usize = 10 << 10;
 
@@ -31,6 +33,8 @@ pub struct Fetch<'a> {
     pub port: u16,
     /// Seconds for all of it; `None` for no bound (hooks).
     pub timeout: Option<Duration>,
+    /// The User-Agent, unless the manifest has one.
+    pub agent: &'static str,
 }
 
 /// What came back.
@@ -60,7 +64,7 @@ pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
     let mut request = client.get(&url);
     let named = |name: &str| fetch.get.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     if !named("user-agent") {
-        request = request.header("User-Agent", USER_AGENT);
+        request = request.header("User-Agent", fetch.agent);
     }
     if !named("accept") {
         request = request.header("Accept", "*/*");
@@ -80,6 +84,25 @@ pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
     }
     body.truncate(MAX_BODY);
     Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// Sends a hook's request. A server that answers HTTPS in plain HTTP is asked again without TLS,
+/// and without what was meant for an encrypted connection only; true if it was.
+pub async fn hook(fetch: &Fetch<'_>) -> Result<bool> {
+    let first = get(fetch, fetch.get.scheme).await;
+    let plain = |e: &Error| {
+        let text = e.to_string();
+        text.contains("InvalidContentType") || text.contains("corrupt message")
+    };
+    match first {
+        Err(e) if fetch.get.scheme == Scheme::Https && plain(&e) => {
+            let mut open = fetch.get.clone();
+            open.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+            get(&Fetch { get: &open, ..fetch.clone() }, Scheme::Http).await?;
+            Ok(true)
+        }
+        other => other.map(|_| false),
+    }
 }
 
 /// The probe's verdict on the answer.
@@ -112,7 +135,6 @@ fn client(timeout: Option<Duration>) -> reqwest::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .redirect(redirects)
         .no_proxy()
-        .http1_only()
         .pool_max_idle_per_host(0)
         .tls_backend_preconfigured(tls());
     match timeout {
@@ -129,7 +151,11 @@ fn tls() -> rustls::ClientConfig {
     let Ok(builder) = versions.with_safe_default_protocol_versions() else {
         unreachable!("ring speaks TLS 1.2 and 1.3")
     };
-    builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    // As Go's client: HTTP/2 where the server agrees to it during the handshake.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
 }
 
 /// Accepts every certificate: a probe asks whether the server answers, not who it is. Signatures

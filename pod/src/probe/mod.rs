@@ -3,11 +3,13 @@
 mod check;
 mod grpc;
 mod http;
+mod outcome;
 mod results;
 mod worker;
 
 pub(crate) use check::port;
-pub use check::{Outcome, Target, check};
-pub use http::{Fetch, Response, get};
+pub use check::{Target, check};
+pub use http::{Fetch, HOOK_AGENT, PROBE_AGENT, Response, get, hook};
+pub use outcome::Outcome;
 pub use results::{Kind, Results, Verdict};
 pub(crate) use worker::{Context, Workers};

@@ -5,7 +5,7 @@ use rrun_cri_api::v1;
 use super::worker::Worker;
 use crate::error::{Error, Kind, Result};
 use crate::events::Reason;
-use crate::model::{Container, Handler, HttpGet, Scheme};
+use crate::model::{Container, Handler, HttpGet};
 use crate::probe::{self, Fetch};
 use crate::sync::observe::rpc;
 
@@ -42,8 +42,7 @@ impl Worker {
         }
     }
 
-    /// The answer's status code does not count; a TLS server that speaks plain HTTP is asked
-    /// again without TLS.
+    /// The answer's status code does not count.
     async fn http_hook(&self, container: &Container, get: &HttpGet) -> Result<()> {
         let address = self.addresses.pod.first().cloned().unwrap_or_default();
         let host = if get.host.is_empty() { address } else { get.host.clone() };
@@ -52,22 +51,13 @@ impl Worker {
         }
         let port = probe::port(&get.port, container)
             .ok_or_else(|| Error::new(Kind::Invalid, format!("no port {:?}", get.port)))?;
-        let fetch = Fetch { get, host: &host, port, timeout: None };
-        let first = probe::get(&fetch, get.scheme).await;
-        let plain = |e: &Error| {
-            let text = e.to_string();
-            text.contains("InvalidContentType") || text.contains("corrupt message")
-        };
-        match first {
-            Err(e) if get.scheme == Scheme::Https && plain(&e) => {
-                probe::get(&fetch, Scheme::Http).await?;
-                let text = format!(
-                    "request to HTTPS lifecycle hook {host}:{port} got HTTP response, retry with HTTP succeeded"
-                );
-                self.events.warning(Some(&container.name), Reason::LifecycleHttpFallback, text);
-                Ok(())
-            }
-            other => other.map(drop),
+        let fetch = Fetch { get, host: &host, port, timeout: None, agent: probe::HOOK_AGENT };
+        if probe::hook(&fetch).await? {
+            let text = format!(
+                "request to HTTPS lifecycle hook {host}:{port} got HTTP response, retry with HTTP succeeded"
+            );
+            self.events.warning(Some(&container.name), Reason::LifecycleHttpFallback, text);
         }
+        Ok(())
     }
 }

@@ -46,7 +46,7 @@ impl Messages {
 async fn read(run: &Run, node: &dyn Node) -> String {
     let from_log = run.message_from_log && run.exit_code != 0;
     if let Some(path) = &run.message_file {
-        match node.read_head(path, MAX_MESSAGE).await {
+        match node.read_tail(path, MAX_MESSAGE).await {
             Ok(bytes) if !bytes.is_empty() => return String::from_utf8_lossy(&bytes).into_owned(),
             Ok(_) => {}
             Err(e) => return format!("Error on reading termination log {}: {e}", path.display()),

@@ -117,16 +117,21 @@ impl Worker {
         }
     }
 
-    /// Each credential that fits in turn, and none at all last.
+    /// Each credential that fits in turn; none at all only when none fits, so that what a
+    /// registry says of the credentials is what the person reads.
     async fn pull_with_credentials(
         &self,
         image: &str,
         sandbox: &v1::PodSandboxConfig,
     ) -> Result<String, Status> {
-        let found = registry::credentials(&self.pod, image);
-        let tries = found.into_iter().map(Some).chain(std::iter::once(None));
+        let node = self.node.docker_config().await.unwrap_or_else(|e| {
+            tracing::warn!(pod = %self.pod.meta.name, "the node's credentials: {e}");
+            None
+        });
+        let found = registry::credentials(&self.pod, node.as_deref(), image);
+        let anonymous = found.is_empty().then_some(None);
         let mut last = Status::internal("no try was made");
-        for auth in tries {
+        for auth in found.into_iter().map(Some).chain(anonymous) {
             let request = v1::PullImageRequest {
                 image: Some(self.image_spec(image)),
                 auth,

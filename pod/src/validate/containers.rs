@@ -10,7 +10,9 @@ use crate::model::{
 /// Checks every container of the pod.
 pub fn check(pod: &Pod) -> Result<(), Refusal> {
     let mut names = HashSet::new();
-    let mut host_ports = HashSet::new();
+    // Containers that run together may not share a port of the node; an init container is over
+    // before the next one listens.
+    let mut together = HashSet::new();
     let lists = [
         ("spec.initContainers", &pod.spec.init_containers),
         ("spec.containers", &pod.spec.containers),
@@ -24,7 +26,9 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
                     format!("{:?} is given twice", container.name),
                 );
             }
-            ports(pod, container, &at, &mut host_ports)?;
+            let mut alone = HashSet::new();
+            let init = list == "spec.initContainers" && !container.is_sidecar();
+            ports(pod, container, &at, if init { &mut alone } else { &mut together })?;
             mounts(pod, container, &at)?;
             named_ports(container, &at)?;
             resource_refs(pod, container, &at)?;

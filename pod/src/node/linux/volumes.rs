@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::payload::{File, Payload};
 use super::{empty_dir, files, host_path, mounts, payload};
-use crate::env::{self, Addresses};
+use crate::addresses::Addresses;
+use crate::env;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{
     DownwardContent, DownwardItem, KeyToPath, Pod, Projection, Volume, VolumeSource,

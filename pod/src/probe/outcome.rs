@@ -1,0 +1,14 @@
+//! What one try of a probe can find.
+
+/// What one try found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It worked.
+    Success(String),
+    /// It worked, with something to say.
+    Warning(String),
+    /// It did not.
+    Failure(String),
+    /// The try itself failed: it counts for nothing.
+    Error(String),
+}
