@@ -3,7 +3,10 @@
 use crate::config::{Config, NetworkMode};
 use crate::service::Rooms;
 use rrun_engine::ports::Ports;
-use rrun_engine::{Claim, Engine};
+use rrun_engine::{Blocking, Claim, Engine};
+
+/// How many calls of the images, or of the networks, may be under way: each blocks a thread.
+const AT_ONCE: usize = 16;
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
 /// `claim` names are served; what their recovery met is logged.
@@ -11,9 +14,10 @@ use rrun_engine::{Claim, Engine};
 /// # Errors
 /// The room that cannot be opened, and why. A broken record is none.
 pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
-    let images = images(config)?;
+    let images = Blocking::new(images(config)?, AT_ONCE);
     let network = rrun_cni::Network::open(network(config)?)
         .map_err(|error| format!("open networks: {error}"))?;
+    let network = Blocking::new(network, AT_ONCE);
     let settings = engine(config, claim);
     let ports = Ports::of_host(&settings, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;

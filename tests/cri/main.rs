@@ -3,10 +3,12 @@
 
 mod daemon_death;
 mod exec;
+mod hung_path;
 mod hung_shim;
 mod life;
 mod log;
 mod reboot;
 mod requests;
 mod shim_death;
+mod stalled_store;
 mod suite;

@@ -1,5 +1,6 @@
 //! The engine: one method per verb.
 
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::{Events, Teller};
@@ -8,13 +9,13 @@ use crate::model::{ContainerConfig, PodConfig, Resources};
 use crate::ports::Ports;
 use crate::session::{AttachRequest, ExecOutput, ExecRequest, Session};
 use crate::spec::Planner;
-use crate::stats::{ContainerStats, PodStats};
+use crate::stats::{ContainerStats, FsUsage, PodStats};
 use crate::status::{
     ContainerFilter, ContainerItem, ContainerStatus, PodFilter, PodItem, PodStatus,
 };
-use crate::table::{Shared, Table, blocking};
+use crate::table::{Shared, Table};
 use crate::verbs::{container_end, create_container, remove, run_pod, start_container, stop_pod};
-use crate::{info, recover, streams, usage, view};
+use crate::{info, layers, recover, streams, usage, view};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,10 @@ impl Engine {
             pod_jobs: Default::default(),
             container_jobs: Default::default(),
             planner,
+            host_paths: Default::default(),
+            container_made: Default::default(),
         });
+        layers::watch(&shared);
         let recovery = recover::recover(&shared).await.context(|| "open engine")?;
         Ok((Engine { shared }, recovery))
     }
@@ -244,6 +248,24 @@ impl Engine {
     /// What the ready pods use; `ready` of the filter is ignored.
     pub async fn list_pod_stats(&self, owner: &Owner, filter: &PodFilter) -> Vec<PodStats> {
         usage::pods(&self.shared, owner, filter).await
+    }
+
+    /// What the writable layers of all containers took when they were measured last; `None` without
+    /// any. Layers are on one file system.
+    pub fn writable_layers(&self) -> Option<FsUsage> {
+        let layers = self.shared.table.all_containers();
+        let layers = layers.iter().filter_map(|container| container.layer());
+        layers.reduce(|all, one| FsUsage {
+            at: all.at.max(one.at),
+            bytes: all.bytes + one.bytes,
+            inodes: all.inodes + one.inodes,
+            mountpoint: all.mountpoint,
+        })
+    }
+
+    /// What the kernel has of what is leant on, as it was when the engine was opened.
+    pub fn kernel(&self) -> &[rrun_sys::kernel::Feature] {
+        self.shared.ports.host.features()
     }
 
     /// What happens from now on to the pods of `owner`.

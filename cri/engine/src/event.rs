@@ -52,7 +52,10 @@ impl Events {
         loop {
             match self.receiver.recv().await {
                 Ok(event) if event.owner == self.owner => return Some(event),
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    tracing::warn!(owner = %self.owner, lost, "a subscriber lags: it lost events");
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }

@@ -1,8 +1,9 @@
 //! The `info` of verbose status, under the keys that agents know from containerd.
 
+use crate::blocking::blocking;
 use crate::error::{Context, Error, Result};
 use crate::phase::ContainerPhase;
-use crate::table::{Container, Pod, Shared, blocking};
+use crate::table::{Container, Pod, Shared};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

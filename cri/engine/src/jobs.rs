@@ -9,6 +9,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 /// The outcome of a job; `None` while it runs.
 type Outcome<T> = watch::Receiver<Option<Result<T>>>;
@@ -77,7 +78,7 @@ where
         jobs.insert(key.clone(), Job { config_hash, outcome: outcome.clone() });
         let work = make();
         let all = Arc::clone(&self.jobs);
-        tokio::spawn(async move {
+        let job = async move {
             // Dropped in every case, also when the work panics: the name must not stay taken.
             let name = Name { all, key: Some(key) };
             let result = work.await;
@@ -87,7 +88,8 @@ where
                 drop(name);
             }
             sender.send_replace(Some(result));
-        });
+        };
+        tokio::spawn(job.in_current_span());
         Ok(outcome)
     }
 

@@ -7,6 +7,7 @@
 
 mod adapters;
 mod apparmor;
+mod blocking;
 pub mod check;
 mod clock;
 mod config;
@@ -15,9 +16,11 @@ mod engine;
 mod error;
 mod event;
 mod files;
+mod host_paths;
 mod id;
 mod info;
 mod jobs;
+mod layers;
 pub mod model;
 mod phase;
 pub mod ports;
@@ -37,6 +40,7 @@ mod usage;
 mod verbs;
 mod view;
 
+pub use blocking::Blocking;
 pub use config::{Claim, Config, Lsm};
 pub use engine::{Engine, Recovery};
 pub use error::{Error, Kind, Result};

@@ -3,9 +3,10 @@
 use crate::error::{Error, Result};
 use crate::id::PodId;
 use crate::model::{Dns, PortMapping, Tags};
-use crate::stats::{FsUsage, Usage};
+use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 use rrun_shim_protocol::{Events, Exec, Reply, Request, Running};
+use rrun_sys::kernel::Feature;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -91,9 +92,6 @@ pub struct RootfsDirs {
 /// Pod networks.
 #[async_trait]
 pub trait Network: Send + Sync {
-    /// Whether pods can be attached now; the error says why not.
-    async fn ready(&self) -> Result<()>;
-
     /// Attaches a pod; the ledger is written before anything is done.
     async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>>;
 
@@ -187,6 +185,9 @@ impl From<Refusal> for Error {
 /// What the engine itself asks of the kernel. Control groups are in cgroupfs spelling.
 #[async_trait]
 pub trait Host: Send + Sync {
+    /// What the kernel has of what is leant on, as it was when this host was opened.
+    fn features(&self) -> &[Feature];
+
     /// The overlay of these folders as a detached mount.
     async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd>;
 
@@ -211,10 +212,20 @@ pub trait Host: Send + Sync {
     /// A descriptor of a process; `None` when it is gone.
     fn pidfd(&self, pid: i32) -> Option<OwnedFd>;
 
+    /// The PID namespace of the process behind `pidfd`, whose number is `pid`.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when that process has ended.
+    async fn pid_namespace(&self, pidfd: &Arc<OwnedFd>, pid: i32) -> Result<OwnedFd>;
+
     /// The exit code of a process that has ended, waited for within bounded time; `None` where
     /// the kernel does not tell (before 6.15).
     async fn exit_code(&self, pidfd: &Arc<OwnedFd>) -> Option<i32>;
 
-    /// What a group counts, and its processes.
-    async fn usage(&self, cgroup: &str) -> Result<(Usage, Option<u64>)>;
+    /// What each of these groups counts; `None` for one that is gone.
+    async fn usage(&self, cgroups: Vec<String>) -> Vec<Option<Stats>>;
+
+    /// What the interfaces of each of these network namespaces count, the default one first, `lo`
+    /// left out; none for one that cannot be entered.
+    async fn interfaces(&self, netns: Vec<PathBuf>) -> Vec<Vec<InterfaceUsage>>;
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Kind, Result};
 use std::future::Future;
 use std::pin::Pin;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -42,7 +43,7 @@ impl Queue {
     /// Queues `work` without waiting.
     pub(crate) fn push(&self, work: impl Future<Output = ()> + Send + 'static) {
         // The task ends only after the last sender.
-        let _ = self.work.send(Box::pin(work));
+        let _ = self.work.send(Box::pin(work.in_current_span()));
     }
 }
 

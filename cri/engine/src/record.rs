@@ -4,6 +4,11 @@
 //! temporary file and renamed. It is not fsynced: after a power cut the boot id has changed, every
 //! pod has ended, and what a lost record would have told is found again through the ledger of the
 //! network and the owners of root file systems. The checksum tells a torn record.
+//!
+//! What a record holds may grow within a version: a field that is added has a default
+//! (`#[serde(default)]`), and one that is not known is passed over. A field that goes, or means
+//! something else, is another version. A record of a version that is not known is put away by
+//! name, as a broken one is.
 
 use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, Owner, PodId};
@@ -217,6 +222,33 @@ mod tests {
             let same = decode::<PodRecord>(&bad).is_ok_and(|read| read == record());
             assert!(decode::<PodRecord>(&bad).is_err() || same, "{at}");
         }
+    }
+
+    /// As the first release wrote them, with fields that a later one may have added.
+    const POD: &str = r#"{"id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "owner":"cri","boot":"b","config":{"name":"web","unheard-of":{"a":[1]}},"handler":"",
+        "phase":"ready","created_at":1,"netns":null,"cgroup":"/x","own_cgroup":true,"ips":[],
+        "reaper":null,"reason":"","left":[],"also-unheard-of":7}"#;
+    const CONTAINER: &str = r#"{
+        "id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "pod":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "config":{"name":"main","image":{"image":"i"},"security":{"run_as_user":7}},
+        "phase":"created","created_at":1,"started_at":0,"exit":null,"image_id":"i",
+        "image_ref":"i","pid":9,"cgroup":"/x/y","log_path":"","mounts":[{"host_path":"/h"}],
+        "resources":{"cpu_shares":2},"user":{"uid":1,"gid":2,"groups":[]},"stop_signal":15}"#;
+
+    fn framed(what: &str, json: &str) -> Vec<u8> {
+        format!("rrun {what} 1 {:016x}\n{json}", checksum(json.as_bytes())).into_bytes()
+    }
+
+    #[test]
+    fn a_record_with_fields_too_few_or_too_many_is_read() {
+        let pod = decode::<PodRecord>(&framed("pod", POD)).unwrap();
+        assert_eq!((pod.config.name.as_str(), pod.phase), ("web", PodPhase::Ready));
+        let container = decode::<ContainerRecord>(&framed("container", CONTAINER)).unwrap();
+        assert_eq!(container.config.security.run_as_user, Some(7));
+        assert_eq!(container.resources.cpu_shares, 2);
+        assert_eq!(container.mounts[0].host_path, "/h");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! is left to it. One bad record becomes one name in quarantine, one dead shim one pod with a
 //! reason; neither is a failed start.
 
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{self, Dirs, Lock};
 use crate::engine::Recovery;
@@ -12,7 +13,7 @@ use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::steps::only;
-use crate::table::{Container, Pod, Shared, blocking};
+use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
 use crate::verbs::pod_undo::SOON;

@@ -5,6 +5,8 @@ use crate::model::{ContainerConfig, PodConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use rrun_runtime::cgroup::stats::{Memory, Pressure, Pressures, Stall, Stats};
+
 /// What one container uses.
 #[derive(Clone, Debug)]
 pub struct ContainerStats {
@@ -13,8 +15,8 @@ pub struct ContainerStats {
     /// What was asked for: name, labels, annotations.
     pub config: Arc<ContainerConfig>,
     /// What its group counts; `None` for a container that does not run.
-    pub usage: Option<Usage>,
-    /// Its writable layer.
+    pub usage: Option<Arc<Usage>>,
+    /// Its writable layer, as it was measured last.
     pub writable_layer: Option<FsUsage>,
 }
 
@@ -26,11 +28,9 @@ pub struct PodStats {
     /// What was asked for: name, labels, annotations.
     pub config: Arc<PodConfig>,
     /// What the pod's group counts.
-    pub usage: Option<Usage>,
+    pub usage: Option<Arc<Usage>>,
     /// What its interfaces count; the first is the default one. Empty on the host's network.
-    pub interfaces: Vec<InterfaceUsage>,
-    /// Processes in the pod.
-    pub processes: Option<u64>,
+    pub interfaces: Arc<Vec<InterfaceUsage>>,
     /// Its containers.
     pub containers: Vec<ContainerStats>,
 }
@@ -40,59 +40,10 @@ pub struct PodStats {
 pub struct Usage {
     /// When it was read, nanoseconds since the epoch.
     pub at: i64,
-    /// CPU time, nanoseconds.
-    pub cpu_ns: Option<u64>,
-    /// CPU pressure.
-    pub cpu_psi: Option<Psi>,
-    /// Memory.
-    pub memory: Memory,
-    /// I/O pressure.
-    pub io_psi: Option<Psi>,
-}
-
-/// Memory of a control group, bytes.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    /// In use without the inactive page cache.
-    pub working_set: Option<u64>,
-    /// Limit without the working set, where there is a limit.
-    pub available: Option<u64>,
-    /// In use.
-    pub usage: Option<u64>,
-    /// Anonymous memory.
-    pub rss: Option<u64>,
-    /// Page faults, a count.
-    pub faults: Option<u64>,
-    /// Page faults that needed a device, a count.
-    pub major_faults: Option<u64>,
-    /// Swap that is left.
-    pub swap_available: Option<u64>,
-    /// Swap in use.
-    pub swap_usage: Option<u64>,
-    /// Memory pressure.
-    pub psi: Option<Psi>,
-}
-
-/// Pressure stall information of one resource.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Psi {
-    /// All tasks waited.
-    pub full: PsiLine,
-    /// Some task waited.
-    pub some: PsiLine,
-}
-
-/// One line of a pressure file.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PsiLine {
-    /// Microseconds in total.
-    pub total: u64,
-    /// Percent of the last 10 s.
-    pub avg10: f64,
-    /// Percent of the last 60 s.
-    pub avg60: f64,
-    /// Percent of the last 300 s.
-    pub avg300: f64,
+    /// The figures, as the group has them.
+    pub figures: Stats,
+    /// CPU in use since the reading before, billionths of one CPU; `None` at the first.
+    pub nano_cores: Option<u64>,
 }
 
 /// Space that something takes on a file system.

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use rrun_sys::step::{Point, pass};
 use std::future::Future;
 use std::pin::Pin;
+use tracing::Instrument;
 
 /// What a step does, while it does it.
 pub(crate) type Doing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -99,7 +100,7 @@ pub(crate) async fn only<T>(name: &str, effect: impl Future<Output = Result<T>>)
     pass(name, Point::Before);
     #[cfg(test)]
     faults::meet(name, Point::Before)?;
-    let value = effect.await?;
+    let value = effect.instrument(tracing::debug_span!("step", name)).await?;
     #[cfg(test)]
     faults::meet(name, Point::After)?;
     pass(name, Point::After);

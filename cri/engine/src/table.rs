@@ -1,9 +1,11 @@
 //! Pods and containers in memory: what lists are served from.
 
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{Dirs, Lock};
 use crate::error::{Error, Result};
 use crate::event::Teller;
+use crate::host_paths::HostPaths;
 use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
@@ -12,6 +14,8 @@ use crate::ports::{Ports, Shim};
 use crate::queue::Queue;
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::spec::ExecTemplate;
+use crate::stats::{FsUsage, InterfaceUsage, Usage};
+use crate::usage::Measured;
 use crate::verbs::log_pipes::Pipes;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -19,7 +23,7 @@ use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What all verbs share.
 pub(crate) struct Shared {
@@ -32,6 +36,9 @@ pub(crate) struct Shared {
     pub(crate) pod_jobs: Jobs<(Owner, PodKey), PodId>,
     pub(crate) container_jobs: Jobs<(PodId, String, u32), ContainerId>,
     pub(crate) planner: crate::spec::Planner,
+    pub(crate) host_paths: HostPaths,
+    /// A container was made: its writable layer is not measured yet.
+    pub(crate) container_made: Arc<Notify>,
 }
 
 /// A pod that this process works on.
@@ -48,6 +55,9 @@ pub(crate) struct Pod {
     taken: Mutex<Option<Arc<OwnedFd>>>,
     /// Containers that could be neither made nor taken back.
     half_made: Mutex<Vec<Arc<Container>>>,
+    /// What its group counts, and its interfaces.
+    pub(crate) usage: Measured<Usage>,
+    pub(crate) interfaces: Measured<Vec<InterfaceUsage>>,
     /// Numbers execs.
     pub(crate) execs: AtomicU64,
     lock: Mutex<Option<Lock>>,
@@ -64,6 +74,10 @@ pub(crate) struct Container {
     pidfd: Mutex<Option<Arc<OwnedFd>>>,
     /// While it has not ended.
     pipes: Mutex<Option<Pipes>>,
+    /// What its group counts.
+    pub(crate) usage: Measured<Usage>,
+    /// What its writable layer takes.
+    layer: Mutex<Option<FsUsage>>,
 }
 
 impl Pod {
@@ -78,6 +92,8 @@ impl Pod {
             shim: Mutex::default(),
             taken: Mutex::default(),
             half_made: Mutex::default(),
+            usage: Measured::default(),
+            interfaces: Measured::default(),
             execs: AtomicU64::new(1),
             lock: Mutex::default(),
         }
@@ -144,6 +160,8 @@ impl Container {
             template: OnceLock::new(),
             pidfd: Mutex::default(),
             pipes: Mutex::default(),
+            usage: Measured::default(),
+            layer: Mutex::default(),
         }
     }
 
@@ -165,6 +183,15 @@ impl Container {
 
     pub(crate) fn set_pidfd(&self, pidfd: Option<OwnedFd>) {
         *self.pidfd.lock().unwrap_or_else(PoisonError::into_inner) = pidfd.map(Arc::new);
+    }
+
+    /// What its writable layer took when it was measured last.
+    pub(crate) fn layer(&self) -> Option<FsUsage> {
+        self.layer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_layer(&self, usage: FsUsage) {
+        *self.layer.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
     }
 
     /// The record as it is now.
@@ -201,16 +228,6 @@ impl Container {
         let mut record = self.record.subscribe();
         // The sender lives as long as self.
         record.wait_for(over).await.map_or_else(|_| self.record(), |found| Arc::clone(&found))
-    }
-}
-
-/// Runs blocking work of the file system off the runtime's own threads.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::internal(error.to_string())),
     }
 }
 
@@ -293,6 +310,11 @@ impl Table {
         self.read(|rows| {
             rows.containers.values().filter(|row| row.0.owner == *owner).cloned().collect()
         })
+    }
+
+    /// The containers of all pods.
+    pub(crate) fn all_containers(&self) -> Vec<Arc<Container>> {
+        self.read(|rows| rows.containers.values().map(|row| Arc::clone(&row.1)).collect())
     }
 
     /// The containers of a pod, in the order in which they were made.

@@ -1,37 +1,149 @@
-//! What containers and pods use: figures of control groups, layers and interfaces.
+//! What containers and pods use: figures of control groups and interfaces. Writable layers are
+//! measured by [`crate::layers`].
 
-use crate::error::Result;
+use crate::clock;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::stats::{ContainerStats, InterfaceUsage, PodStats};
+use crate::stats::{ContainerStats, InterfaceUsage, PodStats, Stats, Usage};
 use crate::status::{ContainerFilter, PodFilter};
-use crate::table::{Container, Pod, Shared, blocking};
+use crate::table::{Container, Pod, Shared};
 use crate::view;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many containers are measured at a time.
-const AT_ONCE: usize = 8;
+/// How old a figure may be that is told again, nanoseconds: a kubelet asks for the same ones
+/// several times in a row.
+const FRESH: i64 = 1_000_000_000;
 
-pub(crate) async fn container(engine: &Shared, container: &Container) -> ContainerStats {
-    let record = container.record();
-    let usage = match record.phase {
-        // A container that has ended counts nothing any more.
-        ContainerPhase::Created | ContainerPhase::Running => {
-            engine.ports.host.usage(&record.cgroup).await.ok().map(|(usage, _)| usage)
-        }
-        _ => None,
-    };
-    let writable_layer = engine.ports.images.writable_usage(record.id.as_str()).await.ok();
-    ContainerStats {
-        id: record.id.clone(),
-        config: Arc::clone(&record.config),
-        usage,
-        writable_layer,
+/// Something measured, and when: nanoseconds since the epoch.
+pub(crate) struct Measured<T>(Mutex<Option<(i64, Arc<T>)>>);
+
+impl<T> Default for Measured<T> {
+    fn default() -> Self {
+        Measured(Mutex::default())
     }
 }
 
+impl<T> Measured<T> {
+    fn last(&self) -> Option<(i64, Arc<T>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_fresh(&self, now: i64) -> bool {
+        self.last().is_some_and(|(at, _)| (0..FRESH).contains(&(now - at)))
+    }
+
+    fn put(&self, at: i64, value: Option<T>) {
+        let value = value.map(|value| (at, Arc::new(value)));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
+    fn value(&self) -> Option<Arc<T>> {
+        self.last().map(|(_, value)| value)
+    }
+}
+
+impl Measured<Usage> {
+    /// Takes a reading; the one before tells how fast CPU time grows.
+    fn read(&self, at: i64, figures: Option<Stats>) {
+        let before = self.last();
+        let usage = figures.map(|figures| {
+            let before = before.and_then(|(at, usage)| Some((at, usage.figures.cpu_usage_ns?)));
+            let nano_cores = before.zip(figures.cpu_usage_ns).and_then(|((since, before), now)| {
+                nano_cores(at - since, now.checked_sub(before)?)
+            });
+            Usage { at, figures, nano_cores }
+        });
+        self.put(at, usage);
+    }
+}
+
+/// Both in nanoseconds.
+fn nano_cores(time: i64, cpu: u64) -> Option<u64> {
+    let time = u128::try_from(time).ok().filter(|time| *time > 0)?;
+    u64::try_from(u128::from(cpu) * 1_000_000_000 / time).ok()
+}
+
+/// What has a group, and a place for the last figures of it.
+trait Metered {
+    fn cgroup(&self) -> String;
+    fn usage(&self) -> &Measured<Usage>;
+}
+
+impl Metered for Arc<Container> {
+    fn cgroup(&self) -> String {
+        self.record().cgroup.clone()
+    }
+
+    fn usage(&self) -> &Measured<Usage> {
+        &self.usage
+    }
+}
+
+impl Metered for Arc<Pod> {
+    fn cgroup(&self) -> String {
+        self.record().cgroup.clone()
+    }
+
+    fn usage(&self) -> &Measured<Usage> {
+        &self.usage
+    }
+}
+
+type Row = dyn Metered + Send + Sync;
+
+/// Reads the groups whose figures are old, all at one go.
+async fn refresh(engine: &Shared, rows: &[&Row]) {
+    let now = clock::now();
+    let old: Vec<_> = rows.iter().filter(|row| !row.usage().is_fresh(now)).collect();
+    if old.is_empty() {
+        return;
+    }
+    let groups = old.iter().map(|row| row.cgroup()).collect();
+    let figures = engine.ports.host.usage(groups).await;
+    let now = clock::now();
+    for (row, figures) in old.into_iter().zip(figures) {
+        row.usage().read(now, figures);
+    }
+}
+
+/// The same for the interfaces of pods that have a network of their own.
+async fn refresh_interfaces(engine: &Shared, pods: &[Arc<Pod>]) {
+    let now = clock::now();
+    let old = pods.iter().filter(|pod| !pod.interfaces.is_fresh(now));
+    let (old, paths): (Vec<_>, Vec<_>) =
+        old.filter_map(|pod| Some((pod, pod.record().netns.clone()?))).unzip();
+    if old.is_empty() {
+        return;
+    }
+    let all = engine.ports.host.interfaces(paths).await;
+    for (pod, interfaces) in old.into_iter().zip(all) {
+        pod.interfaces.put(now, Some(interfaces));
+    }
+}
+
+fn counts(container: &Container) -> bool {
+    // A container that has ended counts nothing any more.
+    matches!(container.record().phase, ContainerPhase::Created | ContainerPhase::Running)
+}
+
+fn container_stats(container: &Arc<Container>) -> ContainerStats {
+    ContainerStats {
+        id: container.id.clone(),
+        config: Arc::clone(&container.config),
+        usage: counts(container).then(|| container.usage.value()).flatten(),
+        writable_layer: container.layer(),
+    }
+}
+
+pub(crate) async fn container(engine: &Shared, container: &Arc<Container>) -> ContainerStats {
+    if counts(container) {
+        refresh(engine, &[container]).await;
+    }
+    container_stats(container)
+}
+
 pub(crate) async fn containers(
-    engine: &Arc<Shared>,
+    engine: &Shared,
     owner: &Owner,
     filter: &ContainerFilter,
 ) -> Vec<ContainerStats> {
@@ -39,101 +151,52 @@ pub(crate) async fn containers(
     filter.phase = Some(ContainerPhase::Running);
     let rows = engine.table.containers(owner).into_iter().map(|(_, container)| container);
     let rows: Vec<_> = rows.filter(|row| view::passes(&row.record(), &filter)).collect();
-    measure(engine, rows).await
+    refresh(engine, &rows.iter().map(|row| row as &Row).collect::<Vec<_>>()).await;
+    rows.iter().map(container_stats).collect()
 }
 
-/// Measures a few at a time: one slow group does not hold up all, and a node full of containers
-/// does not flood the blocking threads.
-async fn measure(engine: &Arc<Shared>, rows: Vec<Arc<Container>>) -> Vec<ContainerStats> {
-    let count = rows.len();
-    let share = count.div_ceil(AT_ONCE).max(1);
-    let mut tasks = Vec::with_capacity(AT_ONCE);
-    for part in rows.chunks(share).map(<[_]>::to_vec) {
-        let engine = Arc::clone(engine);
-        tasks.push(tokio::spawn(async move {
-            let mut all = Vec::with_capacity(part.len());
-            for row in part {
-                all.push(container(&engine, &row).await);
-            }
-            all
-        }));
-    }
-    let mut all = Vec::with_capacity(count);
-    for task in tasks {
-        // A task that broke off has nothing to tell.
-        all.extend(task.await.unwrap_or_default());
-    }
-    all
+pub(crate) async fn pod(engine: &Shared, pod: &Arc<Pod>) -> PodStats {
+    let all = measure(engine, vec![Arc::clone(pod)]).await;
+    // One for each.
+    all.into_iter().next().unwrap_or_else(|| pod_stats(pod, &[]))
 }
 
-pub(crate) async fn pod(engine: &Arc<Shared>, pod: &Arc<Pod>) -> PodStats {
-    let record = pod.record();
-    let ready = record.phase == PodPhase::Ready;
-    let (usage, processes) = match ready {
-        true => engine.ports.host.usage(&record.cgroup).await.ok().unzip(),
-        false => (None, None),
+pub(crate) async fn pods(engine: &Shared, owner: &Owner, filter: &PodFilter) -> Vec<PodStats> {
+    let mut filter = filter.clone();
+    filter.ready = Some(true);
+    let rows = engine.table.pods(owner).into_iter();
+    measure(engine, rows.filter(|row| view::pod_item(row, &filter).is_some()).collect()).await
+}
+
+async fn measure(engine: &Shared, pods: Vec<Arc<Pod>>) -> Vec<PodStats> {
+    let running = |pod: &Arc<Pod>| {
+        let mut rows = engine.table.containers_of(&pod.id);
+        rows.retain(|row| row.record().phase == ContainerPhase::Running);
+        rows
     };
-    let mut rows = engine.table.containers_of(&pod.id);
-    rows.retain(|row| row.record().phase == ContainerPhase::Running);
-    let witness = rows.iter().map(|row| row.record().pid).find(|pid| *pid > 0).or(record.reaper);
-    let interfaces = match (record.netns.is_some(), witness) {
-        (true, Some(pid)) => interfaces(pid).await.unwrap_or_default(),
-        _ => Vec::new(),
-    };
+    let pods: Vec<_> = pods.into_iter().map(|pod| (running(&pod), pod)).collect();
+    let ready: Vec<_> = pods.iter().map(|(_, pod)| pod).filter(|pod| is_ready(pod)).collect();
+    let containers = pods.iter().flat_map(|(rows, _)| rows).map(|row| row as &Row);
+    let rows: Vec<&Row> = ready.iter().map(|pod| *pod as &Row).chain(containers).collect();
+    refresh(engine, &rows).await;
+    refresh_interfaces(engine, &ready.into_iter().cloned().collect::<Vec<_>>()).await;
+    pods.iter().map(|(containers, pod)| pod_stats(pod, containers)).collect()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    pod.record().phase == PodPhase::Ready
+}
+
+fn pod_stats(pod: &Arc<Pod>, containers: &[Arc<Container>]) -> PodStats {
+    let ready = is_ready(pod);
+    let none = || Arc::new(Vec::<InterfaceUsage>::new());
     PodStats {
         id: pod.id.clone(),
         config: Arc::clone(&pod.config),
-        usage,
-        interfaces,
-        processes: processes.flatten(),
-        containers: measure(engine, rows).await,
+        usage: ready.then(|| pod.usage.value()).flatten(),
+        interfaces: ready.then(|| pod.interfaces.value()).flatten().unwrap_or_else(none),
+        containers: containers.iter().map(container_stats).collect(),
     }
-}
-
-pub(crate) async fn pods(engine: &Arc<Shared>, owner: &Owner, filter: &PodFilter) -> Vec<PodStats> {
-    let mut filter = filter.clone();
-    filter.ready = Some(true);
-    let mut all = Vec::new();
-    for row in engine.table.pods(owner) {
-        if view::pod_item(&row, &filter).is_some() {
-            all.push(pod(engine, &row).await);
-        }
-    }
-    all
-}
-
-/// The counters of the network namespace of a process.
-async fn interfaces(pid: i32) -> Result<Vec<InterfaceUsage>> {
-    use crate::error::Context;
-    blocking(move || {
-        let path = format!("/proc/{pid}/net/dev");
-        let text = std::fs::read_to_string(&path).context(|| format!("read {path}"))?;
-        Ok(parse_net_dev(&text))
-    })
-    .await
-}
-
-/// Reads `/proc/net/dev`: two lines of titles, then per interface 8 counters received and 8 sent;
-/// `lo` is left out.
-fn parse_net_dev(text: &str) -> Vec<InterfaceUsage> {
-    let line = |line: &str| {
-        let (name, counters) = line.split_once(':')?;
-        let counters: Vec<u64> = counters.split_whitespace().flat_map(str::parse).collect();
-        let name = name.trim().to_owned();
-        let count = |at: usize| counters.get(at).copied();
-        Some(InterfaceUsage {
-            rx_bytes: count(0)?,
-            rx_errors: count(2)?,
-            tx_bytes: count(8)?,
-            tx_errors: count(10)?,
-            name,
-        })
-    };
-    let all = text.lines().skip(2).filter_map(line);
-    let mut all: Vec<_> = all.filter(|interface| interface.name != "lo").collect();
-    // The default one comes first.
-    all.sort_by_key(|interface| interface.name != "eth0");
-    all
 }
 
 #[cfg(test)]
@@ -141,17 +204,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn net_dev_is_read_with_eth0_first_and_without_lo() {
-        let text = "Inter-| Receive | Transmit\n face |bytes packets errs\n\
-            lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n\
-            aux0: 5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0\n\
-            eth0: 100 2 3 0 0 0 0 0 200 4 5 0 0 0 0 0\n\
-            torn: 1 2\n";
-        let all = parse_net_dev(text);
-        let names: Vec<_> = all.iter().map(|interface| interface.name.as_str()).collect();
-        assert_eq!(names, ["eth0", "aux0"]);
-        let first = &all[0];
-        let counters = (first.rx_bytes, first.rx_errors, first.tx_bytes, first.tx_errors);
-        assert_eq!(counters, (100, 3, 200, 5));
+    fn the_use_of_cpu_is_told_from_two_readings() {
+        let measured = Measured::<Usage>::default();
+        let figures = |cpu| Some(Stats { cpu_usage_ns: Some(cpu), ..Stats::default() });
+        let cores = || measured.value().and_then(|usage| usage.nano_cores);
+        measured.read(1_000_000_000, figures(5_000_000_000));
+        assert_eq!(cores(), None);
+        measured.read(3_000_000_000, figures(6_000_000_000));
+        assert_eq!(cores(), Some(500_000_000), "one second of two");
+        // A group that was made anew, and a clock that was set back.
+        measured.read(4_000_000_000, figures(1));
+        assert_eq!(cores(), None);
+        measured.read(2_000_000_000, figures(2));
+        assert_eq!(cores(), None);
+        measured.read(5_000_000_000, None);
+        assert!(measured.value().is_none());
     }
 }

@@ -16,7 +16,7 @@ pub use image::image_to_pull;
 pub use network::pod_cidrs;
 pub use pod::{pod_config, pod_filter, pod_item, pod_status};
 pub use resources::resources;
-pub use stats::{container_stats, pod_stats};
+pub use stats::{container_stats, filesystem, pod_stats};
 
 use rrun_engine::model::Tags;
 use rrun_engine::{Error, Result};

@@ -20,7 +20,7 @@ impl Cri for Service {
     }
 
     async fn status(&self, r: StatusRequest) -> Answer<StatusResponse> {
-        Ok(self.runtime_status(r.verbose))
+        Ok(self.runtime_status(r.verbose).await)
     }
 
     async fn runtime_config(&self, _: RuntimeConfigRequest) -> Answer<RuntimeConfigResponse> {
@@ -261,19 +261,19 @@ impl Cri for Service {
     }
 
     async fn list_images(&self, r: ListImagesRequest) -> Answer<ListImagesResponse> {
-        self.images_listed(r.filter)
+        self.images_listed(r.filter).await
     }
 
     async fn stream_images(
         &self,
         r: StreamImagesRequest,
     ) -> Answer<Messages<StreamImagesResponse>> {
-        let list = self.images_listed(r.filter)?;
+        let list = self.images_listed(r.filter).await?;
         Ok(batches(list.images, |images| StreamImagesResponse { images }))
     }
 
     async fn image_status(&self, r: ImageStatusRequest) -> Answer<ImageStatusResponse> {
-        self.image_found(r.image, r.verbose)
+        self.image_found(r.image, r.verbose).await
     }
 
     async fn pull_image(&self, r: PullImageRequest) -> Answer<PullImageResponse> {
@@ -281,11 +281,11 @@ impl Cri for Service {
     }
 
     async fn remove_image(&self, r: RemoveImageRequest) -> Answer<RemoveImageResponse> {
-        self.image_removed(r.image)
+        self.image_removed(r.image).await
     }
 
     async fn image_fs_info(&self, _: ImageFsInfoRequest) -> Answer<ImageFsInfoResponse> {
-        self.image_usage()
+        self.image_usage().await
     }
 }
 

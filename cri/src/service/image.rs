@@ -3,33 +3,35 @@
 use super::{Service, logged, required};
 use crate::convert;
 use rrun_cri_api::v1;
-use rrun_images::{Credentials, Image, Kind, Reference};
+use rrun_engine::stats::FsUsage;
+use rrun_images::{Credentials, Image, Kind, Reference, Store};
 use std::collections::BTreeMap;
 use tonic::{Code, Status};
 
 impl Service {
-    pub(super) fn images_listed(
+    pub(super) async fn images_listed(
         &self,
         filter: Option<v1::ImageFilter>,
     ) -> Result<v1::ListImagesResponse, Status> {
         let name = filter.and_then(|filter| filter.image).map(|spec| spec.image);
-        let images = match name.filter(|name| !name.is_empty()) {
-            Some(name) => self.images.find(&name).map_err(fail)?.into_iter().collect(),
-            None => self.images.list().map_err(fail)?,
+        let look = |store: &Store| match name.filter(|name| !name.is_empty()) {
+            Some(name) => Ok(store.find(&name)?.into_iter().collect::<Vec<_>>()),
+            None => store.list(),
         };
+        let images = self.images.call(look).await.map_err(fail)?;
         Ok(v1::ListImagesResponse {
             images: images.iter().map(|found| self.image(found)).collect(),
         })
     }
 
     /// A missing image is no error: the answer has none then.
-    pub(super) fn image_found(
+    pub(super) async fn image_found(
         &self,
         spec: Option<v1::ImageSpec>,
         verbose: bool,
     ) -> Result<v1::ImageStatusResponse, Status> {
         let name = required(spec, "image")?.image;
-        let found = self.images.find(&name).map_err(fail)?;
+        let found = self.images.call(move |store| store.find(&name)).await.map_err(fail)?;
         let info = match &found {
             Some(found) if verbose => {
                 let document: serde_json::Value =
@@ -50,18 +52,18 @@ impl Service {
         let name = name.map_err(super::fail)?;
         let reference: Reference = name.parse().map_err(fail)?;
         let auth = request.auth.map(credentials);
-        let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(fail)?;
+        let image = self.images.pull(&reference, auth.as_ref()).await.map_err(fail)?;
         Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
     }
 
     /// Removes the image under all of its names; an unknown one is removed. Containers that use it
     /// do not hinder that, as in containerd: their layers go with the last of them.
-    pub(super) fn image_removed(
+    pub(super) async fn image_removed(
         &self,
         spec: Option<v1::ImageSpec>,
     ) -> Result<v1::RemoveImageResponse, Status> {
         let name = required(spec, "image")?.image;
-        self.images.remove(&name).map_err(fail)?;
+        self.images.call(move |store| store.remove(&name)).await.map_err(fail)?;
         Ok(v1::RemoveImageResponse {})
     }
 
@@ -84,19 +86,19 @@ impl Service {
         }
     }
 
-    pub(super) fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
-        let info = self.images.fs_info().map_err(fail)?;
-        let usage = v1::FilesystemUsage {
-            timestamp: super::now(),
-            fs_id: Some(v1::FilesystemIdentifier {
-                mountpoint: info.mountpoint.to_string_lossy().into_owned(),
-            }),
-            used_bytes: Some(v1::UInt64Value { value: info.bytes }),
-            inodes_used: Some(v1::UInt64Value { value: info.inodes }),
+    pub(super) async fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
+        let info = self.images.call(Store::fs_info).await.map_err(fail)?;
+        let images = FsUsage {
+            at: super::now(),
+            mountpoint: info.mountpoint,
+            bytes: info.bytes,
+            inodes: info.inodes,
         };
+        let none = || FsUsage { bytes: 0, inodes: 0, ..images.clone() };
+        let containers = self.engine.writable_layers().unwrap_or_else(none);
         Ok(v1::ImageFsInfoResponse {
-            image_filesystems: vec![usage.clone()],
-            container_filesystems: vec![usage],
+            image_filesystems: vec![convert::filesystem(&images)],
+            container_filesystems: vec![convert::filesystem(&containers)],
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::convert;
 use crate::streaming::Streaming;
 use rrun_cni::Network;
-use rrun_engine::{Engine, Owner};
+use rrun_engine::{Blocking, Engine, Owner};
 use rrun_images::Store;
 use std::io;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use tonic::Status;
 #[derive(Clone)]
 pub struct Service {
     engine: Engine,
-    images: Store,
-    network: Network,
+    images: Blocking<Store>,
+    network: Blocking<Network>,
     owner: Owner,
     config: Arc<Config>,
     streaming: Arc<Streaming>,
@@ -40,9 +40,9 @@ pub struct Rooms {
     /// Pods and containers.
     pub engine: Engine,
     /// Images.
-    pub images: Store,
+    pub images: Blocking<Store>,
     /// Networks.
-    pub network: Network,
+    pub network: Blocking<Network>,
 }
 
 impl Service {

@@ -1,10 +1,12 @@
 //! What the runtime is and whether it is ready.
 
 use super::Service;
+use rrun_cni::Network;
 use rrun_cri_api::v1::{
     RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus,
     StatusResponse, VersionResponse,
 };
+use rrun_sys::kernel::Feature;
 use std::collections::BTreeMap;
 
 /// The name that becomes the scheme of every container id that a kubelet shows.
@@ -23,13 +25,9 @@ pub(super) fn version() -> VersionResponse {
 }
 
 impl Service {
-    pub(super) fn runtime_status(&self, verbose: bool) -> StatusResponse {
-        let network = self.network.status();
-        let runtime = RuntimeCondition {
-            r#type: "RuntimeReady".to_owned(),
-            status: true,
-            ..RuntimeCondition::default()
-        };
+    pub(super) async fn runtime_status(&self, verbose: bool) -> StatusResponse {
+        let network = self.network.call(Network::status).await;
+        let runtime = runtime_ready(self.engine.kernel());
         let pods = RuntimeCondition {
             r#type: "NetworkReady".to_owned(),
             status: network.ready,
@@ -56,7 +54,64 @@ impl Service {
         let last_load = if last_load.is_empty() { "OK" } else { last_load };
         BTreeMap::from([
             ("config".to_owned(), serde_json::json!(&*self.config).to_string()),
+            ("kernel".to_owned(), kernel_info(self.engine.kernel()).to_string()),
             ("lastCNILoadStatus".to_owned(), last_load.to_owned()),
         ])
+    }
+}
+
+/// False where something is missing that no pod can be run without.
+fn runtime_ready(kernel: &[Feature]) -> RuntimeCondition {
+    let wanting = kernel.iter().filter(|feature| feature.is_wanting()).map(in_words);
+    let message = wanting.collect::<Vec<_>>().join("; ");
+    let status = message.is_empty();
+    RuntimeCondition {
+        r#type: "RuntimeReady".to_owned(),
+        status,
+        reason: if status { "" } else { "KernelLacksFeature" }.to_owned(),
+        message,
+    }
+}
+
+fn in_words(feature: &Feature) -> String {
+    let Feature { name, since, missing, .. } = feature;
+    let why = missing.map(|errno| format!(" ({errno:?})")).unwrap_or_default();
+    format!("the kernel lacks {name}{why}, which Linux {since} has")
+}
+
+/// Each feature with `ok`, or with what is done instead.
+fn kernel_info(kernel: &[Feature]) -> serde_json::Value {
+    let line = |feature: &Feature| {
+        let state = match (feature.missing, feature.instead) {
+            (None, _) => "ok".to_owned(),
+            (Some(_), Some(instead)) => format!("{}: {instead}", in_words(feature)),
+            (Some(_), None) => in_words(feature),
+        };
+        (feature.name.to_owned(), state.into())
+    };
+    serde_json::Value::Object(kernel.iter().map(line).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn a_kernel_that_lacks_what_pods_want_is_not_ready_and_says_what_it_is() {
+        let feature = |name, missing, instead| Feature { name, since: "5.12", instead, missing };
+        let fine = [
+            feature("openat2", None, None),
+            feature("lowerdir+", Some(Errno::EINVAL), Some("one list")),
+        ];
+        assert!(runtime_ready(&fine).status);
+        let info = kernel_info(&fine);
+        assert_eq!(info["openat2"], "ok");
+        let words = "the kernel lacks lowerdir+ (EINVAL), which Linux 5.12 has: one list";
+        assert_eq!(info["lowerdir+"], words);
+        let ready = runtime_ready(&[feature("mount_setattr", Some(Errno::ENOSYS), None)]);
+        assert!(!ready.status);
+        let words = "the kernel lacks mount_setattr (ENOSYS), which Linux 5.12 has";
+        assert_eq!(ready.message, words);
     }
 }

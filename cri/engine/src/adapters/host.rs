@@ -1,26 +1,28 @@
 //! What the engine itself asks of the kernel.
 
+use super::interfaces;
 use super::shims::over;
 use crate::apparmor;
-use crate::clock;
+use crate::blocking::Blocking;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Host, RootfsDirs};
-use crate::stats::{Memory, Psi, PsiLine, Usage};
-use crate::table::blocking;
+use crate::stats::{InterfaceUsage, Stats};
 use async_trait::async_trait;
+use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
-use rrun_runtime::cgroup::stats::{Pressure, Stall, Stats};
+use rrun_runtime::cgroup::stats::Files;
 use rrun_runtime::cgroup::{self, Layout};
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::namespace;
+use rrun_sys::kernel::Feature;
 use rrun_sys::mount;
 use rrun_sys::pidfd;
-use std::ffi::CString;
-use std::io;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the end of a killed process may take to be seen.
@@ -29,17 +31,72 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long init may take to reap a process; told by kernel 6.9 and later.
 const REAPING: Duration = Duration::from_secs(1);
 
+/// How many calls of the kernel may be under way: each blocks a thread.
+const AT_ONCE: usize = 64;
+
 pub(super) struct KernelHost {
     layout: Layout,
+    features: Vec<Feature>,
+    kernel: Blocking<Kernel>,
+}
+
+/// What blocks: called on threads made for that.
+struct Kernel {
+    layout: Layout,
+    /// Where groups have their figures, of those that were read. Locked for single look-ups only.
+    files: Mutex<HashMap<String, Arc<Files>>>,
 }
 
 impl KernelHost {
     pub(super) fn new(cgroup_root: &Path) -> Result<KernelHost> {
-        Ok(KernelHost { layout: Layout::detect(cgroup_root).map_err(runtime)? })
+        let layout = Layout::detect(cgroup_root).map_err(runtime)?;
+        let kernel =
+            Blocking::new(Kernel { layout: layout.clone(), files: Mutex::default() }, AT_ONCE);
+        let features = rrun_sys::kernel::features(layout.unified.as_deref());
+        Ok(KernelHost { layout, features, kernel })
     }
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Works on a group; `what` is said of a failure.
+    async fn group<T: Send + 'static>(
+        &self,
+        (cgroup, what): (&str, &str),
+        work: fn(&Cgroups) -> Result<T, rrun_runtime::Error>,
+    ) -> Result<T> {
+        let (cgroup, what) = (cgroup.to_owned(), format!("{what} {cgroup}"));
+        let work =
+            move |kernel: &Kernel| work(&kernel.groups(&cgroup)).map_err(runtime).context(|| what);
+        self.kernel.call(work).await
+    }
+}
+
+impl Kernel {
+    /// What a group counts. Its files are found once.
+    fn usage(&self, cgroup: &str) -> Option<Stats> {
+        let files = match self.files().get(cgroup) {
+            Some(files) => Arc::clone(files),
+            None => {
+                let groups = self.groups(cgroup);
+                // What is found of a group that is not there would be kept.
+                if !groups.dirs.iter().all(|dir| dir.path.exists()) {
+                    return None;
+                }
+                Arc::new(Files::find(&groups))
+            }
+        };
+        let read = files.read().ok();
+        match read {
+            Some(_) => self.files().insert(cgroup.to_owned(), files),
+            None => self.files().remove(cgroup),
+        };
+        read
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<String, Arc<Files>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn groups(&self, cgroup: &str) -> Cgroups {
@@ -57,41 +114,57 @@ fn runtime(error: rrun_runtime::Error) -> Error {
 
 #[async_trait]
 impl Host for KernelHost {
+    fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
     async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd> {
         let dirs = dirs.clone();
-        blocking(move || overlay(&dirs)).await
+        self.kernel.call(move |_| overlay(&dirs)).await
     }
 
     async fn unpin(&self, path: &Path) -> Result<()> {
         let path = path.to_owned();
-        blocking(move || namespace::unpin(&path).map_err(runtime)).await
+        self.kernel.call(move |_| namespace::unpin(&path).map_err(runtime)).await
     }
 
     async fn make_group(&self, cgroup: &str) -> Result<()> {
-        let groups = self.groups(cgroup);
-        let what = format!("control group {cgroup}");
-        blocking(move || cgroup::make(&groups).map_err(runtime).context(|| what)).await
+        self.group((cgroup, "control group"), cgroup::make).await
     }
 
     async fn kill_group(&self, cgroup: &str) -> Result<()> {
-        let groups = self.groups(cgroup);
-        let what = format!("kill control group {cgroup}");
-        blocking(move || cgroup::kill(&groups).map_err(runtime).context(|| what)).await
+        self.group((cgroup, "kill control group"), cgroup::kill).await
     }
 
     async fn remove_group(&self, cgroup: &str) -> Result<()> {
-        let groups = self.groups(cgroup);
-        let what = format!("remove control group {cgroup}");
-        blocking(move || cgroup::remove(&groups.dirs).map_err(runtime).context(|| what)).await
+        let below = format!("{cgroup}/");
+        let forget = move |kernel: &Kernel| {
+            kernel.files().retain(|group, _| !format!("{group}/").starts_with(&below));
+        };
+        self.kernel.call(forget).await;
+        self.group((cgroup, "remove control group"), |groups| cgroup::remove(&groups.dirs)).await
     }
 
     async fn ensure_apparmor(&self, profile: &str) -> Result<()> {
         let profile = profile.to_owned();
-        blocking(move || apparmor::ensure(&profile)).await
+        self.kernel.call(move |_| apparmor::ensure(&profile)).await
     }
 
     fn pidfd(&self, pid: i32) -> Option<OwnedFd> {
         pidfd::open(pid).ok()
+    }
+
+    async fn pid_namespace(&self, process: &Arc<OwnedFd>, pid: i32) -> Result<OwnedFd> {
+        let process = Arc::clone(process);
+        let open = move |_: &Kernel| {
+            let path = format!("/proc/{pid}/ns/pid");
+            let namespace = File::open(&path).context(|| format!("open {path}"))?;
+            // Asked after the number was used: if the process lives now, it had the number then.
+            pidfd::send_signal(process.as_fd(), 0)
+                .map_err(|_| Error::precondition("its process has ended"))?;
+            Ok(namespace.into())
+        };
+        self.kernel.call(open).await
     }
 
     async fn exit_code(&self, process: &Arc<OwnedFd>) -> Option<i32> {
@@ -101,74 +174,27 @@ impl Host for KernelHost {
         pidfd::exit_code(process.as_fd()).ok().flatten()
     }
 
-    async fn usage(&self, cgroup: &str) -> Result<(Usage, Option<u64>)> {
-        let groups = self.groups(cgroup);
-        let what = format!("control group {cgroup}");
-        let read = move || cgroup::stats::read(&groups).map_err(runtime).context(|| what);
-        let stats = blocking(read).await?;
-        Ok((usage(&stats), stats.pids))
+    async fn usage(&self, cgroups: Vec<String>) -> Vec<Option<Stats>> {
+        let read = move |kernel: &Kernel| cgroups.iter().map(|group| kernel.usage(group)).collect();
+        self.kernel.call(read).await
+    }
+
+    async fn interfaces(&self, netns: Vec<PathBuf>) -> Vec<Vec<InterfaceUsage>> {
+        let count = |path: &PathBuf| interfaces::of(path).unwrap_or_default();
+        self.kernel.call(move |_| netns.iter().map(count).collect()).await
     }
 }
 
 /// An overlay as a detached mount: it is in nobody's mount table, and goes with its descriptor.
 fn overlay(dirs: &RootfsDirs) -> Result<OwnedFd> {
-    let context =
-        mount::Context::open(c"overlay").map_err(io::Error::from).context(|| "open an overlay")?;
-    let set = || -> nix::Result<()> {
-        let text =
-            |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| nix::Error::EINVAL);
-        context.set(c"source", Some(c"overlay"))?;
-        // One option a layer (kernel 6.5): no list to run over a page, no `:` to escape.
-        for layer in &dirs.lower {
-            context.set(c"lowerdir+", Some(&text(layer)?))?;
-        }
-        context.set(c"upperdir", Some(&text(&dirs.upper)?))?;
-        context.set(c"workdir", Some(&text(&dirs.work)?))
+    let open = |path: &Path| {
+        let folder =
+            OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path);
+        folder.map(OwnedFd::from).context(|| format!("open {}", path.display()))
     };
-    match set() {
-        Ok(()) => {}
-        Err(errno) => return Err(overlay_error(context.message(), errno)),
-    }
-    context.mount(0).map_err(|errno| overlay_error(None, errno))
-}
-
-fn overlay_error(said: Option<String>, errno: nix::Error) -> Error {
-    let error = Error::os("mount an overlay", &io::Error::from(errno));
-    match said {
-        Some(said) => error.context(said),
-        None => error,
-    }
-}
-
-fn usage(stats: &Stats) -> Usage {
-    let memory = stats.memory.as_ref();
-    let available =
-        |m: &cgroup::stats::Memory| m.limit.map(|limit| limit.saturating_sub(m.working_set));
-    Usage {
-        at: clock::now(),
-        cpu_ns: stats.cpu_usage_ns,
-        cpu_psi: stats.pressure.map(|all| psi(&all.cpu)),
-        memory: Memory {
-            working_set: memory.map(|m| m.working_set),
-            available: memory.and_then(available),
-            usage: memory.map(|m| m.usage),
-            rss: memory.map(|m| m.rss),
-            faults: memory.map(|m| m.page_faults),
-            major_faults: memory.map(|m| m.major_page_faults),
-            swap_available: None,
-            swap_usage: stats.swap_usage,
-            psi: stats.pressure.map(|all| psi(&all.memory)),
-        },
-        io_psi: stats.pressure.map(|all| psi(&all.io)),
-    }
-}
-
-fn psi(pressure: &Pressure) -> Psi {
-    let line = |stall: &Stall| PsiLine {
-        total: stall.total_us,
-        avg10: f64::from(stall.avg10) / 100.0,
-        avg60: f64::from(stall.avg60) / 100.0,
-        avg300: f64::from(stall.avg300) / 100.0,
-    };
-    Psi { full: line(&pressure.full), some: line(&pressure.some) }
+    let lower: Vec<OwnedFd> = dirs.lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
+    let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
+    let (upper, work) = (open(&dirs.upper)?, open(&dirs.work)?);
+    mount::overlay(&lower, Some((upper.as_fd(), work.as_fd())), &[])
+        .map_err(|refused| Error::internal(refused.to_string()).context("mount an overlay"))
 }

@@ -2,9 +2,11 @@
 
 mod host;
 mod images;
+mod interfaces;
 mod network;
 mod shims;
 
+use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ports::Ports;
@@ -17,13 +19,13 @@ impl Ports {
     /// When the shim's program is not there, or no control groups are mounted.
     pub fn of_host(
         config: &Config,
-        images: rrun_images::Store,
-        network: rrun_cni::Network,
+        images: Blocking<rrun_images::Store>,
+        network: Blocking<rrun_cni::Network>,
     ) -> Result<Ports> {
         let host = Arc::new(host::KernelHost::new(&config.cgroup_root)?);
         let shims = shims::RealShims::new(config, host.layout().clone())?;
         let images = Arc::new(images::StoreImages::new(images));
-        let network = Arc::new(network::RoomNetwork(network));
+        let network = Arc::new(network::HostNetwork(network));
         Ok(Ports { images, network, shims: Arc::new(shims), host })
     }
 }

@@ -1,9 +1,9 @@
 //! Shims as processes.
 
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
-use crate::table::blocking;
 use async_trait::async_trait;
 use nix::fcntl::AT_FDCWD;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -87,7 +87,7 @@ impl Shims for RealShims {
     async fn kill(&self, run_dir: &Path) -> Result<()> {
         let socket = Launch::socket(run_dir);
         let what = || format!("end shim at {}", socket.display());
-        let Some(process) = process_of(run_dir) else { return Ok(()) };
+        let Some(process) = process_of(run_dir).await? else { return Ok(()) };
         // By its own hand where it answers: it unpins its namespaces and removes its files.
         let farewell = async {
             let (client, _events) = Client::connect(&socket).await?;
@@ -105,7 +105,7 @@ impl Shims for RealShims {
 
     async fn kill_hung(&self, run_dir: &Path) -> Result<()> {
         let what = || format!("kill shim of {}", run_dir.display());
-        match process_of(run_dir) {
+        match process_of(run_dir).await? {
             Some(process) => end(&process).await.context(what),
             None => Ok(()),
         }
@@ -126,7 +126,12 @@ async fn end(process: &OwnedFd) -> Result<()> {
 
 /// The shim of a run folder, if there is one: by the number that it wrote down, as long as that
 /// process was started for this folder. One that hangs is found like that too.
-fn process_of(run_dir: &Path) -> Option<OwnedFd> {
+async fn process_of(run_dir: &Path) -> Result<Option<OwnedFd>> {
+    let run_dir = run_dir.to_owned();
+    blocking(move || Ok(find_process(&run_dir))).await
+}
+
+fn find_process(run_dir: &Path) -> Option<OwnedFd> {
     let pid = std::fs::read_to_string(run_dir.join("shim.pid")).ok()?.trim().parse().ok()?;
     let process = pidfd::open(pid).ok()?;
     // Read after the descriptor was opened: if it is the shim now, the descriptor is the shim's.

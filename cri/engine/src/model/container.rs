@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// `ContainerConfig`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerConfig {
     /// Name in its pod.
     pub name: String,
@@ -48,6 +49,7 @@ pub struct ContainerConfig {
 
 /// `ImageSpec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImageSpec {
     /// Id, tag or digest, as the client resolved it.
     pub image: String,
@@ -63,6 +65,7 @@ pub struct ImageSpec {
 
 /// One variable of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EnvVar {
     /// Name.
     pub name: String,
@@ -73,6 +76,7 @@ pub struct EnvVar {
 
 /// `Mount`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MountSpec {
     /// Where in the container.
     pub container_path: String,
@@ -110,6 +114,7 @@ pub enum MountPropagation {
 
 /// A range of ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct IdMapping {
     /// First on the host.
     pub host_id: u32,
@@ -121,6 +126,7 @@ pub struct IdMapping {
 
 /// `Device`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DeviceSpec {
     /// Where in the container.
     pub container_path: String,

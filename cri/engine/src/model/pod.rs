@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// `PodSandboxConfig`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodConfig {
     /// Pod name.
     pub name: String,
@@ -72,6 +73,7 @@ pub struct PodKey {
 
 /// resolv.conf
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dns {
     /// `nameserver` lines.
     pub servers: Vec<String>,
@@ -83,6 +85,7 @@ pub struct Dns {
 
 /// A port of the host that leads into a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PortMapping {
     /// Protocol.
     pub protocol: Protocol,
@@ -106,6 +109,7 @@ pub enum Protocol {
 
 /// `LinuxSandboxSecurityContext`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodSecurity {
     /// Which namespaces the pod has.
     pub namespaces: NamespaceOptions,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 /// `LinuxContainerResources`; 0 and empty mean unchanged or unset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// CFS period, microseconds.
     pub cpu_period: i64,
@@ -30,6 +31,7 @@ pub struct Resources {
 
 /// A limit of one huge page size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HugepageLimit {
     /// As the kernel's file names spell it: `2MB`.
     pub page_size: String,

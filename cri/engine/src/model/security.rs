@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// `LinuxContainerSecurityContext`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerSecurity {
     /// Changes to the default capabilities; ignored with `privileged`.
     pub capabilities: Capability,
@@ -44,6 +45,7 @@ pub struct ContainerSecurity {
 
 /// Changes to a set of capabilities; names without `CAP_`, or `ALL`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Capability {
     /// To add.
     pub add: Vec<String>,
@@ -55,6 +57,7 @@ pub struct Capability {
 
 /// `NamespaceOption`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NamespaceOptions {
     /// `Pod` or `Node`.
     pub network: NamespaceMode,
@@ -84,6 +87,7 @@ pub enum NamespaceMode {
 
 /// A user namespace with its mappings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UserNamespace {
     /// `Pod` or `Node`.
     pub mode: NamespaceMode,
@@ -116,6 +120,7 @@ pub enum SecurityProfile {
 
 /// SELinux label.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct SeLinux {
     pub user: String,

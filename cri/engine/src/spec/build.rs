@@ -23,8 +23,6 @@ pub(crate) struct Inputs<'a> {
     /// The container's group, in cgroupfs spelling.
     pub(crate) cgroup: &'a str,
     pub(crate) netns: Option<&'a Path>,
-    /// Process id of the container whose PID namespace is joined.
-    pub(crate) target: Option<i32>,
     pub(crate) hostname: &'a str,
     /// Name of the AppArmor profile; `None` is unconfined.
     pub(crate) apparmor: Option<&'a str>,
@@ -37,15 +35,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) real_paths: &'a [(String, String)],
 }
 
-/// A configuration, and what it cannot hold.
-pub(crate) struct Built {
-    pub(crate) json: Value,
-    /// The environment as bytes; the configuration has it as text.
-    pub(crate) env: Vec<Vec<u8>>,
-}
-
 /// The configuration of a container, without its seccomp profile.
-pub(crate) fn build(from: &Inputs<'_>) -> Result<Built> {
+pub(crate) fn build(from: &Inputs<'_>) -> Result<Value> {
     let security = &from.config.security;
     let args = process::args(from.config, from.image)?;
     let env = process::env(from.config, from.image, from.hostname, from.who.home.as_deref());
@@ -88,15 +79,14 @@ pub(crate) fn build(from: &Inputs<'_>) -> Result<Built> {
     if let Some(propagation) = propagation {
         linux["rootfsPropagation"] = json!(propagation);
     }
-    let json = json!({
+    Ok(json!({
         "ociVersion": "1.2.1",
         "root": { "path": "rootfs", "readonly": security.readonly_rootfs },
         "process": process,
         "mounts": mounts,
         "linux": linux,
         "annotations": from.config.annotations,
-    });
-    Ok(Built { json, env })
+    }))
 }
 
 fn capability_sets(sets: Sets) -> Value {
@@ -115,7 +105,8 @@ fn limits(from: &Inputs<'_>) -> Map<String, Value> {
     all
 }
 
-/// Namespaces; those of the pod that have no path are given to the planner as slots.
+/// Namespaces; those of the pod or of a target that have no path are given to the planner as
+/// slots.
 fn namespaces(from: &Inputs<'_>) -> Vec<Value> {
     let mut all = vec![json!({"type": "mount"})];
     if files::has_network(from.pod) {
@@ -128,12 +119,8 @@ fn namespaces(from: &Inputs<'_>) -> Vec<Value> {
     if from.pod.security.namespaces.ipc != NamespaceMode::Node {
         all.push(json!({"type": "ipc"}));
     }
-    match (from.config.security.namespaces.pid, from.target) {
-        (NamespaceMode::Node, _) => {}
-        (NamespaceMode::Target, Some(pid)) => {
-            all.push(json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")}));
-        }
-        _ => all.push(json!({"type": "pid"})),
+    if from.config.security.namespaces.pid != NamespaceMode::Node {
+        all.push(json!({"type": "pid"}));
     }
     if from.unified && !from.config.security.privileged {
         all.push(json!({"type": "cgroup"}));

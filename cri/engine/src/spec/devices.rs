@@ -42,26 +42,23 @@ impl HostDevice {
 }
 
 /// The nodes that a client asks for; a folder stands for all nodes below it.
-pub(crate) fn asked(devices: &[DeviceSpec]) -> Result<Vec<HostDevice>> {
+pub(crate) fn asked(device: &DeviceSpec) -> Result<Vec<HostDevice>> {
+    let access = match device.permissions.as_str() {
+        "" => "rwm",
+        some => some,
+    };
+    let target = match device.container_path.as_str() {
+        "" => &device.host_path,
+        some => some,
+    };
+    if !Path::new(&device.host_path).exists() {
+        return Err(Error::not_found(format!("device {}: not found", device.host_path)));
+    }
     let mut all = Vec::new();
-    for device in devices {
-        let access = match device.permissions.as_str() {
-            "" => "rwm",
-            some => some,
-        };
-        let target = match device.container_path.as_str() {
-            "" => &device.host_path,
-            some => some,
-        };
-        if !Path::new(&device.host_path).exists() {
-            return Err(Error::not_found(format!("device {}: not found", device.host_path)));
-        }
-        let before = all.len();
-        collect(Path::new(&device.host_path), target, access, &mut all)
-            .context(|| format!("device {}", device.host_path))?;
-        if all.len() == before {
-            return Err(Error::invalid(format!("device {}: not a device", device.host_path)));
-        }
+    collect(Path::new(&device.host_path), target, access, &mut all)
+        .context(|| format!("device {}", device.host_path))?;
+    if all.is_empty() {
+        return Err(Error::invalid(format!("device {}: not a device", device.host_path)));
     }
     Ok(all)
 }

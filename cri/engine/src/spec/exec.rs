@@ -1,6 +1,7 @@
 //! One more process in a container.
 
 use super::planner::runtime;
+use super::process;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::record::ContainerRecord;
@@ -33,15 +34,8 @@ impl ExecTemplate {
         seccomp: Option<Seccomp>,
         container: &ContainerRecord,
     ) -> ExecTemplate {
-        let text = process.env().iter().flatten().map(|var| var.clone().into_bytes());
-        let mut env: Vec<Vec<u8>> = text.collect();
-        // The configuration has values as text: those that are none come from the record.
-        for var in &container.config.envs {
-            let start = [var.name.as_bytes(), b"="].concat();
-            if let Some(entry) = env.iter_mut().find(|entry| entry.starts_with(&start)) {
-                *entry = [start, var.value.clone()].concat();
-            }
-        }
+        let text = process.env().as_deref().unwrap_or_default();
+        let env = process::bytes(text, &container.config.envs);
         let keyring = keyring(&container.id);
         ExecTemplate { process, groups, seccomp, env, keyring }
     }

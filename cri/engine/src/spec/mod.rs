@@ -1,10 +1,12 @@
 //! From what a client asks for to an OCI configuration: pure functions, so that a table can test
 //! them. What they need of the host and of the image is looked up before, by [`planner`].
 
+mod adjust;
 mod build;
 mod capabilities;
 mod devices;
 mod exec;
+mod host;
 mod mounts;
 mod planner;
 mod process;
@@ -15,8 +17,10 @@ mod signal;
 mod tests;
 mod user;
 
+pub(crate) use adjust::adjust;
 pub(crate) use exec::ExecTemplate;
-pub(crate) use planner::{Planned, Planner, Wanted};
+pub(crate) use host::{OnHost, look_up};
+pub(crate) use planner::{Configured, Planner, Wanted};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;

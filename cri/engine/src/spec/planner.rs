@@ -1,16 +1,17 @@
-//! From the wish of a client to a plan: looks up what the pure functions need, and asks them.
+//! From the wish of a client to an OCI configuration, and from that to a plan: looks up what the
+//! pure functions need, and asks them.
 
 use super::build::{self, Inputs};
-use super::devices;
 use super::exec::keyring;
+use super::host::{OnHost, read_profile};
 use super::mounts::uses_pod_shm;
 use super::profile::{self, Seccomp};
 use super::user::{self, Accounts, Who};
-use super::{ExecTemplate, capabilities};
+use super::{ExecTemplate, capabilities, process};
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::files;
-use crate::model::{MountPropagation, NamespaceMode, PodConfig};
+use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig};
 use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord, checksum};
 use crate::session::ExecRequest;
@@ -24,12 +25,13 @@ use rrun_shim_protocol::NamespaceKind;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most of a passwd or group file that is read.
-const ACCOUNTS_MAX: usize = 1 << 20;
+/// The longest passwd or group file that is read, bytes.
+const ACCOUNTS_MAX: u64 = 8 << 20;
 
 /// Makes plans for this host.
 pub(crate) struct Planner {
@@ -55,17 +57,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) rootfs: &'a OwnedFd,
     /// Folder of hosts, hostname and resolv.conf.
     pub(crate) files: &'a Path,
-    /// Process id of the container whose PID namespace is joined.
-    pub(crate) target: Option<i32>,
     /// Name of the AppArmor profile, which is loaded; `None` is unconfined.
     pub(crate) apparmor: Option<&'a str>,
+    pub(crate) on_host: &'a OnHost,
 }
 
-/// A container that is planned.
-pub(crate) struct Planned {
-    pub(crate) plan: Plan,
-    /// The OCI configuration, for status and for execs.
-    pub(crate) spec_json: String,
+/// The OCI configuration of a container: a value, for status, for execs, and to be planned.
+pub(crate) struct Configured {
+    /// With its seccomp profile.
+    pub(crate) json: Value,
     pub(crate) user: LinuxUser,
 }
 
@@ -83,52 +83,56 @@ impl Planner {
         self.host.cgroups.as_ref().is_some_and(|layout| layout.mode == Mode::V2)
     }
 
-    /// Plans a container. Blocks: reads files of the image and of the host.
-    pub(crate) fn container(&self, wanted: &Wanted<'_>) -> Result<Planned> {
+    /// What a client asks for as an OCI configuration. Blocks: reads files of the image.
+    pub(crate) fn spec(&self, wanted: &Wanted<'_>) -> Result<Configured> {
         let (pod, config) = (&wanted.pod.config, &wanted.container.config);
-        let who = self.who(wanted)?;
-        let devices = match config.security.privileged {
-            true => devices::of_host(Path::new("/dev"))?,
-            false => devices::asked(&config.devices)?,
-        };
+        let who = who(wanted)?;
         let host_name = nix::unistd::gethostname().unwrap_or_default();
-        let mut built = build::build(&Inputs {
+        let mut json = build::build(&Inputs {
             pod,
             config,
             image: wanted.image,
             who: &who,
-            devices: &devices,
+            devices: &wanted.on_host.devices,
             cgroup: &wanted.container.cgroup,
             netns: wanted.pod.netns.as_deref(),
-            target: wanted.target,
             hostname: files::hostname(pod, &host_name.to_string_lossy()),
             apparmor: wanted.apparmor,
             capabilities: self.host.capabilities,
             unified: self.unified(),
             files: wanted.files,
             mountinfo: &mountinfo(wanted.container)?,
-            real_paths: &real_paths(wanted.container)?,
+            real_paths: &wanted.on_host.real_paths,
         })?;
-        let spec: Spec = Spec::deserialize_from(&built.json)?;
-        let wanted_filter = profile::seccomp(&config.security, &self.seccomp_profiles)?;
         let held = capabilities::sets(&config.security, self.host.capabilities)?.held;
-        let filter = self.filter(&wanted_filter, held)?;
-        let over = overrides(pod, wanted, filter.as_ref().map(|filter| filter.compiled.clone()));
-        let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
-        plan.process.env = std::mem::take(&mut built.env);
-        plan.process.keyring = Some(keyring(&wanted.container.id));
+        let filter = match &wanted.on_host.seccomp {
+            Seccomp::None => None,
+            Seccomp::RuntimeDefault => Some(self.runtime_default(held)?),
+            Seccomp::File(path) => Some(self.of_node(path, &wanted.on_host.profile)?),
+        };
         if let Some(filter) = filter {
-            built.json["linux"]["seccomp"] = Value::clone(&filter.profile);
+            json["linux"]["seccomp"] = Value::clone(&filter.profile);
         }
-        let spec_json = built.json.to_string();
-        Ok(Planned { plan, spec_json, user: who.user })
+        Ok(Configured { json, user: who.user })
     }
 
-    fn who(&self, wanted: &Wanted<'_>) -> Result<Who> {
-        let passwd = read_in_root(wanted.rootfs.as_fd(), c"/etc/passwd")?;
-        let group = read_in_root(wanted.rootfs.as_fd(), c"/etc/group")?;
-        let accounts = Accounts { passwd: &passwd, group: &group };
-        user::resolve(&wanted.container.config.security, &wanted.image.user, &accounts)
+    /// From a configuration to what the shim executes; `targets` says that the PID namespace of
+    /// another container follows the root file system.
+    pub(crate) fn plan(&self, spec: &Value, wanted: &Wanted<'_>, targets: bool) -> Result<Plan> {
+        let (spec, filter) = self.parse(spec.clone())?;
+        let over = overrides(&wanted.pod.config, &wanted.container.config, targets, filter);
+        let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let text = spec.process().as_ref().and_then(|process| process.env().as_deref());
+        plan.process.env = process::bytes(text.unwrap_or_default(), &wanted.container.config.envs);
+        plan.process.keyring = Some(keyring(&wanted.container.id));
+        Ok(plan)
+    }
+
+    /// A configuration as its type, and its filter compiled.
+    fn parse(&self, mut json: Value) -> Result<(Spec, Option<plan::Seccomp>)> {
+        let profile = json["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
+        let filter = profile.map(|profile| self.compile(profile)).transpose()?;
+        Ok((Spec::deserialize_from(&json)?, filter.map(|filter| filter.compiled)))
     }
 
     /// Plans the first process of a shared PID namespace: the pod's user and profiles, no
@@ -172,10 +176,14 @@ impl Planner {
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             },
         }))?;
-        let filter = self.filter(&profile::pod_seccomp(security, &self.seccomp_profiles)?, 0)?;
+        let filter = match profile::pod_seccomp(security, &self.seccomp_profiles)? {
+            Seccomp::None => None,
+            Seccomp::RuntimeDefault => Some(self.runtime_default(0)?.compiled),
+            Seccomp::File(path) => Some(self.of_node(&path, &read_profile(&path)?)?.compiled),
+        };
         let over = Overrides {
             namespaces: NamespaceOverrides { pid: None, ..slots(namespaces) },
-            seccomp: filter.map(|filter| filter.compiled),
+            seccomp: filter,
             ..Overrides::default()
         };
         let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
@@ -193,12 +201,10 @@ impl Planner {
         spec: &Path,
     ) -> Result<ExecTemplate> {
         let what = || format!("read {}", spec.display());
-        let mut json: Value = serde_json::from_slice(&fs::read(spec).context(what)?)
+        let json: Value = serde_json::from_slice(&fs::read(spec).context(what)?)
             .map_err(|error| Error::internal(error.to_string()))
             .context(what)?;
-        let profile = json["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
-        let spec = Spec::deserialize_from(&json)?;
-        let filter = profile.map(|profile| self.compile(profile)).transpose()?;
+        let (spec, filter) = self.parse(json)?;
         let kinds = sandbox::namespaces(pod);
         let over = Overrides {
             bundle: PathBuf::from("/"),
@@ -208,7 +214,7 @@ impl Planner {
         };
         let plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
         let process = spec.process().clone().ok_or_else(|| Error::internal("no process"))?;
-        Ok(ExecTemplate::new(process, plan.cgroups, filter.map(|f| f.compiled), container))
+        Ok(ExecTemplate::new(process, plan.cgroups, filter, container))
     }
 
     /// Plans one more process.
@@ -220,33 +226,28 @@ impl Planner {
         template.plan(request, &self.host)
     }
 
-    /// The filter that is wanted, from the cache where it is there; `held` are the capabilities
-    /// in the bounding set.
-    fn filter(&self, wanted: &Seccomp, held: u64) -> Result<Option<Filter>> {
-        let (sum, text) = match wanted {
-            Seccomp::None => return Ok(None),
-            Seccomp::RuntimeDefault => (checksum(&held.to_ne_bytes()), None),
-            Seccomp::File(path) => {
-                let text = read_profile(path)?;
-                (checksum(&text), Some((path, text)))
-            }
-        };
-        if let Some(filter) = self.cached(sum) {
-            return Ok(Some(filter));
-        }
-        let filter = match text {
-            None => self.compile_text(serde_json::to_value(seccomp::runtime_default(held))),
-            Some((path, text)) => self
-                .compile_text(serde_json::from_slice(&text))
-                .context(|| path.display().to_string()),
-        };
-        let filter = filter.context(|| "seccomp profile")?;
-        self.filters().insert(sum, filter.clone());
-        Ok(Some(filter))
+    /// The default filter; `held` are the capabilities in the bounding set.
+    fn runtime_default(&self, held: u64) -> Result<Filter> {
+        let profile = || serde_json::to_value(seccomp::runtime_default(held));
+        self.cached_or(checksum(&held.to_ne_bytes()), profile).context(|| "seccomp profile")
     }
 
-    fn compile_text(&self, profile: serde_json::Result<Value>) -> Result<Filter> {
-        self.compile(profile.map_err(|error| Error::invalid(error.to_string()))?)
+    fn of_node(&self, path: &Path, text: &[u8]) -> Result<Filter> {
+        let filter = self.cached_or(checksum(text), || serde_json::from_slice(text));
+        filter.context(|| path.display().to_string()).context(|| "seccomp profile")
+    }
+
+    fn cached_or(
+        &self,
+        sum: u64,
+        profile: impl FnOnce() -> serde_json::Result<Value>,
+    ) -> Result<Filter> {
+        if let Some(filter) = self.cached(sum) {
+            return Ok(filter);
+        }
+        let filter = self.compile(profile().map_err(|error| Error::invalid(error.to_string()))?)?;
+        self.filters().insert(sum, filter.clone());
+        Ok(filter)
     }
 
     fn compile(&self, profile: Value) -> Result<Filter> {
@@ -271,13 +272,11 @@ impl Planner {
     }
 }
 
-fn read_profile(path: &Path) -> Result<Vec<u8>> {
-    match fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::not_found(format!("seccomp profile {}: not found", path.display())))
-        }
-        read => read.context(|| format!("seccomp profile {}", path.display())),
-    }
+fn who(wanted: &Wanted<'_>) -> Result<Who> {
+    let passwd = read_of_image(wanted.rootfs.as_fd(), c"/etc/passwd")?;
+    let group = read_of_image(wanted.rootfs.as_fd(), c"/etc/group")?;
+    let accounts = Accounts { passwd: &passwd, group: &group };
+    user::resolve(&wanted.container.config.security, &wanted.image.user, &accounts)
 }
 
 /// The pod's namespaces as slots.
@@ -296,18 +295,23 @@ fn slots(namespaces: &[NamespaceKind]) -> NamespaceOverrides {
     }
 }
 
-fn overrides(pod: &PodConfig, wanted: &Wanted<'_>, seccomp: Option<plan::Seccomp>) -> Overrides {
-    let config = &wanted.container.config;
+fn overrides(
+    pod: &PodConfig,
+    config: &ContainerConfig,
+    targets: bool,
+    seccomp: Option<plan::Seccomp>,
+) -> Overrides {
     let kinds = sandbox::namespaces(pod);
+    // The pod's namespaces come first, then what comes with the plan.
+    let with_plan = |at: usize| u8::try_from(kinds.len() + at).ok().map(Slot);
     let mut namespaces = slots(&kinds);
     if config.security.namespaces.pid != NamespaceMode::Pod {
-        namespaces.pid = None;
+        namespaces.pid = targets.then(|| with_plan(1).map(Namespace::Slot)).flatten();
     }
     let shm = uses_pod_shm(pod, config).then(|| ("/dev/shm".to_owned(), "shm".to_owned()));
     Overrides {
         bundle: PathBuf::from("/"),
-        // The pod's namespaces come first, then what comes with the plan.
-        rootfs: u8::try_from(kinds.len()).ok().map(Slot),
+        rootfs: with_plan(0),
         namespaces,
         seed: shm.into_iter().collect(),
         cgroup: None,
@@ -333,31 +337,17 @@ fn mountinfo(container: &ContainerRecord) -> Result<String> {
     fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")
 }
 
-fn real_paths(container: &ContainerRecord) -> Result<Vec<(String, String)>> {
-    let mounts = container.config.mounts.iter();
-    mounts
-        .filter(|mount| mount.propagation != MountPropagation::Private)
-        .map(|mount| {
-            let real = fs::canonicalize(&mount.host_path)
-                .context(|| format!("mount {}", mount.host_path))?;
-            Ok((mount.host_path.clone(), real.to_string_lossy().into_owned()))
-        })
-        .collect()
-}
-
 /// A file of the image, looked up inside its root; empty when it is not there.
-fn read_in_root(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
+fn read_of_image(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let what = || format!("read {} of the image", path.to_string_lossy());
-    let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK;
-    let file = match rrun_sys::in_root::open(root, path, flags) {
-        Ok(fd) => fs::File::from(fd),
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(Vec::new()),
-        Err(errno) => return Err(std::io::Error::from(errno)).context(what),
-    };
-    let mut bytes = Vec::new();
-    let limit = ACCOUNTS_MAX as u64;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes).context(what)?;
-    Ok(bytes)
+    match rrun_sys::in_root::read_regular(root, path, ACCOUNTS_MAX) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
+            io::ErrorKind::InvalidInput => Err(Error::invalid(error.to_string())).context(what),
+            _ => Err(error).context(what),
+        },
+    }
 }
 
 /// Reads the configuration that was built; that it cannot be read is a fault of this program.

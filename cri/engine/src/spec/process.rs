@@ -1,7 +1,7 @@
 //! Arguments, environment and working directory of a container's process.
 
 use crate::error::{Error, Result};
-use crate::model::ContainerConfig;
+use crate::model::{ContainerConfig, EnvVar};
 use crate::ports::ImageConfig;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -50,6 +50,21 @@ pub(crate) fn env(
         all.push(format!("HOME={}", home.unwrap_or("/")).into());
     }
     all
+}
+
+/// The environment of a configuration as bytes: it holds text, and what was asked for may be none.
+pub(crate) fn bytes(text: &[String], asked: &[EnvVar]) -> Vec<Vec<u8>> {
+    let odd: Vec<_> = asked.iter().filter(|var| std::str::from_utf8(&var.value).is_err()).collect();
+    let exact = |entry: &String| {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        let same =
+            |var: &&&EnvVar| var.name == name && String::from_utf8_lossy(&var.value) == value;
+        match odd.iter().find(same) {
+            Some(var) => [name.as_bytes(), b"=", &var.value].concat(),
+            None => entry.clone().into_bytes(),
+        }
+    };
+    text.iter().map(exact).collect()
 }
 
 fn name(var: &[u8]) -> &[u8] {

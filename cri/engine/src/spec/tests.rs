@@ -23,7 +23,6 @@ struct Case {
     devices: Vec<HostDevice>,
     mountinfo: &'static str,
     unified: bool,
-    target: Option<i32>,
     home: Option<String>,
 }
 
@@ -48,7 +47,6 @@ fn built(change: impl FnOnce(&mut Case)) -> Result<Value> {
         devices: &case.devices,
         cgroup: "/pod/c",
         netns: crate::files::has_network(&case.pod).then_some(netns),
-        target: case.target,
         hostname: "host",
         apparmor: None,
         capabilities: ALL,
@@ -58,8 +56,8 @@ fn built(change: impl FnOnce(&mut Case)) -> Result<Value> {
         real_paths: &[("/link".into(), "/shared/x".into())],
     })?;
     // Everything that is built is a configuration.
-    serde_json::from_value::<oci_spec::runtime::Spec>(built.json.clone()).unwrap();
-    Ok(built.json)
+    serde_json::from_value::<oci_spec::runtime::Spec>(built.clone()).unwrap();
+    Ok(built)
 }
 
 fn at(pointer: &str, change: impl FnOnce(&mut Case)) -> Value {
@@ -253,9 +251,9 @@ fn namespaces_are_the_pods_the_containers_own_or_the_hosts() {
     assert_eq!(kinds(privileged), "mount network uts ipc pid");
     let target = at("/linux/namespaces", |case| {
         case.config.security.namespaces.pid = NamespaceMode::Target;
-        case.target = Some(42);
     });
-    assert_eq!(target[4]["path"], "/proc/42/ns/pid");
+    // Its descriptor goes with the plan.
+    assert_eq!(target[4], json!({"type": "pid"}));
     assert_eq!(target[1]["path"], "/var/run/netns/cni-1");
 }
 

@@ -1,13 +1,14 @@
 //! Exec: one more process, with its streams in the caller's hands.
 
 use super::{pipe, running};
+use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Owner;
 use crate::ports::{Refusal, Shim};
 use crate::session::{ExecRequest, Handle, Session};
 use crate::spec::ExecTemplate;
 use crate::status::ContainerExit;
-use crate::table::{Container, Pod, Shared, blocking};
+use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::told;
 use async_trait::async_trait;
 use rrun_shim_protocol::{Exec, Exit, Request};

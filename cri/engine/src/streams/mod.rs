@@ -8,10 +8,11 @@ pub(crate) use attach::{attach, reopen_log};
 pub(crate) use exec::exec;
 pub(crate) use exec_sync::exec_sync;
 
+use crate::blocking::blocking;
 use crate::error::{Context, Error, Result};
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::table::{Container, Pod, Shared, blocking};
+use crate::table::{Container, Pod, Shared};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ mod faults;
 mod hung;
 mod life;
 mod recovery;
+mod spans;
 mod world;
 
 use crate::config::{Claim, Config, Lsm};

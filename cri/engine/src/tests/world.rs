@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::id::PodId;
 use crate::ports::*;
-use crate::stats::{FsUsage, Usage};
+use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 use rrun_shim_protocol::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,10 +192,6 @@ impl Images for World {
 
 #[async_trait]
 impl Network for World {
-    async fn ready(&self) -> Result<()> {
-        Ok(())
-    }
-
     async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>> {
         assert!(attachment.netns.exists(), "attached before it is pinned");
         self.state(|state| state.ledger.insert(attachment.id));
@@ -220,6 +216,10 @@ impl Network for World {
 
 #[async_trait]
 impl Host for World {
+    fn features(&self) -> &[rrun_sys::kernel::Feature] {
+        &[]
+    }
+
     async fn overlay(&self, _: &RootfsDirs) -> Result<OwnedFd> {
         Ok(std::fs::File::open(&self.rootfs).unwrap().into())
     }
@@ -260,12 +260,20 @@ impl Host for World {
         None
     }
 
+    async fn pid_namespace(&self, _: &Arc<OwnedFd>, _: i32) -> Result<OwnedFd> {
+        Err(Error::precondition("its process has ended"))
+    }
+
     async fn exit_code(&self, _: &Arc<OwnedFd>) -> Option<i32> {
         None
     }
 
-    async fn usage(&self, _: &str) -> Result<(Usage, Option<u64>)> {
-        Ok((Usage::default(), Some(1)))
+    async fn usage(&self, cgroups: Vec<String>) -> Vec<Option<Stats>> {
+        cgroups.iter().map(|_| Some(Stats::default())).collect()
+    }
+
+    async fn interfaces(&self, netns: Vec<PathBuf>) -> Vec<Vec<InterfaceUsage>> {
+        netns.iter().map(|_| vec![InterfaceUsage::default()]).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! How containers end: StopContainer, and an end by itself.
 
 use super::{ContainerAt, PodAt};
+use crate::blocking::blocking;
 use crate::clock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
@@ -8,10 +9,11 @@ use crate::id::Owner;
 use crate::phase::ContainerPhase;
 use crate::status::ContainerExit;
 use crate::steps::only;
-use crate::table::{Shared, blocking};
+use crate::table::Shared;
 use rrun_shim_protocol::{Exit, ExitReason, Reply, Request, exit_record};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How long an end may take to be seen after everything of a container was killed: what hangs in
 /// the kernel longer is told to the caller.
@@ -33,7 +35,8 @@ pub(crate) async fn stop(
     let at = PodAt { engine: Arc::clone(engine), pod }.with(&container);
     // In a task of its own, beside the pod's queue: a long grace must not keep other verbs
     // waiting, a second stop may shorten it, and a client that goes away leaves the end on record.
-    let task = tokio::spawn(async move { at.stop(grace).await });
+    let span = at.span("StopContainer");
+    let task = tokio::spawn(async move { at.stop(grace).await }.instrument(span));
     task.await.unwrap_or_else(|error| Err(Error::internal(error.to_string()))).context(|| what)
 }
 

@@ -1,6 +1,7 @@
 //! CreateContainer.
 
 use super::{ContainerAt, PodAt};
+use crate::blocking::blocking;
 use crate::check;
 use crate::clock;
 use crate::dirs;
@@ -11,14 +12,16 @@ use crate::model::ContainerConfig;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{ImageInfo, Refusal, RootfsDirs};
 use crate::record::{self, ContainerRecord};
-use crate::spec::{self, Planned, Wanted};
+use crate::spec::{self, Configured, OnHost, Wanted};
 use crate::status::LinuxUser;
 use crate::steps::{List, Step, Verb, only};
-use crate::table::{Container, Shared, blocking};
+use crate::table::{Container, Shared};
+use rrun_runtime::plan::Plan;
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::{Instrument, Span};
 
 /// A container on its way.
 pub(crate) struct CreateContainer {
@@ -26,9 +29,18 @@ pub(crate) struct CreateContainer {
     image: Arc<ImageInfo>,
     layers: Option<RootfsDirs>,
     rootfs: Option<Arc<OwnedFd>>,
+    on_host: Arc<OnHost>,
     apparmor: Option<String>,
     planned: Option<Planned>,
     pid: i32,
+}
+
+/// A container that is planned.
+struct Planned {
+    plan: Plan,
+    user: LinuxUser,
+    /// The PID namespace of the container that it targets.
+    target: Option<OwnedFd>,
 }
 
 impl Verb for CreateContainer {
@@ -52,12 +64,6 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
             undo: Some(|at| Box::pin(at.release_rootfs())),
         },
         Step {
-            name: "engine.create-container.sources",
-            apply: |new| Box::pin(new.sources()),
-            // A missing host path is made as a directory and stays, as every runtime does it.
-            undo: None,
-        },
-        Step {
             name: "engine.create-container.overlay",
             apply: |new| Box::pin(new.overlay()),
             // Detached: it goes with its descriptor.
@@ -71,7 +77,7 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
         },
         Step {
             name: "engine.create-container.spec",
-            apply: |new| Box::pin(new.plan()),
+            apply: |new| Box::pin(new.spec()),
             undo: Some(|at| Box::pin(at.remove_spec())),
         },
         Step {
@@ -122,24 +128,34 @@ pub(crate) fn config_hash(config: &ContainerConfig) -> Result<u64> {
 }
 
 async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
+    let span = at.span("CreateContainer");
+    made(at, config).instrument(span).await
+}
+
+async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
+    check_ready(&at)?;
+    // Beside the pod's queue: a store that stalls and a path that hangs keep this container
+    // waiting, and nothing else of the pod.
+    let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
+    let config = Arc::new(config);
+    let on_host = Arc::new(look_up(&at, &config).await?);
     let queue = at.pod.queue.clone();
     queue
         .run(async move {
-            if at.pod.record().phase != PodPhase::Ready {
-                return Err(Error::precondition(format!("pod {} is not ready", at.pod.id)));
-            }
+            check_ready(&at)?;
             if let Err(error) = at.undo_half_made().await
                 && error.kind() == Kind::Timeout
             {
                 return Err(error);
             }
-            let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
             let container = Arc::new(Container::new(intent(&at, config, &image)?));
+            Span::current().record("container", container.id.as_str());
             let mut verb = CreateContainer {
                 at: at.with(&container),
                 image,
                 layers: None,
                 rootfs: None,
+                on_host,
                 apparmor: None,
                 planned: None,
                 pid: 0,
@@ -150,14 +166,29 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
                 return Err(error);
             }
             at.engine.table.add_container(&at.pod, &container);
+            at.engine.container_made.notify_one();
             at.tell(EventKind::Created, Some(&container.id));
             Ok(container.id.clone())
         })
         .await
 }
 
+fn check_ready(at: &PodAt) -> Result<()> {
+    match at.pod.record().phase {
+        PodPhase::Ready => Ok(()),
+        _ => Err(Error::precondition(format!("pod {} is not ready", at.pod.id))),
+    }
+}
+
+/// Looks at the host; what it makes there stays.
+async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
+    let (config, profiles) = (Arc::clone(config), at.engine.config.seccomp_profiles.clone());
+    let look = at.engine.host_paths.look(move |look| spec::look_up(look, &config, &profiles));
+    only("engine.create-container.sources", look).await
+}
+
 /// The record before the first effect, with every name that an undo needs.
-fn intent(at: &PodAt, config: ContainerConfig, image: &ImageInfo) -> Result<ContainerRecord> {
+fn intent(at: &PodAt, config: Arc<ContainerConfig>, image: &ImageInfo) -> Result<ContainerRecord> {
     let id = ContainerId::random()?;
     let log = &at.pod.config.log_directory;
     let log_path = match log.is_empty() || config.log_path.is_empty() {
@@ -179,7 +210,7 @@ fn intent(at: &PodAt, config: ContainerConfig, image: &ImageInfo) -> Result<Cont
         resources: config.resources.clone().unwrap_or_default(),
         user: LinuxUser::default(),
         stop_signal: spec::stop_signal(config.stop_signal, &image.config.stop_signal)?,
-        config: Arc::new(config),
+        config,
         id,
     })
 }
@@ -196,21 +227,6 @@ impl CreateContainer {
         Ok(())
     }
 
-    async fn sources(&self) -> Result<()> {
-        let config = Arc::clone(&self.at.container.config);
-        blocking(move || {
-            for mount in &config.mounts {
-                let source = Path::new(&mount.host_path);
-                // A symbolic link that leads nowhere is there already: the mount will say so.
-                if mount.image.is_none() && source.symlink_metadata().is_err() {
-                    dirs::make(source).context(|| format!("mount {}", mount.container_path))?;
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
     async fn overlay(&mut self) -> Result<()> {
         let layers = self.layers.as_ref().ok_or_else(|| Error::internal("no layers"))?;
         let mount = self.at.at.engine.ports.host.overlay(layers).await.context(|| "rootfs")?;
@@ -225,27 +241,30 @@ impl CreateContainer {
         Ok(())
     }
 
-    async fn plan(&mut self) -> Result<()> {
+    /// From what the client asks for to an OCI configuration, to what the node makes of it, to a
+    /// plan. The configuration that was planned stays on disk.
+    async fn spec(&mut self) -> Result<()> {
         let rootfs = self.rootfs.clone().ok_or_else(|| Error::internal("no rootfs"))?;
         let (at, image) = (self.at.clone(), Arc::clone(&self.image));
-        let target = self.at.target_pid()?;
-        let apparmor = self.apparmor.take();
-        // Looks up users inside the root, reads devices and mounts of the host.
+        let (on_host, apparmor) = (Arc::clone(&self.on_host), self.apparmor.take());
+        let target = self.at.target_namespace().await?;
+        // Looks up users inside the root.
         let planned = blocking(move || {
-            let engine = &at.at.engine;
-            let record = at.container.record();
-            let planned = engine.planner.container(&Wanted {
-                pod: &at.at.pod.record(),
-                container: &record,
+            let (engine, pod) = (&at.at.engine, &at.at.pod);
+            let wanted = Wanted {
+                pod: &pod.record(),
+                container: &at.container.record(),
                 image: &image.config,
                 rootfs: &rootfs,
-                files: &at.at.pod.dirs.files(),
-                target,
+                files: &pod.dirs.files(),
                 apparmor: apparmor.as_deref(),
-            })?;
-            let path = at.at.pod.dirs.spec(&at.container.id);
-            record::replace(&path, planned.spec_json.as_bytes())?;
-            Ok(planned)
+                on_host: &on_host,
+            };
+            let Configured { json, user } = engine.planner.spec(&wanted)?;
+            let json = spec::adjust(json);
+            let plan = engine.planner.plan(&json, &wanted, target.is_some())?;
+            record::replace(&pod.dirs.spec(&at.container.id), json.to_string().as_bytes())?;
+            Ok(Planned { plan, user, target })
         });
         self.planned = Some(planned.await?);
         Ok(())
@@ -253,7 +272,7 @@ impl CreateContainer {
 
     async fn init(&mut self) -> Result<()> {
         let record = self.at.container.record();
-        let planned = self.planned.as_ref().ok_or_else(|| Error::internal("no plan"))?;
+        let planned = self.planned.as_mut().ok_or_else(|| Error::internal("no plan"))?;
         let log = (!record.log_path.is_empty())
             .then(|| LogSpec { path: PathBuf::from(&record.log_path) });
         let request = Request::Create(Create {
@@ -266,7 +285,8 @@ impl CreateContainer {
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
         let shim = self.at.at.connected()?;
-        match shim.call(request, vec![rootfs]).await.map_err(Error::from)? {
+        let fds = std::iter::once(rootfs).chain(planned.target.take()).collect();
+        match shim.call(request, fds).await.map_err(Error::from)? {
             (Reply::Created { pid }, mut fds) => {
                 self.pid = pid;
                 self.at.container.set_pidfd(fds.pop());
@@ -291,8 +311,8 @@ impl CreateContainer {
 
 /// How each effect on a container is taken back, from its record alone.
 impl ContainerAt {
-    /// The first process of the container whose PID namespace this one wants to share.
-    fn target_pid(&self) -> Result<Option<i32>> {
+    /// The PID namespace of the container that this one wants to share it with.
+    async fn target_namespace(&self) -> Result<Option<OwnedFd>> {
         let namespaces = &self.container.config.security.namespaces;
         if namespaces.pid != crate::model::NamespaceMode::Target {
             return Ok(None);
@@ -303,10 +323,13 @@ impl ContainerAt {
         if pod.id != self.at.pod.id {
             return Err(Error::invalid(format!("target container {id} is in another pod")));
         }
+        let none = || Error::precondition(format!("target container {id} does not run"));
         if record.phase != ContainerPhase::Running {
-            return Err(Error::precondition(format!("target container {id} does not run")));
+            return Err(none());
         }
-        Ok(Some(record.pid))
+        let pidfd = target.pidfd().ok_or_else(none)?;
+        let namespace = self.at.engine.ports.host.pid_namespace(&pidfd, record.pid).await;
+        namespace.map(Some).context(|| format!("target container {id}"))
     }
 
     pub(crate) async fn remove_record(&self) -> Result<()> {

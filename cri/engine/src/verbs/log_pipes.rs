@@ -7,9 +7,9 @@
 //! its container.
 
 use super::ContainerAt;
+use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind};
 use crate::steps::only;
-use crate::table::blocking;
 use rrun_shim_protocol::rest::{self, ReadEnds};
 use rrun_shim_protocol::{Reply, Request, log_journal};
 use std::os::fd::OwnedFd;

@@ -19,6 +19,7 @@ use crate::spec::AppArmor;
 use crate::table::{Container, Pod, Shared};
 use crate::view;
 use std::sync::Arc;
+use tracing::Span;
 
 /// A pod, and the engine that it lives in: what undos find their objects by.
 #[derive(Clone)]
@@ -74,8 +75,22 @@ impl PodAt {
         }
     }
 
+    /// The span of a verb on this pod, with its steps in it. The container is told when it is known.
+    pub(crate) fn span(&self, verb: &'static str) -> Span {
+        let container = tracing::field::Empty;
+        tracing::info_span!("verb", name = verb, pod = %self.pod.id, container)
+    }
+
     /// A container of this pod.
     pub(crate) fn with(&self, container: &Arc<Container>) -> ContainerAt {
         ContainerAt { at: self.clone(), container: Arc::clone(container) }
+    }
+}
+
+impl ContainerAt {
+    /// The span of a verb on this container, with its steps in it.
+    pub(crate) fn span(&self, verb: &'static str) -> Span {
+        let (pod, container) = (&self.at.pod.id, &self.container.id);
+        tracing::info_span!("verb", name = verb, pod = %pod, container = %container)
     }
 }

@@ -4,11 +4,12 @@
 use super::PodAt;
 use super::create_container::CREATE_CONTAINER;
 use super::run_pod::RUN_POD;
+use crate::blocking::blocking;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::Shim;
 use crate::steps::{Left, only};
-use crate::table::{Container, blocking};
+use crate::table::Container;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use crate::phase::{ContainerPhase, PodPhase};
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use std::sync::Arc;
+use tracing::Instrument;
 
 struct RemoveContainer {
     at: ContainerAt,
@@ -100,8 +101,8 @@ pub(crate) async fn container(engine: &Arc<Shared>, owner: &Owner, id: &str) -> 
     };
     let what = format!("remove container {}", container.config.name);
     let at = PodAt { engine: Arc::clone(engine), pod }.with(&container);
-    let queue = at.at.pod.queue.clone();
-    queue.run(async move { at.remove().await }).await.context(|| what)
+    let (queue, span) = (at.at.pod.queue.clone(), at.span("RemoveContainer"));
+    queue.run(async move { at.remove().await }).instrument(span).await.context(|| what)
 }
 
 /// Removes a pod with its containers, running or not.
@@ -113,8 +114,8 @@ pub(crate) async fn pod(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Result
     };
     let what = format!("remove pod {}", pod.config.full_name());
     let at = PodAt { engine: Arc::clone(engine), pod };
-    let queue = at.pod.queue.clone();
-    queue.run(async move { at.remove().await }).await.context(|| what)
+    let (queue, span) = (at.pod.queue.clone(), at.span("RemovePodSandbox"));
+    queue.run(async move { at.remove().await }).instrument(span).await.context(|| what)
 }
 
 impl ContainerAt {

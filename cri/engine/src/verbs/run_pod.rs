@@ -2,6 +2,7 @@
 
 use super::pod_undo::SOON;
 use super::{PodAt, sandbox, shim_watch};
+use crate::blocking::blocking;
 use crate::check;
 use crate::clock;
 use crate::config::Config;
@@ -16,12 +17,13 @@ use crate::ports::Attachment;
 use crate::record::{self, PodRecord};
 use crate::spec;
 use crate::steps::{List, Step, Verb};
-use crate::table::{Pod, Shared, blocking};
+use crate::table::{Pod, Shared};
 use rrun_shim_protocol::{Reply, Request};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// A pod on its way.
 pub(crate) struct RunPod {
@@ -173,6 +175,7 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
     let pod = Arc::new(Pod::new(record, dirs));
     let at = PodAt { engine: Arc::clone(&engine), pod: Arc::clone(&pod) };
     let work = at.clone();
+    let span = at.span("RunPodSandbox");
     pod.queue
         .run(async move {
             let mut verb =
@@ -186,6 +189,7 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
             work.tell(EventKind::Started, None);
             Ok(())
         })
+        .instrument(span)
         .await?;
     Ok(pod.id.clone())
 }

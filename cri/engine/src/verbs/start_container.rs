@@ -11,6 +11,7 @@ use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use rrun_shim_protocol::{Reply, Request};
 use std::sync::Arc;
+use tracing::Instrument;
 
 struct StartContainer {
     at: ContainerAt,
@@ -50,6 +51,7 @@ pub(crate) async fn start(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Resu
     let what = format!("start container {}", container.config.name);
     let at = PodAt { engine: Arc::clone(engine), pod };
     let queue = at.pod.queue.clone();
+    let span = at.with(&container).span("StartContainer");
     let mut verb = StartContainer { at: at.with(&container), started_at: 0, refused: None };
     queue
         .run(async move {
@@ -67,6 +69,7 @@ pub(crate) async fn start(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Resu
                 None => Ok(()),
             }
         })
+        .instrument(span)
         .await
         .context(|| what)
 }

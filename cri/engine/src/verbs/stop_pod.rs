@@ -11,6 +11,7 @@ use crate::table::Shared;
 use rrun_shim_protocol::Request;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How long a shim may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,7 +77,8 @@ pub(crate) async fn stop(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Resul
     let what = format!("stop pod {}", pod.config.full_name());
     let at = PodAt { engine: Arc::clone(engine), pod };
     let queue = at.pod.queue.clone();
-    queue.run(async move { at.stop().await }).await.context(|| what)
+    let span = at.span("StopPodSandbox");
+    queue.run(async move { at.stop().await }).instrument(span).await.context(|| what)
 }
 
 impl PodAt {

@@ -1,0 +1,142 @@
+//! Looking at paths of the host that a client names: any of them may lie on a file system that
+//! never answers.
+//!
+//! Each look has a thread of its own, which is left behind when it takes too long. What it hangs
+//! at is remembered until it comes back: the next look at that path fails at once instead of
+//! leaving a thread behind as well.
+
+use crate::blocking::blocking;
+use crate::error::{Context, Error, Kind, Result};
+use std::collections::HashSet;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Paths of the host, as this process knows them.
+#[derive(Clone, Default)]
+pub(crate) struct HostPaths {
+    /// What looks that were given up hang at. Locked for single look-ups only.
+    hanging: Arc<Mutex<HashSet<String>>>,
+}
+
+/// One look, in its own thread's hands.
+#[derive(Clone)]
+pub(crate) struct Look {
+    paths: HostPaths,
+    progress: Arc<Mutex<Progress>>,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// What is being looked at.
+    at: Option<String>,
+    /// Nobody waits any more.
+    given_up: bool,
+}
+
+impl HostPaths {
+    /// Runs `work`, which does all that touches such paths within [`Look::at`], and which owns no
+    /// descriptor.
+    ///
+    /// # Errors
+    /// `Timeout`, naming the path that does not answer.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Look) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.look_within(PATIENCE, work).await
+    }
+
+    async fn look_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&Look) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let look = Look { paths: self.clone(), progress: Arc::default() };
+        let (done, outcome) = sync_channel(1);
+        let its = look.clone();
+        rrun_sys::thread::spawn_without_descriptors("host-paths", move || {
+            // Nobody waits any more: nobody misses it.
+            let _ = done.send(work(&its));
+        })
+        .context(|| "start a thread")?;
+        // Waited for by a thread too: one without descriptors cannot wake the runtime.
+        blocking(move || match outcome.recv_timeout(limit) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Err(look.give_up(limit)),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("the look broke off")),
+        })
+        .await
+    }
+
+    fn hanging(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Look {
+    /// Looks at one path. After the look was given up nothing more is looked at, nor made.
+    ///
+    /// # Errors
+    /// Those of `work`; `Timeout` when an earlier look still hangs at the path.
+    pub(crate) fn at<T>(&self, path: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.paths.hanging().contains(path) {
+            let message = "an earlier look at it has not come back";
+            return Err(Error::new(Kind::Timeout, format!("host path {path}: {message}")));
+        }
+        self.progress().at = Some(path.to_owned());
+        let outcome = work();
+        let mut progress = self.progress();
+        progress.at = None;
+        if progress.given_up {
+            self.paths.hanging().remove(path);
+            return Err(Error::new(Kind::Timeout, "the look was given up"));
+        }
+        outcome
+    }
+
+    fn give_up(&self, limit: Duration) -> Error {
+        let mut progress = self.progress();
+        progress.given_up = true;
+        let path = progress.at.clone().unwrap_or_default();
+        if progress.at.is_some() {
+            self.paths.hanging().insert(path.clone());
+        }
+        Error::new(Kind::Timeout, format!("host path {path}: no answer in {limit:?}"))
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_path_that_hangs_is_named_and_asked_again_only_when_it_has_answered() {
+        let paths = HostPaths::default();
+        let (answer, waits) = mpsc::channel::<()>();
+        let look = move |look: &Look| {
+            look.at("/good", || Ok(()))?;
+            look.at("/hangs", || waits.recv().map_err(|e| Error::internal(e.to_string())))?;
+            let never = || -> Result<()> { panic!("looked at after the look was given up") };
+            look.at("/never", never)
+        };
+        let late = paths.look_within(Duration::from_millis(50), look).await.unwrap_err();
+        assert_eq!(late.kind(), Kind::Timeout);
+        assert_eq!(late.to_string(), "host path /hangs: no answer in 50ms");
+        let again = paths.look(|look| look.at("/hangs", || Ok(()))).await.unwrap_err();
+        assert!(again.to_string().contains("has not come back"), "{again}");
+        assert_eq!(paths.look(|look| look.at("/good", || Ok(7))).await.unwrap(), 7);
+        answer.send(()).unwrap();
+        while paths.look(|look| look.at("/hangs", || Ok(()))).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a container's configuration names on the host: looked up beside the pod's queue, because
+//! any of it may never answer.
+
+use super::devices::{self, HostDevice};
+use super::profile::{self, Seccomp};
+use crate::dirs;
+use crate::error::{Context, Error, Result};
+use crate::host_paths::Look;
+use crate::model::{ContainerConfig, DeviceSpec, MountPropagation, MountSpec};
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The longest seccomp profile that is read, bytes.
+const PROFILE_MAX: u64 = 4 << 20;
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct OnHost {
+    /// The devices that were asked for, or all of the host for a privileged container.
+    pub(crate) devices: Vec<HostDevice>,
+    /// Sources of mounts with propagation: as asked for, and without symbolic links.
+    pub(crate) real_paths: Vec<(String, String)>,
+    /// Which seccomp profile is meant, and its text where it is one of the node.
+    pub(crate) seccomp: Seccomp,
+    pub(crate) profile: Vec<u8>,
+}
+
+/// Looks it all up. A missing source of a mount is made as a directory and stays, as every runtime
+/// does it. `profiles` is the folder of relative seccomp profiles.
+pub(crate) fn look_up(look: &Look, config: &ContainerConfig, profiles: &Path) -> Result<OnHost> {
+    for mount in config.mounts.iter().filter(|mount| mount.image.is_none()) {
+        let make = || make_source(Path::new(&mount.host_path));
+        look.at(&mount.host_path, make).context(|| format!("mount {}", mount.container_path))?;
+    }
+    let devices = match config.security.privileged {
+        true => look.at("/dev", || devices::of_host(Path::new("/dev")))?,
+        false => {
+            let of = |device: &DeviceSpec| look.at(&device.host_path, || devices::asked(device));
+            let all: Vec<_> = config.devices.iter().map(of).collect::<Result<_>>()?;
+            all.into_iter().flatten().collect()
+        }
+    };
+    let seccomp = profile::seccomp(&config.security, profiles)?;
+    let profile = match &seccomp {
+        Seccomp::File(path) => look.at(&path.to_string_lossy(), || read_profile(path))?,
+        Seccomp::None | Seccomp::RuntimeDefault => Vec::new(),
+    };
+    Ok(OnHost { devices, real_paths: real_paths(look, &config.mounts)?, seccomp, profile })
+}
+
+fn make_source(source: &Path) -> Result<()> {
+    // The end of a link is looked at as well: whoever mounts it goes there. A link that leads
+    // nowhere is there already: the mount will say so.
+    match source.metadata().or_else(|_| source.symlink_metadata()) {
+        Ok(_) => Ok(()),
+        Err(_) => dirs::make(source),
+    }
+}
+
+fn real_paths(look: &Look, mounts: &[MountSpec]) -> Result<Vec<(String, String)>> {
+    let propagated = |mount: &&MountSpec| mount.propagation != MountPropagation::Private;
+    let real = |mount: &MountSpec| {
+        let real = look.at(&mount.host_path, || {
+            fs::canonicalize(&mount.host_path).context(|| format!("mount {}", mount.host_path))
+        })?;
+        Ok((mount.host_path.clone(), real.to_string_lossy().into_owned()))
+    };
+    mounts.iter().filter(propagated).map(real).collect()
+}
+
+/// A seccomp profile of the node.
+pub(super) fn read_profile(path: &Path) -> Result<Vec<u8>> {
+    let what = || format!("seccomp profile {}", path.display());
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid("NUL in its path"))
+        .context(what)?;
+    let read = fs::File::open("/")
+        .and_then(|root| rrun_sys::in_root::read_regular(root.as_fd(), &name, PROFILE_MAX));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::not_found(format!("{}: not found", what())))
+        }
+        read => read.context(what),
+    }
+}
