@@ -10,7 +10,8 @@ use std::thread::{Builder, JoinHandle};
 /// threads share stays open until then: locks would be held and sockets be bound by a dead
 /// process. A thread of this kind holds nothing.
 ///
-/// `work` must neither use nor own a descriptor that was opened before.
+/// `work` must neither use nor own a descriptor that was opened before, and what it opens is below
+/// `/proc/thread-self/fd`: `/proc/self/fd` shows those of the others.
 ///
 /// # Errors
 /// The thread cannot be made (`EAGAIN`).
@@ -47,5 +48,21 @@ mod tests {
         assert_eq!(open.recv().unwrap(), 1);
         thread.unwrap().join().unwrap();
         assert!(mine.metadata().is_ok());
+    }
+
+    #[test]
+    fn a_thread_without_descriptors_reads_the_file_that_it_has_found() {
+        use std::os::fd::AsFd;
+        let path = std::env::temp_dir().join(format!("rrun-thread-{}", std::process::id()));
+        fs::write(&path, "mine").unwrap();
+        let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+        let (done, read) = mpsc::channel();
+        let work = move || {
+            let root = fs::File::open("/").unwrap();
+            done.send(crate::in_root::read_regular(root.as_fd(), &name, 100).unwrap()).unwrap();
+        };
+        spawn_without_descriptors("reads", work).unwrap().join().unwrap();
+        assert_eq!(read.recv().unwrap(), b"mine");
+        fs::remove_file(path).unwrap();
     }
 }

@@ -39,7 +39,8 @@ pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
     let found = open(root, path, OFlag::O_PATH)?;
     check(&found)?;
     let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let link = format!("/proc/self/fd/{}", found.as_raw_fd());
+    // Of this thread: it may have a table of its own (`crate::thread`).
+    let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
     Ok(openat(AT_FDCWD, link.as_str(), flags, Mode::empty())?.into())
 }
 
