@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use rrun_cri_api::{Cri, v1};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
@@ -13,14 +13,14 @@ use crate::addresses::Addresses;
 use crate::admission::{self, Runtime};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::events::{Event, Recorder};
+use crate::events::{Events, Recorder};
 use crate::model::{Meta, Pod};
 use crate::node::Node;
 use crate::probe::Results;
+use crate::state::PodState;
 use crate::status::PodStatus;
 use crate::sync::observe::{self, rpc};
 use crate::sync::{Stop, Worker};
-use crate::translate::labels;
 
 /// When a broken event stream is opened again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(5);
@@ -70,16 +70,22 @@ impl PodEngine {
     /// uid. Answers at once; everything else is told by the handle. The pod goes on if the handle
     /// is dropped.
     pub fn run(&self, pod: Pod) -> PodHandle {
+        let state = PodState::new(&pod, self.clock.now());
+        self.resume(pod, state)
+    }
+
+    /// As [`PodEngine::run`], from where another engine left the pod.
+    pub fn resume(&self, pod: Pod, state: PodState) -> PodHandle {
         let pod = Arc::new(pod);
         let events = Recorder::new(self.clock.clone());
-        let first = events.subscribe();
-        let status = watch::Sender::new(PodStatus::new(&pod, self.clock.now()));
+        let status = watch::Sender::new(state.status.clone());
+        let saved = watch::Sender::new(state.clone());
         let stop = Arc::new(watch::Sender::new(None));
         let handle = PodHandle {
             pod: pod.clone(),
             status: status.subscribe(),
+            state: saved.subscribe(),
             recorder: events.clone(),
-            first: Some(first),
             stop: stop.clone(),
         };
         let worker = Worker {
@@ -90,16 +96,18 @@ impl PodEngine {
             clock: self.clock.clone(),
             events,
             status,
+            saved,
             stop: stop.subscribe(),
             stopping: watch::Sender::new(false),
             hints: self.hints.subscribe(),
-            results: Arc::new(Results::default()),
+            results: Arc::new(Results::restored(state.verdicts)),
             addresses: Addresses::default(),
-            crashes: Default::default(),
-            pulls: Default::default(),
-            failures: Default::default(),
+            crashes: state.crashes,
+            pulls: state.pulls,
+            failures: state.failures,
             image_volumes: Default::default(),
             messages: Default::default(),
+            making: None,
         };
         tokio::spawn(async move {
             worker.run().await;
@@ -125,28 +133,6 @@ impl PodEngine {
         }
         self.node.tear_down(&pod.meta.uid).await?;
         self.node.remove_logs(Arc::new(pod.clone())).await
-    }
-
-    /// Who the runtime has pods of, from labels alone: (namespace, name, uid) of every sandbox
-    /// that bears them, without repeats.
-    pub async fn known(&self) -> Result<Vec<(String, String, String)>> {
-        let request = v1::ListPodSandboxRequest { filter: None };
-        let reply = self.cri.list_pod_sandbox(request).await.map_err(|e| rpc("list", &e))?;
-        let mut all: Vec<(String, String, String)> = reply
-            .items
-            .iter()
-            .filter_map(|item| {
-                let label = |key: &str| item.labels.get(key).cloned();
-                Some((
-                    label(labels::POD_NAMESPACE)?,
-                    label(labels::POD_NAME)?,
-                    label(labels::POD_UID)?,
-                ))
-            })
-            .collect();
-        all.sort();
-        all.dedup();
-        Ok(all)
     }
 }
 
@@ -185,8 +171,8 @@ async fn listen(cri: Arc<dyn Cri>, hints: watch::Sender<u64>) {
 pub struct PodHandle {
     pod: Arc<Pod>,
     status: watch::Receiver<PodStatus>,
+    state: watch::Receiver<PodState>,
     recorder: Recorder,
-    first: Option<broadcast::Receiver<Event>>,
     stop: Arc<watch::Sender<Option<Stop>>>,
 }
 
@@ -201,9 +187,15 @@ impl PodHandle {
         self.status.clone()
     }
 
-    /// Events; the first call gets them from the beginning.
-    pub fn events(&mut self) -> broadcast::Receiver<Event> {
-        self.first.take().unwrap_or_else(|| self.recorder.subscribe())
+    /// Everything that another engine would need to go on with the pod, as it changes; its last
+    /// value has the last status.
+    pub fn state(&self) -> watch::Receiver<PodState> {
+        self.state.clone()
+    }
+
+    /// Events, the last 256 of those before this call first.
+    pub fn events(&self) -> Events {
+        self.recorder.subscribe()
     }
 
     /// Asks the pod to end: hooks, stop signals, and SIGKILL after `grace` seconds (the pod's own

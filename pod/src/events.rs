@@ -1,13 +1,17 @@
 //! What happened to a pod, in the kubelet's words.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::{Clock, Timestamp};
 
 /// Normal or a warning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Level {
     /// As expected.
     Normal,
@@ -16,7 +20,7 @@ pub enum Level {
 }
 
 /// The reasons that this crate gives (`pkg/kubelet/events/event.go`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Reason {
     BackOff,
@@ -72,7 +76,7 @@ impl Reason {
 }
 
 /// One event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
@@ -100,22 +104,27 @@ impl fmt::Display for Event {
 /// How many events a slow reader may lag behind before it misses the oldest.
 const CAPACITY: usize = 1_024;
 
+/// How many past events a new reader gets.
+const HISTORY: usize = 256;
+
 /// Where events go. Nobody waits for a reader.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     clock: Clock,
     sender: broadcast::Sender<Event>,
+    history: Arc<Mutex<VecDeque<Event>>>,
 }
 
 impl Recorder {
     /// A recorder without readers.
     pub fn new(clock: Clock) -> Self {
-        Recorder { clock, sender: broadcast::Sender::new(CAPACITY) }
+        Recorder { clock, sender: broadcast::Sender::new(CAPACITY), history: Default::default() }
     }
 
-    /// A reader of what is recorded from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.sender.subscribe()
+    /// A reader of what was recorded, up to the last 256 events, and of what will be.
+    pub fn subscribe(&self) -> Events {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        Events { past: history.clone(), live: self.sender.subscribe() }
     }
 
     /// Records what is as expected.
@@ -130,7 +139,48 @@ impl Recorder {
 
     fn record(&self, level: Level, container: Option<&str>, reason: Reason, message: String) {
         let container = container.map(str::to_owned);
+        let event = Event { at: self.clock.now(), level, reason, container, message };
+        // Sent under the lock: a reader that begins now gets it once, from here or from there.
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(event.clone());
         // No reader is no error.
-        let _ = self.sender.send(Event { at: self.clock.now(), level, reason, container, message });
+        let _ = self.sender.send(event);
+    }
+}
+
+/// A reader of a pod's events.
+#[derive(Debug)]
+pub struct Events {
+    past: VecDeque<Event>,
+    live: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// The next event.
+    ///
+    /// # Errors
+    /// `Lagged` with how many were missed; `Closed` when the pod is over.
+    pub async fn recv(&mut self) -> Result<Event, RecvError> {
+        match self.past.pop_front() {
+            Some(event) => Ok(event),
+            None => self.live.recv().await,
+        }
+    }
+
+    /// The next event if there is one now.
+    pub fn next_now(&mut self) -> Option<Event> {
+        if let Some(event) = self.past.pop_front() {
+            return Some(event);
+        }
+        loop {
+            match self.live.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
     }
 }

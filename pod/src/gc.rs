@@ -1,19 +1,27 @@
 //! Which dead runs and sandboxes of a pod are too many (`kuberuntime_gc.go`, with its defaults: one
 //! dead run of each container is kept, for its log and its last state). Pure.
 //!
+//! A run that has just ended is kept as well: the kubelet collects once a minute, so that whoever
+//! follows a log reads the output of a run to its end, however short the run was.
+//!
 //! Images are not collected here: they belong to every pod of the machine, and to whoever owns
 //! the image store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::sync::observe::{Observed, Run, RunState, Sandbox};
 
 /// Dead runs of each container that are kept.
 const KEPT: usize = 1;
 
+/// How long after its end a run is kept in any case.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// Runs to remove: all dead ones of a container but the newest. A run that was made and never
 /// started is dead as soon as a newer one is there.
-pub fn runs(seen: &Observed) -> Vec<&Run> {
+pub fn runs(seen: &Observed, now: Timestamp) -> Vec<&Run> {
     let mut newer: BTreeMap<&str, usize> = BTreeMap::new();
     let mut dead: BTreeMap<&str, usize> = BTreeMap::new();
     let mut surplus = Vec::new();
@@ -27,7 +35,8 @@ pub fn runs(seen: &Observed) -> Vec<&Run> {
         if is_dead {
             let count = dead.entry(&run.name).or_default();
             *count += 1;
-            if *count > KEPT {
+            let ended = run.finished_at.max(run.created_at);
+            if *count > KEPT && now.since(ended) >= FRESH {
                 surplus.push(run);
             }
         }

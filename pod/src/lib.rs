@@ -11,6 +11,7 @@
 
 pub mod addresses;
 mod admission;
+mod backoff;
 pub mod clock;
 pub mod dns;
 mod engine;
@@ -31,7 +32,9 @@ pub mod quantity;
 mod registry;
 pub mod resources;
 pub mod security;
+pub mod state;
 pub mod status;
+pub mod supervise;
 mod sync;
 #[cfg(test)]
 mod testing;

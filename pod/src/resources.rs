@@ -15,7 +15,7 @@ const MAX_SHARES: i64 = 262_144;
 const MIN_QUOTA: i64 = 1_000;
 
 /// A pod's quality of service class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Qos {
     /// Every container has limits equal to its requests for CPU and memory.
     Guaranteed,

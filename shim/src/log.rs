@@ -8,7 +8,7 @@
 //! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a
 //! shim that is killed takes nothing of it away.
 
-use crate::output::set_nonblocking;
+use crate::output::{now, set_nonblocking};
 use crate::poll::Key;
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice, tee};
@@ -23,7 +23,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// How long the beginning of a line waits for its end before it goes into the log as a piece.
+const OPEN: Duration = Duration::from_millis(250);
 
 /// The stack of the log thread: it calls nothing deep.
 const STACK: usize = 64 << 10;
@@ -130,7 +134,18 @@ impl LogThread {
 fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), taking: &Taking) {
     let mut logs = BTreeMap::new();
     let mut lines = Vec::new();
-    while let Ok(order) = orders.recv() {
+    loop {
+        let order = match idle_since(&logs) {
+            None => orders.recv().ok(),
+            Some(since) => match orders.recv_timeout(OPEN.saturating_sub(since.elapsed())) {
+                Err(RecvTimeoutError::Timeout) => {
+                    put_down_open_lines(&mut logs, &mut lines);
+                    continue;
+                }
+                other => other.ok(),
+            },
+        };
+        let Some(order) = order else { return };
         let done = carry_out(order, &mut logs, &mut lines, taking);
         // A line buffer grows with its longest chunk; one burst must not stay for months.
         lines.clear();
@@ -139,6 +154,23 @@ fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), ta
             return;
         }
         let _ = bell.write(1);
+    }
+}
+
+/// Since when the line has been open that has been for longest.
+fn idle_since(logs: &BTreeMap<Key, Log>) -> Option<Instant> {
+    logs.values().flat_map(|log| log.open_since).flatten().min()
+}
+
+/// Puts lines down that have been open for long: what was written is in the log for whoever reads
+/// it, though its end may come much later.
+fn put_down_open_lines(logs: &mut BTreeMap<Key, Log>, lines: &mut Vec<u8>) {
+    for log in logs.values_mut() {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if log.open_since[stream as usize].is_some_and(|since| since.elapsed() >= OPEN) {
+                log.put_down(stream, now(), lines);
+            }
+        }
     }
 }
 
@@ -212,6 +244,8 @@ struct Log {
     journal_path: PathBuf,
     /// Of stdout and of stderr.
     formatters: [Formatter; 2],
+    /// Since when nothing was added to a line that has not ended, of each.
+    open_since: [Option<Instant>; 2],
 }
 
 impl Log {
@@ -220,7 +254,7 @@ impl Log {
         let create = || Journal::create(&journal_path);
         let journal = step::only("shim.log.journal", create)?;
         let formatters = [Stream::Stdout, Stream::Stderr].map(Formatter::new);
-        Ok(Log { path, file, journal, journal_path, formatters })
+        Ok(Log { path, file, journal, journal_path, formatters, open_since: [None; 2] })
     }
 
     /// In the order that the journal's module lays down. A journal that cannot be written costs
@@ -236,20 +270,28 @@ impl Log {
         if let Some(pipe) = &pipe {
             taking.take(pipe, &mut bytes);
         }
-        let _ = self.journal.put(stream, None, self.formatters[stream as usize].open());
+        let open = self.formatters[stream as usize].open();
+        self.open_since[stream as usize] = (!open.is_empty()).then(Instant::now);
+        let _ = self.journal.put(stream, None, open);
         taking.empty(&mut bytes);
     }
 
     fn close(mut self, at: i64, lines: &mut Vec<u8>) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            self.begin(stream, at, 0);
-            self.formatters[stream as usize].finish(&Stamp::new(at), lines);
-            self.write(lines);
-            lines.clear();
-            let _ = self.journal.put(stream, None, &[]);
+            self.put_down(stream, at, lines);
         }
         let remove = || std::fs::remove_file(&self.journal_path);
         let _ = step::only("shim.log.journal-removed", remove);
+    }
+
+    /// Writes what is open of a line, as a piece.
+    fn put_down(&mut self, stream: Stream, at: i64, lines: &mut Vec<u8>) {
+        self.begin(stream, at, 0);
+        self.formatters[stream as usize].finish(&Stamp::new(at), lines);
+        self.write(lines);
+        lines.clear();
+        self.open_since[stream as usize] = None;
+        let _ = self.journal.put(stream, None, &[]);
     }
 
     fn begin(&mut self, stream: Stream, at: i64, length: usize) {
@@ -296,6 +338,39 @@ mod tests {
                 assert_eq!(&buffer[..count], b"one two three");
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_is_in_the_log_before_its_end_and_goes_on_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, journal) = (folder.path().join("0.log"), folder.path().join("journal"));
+        let log = LogThread::start().unwrap();
+        let key: Key = 1;
+        log.order(Order::Open(key, path.clone(), journal));
+        let write = |text: &[u8]| {
+            let read = Read { at: now(), bytes: text.to_vec(), pipe: None };
+            log.order(Order::Bytes(key, Stream::Stdout, read));
+        };
+        let expect = |expected: &[&str]| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<_> =
+                    text.lines().filter_map(|line| Some(line.split_once(" stdout ")?.1)).collect();
+                if lines == expected {
+                    return;
+                }
+                assert!(Instant::now() < deadline, "{lines:?}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        write(b"one\nprompt> ");
+        expect(&["F one", "P prompt> "]);
+        write(b"yes\n");
+        expect(&["F one", "P prompt> ", "F yes"]);
+        write(b"all there is");
+        log.order(Order::Close(key, now()));
+        expect(&["F one", "P prompt> ", "F yes", "P all there is"]);
     }
 
     #[test]

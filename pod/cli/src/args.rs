@@ -1,131 +1,212 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use rrun_pod::quantity::Quantity;
+use rrun_pod::supervise::rotate::Limits;
+use std::path::{Path, PathBuf};
+
+const CODES: &str = "\
+Exit codes:
+  0  done; of run: the pod succeeded
+  1  of run: the pod failed
+  2  the command could not be carried out, standard error says why
+  N  of exec: the command's own";
 
 /// Runs single pods from a Pod YAML, with no daemon and no cluster.
 #[derive(Parser)]
-#[command(name = "rrun", version)]
+#[command(name = "rrun", version, after_help = CODES)]
 pub struct Args {
-    /// Configuration file (TOML, as rrund's); /etc/rrun/rrund.toml if it is there.
-    #[arg(long, global = true)]
+    /// Configuration file (TOML, as rrund's); /etc/rrun/rrund.toml if it is there
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// State that survives a reboot, instead of the configuration's.
-    #[arg(long, global = true)]
+    /// State that survives a reboot, instead of the configuration's
+    #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// State of this boot, instead of the configuration's.
-    #[arg(long, global = true)]
+    /// State of this boot, instead of the configuration's
+    #[arg(long, global = true, value_name = "DIR")]
     pub run: Option<PathBuf>,
+    /// Another CRI server instead of the runtime in this process: unix:///run/x.sock
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The background half of run --detach
+    #[arg(long, hide = true)]
+    pub background: bool,
     #[command(subcommand)]
     pub verb: Verb,
 }
 
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Run a pod until it ends, or until Ctrl-C stops it.
+    /// Run a pod until it ends, or until Ctrl-C stops it
     Run(Run),
-    /// List pods.
+    /// List pods
     Ps {
-        /// Ended ones too.
+        /// Ended ones too
         #[arg(short, long)]
         all: bool,
     },
-    /// Print a pod's logs.
-    Logs {
-        /// Name, namespace/name or uid of the pod.
+    /// Print a pod's logs: of each container the newest run, rotated parts first
+    Logs(Logs),
+    /// Print what happened to a pod
+    Events {
+        /// Name, namespace/name or uid of the pod
         pod: String,
-        /// Of this container alone.
-        #[arg(short, long)]
-        container: Option<String>,
-        /// Go on until the pod ends.
-        #[arg(short, long)]
-        follow: bool,
     },
-    /// Run a command in a container.
+    /// Run a command in a container
     Exec(Exec),
-    /// Stop a pod: hooks, stop signals, and SIGKILL after the grace.
+    /// Stop a pod: hooks, stop signals, and SIGKILL after the grace
     Stop {
-        /// Name, namespace/name or uid of the pod.
+        /// Name, namespace/name or uid of the pod
         pod: String,
-        /// Seconds, instead of the pod's own grace.
-        #[arg(short, long)]
+        /// Instead of the pod's own grace
+        #[arg(short, long, value_name = "SECONDS")]
         time: Option<u32>,
     },
-    /// Remove an ended pod.
+    /// Remove an ended pod
     Rm {
-        /// Name, namespace/name or uid of the pod.
+        /// Name, namespace/name or uid of the pod
         pod: String,
-        /// End it without grace if it runs.
+        /// End it without grace if it runs
         #[arg(short, long)]
         force: bool,
     },
-    /// List images.
+    /// List images
     Images,
-    /// Pull an image.
+    /// Pull an image
     Pull {
-        /// For example docker.io/library/busybox:1.36.
+        /// For example docker.io/library/busybox:1.36
         reference: String,
     },
-    /// Remove an image under all of its names.
+    /// Remove an image under all of its names
     Rmi {
-        /// A name or an id.
+        /// A name or an id
         image: String,
     },
-    /// Images from files.
+    /// Images from files
     #[command(subcommand)]
     Image(Image),
 }
 
 #[derive(clap::Args)]
 pub struct Run {
-    /// The manifest; `-` is standard input.
+    /// The manifest; - is standard input
     #[arg(required_unless_present = "file")]
     pub manifest: Option<PathBuf>,
-    /// The manifest, as kubectl takes it.
+    /// The manifest, as kubectl takes it
     #[arg(short, long, conflicts_with = "manifest")]
     pub file: Option<PathBuf>,
-    /// ConfigMaps and Secrets that the pod refers to; may be repeated.
+    /// ConfigMaps and Secrets that the pod refers to; may be repeated
     #[arg(long = "with", value_name = "FILE")]
     pub objects: Vec<PathBuf>,
-    /// Sysctls that pods may set beside the safe ones: names, or prefixes ending in `*`.
+    /// Sysctls that pods may set beside the safe ones: names, or prefixes ending in *
     #[arg(long = "allowed-unsafe-sysctls", value_name = "NAMES", value_delimiter = ',')]
     pub unsafe_sysctls: Vec<String>,
-    /// Leave the ended pod with its logs, for `rrun rm` to remove.
+    /// Leave the ended pod with its logs, for rrun rm to remove
     #[arg(long)]
     pub keep: bool,
-    /// Go on in the background once the pod runs; implies --keep.
+    /// Go on in the background and print the pod's uid; implies --keep
     #[arg(short, long)]
     pub detach: bool,
-    /// The background half of --detach.
-    #[arg(long, hide = true)]
-    pub detached: bool,
+    /// Rotate a container's log at this size
+    #[arg(long, value_name = "SIZE", default_value = "10Mi", value_parser = size)]
+    pub log_max_size: u64,
+    /// Keep so many files of a log, at least 2
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_files)]
+    pub log_max_files: usize,
+}
+
+impl Run {
+    /// The manifest, by whichever way it was given.
+    pub fn manifest(&self) -> &Path {
+        let path = self.file.as_ref().or(self.manifest.as_ref());
+        path.map_or(Path::new("-"), |path| path)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Logs {
+    /// Name, namespace/name or uid of the pod
+    pub pod: String,
+    /// Of this container alone
+    #[arg(short, long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Go on until the pod ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The run before the newest, of a container that was started again
+    #[arg(short, long, conflicts_with = "follow")]
+    pub previous: bool,
+    /// The last lines alone, of each container
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<usize>,
+    /// What is not older than this: 90s, 5m, 2h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<u64>,
 }
 
 #[derive(clap::Args)]
 pub struct Exec {
-    /// Pass standard input.
+    /// Pass standard input
     #[arg(short = 'i', long)]
     pub stdin: bool,
-    /// On a terminal.
+    /// On a terminal
     #[arg(short, long)]
     pub tty: bool,
-    /// Name, namespace/name or uid of the pod.
+    /// Name, namespace/name or uid of the pod
     pub pod: String,
-    /// In this container; default: the first.
-    #[arg(short, long)]
+    /// In this container; default: the first
+    #[arg(short, long, value_name = "NAME")]
     pub container: Option<String>,
-    /// Program and arguments.
+    /// Program and arguments
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
 }
 
 #[derive(Subcommand)]
 pub enum Image {
-    /// Import an OCI image layout: a directory, or a tar file of one.
+    /// Import an OCI image layout: a directory, or a tar file of one
     Import {
-        /// The layout.
+        /// The layout
         layout: PathBuf,
-        /// The image's name, instead of the one in the layout.
+        /// The image's name, instead of the one in the layout
         name: Option<String>,
     },
+}
+
+/// `10Mi` in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let value = Quantity::parse(text).map_err(|error| error.to_string())?.value();
+    u64::try_from(value).ok().filter(|value| *value > 0).ok_or("want more than nothing".to_owned())
+}
+
+/// `90s`, `5m`, `2h` in seconds.
+fn duration(text: &str) -> Result<u64, String> {
+    let wrong = || "want a number and s, m or h, as in 90s".to_owned();
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, duration, size};
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_durations_have_units() {
+        assert_eq!((size("10Mi"), size("1k")), (Ok(10 << 20), Ok(1_000)));
+        assert!(size("-1").is_err() && size("0").is_err() && size("x").is_err());
+        assert_eq!((duration("90s"), duration("2h")), (Ok(90), Ok(7_200)));
+        assert!(["", "5", "m", "-1s", "1d"].iter().all(|text| duration(text).is_err()));
+    }
 }

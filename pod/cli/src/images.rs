@@ -1,50 +1,91 @@
-//! `rrun images`, `pull`, `image import` and `rmi`.
+//! `rrun images`, `pull`, `image import` and `rmi`: in the store of this machine, or with
+//! `--endpoint` in that of a CRI server.
 
-use crate::ps::table;
+use crate::context::Context;
+use crate::runtime::connect;
+use crate::table;
 use anyhow::{Result, anyhow, bail};
-use rrun_cri::config::Config;
 use rrun_cri::rooms;
+use rrun_cri_api::{Cri, v1};
 use rrun_images::{Digest, Event, Image, Reference, Store};
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::sync::mpsc;
+use tonic::Status;
 
-fn store(config: &Config) -> Result<Store> {
-    rooms::images(config).map_err(|error| anyhow!(error))
+fn store(context: &Context) -> Result<Store> {
+    rooms::images(&context.config).map_err(|error| anyhow!(error))
+}
+
+fn told(status: &Status) -> anyhow::Error {
+    anyhow!("{}", status.message())
+}
+
+fn spec(image: &str) -> Option<v1::ImageSpec> {
+    Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() })
 }
 
 /// Lists the images.
-pub fn list(config: &Config) -> Result<ExitCode> {
+pub async fn list(context: &Context) -> Result<ExitCode> {
     let mut rows = vec![["IMAGE", "ID", "SIZE"].map(String::from)];
-    for image in store(config)?.list()? {
-        let id: String =
-            image.id.to_string().trim_start_matches("sha256:").chars().take(12).collect();
-        let names = if image.tags.is_empty() { &image.digests } else { &image.tags };
-        let none = ["<none>".to_owned()];
-        for name in if names.is_empty() { &none[..] } else { &names[..] } {
-            rows.push([name.clone(), id.clone(), size(image.size)]);
+    match &context.endpoint {
+        Some(endpoint) => {
+            let request = v1::ListImagesRequest::default();
+            let reply = connect(endpoint).await?.list_images(request).await;
+            for image in reply.map_err(|status| told(&status))?.images {
+                add(&mut rows, (&image.repo_tags, &image.repo_digests), &image.id, image.size);
+            }
+        }
+        None => {
+            for image in store(context)?.list()? {
+                let id = image.id.to_string();
+                add(&mut rows, (&image.tags, &image.digests), &id, image.size);
+            }
         }
     }
-    table(&rows);
+    rows[1..].sort();
+    table::print(&rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pulls an image and tells its progress on standard error.
-pub async fn pull(config: &Config, reference: &str) -> Result<ExitCode> {
+/// One row for each name of an image.
+fn add(rows: &mut Vec<[String; 3]>, (tags, digests): (&[String], &[String]), id: &str, bytes: u64) {
+    let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
+    let names = if tags.is_empty() { digests } else { tags };
+    let none = ["<none>".to_owned()];
+    for name in if names.is_empty() { &none[..] } else { names } {
+        rows.push([name.clone(), short.clone(), size(bytes)]);
+    }
+}
+
+/// Pulls an image and tells its progress on standard error; a CRI server tells none.
+pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     let reference: Reference = reference.parse()?;
-    let store = store(config)?;
+    let id = match &context.endpoint {
+        Some(endpoint) => {
+            let image = spec(&reference.to_string());
+            let request = v1::PullImageRequest { image, ..Default::default() };
+            let reply = connect(endpoint).await?.pull_image(request).await;
+            reply.map_err(|status| told(&status))?.image_ref
+        }
+        None => pull_here(&store(context)?, &reference).await?,
+    };
+    println!("{id}");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pull_here(store: &Store, reference: &Reference) -> Result<String> {
     let (sender, mut events) = mpsc::unbounded_channel();
-    let teller = tokio::spawn(async move {
+    let progress = tokio::spawn(async move {
         let mut sizes = HashMap::new();
         while let Some(event) = events.recv().await {
             tell(event, &mut sizes);
         }
     });
-    let image = store.pull(&reference, None, Some(sender)).await?;
-    teller.await?;
-    println!("{}", image.id);
-    Ok(ExitCode::SUCCESS)
+    let image = store.pull(reference, None, Some(sender)).await?;
+    progress.await?;
+    Ok(image.id.to_string())
 }
 
 fn tell(event: Event, sizes: &mut HashMap<Digest, u64>) {
@@ -71,10 +112,13 @@ fn tell(event: Event, sizes: &mut HashMap<Digest, u64>) {
 }
 
 /// Imports an OCI layout.
-pub async fn import(config: &Config, layout: &Path, name: Option<&str>) -> Result<ExitCode> {
+pub async fn import(context: &Context, layout: &Path, name: Option<&str>) -> Result<ExitCode> {
+    if let Some(endpoint) = &context.endpoint {
+        bail!("{endpoint}: a CRI server takes no images from files; its own tool does");
+    }
     let name: Option<Reference> = name.map(str::parse).transpose()?;
-    for image in store(config)?.import_layout(layout, name.as_ref()).await? {
-        println!("{}", called(&image));
+    for image in store(context)?.import_layout(layout, name.as_ref()).await? {
+        println!("{}", name.as_ref().map_or_else(|| called(&image), Reference::to_string));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -84,11 +128,26 @@ fn called(image: &Image) -> String {
 }
 
 /// Removes an image under all of its names.
-pub fn remove(config: &Config, image: &str) -> Result<ExitCode> {
-    if !store(config)?.remove(image)? {
-        bail!("image {image}: not found");
+pub async fn remove(context: &Context, image: &str) -> Result<ExitCode> {
+    let found = match &context.endpoint {
+        Some(endpoint) => remove_there(endpoint, image).await?,
+        None => store(context)?.remove(image)?,
+    };
+    if !found {
+        bail!("image {image}: not found (rrun images)");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A removal of what is not there succeeds over CRI, so it is looked at first.
+async fn remove_there(endpoint: &str, image: &str) -> Result<bool> {
+    let cri = connect(endpoint).await?;
+    let request = v1::ImageStatusRequest { image: spec(image), verbose: false };
+    let found = cri.image_status(request).await.map_err(|status| told(&status))?.image;
+    let Some(found) = found.filter(|found| !found.id.is_empty()) else { return Ok(false) };
+    let request = v1::RemoveImageRequest { image: spec(&found.id) };
+    cri.remove_image(request).await.map_err(|status| told(&status))?;
+    Ok(true)
 }
 
 /// `12.3 MiB`

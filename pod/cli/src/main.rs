@@ -1,28 +1,33 @@
 //! `rrun`: runs single pods from a Pod YAML, with no daemon and no cluster.
 //!
-//! It joins the pod engine with the container engine and the images in its own process. Whoever
-//! runs a pod holds its shelf ([`shelf`]) and answers others on sockets beside it ([`control`]);
-//! a pod that nobody holds is taken over by the command that wants something of it ([`node`]).
+//! It joins the pod engine with a container runtime: the one in its own process, or with
+//! `--endpoint` any CRI server ([`runtime`]). Records, locks and sockets of pods are those of
+//! [`rrun_pod::supervise`]; a pod that nobody supervises is taken over by the command that wants
+//! something of it.
 
 mod args;
-mod control;
+mod context;
+mod detach;
+mod display;
+mod events;
 mod exec;
 mod images;
+mod lines;
 mod logs;
-mod node;
 mod ps;
 mod run;
-mod shelf;
-mod show;
+mod runtime;
 mod stop;
+mod streaming;
+mod table;
 mod terminal;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use args::{Args, Image, Verb};
 use clap::Parser;
+use context::Context;
 use rrun_cri::config::Config;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -38,36 +43,36 @@ fn main() -> ExitCode {
 
 fn start(args: Args) -> Result<ExitCode> {
     let mut config = Config::load(args.config.as_deref())?;
-    // As they are kept: a detached half may have another working directory.
+    // As they are kept: a background half may have another working directory.
     if let Some(root) = &args.root {
         config.root = std::path::absolute(root)?;
     }
     if let Some(run) = &args.run {
         config.run = std::path::absolute(run)?;
     }
+    let context = Context::new(config, args.endpoint);
     let runtime = tokio::runtime::Runtime::new().context("start")?;
-    let code = runtime.block_on(verb(args.verb, Arc::new(config)));
+    let code = runtime.block_on(verb(args.verb, context, args.background));
     // A read of standard input that never ends must not keep us.
     runtime.shutdown_background();
     code
 }
 
-async fn verb(verb: Verb, config: Arc<Config>) -> Result<ExitCode> {
+async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode> {
     match verb {
-        Verb::Run(run) if run.detach => run::detach(&config, run).await,
-        Verb::Run(run) => run::run(config, run).await,
-        Verb::Exec(exec) => exec::exec(config, exec).await,
-        Verb::Ps { all } => ps::ps(&config, all),
-        Verb::Logs { pod, container, follow } => {
-            logs::logs(&config, &pod, container.as_deref(), follow).await
-        }
-        Verb::Stop { pod, time } => stop::stop(config, &pod, time).await,
-        Verb::Rm { pod, force } => stop::remove(config, &pod, force).await,
-        Verb::Images => images::list(&config),
-        Verb::Pull { reference } => images::pull(&config, &reference).await,
-        Verb::Rmi { image } => images::remove(&config, &image),
+        Verb::Run(run) if run.detach && !background => detach::detach(run).await,
+        Verb::Run(run) => run::run(&context, run, background).await,
+        Verb::Exec(exec) => exec::exec(&context, exec).await,
+        Verb::Ps { all } => ps::ps(&context, all),
+        Verb::Logs(logs) => logs::logs(&context, logs).await,
+        Verb::Events { pod } => events::events(&context, &pod),
+        Verb::Stop { pod, time } => stop::stop(&context, &pod, time).await,
+        Verb::Rm { pod, force } => stop::remove(&context, &pod, force).await,
+        Verb::Images => images::list(&context).await,
+        Verb::Pull { reference } => images::pull(&context, &reference).await,
+        Verb::Rmi { image } => images::remove(&context, &image).await,
         Verb::Image(Image::Import { layout, name }) => {
-            images::import(&config, &layout, name.as_deref()).await
+            images::import(&context, &layout, name.as_deref()).await
         }
     }
 }

@@ -1,51 +1,40 @@
 //! `rrun ps`
 
-use crate::shelf::{self, Entry};
+use crate::context::Context;
+use crate::table;
 use anyhow::Result;
-use rrun_cri::config::Config;
-use serde_json::Value;
+use rrun_pod::supervise::Entry;
 use std::process::ExitCode;
 
 /// Lists the pods, with `all` also those that have ended.
-pub fn ps(config: &Config, all: bool) -> Result<ExitCode> {
-    let entries: Vec<Entry> =
-        shelf::all(config)?.into_iter().filter(|entry| all || !entry.ended()).collect();
-    let mut rows =
-        vec![["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "UID"].map(String::from)];
-    rows.extend(entries.iter().map(|entry| row(config, entry)));
-    table(&rows);
+pub fn ps(context: &Context, all: bool) -> Result<ExitCode> {
+    let mut pods = context.pods()?;
+    pods.retain(|pod| all || !pod.phase().is_terminal());
+    let head = ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "UID"].map(String::from);
+    let rows = pods.iter().map(|pod| row(pod, context.store.is_locked(pod)));
+    table::print(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(config: &Config, entry: &Entry) -> [String; 7] {
-    let list = |key: &str| entry.status[key].as_array().map_or(&[][..], Vec::as_slice);
-    let containers = list("containerStatuses");
-    let ready = containers.iter().filter(|c| c["ready"] == Value::Bool(true)).count();
-    let restarts: u64 = containers
-        .iter()
-        .chain(list("initContainerStatuses"))
-        .filter_map(|container| container["restartCount"].as_u64())
-        .sum();
+fn row(pod: &Entry, attended: bool) -> [String; 7] {
+    let status = pod.state.as_ref().map(|state| &state.status);
+    let (regular, init) = match status {
+        Some(status) => (&status.containers[..], &status.init_containers[..]),
+        None => (&[][..], &[][..]),
+    };
+    let ready = regular.iter().filter(|container| container.ready).count();
+    let restarts: u32 = regular.iter().chain(init).map(|container| container.restart_count).sum();
     // What runs without its rrun is not probed and not restarted.
-    let unattended = !entry.ended() && !entry.is_held(config);
-    let status = if unattended { "Unattended" } else { entry.phase() };
+    let unattended = !pod.phase().is_terminal() && !attended;
+    let phase = if unattended { "Unattended" } else { pod.phase().as_str() };
+    let address = status.and_then(|status| status.pod_ips.first().cloned());
     [
-        entry.namespace.clone(),
-        entry.name.clone(),
-        format!("{ready}/{}", containers.len()),
-        status.to_owned(),
+        pod.namespace.clone(),
+        pod.name.clone(),
+        format!("{ready}/{}", regular.len()),
+        phase.to_owned(),
         restarts.to_string(),
-        entry.status["podIP"].as_str().unwrap_or("-").to_owned(),
-        entry.uid.clone(),
+        address.unwrap_or_else(|| "-".to_owned()),
+        pod.uid.to_string(),
     ]
-}
-
-/// Prints rows in columns as wide as they must be.
-pub fn table<const N: usize>(rows: &[[String; N]]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
 }

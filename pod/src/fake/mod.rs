@@ -78,6 +78,7 @@ struct Cell {
 #[derive(Default)]
 struct World {
     sandboxes: Vec<Ground>,
+    sandbox_takes: Duration,
     cells: Vec<Cell>,
     starts: BTreeMap<String, usize>,
     journal: Vec<(u64, String)>,
@@ -136,6 +137,14 @@ impl FakeCri {
         self.world.lock().unwrap().cells.len()
     }
 
+    pub fn slow_sandboxes(&self, takes: Duration) {
+        self.world.lock().unwrap().sandbox_takes = takes;
+    }
+
+    pub fn sandboxes(&self) -> usize {
+        self.world.lock().unwrap().sandboxes.len()
+    }
+
     /// The entries alone.
     pub fn entries(&self) -> Vec<String> {
         self.journal().into_iter().map(|(_, e)| e).collect()
@@ -191,6 +200,8 @@ impl FakeCri {
         let config = r.config.unwrap();
         let attempt = config.metadata.as_ref().unwrap().attempt;
         self.note(format!("sandbox {attempt}"));
+        let takes = self.world.lock().unwrap().sandbox_takes;
+        tokio::time::sleep(takes).await;
         let created = self.clock.now();
         let mut world = self.world.lock().unwrap();
         world.next += 1;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// Which probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// `livenessProbe`
     Liveness,
@@ -28,7 +29,7 @@ impl Kind {
 }
 
 /// What counts of a probe, thresholds applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// Not known yet (startup probes before the first threshold).
     Unknown,
@@ -46,6 +47,21 @@ pub struct Results {
 }
 
 impl Results {
+    /// What another engine found out before.
+    pub fn restored(verdicts: Vec<(String, Kind, Verdict)>) -> Self {
+        let verdicts = verdicts.into_iter().map(|(id, kind, verdict)| ((id, kind), verdict));
+        Results { verdicts: Mutex::new(verdicts.collect()), version: watch::Sender::new(0) }
+    }
+
+    /// All verdicts, sorted.
+    pub fn all(&self) -> Vec<(String, Kind, Verdict)> {
+        let mut all: Vec<_> = self.with(|all| {
+            all.iter().map(|((id, kind), verdict)| (id.clone(), *kind, *verdict)).collect()
+        });
+        all.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+        all
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<(String, Kind), Verdict>) -> T) -> T {
         work(&mut self.verdicts.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -116,6 +116,19 @@ impl Worker {
         }
     }
 
+    /// Begins with another run; one that an engine before this one judged stays as it was.
+    fn take_up(&mut self, id: &str) {
+        match self.context.results.get(id, self.kind) {
+            Some(known) => {
+                self.on_hold = self.kind == Kind::Startup && known != Verdict::Unknown;
+            }
+            None => {
+                self.set(id, initial(self.kind));
+                self.on_hold = false;
+            }
+        }
+    }
+
     fn set(&self, id: &str, verdict: Verdict) {
         self.context.results.set(id, self.kind, verdict);
     }
@@ -132,8 +145,7 @@ impl Worker {
             if let Some(old) = self.run.replace(id.clone()) {
                 self.context.results.remove(&old, self.kind);
             }
-            self.set(&id, initial(self.kind));
-            self.on_hold = false;
+            self.take_up(&id);
         }
         if self.on_hold {
             return true;

@@ -10,6 +10,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use json::to_json;
 
 use crate::clock::Timestamp;
@@ -19,7 +21,7 @@ use crate::resources::{Qos, qos};
 use crate::sync::observe::Observed;
 
 /// Where a pod is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Not everything has been started.
     #[default]
@@ -50,7 +52,7 @@ impl Phase {
 }
 
 /// How one run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminated {
     /// Its exit code.
     pub exit_code: i32,
@@ -67,7 +69,7 @@ pub struct Terminated {
 }
 
 /// What a container is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// It is not running, and is to be.
     Waiting {
@@ -86,7 +88,7 @@ pub enum State {
 }
 
 /// The status of one container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
     /// Its name.
     pub name: String,
@@ -109,7 +111,7 @@ pub struct ContainerStatus {
 }
 
 /// One condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// `Ready`, `Initialized`, …
     pub kind: String,
@@ -124,7 +126,7 @@ pub struct Condition {
 }
 
 /// A pod's status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodStatus {
     /// Where it is in its life.
     pub phase: Phase,
@@ -177,7 +179,7 @@ impl PodStatus {
 }
 
 /// Why a container could not be started: what the engine remembers between two tries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartFailure {
     /// `ErrImagePull`, `CrashLoopBackOff`, …
     pub reason: String,

@@ -1,7 +1,6 @@
 //! The pod worker: look, decide, do, until the pod is over.
 
 pub(crate) mod actions;
-mod backoff;
 mod hooks;
 mod init;
 mod kill;
@@ -10,6 +9,7 @@ pub mod observe;
 mod order;
 mod pull;
 mod start;
+mod terminate;
 mod worker;
 
 #[cfg(test)]

@@ -1,24 +1,14 @@
 //! Getting a container's image (`pkg/kubelet/images/image_manager.go`).
 
-use std::collections::HashMap;
-
 use rrun_cri_api::v1;
 use tonic::Status;
 
-use super::backoff::Backoff;
 use super::worker::Worker;
 use crate::events::Reason;
 use crate::model::PullPolicy;
 use crate::registry;
 use crate::security::ImageUser;
 use crate::status::StartFailure;
-
-/// Waits and last errors by image.
-#[derive(Debug, Default)]
-pub(crate) struct Pulls {
-    backoff: Backoff,
-    errors: HashMap<String, String>,
-}
 
 /// An image that is here.
 #[derive(Clone, Debug)]

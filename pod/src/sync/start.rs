@@ -11,7 +11,7 @@ use super::pull::{Image, Want, failure};
 use super::worker::Worker;
 use crate::clock::Timestamp;
 use crate::env::{self, Environment};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::events::Reason;
 use crate::model::{Container, PullPolicy, SubPath, VolumeMount, VolumeSource};
 use crate::node::{PodPlace, SubPathRequest};
@@ -266,8 +266,14 @@ impl Worker {
             config: Some(config.clone()),
             runtime_handler: self.pod.spec.runtime_class.clone().unwrap_or_default(),
         };
-        let reply = self.cri.run_pod_sandbox(request).await.map_err(|e| rpc("run sandbox", &e))?;
-        Ok(reply.pod_sandbox_id)
+        let cri = self.cri.clone();
+        // In a task of its own: an order to stop ends our waiting, and what is half made is in no
+        // list of the runtime. Who ends the pod waits for it.
+        let call = tokio::spawn(async move { cri.run_pod_sandbox(request).await });
+        let made = self.making.insert(call).await;
+        self.making = None;
+        let reply = made.map_err(|e| Error::new(Kind::Internal, format!("run sandbox: {e}")))?;
+        Ok(reply.map_err(|e| rpc("run sandbox", &e))?.pod_sandbox_id)
     }
 }
 

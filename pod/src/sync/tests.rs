@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
 use tonic::Status;
 
 use crate::clock::{Clock, Timestamp};
 use crate::engine::{PodEngine, PodHandle};
-use crate::events::{Event, Reason};
+use crate::events::{Event, Events, Reason};
 use crate::fake::{Exec, FakeCri, FakeNode, Life};
 use crate::status::{Phase, PodStatus, State};
 use crate::testing;
@@ -55,8 +54,8 @@ fn condition(status: &PodStatus, kind: &str) -> (bool, String) {
     (found.status, found.reason.clone())
 }
 
-fn drain(events: &mut broadcast::Receiver<Event>) -> Vec<Event> {
-    std::iter::from_fn(|| events.try_recv().ok()).collect()
+fn drain(mut events: Events) -> Vec<Event> {
+    std::iter::from_fn(|| events.next_now()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +179,7 @@ async fn a_sidecar_that_dies_is_started_again_even_in_a_never_pod() {
 async fn a_crashing_container_waits_ten_seconds_then_twice_as_long_each_time() {
     let scene = Scene::new().await;
     scene.cri.script("a", &[Life::ends(2, 1)]);
-    let mut pod = scene.run("  containers: [{name: a, image: x:1}]\n");
+    let pod = scene.run("  containers: [{name: a, image: x:1}]\n");
     seconds(1_500).await;
     let starts = scene.cri.when("start a");
     let waits: Vec<u64> = starts.windows(2).map(|w| w[1] - w[0] - 2).collect();
@@ -196,7 +195,7 @@ async fn a_crashing_container_waits_ten_seconds_then_twice_as_long_each_time() {
     let State::Waiting { message, .. } = &status.containers[0].state else { panic!("waiting") };
     assert_eq!(message, "back-off 5m0s restarting failed container=a pod=web_default(u-1)");
     assert_eq!(status.containers[0].last.as_ref().unwrap().exit_code, 1);
-    let told = drain(&mut pod.events());
+    let told = drain(pod.events());
     assert!(told.iter().any(|e| e.reason == Reason::BackOff));
 }
 
@@ -222,13 +221,13 @@ async fn a_readiness_probe_gates_ready_and_is_asked_at_once() {
 async fn a_liveness_probe_that_fails_three_times_restarts_the_container() {
     let scene = Scene::new().await;
     scene.cri.exec("alive", |at| Exec::code(i32::from((20..60).contains(&at))));
-    let mut pod = scene.run("  containers:
+    let pod = scene.run("  containers:
   - {name: a, image: x:1, livenessProbe: {exec: {command: [alive]}, terminationGracePeriodSeconds: 5}}
 ");
     seconds(58).await;
     assert_eq!(scene.cri.when("start a").len(), 2);
     assert_eq!(scene.cri.when("stop a 5").len(), 1, "the probe's own grace");
-    let told = drain(&mut pod.events());
+    let told = drain(pod.events());
     let unhealthy = told.iter().filter(|e| e.reason == Reason::Unhealthy).count();
     assert!(unhealthy >= 3);
     assert!(told.iter().any(|e| {
@@ -252,7 +251,7 @@ async fn a_probe_that_times_out_counts_and_one_that_cannot_run_does_not() {
 ",
     );
     seconds(45).await;
-    assert_eq!(scene.cri.when("start a"), [0, 21]);
+    assert_eq!(scene.cri.when("start a"), [0, 31]);
     assert_eq!(scene.cri.when("start b").len(), 1);
 }
 
@@ -378,7 +377,7 @@ async fn the_active_deadline_fails_the_pod() {
 async fn a_pull_that_fails_backs_off_and_says_why() {
     let scene = Scene::new().await;
     scene.cri.fail_pulls("r/x:1", 3);
-    let mut pod = scene.run("  containers: [{name: a, image: 'r/x:1'}]\n");
+    let pod = scene.run("  containers: [{name: a, image: 'r/x:1'}]\n");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(waiting(&now(&pod), "a"), "ErrImagePull");
     seconds(5).await;
@@ -393,7 +392,7 @@ async fn a_pull_that_fails_backs_off_and_says_why() {
     seconds(100).await;
     assert_eq!(now(&pod).phase, Phase::Running);
     assert_eq!(scene.cri.when("pull r/x:1"), [0, 11, 31, 71]);
-    let told = drain(&mut pod.events());
+    let told = drain(pod.events());
     let reasons: Vec<Reason> = told.iter().map(|e| e.reason).collect();
     assert_eq!(reasons[..3], [Reason::Pulling, Reason::Failed, Reason::Failed]);
     assert_eq!(reasons[reasons.len() - 3..], [Reason::Pulled, Reason::Created, Reason::Started]);
@@ -419,10 +418,10 @@ async fn a_missing_key_is_a_config_error_and_the_others_start() {
 async fn a_volume_that_cannot_be_made_is_tried_again() {
     let scene = Scene::new().await;
     *scene.node.broken.lock().unwrap() = 1;
-    let mut pod = scene.run("  containers: [{name: a, image: x:1}]\n");
+    let pod = scene.run("  containers: [{name: a, image: x:1}]\n");
     seconds(5).await;
     assert_eq!(waiting(&now(&pod), "a"), "ContainerCreating");
-    assert_eq!(drain(&mut pod.events())[0].reason, Reason::FailedMount);
+    assert_eq!(drain(pod.events())[0].reason, Reason::FailedMount);
     seconds(10).await;
     assert_eq!(now(&pod).phase, Phase::Running);
 }
@@ -448,14 +447,13 @@ async fn another_engine_goes_on_with_what_runs_and_keeps_the_counts() {
     assert_eq!(scene.cri.entries().len(), starts, "nothing was started again");
     assert_eq!(after.containers, before.containers);
     assert_eq!((after.phase, after.start_time), (Phase::Running, before.start_time));
-    assert_eq!(engine.known().await.unwrap(), [("default".into(), "web".into(), "u-1".into())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_sandbox_is_replaced_and_the_pod_begins_again() {
     let scene = Scene::new().await;
     scene.cri.script("i", &[Life::ends(1, 0)]);
-    let mut pod = scene.run(
+    let pod = scene.run(
         "  initContainers: [{name: i, image: x:1}]
   containers: [{name: a, image: x:1}]
 ",
@@ -468,7 +466,7 @@ async fn a_lost_sandbox_is_replaced_and_the_pod_begins_again() {
     assert_eq!((scene.cri.when("start i").len(), scene.cri.when("start a").len()), (2, 2));
     assert_eq!(status.phase, Phase::Running);
     assert_eq!(status.container("a").unwrap().restart_count, 1);
-    assert!(drain(&mut pod.events()).iter().any(|e| e.reason == Reason::SandboxChanged));
+    assert!(drain(pod.events()).iter().any(|e| e.reason == Reason::SandboxChanged));
 }
 
 #[tokio::test(start_paused = true)]
@@ -514,5 +512,19 @@ async fn removing_a_pod_leaves_nothing_of_it() {
     let pod = testing::pod(spec);
     scene.engine.remove(&pod).await.unwrap();
     scene.engine.remove(&pod).await.unwrap();
-    assert!(scene.engine.known().await.unwrap().is_empty());
+    assert_eq!((scene.cri.sandboxes(), scene.cri.containers()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_the_sandbox_is_made_leaves_no_sandbox_behind() {
+    let scene = Scene::new().await;
+    scene.cri.slow_sandboxes(Duration::from_secs(3));
+    let spec = "  containers: [{name: a, image: x:1}]\n";
+    let pod = scene.run(spec);
+    seconds(1).await;
+    pod.stop(Some(0));
+    pod.wait().await;
+    scene.engine.remove(&testing::pod(spec)).await.unwrap();
+    seconds(10).await;
+    assert_eq!((scene.cri.sandboxes(), scene.cri.when("sandbox 0").len()), (0, 1));
 }

@@ -1,7 +1,7 @@
 //! One pod's worker: a loop of look, tell, decide, do.
 //!
-//! It keeps nothing that it could not read again from the runtime, except back-offs and the
-//! verdicts of probes: killed at any point, the next worker for the same uid goes on.
+//! What it could not read again from the runtime is in its [`PodState`]: killed at any point, the
+//! next worker for the same uid goes on from that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use rrun_cri_api::{Cri, v1};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::actions::{self, Actions};
-use super::backoff::Backoff;
 use super::kill::Target;
 use super::messages::Messages;
 use super::observe::{self, Fingerprint, Observed, RunState};
-use super::pull::Pulls;
 use super::start::{Failed, Ground};
 use crate::addresses::Addresses;
 use crate::admission::Runtime;
+use crate::backoff::Backoff;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::events::{Reason, Recorder};
@@ -26,13 +26,14 @@ use crate::gc;
 use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::{self, Results, Workers};
+use crate::state::{PodState, Pulls};
 use crate::status::{self, Inputs, Phase, PodStatus, StartFailure};
 use crate::translate::sandbox;
 
 /// How often the runtime's lists are looked at when it tells nothing by itself.
 const RELIST: Duration = Duration::from_secs(1);
 /// When a sync that failed is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+pub(super) const RETRY: Duration = Duration::from_secs(10);
 const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
 
 /// An order to stop.
@@ -51,6 +52,7 @@ pub(crate) struct Worker {
     pub clock: Clock,
     pub events: Recorder,
     pub status: watch::Sender<PodStatus>,
+    pub saved: watch::Sender<PodState>,
     pub stop: watch::Receiver<Option<Stop>>,
     /// Becomes true when nothing is to be started any more.
     pub stopping: watch::Sender<bool>,
@@ -63,7 +65,11 @@ pub(crate) struct Worker {
     pub failures: BTreeMap<String, StartFailure>,
     pub image_volumes: BTreeMap<String, String>,
     pub messages: Messages,
+    /// The sandbox that is being made.
+    pub making: Option<Making>,
 }
+
+type Making = JoinHandle<Result<v1::RunPodSandboxResponse, tonic::Status>>;
 
 /// What a sync leaves to do.
 struct Outcome {
@@ -111,6 +117,7 @@ impl Worker {
                 Ok(_) = stopped => break,
                 outcome = self.sync(&seen) => outcome,
             };
+            self.save();
             if outcome.again {
                 continue;
             }
@@ -149,7 +156,7 @@ impl Worker {
         Some(start.after(Duration::from_secs(seconds.into())))
     }
 
-    async fn look(&mut self) -> Result<(Observed, Fingerprint)> {
+    pub(super) async fn look(&mut self) -> Result<(Observed, Fingerprint)> {
         let (mut seen, print) = observe::observe(&*self.cri, &self.pod.meta).await?;
         let count = self.pod.spec.containers.len() + self.pod.spec.init_containers.len();
         self.messages.complete(&mut seen, count, &*self.node).await;
@@ -162,7 +169,7 @@ impl Worker {
         Ok((seen, print))
     }
 
-    fn publish(&self, seen: &Observed, probes: &Workers, ended: bool) {
+    pub(super) fn publish(&self, seen: &Observed, probes: &Workers, ended: bool) {
         let old = self.status.borrow().clone();
         let mut old = old;
         if let Some(first) = seen.sandboxes.last() {
@@ -191,6 +198,23 @@ impl Worker {
         self.status.send_if_modified(|status| {
             let changed = *status != new;
             *status = new;
+            changed
+        });
+        self.save();
+    }
+
+    /// Tells what the next engine would have to know.
+    fn save(&self) {
+        let state = PodState {
+            status: self.status.borrow().clone(),
+            crashes: self.crashes.clone(),
+            pulls: self.pulls.clone(),
+            failures: self.failures.clone(),
+            verdicts: self.results.all(),
+        };
+        self.saved.send_if_modified(|saved| {
+            let changed = *saved != state;
+            *saved = state;
             changed
         });
     }
@@ -373,7 +397,7 @@ impl Worker {
     /// Removes dead runs and sandboxes that nobody needs, the log before its container: a
     /// container without a log is harmless, a log without a container is never found again.
     async fn collect(&self, seen: &Observed) {
-        for run in gc::runs(seen) {
+        for run in gc::runs(seen, self.clock.now()) {
             if !run.log_path.as_os_str().is_empty()
                 && let Err(e) = self.node.remove_log(&run.log_path).await
             {
@@ -407,61 +431,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Ends everything; a shorter grace that comes meanwhile takes over.
-    async fn terminate(&mut self, probes: &Workers) {
-        self.stopping.send_replace(true);
-        let mut stop = self.stop.clone();
-        loop {
-            let asked = stop.borrow_and_update().as_ref().and_then(|s| s.grace);
-            // Not even an order to stop at once is a reason to skip the signal.
-            let grace = asked.map(|g| g.max(1));
-            let ended = async {
-                let (seen, _) = self.look().await?;
-                self.publish(&seen, probes, false);
-                self.kill_pod(&seen, grace).await
-            };
-            let result = tokio::select! {
-                biased;
-                result = ended => result,
-                Ok(_) = stop.wait_for(|s| s.is_some_and(|s| shorter(s.grace, asked))) => continue,
-            };
-            match result {
-                Ok(()) => break,
-                Err(e) => {
-                    self.events.warning(
-                        None,
-                        Reason::FailedKillPod,
-                        format!("error killing pod: {e}"),
-                    );
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-        }
-        loop {
-            let seen = match self.look().await {
-                Ok((seen, _)) => seen,
-                Err(e) => {
-                    tracing::warn!(pod = %self.pod.meta.name, "look: {e}");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-            };
-            self.publish(&seen, probes, true);
-            break;
-        }
-        if let Err(e) = self.node.tear_down(&self.pod.meta.uid).await {
-            tracing::warn!(pod = %self.pod.meta.name, "tear down: {e}");
-        }
-    }
-}
-
-fn shorter(new: Option<u32>, old: Option<u32>) -> bool {
-    match (new, old) {
-        (Some(new), Some(old)) => new < old,
-        (Some(_), None) => true,
-        (None, _) => false,
     }
 }
 

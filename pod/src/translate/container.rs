@@ -1,5 +1,6 @@
 //! Container → `ContainerConfig`.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use rrun_cri_api::v1;
@@ -7,7 +8,7 @@ use rrun_cri_api::v1;
 use super::labels;
 use crate::env::Environment;
 use crate::model::{Container, MountPropagation, Pod, RecursiveReadOnly, VolumeMount};
-use crate::node::NodeFacts;
+use crate::node::{CgroupMode, NodeFacts};
 use crate::resources::{self, CPU_PERIOD};
 use crate::security::{self, ImageUser};
 
@@ -92,7 +93,17 @@ fn limits(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContai
         memory_limit_in_bytes: limits.memory,
         oom_score_adj: limits.oom_score_adj,
         hugepage_limits: node.hugepage_sizes.iter().map(pages).collect(),
+        unified: unified(node.cgroup),
         ..Default::default()
+    }
+}
+
+/// Out of memory is the end of a whole container and not of one of its processes, as the kubelet
+/// has it where the kernel can do it (`singleProcessOOMKill` is false by default).
+fn unified(cgroup: CgroupMode) -> BTreeMap<String, String> {
+    match cgroup {
+        CgroupMode::V1 => BTreeMap::new(),
+        CgroupMode::V2 => [("memory.oom.group".to_owned(), "1".to_owned())].into(),
     }
 }
 
@@ -160,4 +171,21 @@ pub fn same_path(a: &str, b: &str) -> bool {
             .collect::<Vec<_>>()
     };
     parts(a) == parts(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{facts, pod};
+
+    #[test]
+    fn out_of_memory_ends_the_whole_container_where_the_kernel_can_do_it() {
+        let pod = pod("  containers: [{name: a, image: i}]\n");
+        let group = |cgroup| {
+            let node = NodeFacts { cgroup, ..facts() };
+            limits(&pod, &pod.spec.containers[0], &node).unified
+        };
+        assert_eq!(group(CgroupMode::V2)["memory.oom.group"], "1");
+        assert!(group(CgroupMode::V1).is_empty());
+    }
 }

@@ -62,7 +62,7 @@ struct Head {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Chunk {
-    /// Bytes; 0 for the end of the stream.
+    /// Bytes; 0 when what is open of a line is put down as it is.
     #[n(0)]
     pub length: u32,
     /// When it was read, nanoseconds since the epoch.

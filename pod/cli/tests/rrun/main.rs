@@ -1,38 +1,45 @@
 //! `rrun` as a person uses it: the real program, with its defaults, in a sandbox.
 #![allow(clippy::unwrap_used)]
 
-mod house;
+mod endpoint;
+mod exec;
+mod faults;
+mod help;
+mod images;
+mod logs;
+mod machine;
+mod pods;
 
-use house::{House, IMAGE, pod, text};
+use machine::{IMAGE, Machine, pod, text};
 use rrun_cri_api::{Client, Cri, v1};
 use rrun_tests::daemon::Daemon;
 
 #[test]
 fn the_exit_code_tells_whether_the_pod_succeeded() {
-    let house = House::new();
+    let machine = Machine::new();
     for (args, code) in [(&["true"][..], 0), (&["exit", "3"], 1)] {
-        let path = house.write("end", &pod("end", "Never", args));
-        let ended = house.rrun(&["run", &path]);
+        let path = machine.write("end", &pod("end", "Never", args));
+        let ended = machine.rrun(&["run", &path]);
         assert_eq!(ended.status.code(), Some(code), "{args:?}: {}", text(&ended.stderr));
     }
-    house.assert_nothing_left();
+    machine.assert_nothing_left();
 }
 
 #[test]
 fn logs_are_printed_while_the_pod_runs_and_to_the_last_line() {
-    let house = House::new();
-    let path = house.write("lines", &pod("lines", "Never", &["lines", "2000", "100"]));
-    let ended = house.rrun(&["run", &path]);
+    let machine = Machine::new();
+    let path = machine.write("lines", &pod("lines", "Never", &["lines", "2000", "100"]));
+    let ended = machine.rrun(&["run", &path]);
     let printed = text(&ended.stdout);
     let lines: Vec<_> = printed.lines().filter(|line| line.starts_with("main | ")).collect();
     assert_eq!(lines.len(), 2000, "{}", text(&ended.stderr));
-    house.assert_nothing_left();
+    machine.assert_nothing_left();
 }
 
 #[test]
 fn a_run_shows_phases_ends_with_their_codes_and_restarts_with_back_off() {
-    let house = House::new();
-    let run = house.run("crash", &pod("crash", "OnFailure", &["exit", "3"]));
+    let machine = Machine::new();
+    let run = machine.run("crash", &pod("crash", "OnFailure", &["exit", "3"]));
     for line in [
         "pod crash: Pending",
         "Started: main: Container started",
@@ -46,7 +53,7 @@ fn a_run_shows_phases_ends_with_their_codes_and_restarts_with_back_off() {
     run.signal("INT");
     run.expect("pod crash: Failed");
     assert_eq!(run.end(), Some(1));
-    house.assert_nothing_left();
+    machine.assert_nothing_left();
 }
 
 const SERVER: &str = "      readinessProbe:
@@ -55,96 +62,79 @@ const SERVER: &str = "      readinessProbe:
 ";
 
 #[test]
-fn a_ready_pod_answers_ps_logs_and_exec_and_is_stopped_by_another_process() {
-    let house = House::new();
+fn a_ready_pod_answers_ps_and_exec_and_is_stopped_by_another_process() {
+    let machine = Machine::new();
     let manifest = pod("web", "Always", &["serve", "8080", "hello"]) + SERVER;
-    let run = house.run("web", &manifest);
+    let run = machine.run("web", &manifest);
     run.expect("pod web: Running, ready");
-    let row = house.ps("web").unwrap();
+    let row = machine.ps("web").unwrap();
     assert_eq!((row[2].as_str(), row[3].as_str()), ("1/1", "Running"), "{row:?}");
-    let exec = house.rrun(&["exec", "web", "--", "/bin/work", "exit", "7"]);
+    let exec = machine.rrun(&["exec", "web", "--", "/bin/work", "exit", "7"]);
     assert_eq!(exec.status.code(), Some(7), "{}", text(&exec.stderr));
-    let exec = house.rrun(&["exec", "web", "-c", "main", "--", "/bin/work", "env", "PATH"]);
+    let exec = machine.rrun(&["exec", "web", "-c", "main", "--", "/bin/work", "env", "PATH"]);
     assert_eq!(text(&exec.stdout).trim(), "/bin", "{}", text(&exec.stderr));
-    let exec = house.rrun(&["exec", "web", "--", "/bin/none"]);
+    let exec = machine.rrun(&["exec", "web", "--", "/bin/none"]);
     assert_eq!(exec.status.code(), Some(127), "{}", text(&exec.stderr));
-    let exec = house.rrun(&["exec", "web", "-c", "mian", "--", "/bin/work"]);
+    let exec = machine.rrun(&["exec", "web", "-c", "mian", "--", "/bin/work"]);
     assert_eq!(text(&exec.stderr), "rrun: pod web: container mian: not found\n");
-    let again = house.rrun(&["run", &house.write("web", &manifest)]);
+    let again = machine.rrun(&["run", &machine.write("web", &manifest)]);
     assert!(text(&again.stderr).contains("another rrun works on it"), "{}", text(&again.stderr));
-    let refused = house.rrun(&["rm", "web"]);
+    let refused = machine.rrun(&["rm", "web"]);
     assert!(text(&refused.stderr).contains("it runs: stop it first"), "{}", text(&refused.stderr));
-    let stopped = house.rrun(&["stop", "web", "--time", "1"]);
+    let stopped = machine.rrun(&["stop", "web", "--time", "1"]);
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
     run.end();
-    assert_eq!(house.ps("web"), None);
-    house.assert_nothing_left();
+    assert_eq!(machine.ps("web"), None);
+    machine.assert_nothing_left();
 }
 
 #[test]
 fn the_second_signal_kills_what_ignores_the_first() {
-    let house = House::new();
+    let machine = Machine::new();
     let manifest = pod("stubborn", "Always", &["stubborn"]).replace("Seconds: 5", "Seconds: 600");
-    let run = house.run("stubborn", &manifest);
+    let run = machine.run("stubborn", &manifest);
     run.expect("pod stubborn: Running");
     run.signal("INT");
     run.expect("stopping");
     run.signal("INT");
     run.expect("killing");
     assert_eq!(run.end(), Some(1));
-    house.assert_nothing_left();
+    machine.assert_nothing_left();
 }
 
 #[test]
 fn of_two_rruns_one_is_killed_the_other_goes_on_and_the_orphan_is_taken_over() {
-    let house = House::new();
-    let one = house.run("one", &pod("one", "Always", &["sleeper"]));
-    let two = house.run("two", &pod("two", "Always", &["sleeper"]));
+    let machine = Machine::new();
+    let one = machine.run("one", &pod("one", "Always", &["sleeper"]));
+    let two = machine.run("two", &pod("two", "Always", &["sleeper"]));
     one.expect("pod one: Running");
     two.expect("pod two: Running");
     one.signal("KILL");
     assert_eq!(one.end(), None);
-    assert_eq!(house.ps("one").unwrap()[3], "Unattended");
-    assert_eq!(house.ps("two").unwrap()[3], "Running");
-    let exec = house.rrun(&["exec", "one", "--", "/bin/work", "exit", "5"]);
+    assert_eq!(machine.ps("one").unwrap()[3], "Unattended");
+    assert_eq!(machine.ps("two").unwrap()[3], "Running");
+    let exec = machine.rrun(&["exec", "one", "--", "/bin/work", "exit", "5"]);
     assert_eq!(exec.status.code(), Some(5), "{}", text(&exec.stderr));
-    let stopped = house.rrun(&["stop", "one"]);
+    let stopped = machine.rrun(&["stop", "one"]);
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
-    assert_eq!(house.ps("one").unwrap()[3], "Succeeded");
-    let removed = house.rrun(&["rm", "one"]);
+    assert_eq!(machine.ps("one").unwrap()[3], "Succeeded");
+    let removed = machine.rrun(&["rm", "one"]);
     assert!(removed.status.success(), "{}", text(&removed.stderr));
-    let exec = house.rrun(&["exec", "two", "--", "/bin/work", "exit", "6"]);
+    let exec = machine.rrun(&["exec", "two", "--", "/bin/work", "exit", "6"]);
     assert_eq!(exec.status.code(), Some(6), "{}", text(&exec.stderr));
     two.signal("TERM");
     assert_eq!(two.end(), Some(0));
-    house.assert_nothing_left();
-}
-
-#[test]
-fn a_detached_pod_is_kept_until_it_is_removed() {
-    let house = House::new();
-    let path = house.write("far", &pod("far", "Always", &["sleeper"]));
-    let started = house.rrun(&["run", "--detach", &path]);
-    assert!(started.status.success(), "{}", text(&started.stderr));
-    assert_eq!(house.ps("far").unwrap()[3], "Running");
-    assert!(house.rrun(&["stop", "far"]).status.success());
-    assert_eq!(house.ps("far").unwrap()[3], "Succeeded");
-    assert!(house.rrun(&["rm", "far"]).status.success());
-    let started = house.rrun(&["run", "--detach", &path]);
-    assert!(started.status.success(), "{}", text(&started.stderr));
-    assert!(house.rrun(&["rm", "--force", "far"]).status.success());
-    assert_eq!(house.ps("far"), None);
-    house.assert_nothing_left();
+    machine.assert_nothing_left();
 }
 
 /// A daemon neither sees the pods of `rrun` nor takes them when it starts again.
 #[test]
 fn a_daemon_on_the_same_state_leaves_the_pods_of_rrun_alone() {
-    let house = House::new();
-    let run = house.run("mine", &pod("mine", "Always", &["sleeper"]));
+    let machine = Machine::new();
+    let run = machine.run("mine", &pod("mine", "Always", &["sleeper"]));
     run.expect("pod mine: Running");
     for _ in 0..2 {
-        let daemon = Daemon::rrund(&house.sandbox, "").unwrap();
+        let daemon = Daemon::rrund(&machine.sandbox, "").unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let pods = runtime.block_on(async {
             let client = Client::connect(&daemon.endpoint()).await.unwrap();
@@ -152,7 +142,7 @@ fn a_daemon_on_the_same_state_leaves_the_pods_of_rrun_alone() {
         });
         assert!(pods.is_empty(), "{pods:?}");
     }
-    let exec = house.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
+    let exec = machine.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
     assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
     run.signal("INT");
     assert_eq!(run.end(), Some(0));
@@ -161,8 +151,8 @@ fn a_daemon_on_the_same_state_leaves_the_pods_of_rrun_alone() {
 /// To a kubelet's image collector the image of such a pod is unused, unless it is pinned.
 #[test]
 fn images_of_rruns_pods_are_pinned_for_cri_clients_and_their_removal_hurts_no_container() {
-    let house = House::new();
-    let daemon = Daemon::rrund(&house.sandbox, "").unwrap();
+    let machine = Machine::new();
+    let daemon = Daemon::rrund(&machine.sandbox, "").unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let client = runtime.block_on(Client::connect(&daemon.endpoint())).unwrap();
     let spec = || Some(v1::ImageSpec { image: IMAGE.to_owned(), ..Default::default() });
@@ -175,40 +165,41 @@ fn images_of_rruns_pods_are_pinned_for_cri_clients_and_their_removal_hurts_no_co
         Some(found.pinned)
     };
     assert_eq!(pinned(), Some(false));
-    let run = house.run("mine", &pod("mine", "Always", &["sleeper"]));
+    let run = machine.run("mine", &pod("mine", "Always", &["sleeper"]));
     run.expect("pod mine: Running");
     assert_eq!(pinned(), Some(true));
     let request = v1::RemoveImageRequest { image: spec() };
     runtime.block_on(client.remove_image(request.clone())).unwrap();
     runtime.block_on(client.remove_image(request)).unwrap();
     assert_eq!(pinned(), None);
-    let exec = house.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
+    let exec = machine.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
     assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
-    let layers = || std::fs::read_dir(house.sandbox.state().join("images/layers")).unwrap().count();
-    assert_eq!(layers(), 1);
+    let layers =
+        || std::fs::read_dir(machine.sandbox.state().join("images/layers")).unwrap().count();
+    assert_eq!(layers(), 2);
     run.signal("INT");
     assert_eq!(run.end(), Some(0));
-    assert_eq!(layers(), 0);
+    assert_eq!(layers(), 1);
 }
 
 #[test]
 fn a_bad_manifest_is_refused_by_file_line_and_path() {
-    let house = House::new();
+    let machine = Machine::new();
     let unknown = pod("bad", "Never", &["true"]).replace("args:", "arsg:");
     let wrong = pod("bad", "Never", &["true"]).replace("Seconds: 5", "Seconds: soon");
     for (manifest, expected) in [
         (unknown, ":11: spec.containers[0].arsg: unknown field"),
         (wrong, ":6: spec.terminationGracePeriodSeconds: "),
     ] {
-        let path = house.write("bad", &manifest);
-        let refused = house.rrun(&["run", &path]);
+        let path = machine.write("bad", &manifest);
+        let refused = machine.rrun(&["run", &path]);
         let said = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains(&format!("{path}{expected}")), "{said}");
     }
-    let missing = house.rrun(&["run", "/none.yaml"]);
+    let missing = machine.rrun(&["run", "/none.yaml"]);
     assert!(text(&missing.stderr).contains("read /none.yaml: "), "{}", text(&missing.stderr));
-    let unknown = house.rrun(&["stop", "nobody"]);
+    let unknown = machine.rrun(&["stop", "nobody"]);
     assert!(text(&unknown.stderr).contains("pod nobody: not found"), "{}", text(&unknown.stderr));
-    house.assert_nothing_left();
+    machine.assert_nothing_left();
 }

@@ -1,7 +1,9 @@
 //! Exponential back-off with the kubelet's rules (`client-go/util/flowcontrol.Backoff`).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
@@ -10,15 +12,15 @@ pub const INITIAL: Duration = Duration::from_secs(10);
 /// Longest wait.
 pub const MAX: Duration = Duration::from_secs(300);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     wait: Duration,
     updated: Timestamp,
 }
 
 /// Waits by key. An entry that was not touched for twice the longest wait is forgotten.
-#[derive(Debug, Default)]
-pub struct Backoff(HashMap<String, Entry>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff(BTreeMap<String, Entry>);
 
 impl Backoff {
     /// If `now` is still within the wait that began with `event`: how long the wait is.

@@ -16,40 +16,56 @@ pub const IMAGE: &str = "images.rrun.test/work:latest";
 /// How long anything may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(60);
 
-static LAYOUT: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (program, layout) = (folder.join("work"), folder.join("work-layout"));
-    let source = place::workspace().join("tests/programs/work.c");
-    let built =
-        Command::new("cc").args(["-static", "-O1", "-o"]).args([&program, &source]).status();
-    assert!(built.unwrap().success(), "cc {}", source.display());
-    let tool = place::workspace().join("examples/image");
-    let packed = Command::new(tool).args([&layout, &program]).arg(IMAGE).status();
-    assert!(packed.unwrap().success(), "examples/image");
-    layout
+/// Our image that talks, of `tests/programs/talk.c` beside this.
+pub const TALK: &str = "images.rrun.test/talk:latest";
+
+static LAYOUTS: LazyLock<[(PathBuf, &str); 2]> = LazyLock::new(|| {
+    let work = place::workspace().join("tests/programs/work.c");
+    let talk = place::workspace().join("pod/cli/tests/programs/talk.c");
+    [(layout(&work, IMAGE), IMAGE), (layout(&talk, TALK), TALK)]
 });
 
-pub struct House {
+/// The layout of [`TALK`].
+pub fn talk_layout() -> &'static Path {
+    &LAYOUTS[1].0
+}
+
+/// Compiles a static program and makes an image layout of it.
+pub fn layout(source: &Path, image: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let program = folder.join(source.file_stem().unwrap());
+    let layout = program.with_extension("layout");
+    let built = Command::new("cc").args(["-static", "-O1", "-o"]).args([&program, source]).status();
+    assert!(built.unwrap().success(), "cc {}", source.display());
+    let tool = place::workspace().join("examples/image");
+    let packed = Command::new(tool).args([&layout, &program]).arg(image).status();
+    assert!(packed.unwrap().success(), "examples/image");
+    layout
+}
+
+pub struct Machine {
     pub sandbox: Sandbox,
     before: Option<Snapshot>,
 }
 
-impl House {
+impl Machine {
     /// Imports the image, and runs one pod: what is made once for a machine is there then.
-    pub fn new() -> House {
+    pub fn new() -> Machine {
         let sandbox = Sandbox::new().unwrap();
-        let mut house = House { sandbox, before: None };
-        let folder = house.sandbox.inside("/etc/rrun");
+        let mut machine = Machine { sandbox, before: None };
+        let folder = machine.sandbox.inside("/etc/rrun");
         std::fs::create_dir_all(&folder).unwrap();
-        let config = format!("[cgroup]\nparent = \"{}\"\n", house.sandbox.cgroup_parent());
+        let config = format!("[cgroup]\nparent = \"{}\"\n", machine.sandbox.cgroup_parent());
         std::fs::write(folder.join("rrund.toml"), config).unwrap();
-        let imported = house.rrun(&["image", "import", LAYOUT.to_str().unwrap()]);
-        assert_eq!(text(&imported.stdout).trim(), IMAGE, "{}", text(&imported.stderr));
-        let first = house.write("first", &pod("first", "Never", &["true"]));
-        let ended = house.rrun(&["run", &first]);
+        for (layout, image) in &*LAYOUTS {
+            let imported = machine.rrun(&["image", "import", layout.to_str().unwrap()]);
+            assert_eq!(text(&imported.stdout).trim(), *image, "{}", text(&imported.stderr));
+        }
+        let first = machine.write("first", &pod("first", "Never", &["true"]));
+        let ended = machine.rrun(&["run", &first]);
         assert!(ended.status.success(), "{}", text(&ended.stderr));
-        house.before = Some(house.look());
-        house
+        machine.before = Some(machine.look());
+        machine
     }
 
     /// What is there now. The first pod's shim outlived its `rrun` and is reaped by the machine's
@@ -94,10 +110,42 @@ impl House {
         self.command(args).output().unwrap()
     }
 
+    /// Runs `rrun` to its end, which must be a good one: what it printed.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> String {
+        let done = self.rrun(args);
+        assert!(done.status.success(), "{args:?}: {:?} {}", done.status, text(&done.stderr));
+        text(&done.stdout)
+    }
+
+    /// Runs `rrun` to its end, which must be a refusal: what it said.
+    #[track_caller]
+    pub fn refused(&self, args: &[&str]) -> String {
+        let done = self.rrun(args);
+        assert_eq!(done.status.code(), Some(2), "{args:?}: {}", text(&done.stdout));
+        text(&done.stderr)
+    }
+
+    /// Waits until a pod's line of `rrun ps -a` has this ready count and status.
+    #[track_caller]
+    pub fn await_ps(&self, name: &str, ready: &str, status: &str) -> Vec<String> {
+        let mut row = None;
+        await_that(&format!("{name} {ready} {status}"), || {
+            row = self.ps(name);
+            row.as_ref().is_some_and(|row| row[2] == ready && row[3] == status)
+        });
+        row.unwrap()
+    }
+
     /// Runs `rrun run` beside the test.
     pub fn run(&self, name: &str, manifest: &str) -> Run {
         let path = self.write(name, manifest);
-        let mut command = self.command(&["run", &path]);
+        self.start(&["run", &path])
+    }
+
+    /// Runs `rrun` beside the test.
+    pub fn start(&self, args: &[&str]) -> Run {
+        let mut command = self.command(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let streams: [Box<dyn Read + Send>; 2] =
@@ -173,4 +221,34 @@ spec:
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A container of the image that talks, as an item of a list of containers.
+pub fn talker(name: &str, args: &[&str]) -> String {
+    format!("    - {{name: {name}, image: \"{TALK}\", imagePullPolicy: Never, args: {args:?}}}\n")
+}
+
+/// A pod of these containers.
+pub fn talkers(name: &str, restart: &str, containers: &[String]) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: {restart}
+  terminationGracePeriodSeconds: 5
+  containers:
+{}",
+        containers.concat()
+    )
 }

@@ -1,0 +1,56 @@
+//! `rrun run --detach`: the two halves.
+//!
+//! The half in front starts the same program again and waits until that says on its standard
+//! output which pod it has taken up, or ends. What it says on standard error until then is passed
+//! on. Afterwards the background half is tied to nothing of ours.
+
+use crate::args;
+use anyhow::{Context, Result, bail};
+use rrun_pod::supervise::{Entry, Store};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+/// Starts the background half and waits until the pod is accepted.
+pub async fn detach(args: args::Run) -> Result<ExitCode> {
+    let stdin = args.manifest() == Path::new("-");
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.arg("--background").args(std::env::args_os().skip(1)).process_group(0);
+    command.stdin(if stdin { Stdio::inherit() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("start the background half")?;
+    let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        bail!("start the background half: it has no pipes");
+    };
+    let mut said = Vec::new();
+    let mut accepted = String::new();
+    // Both end when the pod is accepted: the background half lets go of them then.
+    let mut stdout = BufReader::new(stdout);
+    let both = tokio::join!(stdout.read_line(&mut accepted), stderr.read_to_end(&mut said));
+    (both.0.and(both.1)).context("hear from the background half")?;
+    std::io::stderr().write_all(&said).context("pass on what it said")?;
+    if !accepted.is_empty() {
+        print!("{accepted}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = child.wait().await?.code();
+    Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
+}
+
+/// In the background half: the pod is accepted.
+pub fn accepted(store: &Store, pod: &Entry) -> Result<()> {
+    // Ours alone from now on: what is logged goes beside the pod's records.
+    let null = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
+    let path = store.diagnostics(pod);
+    let file = File::options().append(true).create(true).mode(0o600).open(&path);
+    let stderr = file.with_context(|| format!("open {}", path.display()))?;
+    println!("{}", pod.uid);
+    std::io::stdout().flush()?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&stderr)?;
+    Ok(())
+}

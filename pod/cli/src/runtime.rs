@@ -1,0 +1,116 @@
+//! The runtime that has a pod, and the pod engine over it.
+
+use crate::context::Context;
+use anyhow::{Result, anyhow, bail};
+use rrun_cri::rooms;
+use rrun_cri::service::Service;
+use rrun_cri_api::{Client, Cri, server, v1};
+use rrun_engine::{Claim, Owner};
+use rrun_pod::clock::Clock;
+use rrun_pod::node::{LinuxNode, Roots};
+use rrun_pod::supervise::rotate::Limits;
+use rrun_pod::supervise::{Around, Entry, LockedPod, control};
+use rrun_pod::{PodEngine, PodHandle};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tonic::service::Routes;
+
+/// The owner of pods that `rrun` made.
+const OWNER: &str = "rrun";
+
+/// A runtime and the pod engine over it.
+pub struct Runtime {
+    /// The runtime.
+    pub cri: Arc<dyn Cri>,
+    /// The pod engine.
+    pub pods: PodEngine,
+    /// The runtime as a server, if it is in this process.
+    routes: Option<Routes>,
+}
+
+impl Runtime {
+    /// Opens the runtime of a pod that the caller has locked.
+    pub async fn open(context: &Context, pod: &Entry) -> Result<Runtime> {
+        let (cri, routes): (Arc<dyn Cri>, _) = match &pod.definition.endpoint {
+            Some(endpoint) => (connect(endpoint).await?, None),
+            None => {
+                let service = in_process(context, pod.uid.as_str()).await?;
+                (service.clone(), Some(server::Service::new(service).routes()))
+            }
+        };
+        let config = &context.config;
+        let roots = Roots {
+            volumes: config.root.join("volumes"),
+            logs: context.log_root(),
+            cgroup: config.cgroup.parent.clone(),
+            seccomp: config.seccomp.profiles.clone(),
+        };
+        let node = Arc::new(LinuxNode::new(roots)?);
+        let pods = PodEngine::new(cri.clone(), node, Clock::system()).await?;
+        Ok(Runtime { cri, pods, routes })
+    }
+
+    /// With these unsafe sysctls allowed.
+    pub fn allowing(self, sysctls: Vec<String>) -> Runtime {
+        Runtime { pods: self.pods.with_unsafe_sysctls(sysctls), ..self }
+    }
+
+    /// Runs a pod from where it was left, and listens for others.
+    pub fn attend(&self, context: &Context, pod: &LockedPod) -> Result<Attended> {
+        let (sockets, requests) = control::listen(&context.store, pod, self.routes.clone())?;
+        let definition = pod.entry.pod()?;
+        let handle = match &pod.entry.state {
+            Some(state) => self.pods.resume(definition, state.clone()),
+            None => self.pods.run(definition),
+        };
+        Ok(Attended { handle: Arc::new(handle), sockets, requests })
+    }
+
+    /// What the supervision of a pod leans on.
+    pub fn around(&self, logs: &Path, limits: Limits) -> Around {
+        let (cri, logs) = (self.cri.clone(), logs.to_owned());
+        Around { cri, logs, limits, clock: Clock::system() }
+    }
+
+    /// Removes all that is left of an ended pod.
+    pub async fn forget(&self, pod: LockedPod) -> rrun_pod::error::Result<()> {
+        use rrun_pod::error::Context as _;
+        let full = pod.entry.full_name();
+        self.pods.remove(&pod.entry.pod()?).await.within(|| format!("remove pod {full}"))?;
+        pod.discard()
+    }
+}
+
+/// A pod that runs and can be reached.
+pub struct Attended {
+    /// The pod.
+    pub handle: Arc<PodHandle>,
+    /// Dropped when nobody is to be answered any more.
+    pub sockets: control::Sockets,
+    /// What others ask for.
+    pub requests: mpsc::Receiver<control::Asked>,
+}
+
+/// A CRI server of others. One that answers nothing at first is given up at once.
+pub async fn connect(endpoint: &str) -> Result<Arc<Client>> {
+    let client =
+        Client::connect(endpoint).await.map_err(|status| anyhow!("{}", status.message()))?;
+    let request = v1::VersionRequest { version: "v1".to_owned() };
+    if let Err(status) = client.version(request).await {
+        bail!("{endpoint}: {}", status.message());
+    }
+    Ok(Arc::new(client))
+}
+
+/// The container engine with one pod claimed.
+async fn in_process(context: &Context, uid: &str) -> Result<Arc<Service>> {
+    let config = &context.config;
+    let owner = Owner::Engine(OWNER.to_owned());
+    let claim = Claim::Pod(owner.clone(), uid.to_owned());
+    let rooms = rooms::open(config, claim).await.map_err(|error| anyhow!(error))?;
+    let service = Service::start(rooms, owner, Arc::clone(config)).await;
+    let service =
+        service.map_err(|error| anyhow!("streaming on {}: {error}", config.streaming.address))?;
+    Ok(Arc::new(service))
+}

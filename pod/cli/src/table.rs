@@ -1,0 +1,34 @@
+//! Tables on standard output.
+
+use std::io::Write;
+
+/// Prints rows in columns as wide as they must be. A reader that has gone is no error.
+pub fn print<const N: usize>(rows: &[[String; N]]) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(format(rows).as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn format<const N: usize>(rows: &[[String; N]]) -> String {
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::format;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_blank_end() {
+        let rows = [["NAME", "X", "IP"], ["größer", "1", ""], ["a", "", "::1"]];
+        let rows = rows.map(|row| row.map(String::from));
+        assert_eq!(format(&rows), "NAME    X  IP\ngrößer  1\na          ::1\n");
+    }
+}

@@ -1,0 +1,113 @@
+//! `rrun --endpoint`: the example pod on CRI servers of others.
+
+use crate::machine::{await_that, layout, text};
+use rrun_tests::daemon::Daemon;
+use rrun_tests::place;
+use rrun_tests::sandbox::Sandbox;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+const IMAGE: &str = "examples.rrun.test/hello:1";
+
+/// What this containerd's sandboxes are made of.
+const PAUSE: &str = "registry.k8s.io/pause:3.10.2";
+
+/// A sandbox with a CRI server in it.
+struct Server {
+    sandbox: Sandbox,
+    endpoint: String,
+}
+
+impl Server {
+    fn rrun(&self, args: &[&str]) -> Output {
+        let mut command = self.sandbox.command(place::program("rrun").unwrap());
+        command.args(["--endpoint", &self.endpoint]).args(args).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        let done = self.rrun(args);
+        assert!(done.status.success(), "{args:?}: {:?} {}", done.status, text(&done.stderr));
+        text(&done.stdout)
+    }
+
+    /// Everything that `rrun` can do, with the example pod.
+    fn drive(&self) {
+        let example = place::workspace().join("examples/hello.yaml");
+        let uid = self.ok(&["run", "--detach", &example.display().to_string()]);
+        let row = || {
+            let listed = self.ok(&["ps", "-a"]);
+            let row = listed.lines().find(|line| line.contains(" hello ")).unwrap_or_default();
+            row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut seen = Vec::new();
+        await_that("the pod has begun or failed to", || {
+            seen = row();
+            let warned = || self.ok(&["events", "hello"]).contains("Warning");
+            seen.get(2).is_some_and(|ready| ready == "1/1") || warned()
+        });
+        assert_eq!(seen[2], "1/1", "{}", self.ok(&["events", "hello"]));
+        assert_eq!(row()[3], "Running");
+        assert_eq!(row()[6], uid.trim());
+        let page = self.ok(&["exec", "hello", "--", "/bin/hello", "fetch", "127.0.0.1", "8080"]);
+        assert!(!page.is_empty());
+        let code = self.rrun(&["exec", "hello", "--", "/bin/hello", "nonsense"]).status.code();
+        assert!(code.is_some_and(|code| code != 0), "{code:?}");
+        assert!(self.ok(&["images"]).contains("examples.rrun.test/hello"), "images");
+        await_that("lines of the log", || self.ok(&["logs", "hello"]).contains("watch | "));
+        assert!(self.ok(&["events", "hello"]).contains("Started"));
+        self.ok(&["stop", "hello"]);
+        assert_eq!(row()[3], "Succeeded");
+        self.ok(&["rm", "hello"]);
+        assert_eq!(self.ok(&["ps", "-a"]).lines().count(), 1);
+        self.ok(&["rmi", IMAGE]);
+        assert!(!self.ok(&["images"]).contains("examples.rrun.test/hello"), "rmi");
+        let gone = self.rrun(&["rmi", IMAGE]);
+        assert_eq!(gone.status.code(), Some(2), "{}", text(&gone.stderr));
+        let pull = self.rrun(&["pull", "127.0.0.1:1/none:1"]);
+        assert_eq!(pull.status.code(), Some(2), "{}", text(&pull.stdout));
+        let import = self.rrun(&["image", "import", "/none"]);
+        assert!(text(&import.stderr).contains("takes no images from files"));
+    }
+}
+
+static HELLO: LazyLock<PathBuf> =
+    LazyLock::new(|| layout(&place::workspace().join("examples/hello.c"), IMAGE));
+
+#[test]
+fn the_example_pod_runs_on_rrund() {
+    let sandbox = Sandbox::new().unwrap();
+    let daemon = Daemon::rrund(&sandbox, "").unwrap();
+    let mut import = sandbox.command(place::program("rrun").unwrap());
+    let done = import.args(["image", "import"]).arg(&*HELLO).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let endpoint = "unix:///run/rrun/rrun.sock".to_owned();
+    Server { sandbox, endpoint }.drive();
+    drop(daemon);
+}
+
+#[test]
+fn the_example_pod_runs_on_containerd() {
+    let sandbox = Sandbox::new().unwrap();
+    let folder = sandbox.inside("/etc/rrun");
+    std::fs::create_dir_all(&folder).unwrap();
+    let config = format!("[cgroup]\nparent = \"{}\"\n", sandbox.cgroup_parent());
+    std::fs::write(folder.join("rrund.toml"), config).unwrap();
+    let daemon = Daemon::containerd(&sandbox, &sandbox.root().join("certs.d")).unwrap();
+    let socket = Path::new("/run/containerd/containerd.sock");
+    let pause = layout(&place::workspace().join("pod/cli/tests/programs/pause.c"), PAUSE);
+    for folder in [&*HELLO, &pause] {
+        let tar = sandbox.root().join("layout.tar");
+        let packed =
+            Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(folder).arg(".").status();
+        assert!(packed.unwrap().success());
+        let mut import = sandbox.command(place::tool("ctr").unwrap());
+        import.arg("--address").arg(socket).args(["--namespace", "k8s.io", "images", "import"]);
+        let done = import.arg(&tar).output().unwrap();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    Server { sandbox, endpoint: format!("unix://{}", socket.display()) }.drive();
+    drop(daemon);
+}

@@ -1,0 +1,75 @@
+//! What `rrun` says of itself: `help/*.txt` is what a person reads, and holds every command.
+
+use crate::machine::text;
+use rrun_tests::place;
+use std::path::Path;
+use std::process::Command;
+
+/// Every command, and the file that has its help.
+const COMMANDS: [(&str, &[&str]); 13] = [
+    ("rrun", &[]),
+    ("run", &["run"]),
+    ("ps", &["ps"]),
+    ("logs", &["logs"]),
+    ("events", &["events"]),
+    ("exec", &["exec"]),
+    ("stop", &["stop"]),
+    ("rm", &["rm"]),
+    ("images", &["images"]),
+    ("pull", &["pull"]),
+    ("rmi", &["rmi"]),
+    ("image", &["image"]),
+    ("image-import", &["image", "import"]),
+];
+
+fn rrun(args: &[&str]) -> (Option<i32>, String, String) {
+    let program = place::program("rrun").unwrap();
+    let done = Command::new(program).args(args).env("COLUMNS", "100").output().unwrap();
+    (done.status.code(), text(&done.stdout), text(&done.stderr))
+}
+
+/// With `RRUN_WRITE_HELP=1` in the environment the files are written anew.
+#[test]
+fn help_of_every_command_is_as_it_is_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rrun/help");
+    let mut listed = Vec::new();
+    for (file, command) in COMMANDS {
+        let (code, help, said) = rrun(&[command, &["--help"]].concat());
+        assert_eq!(code, Some(0), "{said}");
+        let path = folder.join(format!("{file}.txt"));
+        if std::env::var_os("RRUN_WRITE_HELP").is_some() {
+            std::fs::write(&path, &help).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(help, written, "{}: RRUN_WRITE_HELP=1 writes it anew", path.display());
+        if command.is_empty() {
+            let commands = help.split("Commands:\n").nth(1).unwrap().lines();
+            let names = commands.take_while(|line| !line.is_empty());
+            listed
+                .extend(names.filter_map(|line| line.split_whitespace().next().map(str::to_owned)));
+        }
+    }
+    listed.retain(|name| name != "help");
+    let known: Vec<&str> =
+        COMMANDS.iter().filter(|(_, words)| words.len() == 1).map(|(_, words)| words[0]).collect();
+    assert_eq!(listed, known, "every command of the list has its file");
+}
+
+#[test]
+fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
+    for (args, says) in [
+        (&["rum"][..], "unrecognized subcommand 'rum'"),
+        (&["run"], "required"),
+        (&["run", "-f", "a", "b"], "cannot be used with"),
+        (&["exec", "web"], "required"),
+        (&["logs", "web", "--since", "5"], "want a number and s, m or h, as in 90s"),
+        (&["run", "x.yaml", "--log-max-size", "0"], "want more than nothing"),
+        (&["--config", "/none.toml", "ps"], "/none.toml"),
+        (&["--endpoint", "what", "images"], "want unix:///path"),
+        (&["--endpoint", "unix:///none.sock", "images"], "connect unix:///none.sock"),
+    ] {
+        let (code, _, said) = rrun(args);
+        assert_eq!(code, Some(2), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}

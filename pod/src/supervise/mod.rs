@@ -1,0 +1,17 @@
+//! Supervision: everything that goes on around a pod while an engine runs it.
+//!
+//! A program that runs pods takes one ([`Store::lock_to_run`]), hands it to an engine from where it
+//! was left ([`crate::PodEngine::resume`]), opens its [`control`] socket and lets [`supervise`] keep
+//! its records until it is over. Whoever comes after it, killed or not, does the same.
+
+pub mod control;
+mod definition;
+pub mod logs;
+mod record;
+pub mod rotate;
+mod store;
+mod supervisor;
+
+pub use definition::Definition;
+pub use store::{Entry, LockedPod, Store};
+pub use supervisor::{Around, Ended, supervise};

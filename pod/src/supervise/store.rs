@@ -1,0 +1,449 @@
+//! Where the records of pods are, and who works on which.
+//!
+//! `<root>/<namespace>_<name>/` holds the records `definition`, `state` and the list `events`;
+//! `<run>/<namespace>_<name>.lock` is locked by the process that works on the pod, and
+//! `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::definition::Definition;
+use super::record::Format;
+use crate::error::{Context, Error, Kind, Result};
+use crate::events::Event;
+use crate::ids::PodUid;
+use crate::model::{Meta, Pod};
+use crate::state::PodState;
+use crate::status::Phase;
+
+const DEFINITION: Format = Format { name: "definition", version: 1 };
+const STATE: Format = Format { name: "state", version: 1 };
+const EVENTS: Format = Format { name: "event", version: 1 };
+
+/// How long a command waits for another one that works on the pod for a moment.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The longest list of events, in bytes; the one before it is kept as well.
+const LONGEST_EVENTS: u64 = 1 << 20;
+
+/// The record `definition`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Defined {
+    namespace: String,
+    name: String,
+    uid: String,
+    definition: Definition,
+}
+
+/// The records of all pods.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    run: PathBuf,
+}
+
+/// What is on record of a pod.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The pod's.
+    pub namespace: String,
+    /// The pod's.
+    pub name: String,
+    /// The pod's, for as long as it is on record.
+    pub uid: PodUid,
+    /// What was asked for.
+    pub definition: Definition,
+    /// As it was left; none before anything was known.
+    pub state: Option<PodState>,
+}
+
+impl Entry {
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        self.state.as_ref().map(|state| state.status.phase).unwrap_or_default()
+    }
+
+    /// What its definition says.
+    ///
+    /// # Errors
+    /// `Invalid` when this version does not take it.
+    pub fn pod(&self) -> Result<Pod> {
+        self.definition.pod_with(&self.uid)
+    }
+
+    /// `namespace/name`
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    fn key(&self) -> String {
+        key(&self.namespace, &self.name)
+    }
+}
+
+fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}_{name}")
+}
+
+impl Store {
+    /// Records below `root`, which survives a reboot; locks and sockets below `run`, which does
+    /// not. Makes nothing.
+    pub fn new(root: PathBuf, run: PathBuf) -> Store {
+        Store { root, run }
+    }
+
+    /// All pods, by namespace and name, and why those that cannot be read cannot.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be read.
+    pub fn all(&self) -> Result<(Vec<Entry>, Vec<Error>)> {
+        let folders = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+            other => other.within(|| format!("read {}", self.root.display()))?,
+        };
+        let (mut entries, mut broken) = (Vec::new(), Vec::new());
+        for folder in folders.flatten().map(|entry| entry.path()) {
+            match read(&folder) {
+                Ok((entry, fault)) => {
+                    entries.extend(entry);
+                    broken.extend(fault);
+                }
+                Err(e) => broken.push(e),
+            }
+        }
+        entries.sort_by_key(Entry::key);
+        Ok((entries, broken))
+    }
+
+    /// The pod that `text` names: `name`, `namespace/name`, a uid or a unique beginning of one.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when several are called so.
+    pub fn find(&self, text: &str) -> Result<Entry> {
+        let (all, broken) = self.all()?;
+        let named = |entry: &&Entry| {
+            entry.uid.as_str() == text
+                || entry.full_name() == text
+                || (entry.name == text && entry.namespace == "default")
+        };
+        if let Some(entry) = all.iter().find(named) {
+            return Ok(entry.clone());
+        }
+        let near = |entry: &&Entry| entry.name == text || entry.uid.as_str().starts_with(text);
+        let near: Vec<_> = all.iter().filter(near).collect();
+        match near.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => Err(broken.into_iter().find(|e| e.to_string().contains(text)).unwrap_or_else(
+                || Error::new(Kind::NotFound, format!("pod {text}: not found (rrun ps --all)")),
+            )),
+            several => {
+                let names: Vec<_> = several.iter().map(|entry| entry.full_name()).collect();
+                let text = format!("pod {text}: which of {}?", names.join(", "));
+                Err(Error::new(Kind::Invalid, text))
+            }
+        }
+    }
+
+    /// Whether a process works on the pod now.
+    pub fn is_locked(&self, entry: &Entry) -> bool {
+        File::open(self.lock_path(&entry.key())).is_ok_and(|file| {
+            matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+        })
+    }
+
+    /// The events on record, oldest first.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn events(&self, entry: &Entry) -> Result<Vec<Event>> {
+        let path = self.folder(&entry.key()).join("events");
+        let mut events = EVENTS.read_list(&path.with_extension("before"))?;
+        events.extend(EVENTS.read_list(&path)?);
+        Ok(events)
+    }
+
+    /// Where a socket of the process that runs the pod is.
+    pub fn socket(&self, uid: &PodUid, what: &str) -> PathBuf {
+        self.run.join(format!("{uid}.{what}"))
+    }
+
+    /// Where the process that runs a pod in the background says what it could not do.
+    pub fn diagnostics(&self, entry: &Entry) -> PathBuf {
+        self.folder(&entry.key()).join("diagnostics")
+    }
+
+    /// Takes a pod that is to be run. What is on record of it stays, if it is the same manifest.
+    ///
+    /// # Errors
+    /// `Exists` when another process works on it, or when a pod with this name and another
+    /// manifest, or one that has ended, is on record.
+    pub fn lock_to_run(&self, definition: Definition, meta: &Meta) -> Result<LockedPod> {
+        let (namespace, name) = (meta.namespace.clone(), meta.name.clone());
+        let entry = Entry { namespace, name, uid: meta.uid.clone(), definition, state: None };
+        let full = entry.full_name();
+        let exists = |why: &str| Error::new(Kind::Exists, format!("pod {full}: {why}"));
+        let Some(mut locked) = self.lock(entry)? else {
+            return Err(exists("another rrun works on it"));
+        };
+        if let Some(before) = read(&locked.folder)?.0 {
+            if !before.definition.is_same_pod(&locked.entry.definition) {
+                let why = "there is one with another manifest: rrun rm it first";
+                return Err(exists(why));
+            }
+            if before.phase().is_terminal() {
+                let phase = before.phase().as_str();
+                return Err(exists(&format!("it has ended ({phase}): rrun rm it first")));
+            }
+            (locked.entry.uid, locked.entry.state) = (before.uid, before.state);
+        }
+        make_private(&locked.folder)?;
+        locked.write_definition()?;
+        Ok(locked)
+    }
+
+    /// Takes a pod that is on record; waits a moment for a command that is about to end. `None`
+    /// when somebody goes on working on it.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone by now.
+    pub async fn lock_existing(&self, entry: &Entry) -> Result<Option<LockedPod>> {
+        let start = tokio::time::Instant::now();
+        loop {
+            if let Some(mut locked) = self.lock(entry.clone())? {
+                match read(&locked.folder)?.0 {
+                    Some(entry) => locked.entry = entry,
+                    None => {
+                        let text = format!("pod {}: it is gone", entry.full_name());
+                        return Err(Error::new(Kind::NotFound, text));
+                    }
+                }
+                return Ok(Some(locked));
+            }
+            if self.socket(&entry.uid, "stop").exists() || start.elapsed() > BUSY {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn lock(&self, entry: Entry) -> Result<Option<LockedPod>> {
+        let (folder, path) = (self.folder(&entry.key()), self.lock_path(&entry.key()));
+        make_private(&self.run)?;
+        loop {
+            let file = File::create(&path).within(|| format!("make {}", path.display()))?;
+            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, errno)) => {
+                    return Err(Error::errno(format!("lock {}", path.display()), errno));
+                }
+            };
+            // Whoever held it may have removed it: a lock that nobody else finds is none.
+            let inode = lock.metadata().map(|m| m.ino()).ok();
+            if inode.is_some() && inode == fs::metadata(&path).map(|m| m.ino()).ok() {
+                // Left by one that was killed: nobody is behind them.
+                for what in ["cri", "stop"] {
+                    let _ = fs::remove_file(self.socket(&entry.uid, what));
+                }
+                return Ok(Some(LockedPod { entry, folder, path, _lock: lock }));
+            }
+        }
+    }
+
+    fn folder(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    fn lock_path(&self, key: &str) -> PathBuf {
+        self.run.join(format!("{key}.lock"))
+    }
+}
+
+/// A pod that this process alone works on.
+#[derive(Debug)]
+pub struct LockedPod {
+    /// What is on record of it.
+    pub entry: Entry,
+    folder: PathBuf,
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl LockedPod {
+    fn write_definition(&self) -> Result<()> {
+        let Entry { namespace, name, uid, definition, .. } = &self.entry;
+        let defined = Defined {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: uid.to_string(),
+            definition: definition.clone(),
+        };
+        DEFINITION.write(&self.folder.join("definition"), &defined)
+    }
+
+    /// Puts the pod's state on record.
+    ///
+    /// # Errors
+    /// Those of the file system; what was on record is still there.
+    pub fn save(&mut self, state: PodState) -> Result<()> {
+        let state = self.entry.state.insert(state);
+        STATE.write(&self.folder.join("state"), state)
+    }
+
+    /// Puts an event on record.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn record(&self, event: &Event) -> Result<()> {
+        let path = self.folder.join("events");
+        if fs::metadata(&path).is_ok_and(|file| file.len() > LONGEST_EVENTS) {
+            fs::rename(&path, path.with_extension("before"))
+                .within(|| format!("rename {}", path.display()))?;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&path);
+        let mut file = file.within(|| format!("open {}", path.display()))?;
+        EVENTS.append(&mut file, event)
+    }
+
+    /// Forgets the pod.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn discard(self) -> Result<()> {
+        match fs::remove_dir_all(&self.folder) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(e).within(|| format!("remove {}", self.folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for LockedPod {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The records in a folder. A state that cannot be read is set aside, and its fault returned: what
+/// the runtime has of the pod is found again without it.
+fn read(folder: &Path) -> Result<(Option<Entry>, Option<Error>)> {
+    let Some(defined) = DEFINITION.read::<Defined>(&folder.join("definition"))? else {
+        return Ok((None, None));
+    };
+    let Defined { namespace, name, uid, definition } = defined;
+    let uid = PodUid::parse(&uid).within(|| folder.display().to_string())?;
+    let path = folder.join("state");
+    let (state, fault) = match STATE.read(&path) {
+        Ok(state) => (state, None),
+        Err(e) => {
+            let aside = path.with_extension("broken");
+            let _ = fs::rename(&path, &aside);
+            (None, Some(e.within(format!("set aside as {}", aside.display()))))
+        }
+    };
+    Ok((Some(Entry { namespace, name, uid, definition, state }), fault))
+}
+
+/// Definitions may hold secrets.
+fn make_private(folder: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.within(|| format!("make {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::events::{Reason, Recorder};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("root"), dir.path().join("run"));
+        (dir, store)
+    }
+
+    fn lock(store: &Store, dir: &Path, text: &str) -> Result<LockedPod> {
+        let path = dir.join("pod.yaml");
+        let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n";
+        fs::write(&path, format!("{head}{text}")).unwrap();
+        let definition = Definition::read(&path, &[], None)?;
+        let meta = definition.pod()?.meta;
+        store.lock_to_run(definition, &meta)
+    }
+
+    const SPEC: &str = "  containers: [{name: a, image: x:1}]\n";
+
+    #[test]
+    fn a_pod_that_is_taken_over_has_its_uid_state_and_events() {
+        let (dir, store) = store();
+        let mut first = lock(&store, dir.path(), SPEC).unwrap();
+        assert!(store.is_locked(&first.entry));
+        let pod = first.entry.pod().unwrap();
+        let mut state = PodState::new(&pod, Timestamp::from_nanos(7));
+        state.status.phase = Phase::Running;
+        first.save(state.clone()).unwrap();
+        let recorder = Recorder::new(Clock::system());
+        recorder.normal(Some("a"), Reason::Started, "Container started");
+        let event = recorder.subscribe().next_now().unwrap();
+        first.record(&event).unwrap();
+        let uid = first.entry.uid.clone();
+        let again = lock(&store, dir.path(), SPEC).unwrap_err();
+        assert_eq!(again.to_string(), "pod default/web: another rrun works on it");
+        drop(first);
+        let second = lock(&store, dir.path(), SPEC).unwrap();
+        assert_eq!((&second.entry.uid, second.entry.state.as_ref()), (&uid, Some(&state)));
+        assert_eq!(store.events(&second.entry).unwrap(), [event]);
+        drop(second);
+        let other = lock(&store, dir.path(), &SPEC.replace("x:1", "x:2")).unwrap_err();
+        assert!(other.to_string().contains("another manifest"), "{other}");
+    }
+
+    #[test]
+    fn an_ended_pod_is_not_run_again_before_it_is_removed() {
+        let (dir, store) = store();
+        let mut first = lock(&store, dir.path(), SPEC).unwrap();
+        let mut state = PodState::new(&first.entry.pod().unwrap(), Timestamp::from_nanos(7));
+        state.status.phase = Phase::Failed;
+        first.save(state).unwrap();
+        drop(first);
+        let refused = lock(&store, dir.path(), SPEC).unwrap_err();
+        let text = "pod default/web: it has ended (Failed): rrun rm it first";
+        assert_eq!(refused.to_string(), text);
+    }
+
+    #[test]
+    fn a_broken_state_is_set_aside_by_name_and_the_pod_goes_on_without_it() {
+        let (dir, store) = store();
+        let mut first = lock(&store, dir.path(), SPEC).unwrap();
+        let state = PodState::new(&first.entry.pod().unwrap(), Timestamp::from_nanos(7));
+        first.save(state).unwrap();
+        let path = first.folder.join("state");
+        fs::write(&path, "state 1 00 {}\n").unwrap();
+        drop(first);
+        let (entries, faults) = store.all().unwrap();
+        assert!(entries[0].state.is_none());
+        assert!(faults[0].to_string().contains("state.broken"), "{}", faults[0]);
+        assert!(path.with_extension("broken").exists() && !path.exists());
+        assert!(store.all().unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_pod_is_found_by_its_name_its_full_name_and_a_beginning_of_its_uid() {
+        let (dir, store) = store();
+        let locked = lock(&store, dir.path(), SPEC).unwrap();
+        let uid = locked.entry.uid.to_string();
+        for text in ["web", "default/web", &uid, &uid[..8]] {
+            assert_eq!(store.find(text).unwrap().uid, locked.entry.uid, "{text}");
+        }
+        assert_eq!(store.find("other/web").unwrap_err().kind(), Kind::NotFound);
+    }
+}
