@@ -10,7 +10,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Steps on namespaces.
 #[derive(Debug)]
@@ -80,15 +80,30 @@ impl Space {
     }
 }
 
+/// The clone waits until this process has told of it and closed its end of the channel: the end of
+/// the channel means the clone's execve from then on, however short its program is.
 fn hand_over(machine: &mut Machine<'_>) -> Result<(), Errno> {
+    let (told, telling) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // With CLONE_PARENT the exit signal is that of the process that clones.
     // SAFETY: the child goes on in the same machine.
     match unsafe { clone3(libc::CLONE_PARENT as u64, 0, 0)? } {
-        Forked::Child => Ok(()),
+        Forked::Child => {
+            drop(telling);
+            let mut byte = [0];
+            while nix::unistd::read(&told, &mut byte) == Err(Errno::EINTR) {}
+            Ok(())
+        }
         Forked::Parent(pid, pidfd) => {
             let sent =
                 report::send_fd(machine.channel, Kind::Handover, pid.as_raw(), pidfd.as_raw_fd());
-            machine::exit(if sent.is_ok() { 0 } else { 125 })
+            if sent.is_err() {
+                // Nobody would know of it.
+                let _ = crate::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+                machine::exit(125);
+            }
+            // SAFETY: the channel is ours, and this process ends.
+            let _ = unsafe { syscall!(libc::SYS_close, machine.channel) };
+            machine::exit(0)
         }
     }
 }
