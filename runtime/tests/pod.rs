@@ -301,7 +301,7 @@ fn a_proc_of_a_shared_pid_namespace_is_writable_once_it_is_masked() {
 fn an_init_behind_a_gate_is_started_by_somebody_else() {
     let place = Box::new();
     let path = place.root.join("gate");
-    for (program, error) in [("true", None), ("nope", Some(Kind::Exec { code: 127 }))] {
+    for (program, error) in [("true", None), ("/etc", Some(Kind::Exec { code: 126 }))] {
         let mut child = gate::spawn(&place.plan(&[program]), &[], None, &path).unwrap();
         child.wait_ready().unwrap();
         let pidfd = child.pidfd_owned().unwrap();
@@ -309,7 +309,10 @@ fn an_init_behind_a_gate_is_started_by_somebody_else() {
         let opened = gate::open(&path);
         assert_eq!(opened.err().map(|error| error.kind()), error);
         assert!(!path.exists());
-        assert_eq!(wait_fd(pidfd.as_fd()), if error.is_none() { 0 } else { 127 });
+        assert_eq!(wait_fd(pidfd.as_fd()), if error.is_none() { 0 } else { 126 });
     }
     assert_eq!(gate::open(&path).unwrap_err().kind(), Kind::NotFound);
+    // One that is not there is told before anybody opens.
+    let mut child = gate::spawn(&place.plan(&["nope"]), &[], None, &path).unwrap();
+    assert_eq!(child.wait_ready().unwrap_err().kind(), Kind::Exec { code: 127 });
 }

@@ -15,7 +15,7 @@ use rrun_shim_protocol::{
 };
 use rrun_sys::step;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Who waits for an answer: connection and number of the request.
 pub type Asker = (Key, u32);
@@ -320,15 +320,15 @@ impl Container {
 
 /// A group of the pool still has processes: cgroup.events of cgroup v2.
 fn is_populated(plan: &ExecPlan, group: usize) -> bool {
-    plan.cgroups.dirs.iter().filter(|dir| dir.unified).any(|dir| {
-        let path = exec_group(&dir.path, group).join("cgroup.events");
-        std::fs::read_to_string(path).is_ok_and(|events| events.contains("populated 1"))
+    plan.groups(&exec_group(group)).dirs.iter().filter(|dir| dir.unified).any(|dir| {
+        std::fs::read_to_string(dir.path.join("cgroup.events"))
+            .is_ok_and(|events| events.contains("populated 1"))
     })
 }
 
-/// The path of a group for execs; the daemon leaves a place for its name.
-pub fn exec_group(path: &Path, group: usize) -> PathBuf {
-    path.to_string_lossy().replace("{exec}", &format!("exec-{group}")).into()
+/// The name of a group for execs.
+pub fn exec_group(group: usize) -> String {
+    format!("exec-{group}")
 }
 
 fn spawn(plan: &Plan, around: &Surroundings<'_>, stdio: Option<Stdio>) -> Result<Child, WireError> {

@@ -62,9 +62,7 @@ impl Exec {
         stdio: Option<Stdio>,
     ) -> Result<Exec, WireError> {
         let mut plan = order.plan;
-        for dir in &mut plan.cgroups.dirs {
-            dir.path = exec_group(&dir.path, group);
-        }
+        plan.cgroups = plan.groups(&exec_group(group));
         let child = run::exec(&plan, init, stdio).map_err(|error| wire(&error))?;
         Ok(Exec {
             owner: asker.0,

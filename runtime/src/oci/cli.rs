@@ -233,7 +233,7 @@ pub struct Exec {
     /// NAME=value, again for more
     #[arg(long, short)]
     pub env: Vec<String>,
-    /// With a terminal; needs --console-socket
+    /// With a terminal: --console-socket's, or this one
     #[arg(long, short)]
     pub tty: bool,
     /// uid[:gid]

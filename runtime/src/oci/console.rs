@@ -1,6 +1,7 @@
 //! The terminal's master goes to whoever listens at `--console-socket`.
 
 use crate::invalid;
+use crate::relay::Relay;
 use rrun_runtime::run::{Child, Stdio};
 use rrun_runtime::{Context, Error, Kind, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,10 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// A connection to the socket, made before anything else so that a wrong path costs nothing.
-/// `None` without a terminal.
-pub fn connect(terminal: bool, socket: Option<&Path>) -> Result<Option<UnixStream>> {
+/// `None` without a terminal, and in the foreground without a socket: this process copies then.
+pub fn connect(
+    terminal: bool,
+    socket: Option<&Path>,
+    foreground: bool,
+) -> Result<Option<UnixStream>> {
     match (terminal, socket) {
         (false, None) => Ok(None),
+        (true, None) if foreground => Ok(None),
         (true, None) => Err(invalid("a terminal needs --console-socket")),
         (false, Some(_)) => Err(invalid("--console-socket needs a terminal")),
         (true, Some(path)) => {
@@ -27,6 +33,11 @@ pub fn hand_over(child: &mut Child, socket: &UnixStream) -> Result<()> {
         .ok_or_else(|| Error::new(Kind::Kernel, "the process has opened no terminal"))?;
     let sent = rrun_sys::fdpass::send(socket.as_fd(), b"/dev/ptmx", &[master.as_fd()]);
     sent.doing(|| "send the terminal").map(|_| ())
+}
+
+/// The terminal of a program in the foreground, unless somebody else has got it.
+pub fn relay(child: &mut Child) -> Result<Option<Relay>> {
+    child.take_console().map(Relay::new).transpose()
 }
 
 /// This process's own standard descriptors.

@@ -1,10 +1,10 @@
 //! The verb `create`.
 
 use crate::cli::Create;
+use crate::first_process::ProcessStart;
 use crate::log::Log;
 use crate::namespaces::Joined;
 use crate::record::{Folder, Record, write_whole};
-use crate::status::ProcessStart;
 use crate::{config, console, delete, protect};
 use oci_spec::runtime::Spec;
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
@@ -17,20 +17,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes a container whose program waits for its start.
-pub fn create(root: &Path, options: &Create, log: &Log) -> Result<Child> {
+///
+/// In the `foreground` the child keeps the master of its terminal, if nobody waits for it at a
+/// console socket.
+pub fn create(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
     options.check()?;
     protect::executable()?;
-    make(root, options, log).doing(|| format!("create {}", options.id))
+    make(root, options, foreground, log).doing(|| format!("create {}", options.id))
 }
 
-fn make(root: &Path, options: &Create, log: &Log) -> Result<Child> {
+fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
     let process = spec.process().clone();
     let joined = Joined::open(&spec)?;
     let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
     let mut plan = plan((&mut spec, &joined), &host, &bundle, options, log)?;
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
-    let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
+    let terminal =
+        console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
     let mut record = record(&spec, &plan, options, bundle);
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);

@@ -1,9 +1,10 @@
 //! The verb `delete`.
 
+use crate::first_process::ProcessStart;
 use crate::id::Id;
 use crate::invalid;
 use crate::record::{Folder, Record};
-use crate::status::{ProcessStart, Status};
+use crate::status::Status;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::{pidfd, step};

@@ -31,8 +31,16 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
     }
     let init = status::live(&record)?;
     let mut plan = plan(&folder, &record, options, log)?;
+    if plan.process.terminal && plan.process.terminal_size.is_none() {
+        // That of this terminal, if it is one.
+        plan.process.terminal_size = rrun_sys::pty::size(std::io::stdin().as_fd()).ok();
+    }
     plan.process.keyring.clone_from(&record.keyring);
-    let terminal = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
+    let terminal = console::connect(
+        plan.process.terminal,
+        options.console_socket.as_deref(),
+        !options.detach,
+    )?;
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
 
@@ -50,7 +58,8 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
         step::only("oci.exec.pid-file", || write_whole(file, pid.as_bytes()))?;
     }
     let Some(forwarded) = forwarded else { return Ok(0) };
-    let code = forwarded.wait(child.pidfd())?;
+    let relay = console::relay(&mut child)?;
+    let code = forwarded.wait(child.pidfd(), relay)?;
     // What it left running stays in the container, and so does its group then.
     let _ = cgroup::remove(&own(&plan));
     Ok(code)
@@ -70,8 +79,9 @@ fn plan(folder: &Folder, record: &Record, options: &Exec, log: &Log) -> Result<E
     let pid = record.init.map_or(0, |init| init.pid);
     config::set_home(&mut process, &PathBuf::from(format!("/proc/{pid}/root")))?;
     spec::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
-    let name = format!("exec-{}", std::process::id());
-    spec::exec_plan(&process, &record.groups, &name, &host, folder.read_filter(record)?)
+    let mut plan = spec::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
+    plan.cgroups = plan.groups(&format!("exec-{}", std::process::id()));
+    Ok(plan)
 }
 
 /// The container's own process as it was created, with what the options change.

@@ -1,9 +1,10 @@
 //! The verb `kill`.
 
 use crate::cli::Kill;
+use crate::first_process::ProcessStart;
 use crate::invalid;
 use crate::record::Folder;
-use crate::status::{self, ProcessStart, Status};
+use crate::status::{self, Status};
 use nix::sys::signal::Signal;
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::pidfd;

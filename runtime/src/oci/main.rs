@@ -8,6 +8,7 @@ mod create;
 mod delete;
 mod exec;
 mod features;
+mod first_process;
 mod id;
 mod kill;
 mod list;
@@ -16,6 +17,7 @@ mod namespaces;
 mod pause;
 mod protect;
 mod record;
+mod relay;
 mod run;
 mod spec;
 mod start;
@@ -45,7 +47,7 @@ fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
     cli.global.check()?;
     let root = &cli.global.root;
     match &cli.command {
-        Command::Create(options) => create::create(root, options, log).map(|_| 0),
+        Command::Create(options) => create::create(root, options, false, log).map(|_| 0),
         Command::Start { id } => start::start(root, id).map(|()| 0),
         Command::State { id } => status::print(root, id).map(|()| 0),
         Command::Kill(options) => kill::kill(root, options).map(|()| 0),
@@ -65,7 +67,7 @@ fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
 /// A program that cannot be executed gives what a shell gives, where its exit code is expected.
 fn exit_code(command: &Command, kind: Kind) -> u8 {
     match (command, kind) {
-        (Command::Exec(_) | Command::Run(_), Kind::Exec { code }) => {
+        (Command::Create(_) | Command::Exec(_) | Command::Run(_), Kind::Exec { code }) => {
             u8::try_from(code).unwrap_or(255)
         }
         (Command::Exec(_), _) => 255,

@@ -1,8 +1,8 @@
 //! A container's folder below `--root`: `state.json`, the gate that its program waits at, and the
 //! filter that its execs get.
 
+use crate::first_process::ProcessStart;
 use crate::id::Id;
-use crate::status::ProcessStart;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;

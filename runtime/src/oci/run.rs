@@ -5,7 +5,7 @@ use crate::delete;
 use crate::log::Log;
 use crate::record::Folder;
 use crate::wait::Forwarded;
-use crate::{create, start};
+use crate::{console, create, start};
 use rrun_runtime::Result;
 use std::path::Path;
 
@@ -13,13 +13,15 @@ use std::path::Path;
 /// exit code of its program.
 pub fn run(root: &Path, options: &Run, log: &Log) -> Result<u8> {
     let id = &options.create.id;
-    let child = create::create(root, &options.create, log)?;
+    let mut child = create::create(root, &options.create, !options.detach, log)?;
     if options.detach {
         return started(root, options).map(|()| 0);
     }
     let forwarded = Forwarded::take()?;
+    // Before the start: the program finds its terminal as it will be.
+    let relay = console::relay(&mut child)?;
     started(root, options)?;
-    let code = forwarded.wait(child.pidfd())?;
+    let code = forwarded.wait(child.pidfd(), relay)?;
     if !options.keep {
         let folder = Folder::open(root, id)?;
         delete::release(&folder, &folder.read()?)?;

@@ -1,5 +1,6 @@
-//! Waiting for a child's end, with signals passed on.
+//! Waiting for a child's end, with signals and a terminal passed on.
 
+use crate::relay::Relay;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -22,6 +23,7 @@ impl Forwarded {
             Signal::SIGTERM,
             Signal::SIGUSR1,
             Signal::SIGUSR2,
+            Signal::SIGWINCH,
         ] {
             set.add(signal);
         }
@@ -31,23 +33,53 @@ impl Forwarded {
     }
 
     /// Waits for the end of a child, reaps it, and gives its exit code: 128 + n for signal n.
-    pub fn wait(&self, child: BorrowedFd<'_>) -> Result<u8> {
+    /// Meanwhile `relay` copies its terminal.
+    pub fn wait(&self, child: BorrowedFd<'_>, mut relay: Option<Relay>) -> Result<u8> {
         loop {
-            let mut fds = [
-                PollFd::new(child, PollFlags::POLLIN),
-                PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno).doing(|| "poll"),
-            }
+            let typed = self.wait_for_news(child, relay.as_ref())?;
             while let Ok(Some(info)) = self.0.read_signal() {
-                // It may have ended meanwhile.
-                let _ = pidfd::send_signal(child, info.ssi_signo as i32);
+                match &relay {
+                    _ if info.ssi_signo != Signal::SIGWINCH as u32 => {
+                        // It may have ended meanwhile.
+                        let _ = pidfd::send_signal(child, info.ssi_signo as i32);
+                    }
+                    Some(relay) => relay.resize(),
+                    None => {}
+                }
+            }
+            if let Some(relay) = &mut relay {
+                if typed {
+                    relay.take_input();
+                }
+                relay.pass();
             }
             if let Some(code) = ended(child)? {
+                if let Some(relay) = relay {
+                    relay.finish();
+                }
                 return Ok(code);
             }
+        }
+    }
+
+    /// True when stdin has something for the terminal.
+    fn wait_for_news(&self, child: BorrowedFd<'_>, relay: Option<&Relay>) -> Result<bool> {
+        let stdin = std::io::stdin();
+        let mut fds = vec![
+            PollFd::new(child, PollFlags::POLLIN),
+            PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some((terminal, flags)) = relay.and_then(Relay::terminal) {
+            fds.push(PollFd::new(terminal, flags));
+        }
+        let typed = fds.len();
+        if relay.is_some_and(Relay::wants_input) {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => Ok(fds.get(typed).is_some_and(|fd| fd.any() == Some(true))),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno).doing(|| "poll"),
         }
     }
 }

@@ -112,13 +112,40 @@ pub struct ExecPlan {
     /// [`VERSION`] of the writer.
     #[n(0)]
     pub version: u16,
-    /// Where the process is placed: the container's own groups, and in the unified hierarchy a
-    /// group of its own below the container's (`exec-<n>`), so that its tree can be killed.
+    /// Where the process is placed, with a place for the name of its own group: made by
+    /// [`ExecPlan::groups_below`], filled in by [`ExecPlan::groups`].
     #[n(1)]
     pub cgroups: Cgroups,
     /// The process.
     #[n(2)]
     pub process: Process,
+}
+
+/// Stands in a path for the name of an exec's group. It is on the wire: a shim of an earlier
+/// release puts its name in its place.
+const EXEC_GROUP: &str = "{exec}";
+
+impl ExecPlan {
+    /// The groups of a process in a container: the container's, and in the unified hierarchy a
+    /// directory of its own below the container's, so that its tree can be killed.
+    pub fn groups_below(container: &Cgroups) -> Cgroups {
+        let dirs = container.dirs.iter().map(|dir| CgroupDir {
+            path: if dir.unified { dir.path.join(EXEC_GROUP) } else { dir.path.clone() },
+            unified: dir.unified,
+            inherit_cpuset: false,
+        });
+        Cgroups { dirs: dirs.collect(), ..Cgroups::default() }
+    }
+
+    /// The groups when the process's own is called `name`, which is the choice of whoever carries
+    /// out the plan.
+    pub fn groups(&self, name: &str) -> Cgroups {
+        let mut groups = self.cgroups.clone();
+        for dir in groups.dirs.iter_mut().filter(|dir| dir.unified) {
+            dir.path.set_file_name(name);
+        }
+        groups
+    }
 }
 
 /// The root file system of a container.

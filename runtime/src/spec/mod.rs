@@ -30,7 +30,7 @@ pub use load::{Loaded, load, load_process};
 pub use overrides::{NamespaceOverrides, Overrides};
 
 use crate::cgroup::Resources;
-use crate::plan::{CgroupDir, Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};
+use crate::plan::{Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};
 use crate::{Context, Error, Kind, Result};
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 
@@ -70,31 +70,20 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
 
 /// The plan of one more process in a container that lives in `groups`.
 ///
-/// In the unified hierarchy it gets a group of its own, `<container's>/<name>` (by convention
-/// `exec-<n>`), so that its tree can be killed without the container. `seccomp` is the
-/// container's filter: a process's own configuration has none.
+/// `seccomp` is the container's filter: a process's own configuration has none.
 ///
 /// # Errors
 /// As [`plan`].
 pub fn exec_plan(
     process: &Process,
     groups: &Cgroups,
-    name: &str,
     host: &Host,
     seccomp: Option<Seccomp>,
 ) -> Result<ExecPlan> {
     refuse::unsupported_process(process)?;
-    if name.is_empty() || name.contains('/') || name.starts_with('.') {
-        return Err(invalid(format!("{name:?} cannot name an exec's group")));
-    }
-    let dirs = groups.dirs.iter().map(|dir| CgroupDir {
-        path: if dir.unified { dir.path.join(name) } else { dir.path.clone() },
-        unified: dir.unified,
-        inherit_cpuset: false,
-    });
     Ok(ExecPlan {
         version: VERSION,
-        cgroups: Cgroups { dirs: dirs.collect(), ..Cgroups::default() },
+        cgroups: ExecPlan::groups_below(groups),
         process: process::plan(process, host, seccomp)?,
     })
 }

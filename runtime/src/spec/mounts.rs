@@ -75,6 +75,11 @@ fn one(context: &Around<'_>, entry: &Entry, target: String, made: &mut Made) -> 
     }
     match (fstype, &context.host.cgroups) {
         ("", _) => Err(invalid("neither a type nor a bind")),
+        // What is mounted is the host's, or its shape.
+        ("cgroup", _) if !options.data.is_empty() => {
+            let name = &options.data[0].0;
+            Err(invalid(format!("option {name:?} means nothing to control groups")))
+        }
         ("cgroup", None) => Err(invalid("no control groups are mounted on this host")),
         ("cgroup", Some(layout)) if layout.mode != Mode::V2 => {
             own_groups(layout, context.groups, &options, target, made)
@@ -158,7 +163,7 @@ fn own_groups(
     target: String,
     made: &mut Made,
 ) -> Result<()> {
-    let readonly = options.plain.set & attr::RDONLY;
+    let readonly = (options.plain.set | options.recursive.set) & attr::RDONLY;
     let tmpfs = MountSource::New {
         fstype: "tmpfs".to_owned(),
         source: "tmpfs".to_owned(),

@@ -173,3 +173,21 @@ fn a_terminal_goes_to_the_console_socket() {
     );
     assert!(output.starts_with("/dev/"), "{output}");
 }
+
+#[test]
+fn a_missing_program_is_told_at_create() {
+    if is_peer() {
+        return;
+    }
+    for program in ["/no/such/program", "no-such-program"] {
+        let bundle = Bundle::new(&[program]);
+        bundle.write();
+        let dir = bundle.dir.to_str().unwrap();
+        let output = bundle.call(&["create", "--bundle", dir, &bundle.id]);
+        assert_eq!(output.status.code(), Some(127), "{output:?}");
+        let words = crate::bundle::text(&output.stderr);
+        assert!(words.contains("no such file") || words.contains("not found in $PATH"), "{words}");
+        bundle.fails(&["state", &bundle.id]);
+        assert!(bundle.groups().is_empty());
+    }
+}

@@ -17,6 +17,7 @@ mod process;
 mod refusals;
 mod rootfs;
 mod seccomp;
+mod terminal;
 mod update;
 
 #[path = "../support/mod.rs"]

@@ -244,8 +244,7 @@ pub struct Exec {
     /// Container id.
     #[n(1)]
     pub container: String,
-    /// What to run. The group directory `exec-<n>` of the unified hierarchy is the shim's to
-    /// choose: `{exec}` in a path of the plan stands for it.
+    /// What to run. The name of its own group is the shim's to choose.
     #[n(2)]
     pub plan: ExecPlan,
     /// Which of stdin, stdout and stderr come along as descriptors; `/dev/null` for the others.

@@ -10,9 +10,6 @@ use oci_spec::runtime::Process;
 use rrun_runtime::plan::{Cgroups, ExecPlan, Seccomp};
 use rrun_runtime::spec::Host;
 
-/// The group of an exec: the shim puts a name of its own in its place.
-const GROUP: &str = "{exec}";
-
 /// What the execs in a container have in common: made once, from its configuration.
 pub(crate) struct ExecTemplate {
     process: Process,
@@ -45,7 +42,7 @@ impl ExecTemplate {
         process.set_args(Some(request.command.clone())).set_terminal(Some(request.tty));
         process.set_console_size(None);
         let seccomp = self.seccomp.clone();
-        let plan = rrun_runtime::spec::exec_plan(&process, &self.groups, GROUP, host, seccomp);
+        let plan = rrun_runtime::spec::exec_plan(&process, &self.groups, host, seccomp);
         let mut plan = plan.map_err(runtime)?;
         plan.process.env = self.env.clone();
         plan.process.keyring = Some(self.keyring.clone());

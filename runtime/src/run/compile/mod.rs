@@ -104,6 +104,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compile
             compiler.program.step("wait for the start", Flow::Await);
         }
         Some(listener) => {
+            compiler.expect_program(&plan.process)?;
             let listener = compiler.program.own(listener);
             compiler.program.step("ready", Flow::Ready);
             compiler.program.step("wait for the start", Flow::Accept(listener));

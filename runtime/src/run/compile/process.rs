@@ -63,6 +63,17 @@ impl Compiler<'_> {
         }
     }
 
+    /// Says that the program is missing before the release, for a caller whose start is another
+    /// command. A relative path starts at a directory that is entered later.
+    pub(super) fn expect_program(&mut self, process: &Process) -> Result<()> {
+        let (candidates, search) = candidates(process)?;
+        let name = process.args.first().map_or("", String::as_str);
+        if search || name.starts_with('/') {
+            self.program.step(name, Execute::Expect { candidates, search });
+        }
+        Ok(())
+    }
+
     /// From the release to execve.
     pub(super) fn process(&mut self, process: &Process) -> Result<()> {
         if !process.terminal {

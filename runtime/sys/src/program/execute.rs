@@ -49,6 +49,14 @@ pub enum Execute {
         /// The candidates come from `PATH`.
         search: bool,
     },
+    /// Fail if none of the candidates is there, whoever looks. What is there may still be nothing
+    /// that the user can execute: [`Execute::Find`] tells.
+    Expect {
+        /// As for [`Execute::Find`].
+        candidates: Vec<CString>,
+        /// The candidates come from `PATH`.
+        search: bool,
+    },
     /// Execute what was found.
     Run {
         /// As given to [`Execute::Find`].
@@ -82,6 +90,7 @@ impl Execute {
             Execute::EnterAgain(path) if machine.cwd_failed => nix::unistd::chdir(path.as_c_str()),
             Execute::EnterAgain(_) => Ok(()),
             Execute::CheckDirectory => check_directory(),
+            Execute::Expect { candidates, search } => expect(machine, candidates, *search),
             Execute::Find { candidates, search } => find(machine, candidates, *search),
             Execute::Run { candidates, arguments, environment } => {
                 machine.detail = Detail::Execve;
@@ -114,6 +123,17 @@ fn check_directory() -> Result<(), Errno> {
         Ok(_) => Err(Errno::EXDEV),
         Err(errno) => Err(errno),
     }
+}
+
+fn expect(machine: &mut Machine<'_>, candidates: &[CString], search: bool) -> Result<(), Errno> {
+    for path in candidates {
+        match fstatat(AT_FDCWD, path.as_c_str(), AtFlags::empty()) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            _ => return Ok(()),
+        }
+    }
+    machine.detail = if search { Detail::NotInPath } else { Detail::Stat };
+    Err(Errno::ENOENT)
 }
 
 /// As the user, inside the container: what a shell there would find.
