@@ -63,6 +63,13 @@ pub(crate) fn asked(device: &DeviceSpec) -> Result<Vec<HostDevice>> {
     Ok(all)
 }
 
+/// What was asked for, and of the host's nodes those that are not in its place: a privileged
+/// container finds all of them, and under other names what it asked for there.
+pub(crate) fn with_host(asked: Vec<HostDevice>, mut host: Vec<HostDevice>) -> Vec<HostDevice> {
+    host.retain(|node| asked.iter().all(|other| other.path != node.path));
+    host.into_iter().chain(asked).collect()
+}
+
 /// Every node of the host, for a privileged container; what each container has of its own is
 /// left out.
 pub(crate) fn of_host(dev: &Path) -> Result<Vec<HostDevice>> {

@@ -36,14 +36,13 @@ pub(crate) fn look_up(look: &Look, config: &ContainerConfig, profiles: &Path) ->
         let make = || make_source(Path::new(&mount.host_path));
         look.at(&mount.host_path, make).context(|| format!("mount {}", mount.container_path))?;
     }
-    let devices = match config.security.privileged {
-        true => look.at("/dev", || devices::of_host(Path::new("/dev")))?,
-        false => {
-            let of = |device: &DeviceSpec| look.at(&device.host_path, || devices::asked(device));
-            let all: Vec<_> = config.devices.iter().map(of).collect::<Result<_>>()?;
-            all.into_iter().flatten().collect()
-        }
-    };
+    let of = |device: &DeviceSpec| look.at(&device.host_path, || devices::asked(device));
+    let asked: Vec<_> = config.devices.iter().map(of).collect::<Result<_>>()?;
+    let mut devices: Vec<_> = asked.into_iter().flatten().collect();
+    if config.security.privileged {
+        let host = look.at("/dev", || devices::of_host(Path::new("/dev")))?;
+        devices = devices::with_host(devices, host);
+    }
     let seccomp = profile::seccomp(&config.security, profiles)?;
     let profile = match &seccomp {
         Seccomp::File(path) => look.at(&path.to_string_lossy(), || read_profile(path))?,

@@ -226,6 +226,25 @@ fn devices_are_denied_but_for_those_that_were_asked_for() {
 }
 
 #[test]
+fn a_privileged_container_finds_what_it_asked_for_among_the_hosts_nodes() {
+    let node = |path: &str, minor: u64| HostDevice {
+        path: path.into(),
+        kind: 'c',
+        major: 1,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+        access: "rwm".into(),
+    };
+    let asked = vec![node("/dev/own", 3), node("/dev/zero", 3)];
+    let host = vec![node("/dev/null", 3), node("/dev/zero", 5)];
+    let all = super::devices::with_host(asked, host);
+    let found: Vec<_> = all.iter().map(|node| (node.path.as_str(), node.minor)).collect();
+    assert_eq!(found, [("/dev/null", 3), ("/dev/own", 3), ("/dev/zero", 3)]);
+}
+
+#[test]
 fn namespaces_are_the_pods_the_containers_own_or_the_hosts() {
     let kinds = |change: fn(&mut Case)| {
         let all = at("/linux/namespaces", change);
