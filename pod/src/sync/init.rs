@@ -1,7 +1,7 @@
 //! Init containers and sidecars: `computeInitContainerActions` of the kubelet. Pure.
 
-use super::actions::{Actions, KillReason, kill};
 use super::observe::{Observed, Run, RunState};
+use super::plan::{Actions, KillReason, kill};
 use crate::model::{Container, Pod};
 use crate::probe::{Kind, Results, Verdict};
 use crate::translate::labels;

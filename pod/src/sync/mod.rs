@@ -7,6 +7,7 @@ mod kill;
 mod messages;
 pub mod observe;
 mod order;
+mod plan;
 mod pull;
 mod start;
 mod terminate;
