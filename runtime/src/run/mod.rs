@@ -46,8 +46,8 @@ pub struct Stdio {
 /// back from outside by [`crate::cgroup::kill`] and [`crate::cgroup::remove`].
 ///
 /// # Errors
-/// `Invalid` for a plan of a newer version, a slot that is not there, a user namespace; else what
-/// the kernel says to the group's files or to clone3(2).
+/// `Invalid` for a plan of a newer version, a slot that is not there, a user namespace that is
+/// joined, a mount inside `/proc`; else what the kernel says to the group's files or to clone3(2).
 pub fn spawn(
     plan: &Plan,
     slots: &[BorrowedFd<'_>],

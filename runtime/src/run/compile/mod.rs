@@ -6,7 +6,9 @@
 //! 3. Join namespaces by path or descriptor.
 //! 4. Copy bind sources while the host's mounts are still there; a dead network file system
 //!    hangs this child and nobody else.
-//! 5. Enter the seed, unshare. A cgroup namespace's root is the group one is in at that moment.
+//! 5. A user namespace: make it, have the parent map its ids, become its root. Then enter the seed,
+//!    unshare, and hand over where that unshared a PID namespace. A cgroup namespace's root is the
+//!    group one is in at that moment.
 //! 6. Names and sysctls: they need the namespaces and nothing of the container's files.
 //! 7. Root over `/`, mounts in order, devices, links, pivot. All of the host is out of reach.
 //! 8. Where a PID namespace is joined: hand over, only now (see [`Space::Handover`]). `proc` and
