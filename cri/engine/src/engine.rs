@@ -7,6 +7,7 @@ use crate::event::{Events, Teller};
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, PodConfig, Resources};
 use crate::ports::Ports;
+use crate::recover::{self, Recovery};
 use crate::session::{AttachRequest, ExecOutput, ExecRequest, Session};
 use crate::spec::Planner;
 use crate::stats::{ContainerStats, FsUsage, PodStats};
@@ -15,7 +16,7 @@ use crate::status::{
 };
 use crate::table::{Shared, Table};
 use crate::verbs::{container_end, create_container, remove, run_pod, start_container, stop_pod};
-use crate::{info, layers, recover, streams, usage, view};
+use crate::{info, layers, streams, usage, view};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,19 +28,6 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-}
-
-/// What [`Engine::open`] met.
-#[derive(Clone, Debug, Default)]
-pub struct Recovery {
-    /// Pods that are served again.
-    pub pods: Vec<PodId>,
-    /// Pods that another process works on, or that are not claimed.
-    pub foreign: Vec<PodId>,
-    /// Records that were moved away, with the reason.
-    pub quarantined: Vec<(String, String)>,
-    /// What could not be undone or released, with the reason; tried again at the next open.
-    pub left: Vec<(String, String)>,
 }
 
 impl Engine {

@@ -7,7 +7,6 @@
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{self, Dirs, Lock};
-use crate::engine::Recovery;
 use crate::error::{Context, Result};
 use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
@@ -16,9 +15,8 @@ use crate::steps::only;
 use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
-use crate::verbs::pod_undo::SOON;
 use crate::verbs::run_pod::{self, RUN_POD};
-use crate::verbs::{ContainerAt, PodAt};
+use crate::verbs::{ContainerAt, PodAt, SOON};
 use rrun_shim_protocol::Request;
 use rrun_sys::step;
 use std::collections::BTreeSet;
@@ -27,6 +25,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinSet;
+
+/// What [`crate::Engine::open`] met.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Pods that are served again.
+    pub pods: Vec<PodId>,
+    /// Pods that another process works on, or that are not claimed.
+    pub foreign: Vec<PodId>,
+    /// Records that were moved away, with the reason.
+    pub quarantined: Vec<(String, String)>,
+    /// What could not be undone or released, with the reason; tried again at the next open.
+    pub left: Vec<(String, String)>,
+}
 
 /// The id of this boot.
 pub(crate) fn boot_id() -> String {

@@ -8,6 +8,7 @@ use crate::event::Teller;
 use crate::host_paths::HostPaths;
 use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
+use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
 use crate::phase::ContainerPhase;
 use crate::ports::{Ports, Shim};
@@ -15,8 +16,6 @@ use crate::queue::Queue;
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::spec::ExecTemplate;
 use crate::stats::{FsUsage, InterfaceUsage, Usage};
-use crate::usage::Measured;
-use crate::verbs::log_pipes::Pipes;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -78,6 +77,16 @@ pub(crate) struct Container {
     pub(crate) usage: Measured<Usage>,
     /// What its writable layer takes.
     layer: Mutex<Option<FsUsage>>,
+}
+
+/// Duplicates of a container's ends of pipes, held while it lives.
+pub(crate) struct Pipes {
+    /// Its shim's own pipe.
+    pub(crate) taken: Arc<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+    /// The write end of its stdin.
+    pub(crate) stdin: Option<OwnedFd>,
 }
 
 impl Pod {

@@ -1,7 +1,7 @@
 //! What the engine itself asks of the kernel.
 
 use super::interfaces;
-use super::shims::over;
+use super::process::over;
 use crate::apparmor;
 use crate::blocking::Blocking;
 use crate::error::{Context, Error, Kind, Result};

@@ -4,6 +4,7 @@ mod host;
 mod images;
 mod interfaces;
 mod network;
+mod process;
 mod shims;
 
 use crate::blocking::Blocking;

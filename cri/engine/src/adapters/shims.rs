@@ -1,12 +1,13 @@
 //! Shims as processes.
 
+use super::process::over;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
 use async_trait::async_trait;
 use nix::fcntl::AT_FDCWD;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::PollFlags;
 use rrun_runtime::cgroup::Layout;
 use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, WireKind, launch};
 use rrun_sys::mount;
@@ -138,19 +139,6 @@ fn find_process(run_dir: &Path) -> Option<OwnedFd> {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let wanted = run_dir.as_os_str().as_bytes();
     command.split(|b| *b == 0).any(|arg| arg == wanted).then_some(process)
-}
-
-/// Waits for the end of a process that is not a child, or with POLLHUP for its being reaped too;
-/// whether it has come within `limit`.
-pub(super) async fn over(process: &OwnedFd, what: PollFlags, limit: Duration) -> Result<bool> {
-    let process = process.try_clone().context(|| "duplicate a pidfd")?;
-    let milliseconds = u16::try_from(limit.as_millis()).unwrap_or(u16::MAX);
-    blocking(move || {
-        let mut watched = [PollFd::new(process.as_fd(), what)];
-        let ready = poll(&mut watched, milliseconds).map_err(io::Error::from);
-        Ok(ready.context(|| "wait for a process")? > 0)
-    })
-    .await
 }
 
 struct Connection {

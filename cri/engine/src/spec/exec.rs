@@ -1,7 +1,6 @@
 //! One more process in a container.
 
-use super::planner::runtime;
-use super::process;
+use super::{process, runtime};
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::record::ContainerRecord;

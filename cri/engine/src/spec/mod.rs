@@ -8,6 +8,7 @@ mod devices;
 mod exec;
 mod host;
 mod mounts;
+mod namespaces;
 mod planner;
 mod process;
 mod profile;
@@ -20,7 +21,19 @@ mod user;
 pub(crate) use adjust::adjust;
 pub(crate) use exec::ExecTemplate;
 pub(crate) use host::{OnHost, look_up};
+pub(crate) use namespaces::namespaces;
 pub(crate) use planner::{Configured, Planner, Wanted};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;
+
+use crate::error::{Error, Kind};
+
+fn runtime(error: rrun_runtime::Error) -> Error {
+    let kind = match error.kind() {
+        rrun_runtime::Kind::Invalid => Kind::Invalid,
+        rrun_runtime::Kind::NotFound => Kind::NotFound,
+        _ => Kind::Internal,
+    };
+    Error::from_chain(kind, error.chain())
+}

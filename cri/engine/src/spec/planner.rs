@@ -7,16 +7,15 @@ use super::host::{OnHost, read_profile};
 use super::mounts::uses_pod_shm;
 use super::profile::{self, Seccomp};
 use super::user::{self, Accounts, Who};
-use super::{ExecTemplate, capabilities, process};
+use super::{ExecTemplate, capabilities, namespaces, process, runtime};
 use crate::config::Config;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig};
 use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord, checksum};
 use crate::session::ExecRequest;
 use crate::status::LinuxUser;
-use crate::verbs::sandbox;
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 use rrun_runtime::plan::{self, Namespace, Plan, Slot};
 use rrun_runtime::seccomp;
@@ -205,7 +204,7 @@ impl Planner {
             .map_err(|error| Error::internal(error.to_string()))
             .context(what)?;
         let (spec, filter) = self.parse(json)?;
-        let kinds = sandbox::namespaces(pod);
+        let kinds = namespaces(pod);
         let over = Overrides {
             bundle: PathBuf::from("/"),
             rootfs: Some(Slot(0)),
@@ -301,7 +300,7 @@ fn overrides(
     targets: bool,
     seccomp: Option<plan::Seccomp>,
 ) -> Overrides {
-    let kinds = sandbox::namespaces(pod);
+    let kinds = namespaces(pod);
     // The pod's namespaces come first, then what comes with the plan.
     let with_plan = |at: usize| u8::try_from(kinds.len() + at).ok().map(Slot);
     let mut namespaces = slots(&kinds);
@@ -317,15 +316,6 @@ fn overrides(
         cgroup: None,
         seccomp,
     }
-}
-
-pub(super) fn runtime(error: rrun_runtime::Error) -> Error {
-    let kind = match error.kind() {
-        rrun_runtime::Kind::Invalid => Kind::Invalid,
-        rrun_runtime::Kind::NotFound => Kind::NotFound,
-        _ => Kind::Internal,
-    };
-    Error::from_chain(kind, error.chain())
 }
 
 /// Mounts of this process, where a mount asks for propagation.

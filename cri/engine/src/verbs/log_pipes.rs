@@ -10,25 +10,14 @@ use super::ContainerAt;
 use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind};
 use crate::steps::only;
+use crate::table::Pipes;
 use rrun_shim_protocol::rest::{self, ReadEnds};
 use rrun_shim_protocol::{Reply, Request, log_journal};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the log may take; its disk may be frozen.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What is held of one container.
-pub(crate) struct Pipes {
-    /// Its shim's own pipe.
-    taken: Arc<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-    /// The write end of its stdin.
-    pub(crate) stdin: Option<OwnedFd>,
-}
 
 impl ContainerAt {
     /// Asks the shim for duplicates. Without them its end takes the container's last words with it.

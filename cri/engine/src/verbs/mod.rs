@@ -19,8 +19,11 @@ use crate::spec::AppArmor;
 use crate::table::{Container, Pod, Shared};
 use crate::view;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::Span;
 
+/// When what could not be undone is tried again for the first time; each time after twice as long.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// A pod, and the engine that it lives in: what undos find their objects by.
 #[derive(Clone)]
 pub(crate) struct PodAt {

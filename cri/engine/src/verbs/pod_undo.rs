@@ -13,9 +13,7 @@ use crate::table::Container;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When what could not be undone is tried again for the first time; each time after twice as long.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
-/// As often at least.
+/// How often what could not be undone is tried again at least.
 const SELDOM: Duration = Duration::from_secs(300);
 
 impl PodAt {

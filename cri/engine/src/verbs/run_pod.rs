@@ -1,7 +1,6 @@
 //! RunPodSandbox.
 
-use super::pod_undo::SOON;
-use super::{PodAt, sandbox, shim_watch};
+use super::{PodAt, SOON, sandbox, shim_watch};
 use crate::blocking::blocking;
 use crate::check;
 use crate::clock;

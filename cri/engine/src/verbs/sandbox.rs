@@ -2,32 +2,13 @@
 
 use crate::error::{Context, Result};
 use crate::files;
-use crate::model::{NamespaceMode, PodConfig};
+use crate::model::PodConfig;
 use crate::record::PodRecord;
-use crate::spec::Planner;
+use crate::spec::{Planner, namespaces};
 use rrun_shim_protocol::{NamespaceKind, Pin, Reaper, Sandbox};
 
 /// Size of a pod's `/dev/shm`, bytes.
 const SHM_SIZE: u64 = 64 << 20;
-
-/// The namespaces of a pod, in the order of its slots.
-pub(crate) fn namespaces(config: &PodConfig) -> Vec<NamespaceKind> {
-    let options = &config.security.namespaces;
-    let mut kinds = Vec::with_capacity(4);
-    if files::has_network(config) {
-        kinds.push(NamespaceKind::Network);
-    }
-    if options.ipc != NamespaceMode::Node {
-        kinds.push(NamespaceKind::Ipc);
-    }
-    if files::has_network(config) {
-        kinds.push(NamespaceKind::Uts);
-    }
-    if options.pid == NamespaceMode::Pod {
-        kinds.push(NamespaceKind::Pid);
-    }
-    kinds
-}
 
 /// The group of the reaper: a leaf in the pod's, named by the pod's id.
 pub(crate) fn reaper_group(record: &PodRecord) -> String {
@@ -82,7 +63,7 @@ fn sysctls(config: &PodConfig) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NamespaceOptions;
+    use crate::model::{NamespaceMode, NamespaceOptions};
 
     fn pod(change: impl FnOnce(&mut NamespaceOptions)) -> PodConfig {
         let mut config = PodConfig::default();
