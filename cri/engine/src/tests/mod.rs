@@ -5,7 +5,6 @@ mod faults;
 mod hung;
 mod life;
 mod recovery;
-mod spans;
 mod world;
 
 use crate::config::{Claim, Config, Lsm};
