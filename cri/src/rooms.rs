@@ -14,7 +14,7 @@ const AT_ONCE: usize = 16;
 /// # Errors
 /// The room that cannot be opened, and why. A broken record is none.
 pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
-    let images = Blocking::new(images(config)?, AT_ONCE);
+    let images = images(config).await?;
     let network = rrun_cni::Network::open(network(config)?)
         .map_err(|error| format!("open networks: {error}"))?;
     let network = Blocking::new(network, AT_ONCE);
@@ -37,11 +37,12 @@ pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
 ///
 /// # Errors
 /// Why they cannot be opened.
-pub fn images(config: &Config) -> Result<rrun_images::Store, String> {
+pub async fn images(config: &Config) -> Result<rrun_images::Store, String> {
     rrun_images::Store::open(rrun_images::Config {
         root: config.root.join("images"),
         certs_dirs: config.images.certs_dirs.clone(),
     })
+    .await
     .map_err(|error| format!("open images: {error}"))
 }
 

@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: pull REFERENCE DIRECTORY".into());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let store = Store::open(Config { root: PathBuf::from(root), ..Config::default() })?;
+    let config = Config { root: PathBuf::from(root), ..Config::default() };
+    let store = runtime.block_on(Store::open(config))?;
     let start = Instant::now();
     let image = runtime.block_on(store.pull(&reference.parse()?, None, None))?;
     let took = start.elapsed();

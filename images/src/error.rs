@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum Kind {
     /// No such image, manifest, platform or owner.
     NotFound,
-    /// The owner already holds another image.
+    /// The owner's writable layer is of another image.
     Exists,
     /// A malformed reference, manifest, digest, layer or `hosts.toml`; content that does not
     /// match its digest.
@@ -41,13 +41,15 @@ pub struct Error {
     hint: Option<Hint>,
 }
 
-/// What the failure of an HTTP exchange means for the next try.
+/// What a failure means for whoever might try in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hint {
     /// There was no connection: nothing listens there, or nobody knows the name.
     Unreached,
     /// There was a connection, and whoever answered does not speak TLS.
     NotTls,
+    /// The records are no database any more.
+    Damaged,
     /// It is busy (429, or 503 with a time); after the time that it says it may answer.
     Busy(Option<Duration>),
 }
@@ -137,7 +139,11 @@ impl From<rusqlite::Error> for Error {
             }
             _ => Kind::Internal,
         };
-        Error::new(kind, e).context("image records")
+        let hint = match e.sqlite_error_code() {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Some(Hint::Damaged),
+            _ => None,
+        };
+        Error::new(kind, e).with_hint(hint).context("image records")
     }
 }
 

@@ -12,12 +12,6 @@ use bytes::Bytes;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::manifest::{self, Descriptor, Document};
-use crate::platform::Node;
-use crate::progress::Reporter;
-use crate::pull::Source;
-use crate::reference::Reference;
-use crate::store::records::NameKind;
-use crate::store::{Image, Store};
 use crate::tar::{Archive, EntryKind};
 
 /// Read at a time.
@@ -30,70 +24,9 @@ pub(crate) enum Layout {
     Tar(Arc<File>, HashMap<String, (u64, u64)>),
 }
 
-impl Store {
-    /// Imports the images of an OCI layout (a directory, or a tar file of one) that this node can
-    /// run. They are named as `name` says, which needs a layout of one image, or else as the
-    /// layout's index does; an image without a name is found by its id.
-    pub async fn import_layout(&self, path: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
-        let done = self.import(path, name).await;
-        done.context(format_args!("import {}", path.display()))
-    }
-
-    async fn import(&self, path: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
-        let layout = Layout::open(path)?;
-        let all = layout.index()?;
-        let index = manifest::choose(&all, &Node::here())?;
-        if name.is_some() && index.len() != 1 {
-            let why = format!("{} images in the layout, but one name", index.len());
-            return Err(Error::invalid(why));
-        }
-        let source = Source::Layout(layout);
-        let mut images = Vec::new();
-        let mut foreign = None;
-        for entry in index {
-            let named = match (name, &entry.name) {
-                (Some(name), _) => Some(name.clone()),
-                // An annotation may be a mere tag, which names nothing.
-                (None, Some(text)) => text.parse().ok().filter(|_| text.contains(['/', ':'])),
-                (None, None) => None,
-            };
-            match self.import_one(&source, entry, named.as_ref()).await {
-                Ok(image) => images.push(image),
-                Err(e) if e.kind() == crate::Kind::NotFound => foreign = Some(e),
-                Err(e) => return Err(e).context(&entry.digest),
-            }
-        }
-        match (images.is_empty(), foreign) {
-            (true, Some(e)) => Err(e),
-            (true, None) => Err(Error::not_found("no image in the layout")),
-            (false, _) => Ok(images),
-        }
-    }
-
-    async fn import_one(
-        &self,
-        source: &Source,
-        entry: &Descriptor,
-        name: Option<&Reference>,
-    ) -> Result<Image> {
-        let Source::Layout(layout) = source else {
-            return Err(Error::new(crate::Kind::Internal, "not a layout"));
-        };
-        let top = layout.read(&entry.digest, Some(entry.size)).context("manifest")?;
-        let mut parts = source.parts(top).await?;
-        if let Some(name) = name {
-            let digest = format!("{}@{}", name.name(), entry.digest);
-            parts.names.push((digest, NameKind::Digest));
-            parts.names.extend(name.tagged().map(|tag| (tag, NameKind::Tag)));
-        }
-        let id = self.complete(source, &parts, &Reporter::default()).await?;
-        self.find(&id.to_string())?
-            .ok_or_else(|| Error::not_found("removed right after its import"))
-    }
-}
-
 impl Layout {
-    fn open(path: &Path) -> Result<Layout> {
+    /// Opens it; blocks while a tar is read through.
+    pub(crate) fn open(path: &Path) -> Result<Layout> {
         if path.is_dir() {
             return Ok(Layout::Dir(path.to_owned()));
         }
@@ -110,7 +43,8 @@ impl Layout {
         Ok(Layout::Tar(Arc::new(file), files))
     }
 
-    fn index(&self) -> Result<Vec<Descriptor>> {
+    /// The entries of its index.
+    pub(crate) fn index(&self) -> Result<Vec<Descriptor>> {
         let mut bytes = Vec::new();
         self.file("index.json")?.take(manifest::LARGEST).read_to_end(&mut bytes)?;
         match manifest::parse(&bytes).context("index.json")? {

@@ -2,9 +2,16 @@
 //!
 //! [`Store::pull`] asks the hosts of a registry ([`Credentials`], `hosts.toml` folders), streams
 //! each layer once through verification, inflation and unpacking into a directory of its own, and
-//! records the image. [`Store::prepare`] turns an image into the directories of an overlay mount
-//! for one owner. Nothing here mounts anything, and nothing here knows pods or CRI.
+//! records the image. An [`Owner`] holds as many images as he likes: [`Store::view`] tells the
+//! directories for a read-only mount, [`Store::prepare`] those of an overlay with a writable layer.
+//! What nobody holds and no name leads to is removed behind. Nothing here mounts anything, and
+//! nothing here knows pods or CRI.
+//!
+//! From the bottom: `store` (disk and records, blocking), `layer` and `tar`, `registry` and
+//! `layout`, `source` (either of them), `pull`, and on top `api`, which is all that other crates
+//! see and is async throughout.
 
+mod api;
 mod config;
 mod credentials;
 mod digest;
@@ -17,16 +24,18 @@ mod progress;
 mod pull;
 mod reference;
 mod registry;
+mod source;
 mod store;
 mod tar;
 
+pub use api::Store;
 pub use config::ImageConfig;
 pub use credentials::Credentials;
 pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
 pub use progress::{Event, Progress};
 pub use reference::Reference;
-pub use store::{Config, FsInfo, Image, Owner, Rootfs, Store, Usage};
+pub use store::{Config, FsInfo, Image, Owner, OwnerKind, Rootfs, Usage};
 
 /// The parsers of foreign bytes, pure and by themselves, for fuzzing.
 #[doc(hidden)]

@@ -21,7 +21,7 @@ impl Scene {
         let registry = TestRegistry::start().await;
         let image = TestImage::of(&[layer(&[dir("./"), file("f", "f")])]);
         registry.put("r/i", "plain", &image);
-        Scene { registry, scratch: Scratch::new(), image }
+        Scene { registry, scratch: Scratch::new().await, image }
     }
 
     fn manifest(&self) -> Value {

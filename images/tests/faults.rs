@@ -30,7 +30,7 @@ async fn served(image: &TestImage) -> (TestRegistry, Scratch, rrun_images::Refer
     let registry = TestRegistry::start().await;
     registry.put("r/i", "1", image);
     let name = reference(&format!("{}/r/i:1", registry.address));
-    (registry, Scratch::new(), name)
+    (registry, Scratch::new().await, name)
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_cut_blob_is_resumed_where_it_broke() {
     }
     assert_eq!(resumed.len(), 3, "{resumed:?}");
     assert!(resumed.is_sorted() && resumed[0] > 0, "{resumed:?}");
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_line_that_is_always_cut_fails_and_leaves_nothing() {
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains("cut 5 times, last at byte 1000"), "{error}");
     assert_eq!(scratch.names("layers"), [""; 0]);
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
@@ -116,8 +116,8 @@ async fn content_with_a_wrong_digest_is_refused_and_leaves_nothing() {
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains(&format!("layer {}", image.blobs[0].0)), "{error}");
     assert_eq!(scratch.names("layers"), [""; 0]);
-    assert!(scratch.store.list().unwrap().is_empty());
-    scratch.assert_no_debris();
+    assert!(scratch.store.list().await.unwrap().is_empty());
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_layer_that_is_not_what_the_config_says_is_refused() {
     let error = scratch.store.pull(&name, None, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("uncompressed content"), "{error}");
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn mirrors_are_asked_in_order_with_the_namespace_and_all_failures_are_told
 
 #[tokio::test]
 async fn a_hosts_file_that_does_not_parse_is_a_refusal_with_file_and_line() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     scratch.hosts("example.com", "server = 'http://a'\nmirror = 1\n");
     let error = scratch.store.pull(&reference("example.com/x"), None, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
@@ -314,5 +314,5 @@ async fn a_dropped_pull_leaves_nothing_and_frees_the_layer_for_the_next_one() {
     // The next pull waits for the layer's lock, which goes after the debris.
     scratch.store.pull(&name, None, None).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }

@@ -15,7 +15,7 @@ async fn served() -> (TestRegistry, Scratch, Reference, TestImage) {
     let image = TestImage::of(&[layer(&[dir("./"), file("f", "f")])]);
     registry.put("r/i", "1", &image);
     let name = reference(&format!("{}/r/i:1", registry.address));
-    (registry, Scratch::new(), name, image)
+    (registry, Scratch::new().await, name, image)
 }
 
 fn person() -> Credentials {

@@ -35,8 +35,8 @@ async fn unpack(scratch: &Scratch, items: &[Item]) -> PathBuf {
 
 async fn unpack_raw(scratch: &Scratch, layer: (Vec<u8>, Vec<u8>)) -> PathBuf {
     let image = import(scratch, &TestImage::of(&[layer])).await.unwrap();
-    let owner = Owner::new(format!("o{}", image.id.digest().hex())).unwrap();
-    scratch.store.prepare(&owner, &image.id).unwrap().lower.pop().unwrap()
+    let owner = Owner::container(format!("o{}", image.id.digest().hex())).unwrap();
+    scratch.store.prepare(&owner, &image.id).await.unwrap().lower.pop().unwrap()
 }
 
 fn xattr(path: &Path, name: &std::ffi::CStr) -> Option<Vec<u8>> {
@@ -88,16 +88,16 @@ async fn hostile_layers_are_refused_by_name_and_leave_nothing() {
             vec![file("a", "abcd").pax("GNU.sparse.size", "10").pax("GNU.sparse.map", "0,2,1,2")],
         ),
     ];
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     for (what, items) in &cases {
         let error = import(&scratch, &TestImage::of(&[layer(items)])).await.expect_err(what);
         assert_eq!(error.kind(), Kind::Invalid, "{what}: {error}");
         assert!(error.to_string().contains("layer sha256:"), "{what}: {error}");
         assert_eq!(scratch.names("layers"), [""; 0], "{what}");
-        scratch.assert_no_debris();
+        scratch.assert_no_debris().await;
     }
     assert!(!Path::new("/tmp/evil").exists());
-    assert!(scratch.store.list().unwrap().is_empty());
+    assert!(scratch.store.list().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -123,18 +123,18 @@ async fn broken_archives_are_refused_and_leave_nothing() {
         ("gzip that is none", good.clone(), b"\x1f\x8b\x08nonsense".to_vec()),
         ("zstd that is none", good.clone(), b"\x28\xb5\x2f\xfdnonsense".to_vec()),
     ];
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     for (what, tar, blob) in cases {
         let error = import(&scratch, &TestImage::of(&[(tar, blob)])).await.expect_err(what);
         assert_eq!(error.kind(), Kind::Invalid, "{what}: {error}");
         assert_eq!(scratch.names("layers"), [""; 0], "{what}");
-        scratch.assert_no_debris();
+        scratch.assert_no_debris().await;
     }
 }
 
 #[tokio::test]
 async fn whiteouts_become_what_overlayfs_reads_in_any_order() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let root = unpack(
         &scratch,
         &[
@@ -168,7 +168,7 @@ async fn whiteouts_become_what_overlayfs_reads_in_any_order() {
 
 #[tokio::test]
 async fn every_attribute_of_an_entry_arrives() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let capability = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let deep = format!("{}/deep", "d".repeat(150));
     let root = unpack(
@@ -225,7 +225,7 @@ async fn every_attribute_of_an_entry_arrives() {
 
 #[tokio::test]
 async fn sparse_files_of_every_format_have_their_holes() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let mut old = header(&Item { kind: b'S', ..file("old", "abcd") });
     old[257..265].copy_from_slice(b"ustar  \0");
     for (at, text) in [(386, "00000200000\0"), (398, "00000000004\0"), (483, "00000400000\0")] {
@@ -256,7 +256,7 @@ async fn sparse_files_of_every_format_have_their_holes() {
 
 #[tokio::test]
 async fn plain_gzip_of_many_members_and_zstd_layers_are_one_layer() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let bytes = tar(&[file("f", "same")]);
     let (a, b) = bytes.split_at(700);
     let members = [support::layer::gzip(a), support::layer::gzip(b)].concat();
@@ -365,7 +365,7 @@ async fn a_layer_leads_through_its_own_symlinks_and_never_out() {
         ),
     ];
     for (what, items, want) in cases {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new().await;
         assert_eq!(tree(&unpack(&scratch, &items).await), want, "{what}");
     }
     assert!(!Path::new("/tmp/evil").exists() && !Path::new("/tmp/evil-dev").exists());
@@ -373,7 +373,7 @@ async fn a_layer_leads_through_its_own_symlinks_and_never_out() {
 
 #[tokio::test]
 async fn an_opaque_mark_and_an_implied_directory_are_put_where_a_link_leads() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let items = [symlink("way", "/real"), file("way/.wh..wh..opq", ""), file("way/f", "1")];
     let root = unpack(&scratch, &items).await;
     let mark = xattr(&root.join("real"), c"trusted.overlay.opaque");
@@ -382,7 +382,7 @@ async fn an_opaque_mark_and_an_implied_directory_are_put_where_a_link_leads() {
 
 #[tokio::test]
 async fn the_last_entry_of_a_path_wins_in_everything_it_says() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let at = |item: Item, mtime: u64| Item { mtime, ..item };
     let root = unpack(
         &scratch,
@@ -438,7 +438,7 @@ async fn the_last_entry_of_a_path_wins_in_everything_it_says() {
 
 #[tokio::test]
 async fn attributes_that_the_file_system_refuses_end_no_pull() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let big = "x".repeat(100_000);
     let note = |item: Item| item.pax("SCHILY.xattr.user.note", "n");
     let root = unpack(
@@ -489,7 +489,7 @@ async fn an_archive_that_ends_after_its_last_whole_file_is_whole() {
         }),
     ];
     for (what, bytes) in cases {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new().await;
         let root = unpack_raw(&scratch, (bytes.clone(), support::layer::gzip(&bytes))).await;
         assert_eq!(tree(&root), ["d/a: content"], "{what}");
     }

@@ -19,29 +19,29 @@ async fn a_tag_behind_an_index_is_pulled_and_prepared() {
     registry.put("a/b", "unused", &image);
     let top = index(&[("linux", "arm64", b"{}"), ("linux", "amd64", &image.manifest)]);
     registry.put_manifest("a/b", "1", &top);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = format!("{}/a/b", registry.address);
     let pulled = scratch.store.pull(&reference(&format!("{name}:1")), None, None).await.unwrap();
     assert_eq!(pulled.tags, [format!("{name}:1")]);
     assert_eq!(pulled.digests, [format!("{name}@{}", rrun_images::Digest::of(&top))]);
     assert_eq!(pulled.config.cmd, ["sh"]);
-    let owner = rrun_images::Owner::new("c1").unwrap();
-    let rootfs = scratch.store.prepare(&owner, &pulled.id).unwrap();
+    let owner = rrun_images::Owner::container("c1").unwrap();
+    let rootfs = scratch.store.prepare(&owner, &pulled.id).await.unwrap();
     let hello = std::fs::read_to_string(rootfs.lower[0].join("etc/hello")).unwrap();
     assert_eq!(hello, "hello\n");
     assert!(rootfs.upper.is_dir() && rootfs.work.is_dir());
-    assert_eq!(scratch.store.prepare(&owner, &pulled.id).unwrap(), rootfs);
-    assert_eq!(scratch.store.owners().unwrap(), std::slice::from_ref(&owner));
-    scratch.store.release(&owner).unwrap();
-    scratch.store.release(&owner).unwrap();
-    assert!(scratch.store.owners().unwrap().is_empty());
-    scratch.assert_no_debris();
+    assert_eq!(scratch.store.prepare(&owner, &pulled.id).await.unwrap(), rootfs);
+    assert_eq!(scratch.store.owners().await.unwrap(), std::slice::from_ref(&owner));
+    scratch.store.release(&owner).await.unwrap();
+    scratch.store.release(&owner).await.unwrap();
+    assert!(scratch.store.owners().await.unwrap().is_empty());
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
 async fn a_missing_manifest_is_not_found_in_the_registrys_words() {
     let registry = TestRegistry::start().await;
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = format!("{}/a/b:1", registry.address);
     let error = scratch.store.pull(&reference(&name), None, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);

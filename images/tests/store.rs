@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use rrun_images::{Digest, Image, Kind, Owner, Store};
+use rrun_images::{Digest, Image, Kind, Owner, OwnerKind, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, config, reference};
@@ -24,7 +24,7 @@ fn top(name: &str) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn owner(name: &str) -> Owner {
-    Owner::new(name).unwrap()
+    Owner::container(name).unwrap()
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn an_image_is_found_by_every_one_of_its_names_and_removed_under_all() {
     let image = TestImage::of(&[base()]);
     registry.put("r/i", "1", &image);
     registry.put("r/i", "latest", &image);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let store = &scratch.store;
     let name = format!("{}/r/i", registry.address);
     let id = store.pull(&reference(&format!("{name}:1")), None, None).await.unwrap().id;
@@ -52,21 +52,22 @@ async fn an_image_is_found_by_every_one_of_its_names_and_removed_under_all() {
         format!("sha256:{}", &hex[..12]),
     ];
     for text in &texts {
-        assert_eq!(store.find(text).unwrap().map(|i| i.id), Some(id.clone()), "{text}");
+        assert_eq!(store.find(text).await.unwrap().map(|i| i.id), Some(id.clone()), "{text}");
     }
     for text in ["", "nothing", "UPPER", "0000", &"0".repeat(64), "sha256:", &format!("{name}:2")] {
-        assert!(store.find(text).unwrap().is_none(), "{text}");
+        assert!(store.find(text).await.unwrap().is_none(), "{text}");
     }
-    let before = store.fs_info().unwrap();
+    let before = store.fs_info().await.unwrap();
     assert!(before.bytes > 0 && before.inodes > 0 && before.mountpoint.is_dir());
-    assert!(store.remove(&format!("{name}:1")).unwrap());
-    assert!(!store.remove(&format!("{name}:1")).unwrap());
-    assert!(store.list().unwrap().is_empty());
-    assert_eq!(store.fs_info().unwrap().bytes, 0);
+    assert!(store.remove(&format!("{name}:1")).await.unwrap());
+    assert!(!store.remove(&format!("{name}:1")).await.unwrap());
+    assert!(store.list().await.unwrap().is_empty());
+    store.empty_trash().await.unwrap();
+    assert_eq!(store.fs_info().await.unwrap().bytes, 0);
     for folder in ["layers", "records", "locks"] {
         assert_eq!(scratch.names(folder), [""; 0], "{folder}");
     }
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
@@ -74,7 +75,7 @@ async fn a_pull_by_digest_has_no_tag() {
     let registry = TestRegistry::start().await;
     let image = TestImage::of(&[base()]);
     registry.put("r/i", "1", &image);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let text = format!("{}/r/i@{}", registry.address, image.digest());
     let pulled = scratch.store.pull(&reference(&text), None, None).await.unwrap();
     assert_eq!((pulled.tags.len(), pulled.digests), (0, vec![text]));
@@ -86,28 +87,35 @@ async fn layers_of_a_held_image_stay_until_it_is_released_and_shared_ones_longer
     let (one, two) = (TestImage::of(&[base(), top("one")]), TestImage::of(&[base(), top("two")]));
     registry.put("r/i", "1", &one);
     registry.put("r/i", "2", &two);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let store = &scratch.store;
     let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
     let first = store.pull(&pull("1"), None, None).await.unwrap();
     let second = store.pull(&pull("2"), None, None).await.unwrap();
-    let rootfs = store.prepare(&owner("c"), &first.id).unwrap();
-    let holders = |image: &Image| store.find(&image.id.to_string()).unwrap().unwrap().holders;
-    assert_eq!((holders(&first), holders(&second)), (vec![owner("c")], Vec::new()));
-    assert_eq!(store.prepare(&owner("c"), &second.id).unwrap_err().kind(), Kind::Exists);
-    store.remove(&first.id.to_string()).unwrap();
-    assert!(store.find(&first.id.to_string()).unwrap().is_none());
+    let rootfs = store.prepare(&owner("c"), &first.id).await.unwrap();
+    let holders =
+        async |image: &Image| store.find(&image.id.to_string()).await.unwrap().unwrap().holders;
+    assert_eq!(holders(&first).await, [owner("c")]);
+    assert_eq!(holders(&second).await, []);
+    assert_eq!(store.prepare(&owner("c"), &second.id).await.unwrap_err().kind(), Kind::Exists);
+    store.remove(&first.id.to_string()).await.unwrap();
+    assert!(store.find(&first.id.to_string()).await.unwrap().is_none());
     assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
-    assert_eq!(store.prepare(&owner("c"), &first.id).unwrap(), rootfs, "idempotent while held");
-    assert_eq!(store.prepare(&owner("d"), &first.id).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(
+        store.prepare(&owner("c"), &first.id).await.unwrap(),
+        rootfs,
+        "idempotent while held"
+    );
+    assert_eq!(store.prepare(&owner("d"), &first.id).await.unwrap_err().kind(), Kind::NotFound);
     std::fs::write(rootfs.upper.join("f"), vec![1; 10_000]).unwrap();
-    let usage = store.writable_usage(&owner("c")).unwrap();
+    let usage = store.writable_usage(&owner("c")).await.unwrap();
     assert_eq!((usage.bytes, usage.inodes), (12_288, 1));
-    store.release(&owner("c")).unwrap();
+    store.release(&owner("c")).await.unwrap();
+    assert_eq!(scratch.names("writable"), [""; 0]);
     let left: Vec<bool> = rootfs.lower.iter().map(|dir| dir.is_dir()).collect();
     assert_eq!(left.iter().filter(|there| **there).count(), 1, "the base is the other image's");
     assert_eq!(scratch.names("writable"), [""; 0]);
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
@@ -117,13 +125,13 @@ async fn equal_layers_and_empty_images_make_lists_that_overlayfs_takes() {
     registry.put("r/i", "none", &TestImage::of(&[]));
     let hide: [Item; 2] = [file(".wh..wh..opq", ""), file("only", "o")];
     registry.put("r/i", "opaque", &TestImage::of(&[base(), layer(&hide)]));
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let store = &scratch.store;
     let mut counts = Vec::new();
     for tag in ["twice", "none", "opaque"] {
         let name = reference(&format!("{}/r/i:{tag}", registry.address));
         let image = store.pull(&name, None, None).await.unwrap();
-        let mut rootfs = store.prepare(&owner(tag), &image.id).unwrap();
+        let mut rootfs = store.prepare(&owner(tag), &image.id).await.unwrap();
         counts.push(rootfs.lower.len());
         rootfs.lower.sort();
         rootfs.lower.dedup();
@@ -137,10 +145,10 @@ async fn a_directory_that_a_layer_only_implies_keeps_the_attributes_from_below()
     let registry = TestRegistry::start().await;
     let image = TestImage::of(&[base(), layer(&[file("tmp/x", "x"), file("srv/y", "y")])]);
     registry.put("r/i", "1", &image);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    let rootfs = scratch.store.prepare(&owner("c"), &id).unwrap();
+    let rootfs = scratch.store.prepare(&owner("c"), &id).await.unwrap();
     assert_eq!(rootfs.lower.len(), 3);
     let of = |name: &str| {
         let meta = rootfs.lower[0].join(name).metadata().unwrap();
@@ -154,10 +162,10 @@ async fn a_directory_that_a_layer_only_implies_keeps_the_attributes_from_below()
 async fn a_damaged_database_is_set_aside_and_everything_is_found_again() {
     let registry = TestRegistry::start().await;
     registry.put("r/i", "1", &TestImage::of(&[base(), top("x")]));
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = format!("{}/r/i:1", registry.address);
     let image = scratch.store.pull(&reference(&name), None, None).await.unwrap();
-    let rootfs = scratch.store.prepare(&owner("c"), &image.id).unwrap();
+    let rootfs = scratch.store.prepare(&owner("c"), &image.id).await.unwrap();
     let Scratch { dir, store } = scratch;
     drop(store);
     for end in ["-wal", "-shm"] {
@@ -165,23 +173,23 @@ async fn a_damaged_database_is_set_aside_and_everything_is_found_again() {
     }
     std::fs::write(dir.path().join("images/records.db"), b"not a database at all".repeat(500))
         .unwrap();
-    let store = Store::open(config(dir.path())).unwrap();
-    let found = store.find(&name).unwrap().unwrap();
+    let store = Store::open(config(dir.path())).await.unwrap();
+    let found = store.find(&name).await.unwrap().unwrap();
     assert_eq!(
         (found.id, found.tags, found.digests),
         (image.id.clone(), image.tags, image.digests)
     );
-    assert_eq!(store.owners().unwrap(), [owner("c")]);
-    assert_eq!(store.prepare(&owner("c"), &image.id).unwrap(), rootfs);
+    assert_eq!(store.owners().await.unwrap(), [owner("c")]);
+    assert_eq!(store.prepare(&owner("c"), &image.id).await.unwrap(), rootfs);
     assert!(dir.path().join("images/records.db.damaged").exists());
 }
 
 #[tokio::test]
 async fn what_a_killed_pull_left_is_swept_at_the_next_start() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let left = scratch.root().join("tmp").join("a".repeat(64));
     std::fs::create_dir_all(left.join("deep/er")).unwrap();
-    let _store = Store::open(config(scratch.dir.path())).unwrap();
+    let _store = Store::open(config(scratch.dir.path())).await.unwrap();
     assert_eq!(scratch.names("tmp"), [""; 0]);
 }
 
@@ -199,49 +207,49 @@ async fn a_layer_that_a_power_cut_may_have_hit_is_pulled_anew_though_an_old_leas
     let registry = TestRegistry::start().await;
     let image = TestImage::of(&[base(), top("x")]);
     registry.put("r/i", "1", &image);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    let rootfs = scratch.store.prepare(&owner("old"), &id).unwrap();
+    let rootfs = scratch.store.prepare(&owner("old"), &id).await.unwrap();
     lose_power(&scratch, &base().0);
 
-    let store = Store::open(config(scratch.dir.path())).unwrap();
-    assert!(store.find(&id.to_string()).unwrap().is_none());
+    let store = Store::open(config(scratch.dir.path())).await.unwrap();
+    assert!(store.find(&id.to_string()).await.unwrap().is_none());
     assert_eq!(scratch.names("records"), [""; 0]);
-    let error = store.prepare(&owner("old"), &id).unwrap_err();
+    let error = store.prepare(&owner("old"), &id).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
     assert!(error.to_string().contains("not synced before the last boot ended"), "{error}");
 
     assert_eq!(store.pull(&name, None, None).await.unwrap().id, id);
     assert_eq!(registry.count(&image.blobs[0].0.to_string()), 2);
     assert_eq!(registry.count(&image.blobs[1].0.to_string()), 1, "the other layer was durable");
-    assert_eq!(store.prepare(&owner("old"), &id).unwrap(), rootfs);
+    assert_eq!(store.prepare(&owner("old"), &id).await.unwrap(), rootfs);
     let base = rootfs.lower.iter().map(|dir| dir.join("base")).find(|file| file.exists());
     assert_eq!(std::fs::read(base.unwrap()).unwrap(), b"b");
 
     // Whoever opens the store next in this boot has no doubts any more.
-    let again = Store::open(config(scratch.dir.path())).unwrap();
-    assert_eq!(again.find(&id.to_string()).unwrap().unwrap().tags.len(), 1);
-    again.release(&owner("old")).unwrap();
-    assert!(again.find(&id.to_string()).unwrap().is_some());
-    assert!(again.remove(&id.to_string()).unwrap());
+    let again = Store::open(config(scratch.dir.path())).await.unwrap();
+    assert_eq!(again.find(&id.to_string()).await.unwrap().unwrap().tags.len(), 1);
+    again.release(&owner("old")).await.unwrap();
+    assert!(again.find(&id.to_string()).await.unwrap().is_some());
+    assert!(again.remove(&id.to_string()).await.unwrap());
     for folder in ["layers", "records", "writable", "locks"] {
         assert_eq!(scratch.names(folder), [""; 0], "{folder}");
     }
-    scratch.assert_no_debris();
+    scratch.assert_no_debris().await;
 }
 
 #[tokio::test]
 async fn an_old_lease_on_a_lost_image_is_released_with_nothing_left() {
     let registry = TestRegistry::start().await;
     registry.put("r/i", "1", &TestImage::of(&[base(), top("x")]));
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    scratch.store.prepare(&owner("old"), &id).unwrap();
+    scratch.store.prepare(&owner("old"), &id).await.unwrap();
     lose_power(&scratch, &base().0);
-    let store = Store::open(config(scratch.dir.path())).unwrap();
-    store.release(&owner("old")).unwrap();
+    let store = Store::open(config(scratch.dir.path())).await.unwrap();
+    store.release(&owner("old")).await.unwrap();
     for folder in ["layers", "records", "writable", "locks"] {
         assert_eq!(scratch.names(folder), [""; 0], "{folder}");
     }
@@ -251,14 +259,14 @@ async fn an_old_lease_on_a_lost_image_is_released_with_nothing_left() {
 async fn a_layer_whose_record_was_lost_is_removed_at_the_next_start() {
     let registry = TestRegistry::start().await;
     registry.put("r/i", "1", &TestImage::of(&[base()]));
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let image = scratch.store.pull(&name, None, None).await.unwrap();
     let stray = scratch.root().join("layers").join("a".repeat(64));
     std::fs::create_dir_all(stray.join("deep/er")).unwrap();
-    let store = Store::open(config(scratch.dir.path())).unwrap();
+    let store = Store::open(config(scratch.dir.path())).await.unwrap();
     assert!(!stray.exists());
-    assert!(store.find(&image.id.to_string()).unwrap().is_some());
+    assert!(store.find(&image.id.to_string()).await.unwrap().is_some());
     assert_eq!(scratch.names("layers").len(), 1);
 }
 
@@ -267,8 +275,8 @@ async fn two_stores_on_one_folder_fetch_a_layer_once() {
     let registry = TestRegistry::start().await;
     let image = TestImage::of(&[base()]);
     registry.put("r/i", "1", &image);
-    let scratch = Scratch::new();
-    let other = Store::open(config(scratch.dir.path())).unwrap();
+    let scratch = Scratch::new().await;
+    let other = Store::open(config(scratch.dir.path())).await.unwrap();
     let name = reference(&format!("{}/r/i:1", registry.address));
     let (a, b) = tokio::join!(scratch.store.pull(&name, None, None), other.pull(&name, None, None));
     assert_eq!(a.unwrap().id, b.unwrap().id);
@@ -277,7 +285,7 @@ async fn two_stores_on_one_folder_fetch_a_layer_once() {
 
 #[tokio::test]
 async fn a_layout_in_a_tar_is_imported_under_its_name() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let image = TestImage::of(&[base()]);
     let mut index: serde_json::Value = serde_json::json!({
         "schemaVersion": 2,
@@ -300,8 +308,6 @@ async fn a_layout_in_a_tar_is_imported_under_its_name() {
     let named = reference("own/name:1");
     let images = scratch.store.import_layout(&path, Some(&named)).await.unwrap();
     assert_eq!(images[0].tags, ["docker.io/own/name:1", "example.com/a/b:3"]);
-    assert!(scratch.store.pin("own/name:1").unwrap());
-    assert!(scratch.store.find("own/name:1").unwrap().unwrap().pinned);
 }
 
 #[tokio::test]
@@ -317,10 +323,10 @@ async fn overlayfs_mounts_the_prepared_directories_and_shows_the_image() {
     let lower =
         layer(&[dir("./"), dir("tmp/").mode(0o1777), file("base", "b"), file("srv/old", "o")]);
     registry.put("r/i", "1", &TestImage::of(&[lower, upper]));
-    let scratch = Scratch::new();
+    let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    let rootfs = scratch.store.prepare(&owner("c"), &id).unwrap();
+    let rootfs = scratch.store.prepare(&owner("c"), &id).await.unwrap();
     let at = scratch.dir.path().join("mnt");
     std::fs::create_dir(&at).unwrap();
     let show = |path: &std::path::Path| path.display().to_string();
@@ -340,6 +346,187 @@ async fn overlayfs_mounts_the_prepared_directories_and_shows_the_image() {
         .unwrap();
     let words = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(words, "./srv ./srv/new ./tmp ./tmp/implied 1777\n", "{done:?}");
-    scratch.store.release(&owner("c")).unwrap();
-    scratch.assert_no_debris();
+    scratch.store.release(&owner("c")).await.unwrap();
+    scratch.assert_no_debris().await;
+}
+
+/// As if the machine had been started anew since.
+fn reboot(scratch: &Scratch) {
+    let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
+    db.execute("UPDATE layer SET boot='before'", []).unwrap();
+}
+
+#[tokio::test]
+async fn an_image_that_was_pulled_or_imported_is_there_after_the_next_boot() {
+    let registry = TestRegistry::start().await;
+    let image = TestImage::of(&[base(), layer(&[file("tmp/x", "x"), file("srv/y", "y")])]);
+    registry.put("r/i", "1", &image);
+    let scratch = Scratch::new().await;
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    reboot(&scratch);
+    let store = Store::open(config(scratch.dir.path())).await.unwrap();
+    let found = store.find(&name.to_string()).await.unwrap().unwrap();
+    assert_eq!(found.id, id);
+    let rootfs = store.prepare(&owner("c"), &id).await.unwrap();
+    assert_eq!(rootfs.lower.len(), 3, "with its seam");
+    assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
+}
+
+#[tokio::test]
+async fn an_owner_holds_many_images_with_or_without_a_writable_layer_and_others_hold_them_too() {
+    let registry = TestRegistry::start().await;
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let mut ids = Vec::new();
+    for tag in ["1", "2"] {
+        registry.put("r/i", tag, &TestImage::of(&[base(), top(tag)]));
+        let name = reference(&format!("{}/r/i:{tag}", registry.address));
+        ids.push(store.pull(&name, None, None).await.unwrap().id);
+    }
+    let volume = Owner::new(OwnerKind::Volume, "pod-1.data").unwrap();
+    let person = Owner::new(OwnerKind::Person, "me").unwrap();
+    let rootfs = store.prepare(&owner("c"), &ids[0]).await.unwrap();
+    let view = store.view(&owner("c"), &ids[1]).await.unwrap();
+    assert_eq!(store.view(&volume, &ids[1]).await.unwrap(), view);
+    store.hold(&person, &ids[0]).await.unwrap();
+    store.hold(&person, &ids[0]).await.unwrap();
+    assert_eq!(store.owners().await.unwrap(), [owner("c"), volume.clone(), person.clone()]);
+    assert_eq!(scratch.names("writable"), ["container-c"]);
+    assert_eq!(store.let_go(&owner("c"), &ids[0]).await.unwrap_err().kind(), Kind::Exists);
+    for id in &ids {
+        assert!(store.remove(&id.to_string()).await.unwrap());
+    }
+    // The container goes, the others have what they hold.
+    store.release(&owner("c")).await.unwrap();
+    assert!(rootfs.lower.iter().chain(&view).all(|dir| dir.is_dir()));
+    store.let_go(&volume, &ids[1]).await.unwrap();
+    assert!(!view[0].exists() && rootfs.lower.iter().all(|dir| dir.is_dir()));
+    store.release(&person).await.unwrap();
+    assert_eq!(store.owners().await.unwrap(), []);
+    assert_eq!(scratch.names("layers"), [""; 0]);
+    scratch.assert_no_debris().await;
+    let unknown = store.hold(&person, &ids[0]).await.unwrap_err();
+    assert_eq!(unknown.kind(), Kind::NotFound, "{unknown}");
+}
+
+#[tokio::test]
+async fn an_image_is_used_when_its_holder_is() {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base()]));
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = store.pull(&name, None, None).await.unwrap().id;
+    let last = async || store.find(&id.to_string()).await.unwrap().unwrap().last_used;
+    let age = || {
+        let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
+        db.execute("UPDATE image SET used=1000", []).unwrap();
+    };
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+    age();
+    assert_eq!(last().await, old);
+    store.prepare(&owner("c"), &id).await.unwrap();
+    assert!(last().await > old, "made");
+    age();
+    store.used(&owner("other")).await.unwrap();
+    assert_eq!(last().await, old);
+    store.used(&owner("c")).await.unwrap();
+    assert!(last().await > old, "started, or executed in");
+    age();
+    store.pull(&name, None, None).await.unwrap();
+    assert!(last().await > old, "pulled");
+}
+
+#[tokio::test]
+async fn what_is_removed_is_counted_until_it_is_gone_and_a_process_that_ended_leaves_it_to_the_next()
+ {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base()]));
+    let scratch = Scratch::new().await;
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    let before = scratch.store.fs_info().await.unwrap();
+    // Whoever has this lock deletes; so nobody does now.
+    let trash = std::fs::File::open(scratch.root().join("trash")).unwrap();
+    trash.lock().unwrap();
+    assert!(scratch.store.remove(&id.to_string()).await.unwrap());
+    assert_eq!(scratch.names("layers"), [""; 0]);
+    assert_eq!(scratch.names("trash").len(), 1);
+    assert_eq!(scratch.store.fs_info().await.unwrap(), before);
+    let next = Store::open(config(scratch.dir.path())).await.unwrap();
+    assert_eq!(next.fs_info().await.unwrap(), before);
+    drop(trash);
+    next.empty_trash().await.unwrap();
+    assert_eq!(next.fs_info().await.unwrap().bytes, 0);
+    assert_eq!(scratch.names("trash"), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_dead_pull_held_is_collected_and_what_a_living_one_holds_is_not() {
+    let scratch = Scratch::new().await;
+    let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
+    let key = |digit: &str| digit.repeat(64);
+    for (owner, key) in [("pull/1-1", key("a")), ("pull/2-2", key("b"))] {
+        std::fs::create_dir(scratch.root().join("layers").join(&key)).unwrap();
+        let layer = "INSERT INTO layer(key, bytes, inodes, implied, opaque, boot, durable, used)
+                     VALUES(?1, 1, 1, '[]', 0, 'b', 1, 1000)";
+        db.execute(layer, [&key]).unwrap();
+        db.execute("INSERT INTO layer_lease(owner, key) VALUES(?1, ?2)", [owner, &key]).unwrap();
+    }
+    let alive = std::fs::File::create(scratch.root().join("locks/pull-2-2")).unwrap();
+    alive.lock().unwrap();
+    scratch.store.collect().await.unwrap();
+    assert_eq!(scratch.names("layers"), [key("b")]);
+    drop(alive);
+    scratch.store.collect().await.unwrap();
+    assert_eq!(scratch.names("layers"), [""; 0]);
+    scratch.assert_no_debris().await;
+}
+
+#[tokio::test]
+async fn damaged_records_are_not_set_aside_beneath_a_living_process_nor_for_another_fault() {
+    let scratch = Scratch::new().await;
+    let path = scratch.root().join("records.db");
+    // As another process that has them open.
+    let other = std::fs::File::open(scratch.root().join("records.lock")).unwrap();
+    other.lock_shared().unwrap();
+    let Scratch { dir, store } = scratch;
+    drop(store);
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+    std::fs::write(&path, b"not a database at all".repeat(500)).unwrap();
+    let error = Store::open(config(dir.path())).await.err().unwrap();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(error.to_string().contains("another process has them open"), "{error}");
+    assert!(!dir.path().join("images/records.db.damaged").exists());
+    drop(other);
+    Store::open(config(dir.path())).await.unwrap();
+    assert!(dir.path().join("images/records.db.damaged").exists());
+    // A directory in its place is a fault of the disk, not of the records.
+    std::fs::remove_file(dir.path().join("images/records.db.damaged")).unwrap();
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+    std::fs::create_dir(&path).unwrap();
+    assert!(Store::open(config(dir.path())).await.is_err());
+    assert!(path.is_dir() && !dir.path().join("images/records.db.damaged").exists());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_on_locked_records_blocks_no_thread_of_the_runtime() {
+    let scratch = Scratch::new().await;
+    let mut db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
+    let lock = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive).unwrap();
+    let store = scratch.store.clone();
+    let removing = tokio::spawn(async move { store.remove("nothing:1").await });
+    // On the one thread that there is: had the call blocked it, this would never come to pass.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert!(!removing.is_finished());
+    drop(lock);
+    assert!(!removing.await.unwrap().unwrap());
 }

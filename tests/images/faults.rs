@@ -14,7 +14,7 @@ async fn a_layer_that_is_cut_once_is_resumed_where_it_broke() {
             false => Verdict::Pass,
         }
     });
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     ground.hosts(&format!("server = 'http://{}'\n", gate.address));
     ground.pull_hosted().await.unwrap();
     let asked = gate.asked(&layer);
@@ -31,14 +31,14 @@ async fn a_line_that_always_breaks_is_one_error_with_blob_and_host_and_leaves_no
         true => Verdict::Cut,
         false => Verdict::Pass,
     });
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     ground.hosts(&format!("server = 'http://{}'\n", gate.address));
     let error = ground.pull_hosted().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     let words = error.to_string();
     assert!(words.contains(&layer) && words.contains(&gate.address), "{words}");
     assert!(words.contains("cut 5 times"), "{words}");
-    ground.assert_empty();
+    ground.assert_empty().await;
 }
 
 /// Spoils every answer whose path has `part`.
@@ -55,12 +55,12 @@ async fn content_that_is_not_what_its_digest_says_is_refused_and_leaves_nothing(
     let (registry, built) = (registry(), built());
     for part in [&built.layers[0], &built.config, &built.manifest, "1.29-2"] {
         let gate = liar(registry.address(), part);
-        let ground = Ground::new();
+        let ground = Ground::new().await;
         ground.hosts(&format!("server = 'http://{}'\n", gate.address));
         let error = ground.pull_hosted().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{part}: {error}");
         assert!(error.to_string().contains(part), "{part}: {error}");
-        ground.assert_empty();
+        ground.assert_empty().await;
     }
 }
 
@@ -69,7 +69,7 @@ async fn a_mirror_that_lies_is_passed_over_for_the_next_host() {
     let (registry, built) = (registry(), built());
     for part in [&built.layers[0], &built.config, &built.manifest, "1.29-2"] {
         let gate = liar(registry.address(), part);
-        let ground = Ground::new();
+        let ground = Ground::new().await;
         let (mirror, server) = (&gate.address, registry.address());
         ground.hosts(&format!("server = 'http://{server}'\n[host.'http://{mirror}']\n"));
         let image = ground.pull_hosted().await.unwrap();

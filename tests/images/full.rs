@@ -12,7 +12,7 @@ const FOLDER: &str = "RRUN_TEST_FULL_IN";
 
 #[tokio::test]
 async fn a_full_disk_is_one_error_with_layer_and_entry_leaves_nothing_and_is_got_over() {
-    let (registry, ground) = (registry(), Ground::new());
+    let (registry, ground) = (registry(), Ground::new().await);
     ground.hosts(&format!("server = 'http://{}'\n", registry.address()));
     // Too few blocks for the image, then too few inodes.
     for options in ["size=1m", "size=64m,nr_inodes=40"] {
@@ -32,23 +32,23 @@ async fn a_full_disk_is_one_error_with_layer_and_entry_leaves_nothing_and_is_got
 #[ignore = "the other test runs it in a mount namespace of its own"]
 async fn body() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let store = ground::open(&folder);
+    let store = ground::open(&folder).await;
     let words = exhausted(pull(&store).await);
     assert!(words.contains(&format!("layer {}: entry \"", built().layers[0])), "{words}");
-    assert_empty(&store, &folder);
+    assert_empty(&store, &folder).await;
 
     // Not a block left, not even for the records.
     fill(&folder.join("store/filler"));
     exhausted(pull(&store).await);
-    assert_empty(&store, &folder);
+    assert_empty(&store, &folder).await;
     drop(store);
     fill(&folder.join("store/filler"));
-    if let Err(error) = ground::try_open(&folder) {
+    if let Err(error) = ground::try_open(&folder).await {
         assert_eq!(error.kind(), Kind::Exhausted, "{error}");
     }
     assert!(!folder.join("store/records.db.damaged").exists());
 
-    let store = make_room(&folder);
+    let store = make_room(&folder).await;
     pull(&store).await.unwrap();
     // All layers are here, their image's record finds no room.
     fill(&folder.join("store/filler"));
@@ -56,10 +56,10 @@ async fn body() {
     assert!(words.contains("/store/records/"), "{words}");
     assert_eq!(fs::read_dir(folder.join("store/records")).unwrap().count(), 1);
     drop(store);
-    let store = make_room(&folder);
+    let store = make_room(&folder).await;
     pull(&store).await.unwrap();
-    assert!(store.remove(&hosted()).unwrap());
-    assert_empty(&store, &folder);
+    assert!(store.remove(&hosted()).await.unwrap());
+    assert_empty(&store, &folder).await;
     assert_eq!(fs::read_dir(folder.join("store/records")).unwrap().count(), 0);
 }
 
@@ -76,12 +76,12 @@ fn exhausted(done: Result<()>) -> String {
     words
 }
 
-fn make_room(folder: &Path) -> Store {
+async fn make_room(folder: &Path) -> Store {
     let _ = fs::remove_file(folder.join("store/filler"));
     let larger = ["-o", "remount,size=64m,nr_inodes=100000"];
     let mounted = Command::new("mount").args(larger).arg(folder.join("store")).status();
     assert!(mounted.unwrap().success());
-    ground::open(folder)
+    ground::open(folder).await
 }
 
 fn fill(path: &Path) {

@@ -19,10 +19,10 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub fn new() -> Self {
+    pub async fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("rrun-images-").tempdir().unwrap();
         fs::create_dir(folder.path().join("certs.d")).unwrap();
-        let store = open(folder.path());
+        let store = open(folder.path()).await;
         Self { folder, store }
     }
 
@@ -51,14 +51,15 @@ impl Ground {
         self.pull(&hosted(), None).await
     }
 
-    pub fn assert_empty(&self) {
-        assert_empty(&self.store, self.root());
+    pub async fn assert_empty(&self) {
+        assert_empty(&self.store, self.root()).await;
     }
 }
 
 /// Nothing is recorded in the store of this folder, and no layer is there, whole or in parts.
-pub fn assert_empty(store: &Store, folder: &Path) {
-    assert!(store.list().unwrap().is_empty());
+pub async fn assert_empty(store: &Store, folder: &Path) {
+    store.empty_trash().await.unwrap();
+    assert!(store.list().await.unwrap().is_empty());
     for part in ["layers", "tmp", "trash"] {
         let found: Vec<_> = fs::read_dir(folder.join("store").join(part)).unwrap().collect();
         assert!(found.is_empty(), "{part}: {found:?}");
@@ -66,13 +67,13 @@ pub fn assert_empty(store: &Store, folder: &Path) {
 }
 
 /// The store in this folder.
-pub fn open(folder: &Path) -> Store {
-    try_open(folder).unwrap()
+pub async fn open(folder: &Path) -> Store {
+    try_open(folder).await.unwrap()
 }
 
-pub fn try_open(folder: &Path) -> Result<Store> {
+pub async fn try_open(folder: &Path) -> Result<Store> {
     let (root, certs) = (folder.join("store"), folder.join("certs.d"));
-    Store::open(Config { root, certs_dirs: vec![certs] })
+    Store::open(Config { root, certs_dirs: vec![certs] }).await
 }
 
 pub fn hosted() -> String {

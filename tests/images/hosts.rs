@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn a_mirror_that_is_down_leaves_the_pull_to_the_server() {
-    let (registry, ground) = (registry(), Ground::new());
+    let (registry, ground) = (registry(), Ground::new().await);
     let server = registry.address();
     ground.hosts(&format!("server = 'http://{server}'\n[host.'http://127.0.0.1:1']\n"));
     let image = ground.pull_hosted().await.unwrap();
@@ -19,7 +19,7 @@ async fn a_mirror_that_is_down_leaves_the_pull_to_the_server() {
 async fn server_alone_is_asked_and_the_registry_itself_never() {
     let upstream = registry();
     let gate = Gate::before(upstream.address(), |_| Verdict::Pass);
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     let folder = ground.folder(&format!("{}_", gate.address.replace(':', "_")));
     std::fs::write(folder.join("hosts.toml"), "server = 'http://127.0.0.1:1'\n").unwrap();
     let name = format!("{}/{IMAGE}", gate.address);
@@ -31,7 +31,7 @@ async fn server_alone_is_asked_and_the_registry_itself_never() {
 
 #[tokio::test]
 async fn an_unknown_key_is_a_refusal_with_file_line_and_path() {
-    let (registry, ground) = (registry(), Ground::new());
+    let (registry, ground) = (registry(), Ground::new().await);
     let gate = Gate::before(registry.address(), |_| Verdict::Pass);
     let server = &gate.address;
     for (text, want) in [
@@ -45,7 +45,7 @@ async fn an_unknown_key_is_a_refusal_with_file_line_and_path() {
         assert!(error.to_string().ends_with(&want), "{error}");
     }
     assert_eq!(gate.count(), 0);
-    ground.assert_empty();
+    ground.assert_empty().await;
 }
 
 #[tokio::test]
@@ -59,13 +59,13 @@ async fn a_path_is_followed_by_v2_unless_override_path_says_that_it_is_whole() {
         }
     });
     let server = format!("server = 'http://{}/proxied/test'\n", gate.address);
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     ground.hosts(&server);
     let error = ground.pull_hosted().await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
     let asked = format!("GET http://{}/proxied/test/v2/e2e-test-images/", gate.address);
     assert!(error.to_string().contains(&asked), "{error}");
-    ground.assert_empty();
+    ground.assert_empty().await;
     ground.hosts(&format!("{server}override_path = true\n"));
     ground.pull_hosted().await.unwrap();
 }
@@ -80,7 +80,7 @@ fn silent() -> (TcpListener, TcpStream) {
 
 #[tokio::test]
 async fn a_host_that_takes_no_connection_is_passed_over_after_its_dial_timeout() {
-    let (registry, ground) = (registry(), Ground::new());
+    let (registry, ground) = (registry(), Ground::new().await);
     let (listener, _waiting) = silent();
     let address = listener.local_addr().unwrap();
     let mirror = format!("[host.'http://{address}']\ndial_timeout = '150ms'\n");
@@ -97,7 +97,7 @@ async fn a_host_that_takes_no_connection_is_passed_over_after_its_dial_timeout()
 
 #[tokio::test]
 async fn a_refusal_by_the_registry_is_final_at_once_even_if_a_mirror_is_down() {
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     for (status, kind) in [
         ("401 Unauthorized", Kind::Denied),
         ("403 Forbidden", Kind::Denied),
@@ -114,5 +114,5 @@ async fn a_refusal_by_the_registry_is_final_at_once_even_if_a_mirror_is_down() {
             assert_eq!(gate.count(), before + 1, "{status}");
         }
     }
-    ground.assert_empty();
+    ground.assert_empty().await;
 }

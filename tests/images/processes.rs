@@ -13,7 +13,7 @@ const FOLDER: &str = "RRUN_TEST_PULL_IN";
 #[ignore = "the other tests of this module run it as a process of its own"]
 async fn pulls_in_a_process_of_its_own() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let store = ground::open(Path::new(&folder));
+    let store = ground::open(Path::new(&folder)).await;
     store.pull(&hosted().parse().unwrap(), None, None).await.unwrap();
 }
 
@@ -30,7 +30,7 @@ fn spawn(ground: &Ground) -> Child {
 async fn two_processes_that_pull_one_image_fetch_each_layer_once() {
     let (registry, built) = (registry(), built());
     let gate = Gate::before(registry.address(), |_| Verdict::Pass);
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     ground.hosts(&format!("server = 'http://{}'\n", gate.address));
     let mut both = [spawn(&ground), spawn(&ground)];
     for child in &mut both {
@@ -39,10 +39,10 @@ async fn two_processes_that_pull_one_image_fetch_each_layer_once() {
     for layer in &built.layers {
         assert_eq!(gate.asked(layer).len(), 1, "{layer}");
     }
-    let image = ground.store.find(&hosted()).unwrap().unwrap();
+    let image = ground.store.find(&hosted()).await.unwrap().unwrap();
     assert_eq!(image.id.to_string(), built.config);
-    assert!(ground.store.remove(&hosted()).unwrap());
-    ground.assert_empty();
+    assert!(ground.store.remove(&hosted()).await.unwrap());
+    ground.assert_empty().await;
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
         true => word.take().map_or(Verdict::Pass, Verdict::Hold),
         false => Verdict::Pass,
     });
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     ground.hosts(&format!("server = 'http://{}'\n", gate.address));
     let mut child = spawn(&ground);
     tokio::task::spawn_blocking(move || halves.recv()).await.unwrap().unwrap();
@@ -65,6 +65,21 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
     waiting.await.unwrap().unwrap();
     // From the start: nothing of the killed one was used.
     assert_eq!(gate.asked(&layer).last().unwrap().range, "");
-    assert!(ground.store.remove(&hosted()).unwrap());
-    ground.assert_empty();
+    assert!(ground.store.remove(&hosted()).await.unwrap());
+    ground.assert_empty().await;
+}
+
+#[tokio::test]
+async fn an_image_pulled_by_a_process_that_ended_at_once_is_there_after_a_reboot() {
+    let (registry, ground) = (registry(), Ground::new().await);
+    ground.hosts(&format!("server = 'http://{}'\n", registry.address()));
+    assert!(spawn(&ground).wait().unwrap().success());
+    let records = rusqlite::Connection::open(ground.root().join("store/records.db")).unwrap();
+    assert!(records.execute("UPDATE layer SET boot = 'another'", []).unwrap() > 0);
+    let store = ground::open(ground.root()).await;
+    let image = store.find(&hosted()).await.unwrap().unwrap();
+    let owner = rrun_images::Owner::container("c").unwrap();
+    let rootfs = store.prepare(&owner, &image.id).await.unwrap();
+    assert!(rootfs.lower.iter().all(|layer| layer.is_dir()));
+    store.release(&owner).await.unwrap();
 }

@@ -52,7 +52,7 @@ impl Drop for Wire {
 
 #[tokio::test]
 async fn a_private_ca_is_trusted_if_hosts_toml_names_it_or_waives_the_check() {
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     let (authority, options) = private(&ground);
     let registry = options.start().unwrap();
     let server = format!("server = 'https://{}'\n", registry.address());
@@ -64,7 +64,7 @@ async fn a_private_ca_is_trusted_if_hosts_toml_names_it_or_waives_the_check() {
 
 #[tokio::test]
 async fn a_certificate_that_cannot_be_trusted_is_refused_at_once_with_the_reason() {
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     let (authority, options) = private(&ground);
     let registry = options.start().unwrap();
     let other = Authority::new(ground.root(), "other");
@@ -84,12 +84,12 @@ async fn a_certificate_that_cannot_be_trusted_is_refused_at_once_with_the_reason
         assert!(error.to_string().contains(&format!("GET https://{host}:")), "{error}");
         assert_eq!(wire.connections.load(Ordering::SeqCst), 1, "{why}");
     }
-    ground.assert_empty();
+    ground.assert_empty().await;
 }
 
 #[tokio::test]
 async fn a_crt_file_in_the_registrys_folder_is_its_ca_and_another_one_is_not() {
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     let (authority, options) = private(&ground);
     let registry = options.start().unwrap();
     let file = ground.folder(&format!("{}_", registry.address().replace(':', "_"))).join("a.crt");
@@ -105,7 +105,7 @@ async fn a_crt_file_in_the_registrys_folder_is_its_ca_and_another_one_is_not() {
 
 #[tokio::test]
 async fn a_registry_that_wants_a_client_certificate_gets_it() {
-    let ground = Ground::new();
+    let ground = Ground::new().await;
     let (authority, options) = private(&ground);
     let registry = options.client_ca(&authority.certificate).start().unwrap();
     let ca = authority.certificate.display();
@@ -115,7 +115,7 @@ async fn a_registry_that_wants_a_client_certificate_gets_it() {
     let error = ground.pull_hosted().await.unwrap_err();
     assert!(matches!(error.kind(), Kind::Denied | Kind::Unavailable), "{error}");
     assert!(error.to_string().contains(&format!("GET https://{}", registry.address())), "{error}");
-    ground.assert_empty();
+    ground.assert_empty().await;
     let (certificate, key) = authority.sign("client");
     let pair = format!("['{}', '{}']", certificate.display(), key.display());
     ground.hosts(&format!("{server}client = [{pair}]\n"));

@@ -112,7 +112,20 @@ impl Engine {
     /// `FailedPrecondition` in any other state, and when its program cannot be executed; it has
     /// ended then, with code 128 and reason `StartError`.
     pub async fn start_container(&self, owner: &Owner, id: &str) -> Result<()> {
-        start_container::start(&self.shared, owner, id).await
+        start_container::start(&self.shared, owner, id).await?;
+        self.note_use(id);
+        Ok(())
+    }
+
+    /// Tells the images that a container of theirs is in use. Nobody waits for it, and nothing
+    /// depends on it but the order in which unused images are collected.
+    fn note_use(&self, id: &str) {
+        let (images, id) = (Arc::clone(&self.shared.ports.images), id.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = images.used(&id).await {
+                tracing::debug!("the image of {id} is not marked as used: {error}");
+            }
+        });
     }
 
     /// Stops a container: its stop signal once, SIGKILL after `grace`; returns when it has ended
@@ -194,11 +207,14 @@ impl Engine {
         command: Vec<String>,
         timeout: Option<Duration>,
     ) -> Result<ExecOutput> {
-        streams::exec_sync(&self.shared, owner, id, command, timeout).await
+        let done = streams::exec_sync(&self.shared, owner, id, command, timeout).await;
+        self.note_use(id);
+        done
     }
 
     /// Runs a command in a running container with its streams open.
     pub async fn exec(&self, owner: &Owner, id: &str, request: ExecRequest) -> Result<Session> {
+        self.note_use(id);
         streams::exec(&self.shared, owner, id, request).await
     }
 

@@ -41,6 +41,9 @@ pub trait Images: Send + Sync {
     /// Gives back what `owner` holds, and its writable layer. Unknown is done.
     async fn release(&self, owner: &str) -> Result<()>;
 
+    /// The image of `owner` is used now: he starts, or something is executed in him.
+    async fn used(&self, owner: &str) -> Result<()>;
+
     /// Owners that hold something, of this engine or of others on this machine.
     async fn owners(&self) -> Result<Vec<String>>;
 

@@ -4,7 +4,7 @@ use super::{Service, logged, required};
 use crate::convert;
 use rrun_cri_api::v1;
 use rrun_engine::stats::FsUsage;
-use rrun_images::{Credentials, Image, Kind, Reference, Store};
+use rrun_images::{Credentials, Image, Kind, Owner, OwnerKind, Reference};
 use std::collections::BTreeMap;
 use tonic::{Code, Status};
 
@@ -14,11 +14,10 @@ impl Service {
         filter: Option<v1::ImageFilter>,
     ) -> Result<v1::ListImagesResponse, Status> {
         let name = filter.and_then(|filter| filter.image).map(|spec| spec.image);
-        let look = |store: &Store| match name.filter(|name| !name.is_empty()) {
-            Some(name) => Ok(store.find(&name)?.into_iter().collect::<Vec<_>>()),
-            None => store.list(),
+        let images = match name.filter(|name| !name.is_empty()) {
+            Some(name) => self.images.find(&name).await.map_err(fail)?.into_iter().collect(),
+            None => self.images.list().await.map_err(fail)?,
         };
-        let images = self.images.call(look).await.map_err(fail)?;
         Ok(v1::ListImagesResponse {
             images: images.iter().map(|found| self.image(found)).collect(),
         })
@@ -31,7 +30,7 @@ impl Service {
         verbose: bool,
     ) -> Result<v1::ImageStatusResponse, Status> {
         let name = required(spec, "image")?.image;
-        let found = self.images.call(move |store| store.find(&name)).await.map_err(fail)?;
+        let found = self.images.find(&name).await.map_err(fail)?;
         let info = match &found {
             Some(found) if verbose => {
                 let document: serde_json::Value =
@@ -52,7 +51,7 @@ impl Service {
         let name = name.map_err(super::fail)?;
         let reference: Reference = name.parse().map_err(fail)?;
         let auth = request.auth.map(credentials);
-        let image = self.images.pull(&reference, auth.as_ref()).await.map_err(fail)?;
+        let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(fail)?;
         Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
     }
 
@@ -63,15 +62,17 @@ impl Service {
         spec: Option<v1::ImageSpec>,
     ) -> Result<v1::RemoveImageResponse, Status> {
         let name = required(spec, "image")?.image;
-        self.images.call(move |store| store.remove(&name)).await.map_err(fail)?;
+        self.images.remove(&name).await.map_err(fail)?;
         Ok(v1::RemoveImageResponse {})
     }
 
     /// An image that a pod of somebody else holds is shown as pinned: our client's collector of
     /// images, which knows its own containers alone, would take it for unused.
     fn image(&self, image: &Image) -> v1::Image {
-        let is_foreign =
-            |holder: &rrun_images::Owner| !self.engine.has_container(&self.owner, holder.as_str());
+        let is_foreign = |holder: &Owner| match holder.kind() {
+            OwnerKind::Container => !self.engine.has_container(&self.owner, holder.name()),
+            _ => true,
+        };
         let (uid, username) = user(&image.config.user);
         v1::Image {
             id: image.id.to_string(),
@@ -82,12 +83,12 @@ impl Service {
             username,
             // Annotations are those of a request, and an image has none.
             spec: Some(v1::ImageSpec { image: image.id.to_string(), ..Default::default() }),
-            pinned: image.pinned || image.holders.iter().any(is_foreign),
+            pinned: image.holders.iter().any(is_foreign),
         }
     }
 
     pub(super) async fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
-        let info = self.images.call(Store::fs_info).await.map_err(fail)?;
+        let info = self.images.fs_info().await.map_err(fail)?;
         let images = FsUsage {
             at: super::now(),
             mountpoint: info.mountpoint,

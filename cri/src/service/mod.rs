@@ -26,7 +26,7 @@ use tonic::Status;
 #[derive(Clone)]
 pub struct Service {
     engine: Engine,
-    images: Blocking<Store>,
+    images: Store,
     network: Blocking<Network>,
     owner: Owner,
     config: Arc<Config>,
@@ -40,7 +40,7 @@ pub struct Rooms {
     /// Pods and containers.
     pub engine: Engine,
     /// Images.
-    pub images: Blocking<Store>,
+    pub images: Store,
     /// Networks.
     pub network: Blocking<Network>,
 }

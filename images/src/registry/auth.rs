@@ -116,7 +116,7 @@ impl Asker<'_> {
                 }
             }
             let response = http::send(request.header("accept-encoding", "identity")).await?;
-            match super::endpoint::redirect(response.headers(), response.status(), &at) {
+            match http::redirect(response.headers(), response.status(), &at) {
                 None => return Ok(response),
                 Some(next) => at = next.context("redirect")?,
             }

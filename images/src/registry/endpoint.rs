@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, LOCATION, RANGE, WWW_AUTHENTICATE,
-};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::Asker;
@@ -204,7 +202,7 @@ impl Endpoint {
                 request = request.header(RANGE, format!("bytes={}-", ask.from));
             }
             let response = http::send(self.own_headers(request, url, &at)).await?;
-            let Some(next) = redirect(response.headers(), response.status(), &at) else {
+            let Some(next) = http::redirect(response.headers(), response.status(), &at) else {
                 return Ok(response);
             };
             at = next.context("redirect")?;
@@ -246,20 +244,6 @@ fn elsewhere(url: &Url, there: &Url, who: Option<&Credentials>) -> Result<Option
         Some(who) if is_safe && who.name(&authority(there)) => who.secret(),
         _ => Ok(None),
     }
-}
-
-/// Where the answer sends us.
-pub(super) fn redirect(headers: &HeaderMap, status: StatusCode, at: &Url) -> Option<Result<Url>> {
-    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = headers.get(LOCATION)?;
-    let text = String::from_utf8_lossy(location.as_bytes());
-    Some(match at.join(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        Ok(url) => Err(Error::invalid(format_args!("{:?} is no way to go", url.scheme()))),
-        Err(e) => Err(Error::invalid(e)),
-    })
 }
 
 async fn check(response: Response) -> Result<Response> {

@@ -4,8 +4,8 @@ use std::error::Error as _;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::coding::Decoder;
@@ -123,6 +123,20 @@ pub(crate) async fn body(mut response: Response, largest: u64) -> Result<Vec<u8>
         add(&decoder.finish()?)?;
     }
     Ok(body)
+}
+
+/// Where the answer sends us.
+pub(crate) fn redirect(headers: &HeaderMap, status: StatusCode, at: &Url) -> Option<Result<Url>> {
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = headers.get(LOCATION)?;
+    let text = String::from_utf8_lossy(location.as_bytes());
+    Some(match at.join(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(url) => Err(Error::invalid(format_args!("{:?} is no way to go", url.scheme()))),
+        Err(e) => Err(Error::invalid(e)),
+    })
 }
 
 /// The error of an answer whose status is one, with the registry's own words if it has some.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 pub(crate) struct LayerKey(String);
 
 impl LayerKey {
+    /// The layer with this uncompressed content.
     pub(crate) fn of(diff_id: &Digest) -> LayerKey {
         LayerKey(match diff_id.algorithm() {
             Algorithm::Sha256 => diff_id.hex().to_owned(),
@@ -45,32 +46,122 @@ impl fmt::Display for LayerKey {
     }
 }
 
-/// Who holds an image and a writable layer: a name that is also a directory's, for example a
-/// container id. Letters, digits, `_`, `.` and `-`, at most 128, no leading dot.
+/// What kind of holder an [`Owner`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OwnerKind {
+    /// A container, by its id.
+    Container,
+    /// A volume that is an image.
+    Volume,
+    /// A pull that runs; its leases end with it.
+    Pull,
+    /// Somebody who wants an image to stay: it is shown as pinned.
+    Person,
+}
+
+impl OwnerKind {
+    const ALL: [OwnerKind; 4] =
+        [OwnerKind::Container, OwnerKind::Volume, OwnerKind::Pull, OwnerKind::Person];
+
+    /// The word for it, as it is on record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OwnerKind::Container => "container",
+            OwnerKind::Volume => "volume",
+            OwnerKind::Pull => "pull",
+            OwnerKind::Person => "person",
+        }
+    }
+}
+
+/// Who holds images and layers, as many as he likes, and may have one writable layer. What nobody
+/// holds and no name leads to is collected. Written `container/<name>`.
+///
+/// The name is part of a directory's: letters, digits, `_`, `.` and `-`, at most 128.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner(String);
+pub struct Owner {
+    kind: OwnerKind,
+    name: String,
+}
 
 impl Owner {
     /// Checks the name.
-    pub fn new(name: impl Into<String>) -> Result<Owner> {
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn new(kind: OwnerKind, name: impl Into<String>) -> Result<Owner> {
         let name = name.into();
         let good = (1..=128).contains(&name.len())
-            && !name.starts_with('.')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if good {
-            return Ok(Owner(name));
+            return Ok(Owner { kind, name });
         }
         Err(Error::invalid(format_args!("owner {name:?}: not 1 to 128 of a-z A-Z 0-9 _ . -")))
     }
 
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// A container, by its id.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn container(id: impl Into<String>) -> Result<Owner> {
+        Owner::new(OwnerKind::Container, id)
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> OwnerKind {
+        self.kind
+    }
+
+    /// The name, which only its kind makes unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A single name for files of this owner.
+    pub(crate) fn file_name(&self) -> String {
+        format!("{}-{}", self.kind.as_str(), self.name)
+    }
+
+    /// The owner of a file that is called so.
+    pub(crate) fn of_file_name(text: &str) -> Result<Owner> {
+        Owner::split(text, '-')
+    }
+
+    fn split(text: &str, by: char) -> Result<Owner> {
+        let (kind, name) = text.split_once(by).unwrap_or_default();
+        let kind = OwnerKind::ALL.into_iter().find(|k| k.as_str() == kind);
+        let kind = kind.ok_or_else(|| Error::invalid(format_args!("{text:?} is no owner")))?;
+        Owner::new(kind, name)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Owner> {
+        Owner::split(text, '/')
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_a_kind_and_a_name_on_record_and_on_disk() {
+        for kind in OwnerKind::ALL {
+            let owner = Owner::new(kind, "a-b.c_1").unwrap();
+            assert_eq!(owner.to_string().parse::<Owner>().unwrap(), owner);
+            assert_eq!(Owner::of_file_name(&owner.file_name()).unwrap(), owner);
+        }
+        for bad in ["", "a", "container", "container/", "container/a/b", "nobody/a"] {
+            assert!(bad.parse::<Owner>().is_err(), "{bad}");
+        }
     }
 }

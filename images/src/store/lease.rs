@@ -1,4 +1,4 @@
-//! Root file systems: an image held by an owner, and his writable layer.
+//! Leases: who holds which images, and root file systems made of them.
 
 use std::collections::HashSet;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rrun_sys::step::{self, Steps};
 use rusqlite::Connection;
 
-use super::{LayerKey, Owner, Store, records};
+use super::{Disk, LayerKey, Owner, OwnerKind, records, restore};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -32,31 +32,30 @@ pub struct Usage {
     pub inodes: u64,
 }
 
-impl Store {
-    /// Holds `image` for `owner` and makes his writable layer. Idempotent; `Exists` if he holds
-    /// another image, `NotFound` if there is no such image.
+impl Disk {
+    /// See [`crate::Store::prepare`].
     ///
     /// Steps: `images.prepare.lease`, `images.prepare.writable`, `images.prepare.work`,
     /// `images.prepare.upper`.
-    pub fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+    pub(crate) fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
         self.prepare_steps(owner, image).context(format_args!("prepare {owner}"))
     }
 
     fn prepare_steps(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
         let mut steps = Steps::default();
-        let undo = |store: &Store| {
-            let (store, owner) = (store.clone(), owner.clone());
-            move || store.release(&owner)
+        let undo = |disk: &Disk| {
+            let (disk, owner) = (disk.clone(), owner.clone());
+            move || disk.release(&owner)
         };
-        let known = self.records(|r| r.read(|tx| records::lease(tx, owner)))?;
-        let layers = if known.is_some() {
-            // A repeated call undoes nothing that an earlier one did.
-            step::only("images.prepare.lease", || self.lease(owner, image))?
+        let known = self.records(|r| r.read(|tx| records::held(tx, owner)))?;
+        let layers = if known.is_empty() {
+            steps.run("images.prepare.lease", || self.lease(owner, image, true), undo(self))?
         } else {
-            steps.run("images.prepare.lease", || self.lease(owner, image), undo(self))?
+            // A repeated call undoes nothing that an earlier one did.
+            step::only("images.prepare.lease", || self.lease(owner, image, true))?
         };
         let lower = self.lower(&layers)?;
-        let dir = self.path("writable").join(owner.as_str());
+        let dir = self.path("writable").join(owner.file_name());
         let (upper, work) = (dir.join("upper"), dir.join("work"));
         step::only("images.prepare.writable", || make_writable(&dir, image))?;
         step::only("images.prepare.work", || make(&work, 0o700))?;
@@ -66,8 +65,45 @@ impl Store {
     }
 
     /// In one transaction, so that nobody removes the image in between.
-    fn lease(&self, owner: &Owner, image: &ImageId) -> Result<Vec<(LayerKey, bool)>> {
-        self.records(|r| r.write(|tx| hold(tx, owner, image)))
+    fn lease(&self, owner: &Owner, image: &ImageId, rw: bool) -> Result<Vec<(LayerKey, bool)>> {
+        self.records(|r| {
+            r.write(|tx| {
+                let layers = hold(tx, owner, image, rw)?;
+                if !rw {
+                    // The writable layer's folder tells of the others.
+                    restore::save(&self.inner.config.root, tx, image)?;
+                }
+                Ok(layers)
+            })
+        })
+    }
+
+    /// See [`crate::Store::view`].
+    pub(crate) fn view(&self, owner: &Owner, image: &ImageId) -> Result<Vec<PathBuf>> {
+        let layers = self.lease(owner, image, false);
+        layers.and_then(|layers| self.lower(&layers)).context(format_args!("hold for {owner}"))
+    }
+
+    /// See [`crate::Store::let_go`].
+    pub(crate) fn let_go(&self, owner: &Owner, image: &ImageId) -> Result<()> {
+        let ended = self.records(|r| {
+            r.write(|tx| {
+                if records::writable(tx, owner)?.as_ref() == Some(image) {
+                    let why = format!("he has a writable layer of {image}");
+                    return Err(Error::new(Kind::Exists, why));
+                }
+                let layers = records::image_layers(tx, image)?;
+                records::end_lease(tx, owner, image)?;
+                restore::save(&self.inner.config.root, tx, image)?;
+                unnamed(tx, image, layers)
+            })
+        });
+        ended.and_then(|layers| self.collect(layers)).context(format_args!("let go for {owner}"))
+    }
+
+    /// See [`crate::Store::used`].
+    pub(crate) fn used(&self, owner: &Owner) -> Result<()> {
+        self.records(|r| r.write(|tx| records::used(tx, owner)))
     }
 
     /// From bottom-first records to overlayfs' order. What lies below a layer that hides
@@ -89,28 +125,34 @@ impl Store {
         Ok(lower)
     }
 
-    /// Ends the lease of `owner` and removes his writable layer, which must not be mounted any
-    /// more. Idempotent; an owner without a lease is no error.
+    /// See [`crate::Store::release`].
     ///
     /// Steps: `images.release.writable`, `images.release.lease`, `images.release.collect`.
-    pub fn release(&self, owner: &Owner) -> Result<()> {
+    pub(crate) fn release(&self, owner: &Owner) -> Result<()> {
         self.release_steps(owner).context(format_args!("release {owner}"))
     }
 
     fn release_steps(&self, owner: &Owner) -> Result<()> {
-        let dir = self.path("writable").join(owner.as_str());
+        let dir = self.path("writable").join(owner.file_name());
         // The lease ends after its directory is out of the way, so that a killed release is
         // found again by `owners`.
         step::only("images.release.writable", || self.discard(&dir))?;
         let layers = step::only("images.release.lease", || {
             self.records(|r| {
                 r.write(|tx| {
-                    let Some(image) = records::lease(tx, owner)? else { return Ok(Vec::new()) };
-                    let layers = records::image_layers(tx, &image)?;
-                    records::end_lease(tx, owner)?;
-                    // Nothing to collect unless the image went with its last lease.
-                    let is_gone = records::image_layers(tx, &image)?.is_empty();
-                    Ok(if is_gone { layers } else { Vec::new() })
+                    let mut held = Vec::new();
+                    for image in records::held(tx, owner)? {
+                        held.push((records::image_layers(tx, &image)?, image));
+                    }
+                    records::end_leases(tx, owner)?;
+                    let mut gone = Vec::new();
+                    for (layers, image) in held {
+                        gone.extend(unnamed(tx, &image, layers)?);
+                        if owner.kind() != OwnerKind::Container {
+                            restore::save(&self.inner.config.root, tx, &image)?;
+                        }
+                    }
+                    Ok(gone)
                 })
             })
         })?;
@@ -120,14 +162,14 @@ impl Store {
         step::only("images.release.collect", || self.collect(layers))
     }
 
-    /// Everybody who holds an image, for whoever knows which of them are gone.
-    pub fn owners(&self) -> Result<Vec<Owner>> {
+    /// Everybody who holds something.
+    pub(crate) fn owners(&self) -> Result<Vec<Owner>> {
         self.records(|r| r.read(records::owners))
     }
 
-    /// What the writable layer of `owner` takes, by a walk through it.
-    pub fn writable_usage(&self, owner: &Owner) -> Result<Usage> {
-        let upper = self.path("writable").join(owner.as_str()).join("upper");
+    /// See [`crate::Store::writable_usage`].
+    pub(crate) fn writable_usage(&self, owner: &Owner) -> Result<Usage> {
+        let upper = self.path("writable").join(owner.file_name()).join("upper");
         let mut usage = Usage::default();
         let mut linked = HashSet::new();
         let mut folders = vec![upper];
@@ -154,21 +196,27 @@ impl Store {
     }
 }
 
+/// The layers of an image that went with its last lease; nothing to collect if it did not.
+fn unnamed(tx: &Connection, image: &ImageId, layers: Vec<LayerKey>) -> Result<Vec<LayerKey>> {
+    Ok(if records::image_layers(tx, image)?.is_empty() { layers } else { Vec::new() })
+}
+
 /// Records the lease, unless it is there, and tells the image's layers, bottom first, and which
 /// of them are opaque.
-fn hold(tx: &Connection, owner: &Owner, image: &ImageId) -> Result<Vec<(LayerKey, bool)>> {
-    match records::lease(tx, owner)? {
-        Some(held) if held == *image => {}
-        Some(held) => {
-            return Err(Error::new(Kind::Exists, format!("it holds image {held} already")));
-        }
-        None => {
-            if !records::touch(tx, image)? {
-                return Err(Error::not_found(format_args!("no image {image}")));
-            }
-            records::add_lease(tx, owner, image)?;
-        }
+fn hold(
+    tx: &Connection,
+    owner: &Owner,
+    image: &ImageId,
+    rw: bool,
+) -> Result<Vec<(LayerKey, bool)>> {
+    if let Some(other) = records::writable(tx, owner)?.filter(|other| rw && other != image) {
+        return Err(Error::new(Kind::Exists, format!("it holds image {other} already")));
     }
+    let is_held = records::held(tx, owner)?.contains(image);
+    if !is_held && !records::touch(tx, image)? {
+        return Err(Error::not_found(format_args!("no image {image}")));
+    }
+    records::add_lease(tx, owner, image, rw)?;
     let with_mark = |key: LayerKey| match records::layer(tx, &key)? {
         Some(facts) => Ok((key, facts.is_opaque)),
         None => {

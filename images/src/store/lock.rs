@@ -1,4 +1,4 @@
-//! One layer, one worker: a kernel lock on a file named by the layer.
+//! One worker at a layer, one process in a pull: a kernel lock on a file of that name.
 //!
 //! flock(2) is released by death, and excludes other threads and other processes alike, so it is
 //! the only mechanism needed.
@@ -8,20 +8,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::key::LayerKey;
+use super::Disk;
 use crate::error::{Context, Result};
 
-/// Held while a layer is unpacked or removed.
+/// Held while a layer is unpacked or removed, and while a pull runs.
 #[derive(Debug)]
-pub(crate) struct LayerLock {
+pub(crate) struct Lock {
     _file: File,
     path: PathBuf,
 }
 
-impl LayerLock {
+impl Lock {
     /// `None` if somebody else has it.
-    pub(crate) fn try_take(locks: &Path, layer: &LayerKey) -> Result<Option<LayerLock>> {
-        let path = locks.join(layer.as_str());
+    pub(crate) fn try_take(locks: &Path, name: &str) -> Result<Option<Lock>> {
+        let path = locks.join(name);
         loop {
             let mut options = OpenOptions::new();
             let file = options.create(true).truncate(false).write(true).open(&path);
@@ -34,17 +34,19 @@ impl LayerLock {
             // Whoever removed the layer removed the file too: then this is a lock on nothing.
             let ours = file.metadata().context(path.display())?;
             if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
-                return Ok(Some(LayerLock { _file: file, path }));
+                return Ok(Some(Lock { _file: file, path }));
             }
         }
     }
 
     /// Waits for it. Polling, because a thread that sleeps in flock(2) cannot be told that
     /// nobody waits any more.
-    pub(crate) async fn take(locks: &Path, layer: &LayerKey) -> Result<LayerLock> {
+    pub(crate) async fn take(disk: &Disk, name: &str) -> Result<Lock> {
         let mut pause = Duration::from_millis(2);
         loop {
-            if let Some(lock) = LayerLock::try_take(locks, layer)? {
+            let wanted = name.to_owned();
+            let tried = disk.run(move |d| Lock::try_take(&d.path("locks"), &wanted)).await?;
+            if let Some(lock) = tried {
                 return Ok(lock);
             }
             tokio::time::sleep(pause).await;
@@ -52,7 +54,7 @@ impl LayerLock {
         }
     }
 
-    /// Gives the lock back together with its file: the layer is gone.
+    /// Gives the lock back together with its file: what it stood for is gone.
     pub(crate) fn remove(self) {
         // A file left behind is only an empty file.
         let _ = std::fs::remove_file(&self.path);

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! records.db           SQLite: layers, images, names, leases
-//! records/<id>.json   a plain copy of an image's record, see `restore`
+//! records.lock         see `open`
+//! records/<id>.json    a plain copy of an image's record, see `restore`
 //! layers/<diffID>/     one unpacked layer, as overlayfs takes it
 //! writable/<owner>/    upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
-//! locks/<diffID>       see `lock`
-//! trash/               renamed here first, then removed
+//! locks/<name>         see `lock`
+//! trash/               renamed here first, then removed behind, see `trash`
 //! empty/               the lower directory of an image without layers
 //! ```
 //!
@@ -16,9 +17,10 @@
 //! failed is kept for the next try; a cut download resumes within its pull.
 //!
 //! No file is synced on its own. A layer becomes visible by a rename and its row, after the last
-//! byte is verified; behind a pull one syncfs(2) runs in the background and marks the layers
-//! durable. Layers that a power cut may have hit (another boot, not marked) are forgotten at the
-//! next start and pulled again.
+//! byte is verified. Before an image is recorded one syncfs(2) writes its new layers, and they are
+//! marked durable: an image that anybody saw is there after the next boot, however this one ends.
+//! Layers that a power cut may have hit (another boot, not marked) belong to pulls that never
+//! ended; they are forgotten at the next start.
 
 mod collect;
 mod key;
@@ -27,23 +29,29 @@ mod lock;
 mod open;
 pub(crate) mod records;
 mod restore;
+mod trash;
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Semaphore;
+
 pub(crate) use key::LayerKey;
-pub use key::Owner;
+pub use key::{Owner, OwnerKind};
 pub use lease::{Rootfs, Usage};
-pub(crate) use lock::LayerLock;
+pub(crate) use lock::Lock;
 use records::{ImageRow, NameKind, NewImage, Records};
 
 use crate::config::{self, ImageConfig};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
-use crate::pull::Flights;
 use crate::reference::Reference;
-use crate::registry::DownHosts;
+
+/// Blocking calls of one store at a time.
+const AT_ONCE: usize = 16;
 
 /// Where the store is and where registries are configured.
 #[derive(Clone, Debug)]
@@ -78,11 +86,9 @@ pub struct Image {
     pub config: ImageConfig,
     /// The whole config, JSON as it was pulled.
     pub document: Vec<u8>,
-    /// Not to be collected.
-    pub pinned: bool,
-    /// Who holds it, see [`Store::prepare`].
+    /// Who holds it, see [`Owner`].
     pub holders: Vec<Owner>,
-    /// When it was pulled or a container was made of it, to the second.
+    /// When it was last pulled, held anew, or used by a holder, to the second.
     pub last_used: SystemTime,
 }
 
@@ -91,15 +97,16 @@ pub struct Image {
 pub struct FsInfo {
     /// An existing directory on it.
     pub mountpoint: PathBuf,
-    /// Bytes that images take.
+    /// Bytes that images take, those that are being removed included.
     pub bytes: u64,
-    /// Inodes that images take.
+    /// Inodes that images take, likewise.
     pub inodes: u64,
 }
 
-/// A handle on the store; clones are the same store. Several processes may have one open.
+/// The store, as this process has it open. Every call blocks; async code reaches it through
+/// [`Disk::run`] alone, and other crates through [`crate::Store`], which does that for them.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Disk {
     inner: Arc<Inner>,
 }
 
@@ -107,28 +114,49 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     records: Mutex<Records>,
     pub(crate) boot: String,
-    pub(crate) flights: Flights,
-    pub(crate) down: Arc<DownHosts>,
+    /// Held as long as the records are open, see `open`.
+    _lock: File,
+    /// For [`Disk::run`].
+    places: Arc<Semaphore>,
+    /// Whether a thread of this process empties the trash.
+    is_emptying: AtomicBool,
 }
 
-impl Store {
+impl Disk {
     /// Opens the store, makes it if it is not there, and sweeps what killed pulls left.
     ///
     /// Cheap: no layer is looked at. A damaged record file is set aside and what is on disk is
     /// recorded anew.
-    pub fn open(config: Config) -> Result<Store> {
+    pub(crate) fn open(config: Config) -> Result<Disk> {
         let what = format!("image store {}", config.root.display());
-        let (records, boot) = open::open(&config.root).context(&what)?;
-        let records = Mutex::new(records);
-        let inner =
-            Inner { config, records, boot, flights: Flights::default(), down: Arc::default() };
-        let store = Store { inner: Arc::new(inner) };
-        store.sweep().context(&what)?;
-        Ok(store)
+        let (records, boot, lock) = open::open(&config.root).context(&what)?;
+        let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let inner = Inner { config, records, boot, _lock: lock, places, is_emptying };
+        let disk = Disk { inner: Arc::new(inner) };
+        disk.sweep().context(&what)?;
+        Ok(disk)
     }
 
-    pub(crate) fn from_inner(inner: Arc<Inner>) -> Store {
-        Store { inner }
+    /// Does blocking work on a thread that may block, so many at a time: a disk that stalls takes
+    /// those threads and no others.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let place = Arc::clone(&self.inner.places).acquire_owned().await;
+        let disk = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&disk);
+            drop(place);
+            done
+        });
+        let done = done.await;
+        done.unwrap_or_else(|e| Err(Error::new(Kind::Internal, e)))
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> Disk {
+        Disk { inner }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -151,10 +179,11 @@ impl Store {
         work(&mut self.inner.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Records an image, or tells which of its layers have been removed meanwhile.
+    /// Records an image, on the disk when this returns, or tells which of its layers have been
+    /// removed meanwhile. Its layers must be durable.
     pub(crate) fn commit(&self, new: &NewImage<'_>) -> Result<Vec<LayerKey>> {
         self.records(|r| {
-            r.write(|tx| {
+            r.write_synced(|tx| {
                 let missing = records::add_image(tx, new)?;
                 if missing.is_empty() {
                     restore::save(&self.inner.config.root, tx, new.id)?;
@@ -164,9 +193,20 @@ impl Store {
         })
     }
 
-    /// The image that `text` names: an id (`sha256:…`, bare, or the start of one, if only one
-    /// image has it), `name:tag`, `name@digest`, or a name, which means its `latest`.
-    pub fn find(&self, text: &str) -> Result<Option<Image>> {
+    /// Writes those of the layers to the disk that may not be there yet.
+    pub(crate) fn make_durable(&self, keys: &[LayerKey]) -> Result<()> {
+        let fresh = self.records(|r| r.read(|tx| records::fresh(tx, keys)))?;
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let root = self.path("layers");
+        let folder = File::open(&root).context(root.display())?;
+        nix::unistd::syncfs(&folder).context("sync")?;
+        self.records(|r| r.write_synced(|tx| records::mark_durable(tx, &fresh)))
+    }
+
+    /// See [`crate::Store::find`].
+    pub(crate) fn find(&self, text: &str) -> Result<Option<Image>> {
         self.records(|r| {
             r.read(|tx| {
                 let Some(id) = resolve(tx, text)? else { return Ok(None) };
@@ -176,14 +216,13 @@ impl Store {
     }
 
     /// All images, by id.
-    pub fn list(&self) -> Result<Vec<Image>> {
+    pub(crate) fn list(&self) -> Result<Vec<Image>> {
         let rows = self.records(|r| r.read(|tx| records::images(tx, None)))?;
         rows.into_iter().map(image).collect()
     }
 
-    /// Removes the image under all its names; `false` if there is none. Layers that no other
-    /// image has go at once, those of an image that is held when the last holder releases it.
-    pub fn remove(&self, text: &str) -> Result<bool> {
+    /// See [`crate::Store::remove`].
+    pub(crate) fn remove(&self, text: &str) -> Result<bool> {
         let found = self.records(|r| {
             r.write(|tx| {
                 let Some(id) = resolve(tx, text)? else { return Ok(None) };
@@ -200,27 +239,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps the image from being collected; `false` if there is none.
-    pub fn pin(&self, text: &str) -> Result<bool> {
-        self.set_pin(text, true)
-    }
-
-    /// Takes [`Store::pin`] back; `false` if there is none.
-    pub fn unpin(&self, text: &str) -> Result<bool> {
-        self.set_pin(text, false)
-    }
-
-    fn set_pin(&self, text: &str, pinned: bool) -> Result<bool> {
-        self.records(|r| {
-            r.write(|tx| match resolve(tx, text)? {
-                Some(id) => records::pin(tx, &id, pinned),
-                None => Ok(false),
-            })
-        })
-    }
-
     /// What images take of their filesystem, from the records.
-    pub fn fs_info(&self) -> Result<FsInfo> {
+    pub(crate) fn fs_info(&self) -> Result<FsInfo> {
         let (bytes, inodes) = self.records(|r| r.read(records::totals))?;
         Ok(FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes })
     }
@@ -285,17 +305,7 @@ pub(crate) fn image(row: ImageRow) -> Result<Image> {
         size: row.size,
         config: config.image,
         document: row.config,
-        pinned: row.pinned,
         holders: row.holders,
         last_used: row.used,
     })
-}
-
-/// A name in `trash/` that nobody else uses.
-pub(crate) fn trash_name(root: &Path, what: &str) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    root.join(format!("trash/{what}-{}-{n}-{}", std::process::id(), nanos.as_nanos()))
 }

@@ -1,18 +1,26 @@
 //! Opening: directories, records, and the sweep of what a killed process left.
+//!
+//! When the records are made anew: if SQLite says that the file is damaged (`SQLITE_CORRUPT`) or no
+//! database (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount,
+//! another version and a busy database are errors that change nothing. Whoever has the records
+//! open holds a shared lock on `records.lock`, which death releases; they are set aside under the
+//! exclusive one alone, so never beneath a living process. The records of networks have the same
+//! rule.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
 use rrun_sys::step;
 
-use super::lock::LayerLock;
+use super::lock::Lock;
 use super::records::{self, Records};
-use super::{LayerKey, Store, restore};
-use crate::error::{Context, Kind, Result};
+use super::{Disk, LayerKey, restore};
+use crate::error::{Context, Error, Hint, Kind, Result};
 
 const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
 
-pub(super) fn open(root: &Path) -> Result<(Records, String)> {
+pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     step::only("images.open.dirs", || {
         make_dir(root, 0o700)?;
         // The empty directory is a root that a container may see.
@@ -20,19 +28,45 @@ pub(super) fn open(root: &Path) -> Result<(Records, String)> {
         DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(*dir)))
     })?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
+    let boot = boot.trim().to_owned();
+    let path = root.join("records.lock");
+    let lock = step::only("images.open.lock", || File::create(&path)).context(path.display())?;
+    let records = step::only("images.open.records", || locked(root, &lock, &boot))?;
+    Ok((records, boot, lock))
+}
+
+/// The records, with the shared lock held.
+fn locked(root: &Path, lock: &File, boot: &str) -> Result<Records> {
+    let is_damaged = |e: &Error| e.hint() == Some(Hint::Damaged);
     let path = root.join("records.db");
-    let records = match step::only("images.open.records", || Records::open(&path)) {
-        // A newer program's records are not damaged, nor are those that cannot be read now.
-        Err(e) if e.kind() == Kind::Internal => {
+    lock.lock_shared().context("records.lock")?;
+    match Records::open(&path) {
+        Err(e) if is_damaged(&e) => {}
+        done => return done,
+    }
+    lock.unlock().context("records.lock")?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let why = "they are damaged, and another process has them open; when it has ended \
+                       they are made anew";
+            return Err(Error::new(Kind::Unavailable, why).context("image records"));
+        }
+        Err(TryLockError::Error(e)) => return Err(e).context("records.lock"),
+    }
+    // Somebody else may have been first.
+    let records = match Records::open(&path) {
+        Err(e) if is_damaged(&e) => {
             tracing::warn!(error = %e, "image records are set aside and made anew");
             set_aside(&path)?;
             let mut records = Records::open(&path)?;
-            restore::restore(root, &mut records, boot.trim())?;
+            restore::restore(root, &mut records, boot)?;
             records
         }
         done => done?,
     };
-    Ok((records, boot.trim().to_owned()))
+    lock.lock_shared().context("records.lock")?;
+    Ok(records)
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
@@ -55,7 +89,7 @@ fn set_aside(path: &Path) -> Result<()> {
     Ok(())
 }
 
-impl Store {
+impl Disk {
     /// Removes what killed processes left; what a live one is working on is locked and stays.
     pub(super) fn sweep(&self) -> Result<()> {
         self.distrust()?;
@@ -63,16 +97,11 @@ impl Store {
         for entry in std::fs::read_dir(self.path("tmp"))? {
             let entry = entry?;
             let Ok(key) = entry.file_name().to_string_lossy().parse::<LayerKey>() else { continue };
-            if let Some(_lock) = LayerLock::try_take(&self.path("locks"), &key)? {
+            if let Some(_lock) = Lock::try_take(&self.path("locks"), key.as_str())? {
                 self.discard(&entry.path())?;
             }
         }
-        let trash = self.path("trash");
-        if std::fs::read_dir(&trash)?.next().is_some() {
-            // May be a whole image; nobody waits for it.
-            std::thread::Builder::new().name("sweep".to_owned()).spawn(move || empty(&trash))?;
-        }
-        Ok(())
+        self.sweep_trash()
     }
 
     /// Forgets the layers that a power cut may have hit and the images that have them, held ones
@@ -85,7 +114,7 @@ impl Store {
             r.write(|tx| {
                 for key in records::doubtful(tx, &self.inner.boot)? {
                     tracing::warn!(layer = %key, "not synced before the last boot ended: forgotten");
-                    self.to_trash(&self.layer_dir(&key), key.as_str())?;
+                    self.discard(&self.layer_dir(&key))?;
                     for image in records::distrust(tx, &key)? {
                         restore::save(&self.inner.config.root, tx, &image)?;
                     }
@@ -112,16 +141,5 @@ impl Store {
                 Ok(missing)
             })
         })
-    }
-}
-
-/// Several processes may do this at once, so what is gone already is no error.
-fn empty(trash: &Path) {
-    for entry in std::fs::read_dir(trash).into_iter().flatten().flatten() {
-        if let Err(e) = std::fs::remove_dir_all(entry.path())
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %entry.path().display(), error = %e, "left behind");
-        }
     }
 }

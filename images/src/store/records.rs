@@ -15,17 +15,16 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::Facts;
 use crate::reference::Reference;
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE layer(
-    key TEXT PRIMARY KEY, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
     implied TEXT NOT NULL, opaque INTEGER NOT NULL,
     boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
 CREATE TABLE image(
     id TEXT PRIMARY KEY, config BLOB NOT NULL, size INTEGER NOT NULL,
-    pinned INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0,
-    used INTEGER NOT NULL) STRICT;
+    removed INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
 CREATE TABLE image_layer(
     image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
     pos INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY(image, pos)) STRICT;
@@ -34,8 +33,14 @@ CREATE TABLE name(
     name TEXT PRIMARY KEY, kind INTEGER NOT NULL,
     image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE) STRICT;
 CREATE INDEX name_image ON name(image);
-CREATE TABLE lease(owner TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES image(id)) STRICT;
+CREATE TABLE lease(
+    owner TEXT NOT NULL, image TEXT NOT NULL REFERENCES image(id),
+    writable INTEGER NOT NULL, PRIMARY KEY(owner, image)) STRICT;
 CREATE INDEX lease_image ON lease(image);
+CREATE TABLE layer_lease(owner TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY(owner, key)) STRICT;
+CREATE INDEX layer_lease_key ON layer_lease(key);
+CREATE TABLE trash(
+    name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL) STRICT;
 ";
 
 /// `name.kind`.
@@ -60,7 +65,6 @@ pub(crate) struct ImageRow {
     pub id: ImageId,
     pub config: Vec<u8>,
     pub size: u64,
-    pub pinned: bool,
     pub used: SystemTime,
     pub names: Vec<(String, NameKind)>,
     pub holders: Vec<Owner>,
@@ -106,6 +110,17 @@ impl Records {
         let done = work(&tx)?;
         tx.commit()?;
         Ok(done)
+    }
+
+    /// The same, on the disk when it returns.
+    pub(crate) fn write_synced<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        let done = self.write(work);
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        done
     }
 
     /// Reads that belong together.
@@ -205,20 +220,20 @@ pub(crate) fn image_layers(tx: &Connection, id: &ImageId) -> Result<Vec<LayerKey
 pub(crate) fn images(tx: &Connection, one: Option<&ImageId>) -> Result<Vec<ImageRow>> {
     let one = one.map(ImageId::to_string);
     let mut select = tx.prepare_cached(
-        "SELECT id, config, size, pinned, used FROM image
+        "SELECT id, config, size, used FROM image
          WHERE removed=0 AND (?1 IS NULL OR id=?1) ORDER BY id",
     )?;
     let rows = select.query_map([&one], |r| {
         let (id, config): (String, Vec<u8>) = (r.get(0)?, r.get(1)?);
-        let (size, pinned, used): (i64, bool, i64) = (r.get(2)?, r.get(3)?, r.get(4)?);
-        Ok((id, config, size, pinned, used))
+        let (size, used): (i64, i64) = (r.get(2)?, r.get(3)?);
+        Ok((id, config, size, used))
     })?;
     let mut images = Vec::new();
     for row in rows {
-        let (id, config, size, pinned, used) = row?;
+        let (id, config, size, used) = row?;
         let (names, holders) = (names(tx, &id)?, holders(tx, &id)?);
         let (id, size, used) = (id.parse()?, size.cast_unsigned(), time(used));
-        images.push(ImageRow { id, config, size, pinned, used, names, holders });
+        images.push(ImageRow { id, config, size, used, names, holders });
     }
     Ok(images)
 }
@@ -236,7 +251,7 @@ fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
 fn holders(tx: &Connection, id: &str) -> Result<Vec<Owner>> {
     let mut select = tx.prepare_cached("SELECT owner FROM lease WHERE image=?1 ORDER BY owner")?;
     let rows = select.query_map([id], |r| r.get::<_, String>(0))?;
-    rows.map(|owner| Owner::new(owner?)).collect()
+    rows.map(|owner| owner?.parse()).collect()
 }
 
 /// The image that has this name, tag or digest.
@@ -306,25 +321,55 @@ pub(crate) fn touch(tx: &Connection, id: &ImageId) -> Result<bool> {
     Ok(n == 1)
 }
 
-/// The image that `owner` holds.
-pub(crate) fn lease(tx: &Connection, owner: &Owner) -> Result<Option<ImageId>> {
+/// The image of which `owner` has a writable layer.
+pub(crate) fn writable(tx: &Connection, owner: &Owner) -> Result<Option<ImageId>> {
     let id: Option<String> = tx
-        .prepare_cached("SELECT image FROM lease WHERE owner=?1")?
-        .query_row([owner.as_str()], |r| r.get(0))
+        .prepare_cached("SELECT image FROM lease WHERE owner=?1 AND writable=1")?
+        .query_row([owner.to_string()], |r| r.get(0))
         .optional()?;
     id.map(|id| id.parse()).transpose()
 }
 
-/// Records a lease.
-pub(crate) fn add_lease(tx: &Connection, owner: &Owner, id: &ImageId) -> Result<()> {
-    tx.prepare_cached("INSERT INTO lease(owner, image) VALUES(?1, ?2)")?
-        .execute(params![owner.as_str(), id.to_string()])?;
+/// The images that `owner` holds.
+pub(crate) fn held(tx: &Connection, owner: &Owner) -> Result<Vec<ImageId>> {
+    let mut select = tx.prepare_cached("SELECT image FROM lease WHERE owner=?1 ORDER BY image")?;
+    let rows = select.query_map([owner.to_string()], |r| r.get::<_, String>(0))?;
+    rows.map(|id| id?.parse()).collect()
+}
+
+/// Records a lease; one that is there may become writable.
+pub(crate) fn add_lease(tx: &Connection, owner: &Owner, id: &ImageId, rw: bool) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO lease(owner, image, writable) VALUES(?1, ?2, ?3)
+         ON CONFLICT(owner, image) DO UPDATE SET writable=max(writable, ?3)",
+    )?
+    .execute(params![owner.to_string(), id.to_string(), rw])?;
     Ok(())
 }
 
-/// Ends a lease, and the image with it if it was removed and nobody else holds it.
-pub(crate) fn end_lease(tx: &Connection, owner: &Owner) -> Result<()> {
-    tx.prepare_cached("DELETE FROM lease WHERE owner=?1")?.execute([owner.as_str()])?;
+/// Records that `owner` holds a layer, which may not be here yet.
+pub(crate) fn hold_layer(tx: &Connection, owner: &Owner, key: &LayerKey) -> Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO layer_lease(owner, key) VALUES(?1, ?2)")?
+        .execute(params![owner.to_string(), key.as_str()])?;
+    Ok(())
+}
+
+/// Ends one lease, and the image with it if it was removed and nobody else holds it.
+pub(crate) fn end_lease(tx: &Connection, owner: &Owner, id: &ImageId) -> Result<()> {
+    tx.prepare_cached("DELETE FROM lease WHERE owner=?1 AND image=?2")?
+        .execute(params![owner.to_string(), id.to_string()])?;
+    drop_unheld(tx)
+}
+
+/// Ends all that `owner` holds, likewise.
+pub(crate) fn end_leases(tx: &Connection, owner: &Owner) -> Result<()> {
+    let owner = owner.to_string();
+    tx.prepare_cached("DELETE FROM lease WHERE owner=?1")?.execute([&owner])?;
+    tx.prepare_cached("DELETE FROM layer_lease WHERE owner=?1")?.execute([&owner])?;
+    drop_unheld(tx)
+}
+
+fn drop_unheld(tx: &Connection) -> Result<()> {
     tx.prepare_cached("DELETE FROM image WHERE removed=1 AND id NOT IN (SELECT image FROM lease)")?
         .execute([])?;
     Ok(())
@@ -332,67 +377,103 @@ pub(crate) fn end_lease(tx: &Connection, owner: &Owner) -> Result<()> {
 
 /// All holders.
 pub(crate) fn owners(tx: &Connection) -> Result<Vec<Owner>> {
-    let mut select = tx.prepare_cached("SELECT owner FROM lease ORDER BY owner")?;
+    let mut select = tx.prepare_cached(
+        "SELECT owner FROM lease UNION SELECT owner FROM layer_lease ORDER BY owner",
+    )?;
     let rows = select.query_map([], |r| r.get::<_, String>(0))?;
-    rows.map(|owner| Owner::new(owner?)).collect()
+    rows.map(|owner| owner?.parse()).collect()
+}
+
+/// Marks what `owner` holds as used now, unless that is on record to the minute.
+pub(crate) fn used(tx: &Connection, owner: &Owner) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE image SET used=?2 WHERE used < ?2 - 60
+         AND id IN (SELECT image FROM lease WHERE owner=?1)",
+    )?
+    .execute(params![owner.to_string(), now()])?;
+    Ok(())
 }
 
 /// Takes an image out of sight; its row stays as long as somebody holds it.
 pub(crate) fn remove_image(tx: &Connection, id: &ImageId) -> Result<()> {
     let id = id.to_string();
     tx.execute("DELETE FROM name WHERE image=?1", [&id])?;
-    tx.execute("UPDATE image SET removed=1, pinned=0 WHERE id=?1", [&id])?;
+    tx.execute("UPDATE image SET removed=1 WHERE id=?1", [&id])?;
     tx.execute("DELETE FROM image WHERE id=?1 AND id NOT IN (SELECT image FROM lease)", [&id])?;
     Ok(())
 }
 
-/// Layers of no image that were unpacked or looked at before `before`.
+/// Layers that nobody has and that were unpacked before `before`.
 pub(crate) fn orphans(tx: &Connection, before: i64) -> Result<Vec<LayerKey>> {
     let mut select = tx.prepare_cached(
-        "SELECT key FROM layer WHERE used <= ?1 AND key NOT IN (SELECT key FROM image_layer)",
+        "SELECT key FROM layer WHERE used <= ?1 AND key NOT IN (SELECT key FROM image_layer)
+         AND key NOT IN (SELECT key FROM layer_lease)",
     )?;
     let rows = select.query_map([before], |r| r.get::<_, String>(0))?;
     rows.map(|key| key?.parse()).collect()
 }
 
-/// Forgets a layer unless an image has it; tells whether there is no record of it now.
-pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey) -> Result<bool> {
-    tx.execute(
-        "DELETE FROM layer WHERE key=?1 AND key NOT IN (SELECT key FROM image_layer)",
+/// Forgets a layer unless somebody has it; its bytes are in the trash under `name` from now on.
+/// Tells whether there is no record of it now.
+pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey, name: &str) -> Result<bool> {
+    let is_held: bool = tx.query_row(
+        "SELECT ?1 IN (SELECT key FROM image_layer) OR ?1 IN (SELECT key FROM layer_lease)",
         [key.as_str()],
+        |r| r.get(0),
     )?;
-    Ok(layer(tx, key)?.is_none())
+    if is_held {
+        return Ok(layer(tx, key)?.is_none());
+    }
+    tx.execute(
+        "INSERT INTO trash(name, bytes, inodes) SELECT ?2, bytes, inodes FROM layer WHERE key=?1",
+        params![key.as_str(), name],
+    )?;
+    tx.execute("DELETE FROM layer WHERE key=?1", [key.as_str()])?;
+    Ok(true)
 }
 
-/// Bytes and inodes of all layers.
+/// Names of layers in the trash.
+pub(crate) fn trash(tx: &Connection) -> Result<Vec<String>> {
+    let mut select = tx.prepare_cached("SELECT name FROM trash")?;
+    let rows = select.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What had this name in the trash is deleted.
+pub(crate) fn forget_trash(tx: &Connection, name: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM trash WHERE name=?1")?.execute([name])?;
+    Ok(())
+}
+
+/// Bytes and inodes of all layers, those that are being removed included.
 pub(crate) fn totals(tx: &Connection) -> Result<(u64, u64)> {
     let (bytes, inodes): (i64, i64) = tx
-        .prepare_cached("SELECT coalesce(sum(bytes), 0), coalesce(sum(inodes), 0) FROM layer")?
+        .prepare_cached(
+            "SELECT coalesce(sum(bytes), 0), coalesce(sum(inodes), 0) FROM
+             (SELECT bytes, inodes FROM layer UNION ALL SELECT bytes, inodes FROM trash)",
+        )?
         .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok((bytes.cast_unsigned(), inodes.cast_unsigned()))
 }
 
-/// Pins or unpins; tells whether the image is there.
-pub(crate) fn pin(tx: &Connection, id: &ImageId, pinned: bool) -> Result<bool> {
-    let n = tx.execute(
-        "UPDATE image SET pinned=?2 WHERE id=?1 AND removed=0",
-        params![id.to_string(), pinned],
-    )?;
-    Ok(n == 1)
+/// Those of the layers that no sync followed yet, by the numbers of their rows, which are never
+/// given twice.
+pub(crate) fn fresh(tx: &Connection, keys: &[LayerKey]) -> Result<Vec<i64>> {
+    let mut select = tx.prepare_cached("SELECT seq FROM layer WHERE key=?1 AND durable=0")?;
+    let mut fresh = Vec::new();
+    for key in keys {
+        fresh.extend(select.query_row([key.as_str()], |r| r.get::<_, i64>(0)).optional()?);
+    }
+    Ok(fresh)
 }
 
-/// All layers are on the disk, as far as they were recorded when the sync began.
-pub(crate) fn mark_durable(tx: &Connection, before: i64, boot: &str) -> Result<()> {
-    tx.execute(
-        "UPDATE layer SET durable=1 WHERE durable=0 AND rowid <= ?1 AND boot=?2",
-        params![before, boot],
-    )?;
+/// A sync that began after these rows were read has ended.
+pub(crate) fn mark_durable(tx: &Connection, rows: &[i64]) -> Result<()> {
+    let mut update = tx.prepare_cached("UPDATE layer SET durable=1 WHERE seq=?1")?;
+    for row in rows {
+        update.execute([row])?;
+    }
     Ok(())
-}
-
-/// The newest layer's row.
-pub(crate) fn newest_layer(tx: &Connection) -> Result<i64> {
-    Ok(tx.query_row("SELECT coalesce(max(rowid), 0) FROM layer", [], |r| r.get(0))?)
 }
 
 /// Layers that another boot unpacked and that no sync followed: a power cut may have emptied

@@ -1,7 +1,8 @@
 //! A second, plain copy of each image's record, from which a damaged database is made anew.
 //!
-//! `records/<id>.json`, written by rename when an image is recorded and removed with it. Leases
-//! are found in `writable/<owner>/image`.
+//! `records/<id>.json`, written by rename when an image is recorded or held for longer than a
+//! container lives, and removed with it.
+//! Leases with a writable layer are found in `writable/<owner>/image`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, NameKind, NewImage, Records};
-use super::{LayerKey, Owner};
+use super::{LayerKey, Owner, OwnerKind};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Result};
 use crate::layer::Facts;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Copy {
@@ -24,6 +25,7 @@ struct Copy {
     layers: Vec<(String, Facts)>,
     tags: Vec<String>,
     digests: Vec<String>,
+    holders: Vec<String>,
 }
 
 fn path(root: &Path, id: &ImageId) -> PathBuf {
@@ -50,7 +52,9 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     };
     let config = String::from_utf8(row.config.clone()).map_err(Error::invalid)?;
     let (tags, digests) = (of(NameKind::Tag), of(NameKind::Digest));
-    let copy = Copy { version: VERSION, config, layers, tags, digests };
+    let lasting = |o: &&Owner| matches!(o.kind(), OwnerKind::Volume | OwnerKind::Person);
+    let holders = row.holders.iter().filter(lasting).map(Owner::to_string).collect();
+    let copy = Copy { version: VERSION, config, layers, tags, digests, holders };
     let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
     // One name per process is enough: the caller holds the database's write lock.
     let new = path.with_extension("new");
@@ -114,13 +118,16 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
         }
         let config = copy.config.as_bytes();
         records::add_image(tx, &NewImage { id: &id, config, layers: &keys, names: &names })?;
+        for holder in &copy.holders {
+            records::add_lease(tx, &holder.parse()?, &id, false)?;
+        }
         Ok(())
     })
 }
 
 fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
-    let owner = Owner::new(dir.file_name().unwrap_or_default().to_string_lossy())?;
+    let owner = Owner::of_file_name(&dir.file_name().unwrap_or_default().to_string_lossy())?;
     let image = std::fs::read_link(dir.join("image"))?;
     let id: ImageId = image.to_string_lossy().parse()?;
-    records.write(|tx| records::add_lease(tx, &owner, &id))
+    records.write(|tx| records::add_lease(tx, &owner, &id, true))
 }

@@ -74,6 +74,17 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
     Err(Error::invalid("not a tar header: its checksum is wrong"))
 }
 
+/// A number in decimal digits, as PAX has them.
+pub(super) fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |sum, digit| match digit {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
 fn bad(field: &str) -> Error {
     Error::invalid(format_args!("a tar header's {field} is no number"))
 }

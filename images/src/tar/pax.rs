@@ -1,5 +1,6 @@
 //! PAX extended headers: `<length> <key>=<value>\n`.
 
+use super::header::decimal;
 use super::sparse::SparseRecords;
 use crate::error::{Error, Result};
 
@@ -87,16 +88,6 @@ fn apply(records: &mut Records, key: &[u8], value: &[u8]) -> Option<()> {
         _ => {}
     }
     Some(())
-}
-
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0u64, |sum, digit| match digit {
-        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    })
 }
 
 /// `[-]seconds[.fraction]`, rounded down.

@@ -1,8 +1,7 @@
 //! Sparse files: GNU's old header, and PAX 0.0, 0.1 and 1.0.
 
 use super::BLOCK;
-use super::header::unsigned;
-use super::pax::decimal;
+use super::header::{decimal, unsigned};
 use crate::error::{Error, Result};
 
 /// A run of data in a sparse file.

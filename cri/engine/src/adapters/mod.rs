@@ -20,7 +20,7 @@ impl Ports {
     /// When the shim's program is not there, or no control groups are mounted.
     pub fn of_host(
         config: &Config,
-        images: Blocking<rrun_images::Store>,
+        images: rrun_images::Store,
         network: Blocking<rrun_cni::Network>,
     ) -> Result<Ports> {
         let host = Arc::new(host::KernelHost::new(&config.cgroup_root)?);

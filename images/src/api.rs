@@ -1,0 +1,183 @@
+//! The store as other crates have it: every call is async, and blocks no thread of theirs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::credentials::Credentials;
+use crate::digest::ImageId;
+use crate::error::{Context, Error, Result};
+use crate::progress::{Progress, Reporter};
+use crate::pull::{self, Flights};
+use crate::reference::Reference;
+use crate::registry::DownHosts;
+use crate::store::{Config, Disk, FsInfo, Image, Owner, Rootfs, Usage};
+
+/// How often a process that has the store open looks for what nobody has any more.
+const COLLECT_EVERY: Duration = Duration::from_secs(600);
+
+/// A handle on the store; clones are the same store. Several processes may have one open.
+///
+/// Disk and records are worked on by tokio's threads for blocking work: a call is slow when the
+/// disk is, and no other task waits for it. A call that was dropped ends by itself.
+#[derive(Clone)]
+pub struct Store {
+    disk: Disk,
+    flights: Arc<Flights>,
+    down: Arc<DownHosts>,
+}
+
+impl Store {
+    /// Opens the store, makes it if it is not there, and sweeps what killed pulls left; from then
+    /// on it collects what nobody has, as long as a clone of it lives.
+    ///
+    /// Cheap: no layer is looked at. A damaged record file is set aside, if nobody else has it
+    /// open, and what is on disk is recorded anew.
+    ///
+    /// # Errors
+    /// `Unavailable` when the records cannot be read now, or are of another version, or are
+    /// damaged and open elsewhere; else of the disk.
+    pub async fn open(config: Config) -> Result<Store> {
+        let opened = tokio::task::spawn_blocking(move || Disk::open(config)).await;
+        let disk = opened.unwrap_or_else(|e| Err(Error::new(crate::Kind::Internal, e)))?;
+        let inner = Arc::downgrade(disk.inner());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(COLLECT_EVERY).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let done = Disk::from_inner(inner).run(|disk| disk.collect(Vec::new())).await;
+                if let Err(e) = done {
+                    tracing::warn!(error = %e, "images that nobody has are not collected");
+                }
+            }
+        });
+        Ok(Store { disk, flights: Arc::default(), down: Arc::default() })
+    }
+
+    /// Pulls what `reference` names and returns the image. The registry is asked each time, which
+    /// also proves the credentials: by one HEAD if the image is here. Layers that are here are not
+    /// fetched again. Callers with the same reference and credentials share one pull, whose events
+    /// go to the first of them. When this returns, the image is on the disk and outlives a power
+    /// cut.
+    ///
+    /// Cancel safe: dropped, it leaves nothing but complete layers, which the next pull finds.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        auth: Option<&Credentials>,
+        progress: Option<Progress>,
+    ) -> Result<Image> {
+        let (reporter, down) = (Reporter(progress), Arc::clone(&self.down));
+        let what = format!("pull {reference}");
+        let done = self.flights.pull(&self.disk, down, (reference, auth), reporter).await;
+        let id = done.context(&what)?;
+        let image = self.find(&id.to_string()).await.context(&what)?;
+        image.ok_or_else(|| Error::not_found("removed right after its pull").context(&what))
+    }
+
+    /// Imports the images of an OCI layout (a directory, or a tar file of one) that this node can
+    /// run. They are named as `name` says, which needs a layout of one image, or else as the
+    /// layout's index does; an image without a name is found by its id. As durable as a pull.
+    pub async fn import_layout(&self, path: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
+        let done = pull::import(&self.disk, path, name).await;
+        done.context(format_args!("import {}", path.display()))
+    }
+
+    /// The image that `text` names: an id (`sha256:…`, bare, or the start of one, if only one
+    /// image has it), `name:tag`, `name@digest`, or a name, which means its `latest`.
+    pub async fn find(&self, text: &str) -> Result<Option<Image>> {
+        let text = text.to_owned();
+        self.disk.run(move |disk| disk.find(&text)).await
+    }
+
+    /// All images, by id.
+    pub async fn list(&self) -> Result<Vec<Image>> {
+        self.disk.run(Disk::list).await
+    }
+
+    /// Removes the image under all its names; `false` if there is none. Layers that nobody else
+    /// has go as well, those of an image that is held when the last holder releases it. Their
+    /// files are out of the way at once and deleted behind; see [`Store::empty_trash`].
+    pub async fn remove(&self, text: &str) -> Result<bool> {
+        let text = text.to_owned();
+        self.disk.run(move |disk| disk.remove(&text)).await
+    }
+
+    /// Waits until what was removed is deleted. For a program that ends after it: what it leaves
+    /// is deleted by the next one that opens the store.
+    pub async fn empty_trash(&self) -> Result<()> {
+        self.disk.run(Disk::empty_trash).await
+    }
+
+    /// Removes what nobody has: layers of failed pulls after an hour, leases of dead pulls. Every
+    /// open store does that by itself from time to time.
+    pub async fn collect(&self) -> Result<()> {
+        self.disk.run(|disk| disk.collect(Vec::new())).await
+    }
+
+    /// Holds `image` for `owner` beside whatever he holds already. Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such image.
+    pub async fn hold(&self, owner: &Owner, image: &ImageId) -> Result<()> {
+        self.view(owner, image).await.map(drop)
+    }
+
+    /// Holds `image` for `owner` and tells its directories for a read-only mount, the top one
+    /// first; at least one. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Store::hold`].
+    pub async fn view(&self, owner: &Owner, image: &ImageId) -> Result<Vec<PathBuf>> {
+        let (owner, image) = (owner.clone(), image.clone());
+        self.disk.run(move |disk| disk.view(&owner, &image)).await
+    }
+
+    /// Holds `image` for `owner` and makes his writable layer, of which an owner has one.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// `Exists` if his writable layer is of another image, `NotFound` if there is no such image.
+    pub async fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+        let (owner, image) = (owner.clone(), image.clone());
+        self.disk.run(move |disk| disk.prepare(&owner, &image)).await
+    }
+
+    /// Ends one lease of `owner` that has no writable layer. Idempotent.
+    ///
+    /// # Errors
+    /// `Exists` if his writable layer is of this image: that goes by [`Store::release`].
+    pub async fn let_go(&self, owner: &Owner, image: &ImageId) -> Result<()> {
+        let (owner, image) = (owner.clone(), image.clone());
+        self.disk.run(move |disk| disk.let_go(&owner, &image)).await
+    }
+
+    /// Ends every lease of `owner` and removes his writable layer, which must not be mounted any
+    /// more. Idempotent; an owner without a lease is no error.
+    pub async fn release(&self, owner: &Owner) -> Result<()> {
+        let owner = owner.clone();
+        self.disk.run(move |disk| disk.release(&owner)).await
+    }
+
+    /// Marks what `owner` holds as used now: he starts, or something is executed in him.
+    pub async fn used(&self, owner: &Owner) -> Result<()> {
+        let owner = owner.clone();
+        self.disk.run(move |disk| disk.used(&owner)).await
+    }
+
+    /// Everybody who holds something, for whoever knows which of them are gone.
+    pub async fn owners(&self) -> Result<Vec<Owner>> {
+        self.disk.run(Disk::owners).await
+    }
+
+    /// What the writable layer of `owner` takes, by a walk through it.
+    pub async fn writable_usage(&self, owner: &Owner) -> Result<Usage> {
+        let owner = owner.clone();
+        self.disk.run(move |disk| disk.writable_usage(&owner)).await
+    }
+
+    /// What images take of their filesystem, from the records.
+    pub async fn fs_info(&self) -> Result<FsInfo> {
+        self.disk.run(Disk::fs_info).await
+    }
+}

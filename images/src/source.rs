@@ -1,0 +1,166 @@
+//! Where an image comes from, and how its documents lead to its config and layers.
+
+use futures::future::{BoxFuture, FutureExt};
+use tokio::sync::mpsc;
+
+use crate::config;
+use crate::digest::{Digest, ImageId};
+use crate::error::{Context, Error, Kind, Result};
+use crate::layer::Feed;
+use crate::layout::Layout;
+use crate::manifest::{self, Descriptor, Document};
+use crate::platform::Node;
+use crate::progress::Reporter;
+use crate::registry::{BlobStream, Registry};
+use crate::store::records::NameKind;
+
+/// Indexes in indexes, of which one level is in use.
+const DEEPEST: usize = 3;
+
+/// An image about to be recorded: everything but its layers is here.
+pub(crate) struct Parts {
+    pub id: ImageId,
+    pub config: Vec<u8>,
+    /// Bottom first.
+    pub layers: Vec<Layer>,
+    pub names: Vec<(String, NameKind)>,
+}
+
+/// A layer of an image.
+#[derive(Clone)]
+pub(crate) struct Layer {
+    pub diff_id: Digest,
+    pub blob: Descriptor,
+}
+
+/// Where blobs come from.
+pub(crate) enum Source {
+    Registry(Registry),
+    Layout(Layout),
+}
+
+impl Source {
+    /// How many hosts may be asked for a layer.
+    pub(crate) fn trusted(&self) -> usize {
+        match self {
+            Source::Registry(registry) => registry.trusted(),
+            Source::Layout(_) => 1,
+        }
+    }
+
+    /// From the top-level document to the parts of the image for this node.
+    pub(crate) async fn parts(&self, top: Vec<u8>) -> Result<Parts> {
+        self.parts_of(top, false).await
+    }
+
+    /// The same below an entry that may have decided for this node already.
+    pub(crate) async fn parts_of(&self, top: Vec<u8>, is_decided: bool) -> Result<Parts> {
+        self.parts_below(top, is_decided, DEEPEST).await
+    }
+
+    /// An index entry that names its machine decides; one that does not leaves it to the config.
+    fn parts_below(
+        &self,
+        bytes: Vec<u8>,
+        is_decided: bool,
+        levels: usize,
+    ) -> BoxFuture<'_, Result<Parts>> {
+        let search = async move {
+            let entries = match manifest::parse(&bytes).context("manifest")? {
+                Document::Manifest { config, layers } => {
+                    return self.manifest_parts(config, layers, is_decided).await;
+                }
+                Document::Index(entries) => entries,
+            };
+            if levels == 0 {
+                return Err(Error::invalid("an index in an index in an index"));
+            }
+            let mut foreign = None;
+            for entry in manifest::choose(&entries, &Node::here())? {
+                let is_decided = is_decided || entry.platform.is_some();
+                let bytes = self.manifest(entry).await?;
+                match self.parts_below(bytes, is_decided, levels - 1).await {
+                    Err(e) if e.kind() == Kind::NotFound && !is_decided => foreign = Some(e),
+                    done => return done,
+                }
+            }
+            Err(foreign.unwrap_or_else(|| Error::not_found("the index is empty")))
+        };
+        search.boxed()
+    }
+
+    async fn manifest_parts(
+        &self,
+        descriptor: Descriptor,
+        layers: Vec<Descriptor>,
+        is_decided: bool,
+    ) -> Result<Parts> {
+        let bytes = match self {
+            Source::Registry(r) => r.small_blob(&descriptor.digest, descriptor.size).await,
+            Source::Layout(l) => l.read(&descriptor.digest, Some(descriptor.size)),
+        };
+        let bytes = bytes.context("config")?;
+        let facts = config::parse(&bytes)?;
+        let node = Node::here();
+        if !is_decided && !node.runs(&facts.platform) {
+            let why = format!("the image is for {}, this node is {node}", facts.platform);
+            return Err(Error::not_found(why));
+        }
+        if facts.diff_ids.len() != layers.len() {
+            let (ids, blobs) = (facts.diff_ids.len(), layers.len());
+            let why = format!("the config has {ids} layers, the manifest {blobs}");
+            return Err(Error::invalid(why));
+        }
+        if let Some(odd) = layers.iter().find(|l| l.media_type.ends_with("+encrypted")) {
+            let why = format!("layer {} is encrypted, which is not supported", odd.digest);
+            return Err(Error::invalid(why));
+        }
+        let layers = facts
+            .diff_ids
+            .into_iter()
+            .zip(layers)
+            .map(|(diff_id, blob)| Layer { diff_id, blob })
+            .collect();
+        let id = ImageId::new(descriptor.digest);
+        Ok(Parts { id, config: bytes, layers, names: Vec::new() })
+    }
+
+    /// The document that a descriptor leads to.
+    pub(crate) async fn manifest(&self, d: &Descriptor) -> Result<Vec<u8>> {
+        match self {
+            Source::Registry(registry) => registry.manifest(&d.digest, Some(d.size)).await,
+            Source::Layout(layout) => layout.read(&d.digest, Some(d.size)).context("manifest"),
+        }
+    }
+}
+
+/// Sends the blob's bytes to the unpacker. If that one gives up, its own error tells why, and
+/// what is left of the blob is returned.
+pub(crate) async fn feed_layer<'a>(
+    source: &'a Source,
+    blob: &Descriptor,
+    reporter: &Reporter,
+    feed: mpsc::Sender<Feed>,
+) -> Result<Option<BlobStream<'a>>> {
+    match source {
+        Source::Registry(registry) => {
+            let mut stream =
+                BlobStream::new(registry, blob.digest.clone(), blob.size, reporter.clone());
+            while let Some(piece) = stream.next().await? {
+                if feed.send(Feed::Piece(piece)).await.is_err() {
+                    return Ok(Some(stream));
+                }
+            }
+        }
+        Source::Layout(layout) => {
+            let mut stream = layout.stream(&blob.digest, blob.size)?;
+            while let Some(piece) = stream.next().await? {
+                if feed.send(Feed::Piece(piece)).await.is_err() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+    let _ = feed.send(Feed::End).await;
+    Ok(None)
+}
