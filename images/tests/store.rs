@@ -391,7 +391,7 @@ async fn an_owner_holds_many_images_with_or_without_a_writable_layer_and_others_
     assert_eq!(store.view(&volume, &ids[1]).await.unwrap(), view);
     store.hold(&person, &ids[0]).await.unwrap();
     store.hold(&person, &ids[0]).await.unwrap();
-    assert_eq!(store.owners().await.unwrap(), [owner("c"), volume.clone(), person.clone()]);
+    assert_eq!(store.owners().await.unwrap(), [owner("c"), person.clone(), volume.clone()]);
     assert_eq!(scratch.names("writable"), ["container-c"]);
     assert_eq!(store.let_go(&owner("c"), &ids[0]).await.unwrap_err().kind(), Kind::Exists);
     for id in &ids {
