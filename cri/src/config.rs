@@ -34,6 +34,8 @@ pub struct Config {
     pub streaming: Streaming,
     /// Seccomp.
     pub seccomp: Seccomp,
+    /// Logs of containers.
+    pub log: Log,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             cgroup: Cgroup::default(),
             streaming: Streaming::default(),
             seccomp: Seccomp::default(),
+            log: Log::default(),
         }
     }
 }
@@ -160,6 +163,23 @@ pub struct Seccomp {
 impl Default for Seccomp {
     fn default() -> Self {
         Seccomp { profiles: "/var/lib/kubelet/seccomp".into() }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How many seconds the last output of a container that has ended is waited for, when the
+    /// disk of its log is slow.
+    pub drain_timeout: u64,
+    /// How many bytes of it are read.
+    pub drain_bytes: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { drain_timeout: 20, drain_bytes: 64 << 20 }
     }
 }
 

@@ -84,6 +84,10 @@ fn engine(config: &Config, claim: Claim) -> rrun_engine::Config {
         cgroup_parent: config.cgroup.parent.clone(),
         shim: config.shim.clone().unwrap_or_else(|| host.shim.clone()),
         seccomp_profiles: config.seccomp.profiles.clone(),
+        log: rrun_engine::LogLimits {
+            drain_timeout: std::time::Duration::from_secs(config.log.drain_timeout),
+            drain_bytes: config.log.drain_bytes,
+        },
         claim,
         ..host
     }

@@ -1,7 +1,9 @@
 //! One container: its init, from the plan to the exit record.
 
+use crate::connections::Asker;
 use crate::log::{LogThread, Order};
-use crate::output::{Output, now};
+use crate::output::{Missing, Output, now};
+use crate::own_log;
 use crate::poll::{Key, Poll, Token};
 use crate::process::{refuse, wire};
 use nix::unistd::Pid;
@@ -10,15 +12,13 @@ use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
 use rrun_runtime::run::{self, Child, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
-    ContainerReport, ContainerState, Create, Exit, ExitReason, WireError, WireKind, exit_record,
-    log_journal,
+    ContainerReport, ContainerState, Create, Exit, ExitReason, LogSpec, WireError, WireKind,
+    exit_record, log_journal,
 };
 use rrun_sys::step;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-
-/// Who waits for an answer: connection and number of the request.
-pub type Asker = (Key, u32);
+use std::time::{Duration, Instant};
 
 /// Where a container stands.
 #[derive(Debug)]
@@ -32,9 +32,17 @@ pub enum Phase {
     /// The program runs, since this time.
     Running(i64),
     /// The init is gone and recorded; its last output is on its way to the log.
-    Draining(Exit),
+    Draining(Exit, Drain),
     /// It has ended.
     Exited(Exit),
+}
+
+/// How long the last output of a container is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    since: Instant,
+    /// Bytes that had been read by then.
+    count: u64,
 }
 
 /// A container of this pod.
@@ -63,15 +71,15 @@ pub struct Container {
     started_at: i64,
     own_pid_namespace: bool,
     log_pending: bool,
-    logged: bool,
+    log: Option<LogSpec>,
     closing: bool,
     stdin: Option<OwnedFd>,
     console: Option<OwnedFd>,
     terminal: bool,
 }
 
-/// What a container's init is made from, beside its plan.
-pub struct Surroundings<'a> {
+/// What a container's init is made with, beside its plan.
+pub struct CreateContext<'a> {
     /// The pod's namespaces, then the descriptors that came with the plan.
     pub slots: &'a [BorrowedFd<'a>],
     /// The pod's seed mount namespace.
@@ -90,7 +98,7 @@ impl Container {
         key: Key,
         create: Create,
         asker: Asker,
-        around: &Surroundings<'_>,
+        context: &CreateContext<'_>,
     ) -> Result<Container, WireError> {
         let Create { container: id, plan, log, stdin, .. } = create;
         let terminal = plan.process.terminal;
@@ -98,19 +106,18 @@ impl Container {
         let (stdio, stdin) = if terminal {
             (None, None)
         } else {
-            let (stdio, input) = pipes(stdin, &mut output, around.poll)
+            let (stdio, input) = pipes(stdin, &mut output, context.poll)
                 .map_err(|e| refuse(WireKind::Kernel, format!("pipe: {e}")))?;
             (Some(stdio), input)
         };
-        let child = spawn(&plan, around, stdio)?;
-        around
+        let child = spawn(&plan, context, stdio)?;
+        context
             .poll
             .add(child.channel(), Token::Init(key))
             .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {e}")))?;
-        let logged = log.is_some();
-        if let Some(log) = log {
-            let journal = log_journal::path(around.run_dir, &id);
-            around.log.order(Order::Open(key, log.path, journal));
+        if let Some(log) = &log {
+            let journal = log_journal::path(context.run_dir, &id);
+            context.log.order(Order::Open(key, log.path.clone(), journal));
         }
         Ok(Container {
             key,
@@ -126,8 +133,8 @@ impl Container {
             exec_groups: Vec::new(),
             child,
             started_at: 0,
-            log_pending: logged,
-            logged,
+            log_pending: log.is_some(),
+            log,
             closing: false,
             stdin,
             console: None,
@@ -147,7 +154,12 @@ impl Container {
 
     /// The init is not yet known to be dead.
     pub fn is_alive(&self) -> bool {
-        !matches!(self.phase, Phase::Draining(_) | Phase::Exited(_))
+        !matches!(self.phase, Phase::Draining(..) | Phase::Exited(_))
+    }
+
+    /// Its init is being made.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.phase, Phase::Preparing(_))
     }
 
     /// Hears what the init reports.
@@ -204,6 +216,7 @@ impl Container {
     /// Kills everything in it.
     pub fn kill(&self) {
         let _ = step::only("shim.stop.kill", || {
+            // By descriptor: its number may be somebody else's by now.
             let _ = self.child.signal(nix::libc::SIGKILL);
             cgroup::kill(&self.cgroups)
         });
@@ -213,44 +226,102 @@ impl Container {
     /// has left behind where no PID namespace of its own does that.
     pub fn ended(&mut self, code: i32, start_error: Option<String>, run_dir: &Path) {
         let exit = self.exit(code, start_error);
-        let record = || exit_record::write(run_dir, &self.id, self.started_at, &exit);
-        if let Err(error) = step::only("shim.exit.record", record) {
-            crate::journal::note(run_dir, &format!("exit record of {}: {error}", self.id));
-        }
+        self.record(&exit, run_dir);
         if !self.own_pid_namespace {
             let _ = cgroup::kill(&self.cgroups);
         }
         self.stdin = None;
-        self.phase = Phase::Draining(exit);
+        let drain = Drain { since: Instant::now(), count: self.output.count() };
+        self.phase = Phase::Draining(exit, drain);
+    }
+
+    fn record(&self, exit: &Exit, run_dir: &Path) {
+        let record = || exit_record::write(run_dir, &self.id, self.started_at, exit);
+        if let Err(error) = step::only("shim.exit.record", record) {
+            own_log::note(run_dir, &format!("exit record of {}: {error}", self.id));
+        }
     }
 
     fn exit(&self, code: i32, start_error: Option<String>) -> Exit {
         if let Some(message) = start_error {
-            return Exit { code: 128, at: now(), reason: ExitReason::StartError, message };
+            return Exit {
+                code: 128,
+                at: now(),
+                reason: ExitReason::StartError,
+                message,
+                output_lost: 0,
+            };
         }
         let out_of_memory =
             code != 0 && cgroup::stats::oom_kills(&self.cgroups).is_ok_and(|kills| kills > 0);
         let reason = if out_of_memory { ExitReason::OutOfMemory } else { ExitReason::Ended };
-        Exit { code, at: now(), reason, message: String::new() }
+        Exit { code, at: now(), reason, ..Exit::default() }
     }
 
-    /// All output is read: the log can be closed. True when there is no log to wait for; said
-    /// once.
-    pub fn drained(&mut self, log: &LogThread) -> bool {
+    /// Looks whether the last output of a container that has ended is all there, or is not waited
+    /// for any more.
+    pub fn drain(&mut self, poll: &Poll, log: &LogThread, run_dir: &Path) -> Drained {
+        let Phase::Draining(_, drain) = &self.phase else { return Drained::No(None) };
+        let drain = *drain;
+        let limits = Limits::of(self.log.as_ref());
+        let end = drain.since + limits.time;
+        let is_late =
+            Instant::now() >= end || self.output.count().saturating_sub(drain.count) > limits.bytes;
+        if !self.output.is_over() && (is_late || self.output.is_silent(SILENCE)) {
+            let missing = self.output.missing();
+            self.output.give_up(poll);
+            if missing != Missing::default() && self.log.is_some() {
+                self.lose(missing, log, run_dir);
+                return Drained::Yes;
+            }
+        }
+        if self.output.is_over() && self.close(log, None) {
+            return Drained::Yes;
+        }
+        if is_late {
+            // The log's disk does not even take its last line.
+            own_log::note(run_dir, &format!("the log of {} is not closed yet", self.id));
+            return Drained::Yes;
+        }
+        Drained::No(Some(end.min(Instant::now() + SILENCE)))
+    }
+
+    /// Says in the log and in the exit record that output is missing. What the log thread has in
+    /// hand may get there yet, before its last line does.
+    fn lose(&mut self, Missing { in_flight, unread }: Missing, log: &LogThread, run_dir: &Path) {
+        let lost = in_flight + unread;
+        own_log::note(run_dir, &format!("{lost} bytes of the log of {} are missing", self.id));
+        let words = || format!("rrun: {unread} bytes are missing here, as the log was too slow");
+        self.close(log, (unread > 0).then(words));
+        if let Phase::Draining(exit, _) = &mut self.phase {
+            exit.output_lost = lost;
+            let exit = exit.clone();
+            self.record(&exit, run_dir);
+        }
+    }
+
+    /// Closes the log when all output is read, once. True when there is none to wait for.
+    fn close(&mut self, log: &LogThread, words: Option<String>) -> bool {
         if std::mem::replace(&mut self.closing, true) {
             return false;
         }
         self.console = None;
-        if self.logged {
-            log.order(Order::Close(self.key, now()));
+        if self.log.is_some() {
+            log.order(Order::Close(self.key, now(), words));
         }
-        !self.logged
+        self.log.is_none()
+    }
+
+    /// Stops reading and logging, for one that could not be made.
+    pub fn abandon(&mut self, poll: &Poll, log: &LogThread) {
+        self.output.give_up(poll);
+        self.close(log, None);
     }
 
     /// The end is complete.
     pub fn finish(&mut self) -> Option<Exit> {
         self.output.detach();
-        let Phase::Draining(exit) = &self.phase else { return None };
+        let Phase::Draining(exit, _) = &self.phase else { return None };
         let exit = exit.clone();
         self.phase = Phase::Exited(exit.clone());
         Some(exit)
@@ -270,7 +341,7 @@ impl Container {
 
     /// Its output goes to a file.
     pub fn is_logged(&self) -> bool {
-        self.logged
+        self.log.is_some()
     }
 
     /// Takes the first group for execs that is free: unused, and without a process that an
@@ -309,13 +380,43 @@ impl Container {
                 (Some(self.pid()), ContainerState::Running { started_at: *started_at })
             }
             // Its log may be incomplete for some milliseconds more, but it has ended.
-            Phase::Draining(exit) | Phase::Exited(exit) => {
+            Phase::Draining(exit, _) | Phase::Exited(exit) => {
                 let started_at = self.started_at;
                 (None, ContainerState::Exited { started_at, exit: exit.clone() })
             }
         };
         ContainerReport { id: self.id.clone(), pid: pid.map(Pid::as_raw), state }
     }
+}
+
+/// How long a pipe of a container that has ended may be silent before whoever holds its other end
+/// is known to be no part of it.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What the last output of a container may cost.
+struct Limits {
+    time: Duration,
+    bytes: u64,
+}
+
+impl Limits {
+    fn of(log: Option<&LogSpec>) -> Limits {
+        let time = log.and_then(|log| log.drain_timeout_ms).map(Duration::from_millis);
+        let bytes = log.and_then(|log| log.drain_bytes);
+        Limits { time: time.unwrap_or(DRAIN_TIMEOUT), bytes: bytes.unwrap_or(DRAIN_BYTES) }
+    }
+}
+
+/// The limits of a daemon that names none.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+const DRAIN_BYTES: u64 = 64 << 20;
+
+/// Whether a container's last output is where it belongs.
+pub enum Drained {
+    /// It is, or is not waited for any more.
+    Yes,
+    /// It is not. When to look again; without a time something else will tell.
+    No(Option<Instant>),
 }
 
 /// A group of the pool still has processes: cgroup.events of cgroup v2.
@@ -331,8 +432,8 @@ pub fn exec_group(group: usize) -> String {
     format!("exec-{group}")
 }
 
-fn spawn(plan: &Plan, around: &Surroundings<'_>, stdio: Option<Stdio>) -> Result<Child, WireError> {
-    run::spawn(plan, around.slots, around.seed, stdio).map_err(|error| wire(&error))
+fn spawn(plan: &Plan, with: &CreateContext<'_>, stdio: Option<Stdio>) -> Result<Child, WireError> {
+    run::spawn(plan, with.slots, with.seed, stdio).map_err(|error| wire(&error))
 }
 
 /// The ends that the container gets, and the write end of its stdin.

@@ -1,127 +1,142 @@
-//! One process that was added to a container.
+//! How a process is added to a container, and how it ends.
 
-use crate::container::{Asker, exec_group};
-use crate::output::now;
-use crate::poll::Key;
-use crate::process::{refuse, wire};
-use nix::unistd::Pid;
-use rrun_runtime::cgroup;
-use rrun_runtime::plan::Cgroups;
-use rrun_runtime::run::{self, Child, State, Stdio};
-use rrun_shim_protocol::{Exec as Order, Exit, ExitReason, WireError, WireKind};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use crate::connections::Asker;
+use crate::container::Phase;
+use crate::exec_process::{self, ExecProcess};
+use crate::poll::{Key, Token};
+use crate::process::{Ended, is_reaped, refuse};
+use crate::removals::{PATIENCE, Removal, Then};
+use crate::shim::{Answer, DONE, Shim};
+use crate::timers::Alarm;
+use rrun_runtime::run::State;
+use rrun_shim_protocol::{Event, Exec, Reply, WireError, WireKind};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-/// An exec that has not ended.
-pub struct Exec {
-    /// The connection that it belongs to.
-    pub owner: Key,
-    /// The number by which that connection knows it.
-    pub number: u64,
-    /// The container.
-    pub container: Key,
-    /// Which of the container's exec groups it sits in.
-    pub group: usize,
-    /// Who waits for it to run.
-    pub asker: Option<Asker>,
-    /// It was killed because its time was over.
-    pub timed_out: bool,
-    killed: bool,
-    cgroups: Cgroups,
-    child: Child,
-}
-
-/// The stdio of an exec from the descriptors that came along.
-pub fn stdio(order: &Order, fds: Vec<OwnedFd>) -> Result<Option<Stdio>, WireError> {
-    if order.plan.process.terminal {
-        return Ok(None);
-    }
-    let wanted = order.stdio.iter().filter(|is_there| **is_there).count();
-    if wanted != fds.len() {
-        let words = format!("{} descriptors instead of {wanted}", fds.len());
-        return Err(refuse(WireKind::Invalid, words));
-    }
-    let mut fds = fds.into_iter();
-    let mut next = |is_there: bool| match is_there.then(|| fds.next()).flatten() {
-        Some(fd) => Ok(fd),
-        None => null().map_err(|e| refuse(WireKind::Kernel, format!("/dev/null: {e}"))),
-    };
-    let [stdin, stdout, stderr] = order.stdio;
-    Ok(Some(Stdio { stdin: next(stdin)?, stdout: next(stdout)?, stderr: next(stderr)? }))
-}
-
-fn null() -> std::io::Result<OwnedFd> {
-    Ok(std::fs::File::options().read(true).write(true).open("/dev/null")?.into())
-}
-
-impl Exec {
-    /// Starts it; `asker` is answered when it runs.
-    pub fn start(
-        order: Order,
-        (container, init): (Key, BorrowedFd<'_>),
-        (asker, group): (Asker, usize),
-        stdio: Option<Stdio>,
-    ) -> Result<Exec, WireError> {
-        let mut plan = order.plan;
-        plan.cgroups = plan.groups(&exec_group(group));
-        let child = run::exec(&plan, init, stdio).map_err(|error| wire(&error))?;
-        Ok(Exec {
-            owner: asker.0,
-            number: order.exec,
-            container,
-            group,
-            asker: Some(asker),
-            timed_out: false,
-            killed: false,
-            cgroups: plan.cgroups,
-            child,
-        })
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> Pid {
-        self.child.pid()
-    }
-
-    /// Where it reports.
-    pub fn channel(&self) -> BorrowedFd<'_> {
-        self.child.channel()
-    }
-
-    /// Hears what it reports; its terminal's master comes with the state that has it.
-    pub fn advance(&mut self) -> Result<(State, Option<OwnedFd>), WireError> {
-        let state = self.child.advance().map_err(|error| wire(&error))?;
-        let console = match state {
-            State::Running => self.child.take_console(),
-            _ => None,
+impl Shim {
+    /// [`rrun_shim_protocol::Request::Exec`]
+    pub fn exec(&mut self, exec: Exec, fds: Vec<OwnedFd>, asker: Asker) -> Answer {
+        let timeout = exec.timeout_ms.map(Duration::from_millis);
+        let key = self.next_key();
+        let container = self.processes.container_of(&exec.container)?;
+        if !matches!(container.phase, Phase::Running(_)) {
+            let words = format!("container {} is not running", exec.container);
+            return Err(refuse(WireKind::Invalid, words));
+        }
+        let stdio = exec_process::stdio(&exec, fds)?;
+        let group = container.take_exec_group(&exec.plan);
+        let place = (container.key, container.pidfd());
+        let process = match ExecProcess::start(exec, place, (asker, group), stdio) {
+            Ok(process) => process,
+            Err(error) => {
+                container.exec_groups[group] = false;
+                return Err(error);
+            }
         };
-        Ok((state, console))
+        self.poll
+            .add(process.channel(), Token::Exec(key))
+            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {e}")))?;
+        if let Some(at) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
+            self.timers.set(at, Alarm::KillExec(key));
+        }
+        self.processes.add_exec(key, process);
+        Ok(None)
     }
 
-    /// Kills it with its tree. Only the unified hierarchy has a group of its own for it; without
-    /// one the tree is the process.
-    pub fn kill(&mut self) {
-        self.killed = true;
-        let _ = self.child.signal(nix::libc::SIGKILL);
-        let _ = cgroup::kill(&self.own_groups());
+    /// It has said that its program runs, or why not.
+    pub fn exec_reports(&mut self, key: Key) {
+        let Some(exec) = self.processes.exec(key) else { return };
+        match exec.advance() {
+            Ok((State::Running, console)) => {
+                self.poll.remove(exec.channel());
+                let (asker, pid) = (exec.asker.take(), exec.pid());
+                if let Some(asker) = asker {
+                    let started = Reply::ExecStarted { pid: pid.as_raw() };
+                    self.connections.answer(asker, &started, console.into_iter().collect());
+                }
+                // It may have ended before it told its number.
+                if let Some(ended) = self.processes.take_end(pid) {
+                    self.exec_ended(key, ended);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.exec_failed(key, error),
+        }
     }
 
-    /// Gives back its group after its end; false when that is of no more use.
-    ///
-    /// The kernel counts the kills of a group, and kills a process that is cloned into it unless
-    /// the count is that of its parent's group (seen on 6.18). So a group that was killed is
-    /// removed, and made anew by the next exec.
-    pub fn give_back_group(&self) -> bool {
-        !self.killed || cgroup::remove(&self.own_groups().dirs).is_ok()
+    fn exec_failed(&mut self, key: Key, error: WireError) {
+        let Some(exec) = self.processes.exec(key) else { return };
+        exec.kill();
+        exec.has_failed = true;
+        self.poll.remove(exec.channel());
+        let (asker, is_reaped) = (exec.asker.take(), is_reaped(exec.pidfd()));
+        if is_reaped {
+            self.forget_exec(key);
+        }
+        if let Some(asker) = asker {
+            self.connections.answer(asker, &Reply::Error(error), Vec::new());
+        }
     }
 
-    fn own_groups(&self) -> Cgroups {
-        let dirs = self.cgroups.dirs.iter().filter(|dir| dir.unified).cloned().collect();
-        Cgroups { dirs, ..Cgroups::default() }
+    /// It has ended and is still a zombie.
+    pub fn exec_ended(&mut self, key: Key, Ended { pid, code }: Ended) {
+        if self.processes.exec(key).is_some_and(|exec| exec.asker.is_some()) {
+            self.exec_reports(key);
+        }
+        // As with an init, it may be the one that has handed over.
+        if self.processes.exec(key).is_none_or(|exec| exec.pid() != pid) {
+            return;
+        }
+        let Some(exec) = self.forget_exec(key) else { return };
+        match exec.asker {
+            Some(asker) => {
+                self.poll.remove(exec.channel());
+                let words = format!("the process ended with {code} before its program ran");
+                let error = Reply::Error(refuse(WireKind::Kernel, words));
+                self.connections.answer(asker, &error, Vec::new());
+            }
+            None if exec.has_failed => {}
+            None => {
+                let event = Event::ExecExited { exec: exec.number, exit: exec.exit(code) };
+                self.connections.tell(exec.owner, &event);
+            }
+        }
     }
 
-    /// How it ended.
-    pub fn exit(&self, code: i32) -> Exit {
-        let reason = if self.timed_out { ExitReason::Timeout } else { ExitReason::Ended };
-        Exit { code, at: now(), reason, message: String::new() }
+    /// Its group goes back to the container's pool.
+    fn forget_exec(&mut self, key: Key) -> Option<ExecProcess> {
+        let exec = self.processes.remove_exec(key)?;
+        if exec.has_spoilt_its_group() {
+            self.remove_groups(Removal {
+                dirs: exec.own_groups().dirs,
+                process: exec.pidfd().try_clone_to_owned().ok(),
+                until: Some(Instant::now() + PATIENCE),
+                then: Then::FreeExecGroup(exec.container, exec.group),
+            });
+        } else {
+            self.free_exec_group(exec.container, exec.group);
+        }
+        Some(exec)
+    }
+
+    /// A group for execs can be used again.
+    pub fn free_exec_group(&mut self, container: Key, group: usize) {
+        let container = self.processes.container(container);
+        if let Some(used) = container.and_then(|c| c.exec_groups.get_mut(group)) {
+            *used = false;
+        }
+    }
+
+    /// [`rrun_shim_protocol::Request::KillExec`]
+    pub fn kill_exec(&mut self, owner: Key, number: u64) -> Answer {
+        let mut execs = self.processes.execs_of(owner);
+        let exec = execs.find(|exec| exec.number == number);
+        exec.ok_or_else(|| refuse(WireKind::NotFound, format!("exec {number}")))?.kill();
+        DONE
+    }
+
+    /// A daemon is gone: nobody reads what its execs say.
+    pub fn kill_execs_of(&mut self, owner: Key) {
+        self.processes.execs_of(owner).for_each(ExecProcess::kill);
     }
 }

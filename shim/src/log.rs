@@ -8,10 +8,10 @@
 //! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a
 //! shim that is killed takes nothing of it away.
 
-use crate::output::{now, set_nonblocking};
+use crate::output::now;
 use crate::poll::Key;
 use nix::errno::Errno;
-use nix::fcntl::{SpliceFFlags, splice, tee};
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rrun_shim_protocol::cri_log::{Formatter, Stamp, Stream};
 use rrun_shim_protocol::log_journal::{Chunk, Journal};
@@ -40,8 +40,14 @@ pub enum Order {
     Bytes(Key, Stream, Read),
     /// Open the file anew.
     Reopen(Key),
-    /// No more output will come.
-    Close(Key, i64),
+    /// No more output will come; with what is to be said of that in the log.
+    Close(Key, i64, Option<String>),
+}
+
+/// Makes reads from, or writes to, `fd` non-blocking.
+pub fn set_nonblocking(fd: impl AsFd) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
 /// Output of a container.
@@ -72,8 +78,8 @@ pub struct LogThread {
     orders: Sender<Order>,
     done: Receiver<Done>,
     wake: Arc<EventFd>,
-    /// For a look into a container's pipe; empty between two.
-    glass: (PipeReader, PipeWriter),
+    /// For a copy of what is in a container's pipe; empty between two.
+    copy: (PipeReader, PipeWriter),
     taken: Arc<PipeReader>,
 }
 
@@ -93,7 +99,7 @@ impl LogThread {
             .name("rrun-shim-log".to_owned())
             .stack_size(STACK)
             .spawn(move || work(&queue, (&answers, &bell), &taking))?;
-        Ok(LogThread { orders, done, wake, glass: io::pipe()?, taken })
+        Ok(LogThread { orders, done, wake, copy: io::pipe()?, taken })
     }
 
     /// Hands an order over. The thread lives as long as the shim.
@@ -108,8 +114,8 @@ impl LogThread {
     }
 
     /// Reads what is in `pipe` and leaves it there.
-    pub fn look(&self, pipe: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let (reader, writer) = &self.glass;
+    pub fn peek(&self, pipe: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let (reader, writer) = &self.copy;
         let seen = tee(pipe, writer, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK)?;
         let mut read = 0;
         // A container may have made packets of its writes (O_DIRECT): each is a read of its own,
@@ -200,9 +206,9 @@ fn carry_out(
             });
             Done::Reopened(key, reopened)
         }
-        Order::Close(key, at) => {
+        Order::Close(key, at, words) => {
             if let Some(log) = logs.remove(&key) {
-                log.close(at, lines);
+                log.close(at, words.as_deref(), lines);
             }
             Done::Closed(key)
         }
@@ -276,9 +282,15 @@ impl Log {
         taking.empty(&mut bytes);
     }
 
-    fn close(mut self, at: i64, lines: &mut Vec<u8>) {
+    fn close(mut self, at: i64, words: Option<&str>, lines: &mut Vec<u8>) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.put_down(stream, at, lines);
+        }
+        if let Some(words) = words {
+            let formatter = &mut self.formatters[Stream::Stderr as usize];
+            formatter.feed(format!("{words}\n").as_bytes(), &Stamp::new(at), lines);
+            self.write(lines);
+            lines.clear();
         }
         let remove = || std::fs::remove_file(&self.journal_path);
         let _ = step::only("shim.log.journal-removed", remove);
@@ -325,7 +337,7 @@ mod tests {
     use nix::unistd::{pipe2, write};
 
     #[test]
-    fn a_look_leaves_the_pipe_as_it_is_and_nothing_behind_for_the_next() {
+    fn a_peek_leaves_the_pipe_as_it_is_and_nothing_behind_for_the_next() {
         let log = LogThread::start().unwrap();
         let mut buffer = [0; 64];
         for flags in [OFlag::empty(), OFlag::O_DIRECT] {
@@ -334,7 +346,7 @@ mod tests {
                 write(&writer, word.as_bytes()).unwrap();
             }
             for _ in 0..2 {
-                let count = log.look(&reader, &mut buffer).unwrap();
+                let count = log.peek(&reader, &mut buffer).unwrap();
                 assert_eq!(&buffer[..count], b"one two three");
             }
         }
@@ -369,7 +381,7 @@ mod tests {
         write(b"yes\n");
         expect(&["F one", "P prompt> ", "F yes"]);
         write(b"all there is");
-        log.order(Order::Close(key, now()));
+        log.order(Order::Close(key, now(), None));
         expect(&["F one", "P prompt> ", "F yes", "P all there is"]);
     }
 

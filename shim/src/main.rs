@@ -7,17 +7,24 @@
 
 mod args;
 mod connection;
+mod connections;
 mod container;
-mod ends;
+mod create;
+mod end;
 mod exec;
-mod journal;
+mod exec_process;
 mod log;
 mod output;
+mod own_log;
 mod pod;
 mod poll;
 mod process;
-mod serve;
+mod processes;
+mod removals;
+mod requests;
 mod shim;
+mod shutdown;
+mod start;
 mod timers;
 
 use args::Args;
@@ -55,7 +62,7 @@ fn main() -> ExitCode {
     match supervise(args, listener) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            journal::note(&run_dir, &format!("supervise: {error}"));
+            own_log::note(&run_dir, &format!("supervise: {error}"));
             ExitCode::FAILURE
         }
     }

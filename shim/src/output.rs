@@ -1,9 +1,8 @@
 //! What a container writes: read here, logged by the log thread, copied to who is attached.
 
-use crate::log::{LogThread, Order, Read};
+use crate::log::{LogThread, Order, Read, set_nonblocking};
 use crate::poll::{Key, Poll, Token};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rrun_shim_protocol::cri_log::Stream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,12 +17,6 @@ pub fn now() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Makes reads from, or writes to, `fd` non-blocking.
-pub fn set_nonblocking(fd: impl AsFd) -> Result<(), Errno> {
-    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
-    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
-}
-
 /// Both output streams of a container.
 pub struct Output {
     key: Key,
@@ -32,12 +25,25 @@ pub struct Output {
     stdout: Option<Source>,
     stderr: Option<Source>,
     copies: Vec<Copies>,
+    /// When something was last read, or written to the log.
+    last: Instant,
+    /// Bytes that were read so far.
+    count: u64,
 }
 
 struct Source {
     fd: Arc<OwnedFd>,
-    /// Not read before the log thread is done with what was, since then.
-    paused: Option<Instant>,
+    /// Bytes that are on their way to the log; not read any further before they are there.
+    in_flight: u64,
+}
+
+/// Output that is not in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Bytes that the log thread has in hand.
+    pub in_flight: u64,
+    /// Bytes that nobody has read.
+    pub unread: u64,
 }
 
 /// Where one attached client gets its copies.
@@ -51,14 +57,23 @@ pub struct Copies {
 impl Output {
     /// An output that is read once its streams are there.
     pub fn new(key: Key, logged: bool, terminal: bool) -> Output {
-        Output { key, logged, terminal, stdout: None, stderr: None, copies: Vec::new() }
+        Output {
+            key,
+            logged,
+            terminal,
+            stdout: None,
+            stderr: None,
+            copies: Vec::new(),
+            last: Instant::now(),
+            count: 0,
+        }
     }
 
     /// Reads `fd` as `stream` from now on.
     pub fn watch(&mut self, stream: Stream, fd: OwnedFd, poll: &Poll) -> Result<(), Errno> {
         set_nonblocking(&fd)?;
         poll.add(&fd, Token::Output(self.key, stream))?;
-        *self.source(stream) = Some(Source { fd: Arc::new(fd), paused: None });
+        *self.source(stream) = Some(Source { fd: Arc::new(fd), in_flight: 0 });
         Ok(())
     }
 
@@ -84,10 +99,29 @@ impl Output {
         self.stdout.is_none() && self.stderr.is_none()
     }
 
-    /// Something of it has been on its way to the log for `long`.
-    pub fn is_stuck(&self, long: Duration) -> bool {
+    /// Nothing has come for `long`, and nothing is on its way to the log: what holds the other end
+    /// of a pipe is outside of the container.
+    pub fn is_silent(&self, long: Duration) -> bool {
         let mut sources = [&self.stdout, &self.stderr].into_iter().flatten();
-        sources.any(|source| source.paused.is_some_and(|since| since.elapsed() > long))
+        self.last.elapsed() >= long && !sources.any(|source| source.in_flight > 0)
+    }
+
+    /// Bytes that were read so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What of it is not in the log.
+    pub fn missing(&self) -> Missing {
+        let mut missing = Missing::default();
+        for source in [&self.stdout, &self.stderr].into_iter().flatten() {
+            let there = rrun_sys::pipe::readable(source.fd.as_fd()).unwrap_or(0);
+            // What is on its way is still in its pipe, unless it is a terminal's.
+            let in_pipe = if self.terminal { 0 } else { source.in_flight };
+            missing.in_flight += source.in_flight;
+            missing.unread += there.saturating_sub(in_pipe);
+        }
+        missing
     }
 
     /// Reads `stream` once.
@@ -96,7 +130,7 @@ impl Output {
         let Some(source) = self.source(stream) else { return };
         let mut buffer = [0; CHUNK];
         let read = match logged && !terminal {
-            true => log.look(&source.fd, &mut buffer),
+            true => log.peek(&source.fd, &mut buffer),
             false => nix::unistd::read(&source.fd, &mut buffer),
         };
         let count = match read {
@@ -105,11 +139,14 @@ impl Output {
             Ok(0) | Err(_) => return self.close(stream, poll),
             Ok(count) => count,
         };
+        self.last = Instant::now();
+        self.count += count as u64;
+        let Some(source) = self.source(stream) else { return };
         if logged {
             let pipe = (!terminal).then(|| Arc::clone(&source.fd));
             let read = Read { at: now(), bytes: buffer[..count].to_vec(), pipe };
             log.order(Order::Bytes(key, stream, read));
-            source.paused = Some(Instant::now());
+            source.in_flight = count as u64;
             poll.remove(&source.fd);
         }
         self.copy(stream, &buffer[..count]);
@@ -121,8 +158,9 @@ impl Output {
         if let Some(source) = self.source(stream)
             && poll.add(&source.fd, token).is_ok()
         {
-            source.paused = None;
+            source.in_flight = 0;
         }
+        self.last = Instant::now();
     }
 
     /// Stops reading: somebody outside the container holds the other end.
@@ -139,7 +177,7 @@ impl Output {
     fn close(&mut self, stream: Stream, poll: &Poll) {
         // The daemon holds duplicates: closing ours alone would leave the source in the set.
         if let Some(source) = self.source(stream).take()
-            && source.paused.is_none()
+            && source.in_flight == 0
         {
             poll.remove(&source.fd);
         }

@@ -1,8 +1,8 @@
 //! The pod's own surroundings: namespaces and their pins, the seed, the reaper.
 
 use crate::process::{refuse, wire};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use rrun_runtime::plan::CgroupDir;
 use rrun_runtime::run::namespace::NamespaceKind as Kind;
 use rrun_runtime::run::reaper::Reaper;
 use rrun_runtime::run::{namespace, reaper, seed};
@@ -61,20 +61,24 @@ impl Pod {
         self.reaper = None;
     }
 
-    /// Takes everything away; what cannot be is told.
-    pub fn remove(mut self) -> Vec<Error> {
-        let mut left = Vec::new();
-        if let Some(running) = self.reaper.take() {
-            let kill = || kill(&running);
-            left.extend(rrun_sys::step::only("shim.shutdown.reaper", kill).err());
-        }
-        if let Some(planned) = &self.sandbox.reaper {
-            left.extend(cgroup::remove(&planned.plan.cgroups.dirs).err());
-        }
-        for pin in &self.sandbox.pins {
-            left.extend(namespace::unpin(&pin.path).err());
-        }
-        left
+    /// Kills the reaper: its namespace, and what is left in it, ends with it. It is reaped like any
+    /// other child.
+    pub fn kill_reaper(&self) -> Result<()> {
+        let Some(reaper) = &self.reaper else { return Ok(()) };
+        rrun_sys::step::only("shim.shutdown.reaper", || {
+            rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), nix::libc::SIGKILL)
+                .doing(|| "kill the reaper")
+        })
+    }
+
+    /// The groups that the reaper was in.
+    pub fn reaper_groups(&self) -> &[CgroupDir] {
+        self.sandbox.reaper.as_ref().map_or(&[], |reaper| &reaper.plan.cgroups.dirs)
+    }
+
+    /// Takes the pins away; what cannot be is told.
+    pub fn unpin(self) -> Vec<Error> {
+        self.sandbox.pins.iter().filter_map(|pin| namespace::unpin(&pin.path).err()).collect()
     }
 }
 
@@ -109,14 +113,6 @@ fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
         reaper = Some(running);
     }
     Ok(Pod { sandbox, namespaces, seed, reaper })
-}
-
-/// Kills the reaper and waits for it: its namespace, and what is left in it, ends with it.
-fn kill(reaper: &Reaper) -> Result<()> {
-    rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), nix::libc::SIGKILL)
-        .doing(|| "kill the reaper")?;
-    waitid(Id::PIDFd(reaper.pidfd.as_fd()), WaitPidFlag::WEXITED).doing(|| "reap the reaper")?;
-    Ok(())
 }
 
 /// Namespaces that need no process; the PID namespace comes with its reaper.

@@ -5,6 +5,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rrun_runtime::Kind;
 use rrun_shim_protocol::{WireError, WireKind};
+use std::os::fd::BorrowedFd;
 
 /// A child that has ended and is still a zombie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +31,11 @@ pub fn reap(pid: Pid) -> nix::Result<()> {
     waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).map(drop)
 }
 
-/// Nobody has to wait for this child any more: the executor reaps those whose failure it hears of.
-pub fn is_reaped(pid: Pid) -> bool {
+/// Nobody has to wait for this child any more. The executor reaps those whose failure it hears of,
+/// if they are dead by then.
+pub fn is_reaped(process: BorrowedFd<'_>) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    waitid(Id::Pid(pid), flags) == Err(Errno::ECHILD)
+    rrun_sys::pidfd::wait(process, flags) == Err(Errno::ECHILD)
 }
 
 /// An error for the daemon.

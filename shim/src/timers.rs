@@ -12,8 +12,10 @@ pub enum Alarm {
     KillExec(Key),
     /// Somebody should have asked for a sandbox by now.
     GiveUp,
-    /// A container's output has been drained for long enough after its end.
-    StopDraining(Key),
+    /// A look at the last output of a container that has ended.
+    Drain(Key),
+    /// What was killed has had its time to die.
+    ShutDown,
 }
 
 /// Pending alarms: a handful, so a plain list.

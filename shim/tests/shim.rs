@@ -4,6 +4,7 @@
 #[path = "../../runtime/tests/support/mod.rs"]
 mod support;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use rrun_shim_protocol::{
     Client, ContainerState, Create, Error, Event, Events, Exec, ExitReason, Kind, Launch, LogSpec,
     NamespaceKind, Pin, Reply, Request, Sandbox, WireKind, exit_record, launch,
@@ -62,14 +63,27 @@ impl Pod {
     }
 
     async fn create(&self, args: &[&str]) {
+        self.create_with(args, None).await;
+    }
+
+    async fn create_with(&self, args: &[&str], drain_timeout_ms: Option<u64>) {
         let create = Create {
             container: "c".into(),
             plan: self.image.plan(args),
-            log: Some(LogSpec { path: self.log() }),
+            log: Some(LogSpec { path: self.log(), drain_timeout_ms, drain_bytes: None }),
             stdin: true,
             stdin_once: false,
         };
         self.ask(Request::Create(create)).await;
+    }
+
+    /// A log whose disk takes 4 KiB and then as much as the test reads.
+    fn slow_log(&self) -> File {
+        std::fs::create_dir_all(self.log().parent().unwrap()).unwrap();
+        nix::unistd::mkfifo(&self.log(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let log = File::options().read(true).write(true).open(self.log()).unwrap();
+        fcntl(&log, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        log
     }
 
     async fn start(&self, args: &[&str]) {
@@ -296,5 +310,59 @@ async fn each_of_many_short_execs_at_once_is_answered_and_told_its_end() {
             assert_eq!((code, said.as_str()), (0, ""));
         }
     }
+    pod.shut_down().await;
+}
+
+/// Reads `log` until `last` has come, without haste.
+fn read_slowly(mut log: File, last: &str) -> String {
+    let (mut text, mut buffer) = (Vec::new(), [0; 8 << 10]);
+    while !String::from_utf8_lossy(&text).contains(last) {
+        let count = log.read(&mut buffer).unwrap();
+        text.extend_from_slice(&buffer[..count]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_log_on_a_slow_disk_keeps_its_tail() {
+    let mut pod = Pod::new().await;
+    let log = pod.slow_log();
+    let padding = "x".repeat(70);
+    let script = format!("i=0; while [ $i -lt 6000 ]; do echo $i {padding}; i=$((i+1)); done");
+    pod.create(&["/bin/sh", "-c", &script]).await;
+    // All of it fits into the pipe, so that the container ends long before its log is written.
+    let (_, ends) =
+        pod.client.call(Request::LogPipes { container: "c".into() }, Vec::new()).await.unwrap();
+    fcntl(&ends[1], FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
+    drop(ends);
+    pod.ask(Request::Start { container: "c".into() }).await;
+    let reader = std::thread::spawn(move || read_slowly(log, "F 5999 "));
+    let exit = pod.ended().await;
+    assert_eq!((exit.code, exit.output_lost), (0, 0));
+    let text = reader.join().unwrap();
+    let numbers = text.lines().map(|line| line.split(' ').nth(3).unwrap());
+    assert!(numbers.eq((0..6000).map(|n| n.to_string())), "not every line once and in order");
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_given_up_says_so_in_its_last_line_and_in_the_exit_record() {
+    let mut pod = Pod::new().await;
+    let log = pod.slow_log();
+    let script = "dd if=/dev/zero bs=1000 count=60 2>/dev/null | tr '\\0' x";
+    pod.create_with(&["/bin/sh", "-c", script], Some(300)).await;
+    pod.ask(Request::Start { container: "c".into() }).await;
+    let exit = pod.ended().await;
+    assert_eq!(exit.code, 0);
+    assert!((1..=60_000).contains(&exit.output_lost), "{}", exit.output_lost);
+    let record = exit_record::read(pod.folder.path(), "c").unwrap().unwrap();
+    assert_eq!(record.1, exit);
+    // What was on its way gets there yet; what was not is counted.
+    let text = read_slowly(log, " bytes are missing here");
+    let written = text.bytes().filter(|byte| *byte == b'x').count();
+    let missing =
+        format!("rrun: {} bytes are missing here, as the log was too slow", 60_000 - written);
+    assert!(text.lines().any(|line| line.ends_with(&format!(" F {missing}"))), "{missing}");
     pod.shut_down().await;
 }

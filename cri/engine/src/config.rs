@@ -2,6 +2,7 @@
 
 use crate::id::Owner;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What an engine needs to know of its host. All paths are absolute.
 #[derive(Clone, Debug)]
@@ -22,8 +23,26 @@ pub struct Config {
     pub seccomp_profiles: PathBuf,
     /// AppArmor and SELinux are looked for here: `/sys/kernel/security`, `/sys/fs/selinux`.
     pub lsm: Lsm,
+    /// Logs of containers.
+    pub log: LogLimits,
     /// Which of the pods on disk this process works on.
     pub claim: Claim,
+}
+
+/// What the last output of a container may cost on a disk that is slow. When a limit is reached
+/// the log and the container's exit record say how much is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// How long after its end the output is waited for.
+    pub drain_timeout: Duration,
+    /// How many bytes are read after its end.
+    pub drain_bytes: u64,
+}
+
+impl Default for LogLimits {
+    fn default() -> LogLimits {
+        LogLimits { drain_timeout: Duration::from_secs(20), drain_bytes: 64 << 20 }
+    }
 }
 
 /// Which of the pods on disk an engine takes into service when it is opened. What it does not
@@ -84,6 +103,7 @@ impl Config {
             shim: beside.join("rrun-shim"),
             seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
             lsm: Lsm::of_host(),
+            log: LogLimits::default(),
             claim: Claim::Owner(Owner::Cri),
         }
     }

@@ -42,7 +42,7 @@ mod verbs;
 mod view;
 
 pub use blocking::Blocking;
-pub use config::{Claim, Config, Lsm};
+pub use config::{Claim, Config, LogLimits, Lsm};
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};

@@ -3,7 +3,7 @@
 use crate::plan::CgroupDir;
 use crate::{Context, Result};
 use rrun_sys::step;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,19 +19,7 @@ const TRIES: u32 = 50;
 /// # Errors
 /// `EBUSY` when processes are left, naming the directory.
 pub fn remove(dirs: &[CgroupDir]) -> Result<()> {
-    remove_within(dirs, TRIES)
-}
-
-/// As [`remove`], without waiting for what is busy.
-///
-/// # Errors
-/// `EBUSY` when processes are left or are about to leave, naming the directory. What could be
-/// removed is removed.
-pub fn try_remove(dirs: &[CgroupDir]) -> Result<()> {
-    remove_within(dirs, 0)
-}
-
-fn remove_within(dirs: &[CgroupDir], mut tries: u32) -> Result<()> {
+    let mut tries = TRIES;
     step::only("runtime.delete.cgroup", || {
         let mut result = Ok(());
         for dir in dirs {
@@ -42,7 +30,29 @@ fn remove_within(dirs: &[CgroupDir], mut tries: u32) -> Result<()> {
     })
 }
 
-fn remove_tree(dir: &Path, tries: &mut u32) -> Result<()> {
+/// As [`remove`], without waiting for what is busy: false when something is. What could be removed
+/// is removed. The step is the caller's, as all tries together are one change.
+///
+/// # Errors
+/// Any other than `EBUSY`, naming the directory.
+pub fn try_remove(dirs: &[CgroupDir]) -> Result<bool> {
+    let mut all = Ok(true);
+    for dir in dirs {
+        match remove_tree(&dir.path, &mut 0) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                all = all.map(|_| false);
+            }
+            failed => {
+                let failed = failed.doing(|| format!("remove {}", dir.path.display()));
+                all = all.and(failed.map(|()| true));
+            }
+        }
+    }
+    all
+}
+
+fn remove_tree(dir: &Path, tries: &mut u32) -> io::Result<()> {
     loop {
         match std::fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
@@ -53,18 +63,18 @@ fn remove_tree(dir: &Path, tries: &mut u32) -> Result<()> {
                     continue;
                 }
                 if *tries == 0 {
-                    return Err(error.into());
+                    return Err(error);
                 }
                 *tries -= 1;
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
 }
 
 /// Removes the groups below; true if there were any.
-fn remove_nested(dir: &Path, tries: &mut u32) -> Result<bool> {
+fn remove_nested(dir: &Path, tries: &mut u32) -> io::Result<bool> {
     let mut any = false;
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),

@@ -15,6 +15,7 @@ mod mode;
 pub mod mount;
 pub mod netns;
 pub mod pidfd;
+pub mod pipe;
 pub mod procfs;
 pub mod program;
 pub mod pty;

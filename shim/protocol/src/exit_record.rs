@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn a_record_is_read_back_and_a_torn_one_says_so() {
         let message = "exec: \"x y\": no such file\nor directory".to_owned();
-        let exit = Exit { code: 128, at: 12, reason: ExitReason::StartError, message };
+        let exit =
+            Exit { code: 128, at: 12, reason: ExitReason::StartError, message, output_lost: 9 };
         let bytes = encode(3, &exit).unwrap();
         assert_eq!(decode(&bytes), Ok((3, exit)));
         for cut in 0..bytes.len() {

@@ -232,6 +232,14 @@ pub struct LogSpec {
     /// Absolute path; parents are made 0755, the file 0640.
     #[n(0)]
     pub path: PathBuf,
+    /// How many milliseconds after the container's end its last output is waited for, when the
+    /// disk is slow; `None` is the shim's default.
+    #[n(1)]
+    pub drain_timeout_ms: Option<u64>,
+    /// How many bytes are read after its end: somebody outside may hold the other end of a pipe
+    /// and write for ever. `None` is the shim's default.
+    #[n(2)]
+    pub drain_bytes: Option<u64>,
 }
 
 /// A process to add to a container.
@@ -358,7 +366,7 @@ pub enum Event {
 }
 
 /// How a process ended.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Exit {
     /// Exit code, 128 + n for signal n.
@@ -373,13 +381,17 @@ pub struct Exit {
     /// The error of one that could not be executed, else empty.
     #[n(3)]
     pub message: String,
+    /// Bytes of output that are missing in its log, because it took them too slowly.
+    #[cbor(n(4), default)]
+    pub output_lost: u64,
 }
 
 /// Why a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub enum ExitReason {
     /// It ended, or was killed by somebody.
+    #[default]
     #[n(0)]
     Ended,
     /// The kernel killed it for want of memory in its group, in this run.

@@ -7,7 +7,7 @@ mod life;
 mod recovery;
 mod world;
 
-use crate::config::{Claim, Config, Lsm};
+use crate::config::{Claim, Config, LogLimits, Lsm};
 use crate::model::{ContainerConfig, ImageSpec, PodConfig};
 use crate::{Engine, Owner, PodId, Recovery};
 use std::path::Path;
@@ -45,6 +45,7 @@ impl Machine {
             shim: at("shim"),
             seccomp_profiles: at("seccomp"),
             lsm: self.lsm,
+            log: LogLimits::default(),
             claim: Claim::Owner(Owner::Cri),
         }
     }

@@ -145,7 +145,7 @@ impl World {
 
 impl ShimState {
     fn end(&mut self, run_dir: &Path, container: &str, code: i32) -> Exit {
-        let exit = Exit { code, at: 99, reason: ExitReason::Ended, message: String::new() };
+        let exit = Exit { code, at: 99, ..Exit::default() };
         std::fs::create_dir_all(exit_record::folder(run_dir)).unwrap();
         exit_record::write(run_dir, container, 1, &exit).unwrap();
         let state = ContainerState::Exited { started_at: 1, exit: exit.clone() };
@@ -340,7 +340,7 @@ impl Shim for FakeShim {
             nix::unistd::write(fd, text.as_bytes()).unwrap();
         }
         let (sender, exit) = oneshot::channel();
-        let end = Exit { code: 3, at: 1, reason: ExitReason::Ended, message: String::new() };
+        let end = Exit { code: 3, at: 1, ..Exit::default() };
         sender.send(end).unwrap();
         Ok(Running { pid: 5, console: None, exit })
     }

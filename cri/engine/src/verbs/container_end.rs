@@ -159,7 +159,13 @@ pub(crate) fn told(exit: Exit) -> ContainerExit {
         ExitReason::Ended | ExitReason::Timeout if exit.code == 0 => "Completed",
         ExitReason::Ended | ExitReason::Timeout => "Error",
     };
-    ContainerExit { code: exit.code, at: exit.at, reason: reason.into(), message: exit.message }
+    let message = match exit.output_lost {
+        lost if lost > 0 && exit.message.is_empty() => {
+            format!("{lost} bytes of output are missing in the log, which was too slow")
+        }
+        _ => exit.message,
+    };
+    ContainerExit { code: exit.code, at: exit.at, reason: reason.into(), message }
 }
 
 /// Puts an end on record and tells it; the first one counts. Only within the pod's queue.
@@ -188,8 +194,7 @@ mod tests {
 
     #[test]
     fn an_end_gets_the_reason_that_the_kubelet_shows() {
-        let reason =
-            |code, reason| told(Exit { code, at: 1, reason, message: String::new() }).reason;
+        let reason = |code, reason| told(Exit { code, at: 1, reason, ..Exit::default() }).reason;
         assert_eq!(reason(0, ExitReason::Ended), "Completed");
         assert_eq!(reason(3, ExitReason::Ended), "Error");
         assert_eq!(reason(137, ExitReason::OutOfMemory), "OOMKilled");

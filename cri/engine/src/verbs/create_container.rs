@@ -273,8 +273,12 @@ impl CreateContainer {
     async fn init(&mut self) -> Result<()> {
         let record = self.at.container.record();
         let planned = self.planned.as_mut().ok_or_else(|| Error::internal("no plan"))?;
-        let log = (!record.log_path.is_empty())
-            .then(|| LogSpec { path: PathBuf::from(&record.log_path) });
+        let limits = self.at.at.engine.config.log;
+        let log = (!record.log_path.is_empty()).then(|| LogSpec {
+            path: PathBuf::from(&record.log_path),
+            drain_timeout_ms: u64::try_from(limits.drain_timeout.as_millis()).ok(),
+            drain_bytes: Some(limits.drain_bytes),
+        });
         let request = Request::Create(Create {
             container: record.id.to_string(),
             plan: planned.plan.clone(),

@@ -168,7 +168,13 @@ fn events() -> Vec<Event> {
 
 /// How something ended.
 pub fn exit() -> Exit {
-    Exit { code: 137, at: -12, reason: ExitReason::StartError, message: text("no such file") }
+    Exit {
+        code: 137,
+        at: -12,
+        reason: ExitReason::StartError,
+        message: text("no such file"),
+        output_lost: 70_000,
+    }
 }
 
 fn report() -> ShimReport {
@@ -212,7 +218,11 @@ fn create() -> Create {
     Create {
         container: text("c0ffee"),
         plan: plan(),
-        log: Some(LogSpec { path: "/var/log/pods/p/c/0.log".into() }),
+        log: Some(LogSpec {
+            path: "/var/log/pods/p/c/0.log".into(),
+            drain_timeout_ms: Some(20_000),
+            drain_bytes: Some(1 << 40),
+        }),
         stdin: true,
         stdin_once: true,
     }

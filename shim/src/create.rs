@@ -1,0 +1,110 @@
+//! How a container's init is made: from the request to its answer.
+//!
+//! The init reports over its channel while the log thread opens its log; when both are ready the
+//! creator is answered with a pidfd. A container that cannot be made leaves nothing, and its
+//! creator hears of it when that is so.
+
+use crate::connections::Asker;
+use crate::container::{Container, CreateContext, Phase};
+use crate::pod;
+use crate::poll::Key;
+use crate::process::refuse;
+use crate::removals::{Removal, Then};
+use crate::shim::{Answer, Shim};
+use rrun_runtime::run::State;
+use rrun_shim_protocol::{Create, Reply, WireError, WireKind};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+impl Shim {
+    /// [`rrun_shim_protocol::Request::Create`]
+    pub fn create(&mut self, create: Create, fds: Vec<OwnedFd>, asker: Asker) -> Answer {
+        if self.processes.container_of(&create.container).is_ok() {
+            return Err(refuse(WireKind::Exists, format!("container {}", create.container)));
+        }
+        let key = self.next_key();
+        let pod = self.pod.as_ref().ok_or_else(pod::missing)?;
+        let slots: Vec<BorrowedFd<'_>> = pod.slots().chain(fds.iter().map(AsFd::as_fd)).collect();
+        let context = CreateContext {
+            slots: &slots,
+            seed: Some(pod.seed()),
+            poll: &self.poll,
+            log: &self.log,
+            run_dir: &self.run_dir,
+        };
+        let container = Container::create(key, create, asker, &context)?;
+        self.processes.add_container(key, container);
+        Ok(None)
+    }
+
+    /// The init has said something: here, and where it is started, it says that it is ready, that
+    /// its program runs, or what has failed.
+    pub fn init_reports(&mut self, key: Key) {
+        let Some(container) = self.processes.container(key) else { return };
+        match container.advance(&self.poll) {
+            Ok(State::Waiting) => {
+                self.init_waits(key);
+                self.init_told_its_number(key);
+            }
+            Ok(State::Running) => self.init_runs(key),
+            Ok(_) => {}
+            Err(error) => match container.phase {
+                Phase::Preparing(asker) => self.discard(key, asker, error),
+                Phase::Starting => self.start_failed(key, error),
+                _ => container.give_up(&self.poll),
+            },
+        }
+    }
+
+    /// The log is open, or cannot be opened.
+    pub fn log_opened(&mut self, key: Key, result: io::Result<()>) {
+        let Some(container) = self.processes.container(key) else { return };
+        container.log_opened();
+        match (result, &container.phase) {
+            (Err(error), &Phase::Preparing(asker)) => {
+                self.discard(key, asker, refuse(WireKind::Kernel, error));
+            }
+            _ => self.init_waits(key),
+        }
+    }
+
+    /// Tells the creator once the init waits and the log is open.
+    fn init_waits(&mut self, key: Key) {
+        let Some(container) = self.processes.container(key) else { return };
+        let Phase::Preparing(asker) = container.phase else { return };
+        let waits = matches!(container.advance(&self.poll), Ok(State::Waiting));
+        if container.log_is_pending() || !waits {
+            return;
+        }
+        container.phase = Phase::Created;
+        let pid = container.pid().as_raw();
+        match container.pidfd().try_clone_to_owned() {
+            Ok(pidfd) => self.connections.answer(asker, &Reply::Created { pid }, vec![pidfd]),
+            Err(error) => self.discard(key, asker, refuse(WireKind::Kernel, error)),
+        }
+    }
+
+    /// It may have ended before.
+    fn init_told_its_number(&mut self, key: Key) {
+        let pid = self.processes.container(key).map(|container| container.pid());
+        if let Some(ended) = pid.and_then(|pid| self.processes.take_end(pid)) {
+            self.init_ended(key, ended);
+        }
+    }
+
+    /// Takes back what was made. An init that hangs on a dead file system is waited for by the
+    /// daemon, not by the loop.
+    pub fn discard(&mut self, key: Key, asker: Asker, error: WireError) {
+        let Some(mut container) = self.processes.remove_container(key) else { return };
+        container.give_up(&self.poll);
+        container.abandon(&self.poll, &self.log);
+        let gone = refuse(WireKind::NotFound, format!("container {}", container.id));
+        self.connections.answer_all(std::mem::take(&mut container.stops), &Reply::Error(gone));
+        self.remove_groups(Removal {
+            process: container.pidfd().try_clone_to_owned().ok(),
+            dirs: std::mem::take(&mut container.cgroups.dirs),
+            until: None,
+            then: Then::Answer(asker, Reply::Error(error)),
+        });
+    }
+}

@@ -1,0 +1,107 @@
+//! Control groups that are being removed.
+//!
+//! A dying process leaves its group a little after its parent has reaped it, and until then the
+//! group is busy. The loop does not wait for that: it tries again when a timer rings.
+
+use crate::connections::Asker;
+use crate::poll::Key;
+use crate::process::is_reaped;
+use rrun_runtime::cgroup;
+use rrun_runtime::plan::CgroupDir;
+use rrun_shim_protocol::Reply;
+use rrun_sys::step::{self, Point};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// The first pause between two tries; each is twice the one before, up to the longest.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// How long a group may be busy after its last process is known to be dead.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Some directories on their way out.
+pub struct Removal {
+    /// The directories, with those nested in them.
+    pub dirs: Vec<CgroupDir>,
+    /// A process that must be reaped first.
+    pub process: Option<OwnedFd>,
+    /// When to give up; `None` never does.
+    pub until: Option<Instant>,
+    /// What waits for it.
+    pub then: Then,
+}
+
+/// What is done when groups are gone, or cannot be removed.
+pub enum Then {
+    /// An ended container is told.
+    Finish(Key),
+    /// A container is forgotten, and who asked for that answered.
+    Forget(Key, Asker),
+    /// A group for execs of this container can be used again.
+    FreeExecGroup(Key, usize),
+    /// Somebody is answered, whether or not they are gone.
+    Answer(Asker, Reply),
+    /// Everything of the pod is gone.
+    ShutDown,
+}
+
+/// What came of a removal: words when something is left.
+pub struct Removed {
+    /// What waited for it.
+    pub then: Then,
+    /// Why something is left.
+    pub left: Option<String>,
+}
+
+/// The removals that are not done.
+#[derive(Default)]
+pub struct Removals(Vec<Pending>);
+
+struct Pending {
+    removal: Removal,
+    next: Instant,
+    pause: Duration,
+}
+
+impl Removals {
+    /// Tries at once.
+    pub fn begin(&mut self, removal: Removal, now: Instant) -> Option<Removed> {
+        step::pass("runtime.delete.cgroup", Point::Before);
+        let pending = Pending { removal, next: now, pause: PAUSE };
+        self.go_on(pending, now)
+    }
+
+    /// When to try again.
+    pub fn next(&self) -> Option<Instant> {
+        self.0.iter().map(|pending| pending.next).min()
+    }
+
+    /// Tries those whose time has come; what is done with.
+    pub fn due(&mut self, now: Instant) -> Vec<Removed> {
+        let (due, later) = std::mem::take(&mut self.0).into_iter().partition(|p| p.next <= now);
+        self.0 = later;
+        let due: Vec<Pending> = due;
+        due.into_iter().filter_map(|pending| self.go_on(pending, now)).collect()
+    }
+
+    fn go_on(&mut self, mut pending: Pending, now: Instant) -> Option<Removed> {
+        let Removal { dirs, process, until, .. } = &pending.removal;
+        let is_alive = process.as_ref().is_some_and(|process| !is_reaped(process.as_fd()));
+        let removed = if is_alive { Ok(false) } else { cgroup::try_remove(dirs) };
+        let is_late = until.is_some_and(|until| until <= now);
+        let left = match removed {
+            Ok(true) => None,
+            Ok(false) if !is_late => {
+                pending.next = now + pending.pause;
+                pending.pause = (2 * pending.pause).min(LONGEST_PAUSE);
+                self.0.push(pending);
+                return None;
+            }
+            Ok(false) => Some("remove groups: they are busy".to_owned()),
+            Err(error) => Some(format!("remove groups: {error}")),
+        };
+        step::pass("runtime.delete.cgroup", Point::After);
+        Some(Removed { then: pending.removal.then, left })
+    }
+}

@@ -1,0 +1,47 @@
+//! How a container is started: from the request to its program.
+
+use crate::connections::Asker;
+use crate::container::Phase;
+use crate::poll::Key;
+use crate::process::refuse;
+use crate::shim::{Answer, Shim};
+use rrun_shim_protocol::{Reply, WireError, WireKind};
+
+impl Shim {
+    /// [`rrun_shim_protocol::Request::Start`]
+    pub fn start(&mut self, id: &str, asker: Asker) -> Answer {
+        let container = self.processes.container_of(id)?;
+        match container.phase {
+            Phase::Created => {
+                container.start(asker)?;
+                Ok(None)
+            }
+            Phase::Starting => {
+                container.starts.push(asker);
+                Ok(None)
+            }
+            Phase::Running(at) => Ok(Some((Reply::Started { at }, Vec::new()))),
+            _ => Err(refuse(WireKind::Invalid, format!("container {id} waits for no start"))),
+        }
+    }
+
+    /// The init executes its program.
+    pub fn init_runs(&mut self, key: Key) {
+        let Some(container) = self.processes.container(key) else { return };
+        if matches!(container.phase, Phase::Starting) {
+            let (at, askers) = container.started();
+            self.connections.answer_all(askers, &Reply::Started { at });
+        }
+    }
+
+    /// The init has said why it cannot execute its program, or has ended instead: the container
+    /// has ended with 128.
+    pub fn start_failed(&mut self, key: Key, error: WireError) {
+        let Some(container) = self.processes.container(key) else { return };
+        container.give_up(&self.poll);
+        container.ended(128, Some(error.to_string()), &self.run_dir);
+        let askers = std::mem::take(&mut container.starts);
+        self.connections.answer_all(askers, &Reply::Error(error));
+        self.drain(key);
+    }
+}
