@@ -1,7 +1,8 @@
-//! The house's limits: who may depend on whom, how long a file and a function may be, and where
-//! `unsafe` may stand. Reads `cargo metadata` and the sources; needs neither root nor network.
+//! Rules of the source: who may depend on whom, how long a file and a function may be, where
+//! `unsafe` may stand, and that no files use each other in a circle. Reads `cargo metadata` and the sources; needs neither root nor network.
 #![allow(clippy::unwrap_used)]
 
+mod circles;
 mod edges;
 mod exceptions;
 mod limits;
@@ -46,4 +47,9 @@ fn unsafe_stands_in_one_crate_only() {
     let mut breaches: Vec<_> = sources::all().iter().flat_map(limits::check_unsafe).collect();
     breaches.extend(edges::check_fence());
     report(&["unsafe"], breaches);
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    report(&["circle"], circles::check(&sources::all()));
 }

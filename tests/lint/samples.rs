@@ -1,5 +1,6 @@
 //! The lint is tested on small sources that break one rule each.
 
+use crate::circles;
 use crate::limits::{check, check_unsafe};
 use crate::sources::Source;
 
@@ -74,4 +75,45 @@ fn unsafe_is_found_in_blocks_functions_impls_and_macros() {
         assert_eq!(breaches("cni/src/x.rs", text).len(), 1, "{text}");
         assert!(breaches("runtime/sys/src/x.rs", text).is_empty(), "{text}");
     }
+}
+
+/// The places of all circles of a crate with these files.
+fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
+    let sources: Vec<_> = files.iter().map(|(path, text)| Source::parse(path, text)).collect();
+    circles::check(&sources).into_iter().map(|breach| breach.place).collect()
+}
+
+#[test]
+fn files_that_use_each_other_are_a_circle_by_use_and_by_path() {
+    let a = "use crate::b::B; pub struct A;";
+    let found = circles_of(&[
+        ("x/src/lib.rs", "mod a; mod b;"),
+        ("x/src/a.rs", a),
+        ("x/src/b.rs", "pub struct B; fn f() { crate::a::A; }"),
+    ]);
+    assert_eq!(found, ["x/src/a.rs x/src/b.rs"]);
+    let found = circles_of(&[
+        ("x/src/lib.rs", "mod a; mod b;"),
+        ("x/src/a.rs", a),
+        ("x/src/b.rs", "pub struct B; #[cfg(test)] mod tests { use crate::a::A; }"),
+    ]);
+    assert!(found.is_empty());
+}
+
+#[test]
+fn a_name_that_is_passed_on_belongs_to_the_file_that_defines_it() {
+    let files = |c: &'static str| {
+        [
+            ("x/src/lib.rs", "mod a; mod m;"),
+            ("x/src/a.rs", "use crate::m; fn f() { m::C; } pub struct A;"),
+            ("x/src/m/mod.rs", "mod b; mod c; pub use c::C;"),
+            ("x/src/m/b.rs", "use crate::a::A;"),
+            ("x/src/m/c.rs", c),
+        ]
+    };
+    assert!(circles_of(&files("pub struct C;")).is_empty());
+    assert_eq!(
+        circles_of(&files("pub struct C; use super::super::a::A;")),
+        ["x/src/a.rs x/src/m/c.rs"]
+    );
 }
