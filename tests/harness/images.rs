@@ -17,7 +17,7 @@ fn get(registry: &Registry, path: &str) -> Value {
 #[test]
 fn every_tag_resolves_to_a_config_for_amd64() {
     let store = images::store().unwrap();
-    let registry = Registry::of_images(&store).unwrap();
+    let registry = Registry::of_images(&store.storage).unwrap();
     for (name, built) in &store.images {
         let (repository, tag) = name.split_once('/').unwrap().1.rsplit_once(':').unwrap();
         let index = get(&registry, &format!("{repository}/manifests/{tag}"));
@@ -49,7 +49,7 @@ fn image_ids_are_shared_only_where_the_table_says_so() {
 #[test]
 fn the_registry_of_the_images_refuses_a_push() {
     let store = images::store().unwrap();
-    let registry = Registry::of_images(&store).unwrap();
+    let registry = Registry::of_images(&store.storage).unwrap();
     let mut pusher = Pusher::new(registry.address());
     let error = pusher.blob("new", &images::Blob::new(b"new".to_vec())).unwrap_err();
     assert!(format!("{error:#}").contains("405"), "{error:#}");
@@ -58,7 +58,7 @@ fn the_registry_of_the_images_refuses_a_push() {
 #[test]
 fn mirrors_are_written_for_every_host() {
     let store = images::store().unwrap();
-    let registry = Registry::of_images(&store).unwrap();
+    let registry = Registry::of_images(&store.storage).unwrap();
     let certs = tempfile::tempdir().unwrap();
     registry.write_mirrors(certs.path()).unwrap();
     for host in images::HOSTS {

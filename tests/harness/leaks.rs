@@ -15,7 +15,7 @@ fn leak<T>(
     undo: impl FnOnce(&Sandbox, T),
 ) {
     let sandbox = Sandbox::new().unwrap();
-    let view = View::sandbox(&sandbox);
+    let view = sandbox.view();
     let before = Snapshot::take(&view).unwrap();
     before.assert_nothing_left(&view).unwrap();
 
@@ -211,7 +211,7 @@ fn a_file_that_is_left_is_named() {
 #[test]
 fn what_was_taken_away_is_named_too() {
     let sandbox = Sandbox::new().unwrap();
-    let view = View::sandbox(&sandbox);
+    let view = sandbox.view();
     fs::write(sandbox.state().join("kept"), "").unwrap();
     let before = Snapshot::take(&view).unwrap();
     fs::remove_file(sandbox.state().join("kept")).unwrap();

@@ -87,7 +87,7 @@ pub fn built() -> Built {
 
 /// All test images over plain HTTP.
 pub fn registry() -> Registry {
-    Registry::of_images(&images::store().unwrap()).unwrap()
+    Registry::of_images(&images::store().unwrap().storage).unwrap()
 }
 
 pub fn someone(password: &str) -> Credentials {

@@ -110,7 +110,7 @@ impl Harness {
 
     /// Everything in the sandbox, to be looked at before and after.
     pub fn view(&self) -> View {
-        View::sandbox(&self.sandbox)
+        self.sandbox.view()
     }
 
     /// What is there now. Pull images, and run and remove one pod, before the first look: bridges

@@ -1,6 +1,6 @@
 //! Debian's docker-registry on loopback.
 
-use crate::images::{HOSTS, Store};
+use crate::images::HOSTS;
 use crate::place;
 use crate::sandbox::MORTAL;
 use anyhow::{Context, Result, bail};
@@ -41,8 +41,8 @@ impl Registry {
     }
 
     /// All test images, read-only, on a free port.
-    pub fn of_images(store: &Store) -> Result<Self> {
-        Self::options(&store.storage).read_only().start()
+    pub fn of_images(storage: &Path) -> Result<Self> {
+        Self::options(storage).read_only().start()
     }
 
     /// `127.0.0.1:<port>`.

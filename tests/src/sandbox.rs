@@ -137,10 +137,25 @@ cat /proc/sys/kernel/random/uuid >"$1/boot_id"
 mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id"#;
 
 impl Sandbox {
+    /// Everything in its namespaces and folder.
+    pub fn view(&self) -> View {
+        let mark = self.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        View {
+            prefix: self.prefix(),
+            proc: PathBuf::from(format!("/proc/{}", self.pid())),
+            netns: self.run().join("netns"),
+            roots: ["run", "state", "over"].map(|name| self.root().join(name)).to_vec(),
+            marks: vec![mark.clone()],
+            cgroups: vec![mark],
+            allowed: Vec::new(),
+            strangers: Default::default(),
+        }
+    }
+
     /// Another boot: another id, nothing in `/run`, no process, link, mount or rule of before. The
     /// daemon must have been killed.
     pub fn reboot(&self) -> Result<()> {
-        processes::end_all(&View::sandbox(self))?;
+        processes::end_all(&self.view())?;
         self.script(&["-c", REBOOT, "reboot", &self.root().display().to_string()])
     }
 
@@ -161,7 +176,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     /// Ends what still runs, so that no failed test leaves a pod on the machine.
     fn drop(&mut self) {
-        let view = View::sandbox(self);
+        let view = self.view();
         if let Err(error) = processes::end_all(&view).and_then(|()| kernel::remove_cgroups(&view)) {
             eprintln!("{}: {error:#}", self.root().display());
         }

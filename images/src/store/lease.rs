@@ -138,28 +138,29 @@ impl Disk {
         // found again by `owners`.
         step::only("images.release.writable", || self.discard(&dir))?;
         let layers = step::only("images.release.lease", || {
-            self.records(|r| {
-                r.write(|tx| {
-                    let mut held = Vec::new();
-                    for image in records::held(tx, owner)? {
-                        held.push((records::image_layers(tx, &image)?, image));
-                    }
-                    records::end_leases(tx, owner)?;
-                    let mut gone = Vec::new();
-                    for (layers, image) in held {
-                        gone.extend(unnamed(tx, &image, layers)?);
-                        if owner.kind() != OwnerKind::Container {
-                            restore::save(&self.inner.config.root, tx, &image)?;
-                        }
-                    }
-                    Ok(gone)
-                })
-            })
+            self.records(|r| r.write(|tx| self.end_leases(tx, owner)))
         })?;
         if layers.is_empty() {
             return Ok(());
         }
         step::only("images.release.collect", || self.collect(layers))
+    }
+
+    /// Takes everything from `owner`; what nobody holds any more is to be collected.
+    fn end_leases(&self, tx: &Connection, owner: &Owner) -> Result<Vec<LayerKey>> {
+        let mut held = Vec::new();
+        for image in records::held(tx, owner)? {
+            held.push((records::image_layers(tx, &image)?, image));
+        }
+        records::end_leases(tx, owner)?;
+        let mut gone = Vec::new();
+        for (layers, image) in held {
+            gone.extend(unnamed(tx, &image, layers)?);
+            if owner.kind() != OwnerKind::Container {
+                restore::save(&self.inner.config.root, tx, &image)?;
+            }
+        }
+        Ok(gone)
     }
 
     /// Everybody who holds something.

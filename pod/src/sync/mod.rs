@@ -8,6 +8,7 @@ mod messages;
 pub mod observe;
 mod order;
 mod plan;
+mod pod_loop;
 mod pull;
 mod start;
 mod terminate;

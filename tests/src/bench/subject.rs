@@ -155,7 +155,7 @@ impl Subject {
 impl Ground {
     /// Where the daemon's processes are found.
     pub fn view(&self) -> View {
-        View::sandbox(&self.sandbox)
+        self.sandbox.view()
     }
 }
 

@@ -15,7 +15,7 @@ fn main() -> Result<()> {
             }
         }
         ["serve", certs] => {
-            let registry = Registry::of_images(&store)?;
+            let registry = Registry::of_images(&store.storage)?;
             registry.write_mirrors(Path::new(certs))?;
             println!("{}", registry.address());
             std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;

@@ -1,6 +1,6 @@
 //! Layers: a sorted set of paths, written as a tar file that is the same on every machine.
 
-use super::manifest::Blob;
+use super::blob::Blob;
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Image configs, manifests and indexes, in the formats of OCI and Docker.
 
+use super::blob::Blob;
 use super::layer::LayerBlob;
 use anyhow::Result;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// Which family of media types an image is published in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,32 +53,6 @@ pub struct Config {
     pub cmd: &'static [&'static str],
     /// `User`, absent when empty.
     pub user: &'static str,
-}
-
-/// Bytes and their digest.
-#[derive(Clone, Debug)]
-pub struct Blob {
-    /// `sha256:…`.
-    pub digest: String,
-    /// The content.
-    pub bytes: Vec<u8>,
-}
-
-impl Blob {
-    /// Takes bytes and computes their digest.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self { digest: digest_of(&bytes), bytes }
-    }
-
-    fn descriptor(&self, media_type: &str) -> Value {
-        json!({ "mediaType": media_type, "size": self.bytes.len(), "digest": self.digest })
-    }
-}
-
-/// `sha256:…` of some bytes.
-pub fn digest_of(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 /// An image as a registry keeps it.

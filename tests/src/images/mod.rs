@@ -4,6 +4,7 @@
 //! files of it, [`manifest`] the JSON around them, [`push`] speaks the registry's protocol and
 //! [`build`] keeps the result in the cache.
 
+mod blob;
 mod build;
 mod catalogue;
 mod layer;
@@ -11,8 +12,9 @@ mod manifest;
 mod push;
 mod rootfs;
 
+pub use blob::{Blob, digest_of};
 pub use build::{Built, Store, store};
 pub use catalogue::{HOSTS, Image, catalogue};
 pub use layer::{Data, Layer, LayerBlob, Node};
-pub use manifest::{Blob, Config, Format, assemble, digest_of};
+pub use manifest::{Config, Format, assemble};
 pub use push::Pusher;

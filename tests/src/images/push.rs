@@ -2,7 +2,7 @@
 //!
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push>
 
-use super::manifest::Blob;
+use super::blob::Blob;
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
 use ureq::Agent;

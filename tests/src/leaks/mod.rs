@@ -1,6 +1,6 @@
 //! What was there before against what is there after.
 //!
-//! A [`View`] says where to look: a [`Sandbox`] (all of its namespaces) or the machine (all of
+//! A [`View`] says where to look: a [sandbox](crate::sandbox) (all of its namespaces) or the machine (all of
 //! it, for a run that has the machine to itself). A [`Snapshot`] is nine sets of lines, one per
 //! [`Kind`], each line the name that a person would give the object.
 
@@ -10,7 +10,6 @@ mod network;
 pub mod processes;
 mod rows;
 
-use crate::sandbox::Sandbox;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,34 +42,19 @@ pub enum Kind {
 
 /// Where to look.
 pub struct View {
-    prefix: Vec<String>,
-    proc: PathBuf,
-    netns: PathBuf,
-    roots: Vec<PathBuf>,
+    pub(crate) prefix: Vec<String>,
+    pub(crate) proc: PathBuf,
+    pub(crate) netns: PathBuf,
+    pub(crate) roots: Vec<PathBuf>,
     /// A process or socket is ours when it mentions one of these.
-    marks: Vec<String>,
+    pub(crate) marks: Vec<String>,
     /// A cgroup is ours when its path contains one of these.
-    cgroups: Vec<String>,
-    allowed: Vec<String>,
-    strangers: processes::Strangers,
+    pub(crate) cgroups: Vec<String>,
+    pub(crate) allowed: Vec<String>,
+    pub(crate) strangers: processes::Strangers,
 }
 
 impl View {
-    /// Everything in a sandbox' namespaces and folder.
-    pub fn sandbox(sandbox: &Sandbox) -> Self {
-        let mark = sandbox.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self {
-            prefix: sandbox.prefix(),
-            proc: PathBuf::from(format!("/proc/{}", sandbox.pid())),
-            netns: sandbox.run().join("netns"),
-            roots: ["run", "state", "over"].map(|name| sandbox.root().join(name)).to_vec(),
-            marks: vec![mark.clone()],
-            cgroups: vec![mark],
-            allowed: Vec::new(),
-            strangers: Default::default(),
-        }
-    }
-
     /// The whole machine: mounts, links, rules and pins of anyone; processes, cgroups and sockets
     /// of rrun; files below its default folders. Temporary folders and SysV segments, which
     /// critest leaves, are not looked at.

@@ -1,6 +1,6 @@
 //! A container as its client wants it.
 
-use super::{ContainerSecurity, Resources, Tags};
+use super::{ContainerSecurity, IdMapping, Resources, Tags};
 use serde::{Deserialize, Serialize};
 
 /// `ContainerConfig`.
@@ -110,18 +110,6 @@ pub enum MountPropagation {
     HostToContainer,
     /// Both ways.
     Bidirectional,
-}
-
-/// A range of ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct IdMapping {
-    /// First on the host.
-    pub host_id: u32,
-    /// First in the container.
-    pub container_id: u32,
-    /// How many.
-    pub length: u32,
 }
 
 /// `Device`.

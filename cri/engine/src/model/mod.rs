@@ -8,14 +8,12 @@ mod pod;
 mod resources;
 mod security;
 
-pub use container::{
-    ContainerConfig, DeviceSpec, EnvVar, IdMapping, ImageSpec, MountPropagation, MountSpec,
-};
+pub use container::{ContainerConfig, DeviceSpec, EnvVar, ImageSpec, MountPropagation, MountSpec};
 pub use pod::{Dns, PodConfig, PodKey, PodSecurity, PortMapping, Protocol};
 pub use resources::{HugepageLimit, Resources};
 pub use security::{
-    Capability, ContainerSecurity, GroupsPolicy, NamespaceMode, NamespaceOptions, SeLinux,
-    SecurityProfile, UserNamespace,
+    Capability, ContainerSecurity, GroupsPolicy, IdMapping, NamespaceMode, NamespaceOptions,
+    SeLinux, SecurityProfile, UserNamespace,
 };
 
 /// Labels or annotations, kept as they came.

@@ -1,6 +1,5 @@
 //! Who a container is and what it may do.
 
-use super::IdMapping;
 use serde::{Deserialize, Serialize};
 
 /// `LinuxContainerSecurityContext`.
@@ -127,4 +126,16 @@ pub struct SeLinux {
     pub role: String,
     pub kind: String,
     pub level: String,
+}
+
+/// A range of ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdMapping {
+    /// First on the host.
+    pub host_id: u32,
+    /// First in the container.
+    pub container_id: u32,
+    /// How many.
+    pub length: u32,
 }

@@ -1,0 +1,397 @@
+//! The loop of a pod's worker: look, tell, decide, do.
+//!
+//! What it could not read again from the runtime is in its [`PodState`]: killed at any point, the
+//! next worker for the same uid goes on from that.
+
+use std::time::Duration;
+
+use rrun_cri_api::{Cri, v1};
+use tokio::sync::watch;
+
+use super::actions::{self, Actions};
+use super::kill::Target;
+use super::observe::{self, Fingerprint, Observed, RunState};
+use super::start::{Failed, Ground};
+use super::worker::{RETRY, Worker};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::events::Reason;
+use crate::gc;
+use crate::node::Node;
+use crate::probe::{self, Workers};
+use crate::state::PodState;
+use crate::status::{self, Inputs, Phase};
+use crate::translate::sandbox;
+
+/// How often the runtime's lists are looked at when it tells nothing by itself.
+const RELIST: Duration = Duration::from_secs(1);
+const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
+
+/// What a sync leaves to do.
+struct Outcome {
+    /// Something was done: look again at once.
+    again: bool,
+    /// Something failed: try again then.
+    retry_at: Option<Timestamp>,
+}
+
+impl Worker {
+    pub(crate) async fn run(mut self) {
+        let context = probe::Context {
+            cri: self.cri.clone(),
+            pod: self.pod.clone(),
+            clock: self.clock.clone(),
+            events: self.events.clone(),
+            results: self.results.clone(),
+            status: self.status.subscribe(),
+            stopping: self.stopping.subscribe(),
+        };
+        let probes = Workers::start(&context);
+        let mut stop = self.stop.clone();
+        let mut verdicts = self.results.changes();
+        loop {
+            verdicts.mark_unchanged();
+            let (seen, print) = match self.look().await {
+                Ok(found) => found,
+                Err(e) => {
+                    tracing::warn!(pod = %self.pod.meta.name, "look: {e}");
+                    self.wait(&Fingerprint::new(), None, &mut verdicts).await;
+                    if self.stop.borrow().is_some() {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            self.publish(&seen, &probes, false);
+            self.collect(&seen).await;
+            if self.is_over() {
+                break;
+            }
+            let stopped = stop.wait_for(Option::is_some);
+            let outcome = tokio::select! {
+                biased;
+                Ok(_) = stopped => break,
+                outcome = self.sync(&seen) => outcome,
+            };
+            self.save();
+            if outcome.again {
+                continue;
+            }
+            // What failed is told at once, but `print` stays that of before: what the sync itself
+            // changed is seen with the next relist, and leads to another try as at the kubelet.
+            if outcome.retry_at.is_some()
+                && let Ok((seen, _)) = self.look().await
+            {
+                self.publish(&seen, &probes, false);
+            }
+            self.wait(&print, outcome.retry_at, &mut verdicts).await;
+        }
+        self.terminate(&probes).await;
+    }
+
+    /// Whether the pod is to be ended: it was told so, it has ended itself, or its time is over.
+    fn is_over(&mut self) -> bool {
+        if self.stop.borrow().is_some() || self.status.borrow().phase.is_terminal() {
+            return true;
+        }
+        if self.deadline().is_none_or(|at| self.clock.now() < at) {
+            return false;
+        }
+        self.events.normal(None, Reason::DeadlineExceeded, DEADLINE);
+        self.status.send_modify(|status| {
+            status.phase = Phase::Failed;
+            status.reason = "DeadlineExceeded".to_owned();
+            status.message = DEADLINE.to_owned();
+        });
+        true
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let seconds = self.pod.spec.active_deadline?;
+        let start = self.status.borrow().start_time;
+        Some(start.after(Duration::from_secs(seconds.into())))
+    }
+
+    pub(super) async fn look(&mut self) -> Result<(Observed, Fingerprint)> {
+        let (mut seen, print) = observe::observe(&*self.cri, &self.pod.meta).await?;
+        let count = self.pod.spec.containers.len() + self.pod.spec.init_containers.len();
+        self.messages.complete(&mut seen, count, &*self.node).await;
+        let known = seen.addresses();
+        if self.pod.spec.host_network {
+            self.addresses.pod.clone_from(&self.node.facts().addresses);
+        } else if !known.is_empty() {
+            self.addresses.pod = known;
+        }
+        Ok((seen, print))
+    }
+
+    pub(super) fn publish(&self, seen: &Observed, probes: &Workers, ended: bool) {
+        let old = self.status.borrow().clone();
+        let mut old = old;
+        if let Some(first) = seen.sandboxes.last() {
+            // Adopted: the pod began with its first sandbox, not with this process.
+            old.start_time = old.start_time.min(first.created_at);
+        }
+        let mut new = status::generate(&Inputs {
+            pod: &self.pod,
+            seen,
+            failures: &self.failures,
+            results: &self.results,
+            old: &old,
+            host_ips: &self.node.facts().addresses,
+            stopping: *self.stopping.borrow(),
+            ended,
+            now: self.clock.now(),
+        });
+        if ended {
+            status::finish(&mut new, self.clock.now());
+        }
+        for found in new.containers.iter().chain(&new.init_containers) {
+            if found.started == Some(true) && !found.ready {
+                probes.trigger(&found.name);
+            }
+        }
+        self.status.send_if_modified(|status| {
+            let changed = *status != new;
+            *status = new;
+            changed
+        });
+        self.save();
+    }
+
+    /// Tells what the next engine would have to know.
+    fn save(&self) {
+        let state = PodState {
+            status: self.status.borrow().clone(),
+            crashes: self.crashes.clone(),
+            pulls: self.pulls.clone(),
+            failures: self.failures.clone(),
+            verdicts: self.results.all(),
+        };
+        self.saved.send_if_modified(|saved| {
+            let changed = *saved != state;
+            *saved = state;
+            changed
+        });
+    }
+
+    /// Waits until something may have changed.
+    async fn wait(
+        &mut self,
+        print: &Fingerprint,
+        retry_at: Option<Timestamp>,
+        verdicts: &mut watch::Receiver<u64>,
+    ) {
+        let far = self.clock.now().after(Duration::from_secs(86_400));
+        let until = retry_at.unwrap_or(far).min(self.deadline().unwrap_or(far));
+        let clock = self.clock.clone();
+        let mut stop = self.stop.clone();
+        let cri = self.cri.clone();
+        let pod = self.pod.clone();
+        let mut hints = self.hints.clone();
+        hints.mark_unchanged();
+        let relist = async {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(RELIST) => {}
+                    Ok(()) = hints.changed() => {}
+                }
+                match observe::fingerprint(&*cri, &pod.meta).await {
+                    Ok(fresh) if fresh == *print => {}
+                    Ok(_) => return,
+                    Err(e) => tracing::debug!(pod = %pod.meta.name, "relist: {e}"),
+                }
+            }
+        };
+        tokio::select! {
+            Ok(_) = stop.wait_for(Option::is_some) => {}
+            Ok(()) = verdicts.changed() => {}
+            () = clock.sleep_until(until) => {}
+            () = relist => {}
+        }
+    }
+
+    async fn sync(&mut self, seen: &Observed) -> Outcome {
+        let actions = actions::compute(&self.pod, seen, &self.results);
+        if actions.is_empty() {
+            return Outcome { again: false, retry_at: None };
+        }
+        let later = Some(self.clock.now().after(RETRY));
+        match self.act(&actions, seen).await {
+            Ok(outcome) => outcome,
+            Err(e) => {
+                tracing::warn!(pod = %self.pod.meta.name, "sync: {e}");
+                Outcome { again: false, retry_at: later }
+            }
+        }
+    }
+
+    async fn act(&mut self, actions: &Actions, seen: &Observed) -> Result<Outcome> {
+        if actions.create_sandbox && actions.sandbox.is_some() {
+            let text = "Pod sandbox changed, it will be killed and re-created.";
+            self.events.normal(None, Reason::SandboxChanged, text);
+        }
+        if actions.kill_pod {
+            self.kill_pod(seen, None).await?;
+            if !actions.create_sandbox {
+                return Ok(Outcome { again: !ends_by_itself(seen), retry_at: self.soon() });
+            }
+            self.remove_init_runs(seen, 0).await;
+        }
+        for kill in &actions.kill {
+            let target = Target {
+                id: &kill.id,
+                name: &kill.name,
+                message: kill.message.clone(),
+                reason: kill.reason,
+                grace: None,
+            };
+            self.kill_container(target, None).await?;
+        }
+        self.remove_init_runs(seen, 1).await;
+        if actions.init.is_empty() && actions.regular.is_empty() && !actions.create_sandbox {
+            return Ok(Outcome { again: true, retry_at: None });
+        }
+        self.start_all(actions, seen).await
+    }
+
+    fn soon(&self) -> Option<Timestamp> {
+        Some(self.clock.now().after(RETRY))
+    }
+
+    async fn start_all(&mut self, actions: &Actions, seen: &Observed) -> Result<Outcome> {
+        let place = match self.node.prepare(self.pod.clone(), &self.addresses).await {
+            Ok(place) => place,
+            Err(e) => {
+                self.events.warning(
+                    None,
+                    Reason::FailedMount,
+                    format!("MountVolume.SetUp failed: {e}"),
+                );
+                return Err(e);
+            }
+        };
+        let resolv = self.node.resolv_conf().await?;
+        let made = sandbox::config(&self.pod, actions.attempt, &place, &resolv);
+        let (config, warning) = made.inspect_err(|e| {
+            self.events.warning(
+                None,
+                Reason::FailedCreatePodSandBox,
+                format!("Failed to create pod sandbox: {e}"),
+            );
+        })?;
+        let mut id = actions.sandbox.clone().unwrap_or_default();
+        if actions.create_sandbox {
+            if let Some(warning) = warning {
+                self.events.warning(None, Reason::DnsConfigForming, warning);
+            }
+            id = self.make_sandbox(&config).await.inspect_err(|e| {
+                let text = format!("Failed to create pod sandbox: {e}");
+                self.events.warning(None, Reason::FailedCreatePodSandBox, text);
+            })?;
+            self.learn_address(&id).await?;
+        }
+        if let Err(e) = self.image_volumes(&config).await {
+            tracing::warn!(pod = %self.pod.meta.name, "image volume: {}", e.message);
+            return Ok(Outcome { again: false, retry_at: self.soon() });
+        }
+        let ground = Ground { sandbox: &id, config: &config, place: &place, seen };
+        Ok(self.start_in(actions, &ground).await)
+    }
+
+    async fn start_in(&mut self, actions: &Actions, ground: &Ground<'_>) -> Outcome {
+        let pod = self.pod.clone();
+        let mut outcome = Outcome { again: actions.create_sandbox, retry_at: None };
+        for &i in &actions.init {
+            let container = &pod.spec.init_containers[i];
+            let started = self.start(container, ground).await;
+            let failed = started.is_err();
+            self.note(&container.name, started, &mut outcome);
+            if failed && !container.is_sidecar() {
+                outcome.again = false;
+                return outcome;
+            }
+        }
+        for &i in &actions.regular {
+            let container = &pod.spec.containers[i];
+            let started = self.start(container, ground).await;
+            self.note(&container.name, started, &mut outcome);
+        }
+        outcome.again &= outcome.retry_at.is_none();
+        outcome
+    }
+
+    fn note(&mut self, name: &str, started: Result<(), Failed>, outcome: &mut Outcome) {
+        match started {
+            Ok(()) => {
+                self.failures.remove(name);
+                outcome.again = true;
+            }
+            Err(Failed { failure, retry_at }) => {
+                self.failures.insert(name.to_owned(), failure);
+                let at = retry_at.unwrap_or_else(|| self.clock.now().after(RETRY));
+                outcome.retry_at = Some(outcome.retry_at.map_or(at, |other| other.min(at)));
+            }
+        }
+    }
+
+    async fn learn_address(&mut self, id: &str) -> Result<()> {
+        if self.pod.spec.host_network {
+            return Ok(());
+        }
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+        let reply = self.cri.pod_sandbox_status(request).await;
+        let status = reply.map_err(|e| observe::rpc("sandbox status", &e))?.status;
+        if let Some(network) = status.and_then(|s| s.network) {
+            let more = network.additional_ips.into_iter().map(|ip| ip.ip);
+            let all = std::iter::once(network.ip).chain(more);
+            self.addresses.pod = all.filter(|ip| !ip.is_empty()).collect();
+        }
+        Ok(())
+    }
+
+    /// Removes dead runs and sandboxes that nobody needs, the log before its container: a
+    /// container without a log is harmless, a log without a container is never found again.
+    async fn collect(&self, seen: &Observed) {
+        for run in gc::runs(seen, self.clock.now()) {
+            if !run.log_path.as_os_str().is_empty()
+                && let Err(e) = self.node.remove_log(&run.log_path).await
+            {
+                tracing::warn!(pod = %self.pod.meta.name, "remove log: {e}");
+                continue;
+            }
+            let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
+            if let Err(e) = self.cri.remove_container(request).await {
+                tracing::warn!(pod = %self.pod.meta.name, "remove {}: {}", run.name, e.message());
+            }
+        }
+        for sandbox in gc::sandboxes(seen) {
+            let request = v1::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
+            if let Err(e) = self.cri.remove_pod_sandbox(request).await {
+                tracing::warn!(pod = %self.pod.meta.name, "remove sandbox: {}", e.message());
+            }
+        }
+    }
+
+    /// Removes runs of init containers beyond the newest `keep` of each.
+    async fn remove_init_runs(&self, seen: &Observed, keep: usize) {
+        for container in &self.pod.spec.init_containers {
+            let ended = |r: &&observe::Run| {
+                r.name == container.name
+                    && (keep == 0 || matches!(r.state, RunState::Exited | RunState::Unknown))
+            };
+            for run in seen.runs.iter().filter(ended).skip(keep) {
+                let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
+                if let Err(e) = self.cri.remove_container(request).await {
+                    tracing::warn!(pod = %self.pod.meta.name, "remove {}: {}", run.name, e.message());
+                }
+            }
+        }
+    }
+}
+
+/// Nothing was running, so the next look finds nothing new.
+fn ends_by_itself(seen: &Observed) -> bool {
+    !seen.runs.iter().any(|run| run.state == RunState::Running)
+        && !seen.sandboxes.iter().any(|s| s.ready)
+}
