@@ -50,10 +50,11 @@ async fn body() {
 
     let store = make_room(&folder).await;
     pull(&store).await.unwrap();
-    // All layers are here, their image's record finds no room.
+    // All is here: at most the mark of its last use finds no room, and nothing is lost by that.
     fill(&folder.join("store/filler"));
-    let words = exhausted(pull(&store).await);
-    assert!(words.contains("/store/records/"), "{words}");
+    if let Err(error) = pull(&store).await {
+        assert_eq!(error.kind(), Kind::Exhausted, "{error}");
+    }
     assert_eq!(fs::read_dir(folder.join("store/records")).unwrap().count(), 1);
     drop(store);
     let store = make_room(&folder).await;
@@ -72,7 +73,9 @@ fn exhausted(done: Result<()>) -> String {
     assert_eq!(error.kind(), Kind::Exhausted, "{error}");
     let words = error.to_string();
     assert!(words.starts_with(&format!("pull {}: ", hosted())), "{words}");
-    assert!(words.ends_with("No space left on device (os error 28)"), "{words}");
+    // Of a file, or of the records, in SQLite's words.
+    let ends = ["No space left on device (os error 28)", "database or disk is full"];
+    assert!(ends.iter().any(|end| words.ends_with(end)), "{words}");
     words
 }
 
