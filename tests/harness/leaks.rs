@@ -1,6 +1,6 @@
 //! Each kind of object is named when it is left, and nothing is when it is gone.
 
-use rrun_tests::leaks::{Kind, Snapshot, View};
+use rrun_tests::leaks::{Kind, Snapshot};
 use rrun_tests::sandbox::Sandbox;
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rrun_cri_api::{Cri, v1};
+use rrun_cri_api::v1;
 use tokio::sync::watch;
 
 use super::actions::{self, Actions};
@@ -17,7 +17,6 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::events::Reason;
 use crate::gc;
-use crate::node::Node;
 use crate::probe::{self, Workers};
 use crate::state::PodState;
 use crate::status::{self, Inputs, Phase};

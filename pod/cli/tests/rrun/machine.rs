@@ -84,7 +84,7 @@ impl Machine {
 
     fn view(&self) -> View {
         // The write-ahead logs of the registers of images and addresses come and go.
-        View::sandbox(&self.sandbox).allow(".db-wal").allow(".db-shm")
+        self.sandbox.view().allow(".db-wal").allow(".db-shm")
     }
 
     /// Everything is as it was before the test.
