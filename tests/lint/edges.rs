@@ -5,17 +5,28 @@ use rrun_tests::place::workspace;
 use serde_json::Value;
 use std::process::Command;
 
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
+    ("rrun-error", &[]),
     ("rrun-sys", &[]),
-    ("rrun-runtime", &["rrun-sys"]),
+    ("rrun-runtime", &["rrun-error", "rrun-sys"]),
     ("rrun-shim-protocol", &["rrun-runtime", "rrun-sys"]),
     ("rrun-shim", &["rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
-    ("rrun-images", &["rrun-sys"]),
-    ("rrun-cni", &["rrun-sys"]),
-    ("rrun-engine", &["rrun-cni", "rrun-images", "rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
+    ("rrun-images", &["rrun-error", "rrun-sys"]),
+    ("rrun-cni", &["rrun-error", "rrun-sys"]),
+    (
+        "rrun-engine",
+        &[
+            "rrun-cni",
+            "rrun-error",
+            "rrun-images",
+            "rrun-runtime",
+            "rrun-shim-protocol",
+            "rrun-sys",
+        ],
+    ),
     ("rrun-cri-api", &[]),
     ("rrun-cri", &["rrun-cni", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-sys"]),
-    ("rrun-pod", &["rrun-cri-api"]),
+    ("rrun-pod", &["rrun-cri-api", "rrun-error"]),
     (
         "rrun-cli",
         &["rrun-cri", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-pod", "rrun-sys"],
