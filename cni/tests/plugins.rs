@@ -69,7 +69,11 @@ fn plugins_get_what_the_specification_says() {
     let lab = Lab::new();
     two_plugins(&lab, "1.0.0");
     let network = cni(&lab);
-    let pod = lab.pod("a").port(Protocol::Udp, 53, 5353).port(Protocol::Tcp, 0, 80);
+    let pod = lab
+        .pod("a")
+        .port(Protocol::Udp, 53, 5353)
+        .port(Protocol::Tcp, 0, 80)
+        .annotated("kubernetes.io/ingress-bandwidth", "10M");
     let attached = pod.add(&network).unwrap();
     assert_eq!(attached.ips[0].to_string(), "10.9.0.2");
     let env = fs::read_to_string(lab.path("log/second.ADD.env")).unwrap();

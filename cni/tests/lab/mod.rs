@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rrun_cni::{Attached, Attachment, Config, Dns, Mode, Network, PortMapping, Protocol, Result};
 use rrun_sys::netns::run_in;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::{Read, Write};
@@ -70,7 +71,12 @@ pub fn config(dir: &Path) -> Config {
 
 /// A pod whose namespace somebody pinned.
 pub fn pod(dir: &Path, id: &str) -> Pod {
-    Pod { id: id.into(), netns: dir.join("netns").join(id), ports: Vec::new() }
+    Pod {
+        id: id.into(),
+        netns: dir.join("netns").join(id),
+        ports: Vec::new(),
+        annotations: BTreeMap::new(),
+    }
 }
 
 pub fn pin(path: &Path) {
@@ -88,6 +94,7 @@ pub struct Pod {
     pub id: String,
     pub netns: PathBuf,
     pub ports: Vec<PortMapping>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Pod {
@@ -98,6 +105,11 @@ impl Pod {
             host_port: host,
             host_ip: None,
         });
+        self
+    }
+
+    pub fn annotated(mut self, key: &str, value: &str) -> Pod {
+        self.annotations.insert(key.into(), value.into());
         self
     }
 
@@ -118,7 +130,7 @@ impl Pod {
             ports: self.ports.clone(),
             dns: Dns::default(),
             cgroup_path: "/kubepods/x".into(),
-            annotations: [("kubernetes.io/ingress-bandwidth".into(), "10M".into())].into(),
+            annotations: self.annotations.clone(),
         }
     }
 
