@@ -157,6 +157,11 @@ impl Container {
         !matches!(self.phase, Phase::Draining(..) | Phase::Exited(_))
     }
 
+    /// It has ended, and its last output or its groups are waited for.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining(..))
+    }
+
     /// Its init is being made.
     pub fn is_preparing(&self) -> bool {
         matches!(self.phase, Phase::Preparing(_))

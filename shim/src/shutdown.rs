@@ -43,14 +43,16 @@ impl Shim {
         self.go_on_with_shutdown();
     }
 
-    /// Removes the groups when nothing is left in them. A shim that ends leaves neither zombies
-    /// nor groups.
+    /// Removes the groups when nothing is left in them and all output is in its log: the last of
+    /// it is waited for as long as at any end of a container. A shim that ends leaves neither
+    /// zombies nor groups.
     pub fn go_on_with_shutdown(&mut self) {
         let Some(shutdown) = &mut self.shutdown else { return };
         let reaper = self.pod.as_ref().and_then(Pod::reaper);
         let somebody_lives = self.processes.containers().any(Container::is_alive);
-        let waits = (somebody_lives || reaper.is_some()) && Instant::now() < shutdown.until;
-        if waits || std::mem::replace(&mut shutdown.is_removing, true) {
+        let is_dying = (somebody_lives || reaper.is_some()) && Instant::now() < shutdown.until;
+        let is_draining = self.processes.containers().any(Container::is_draining);
+        if is_dying || is_draining || std::mem::replace(&mut shutdown.is_removing, true) {
             return;
         }
         let containers = self.processes.containers();

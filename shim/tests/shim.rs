@@ -5,13 +5,14 @@
 mod support;
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use rrun_shim_protocol::{
     Client, ContainerState, Create, Error, Event, Events, Exec, ExitReason, Kind, Launch, LogSpec,
     NamespaceKind, Pin, Reply, Request, Sandbox, WireKind, exit_record, launch,
 };
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 use support::Box;
@@ -89,6 +90,20 @@ impl Pod {
     async fn start(&self, args: &[&str]) {
         self.create(args).await;
         self.ask(Request::Start { container: "c".into() }).await;
+    }
+
+    /// Waits until the container executes the program.
+    async fn wait_for_program(&self, name: &str) {
+        let groups = self.image.groups.dirs.iter().find(|dir| dir.unified).unwrap();
+        for _ in 0..500 {
+            let pids = std::fs::read_to_string(groups.path.join("cgroup.procs")).unwrap();
+            let comm = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            if pids.lines().any(|pid| comm(pid).is_ok_and(|comm| comm.trim_end() == name)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{name} does not run");
     }
 
     async fn ended(&mut self) -> rrun_shim_protocol::Exit {
@@ -317,6 +332,8 @@ async fn each_of_many_short_execs_at_once_is_answered_and_told_its_end() {
 fn read_slowly(mut log: File, last: &str) -> String {
     let (mut text, mut buffer) = (Vec::new(), [0; 8 << 10]);
     while !String::from_utf8_lossy(&text).contains(last) {
+        let mut readable = [PollFd::new(log.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut readable, 20_000u16).unwrap(), 1, "nothing more comes");
         let count = log.read(&mut buffer).unwrap();
         text.extend_from_slice(&buffer[..count]);
         std::thread::sleep(Duration::from_millis(20));
@@ -365,4 +382,21 @@ async fn a_log_that_is_given_up_says_so_in_its_last_line_and_in_the_exit_record(
         format!("rrun: {} bytes are missing here, as the log was too slow", 60_000 - written);
     assert!(text.lines().any(|line| line.ends_with(&format!(" F {missing}"))), "{missing}");
     pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_last_output_of_what_it_kills() {
+    let pod = Pod::new().await;
+    let log = pod.slow_log();
+    let padding = "x".repeat(70);
+    let script =
+        format!("i=0; while [ $i -lt 600 ]; do echo $i {padding}; i=$((i+1)); done; exec sleep 60");
+    pod.start(&["/bin/sh", "-c", &script]).await;
+    // 47 KiB: they fit into the pipe, and the program sleeps before the log has them.
+    pod.wait_for_program("sleep").await;
+    let reader = std::thread::spawn(move || read_slowly(log, "F 599 "));
+    pod.shut_down().await;
+    let text = reader.join().unwrap();
+    let numbers = text.lines().map(|line| line.split(' ').nth(3).unwrap());
+    assert!(numbers.eq((0..600).map(|n| n.to_string())), "not every line once and in order");
 }
