@@ -15,7 +15,9 @@ mod error;
 mod netlink;
 mod network;
 mod plugin;
+mod pods;
 mod record;
+mod selection;
 mod store;
 mod subnet;
 

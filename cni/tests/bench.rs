@@ -7,7 +7,7 @@
 
 mod lab;
 
-use lab::{Lab, Pod, sh};
+use lab::{Lab, Pod, open, sh};
 use rrun_cni::{Config, Mode, Network, Protocol};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ fn add_and_del() {
     let list = list.replace("DIR", lab.dir.path().to_str().unwrap());
     std::fs::write(lab.path("conf/1.conflist"), list).unwrap();
     let config = Config { mode: Mode::Cni, bin_dirs: vec![bin.into()], ..lab.config() };
-    let network = Network::open(config).unwrap();
+    let network = open(config).unwrap();
     measure("plugins bridge, portmap", &lab, &network, |pod| pod);
     measure("plugins bridge, portmap, a host port", &lab, &network, port);
     sh("ip link del rrtest0");

@@ -5,8 +5,8 @@
 
 mod lab;
 
-use lab::{Lab, ask, serve, sh, traces, wait};
-use rrun_cni::{Kind, Mode, Network, Protocol};
+use lab::{Lab, ask, open, serve, sh, traces, wait};
+use rrun_cni::{Kind, Mode, Protocol};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command};
@@ -33,7 +33,7 @@ fn pods_reach_each_other_and_the_host_reaches_them() {
     a.del(&network).unwrap();
     b.del(&network).unwrap();
     assert_eq!(traces(), "");
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }
 
 #[test]
@@ -41,11 +41,11 @@ fn an_attachment_stands_in_the_ledger_with_its_result() {
     let lab = Lab::new();
     let network = lab.network();
     let pod = lab.pod("a");
-    assert_eq!(network.status_of("a").unwrap(), None);
+    assert_eq!(wait(network.status_of("a")).unwrap(), None);
     let attached = pod.add(&network).unwrap();
-    let entries = lab.network().ledger().unwrap();
+    let entries = wait(lab.network().ledger()).unwrap();
     assert_eq!((entries.len(), entries[0].id.as_str(), entries[0].attached), (1, "a", true));
-    assert_eq!(network.status_of("a").unwrap(), Some(attached));
+    assert_eq!(wait(network.status_of("a")).unwrap(), Some(attached));
     let again = pod.add(&network).unwrap_err();
     assert_eq!(again.kind(), Kind::Exists);
     assert_eq!(again.to_string(), "add: a is attached already, or not yet detached");
@@ -170,7 +170,7 @@ fn a_taken_host_port_is_refused_and_nothing_stays_of_the_attempt() {
     a.add(&network).unwrap();
     let refused = b.add(&network).unwrap_err();
     assert_eq!(refused.to_string(), "add: host port 8080/tcp is taken by pod a");
-    assert_eq!(network.ledger().unwrap().len(), 1);
+    assert_eq!(wait(network.ledger()).unwrap().len(), 1);
     a.serve(80);
     ask([127, 0, 0, 1], 8080).unwrap();
     a.del(&network).unwrap();
@@ -225,7 +225,7 @@ fn the_default_subnet_keeps_clear_of_the_hosts_routes() {
         ip addr add 10.77.3.1/24 dev up0; ip route add 10.78.0.0/15 dev up0
         ip route add default via 10.77.3.2");
     let config = rrun_cni::Config { subnet: None, mode: Mode::Builtin, ..lab.config() };
-    let network = Network::open(config.clone()).unwrap();
+    let network = open(config.clone()).unwrap();
     let pod = lab.pod("a");
     assert_eq!(pod.add(&network).unwrap().ips[0].to_string(), "10.80.0.2");
     let mtu =
@@ -234,7 +234,7 @@ fn the_default_subnet_keeps_clear_of_the_hosts_routes() {
     pod.del(&network).unwrap();
     // Another process keeps to the choice, though the bridge's own route is in its way.
     let pod = lab.pod("b");
-    let again = pod.add(&Network::open(config).unwrap()).unwrap();
+    let again = pod.add(&open(config).unwrap()).unwrap();
     assert_eq!(again.ips[0].to_string(), "10.80.0.3");
     pod.del(&network).unwrap();
 }
@@ -286,7 +286,7 @@ fn as_a_worker() {
     let Some(dir) = std::env::var_os("LAB").map(std::path::PathBuf::from) else { return };
     let pods = std::env::var("LAB_PODS").unwrap();
     let (prefix, count) = pods.split_once(' ').unwrap();
-    let network = Network::open(lab::config(&dir)).unwrap();
+    let network = open(lab::config(&dir)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
@@ -321,9 +321,9 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
         assert!(worker.wait().unwrap().success());
     }
     let network = lab.network();
-    let entries = network.ledger().unwrap();
+    let entries = wait(network.ledger()).unwrap();
     let ips: BTreeSet<IpAddr> =
-        entries.iter().map(|e| network.status_of(&e.id).unwrap().unwrap().ips[0]).collect();
+        entries.iter().map(|e| wait(network.status_of(&e.id)).unwrap().unwrap().ips[0]).collect();
     assert_eq!((entries.len(), ips.len()), (100, 100));
     let del = [("LAB_VERB", "del")];
     let workers = [worker(&lab, "x", 50, &del), worker(&lab, "y", 50, &del)];
@@ -331,7 +331,7 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
         assert!(worker.wait().unwrap().success());
     }
     assert_eq!(traces(), "");
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn kill_and_detach(lab: &Lab, at: &str) {
     let status = { killed }.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{at}");
     let network = lab.network();
-    for entry in network.ledger().unwrap() {
+    for entry in wait(network.ledger()).unwrap() {
         wait(network.del(&entry.id)).unwrap();
     }
     assert_eq!(traces(), "", "{at}");

@@ -6,7 +6,7 @@
 
 mod lab;
 
-use lab::{Lab, Pod, ask, sh, wait};
+use lab::{Lab, Pod, ask, open, sh, wait};
 use rrun_cni::{Config, Kind, Mode, Network, Protocol};
 use serde_json::{Value, json};
 use std::fs;
@@ -61,7 +61,7 @@ fn turns(lab: &Lab) -> Vec<String> {
 }
 
 fn cni(lab: &Lab) -> Network {
-    Network::open(Config { mode: Mode::Cni, ..lab.config() }).unwrap()
+    open(Config { mode: Mode::Cni, ..lab.config() }).unwrap()
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn plugins_get_what_the_specification_says() {
     let result: Value = serde_json::from_str(&attached.result).unwrap();
     assert_eq!(seen(&lab, "first.DEL")["prevResult"], result);
     assert_eq!(seen(&lab, "second.DEL")["runtimeConfig"], expected);
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_failed_add_is_taken_back_at_once_and_says_which_plugin() {
     assert_eq!(refused.to_string(), "add: plugin second: agent is starting");
     assert_eq!(refused.kind(), Kind::Unavailable);
     assert_eq!(turns(&lab), ["first ADD", "second ADD", "second DEL", "first DEL"]);
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }
 
 #[test]
@@ -142,13 +142,13 @@ fn what_a_plugin_could_not_take_back_stays_in_the_ledger() {
     pod.add(&network).unwrap();
     let refused = pod.del(&network).unwrap_err();
     assert_eq!(refused.to_string(), "del: plugin first: exit status 3: broken");
-    assert_eq!(network.ledger().unwrap().len(), 1);
+    assert_eq!(wait(network.ledger()).unwrap().len(), 1);
     instead(&lab, "first.DEL", "");
     pod.unpin();
     pod.del(&cni(&lab)).unwrap();
     let env = fs::read_to_string(lab.path("log/first.DEL.env")).unwrap();
     assert!(env.contains("CNI_NETNS=\n"), "{env}");
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }
 
 #[test]
@@ -157,8 +157,7 @@ fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     two_plugins(&lab, "1.0.0");
     instead(&lab, "first.ADD", "sleep 1000 & echo $! > $log/pid; wait");
     let config = Config { mode: Mode::Cni, ..lab.config() };
-    let network =
-        Network::open(Config { plugin_timeout: Duration::from_secs(1), ..config }).unwrap();
+    let network = open(Config { plugin_timeout: Duration::from_secs(1), ..config }).unwrap();
     let refused = lab.pod("a").add(&network).unwrap_err();
     assert_eq!(refused.to_string(), "add: plugin first: not done after 1 s, killed");
     assert_eq!(refused.kind(), Kind::Timeout);
@@ -175,29 +174,30 @@ fn a_plugin_that_is_missing_is_named_with_where_it_was_looked_for() {
     let network = cni(&lab);
     let not_found =
         format!("network n: plugin nobody: not found in [{}]", lab.path("bin").display());
-    assert_eq!(network.status().load_error.as_deref(), Some(not_found.as_str()));
+    let status = wait(network.status());
+    assert!(!status.ready);
+    assert_eq!(status.message, format!("Network plugin returns error: {not_found}"));
     let refused = lab.pod("a").add(&network).unwrap_err();
     assert_eq!(refused.to_string(), format!("add: {not_found}"));
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }
 
 #[test]
 fn the_first_file_decides_and_a_broken_one_is_named() {
     let lab = Lab::new();
     let network = cni(&lab);
-    let status = network.status();
+    let status = wait(network.status());
     assert!(!status.ready && status.reason == "NetworkPluginNotReady");
     assert!(status.message.contains("no network config found in"), "{}", status.message);
-    assert_eq!(status.load_error, None);
     assert_eq!(lab.pod("a").add(&network).unwrap_err().kind(), Kind::Unavailable);
-    assert!(lab.network().status().ready, "auto has the bridge");
+    assert!(wait(lab.network().status()).ready, "auto has the bridge");
     two_plugins(&lab, "1.0.0");
-    assert!(network.status().ready);
-    assert!(network.status().config.contains("second"));
+    assert!(wait(network.status()).ready);
+    assert!(wait(network.status()).config.contains("second"));
     fs::write(lab.path("conf/05-broken.conflist"), "{\n  \"name\": 5,,\n}").unwrap();
     for network in [network, lab.network()] {
-        let status = network.status();
-        let error = status.load_error.unwrap();
+        let status = wait(network.status());
+        let error = status.message;
         assert!(!status.ready && error.contains("05-broken.conflist: "), "{error}");
         assert!(error.contains("at line 2 column"), "{error}");
     }
@@ -245,7 +245,7 @@ fn real_network(lab: &Lab, bin: &Path) -> Network {
     let plugins = json!([bridge, portmap]);
     conf(lab, "1.conflist", &json!({ "cniVersion": "1.0.0", "name": "real", "plugins": plugins }));
     let config = Config { mode: Mode::Cni, bin_dirs: vec![bin.to_owned()], ..lab.config() };
-    Network::open(config).unwrap()
+    open(config).unwrap()
 }
 
 #[test]
@@ -265,11 +265,87 @@ fn the_real_plugins_attach_and_leave_nothing() {
         pod.add(&network).unwrap();
         pod.unpin();
     }
-    for entry in network.ledger().unwrap() {
+    for entry in wait(network.ledger()).unwrap() {
         wait(network.del(&entry.id)).unwrap();
     }
     let leases = sh(&format!("ls {}/real | grep -c 10.214 || true", lab.path("ipam").display()));
     assert_eq!(leases.trim(), "0");
     assert_eq!(sh("ip -o link show master cnitest0 | wc -l").trim(), "0");
-    assert_eq!(network.ledger().unwrap(), []);
+    assert_eq!(wait(network.ledger()).unwrap(), []);
+}
+
+/// As Debian's podman installs it, without the plugins.
+fn podman_list(lab: &Lab) {
+    let plugins = json!([
+        { "type": "bridge", "bridge": "cni-podman0", "isGateway": true, "ipMasq": true },
+        { "type": "portmap", "capabilities": { "portMappings": true } },
+        { "type": "firewall" },
+        { "type": "tuning" },
+    ]);
+    let list = json!({ "cniVersion": "0.4.0", "name": "podman", "plugins": plugins });
+    conf(lab, "87-podman-bridge.conflist", &list);
+}
+
+#[test]
+fn a_configuration_without_its_plugins_does_not_win_over_the_built_in_bridge() {
+    let lab = Lab::new();
+    podman_list(&lab);
+    fake(&lab, "bridge");
+    let network = lab.network();
+    let status = wait(network.status());
+    assert!(status.ready);
+    let why = format!(
+        "{} is passed over for the built-in bridge: network podman: plugin portmap: \
+         not found in [{}]",
+        lab.path("conf/87-podman-bridge.conflist").display(),
+        lab.path("bin").display()
+    );
+    assert_eq!(status.message, why);
+    assert!(status.config.contains("builtin-bridge"), "{}", status.config);
+    let pod = lab.pod("a");
+    assert_eq!(pod.add(&network).unwrap().ips[0].to_string(), "10.213.0.2");
+    pod.del(&network).unwrap();
+    // Who asks for CNI alone is told, and gets no other network.
+    let strict = wait(cni(&lab).status());
+    assert!(!strict.ready && strict.message.contains("plugin portmap: not found"), "{strict:?}");
+    // With its plugins it wins.
+    ["portmap", "firewall", "tuning"].iter().for_each(|name| fake(&lab, name));
+    let status = wait(network.status());
+    assert!(status.ready && status.message.is_empty(), "{status:?}");
+    assert!(status.config.contains("podman"), "{}", status.config);
+}
+
+#[test]
+fn a_database_that_stalls_holds_up_no_other_task() {
+    let lab = Lab::new();
+    two_plugins(&lab, "1.0.0");
+    let network = cni(&lab);
+    let pods: Vec<Pod> = (0..20).map(|n| lab.pod(&format!("p{n}"))).collect();
+    pods.iter().for_each(|pod| drop(pod.add(&network).unwrap()));
+    fs::remove_file(lab.path("log/turns")).unwrap();
+    let lock = rusqlite::Connection::open(lab.path("state/network.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // One thread runs every task.
+    wait(async {
+        let dels: Vec<_> = pods.iter().map(|pod| (network.clone(), pod.id.clone())).collect();
+        let dels = dels.into_iter();
+        let dels: Vec<_> =
+            dels.map(|(n, id)| tokio::spawn(async move { n.del(&id).await })).collect();
+        for _ in 0..2000 {
+            if turns(&lab).len() == 40 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(turns(&lab).len(), 40, "every plugin was asked");
+        // By now they wait for the lock, all places taken. This goes on.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(network.status().await.ready);
+        assert!(dels.iter().all(|del| !del.is_finished()));
+        lock.execute_batch("COMMIT").unwrap();
+        for del in dels {
+            del.await.unwrap().unwrap();
+        }
+    });
+    assert_eq!(wait(network.ledger()).unwrap(), []);
 }

@@ -3,10 +3,7 @@
 use crate::config::{Config, NetworkMode};
 use crate::service::Rooms;
 use rrun_engine::ports::Ports;
-use rrun_engine::{Blocking, Claim, Engine};
-
-/// How many calls of the images, or of the networks, may be under way: each blocks a thread.
-const AT_ONCE: usize = 16;
+use rrun_engine::{Claim, Engine};
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
 /// `claim` names are served; what their recovery met is logged.
@@ -16,8 +13,8 @@ const AT_ONCE: usize = 16;
 pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
     let images = images(config).await?;
     let network = rrun_cni::Network::open(network(config)?)
+        .await
         .map_err(|error| format!("open networks: {error}"))?;
-    let network = Blocking::new(network, AT_ONCE);
     let settings = engine(config, claim);
     let ports = Ports::of_host(&settings, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;

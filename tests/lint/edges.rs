@@ -5,17 +5,19 @@ use rrun_tests::place::workspace;
 use serde_json::Value;
 use std::process::Command;
 
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("rrun-blocking", &[]),
     ("rrun-error", &[]),
     ("rrun-sys", &[]),
     ("rrun-runtime", &["rrun-error", "rrun-sys"]),
     ("rrun-shim-protocol", &["rrun-runtime", "rrun-sys"]),
     ("rrun-shim", &["rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
     ("rrun-images", &["rrun-error", "rrun-sys"]),
-    ("rrun-cni", &["rrun-error", "rrun-sys"]),
+    ("rrun-cni", &["rrun-blocking", "rrun-error", "rrun-sys"]),
     (
         "rrun-engine",
         &[
+            "rrun-blocking",
             "rrun-cni",
             "rrun-error",
             "rrun-images",

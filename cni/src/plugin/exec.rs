@@ -8,10 +8,11 @@ use nix::unistd::Pid;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// More than any plugin says; what is beyond is not read.
 const MAX_ANSWER: u64 = 8 << 20;
@@ -28,16 +29,15 @@ pub fn find(dirs: &[PathBuf], name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Runs the plugin to its end: what it wrote to stdout.
-///
-/// # Errors
-/// What the plugin says; `Timeout`.
-pub async fn run(
-    program: &Path,
-    env: &[(&str, String)],
-    stdin: &[u8],
-    limit: Duration,
-) -> Result<Vec<u8>> {
+/// A plugin that runs. Dropped, it is killed with what it started.
+pub struct Running {
+    /// Before the child, which is reaped when it is dropped.
+    group: Group,
+    child: Child,
+}
+
+/// Starts a plugin. Blocks.
+pub fn start(program: &Path, env: &[(&str, String)]) -> Result<Running> {
     let mut command = Command::new(program);
     command
         .envs(env.iter().map(|(name, value)| (name, value)))
@@ -47,31 +47,41 @@ pub async fn run(
         // Its own group, so that what it started can be killed with it.
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = spawn(&mut command).await.context(|| program.display())?;
-    let group = Group(child.id());
-    let answer = timeout(limit, converse(&mut child, stdin)).await;
-    let Ok(answer) = answer else {
-        drop(group);
-        // Reaped here, as it is dead by now.
-        let _ = child.wait().await;
-        let text = format!("not done after {} s, killed", limit.as_secs());
-        return Err(Error::new(Kind::Timeout, text));
-    };
-    let (status, stdout, stderr) = answer?;
-    group.disarm();
-    match status.success() {
-        true => Ok(stdout),
-        false => Err(failure(&ending(status), &stdout, &stderr)),
+    let child = spawn(&mut command).context(|| program.display())?;
+    Ok(Running { group: Group(child.id()), child })
+}
+
+impl Running {
+    /// Lets the plugin run to its end: what it wrote to stdout.
+    ///
+    /// # Errors
+    /// What the plugin says; `Timeout`.
+    pub async fn answer(self, stdin: &[u8], limit: Duration) -> Result<Vec<u8>> {
+        let Running { mut child, group } = self;
+        let answer = timeout(limit, converse(&mut child, stdin)).await;
+        let Ok(answer) = answer else {
+            drop(group);
+            // Reaped here, as it is dead by now.
+            let _ = child.wait().await;
+            let text = format!("not done after {} s, killed", limit.as_secs());
+            return Err(Error::new(Kind::Timeout, text));
+        };
+        let (status, stdout, stderr) = answer?;
+        group.disarm();
+        match status.success() {
+            true => Ok(stdout),
+            false => Err(failure(&ending(status), &stdout, &stderr)),
+        }
     }
 }
 
-async fn spawn(command: &mut Command) -> std::io::Result<Child> {
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
     let mut tries = 0;
     loop {
         match command.spawn() {
             Err(e) if e.raw_os_error() == Some(libc::ETXTBSY) && tries < BUSY_TRIES => {
                 tries += 1;
-                sleep(BUSY_WAIT).await;
+                sleep(BUSY_WAIT);
             }
             spawned => return spawned,
         }

@@ -12,15 +12,22 @@ use std::path::{Path, PathBuf};
 /// Longer than any configuration; a plugin's folder is not the place for more.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// A network and the file that it is from.
+pub struct Found {
+    pub file: PathBuf,
+    pub network: Network,
+}
+
 /// The first network of the folder, by name. A folder or file that is not there is none; one that
 /// is broken hides the others, as everywhere.
 ///
 /// # Errors
 /// `Invalid`, naming the file, the place in it and the reason.
-pub fn first(dir: &Path) -> Result<Option<Network>> {
+pub fn first(dir: &Path) -> Result<Option<Found>> {
     let files = files(dir, &["conf", "conflist", "json"]).context(|| dir.display())?;
-    let Some(file) = files.first() else { return Ok(None) };
-    load(dir, file).map(Some).context(|| file.display())
+    let Some(file) = files.into_iter().next() else { return Ok(None) };
+    let network = load(dir, &file).context(|| file.display())?;
+    Ok(Some(Found { file, network }))
 }
 
 fn load(dir: &Path, file: &Path) -> Result<Network> {

@@ -9,5 +9,5 @@ mod runner;
 
 pub use answer::addresses;
 pub use conf::Network;
-pub use folder::first;
-pub use runner::Runner;
+pub use folder::{Found, first};
+pub use runner::{Runner, check};

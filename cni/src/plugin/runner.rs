@@ -8,6 +8,7 @@ use crate::attachment::{Attached, Attachment};
 use crate::error::{Context, Error, Result};
 use crate::netlink::{Socket, route};
 use nix::sys::statfs::{FsType, statfs};
+use rrun_blocking::Blocking;
 use rrun_sys::netns::run_in;
 use rrun_sys::step::{self, Point};
 use serde_json::Value;
@@ -18,28 +19,38 @@ use std::time::Duration;
 /// `NSFS_MAGIC`: the file system that a pinned namespace is of.
 const NSFS: FsType = FsType(0x6e73_6673);
 
-/// Where plugins are, and how long each may take.
-pub struct Runner<'a> {
-    pub bin_dirs: &'a [PathBuf],
-    pub timeout: Duration,
+/// Whether every plugin is in one of `dirs`.
+///
+/// # Errors
+/// `NotFound`, naming the first that is not.
+pub fn check(dirs: &[PathBuf], network: &Network) -> Result<()> {
+    for plugin in &network.plugins {
+        exec::find(dirs, kind(plugin))
+            .context(|| format!("network {}: plugin {}", network.name, kind(plugin)))?;
+    }
+    Ok(())
 }
 
-impl Runner<'_> {
-    /// Whether every plugin is there.
-    ///
-    /// # Errors
-    /// `NotFound`, naming the first that is not.
-    pub fn check(&self, network: &Network) -> Result<()> {
-        for plugin in &network.plugins {
-            exec::find(self.bin_dirs, kind(plugin))
-                .context(|| format!("network {}: plugin {}", network.name, kind(plugin)))?;
-        }
-        Ok(())
+/// Where plugins are, and how long each may take.
+pub struct Runner {
+    dirs: Blocking<Vec<PathBuf>>,
+    /// `CNI_PATH`
+    path: String,
+    timeout: Duration,
+}
+
+impl Runner {
+    /// At most `at_once` calls wait for a disk or the kernel at a time.
+    pub fn new(dirs: &[PathBuf], timeout: Duration, at_once: usize) -> Runner {
+        let path: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+        Runner { path: path.join(":"), dirs: Blocking::new(dirs.to_vec(), at_once), timeout }
     }
 
     /// Runs the plugins in order, each with the result of the one before.
     pub async fn add(&self, network: &Network, a: &Attachment) -> Result<Attached> {
-        step::only("cni.add.loopback", || loopback_up(&a.netns))?;
+        let netns = a.netns.clone();
+        let up = move || step::only("cni.add.loopback", || loopback_up(&netns));
+        self.dirs.call(move |_| up()).await?;
         let mut result = None;
         for plugin in &network.plugins {
             let input = input(network, plugin, a, result.take());
@@ -60,7 +71,9 @@ impl Runner<'_> {
             .filter(|_| network.del_has_result())
             .and_then(|result| serde_json::from_str(result).ok());
         // Empty tells plugins that there is nothing to look into any more.
-        let pinned = statfs(&a.netns).is_ok_and(|fs| fs.filesystem_type() == NSFS);
+        let path = a.netns.clone();
+        let is_nsfs = move || statfs(&path).is_ok_and(|fs| fs.filesystem_type() == NSFS);
+        let pinned = self.dirs.call(move |_| is_nsfs()).await;
         let netns = if pinned { a.netns.as_path() } else { Path::new("") };
         for plugin in network.plugins.iter().rev() {
             let input = input(network, plugin, a, result.clone());
@@ -79,9 +92,9 @@ impl Runner<'_> {
         let kind = kind(plugin);
         let step = format!("cni.{}.plugin.{kind}", verb.to_ascii_lowercase());
         let call = async {
-            let program = exec::find(self.bin_dirs, kind)?;
-            let env = self.env(verb, a, netns);
-            exec::run(&program, &env, input, self.timeout).await
+            let (name, env) = (kind.to_owned(), self.env(verb, a, netns));
+            let start = move |dirs: &Vec<PathBuf>| exec::start(&exec::find(dirs, &name)?, &env);
+            self.dirs.call(start).await?.answer(input, self.timeout).await
         };
         step::pass(&step, Point::Before);
         let answer = call.await.context(|| format!("plugin {kind}"))?;
@@ -90,7 +103,6 @@ impl Runner<'_> {
     }
 
     fn env(&self, verb: &str, a: &Attachment, netns: &Path) -> [(&'static str, String); 6] {
-        let dirs: Vec<_> = self.bin_dirs.iter().map(|dir| dir.display().to_string()).collect();
         let args = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};\
              K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID={}",
@@ -101,7 +113,7 @@ impl Runner<'_> {
             ("CNI_CONTAINERID", a.id.clone()),
             ("CNI_NETNS", netns.display().to_string()),
             ("CNI_IFNAME", a.ifname.clone()),
-            ("CNI_PATH", dirs.join(":")),
+            ("CNI_PATH", self.path.clone()),
             ("CNI_ARGS", args),
         ]
     }

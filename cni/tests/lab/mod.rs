@@ -45,7 +45,7 @@ impl Lab {
     }
 
     pub fn network(&self) -> Network {
-        Network::open(self.config()).unwrap()
+        open(self.config()).unwrap()
     }
 
     /// A pinned network namespace.
@@ -53,6 +53,11 @@ impl Lab {
         pin(&self.path("netns").join(id));
         pod(self.dir.path(), id)
     }
+}
+
+/// Opens a network from a thread without a runtime.
+pub fn open(config: Config) -> Result<Network> {
+    wait(Network::open(config))
 }
 
 /// Settings in a folder of the test.

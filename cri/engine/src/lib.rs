@@ -41,7 +41,6 @@ mod usage;
 mod verbs;
 mod view;
 
-pub use blocking::Blocking;
 pub use config::{Claim, Config, LogLimits, Lsm};
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};

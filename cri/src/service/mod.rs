@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::convert;
 use crate::streaming::Streaming;
 use rrun_cni::Network;
-use rrun_engine::{Blocking, Engine, Owner};
+use rrun_engine::{Engine, Owner};
 use rrun_images::Store;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use tonic::Status;
 pub struct Service {
     engine: Engine,
     images: Store,
-    network: Blocking<Network>,
+    network: Network,
     owner: Owner,
     config: Arc<Config>,
     streaming: Arc<Streaming>,
@@ -42,7 +42,7 @@ pub struct Rooms {
     /// Images.
     pub images: Store,
     /// Networks.
-    pub network: Blocking<Network>,
+    pub network: Network,
 }
 
 impl Service {

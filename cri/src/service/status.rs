@@ -1,7 +1,6 @@
 //! What the runtime is and whether it is ready.
 
 use super::Service;
-use rrun_cni::Network;
 use rrun_cri_api::v1::{
     RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus,
     StatusResponse, VersionResponse,
@@ -26,7 +25,7 @@ pub(super) fn version() -> VersionResponse {
 
 impl Service {
     pub(super) async fn runtime_status(&self, verbose: bool) -> StatusResponse {
-        let network = self.network.call(Network::status).await;
+        let network = self.network.status().await;
         let runtime = runtime_ready(self.engine.kernel());
         let pods = RuntimeCondition {
             r#type: "NetworkReady".to_owned(),
@@ -41,7 +40,7 @@ impl Service {
             |name: &str| RuntimeHandler { name: name.to_owned(), features: Some(features) };
         StatusResponse {
             status: Some(RuntimeStatus { conditions: vec![runtime, pods] }),
-            info: if verbose { self.info(&network.message) } else { BTreeMap::new() },
+            info: if verbose { self.info(network) } else { BTreeMap::new() },
             runtime_handlers: vec![handler(""), handler(RUNTIME_NAME)],
             features: Some(RuntimeFeatures {
                 supplemental_groups_policy: true,
@@ -50,12 +49,13 @@ impl Service {
         }
     }
 
-    fn info(&self, last_load: &str) -> BTreeMap<String, String> {
-        let last_load = if last_load.is_empty() { "OK" } else { last_load };
+    fn info(&self, network: rrun_cni::Status) -> BTreeMap<String, String> {
+        let last_load = if network.message.is_empty() { "OK".to_owned() } else { network.message };
         BTreeMap::from([
+            ("cniconfig".to_owned(), network.config),
             ("config".to_owned(), serde_json::json!(&*self.config).to_string()),
             ("kernel".to_owned(), kernel_info(self.engine.kernel()).to_string()),
-            ("lastCNILoadStatus".to_owned(), last_load.to_owned()),
+            ("lastCNILoadStatus".to_owned(), last_load),
         ])
     }
 }

@@ -3,13 +3,13 @@
 use super::interfaces;
 use super::process::over;
 use crate::apparmor;
-use crate::blocking::Blocking;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::{Host, RootfsDirs};
 use crate::stats::{InterfaceUsage, Stats};
 use async_trait::async_trait;
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
+use rrun_blocking::Blocking;
 use rrun_runtime::cgroup::stats::Files;
 use rrun_runtime::cgroup::{self, Layout};
 use rrun_runtime::plan::Cgroups;

@@ -7,7 +7,6 @@ mod network;
 mod process;
 mod shims;
 
-use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ports::Ports;
@@ -21,7 +20,7 @@ impl Ports {
     pub fn of_host(
         config: &Config,
         images: rrun_images::Store,
-        network: Blocking<rrun_cni::Network>,
+        network: rrun_cni::Network,
     ) -> Result<Ports> {
         let host = Arc::new(host::KernelHost::new(&config.cgroup_root)?);
         let shims = shims::RealShims::new(config, host.layout().clone())?;

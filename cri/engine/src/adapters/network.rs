@@ -1,6 +1,5 @@
 //! Pod networks over the crate that makes them.
 
-use crate::blocking::Blocking;
 use crate::error::{Error, Kind, Result};
 use crate::id::PodId;
 use crate::model::{PortMapping, Protocol};
@@ -8,21 +7,21 @@ use crate::ports::{Attachment, Network};
 use async_trait::async_trait;
 use std::net::IpAddr;
 
-pub(super) struct HostNetwork(pub(super) Blocking<rrun_cni::Network>);
+pub(super) struct HostNetwork(pub(super) rrun_cni::Network);
 
 #[async_trait]
 impl Network for HostNetwork {
     async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>> {
         let attachment = convert(attachment)?;
-        Ok(self.0.inner().add(&attachment).await.map_err(network)?.ips)
+        Ok(self.0.add(&attachment).await.map_err(network)?.ips)
     }
 
     async fn del(&self, pod: &PodId) -> Result<()> {
-        self.0.inner().del(pod.as_str()).await.map_err(network)
+        self.0.del(pod.as_str()).await.map_err(network)
     }
 
     async fn ledger(&self) -> Result<Vec<String>> {
-        let entries = self.0.call(rrun_cni::Network::ledger).await.map_err(network)?;
+        let entries = self.0.ledger().await.map_err(network)?;
         Ok(entries.into_iter().map(|entry| entry.id).collect())
     }
 }

@@ -1,0 +1,85 @@
+//! The one way from an asynchronous task to work that blocks: through threads made for it.
+//!
+//! A thread of the runtime that waits for a disk, a lock or a database holds up every call that
+//! happens to be on it, Version as well.
+
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Something whose methods block. What holds it can only call it on threads made for that, so
+/// many at a time: a store that stalls takes those and no other's.
+pub struct Blocking<T> {
+    inner: Arc<T>,
+    places: Arc<Semaphore>,
+}
+
+impl<T> Clone for Blocking<T> {
+    fn clone(&self) -> Self {
+        Blocking { inner: Arc::clone(&self.inner), places: Arc::clone(&self.places) }
+    }
+}
+
+impl<T: Send + Sync + 'static> Blocking<T> {
+    /// Lets `inner` be called by at most `at_once` calls at a time, over all clones.
+    pub fn new(inner: T, at_once: usize) -> Blocking<T> {
+        Blocking { inner: Arc::new(inner), places: Arc::new(Semaphore::new(at_once)) }
+    }
+
+    /// Runs `work` on a thread that may block. Dropping the future ends the waiting: work that has
+    /// begun goes on.
+    pub async fn call<R: Send + 'static>(&self, work: impl FnOnce(&T) -> R + Send + 'static) -> R {
+        // Nobody closes it.
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let inner = Arc::clone(&self.inner);
+        let done = spawn_blocking(move || {
+            let value = work(&inner);
+            drop(place);
+            value
+        });
+        match done.await {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is going down, and its tasks with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::sync::{Mutex, PoisonError};
+
+    #[tokio::test]
+    async fn calls_that_hang_take_no_thread_of_the_runtime_and_no_more_than_their_places() {
+        let (open, gate) = mpsc::channel::<()>();
+        let stalled = Blocking::new(Mutex::new(gate), 2);
+        let wait = || {
+            let stalled = stalled.clone();
+            tokio::spawn(async move {
+                let wait = |gate: &Mutex<mpsc::Receiver<()>>| {
+                    gate.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok()
+                };
+                stalled.call(wait).await
+            })
+        };
+        let calls: Vec<_> = (0..3).map(|_| wait()).collect();
+        // This test's runtime has one thread, and it goes on.
+        let free = || stalled.places.available_permits();
+        while free() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(calls.iter().all(|call| !call.is_finished()));
+        for _ in 0..3 {
+            open.send(()).unwrap();
+        }
+        for call in calls {
+            assert!(call.await.unwrap());
+        }
+        assert_eq!(free(), 2);
+    }
+}

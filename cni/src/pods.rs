@@ -1,0 +1,115 @@
+//! The blocking half of the network: the records of pods, and the built-in bridge.
+
+use crate::attachment::{Attached, Attachment, Entry, refuse_bandwidth};
+use crate::bridge::Bridge;
+use crate::config::Config;
+use crate::error::{Context, Result};
+use crate::plugin;
+use crate::record::{Record, Via};
+use crate::selection::Selected;
+use crate::store::Store;
+use rrun_sys::step;
+use std::sync::Arc;
+
+/// What waits for the database and the kernel. [`crate::Network`] calls it on threads that may
+/// block, and nobody else does.
+pub struct Pods {
+    store: Arc<Store>,
+    bridge: Bridge,
+}
+
+/// A network of plugins that has to be asked for its DEL.
+pub struct ByPlugins {
+    pub network: plugin::Network,
+    pub attachment: Attachment,
+    /// What ADD answered, if it did.
+    pub result: Option<String>,
+}
+
+impl Pods {
+    pub fn open(config: &Config) -> Result<Pods> {
+        let store = Arc::new(Store::open(&config.state_dir)?);
+        let bridge = Bridge::new(config, Arc::clone(&store));
+        Ok(Pods { store, bridge })
+    }
+
+    /// Records what is about to be attached, and by what.
+    pub fn begin(&self, a: &Attachment, selected: Selected) -> Result<Via> {
+        let via = match selected {
+            Selected::Bridge(passed_over) => {
+                refuse_bandwidth(&a.annotations)?;
+                if let Some(why) = passed_over {
+                    tracing::warn!(id = a.id, "{why}");
+                }
+                Via::Bridge(self.bridge.names(&a.id))
+            }
+            Selected::Plugins(network) => Via::Plugins(network),
+        };
+        // Plugins keep state on disk that outlives a power cut; the bridge does not.
+        let durable = matches!(via, Via::Plugins(_));
+        let record = Record::new(a, via);
+        let json = record.to_json()?;
+        step::only("cni.add.ledger", || self.store.insert(&a.id, &json, durable))?;
+        Ok(record.via)
+    }
+
+    /// Attaches a pod to the built-in bridge.
+    pub fn attach(&self, a: &Attachment, names: &crate::bridge::Names) -> Result<Attached> {
+        self.end(&a.id, self.bridge.add(a, names)?)
+    }
+
+    /// Records what came of it.
+    pub fn end(&self, id: &str, attached: Attached) -> Result<Attached> {
+        step::only("cni.add.result", || self.store.set_result(id, &attached.result))?;
+        Ok(attached)
+    }
+
+    /// Detaches a pod from the built-in bridge and forgets it; what plugins attached is theirs to
+    /// detach.
+    pub fn detach(&self, id: &str) -> Result<Option<ByPlugins>> {
+        let Some(row) = self.store.get(id)? else { return Ok(None) };
+        match Record::parse(&row).map(|record| (record.via, record.attachment)) {
+            Ok((Via::Plugins(network), attachment)) => {
+                return Ok(Some(ByPlugins { network, attachment, result: row.result }));
+            }
+            Ok((Via::Bridge(names), _)) => self.bridge.del(id, &names)?,
+            // Everything of ours is found by the id; what plugins made is theirs to collect.
+            Err(e) => {
+                tracing::warn!(id, "network record is lost, detaching by its id: {e}");
+                self.bridge.del(id, &self.bridge.names(id))?;
+            }
+        }
+        self.forget(id)?;
+        Ok(None)
+    }
+
+    /// Ends a record.
+    pub fn forget(&self, id: &str) -> Result<()> {
+        step::only("cni.del.ledger", || self.store.remove(id))
+    }
+
+    /// Every record.
+    pub fn ledger(&self) -> Result<Vec<Entry>> {
+        let rows = self.store.all().context(|| "ledger")?;
+        Ok(rows
+            .iter()
+            .map(|row| match Record::parse(row) {
+                Ok(record) => record.entry(row),
+                Err(e) => {
+                    tracing::warn!(id = row.id, "network record is lost: {e}");
+                    let (id, attached) = (row.id.clone(), row.result.is_some());
+                    Entry { id, network: String::new(), netns: "".into(), created: 0, attached }
+                }
+            })
+            .collect())
+    }
+
+    /// What an ADD that succeeded has got.
+    pub fn status_of(&self, id: &str) -> Result<Option<Attached>> {
+        let status_of = || format!("status of {id}");
+        let result = self.store.get(id).context(status_of)?.and_then(|row| row.result);
+        let Some(result) = result else { return Ok(None) };
+        let ips = plugin::addresses(&result).context(status_of)?;
+        Ok(Some(Attached { ips, result }))
+    }
+}

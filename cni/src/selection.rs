@@ -1,0 +1,55 @@
+//! Which network the next ADD goes through. Looked up at every ADD and every status: CNI pods write
+//! and rewrite configurations at any time.
+
+use crate::config::{Config, Mode};
+use crate::error::{Error, Kind, Result};
+use crate::plugin;
+
+/// The folders of configurations and plugins. Every look reads them.
+pub struct Folders {
+    config: Config,
+}
+
+/// What the next ADD goes through.
+pub enum Selected {
+    /// The built-in bridge, and why a configuration was passed over for it.
+    Bridge(Option<String>),
+    Plugins(plugin::Network),
+}
+
+impl Folders {
+    pub fn new(config: &Config) -> Folders {
+        Folders { config: config.clone() }
+    }
+
+    /// # Errors
+    /// `Unavailable` if the mode wants a configuration and there is none; `Invalid` for one that
+    /// is broken; `NotFound` when its plugins are missing and the mode wants it.
+    pub fn select(&self) -> Result<Selected> {
+        let Config { mode, conf_dir, .. } = &self.config;
+        let first = match mode {
+            Mode::Builtin => None,
+            Mode::Auto | Mode::Cni => plugin::first(conf_dir)?,
+        };
+        let Some(plugin::Found { file, network }) = first else {
+            return match mode {
+                Mode::Cni => {
+                    let why = format!("no network config found in {}", conf_dir.display());
+                    Err(Error::new(Kind::Unavailable, why))
+                }
+                Mode::Auto | Mode::Builtin => Ok(Selected::Bridge(None)),
+            };
+        };
+        // Told before a pod is begun: a failed ADD would want a DEL from it as well.
+        match plugin::check(&self.config.bin_dirs, &network) {
+            Ok(()) => Ok(Selected::Plugins(network)),
+            // Other programs leave configurations behind whose plugins were never installed.
+            Err(e) if *mode == Mode::Auto && e.kind() == Kind::NotFound => {
+                let file = file.display();
+                let why = format!("{file} is passed over for the built-in bridge: {e}");
+                Ok(Selected::Bridge(Some(why)))
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
