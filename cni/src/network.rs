@@ -72,7 +72,8 @@ impl Network {
                 message: match selected {
                     Selected::Plugins(_) => String::new(),
                     Selected::Bridge(passed_over) => {
-                        passed_over.into_iter().collect::<Vec<_>>().join("; ")
+                        let lost = self.folders.call(Folders::lost).await;
+                        passed_over.into_iter().chain(lost).collect::<Vec<_>>().join("; ")
                     }
                 },
             },

@@ -1,6 +1,7 @@
 //! Which network the next ADD goes through. Looked up at every ADD and every status: CNI pods write
 //! and rewrite configurations at any time.
 
+use crate::bridge;
 use crate::config::{Config, Mode};
 use crate::error::{Error, Kind, Result};
 use crate::plugin;
@@ -18,6 +19,14 @@ pub enum Selected {
 }
 
 impl Folders {
+    /// What keeps pods of the built-in bridge from the rest of the world, for people.
+    pub fn lost(&self) -> Vec<String> {
+        match bridge::lost(&self.config.bridge) {
+            Ok(lost) => lost,
+            Err(e) => vec![e.to_string()],
+        }
+    }
+
     pub fn new(config: &Config) -> Folders {
         Folders { config: config.clone() }
     }

@@ -219,6 +219,44 @@ fn what_was_flushed_comes_back_with_the_next_pod() {
 }
 
 #[test]
+fn forwarding_and_the_bridges_address_come_back_with_the_next_pod() {
+    let lab = Lab::new();
+    outside(&lab);
+    let network = lab.network();
+    let first = lab.pod("first");
+    let ip = first.add(&network).unwrap().ips[0];
+    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
+    first.serve(80);
+    let reaches = || {
+        let out = first.run(|| ask([192, 0, 2, 2], 83)).is_ok();
+        (out, ask(ip, 80).is_ok())
+    };
+    assert_eq!(reaches(), (true, true));
+    assert_eq!(wait(network.status()).message, "");
+    let localnet = "/proc/sys/net/ipv4/conf/rrtest0/route_localnet";
+    for (n, loss) in [
+        "echo 0 > /proc/sys/net/ipv4/ip_forward",
+        "ip addr flush dev rrtest0",
+        "ip link set rrtest0 down",
+        &format!("echo 0 > {localnet}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        sh(loss);
+        let message = wait(network.status()).message;
+        assert_eq!(message.contains("until the next pod"), n != 1, "{loss}: {message}");
+        let next = lab.pod(&format!("next{n}"));
+        next.add(&network).unwrap();
+        assert_eq!(reaches(), (true, true), "{loss}");
+        assert_eq!(sh(&format!("cat {localnet}")).trim(), "1", "{loss}");
+        assert_eq!(wait(network.status()).message, "", "{loss}");
+        next.del(&network).unwrap();
+    }
+    first.del(&network).unwrap();
+}
+
+#[test]
 fn the_default_subnet_keeps_clear_of_the_hosts_routes() {
     let lab = Lab::new();
     sh("ip link add up0 type veth peer up1; ip link set up0 up mtu 1400; ip link set up1 up

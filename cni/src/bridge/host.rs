@@ -70,7 +70,10 @@ impl Host {
         let ensure = || format!("bridge {}", self.bridge);
         let subnet = self.subnet(socket).context(ensure)?;
         let link = match route::link(socket, &self.bridge).context(ensure)? {
-            Some(link) if link.index == self.done.load(Ordering::Relaxed) => link,
+            Some(link) if link.index == self.done.load(Ordering::Relaxed) => {
+                self.mend(socket, link, subnet).context(ensure)?;
+                link
+            }
             _ => self.set_up(socket, subnet).context(ensure)?,
         };
         self.netfilter(|socket| self.ensure_table(subnet, socket)).context(ensure)?;
@@ -93,14 +96,33 @@ impl Host {
         })?;
         let link = route::link(socket, &self.bridge)?;
         let link = link.ok_or_else(|| Error::new(Kind::Internal, "removed while it was made"))?;
-        let address = Address { ip: gateway, bits: subnet.bits(), broadcast: subnet.broadcast() };
-        step::only("cni.bridge.address", || route::add_address(socket, link.index, address))?;
-        // For host ports on 127.0.0.1; the table's `guard` keeps pods away from there.
-        let local = format!("net/ipv4/conf/{}/route_localnet", self.bridge);
-        step::only("cni.bridge.route-localnet", || switch_on(&local))?;
-        step::only("cni.bridge.forwarding", || switch_on("net/ipv4/ip_forward"))?;
+        let add = || route::add_address(socket, link.index, bridge_address(subnet));
+        step::only("cni.bridge.address", add)?;
+        for (step, name) in switches(&self.bridge) {
+            step::only(step, || switch_on(&name))?;
+        }
         self.done.store(link.index, Ordering::Relaxed);
         Ok(link)
+    }
+
+    /// What somebody took from the bridge since it was set up: `sysctl` with another
+    /// `ip_forward`, `ip addr flush`, `ip link set down`. Looked at before every ADD.
+    fn mend(&self, socket: &mut Socket, link: Link, subnet: Subnet) -> Result<()> {
+        if !link.up {
+            tracing::warn!(bridge = self.bridge, "the bridge was down: brought up again");
+            step::only("cni.bridge.up", || route::set_up(socket, link))?;
+        }
+        let address = bridge_address(subnet);
+        if !route::has_address(socket, link, address.ip)? {
+            tracing::warn!(bridge = self.bridge, "the bridge lacked its address: added again");
+            let add = || route::add_address(socket, link.index, address);
+            step::only("cni.bridge.address", add)?;
+        }
+        for (step, name) in switches(&self.bridge).iter().filter(|(_, name)| !is_on(name)) {
+            tracing::warn!(bridge = self.bridge, "{name} was off: switched on again");
+            step::only(step, || switch_on(name))?;
+        }
+        Ok(())
     }
 
     fn ensure_forwarding(&self, rules: &Rules<'_>, socket: &mut Socket) -> Result<()> {
@@ -165,9 +187,38 @@ fn outward_mtu(socket: &mut Socket) -> Result<u32> {
     Ok(route::link_by_index(socket, index)?.map_or(ETHERNET, |link| link.mtu))
 }
 
-/// Writes 1 to a switch below /proc/sys of the calling thread's network namespace.
+/// What keeps pods from the rest of the world until the next ADD mends it, for people. Nothing while
+/// there is no bridge.
+pub fn lost(bridge: &str) -> Result<Vec<String>> {
+    let mut lost = Vec::new();
+    let Some(link) = route::link(&mut Socket::route()?, bridge)? else { return Ok(lost) };
+    if !link.up {
+        lost.push(format!("bridge {bridge} is down until the next pod is attached"));
+    }
+    let off = switches(bridge).into_iter().filter(|(_, name)| !is_on(name));
+    lost.extend(off.map(|(_, name)| format!("{name} is off until the next pod is attached")));
+    Ok(lost)
+}
+
+fn bridge_address(subnet: Subnet) -> Address {
+    Address { ip: subnet.gateway(), bits: subnet.bits(), broadcast: subnet.broadcast() }
+}
+
+/// Steps, and what they switch on below /proc/sys.
+fn switches(bridge: &str) -> [(&'static str, String); 2] {
+    [
+        // For host ports on 127.0.0.1; the table's `guard` keeps pods away from there.
+        ("cni.bridge.route-localnet", format!("net/ipv4/conf/{bridge}/route_localnet")),
+        ("cni.bridge.forwarding", "net/ipv4/ip_forward".to_owned()),
+    ]
+}
+
+/// Whether a switch below /proc/sys of the calling thread's network namespace is on.
+fn is_on(name: &str) -> bool {
+    fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|value| value.trim() == "1")
+}
+
 fn switch_on(name: &str) -> Result<()> {
     let path = format!("/proc/sys/{name}");
-    let on = fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1");
-    if on { Ok(()) } else { fs::write(&path, "1").context(|| path) }
+    if is_on(name) { Ok(()) } else { fs::write(&path, "1").context(|| path) }
 }

@@ -16,6 +16,7 @@ use crate::netlink::{Socket, conntrack};
 use crate::store::{Claim, Store};
 use crate::subnet::Subnet;
 use host::Host;
+pub use host::lost;
 use nix::errno::Errno;
 use rrun_sys::netns::run_in;
 use rrun_sys::step;
@@ -23,7 +24,6 @@ use rules::Rules;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -163,11 +163,13 @@ fn claims(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<Claim>> {
 }
 
 /// Eleven digits behind `veth`, which network managers are set up to leave alone. It is put down in
-/// the ledger, and found again from the id where a record is lost.
-pub fn veth_name(id: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    format!("veth{:011x}", hasher.finish() >> 20)
+/// the ledger, and found again from the id where a record is lost: by every release, so the hash is
+/// FNV-1a, which is the same everywhere.
+fn veth_name(id: &str) -> String {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let hash = id.bytes().fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("veth{:011x}", hash >> 20)
 }
 
 /// From the address, so that ARP caches stay true when it goes to another pod.
@@ -194,4 +196,16 @@ fn attached(a: &Attachment, names: &Names, ip: Ipv4Addr, subnet: Subnet) -> Atta
         "dns": {},
     });
     Attached { ips: vec![ip.into()], result: result.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_veth_has_the_name_that_every_release_gives_it() {
+        // FNV-1a of "a" is af63dc4c8601ec8c, and of "foobar" 85944171f73967e8.
+        assert_eq!(veth_name("a"), "vethaf63dc4c860");
+        assert_eq!(veth_name("foobar"), "veth85944171f73");
+    }
 }

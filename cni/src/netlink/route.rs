@@ -36,6 +36,9 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
+const RTM_F_FIB_MATCH: u32 = 0x2000;
+const RTN_LOCAL: u8 = 2;
+
 const AF_INET: u8 = 2;
 const IFF_UP: u32 = 1;
 /// The loopback interface has this index in every network namespace.
@@ -46,6 +49,8 @@ const LOOPBACK: u32 = 1;
 pub struct Link {
     pub index: u32,
     pub mtu: u32,
+    /// Whether somebody has set it up (`IFF_UP`).
+    pub up: bool,
 }
 
 /// `struct ifinfomsg`
@@ -82,7 +87,8 @@ fn find_link(socket: &mut Socket, request: &Message) -> Result<Option<Link>> {
         let index = take(m.body, 4).map(u32::from_ne_bytes);
         let mtu = attribute(m.body.get(16..).unwrap_or_default(), IFLA_MTU);
         let mtu = mtu.and_then(|v| take(v, 0)).map(u32::from_ne_bytes);
-        found = index.zip(mtu).map(|(index, mtu)| Link { index, mtu });
+        let up = take(m.body, 8).is_some_and(|flags| u32::from_ne_bytes(flags) & IFF_UP != 0);
+        found = index.zip(mtu).map(|(index, mtu)| Link { index, mtu, up });
     });
     match answer {
         Ok(()) => found.map(Some).ok_or_else(|| torn("a link")),
@@ -157,6 +163,31 @@ pub fn add_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<()> {
 pub fn loopback_up(socket: &mut Socket) -> Result<()> {
     let up = Message::new(RTM_NEWLINK, 0).raw(&link_header(LOOPBACK, true));
     socket.run(&[up]).context(|| "bring lo up")
+}
+
+/// Brings a link up.
+pub fn set_up(socket: &mut Socket, link: Link) -> Result<()> {
+    let up = Message::new(RTM_NEWLINK, 0).raw(&link_header(link.index, true));
+    socket.run(&[up]).context(|| format!("bring link {} up", link.index))
+}
+
+/// Whether `ip` is an address of that link, by the local route that comes and goes with it.
+pub fn has_address(socket: &mut Socket, link: Link, ip: Ipv4Addr) -> Result<bool> {
+    // struct rtmsg with the route itself asked for (RTM_F_FIB_MATCH), not what it is resolved to.
+    let mut header = [AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    header[8..12].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+    let request = Message::new(RTM_GETROUTE, 0).raw(&header).attr(RTA_DST, &ip.octets());
+    let mut has = false;
+    let answer = socket.query(&request, |m| {
+        let oif = attribute(m.body.get(12..).unwrap_or_default(), RTA_OIF);
+        let oif = oif.and_then(|value| take(value, 0)).map(u32::from_ne_bytes);
+        has = m.body.get(7) == Some(&RTN_LOCAL) && oif == Some(link.index);
+    });
+    match answer {
+        Ok(()) => Ok(has),
+        Err(e) if matches!(e.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => Ok(false),
+        Err(e) => Err(e).context(|| format!("look up the route to {ip}")),
+    }
 }
 
 /// An address on a link.
