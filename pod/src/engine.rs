@@ -14,6 +14,7 @@ use crate::admission::{self, Runtime};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::events::{Events, Recorder};
+use crate::eviction;
 use crate::model::{Meta, Pod};
 use crate::node::Node;
 use crate::probe::Results;
@@ -88,6 +89,11 @@ impl PodEngine {
             recorder: events.clone(),
             stop: stop.clone(),
         };
+        let stopping = watch::Sender::new(false);
+        let excess = watch::Sender::new(None);
+        let world = (self.cri.clone(), self.node.clone());
+        let told = excess.subscribe();
+        tokio::spawn(eviction::watch(pod.clone(), world, stopping.subscribe(), excess));
         let worker = Worker {
             pod,
             cri: self.cri.clone(),
@@ -98,7 +104,8 @@ impl PodEngine {
             status,
             saved,
             stop: stop.subscribe(),
-            stopping: watch::Sender::new(false),
+            stopping,
+            excess: told,
             hints: self.hints.subscribe(),
             results: Arc::new(Results::restored(state.verdicts)),
             addresses: Addresses::default(),

@@ -18,6 +18,7 @@ mod engine;
 pub mod env;
 pub mod error;
 pub mod events;
+mod eviction;
 #[cfg(test)]
 #[allow(missing_docs)]
 mod fake;

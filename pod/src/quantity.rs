@@ -3,28 +3,73 @@
 //! Grammar of `k8s.io/apimachinery/pkg/api/resource`: a signed decimal with a binary (Ki…Ei) or a
 //! decimal (n, u, m, "", k…E) suffix, or a decimal exponent.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::error::{Error, Kind, Result};
 
-/// An exact amount, kept in units of 10⁻⁹.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Quantity(i128);
+/// An exact amount, kept in units of 10⁻⁹, and the kind of suffix it was written with: two that
+/// are written differently can be equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quantity {
+    nanos: i128,
+    format: Format,
+}
+
+/// Which suffixes an amount is printed with.
+#[derive(Clone, Copy, Debug, Default)]
+enum Format {
+    #[default]
+    Decimal,
+    Binary,
+    Exponent,
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.nanos == other.nanos
+    }
+}
+
+impl Eq for Quantity {}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl Hash for Quantity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.nanos.hash(state);
+    }
+}
 
 const NANO: i128 = 1_000_000_000;
 
 impl Quantity {
     /// Nothing.
-    pub const ZERO: Quantity = Quantity(0);
+    pub const ZERO: Quantity = Quantity::decimal(0);
+
+    const fn decimal(nanos: i128) -> Self {
+        Quantity { nanos, format: Format::Decimal }
+    }
 
     /// A whole number of units (bytes, cores).
     pub const fn from_units(units: i64) -> Self {
-        Quantity(units as i128 * NANO)
+        Quantity::decimal(units as i128 * NANO)
     }
 
     /// A number of thousandths (milli-CPU).
     pub const fn from_milli(milli: i64) -> Self {
-        Quantity(milli as i128 * 1_000_000)
+        Quantity::decimal(milli as i128 * 1_000_000)
     }
 
     /// Parses a quantity. `Invalid` for anything else, for more than 10²¹ units and for what has
@@ -51,51 +96,88 @@ impl Quantity {
             .apply(digits, fraction.len())
             .filter(|n| *n <= NANO * 1_000_000_000_000_000_000_000)
             .ok_or_else(|| fault("too large"))?;
-        Ok(Quantity(if negative { -nanos } else { nanos }))
+        Ok(Quantity { nanos: if negative { -nanos } else { nanos }, format: scale.format(suffix) })
     }
 
     /// Whole units, rounded up (as the kubelet reads bytes).
     pub fn value(self) -> i64 {
-        i64::try_from(div_up(self.0, NANO)).unwrap_or(i64::MAX)
+        i64::try_from(div_up(self.nanos, NANO)).unwrap_or(i64::MAX)
     }
 
     /// Thousandths, rounded up (as the kubelet reads CPU).
     pub fn milli(self) -> i64 {
-        i64::try_from(div_up(self.0, NANO / 1_000)).unwrap_or(i64::MAX)
+        i64::try_from(div_up(self.nanos, NANO / 1_000)).unwrap_or(i64::MAX)
     }
 
     /// How many times `divisor` fits, rounded up: what `resourceFieldRef` shows.
     pub fn div_ceil(self, divisor: Quantity) -> i64 {
-        if divisor.0 <= 0 {
+        if divisor.nanos <= 0 {
             return self.value();
         }
-        i64::try_from(div_up(self.0, divisor.0)).unwrap_or(i64::MAX)
+        i64::try_from(div_up(self.nanos, divisor.nanos)).unwrap_or(i64::MAX)
     }
 
     /// Whether it is below zero.
     pub fn is_negative(self) -> bool {
-        self.0 < 0
+        self.nanos < 0
     }
 
     /// Whether it is a whole number of units.
     pub fn is_whole(self) -> bool {
-        self.0 % NANO == 0
+        self.nanos % NANO == 0
     }
 
     /// The sum, saturating.
     #[must_use]
     pub fn plus(self, other: Quantity) -> Self {
-        Quantity(self.0.saturating_add(other.0))
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Quantity { nanos: self.nanos.saturating_add(other.nanos), format }
     }
+}
+
+const DECIMAL: &[&str] = &["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+const BINARY: &[&str] = &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
+impl Quantity {
+    /// As the API server prints it: with the largest suffix of its kind that leaves a whole
+    /// number (`1024Ki` is `1Mi`, `0.5` is `500m`).
+    pub fn canonical(self) -> String {
+        let small = self.nanos.abs() < 1_024 * NANO;
+        match self.format {
+            Format::Binary if !small => {
+                let (number, power) = reduce(div_up(self.nanos, NANO), 1_024, BINARY.len());
+                format!("{number}{}", BINARY[power])
+            }
+            Format::Exponent => match reduce(self.nanos, 1_000, DECIMAL.len()) {
+                (number, 3) => number.to_string(),
+                (number, power) => format!("{number}e{}", 3 * power as i32 - 9),
+            },
+            Format::Decimal | Format::Binary if self.nanos == 0 => "0".to_owned(),
+            Format::Decimal | Format::Binary => {
+                let (number, power) = reduce(self.nanos, 1_000, DECIMAL.len());
+                format!("{number}{}", DECIMAL[power])
+            }
+        }
+    }
+}
+
+/// Divides as long as nothing is left over, fewer than `most` times, and tells how often.
+fn reduce(mut number: i128, by: i128, most: usize) -> (i128, usize) {
+    let mut power = 0;
+    while power + 1 < most && number != 0 && number % by == 0 {
+        number /= by;
+        power += 1;
+    }
+    (number, power)
 }
 
 /// Thousandths where there are any, else whole units: `250m`, `67108864`.
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_whole() {
-            write!(f, "{}", self.0 / NANO)
+            write!(f, "{}", self.nanos / NANO)
         } else {
-            write!(f, "{}m", div_up(self.0, NANO / 1_000))
+            write!(f, "{}m", div_up(self.nanos, NANO / 1_000))
         }
     }
 }
@@ -138,6 +220,14 @@ impl Scale {
         })
     }
 
+    fn format(&self, suffix: &str) -> Format {
+        match self {
+            Scale::Binary(_) => Format::Binary,
+            Scale::Decimal(_) if suffix.len() > 1 => Format::Exponent,
+            Scale::Decimal(_) => Format::Decimal,
+        }
+    }
+
     /// `digits × 10^-fraction` in this scale, in 10⁻⁹, rounded up.
     fn apply(&self, digits: i128, fraction: usize) -> Option<i128> {
         let fraction = i32::try_from(fraction).ok()?;
@@ -174,6 +264,29 @@ mod tests {
             let q = Quantity::parse(text).unwrap();
             assert_eq!((q.milli(), q.value()), (milli, value), "{text}");
         }
+    }
+
+    #[test]
+    fn an_amount_is_printed_as_the_api_server_prints_it() {
+        for (text, want) in [
+            ("1Mi", "1Mi"),
+            ("1024Ki", "1Mi"),
+            ("1536Ki", "1536Ki"),
+            ("1.5Gi", "1536Mi"),
+            ("512Ki", "512Ki"),
+            ("1048576", "1048576"),
+            ("1000000", "1M"),
+            ("0.5", "500m"),
+            ("100m", "100m"),
+            ("1e6", "1e6"),
+            ("0", "0"),
+            ("0Mi", "0"),
+        ] {
+            assert_eq!(Quantity::parse(text).unwrap().canonical(), want, "{text}");
+        }
+        assert_eq!(Quantity::parse("1Gi").unwrap(), Quantity::parse("1024Mi").unwrap());
+        let sum = Quantity::ZERO.plus(Quantity::parse("1Mi").unwrap());
+        assert_eq!(sum.plus(Quantity::parse("1048576").unwrap()).canonical(), "2Mi");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::dns::ResolvConf;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
-use crate::node::{Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::node::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::testing;
 
 /// Answers paths that nobody opens.
@@ -23,6 +23,8 @@ pub struct FakeNode {
     /// How often `prepare` is to fail.
     pub broken: Mutex<usize>,
     pub torn_down: Mutex<bool>,
+    /// What the pod takes of the disk.
+    pub usage: Mutex<DiskUsage>,
 }
 
 impl Default for FakeNode {
@@ -33,6 +35,7 @@ impl Default for FakeNode {
             message: Mutex::default(),
             broken: Mutex::default(),
             torn_down: Mutex::default(),
+            usage: Mutex::default(),
         }
     }
 }
@@ -93,6 +96,10 @@ impl Node for FakeNode {
 
     async fn remove_log(&self, _: &Path) -> Result<()> {
         Ok(())
+    }
+
+    async fn disk_usage(&self, _: Arc<Pod>) -> Result<DiskUsage> {
+        Ok(self.usage.lock().unwrap().clone())
     }
 
     async fn tear_down(&self, _: &PodUid) -> Result<()> {

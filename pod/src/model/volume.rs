@@ -48,7 +48,7 @@ pub enum VolumeSource {
 pub struct EmptyDir {
     /// Disk or memory.
     pub medium: Medium,
-    /// Bytes; enforced by the kernel for memory only.
+    /// Bytes: held by the kernel in memory, and by eviction on disk.
     pub size_limit: Option<Quantity>,
 }
 

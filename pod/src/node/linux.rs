@@ -4,6 +4,7 @@
 //! the same machine cleans those of pods it does not know.
 
 mod cgroup;
+mod disk_usage;
 mod empty_dir;
 mod facts;
 mod files;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Node, NodeFacts, PodPlace, SubPathRequest};
+use super::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::dns::ResolvConf;
 use crate::error::{Context, Error, Kind, Result};
@@ -206,6 +207,14 @@ impl Node for LinuxNode {
     async fn remove_log(&self, path: &Path) -> Result<()> {
         let path = path.to_owned();
         self.blocking(move |_| files::remove_log(&path)).await
+    }
+
+    async fn disk_usage(&self, pod: Arc<Pod>) -> Result<DiskUsage> {
+        self.blocking(move |node| {
+            let dir = node.pod_dir(&pod.meta.uid);
+            disk_usage::measure(&pod, &dir, &node.log_dir(&pod))
+        })
+        .await
     }
 
     async fn tear_down(&self, uid: &PodUid) -> Result<()> {

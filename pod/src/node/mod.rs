@@ -65,6 +65,17 @@ pub struct PodPlace {
     pub volumes: BTreeMap<String, PathBuf>,
 }
 
+/// Bytes that a pod takes of the node's disk outside of its containers' root file systems.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Each volume that lives and dies with the pod, those in memory too.
+    pub volumes: BTreeMap<String, u64>,
+    /// The logs of each container, rotated ones too.
+    pub logs: BTreeMap<String, u64>,
+    /// The hosts file.
+    pub hosts: u64,
+}
+
 /// A sub-path of a volume that a container mounts.
 #[derive(Clone, Copy, Debug)]
 pub struct SubPathRequest<'a> {
@@ -121,6 +132,9 @@ pub trait Node: Send + Sync {
 
     /// Removes the log of one run and its rotated parts.
     async fn remove_log(&self, path: &Path) -> Result<()>;
+
+    /// What the pod takes of the disk, by a walk.
+    async fn disk_usage(&self, pod: Arc<Pod>) -> Result<DiskUsage>;
 
     /// Unmounts and removes volumes, hosts file, message files and the pod's cgroup. Logs stay.
     async fn tear_down(&self, uid: &PodUid) -> Result<()>;

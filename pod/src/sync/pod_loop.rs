@@ -67,9 +67,11 @@ impl Worker {
                 break;
             }
             let stopped = stop.wait_for(Option::is_some);
+            let mut excess = self.excess.clone();
             let outcome = tokio::select! {
                 biased;
                 Ok(_) = stopped => break,
+                Ok(_) = excess.wait_for(Option::is_some) => continue,
                 outcome = self.sync(&seen) => outcome,
             };
             self.save();
@@ -93,16 +95,26 @@ impl Worker {
         if self.stop.borrow().is_some() || self.status.borrow().phase.is_terminal() {
             return true;
         }
+        let excess = self.excess.borrow().clone();
+        if let Some(message) = excess {
+            self.events.warning(None, Reason::Evicted, &message);
+            self.fail(Reason::Evicted, &message);
+            return true;
+        }
         if self.deadline().is_none_or(|at| self.clock.now() < at) {
             return false;
         }
         self.events.normal(None, Reason::DeadlineExceeded, DEADLINE);
+        self.fail(Reason::DeadlineExceeded, DEADLINE);
+        true
+    }
+
+    fn fail(&self, reason: Reason, message: &str) {
         self.status.send_modify(|status| {
             status.phase = Phase::Failed;
-            status.reason = "DeadlineExceeded".to_owned();
-            status.message = DEADLINE.to_owned();
+            status.reason = reason.as_str().to_owned();
+            status.message = message.to_owned();
         });
-        true
     }
 
     fn deadline(&self) -> Option<Timestamp> {
@@ -185,6 +197,7 @@ impl Worker {
         let until = retry_at.unwrap_or(far).min(self.deadline().unwrap_or(far));
         let clock = self.clock.clone();
         let mut stop = self.stop.clone();
+        let mut excess = self.excess.clone();
         let cri = self.cri.clone();
         let pod = self.pod.clone();
         let mut hints = self.hints.clone();
@@ -204,6 +217,7 @@ impl Worker {
         };
         tokio::select! {
             Ok(_) = stop.wait_for(Option::is_some) => {}
+            Ok(_) = excess.wait_for(Option::is_some) => {}
             Ok(()) = verdicts.changed() => {}
             () = clock.sleep_until(until) => {}
             () = relist => {}

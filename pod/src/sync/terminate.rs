@@ -16,8 +16,10 @@ impl Worker {
         let mut stop = self.stop.clone();
         loop {
             let asked = stop.borrow_and_update().as_ref().and_then(|s| s.grace);
-            // Not even an order to stop at once is a reason to skip the signal.
-            let grace = asked.map(|g| g.max(1));
+            // Not even an order to stop at once is a reason to skip the signal. One that is evicted
+            // has as little time (`immediateEvictionGracePeriodSeconds`).
+            let evicted = self.excess.borrow().is_some().then_some(1);
+            let grace = evicted.or(asked.map(|g| g.max(1)));
             let ended = async {
                 if let Some(making) = &mut self.making {
                     // However it ends, what there is of it is seen next.

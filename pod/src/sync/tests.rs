@@ -528,3 +528,26 @@ async fn a_stop_while_the_sandbox_is_made_leaves_no_sandbox_behind() {
     seconds(10).await;
     assert_eq!((scene.cri.sandboxes(), scene.cri.when("sandbox 0").len()), (0, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_takes_more_of_the_disk_than_it_may_is_evicted() {
+    let scene = Scene::new().await;
+    let pod = scene.run(
+        "  volumes: [{name: v, emptyDir: {sizeLimit: 1Mi}}]
+  containers: [{name: a, image: x:1}]
+",
+    );
+    let events = pod.events();
+    seconds(15).await;
+    assert_eq!(now(&pod).phase, Phase::Running);
+    scene.node.usage.lock().unwrap().volumes.insert("v".into(), 2 << 20);
+    let status = tokio::time::timeout(Duration::from_secs(60), pod.wait()).await.unwrap();
+    let message = "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ";
+    assert_eq!((status.phase, status.reason.as_str()), (Phase::Failed, "Evicted"));
+    assert_eq!(status.message, message);
+    let told = drain(events).into_iter().filter(|e| e.reason == Reason::Evicted);
+    assert_eq!(told.map(|e| e.message).collect::<Vec<_>>(), [message]);
+    // Grace is what the kubelet gives: next to none, and the least that a signal needs.
+    assert_eq!(scene.cri.when("stop a 2").len(), 1);
+    assert!(*scene.node.torn_down.lock().unwrap());
+}

@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     pub stop: watch::Receiver<Option<Stop>>,
     /// Becomes true when nothing is to be started any more.
     pub stopping: watch::Sender<bool>,
+    /// Why the pod is to be evicted, once it takes more of the disk than it may.
+    pub excess: watch::Receiver<Option<String>>,
     /// Changes when the runtime told that something happened.
     pub hints: watch::Receiver<u64>,
     pub results: Arc<Results>,

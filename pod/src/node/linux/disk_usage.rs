@@ -1,0 +1,73 @@
+//! What a pod takes of the disk: a walk, as `du` does one.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result};
+use crate::model::{Pod, VolumeSource};
+use crate::node::DiskUsage;
+
+/// Measures the pod whose folder is `dir` and whose logs are below `logs`.
+pub fn measure(pod: &Pod, dir: &Path, logs: &Path) -> Result<DiskUsage> {
+    let own =
+        |s: &VolumeSource| matches!(s, VolumeSource::EmptyDir(_) | VolumeSource::Projected { .. });
+    let mut usage = DiskUsage { hosts: tree(&dir.join("etc-hosts"))?, ..Default::default() };
+    for volume in pod.spec.volumes.iter().filter(|v| own(&v.source)) {
+        let bytes = tree(&dir.join("volumes").join(&volume.name))?;
+        usage.volumes.insert(volume.name.clone(), bytes);
+    }
+    for (_, container) in pod.spec.all() {
+        usage.logs.insert(container.name.clone(), tree(&logs.join(&container.name))?);
+    }
+    Ok(usage)
+}
+
+/// Bytes of the blocks of everything below `root` on its file system; a file with several names
+/// counts once. What vanishes meanwhile, or lies deeper than a path can say, is left out: the
+/// tree is the pod's own and it changes. No symlink is followed.
+fn tree(root: &Path) -> Result<u64> {
+    let top = match std::fs::symlink_metadata(root) {
+        Ok(found) => found,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e).within(|| format!("stat {}", root.display())),
+    };
+    let (mut seen, mut bytes) = (BTreeSet::new(), 0);
+    let mut to_do: Vec<PathBuf> = vec![root.to_owned()];
+    while let Some(path) = to_do.pop() {
+        let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+        if found.dev() != top.dev() || (found.nlink() > 1 && !seen.insert(found.ino())) {
+            continue;
+        }
+        bytes += found.blocks() * 512;
+        if found.is_dir()
+            && let Ok(entries) = std::fs::read_dir(&path)
+        {
+            to_do.extend(entries.flatten().map(|entry| entry.path()));
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_takes_the_blocks_of_its_files_each_once_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("a"), dir.path().join("outside"));
+        std::fs::create_dir_all(root.join("b")).unwrap();
+        let empty = tree(&root).unwrap();
+        std::fs::write(&outside, vec![1; 1 << 20]).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+        std::fs::write(root.join("b/file"), vec![1; 64 << 10]).unwrap();
+        std::fs::hard_link(root.join("b/file"), root.join("again")).unwrap();
+        let sparse = std::fs::File::create(root.join("sparse")).unwrap();
+        sparse.set_len(1 << 30).unwrap();
+        let grown = tree(&root).unwrap() - empty;
+        assert!((64 << 10..128 << 10).contains(&grown), "{grown}");
+        assert_eq!(tree(&dir.path().join("none")).unwrap(), 0);
+    }
+}
