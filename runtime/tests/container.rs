@@ -3,8 +3,10 @@
 
 mod support;
 
+use nix::sys::wait::WaitPidFlag;
 use rrun_runtime::plan::*;
 use rrun_runtime::{Kind, run};
+use rrun_sys::pidfd;
 use std::os::fd::AsFd;
 use std::path::Path;
 use support::*;
@@ -261,6 +263,28 @@ fn a_limit_above_the_hard_one_is_clamped_and_told() {
         );
     }
     assert_eq!(wait(&child), 0);
+}
+
+#[test]
+fn a_failure_is_told_however_late_and_however_often_its_parent_asks() {
+    let place = Box::new();
+    let mut plan = place.plan(&["true"]);
+    plan.mounts.push(Mount {
+        target: "/data".into(),
+        source: MountSource::Bind { path: "/no/such".into(), recursive: false },
+        set: 0,
+        clear: 0,
+        recursive_attrs: false,
+        propagation: None,
+        copy_up: false,
+    });
+    let mut child = run::spawn(&plan, &[], None, None).unwrap();
+    // The child has failed, ended and closed its channel before anything is read from it.
+    pidfd::wait(child.pidfd(), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+    let first = child.advance().unwrap_err();
+    assert!(first.to_string().contains("/no/such"), "{first}");
+    assert_eq!(child.advance().unwrap_err(), first);
+    assert_eq!(child.wait_ready().unwrap_err(), first);
 }
 
 #[test]

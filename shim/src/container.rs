@@ -1,8 +1,9 @@
 //! One container: its init, from the plan to the exit record.
 
+use crate::clock::now;
 use crate::connections::Asker;
 use crate::log::{LogThread, Order};
-use crate::output::{Missing, Output, now};
+use crate::output::{Missing, Output};
 use crate::own_log;
 use crate::poll::{Key, Poll, Token};
 use crate::process::{refuse, wire};
@@ -167,7 +168,12 @@ impl Container {
         matches!(self.phase, Phase::Preparing(_))
     }
 
-    /// Hears what the init reports.
+    /// Its init has said that it waits for its start.
+    pub fn is_waiting(&self) -> bool {
+        self.child.state() == State::Waiting
+    }
+
+    /// Hears what the init reports. Whoever calls it sees to the error: it is said once.
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
         let mut state = self.child.advance().map_err(|error| wire(&error))?;
         if state == State::Asking {

@@ -72,8 +72,9 @@ impl Shim {
     fn init_waits(&mut self, key: Key) {
         let Some(container) = self.processes.container(key) else { return };
         let Phase::Preparing(asker) = container.phase else { return };
-        let waits = matches!(container.advance(&self.poll), Ok(State::Waiting));
-        if container.log_is_pending() || !waits {
+        // Only what was heard already: what its channel has yet to say, a failure too, is heard
+        // when the loop comes to it.
+        if container.log_is_pending() || !container.is_waiting() {
             return;
         }
         container.phase = Phase::Created;

@@ -1,8 +1,8 @@
 //! One process that was added to a container.
 
+use crate::clock::now;
 use crate::connections::Asker;
 use crate::container::exec_group;
-use crate::output::now;
 use crate::poll::Key;
 use crate::process::{refuse, wire};
 use nix::unistd::Pid;

@@ -8,7 +8,7 @@
 //! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a
 //! shim that is killed takes nothing of it away.
 
-use crate::output::now;
+use crate::clock::now;
 use crate::poll::Key;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee};

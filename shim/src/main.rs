@@ -6,6 +6,7 @@
 //! what it is told.
 
 mod args;
+mod clock;
 mod connection;
 mod connections;
 mod container;

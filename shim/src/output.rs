@@ -1,21 +1,16 @@
 //! What a container writes: read here, logged by the log thread, copied to who is attached.
 
+use crate::clock::now;
 use crate::log::{LogThread, Order, Read, set_nonblocking};
 use crate::poll::{Key, Poll, Token};
 use nix::errno::Errno;
 use rrun_shim_protocol::cri_log::Stream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// One read. On the stack: a shim holds no buffer while nothing is written.
 const CHUNK: usize = 32 << 10;
-
-/// Nanoseconds since the epoch.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
 
 /// Both output streams of a container.
 pub struct Output {

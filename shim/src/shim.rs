@@ -1,12 +1,11 @@
 //! The loop: one thread, one epoll set, nothing that blocks.
 
-use crate::connections::Connections;
+use crate::connections::{Asker, Connections};
 use crate::log::{Done, LogThread};
 use crate::pod::Pod;
 use crate::poll::{Key, Poll, Ready, Token};
 use crate::processes::Processes;
 use crate::removals::Removals;
-use crate::shutdown::Shutdown;
 use crate::timers::{Alarm, Timers};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -27,6 +26,16 @@ pub type Answer = Result<Option<(Reply, Vec<OwnedFd>)>, WireError>;
 
 /// Nothing to add.
 pub const DONE: Answer = Ok(Some((Reply::Done, Vec::new())));
+
+/// A shutdown that has begun.
+pub struct Shutdown {
+    /// Who has asked for it.
+    pub askers: Vec<Asker>,
+    /// How long what was killed is waited for.
+    pub until: Instant,
+    /// Everything that can die is dead, and the groups are being removed.
+    pub is_removing: bool,
+}
 
 /// The tables of a shim, each with its own rules; the verbs, one module each, work on them.
 pub struct Shim {

@@ -5,7 +5,7 @@ use crate::container::Container;
 use crate::own_log;
 use crate::pod::Pod;
 use crate::removals::{PATIENCE, Removal, Then};
-use crate::shim::Shim;
+use crate::shim::{Shim, Shutdown};
 use crate::timers::Alarm;
 use rrun_shim_protocol::{Launch, Reply};
 use rrun_sys::step;
@@ -14,14 +14,6 @@ use std::time::{Duration, Instant};
 /// How long what was killed is waited for. One that the kernel cannot end, because it hangs in a
 /// dead file system, is left to the daemon.
 const DYING: Duration = Duration::from_secs(2);
-
-/// A shutdown that has begun.
-pub struct Shutdown {
-    askers: Vec<Asker>,
-    until: Instant,
-    /// Everything that can die is dead, and the groups are being removed.
-    is_removing: bool,
-}
 
 impl Shim {
     /// Begins to end, for `asker` or, when a person has sent SIGTERM, for nobody.

@@ -48,6 +48,8 @@ pub struct Child {
     channel: OwnedFd,
     console: Option<OwnedFd>,
     clamped: Vec<String>,
+    /// What it has said of its failure.
+    failure: Option<Error>,
     state: State,
     /// Another process is to come and go on.
     handover: bool,
@@ -77,6 +79,7 @@ impl Child {
             channel: ours,
             console: None,
             clamped: Vec::new(),
+            failure: None,
             state: State::Preparing,
             handover: compiled.handover,
             ready_early: false,
@@ -126,9 +129,14 @@ impl Child {
     /// is reached: poll it no more.
     ///
     /// # Errors
-    /// The step that failed, in words (`mount /etc/hosts: ENOENT`); kind `Exec` when it is the
-    /// program that cannot be executed; the process is killed. `Ended` when it died by itself.
+    /// The step that failed, in words (`mount /etc/hosts: ENOENT`), again at every later call; kind
+    /// `Exec` when it is the program that cannot be executed; the process is killed. `Ended` when it
+    /// died without a word.
     pub fn advance(&mut self) -> Result<State> {
+        // What comes after a report is only the end of who has sent it.
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
         while !matches!(self.state, State::Asking | State::Running) {
             match report::receive(self.channel.as_fd()) {
                 Ok(message) => self.hear(message)?,
@@ -162,7 +170,9 @@ impl Child {
             Message::Failed { label, said, detail, errno } => {
                 // It is about to end; should it not be, it must not go on.
                 let _ = self.signal(libc::SIGKILL);
-                return Err(worded(&label, &said, detail, errno));
+                let failure = worded(&label, &said, detail, errno);
+                self.failure = Some(failure.clone());
+                return Err(failure);
             }
             Message::End => return self.end(),
         }
