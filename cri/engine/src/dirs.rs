@@ -132,7 +132,18 @@ impl Lock {
 
 /// Makes a folder and those above it; one that is there is taken.
 pub(crate) fn make(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).context(|| format!("make {}", path.display()))
+    loop {
+        match fs::create_dir_all(path) {
+            // It was there when it was to be made, and gone when it was looked at.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_gone(path) => {}
+            made => return made.context(|| format!("make {}", path.display())),
+        }
+    }
+}
+
+/// Nothing is there that would always be in the way of a folder: by now it may be one again.
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).map_or(true, |found| found.is_dir())
 }
 
 /// Removes a folder with all it holds; a missing one is removed.
@@ -168,6 +179,26 @@ mod tests {
         assert!(Lock::take(&path).unwrap().is_none());
         drop(first);
         assert!(Lock::take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_folder_is_made_whoever_removes_it_meanwhile_and_a_file_in_its_place_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let theirs = path.clone();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let remover = std::thread::spawn(move || {
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                let _ = fs::remove_dir(&theirs);
+            }
+        });
+        let made: Result<Vec<()>> = (0..20_000).map(|_| make(&path)).collect();
+        drop(stop);
+        remover.join().unwrap();
+        made.unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(make(&file).is_err());
     }
 
     #[test]
