@@ -142,6 +142,29 @@ fn a_policy_that_drops_what_is_forwarded_lets_pods_pass() {
 }
 
 #[test]
+fn a_policy_of_legacy_iptables_that_drops_lets_pods_pass() {
+    if sh("command -v iptables-legacy || true").is_empty() {
+        eprintln!("skipped: iptables-legacy is not installed");
+        return;
+    }
+    let lab = Lab::new();
+    outside(&lab);
+    sh("iptables-legacy -P FORWARD DROP");
+    let network = lab.network();
+    let (a, b) = (lab.pod("a").port(Protocol::Tcp, 8080, 80), lab.pod("b"));
+    a.add(&network).unwrap();
+    b.add(&network).unwrap();
+    a.serve(80);
+    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
+    assert_eq!(a.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    assert_eq!(in_outside(|| ask([192, 0, 2, 1], 8080)).unwrap(), "192.0.2.2");
+    // Once each way, however many pods come.
+    assert_eq!(sh("iptables-legacy -S FORWARD | grep -c ACCEPT").trim(), "2");
+    a.del(&network).unwrap();
+    b.del(&network).unwrap();
+}
+
+#[test]
 fn a_pod_does_not_reach_the_hosts_loopback() {
     let lab = Lab::new();
     let network = lab.network();

@@ -1,8 +1,8 @@
 //! The host's side of the built-in network, made once and looked at before every ADD: the bridge
 //! with its address, forwarding, the nftables table.
 
-use super::mac;
 use super::rules::Rules;
+use super::{legacy, mac};
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::netlink::Socket;
@@ -77,6 +77,12 @@ impl Host {
             _ => self.set_up(socket, subnet).context(ensure)?,
         };
         self.netfilter(|socket| self.ensure_table(subnet, socket)).context(ensure)?;
+        let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
+        match legacy::accept(subnet, &rules.comment()) {
+            // Most such tables forbid nothing: the pod is attached, and whoever looks is told.
+            Err(e) if e.kind() == Kind::NotFound => tracing::warn!(bridge = self.bridge, "{e}"),
+            done => done.context(ensure)?,
+        }
         Ok(Base { subnet, link })
     }
 

@@ -6,6 +6,7 @@
 //! ADD came.
 
 mod host;
+mod legacy;
 mod rules;
 
 use crate::attachment::{Attached, Attachment, PortMapping, Protocol};

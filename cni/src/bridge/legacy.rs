@@ -1,0 +1,70 @@
+//! The forward policy of legacy iptables (`ip_tables`), which nftables does not show: Docker and
+//! kube-proxy of older hosts set it to DROP. The kernel's interface replaces whole tables, so it is
+//! left to `iptables-legacy`, under the lock that all its users share, as the CNI plugins do.
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::subnet::Subnet;
+use rrun_sys::step;
+use std::fs;
+use std::process::Command;
+
+/// Tables of legacy iptables that are in use in the calling thread's network namespace.
+const TABLES: &str = "/proc/thread-self/net/ip_tables_names";
+/// The second is the legacy one on hosts that have no other.
+const PROGRAMS: [&str; 2] = ["iptables-legacy", "iptables"];
+
+/// Lets pods pass a FORWARD chain that drops by its policy. A rule that is there stays.
+///
+/// # Errors
+/// `NotFound` when the table is in use and no program for it is installed: what it forbids is not
+/// known then.
+pub fn accept(subnet: Subnet, comment: &str) -> Result<()> {
+    let tables = fs::read_to_string(TABLES).unwrap_or_default();
+    if !tables.lines().any(|table| table == "filter") {
+        return Ok(());
+    }
+    let program = program()?;
+    let chain = run(program, &["-S", "FORWARD"])?;
+    if !chain.lines().any(|line| line == "-P FORWARD DROP") {
+        return Ok(());
+    }
+    let subnet = subnet.to_string();
+    for direction in ["-s", "-d"] {
+        let rule = format!("-A FORWARD {direction} {subnet} ");
+        let has = |line: &str| line.starts_with(&rule) && line.contains(comment);
+        if !chain.lines().any(has) {
+            let rule = ["-I", "FORWARD", direction, &subnet, "-m", "comment", "--comment", comment];
+            let insert = [&rule[..], &["-j", "ACCEPT"]].concat();
+            step::only("cni.bridge.accept-legacy", || run(program, &insert))?;
+        }
+    }
+    Ok(())
+}
+
+fn program() -> Result<&'static str> {
+    let is_legacy = |program: &&&str| {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|output| output.status.success() && !has(&output.stdout, "nf_tables"))
+    };
+    PROGRAMS.iter().find(is_legacy).copied().ok_or_else(|| {
+        let why = "the filter table of legacy iptables is in use, and without iptables-legacy \
+                   nothing can be said of its FORWARD policy";
+        Error::new(Kind::NotFound, why)
+    })
+}
+
+fn has(bytes: &[u8], word: &str) -> bool {
+    String::from_utf8_lossy(bytes).contains(word)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    let doing = || format!("{program} {}", arguments.join(" "));
+    // Waits for whoever has the lock, with an end.
+    let output = Command::new(program).args(["-w", "10"]).args(arguments).output();
+    let output = output.context(doing)?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(Error::new(Kind::Internal, said)).context(doing),
+    }
+}
