@@ -7,6 +7,7 @@ use rrun_cri_api::v1::GetEventsRequest;
 use rrun_tests::place;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn exec_tells_codes_and_output_apart() {
@@ -61,7 +62,9 @@ async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on(
     let pid = suite.pid(&shell).await;
     for transport in ["spdy", "websocket"] {
         let endpoint = suite.harness.daemon().unwrap().endpoint();
-        let mut client = suite.harness.sandbox().command(place::tool("crictl").unwrap());
+        // With an end of its own, so that what is read from it has one.
+        let mut client = suite.harness.sandbox().command("timeout");
+        client.arg(PATIENCE.as_secs().to_string()).arg(place::tool("crictl").unwrap());
         client.args(["--runtime-endpoint", &endpoint, "exec", "--transport", transport, &shell]);
         client.args(["sh", "-c", "echo up; sleep 1000"]);
         let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -78,9 +81,12 @@ async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on(
         assert!(!client.wait().unwrap().success(), "{transport}: {said}");
         assert!(said.contains("the runtime is shutting down"), "{transport}: {said}");
         // A stream that the daemon ends has an end; one that it had to cut has an error.
-        assert!(events.next().await.is_none(), "{transport}");
+        let end = tokio::time::timeout(PATIENCE, events.next()).await;
+        assert!(end.expect("the stream of events goes on").is_none(), "{transport}");
+        let deadline = Instant::now() + PATIENCE;
         while !suite.harness.has_ended().unwrap() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            assert!(Instant::now() < deadline, "the daemon does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         suite.restart().await;
         assert_eq!(suite.pid(&shell).await, pid);

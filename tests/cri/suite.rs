@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long an event may take to come; none is expected to take it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The daemon, and what was there before the test.
 pub struct Suite {
@@ -54,8 +54,10 @@ impl Suite {
     /// What is there once init has reaped the dead.
     pub async fn settled(&self) -> Snapshot {
         let zombies = |all: &Snapshot| all.of(Kind::Process).iter().any(|p| p.contains("zombie"));
+        let deadline = Instant::now() + PATIENCE;
         let mut now = Snapshot::take(&self.view()).unwrap();
         while zombies(&now) {
+            assert!(Instant::now() < deadline, "zombies stay: {:?}", now.of(Kind::Process));
             tokio::time::sleep(Duration::from_millis(10)).await;
             now = Snapshot::take(&self.view()).unwrap();
         }

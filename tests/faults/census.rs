@@ -4,8 +4,8 @@
 //! something, and each step only one kind of thing: so every change of the disk or the kernel that
 //! the view can see is a step of its own.
 
-use crate::log::{Log, Passed, await_stop, go_on};
-use anyhow::Result;
+use crate::log::{Log, PATIENCE, Passed, await_stop, go_on};
+use anyhow::{Context, Result};
 use rrun_tests::leaks::{Kind, Snapshot, View};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -54,6 +54,8 @@ const MARK: &str = "mark";
 /// The stops of what runs with `RRUN_STOP_AT=*`.
 pub struct Census {
     stops: Arc<Mutex<Vec<(Passed, Snapshot)>>>,
+    /// The first look that could not be had: what comes after it tells nothing.
+    faults: Arc<Mutex<Option<anyhow::Error>>>,
     looks: Arc<tokio::sync::Mutex<bool>>,
     marked: Arc<Notify>,
     task: JoinHandle<()>,
@@ -68,6 +70,8 @@ impl Census {
         let marked = Arc::new(Notify::new());
         let mark = Arc::clone(&marked);
         let (log, view, all) = (Arc::clone(log), Arc::clone(view), Arc::clone(&stops));
+        let faults = Arc::new(Mutex::new(None));
+        let fault = Arc::clone(&faults);
         let task = tokio::spawn(async move {
             let mut log = log.lock_owned().await;
             while let Ok(passed) = log.next().await {
@@ -75,8 +79,10 @@ impl Census {
                     mark.notify_one();
                     continue;
                 }
-                await_stop(passed.pid).await;
                 let pid = passed.pid;
+                if let Err(error) = await_stop(pid).await {
+                    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
                 let looks = look.lock().await;
                 if !*looks {
                     go_on(pid);
@@ -86,20 +92,23 @@ impl Census {
                     Ok(now) => {
                         all.lock().unwrap_or_else(PoisonError::into_inner).push((passed, now))
                     }
-                    Err(error) => eprintln!("{}: {error:#}", passed.point),
+                    Err(error) => {
+                        let error = error.context(passed.point);
+                        fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
                 }
                 go_on(pid);
             }
         });
-        Census { stops, looks, marked, task }
+        Census { stops, faults, looks, marked, task }
     }
 
     /// Waits until all that was written to the log so far has been read: a point of somebody who is
     /// dead by now is none of what comes.
     pub async fn catch_up(&self, log: &str) -> Result<()> {
         OpenOptions::new().append(true).open(log)?.write_all(format!("0 {MARK}\n").as_bytes())?;
-        self.marked.notified().await;
-        Ok(())
+        let read = tokio::time::timeout(PATIENCE, self.marked.notified()).await;
+        read.context("the mark in the step log is not read")
     }
 
     /// Whether it is looked at as well. A look that has begun is waited for: it opens the
@@ -109,9 +118,12 @@ impl Census {
     }
 
     /// The points that were reached, and what is wrong with the changes between them.
-    pub async fn end(self) -> (Vec<String>, Vec<String>) {
+    pub async fn end(self) -> Result<(Vec<String>, Vec<String>)> {
         self.task.abort();
         let _ = self.task.await;
+        if let Some(fault) = self.faults.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(fault);
+        }
         let stops = std::mem::take(&mut *self.stops.lock().unwrap_or_else(PoisonError::into_inner));
         let mut points: Vec<String> = Vec::new();
         for (passed, _) in &stops {
@@ -119,7 +131,7 @@ impl Census {
                 points.push(passed.point.clone());
             }
         }
-        (points, breaches(&stops))
+        Ok((points, breaches(&stops)))
     }
 }
 

@@ -1,14 +1,18 @@
 //! The step log as it is written: who has reached which point, and who has stopped there.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+
+/// How long what is waited for may take; nothing is expected to take it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process at a point of a step, `program/step:side`.
 #[derive(Clone, Debug)]
@@ -67,7 +71,7 @@ impl Log {
             let passed = self.next().await?;
             all.insert(passed.pid);
             if passed.point == point {
-                await_stop(passed.pid).await;
+                await_stop(passed.pid).await?;
                 all.remove(&passed.pid);
                 all.retain(|pid| self.is_read_from(*pid));
                 return Ok((passed.pid, all));
@@ -92,10 +96,15 @@ fn parse(line: &str) -> Option<Passed> {
 
 /// A line is written a few instructions before the stop. Nobody but a parent is told of a stop, so
 /// this looks.
-pub async fn await_stop(pid: Pid) {
+pub async fn await_stop(pid: Pid) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
     while state(pid).is_some_and(|state| !matches!(state, 'T' | 'Z' | 'X')) {
+        if Instant::now() > deadline {
+            bail!("{pid} does not stop");
+        }
         tokio::task::yield_now().await;
     }
+    Ok(())
 }
 
 /// proc_pid_stat(5); `None` for a process that is gone.
@@ -105,12 +114,13 @@ fn state(pid: Pid) -> Option<char> {
 }
 
 /// Stops processes and waits until they stand; those that are gone are passed over.
-pub async fn freeze(pids: impl IntoIterator<Item = Pid>) {
+pub async fn freeze(pids: impl IntoIterator<Item = Pid>) -> Result<()> {
     for pid in pids {
         if kill(pid, Signal::SIGSTOP).is_ok() {
-            await_stop(pid).await;
+            await_stop(pid).await?;
         }
     }
+    Ok(())
 }
 
 /// Lets a stopped process go on; one that is gone need not.

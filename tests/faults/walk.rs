@@ -103,7 +103,7 @@ impl Walk {
         census.look(false).await;
         // A shim goes on to stop at every point.
         self.again(scene, &mut life, rises).await.with_context(|| scene.to_string())?;
-        Ok(census.end().await)
+        census.end().await
     }
 
     /// So that the next pod is the first of the host again.
@@ -188,7 +188,7 @@ impl Walk {
 async fn death(log: Arc<Mutex<Log>>, view: Arc<View>, point: String) -> Result<Snapshot> {
     let mut log = log.lock_owned().await;
     let (pid, others) = log.stopped_at(&point).await?;
-    freeze(others.iter().copied()).await;
+    freeze(others.iter().copied()).await?;
     let then = Snapshot::take(&view);
     kill(pid, Signal::SIGKILL)?;
     others.into_iter().for_each(go_on);
