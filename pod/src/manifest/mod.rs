@@ -61,9 +61,8 @@ pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
 }
 
 fn read_objects(source: &Source<'_>, objects: &mut Documents) -> fields::Read<()> {
-    let notes = Notes::default();
     for node in yaml::documents(source.text)? {
-        object::document(&Item::root(&notes, &node), objects)?;
+        object::document(&node, objects)?;
     }
     Ok(())
 }
@@ -83,9 +82,8 @@ fn read_pod(source: Source<'_>, mut objects: Documents) -> fields::Read<Pod> {
             ));
         }
     };
-    let spare = Notes::default();
     for node in others {
-        object::document(&Item::root(&spare, node), &mut objects)?;
+        object::document(node, &mut objects)?;
     }
     let notes = Notes::default();
     let pod::Document { meta, spec } = pod::document(&Item::root(&notes, root), source.text)?;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 
 use super::fields::{Fields, Item, Notes, Read};
-use super::values::{data_key_fault, expect};
+use super::tree::Node;
+use super::values::{CLUSTER_META, data_key_fault, expect};
 use crate::ids;
 use crate::model::{ConfigMap, Objects, Secret};
 
@@ -14,6 +15,7 @@ use crate::model::{ConfigMap, Objects, Secret};
 pub struct Documents {
     config_maps: BTreeMap<Key, ConfigMap>,
     secrets: BTreeMap<Key, Secret>,
+    notes: Vec<String>,
 }
 
 /// Name, and namespace if the document has one.
@@ -23,6 +25,7 @@ impl Documents {
     /// What a pod in `namespace` sees: objects of its namespace and those that name none. The
     /// others are noted; `Err` of a name that two of them have.
     pub fn visible(self, namespace: &str, notes: &Notes) -> Result<Objects, String> {
+        self.notes.iter().for_each(|note| notes.add(note));
         Ok(Objects {
             config_maps: visible("ConfigMap", self.config_maps, namespace, notes)?,
             secrets: visible("Secret", self.secrets, namespace, notes)?,
@@ -58,15 +61,24 @@ fn visible<T>(
 const MAX_DATA: usize = 1 << 20;
 
 /// Reads one ConfigMap or Secret into `objects`. A second one of the same kind and name is
-/// refused: which of them counts would depend on the order of files. `immutable` needs nothing:
-/// no object changes while a pod runs.
-pub fn document(item: &Item<'_>, objects: &mut Documents) -> Read<()> {
+/// refused: which of them counts would depend on the order of files.
+pub fn document(node: &Node, objects: &mut Documents) -> Read<()> {
+    let notes = Notes::default();
+    let name = read(&Item::root(&notes, node), objects)?;
+    let all = notes.into_sentences().into_iter().map(|note| format!("{name}: {note}"));
+    objects.notes.extend(all);
+    Ok(())
+}
+
+fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
     item.object(|f| {
         f.need("apiVersion", |i| expect(i, "v1"))?;
         let secret = f.need("kind", |i| i.one_of(&[("ConfigMap", false), ("Secret", true)]))?;
         let key = f.need("metadata", key)?;
         let name = key.0.clone();
         f.flag("immutable")?;
+        // No object changes while a pod runs.
+        f.ignore(&["immutable"]);
         let fresh = if secret {
             let read = read_secret(f)?;
             objects.secrets.insert(key, read).is_none()
@@ -74,21 +86,19 @@ pub fn document(item: &Item<'_>, objects: &mut Documents) -> Read<()> {
             let read = read_map(f)?;
             objects.config_maps.insert(key, read).is_none()
         };
-        if fresh { Ok(()) } else { Err(item.fault(format!("{name} is given twice"))) }
+        let kind = if secret { "Secret" } else { "ConfigMap" };
+        if fresh {
+            Ok(format!("{kind} {name}"))
+        } else {
+            Err(item.fault(format!("{name} is given twice")))
+        }
     })
 }
 
 fn key(item: &Item<'_>) -> Read<Key> {
     item.object(|f| {
-        f.ignore(&[
-            "annotations",
-            "creationTimestamp",
-            "labels",
-            "managedFields",
-            "ownerReferences",
-            "resourceVersion",
-            "uid",
-        ]);
+        f.ignore(CLUSTER_META);
+        f.ignore(&["annotations", "generateName", "labels", "uid"]);
         let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
         Ok((name, f.word("namespace", |i| i.checked(ids::label_fault))?))
     })

@@ -2,7 +2,7 @@
 
 use super::container::{self, container};
 use super::fields::{Fields, Item, Read};
-use super::values::{address, expect};
+use super::values::{CLUSTER_META, address, expect};
 use super::{security, volume};
 use crate::ids::{self, PodUid};
 use crate::model::{DnsConfig, DnsPolicy, Meta, PodSpec, Resources, RestartPolicy};
@@ -24,18 +24,6 @@ const CLUSTER_FIELDS: &[&str] = &[
     "topologySpreadConstraints",
     "schedulingGroup",
     "workloadRef",
-];
-
-const CLUSTER_META: &[&str] = &[
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generation",
-    "managedFields",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
 ];
 
 /// What a Pod document says before it is known whether its parts fit together.

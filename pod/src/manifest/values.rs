@@ -3,6 +3,19 @@
 use super::fields::{Item, Read};
 use crate::model::PullPolicy;
 
+/// Metadata that only an API server or a controller writes.
+pub const CLUSTER_META: &[&str] = &[
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+];
+
 /// The words of `imagePullPolicy`.
 pub const PULL_POLICIES: &[(&str, PullPolicy)] = &[
     ("Always", PullPolicy::Always),
