@@ -1,7 +1,7 @@
-//! The daemon: opens the rooms, listens, serves until it is told to end. Pods go on without it.
+//! The daemon: opens the parts, listens, serves until it is told to end. Pods go on without it.
 
 use crate::config::Config;
-use crate::rooms;
+use crate::parts;
 use crate::service::Service;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
@@ -35,8 +35,8 @@ pub fn run(config: Config) -> Result<(), String> {
 async fn serve(config: Arc<Config>) -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o022));
     let _lock = lock(&config.run)?;
-    let rooms = rooms::open(&config, Claim::Owner(Owner::Cri)).await?;
-    let service = Service::start(rooms, Owner::Cri, Arc::clone(&config))
+    let parts = parts::open(&config, Claim::Owner(Owner::Cri)).await?;
+    let service = Service::start(parts, Owner::Cri, Arc::clone(&config))
         .await
         .map_err(|error| format!("streaming on {}: {error}", config.streaming.address))?;
     let listener = step::only("rrund.start.socket", || listen(&config.socket))

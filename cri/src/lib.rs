@@ -4,6 +4,6 @@ pub mod config;
 pub mod convert;
 pub mod daemon;
 pub mod log;
-pub mod rooms;
+pub mod parts;
 pub mod service;
 pub mod streaming;

@@ -11,7 +11,7 @@ use crate::progress::{Progress, Reporter};
 use crate::pull::{self, Flights};
 use crate::reference::Reference;
 use crate::registry::DownHosts;
-use crate::store::{Config, Disk, FsInfo, Image, Owner, Rootfs, Usage};
+use crate::store::{Config, Disk, FsInfo, Holder, Image, Rootfs, Usage};
 
 /// How often a process that has the store open looks for what nobody has any more.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
@@ -119,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` if there is no such image.
-    pub async fn hold(&self, owner: &Owner, image: &ImageId) -> Result<()> {
+    pub async fn hold(&self, owner: &Holder, image: &ImageId) -> Result<()> {
         self.view(owner, image).await.map(drop)
     }
 
@@ -128,7 +128,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::hold`].
-    pub async fn view(&self, owner: &Owner, image: &ImageId) -> Result<Vec<PathBuf>> {
+    pub async fn view(&self, owner: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
         let (owner, image) = (owner.clone(), image.clone());
         self.disk.run(move |disk| disk.view(&owner, &image)).await
     }
@@ -138,7 +138,7 @@ impl Store {
     ///
     /// # Errors
     /// `Exists` if his writable layer is of another image, `NotFound` if there is no such image.
-    pub async fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+    pub async fn prepare(&self, owner: &Holder, image: &ImageId) -> Result<Rootfs> {
         let (owner, image) = (owner.clone(), image.clone());
         self.disk.run(move |disk| disk.prepare(&owner, &image)).await
     }
@@ -147,31 +147,31 @@ impl Store {
     ///
     /// # Errors
     /// `Exists` if his writable layer is of this image: that goes by [`Store::release`].
-    pub async fn let_go(&self, owner: &Owner, image: &ImageId) -> Result<()> {
+    pub async fn let_go(&self, owner: &Holder, image: &ImageId) -> Result<()> {
         let (owner, image) = (owner.clone(), image.clone());
         self.disk.run(move |disk| disk.let_go(&owner, &image)).await
     }
 
     /// Ends every lease of `owner` and removes his writable layer, which must not be mounted any
     /// more. Idempotent; an owner without a lease is no error.
-    pub async fn release(&self, owner: &Owner) -> Result<()> {
+    pub async fn release(&self, owner: &Holder) -> Result<()> {
         let owner = owner.clone();
         self.disk.run(move |disk| disk.release(&owner)).await
     }
 
     /// Marks what `owner` holds as used now: he starts, or something is executed in him.
-    pub async fn used(&self, owner: &Owner) -> Result<()> {
+    pub async fn used(&self, owner: &Holder) -> Result<()> {
         let owner = owner.clone();
         self.disk.run(move |disk| disk.used(&owner)).await
     }
 
     /// Everybody who holds something, for whoever knows which of them are gone.
-    pub async fn owners(&self) -> Result<Vec<Owner>> {
+    pub async fn owners(&self) -> Result<Vec<Holder>> {
         self.disk.run(Disk::owners).await
     }
 
     /// What the writable layer of `owner` takes, by a walk through it.
-    pub async fn writable_usage(&self, owner: &Owner) -> Result<Usage> {
+    pub async fn writable_usage(&self, owner: &Holder) -> Result<Usage> {
         let owner = owner.clone();
         self.disk.run(move |disk| disk.writable_usage(&owner)).await
     }

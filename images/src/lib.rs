@@ -2,7 +2,7 @@
 //!
 //! [`Store::pull`] asks the hosts of a registry ([`Credentials`], `hosts.toml` folders), streams
 //! each layer once through verification, inflation and unpacking into a directory of its own, and
-//! records the image. An [`Owner`] holds as many images as he likes: [`Store::view`] tells the
+//! records the image. A [`Holder`] holds as many images as he likes: [`Store::view`] tells the
 //! directories for a read-only mount, [`Store::prepare`] those of an overlay with a writable layer.
 //! What nobody holds and no name leads to is removed behind. Nothing here mounts anything, and
 //! nothing here knows pods or CRI.
@@ -35,7 +35,7 @@ pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
 pub use progress::{Event, Progress};
 pub use reference::Reference;
-pub use store::{Config, FsInfo, Image, Owner, OwnerKind, Rootfs, Usage};
+pub use store::{Config, FsInfo, Holder, HolderKind, Image, Rootfs, Usage};
 
 /// The parsers of foreign bytes, pure and by themselves, for fuzzing.
 #[doc(hidden)]

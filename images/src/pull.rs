@@ -24,7 +24,7 @@ use crate::reference::Reference;
 use crate::registry::{DownHosts, Registry};
 use crate::source::{Layer, Parts, Source, feed_layer};
 use crate::store::records::{self, NameKind, NewImage};
-use crate::store::{Disk, Image, LayerKey, Lock, Owner, OwnerKind};
+use crate::store::{Disk, Holder, HolderKind, Image, LayerKey, Lock};
 
 /// Layers at a time: enough to keep two cores busy while one waits for the network.
 const AT_ONCE: usize = 3;
@@ -357,7 +357,7 @@ fn place(
 /// has them. The lock tells whoever collects that the pull lives; death releases it.
 struct PullLease {
     disk: Disk,
-    owner: Owner,
+    owner: Holder,
     lock: Lock,
 }
 
@@ -365,7 +365,7 @@ impl PullLease {
     async fn begin(disk: &Disk, keys: Vec<LayerKey>) -> Result<PullLease> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let owner = Owner::new(OwnerKind::Pull, format!("{}-{n}", std::process::id()))?;
+        let owner = Holder::new(HolderKind::Pull, format!("{}-{n}", std::process::id()))?;
         let lock = Lock::take(disk, &owner.file_name()).await?;
         let holder = owner.clone();
         let hold = move |disk: &Disk| {

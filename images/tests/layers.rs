@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rrun_images::{Image, Kind, Owner, Result};
+use rrun_images::{Holder, Image, Kind, Result};
 use support::layer::{Item, device, dir, file, hardlink, header, layer, push, seal, symlink, tar};
 use support::{Scratch, TestImage, descriptor};
 
@@ -35,7 +35,7 @@ async fn unpack(scratch: &Scratch, items: &[Item]) -> PathBuf {
 
 async fn unpack_raw(scratch: &Scratch, layer: (Vec<u8>, Vec<u8>)) -> PathBuf {
     let image = import(scratch, &TestImage::of(&[layer])).await.unwrap();
-    let owner = Owner::container(format!("o{}", image.id.digest().hex())).unwrap();
+    let owner = Holder::container(format!("o{}", image.id.digest().hex())).unwrap();
     scratch.store.prepare(&owner, &image.id).await.unwrap().lower.pop().unwrap()
 }
 

@@ -25,7 +25,7 @@ async fn a_tag_behind_an_index_is_pulled_and_prepared() {
     assert_eq!(pulled.tags, [format!("{name}:1")]);
     assert_eq!(pulled.digests, [format!("{name}@{}", rrun_images::Digest::of(&top))]);
     assert_eq!(pulled.config.cmd, ["sh"]);
-    let owner = rrun_images::Owner::container("c1").unwrap();
+    let owner = rrun_images::Holder::container("c1").unwrap();
     let rootfs = scratch.store.prepare(&owner, &pulled.id).await.unwrap();
     let hello = std::fs::read_to_string(rootfs.lower[0].join("etc/hello")).unwrap();
     assert_eq!(hello, "hello\n");

@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use rrun_images::{Digest, Image, Kind, Owner, OwnerKind, Store};
+use rrun_images::{Digest, Holder, HolderKind, Image, Kind, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, config, reference};
@@ -23,8 +23,8 @@ fn top(name: &str) -> (Vec<u8>, Vec<u8>) {
     layer(&[file(name, name)])
 }
 
-fn owner(name: &str) -> Owner {
-    Owner::container(name).unwrap()
+fn owner(name: &str) -> Holder {
+    Holder::container(name).unwrap()
 }
 
 #[tokio::test]
@@ -384,8 +384,8 @@ async fn an_owner_holds_many_images_with_or_without_a_writable_layer_and_others_
         let name = reference(&format!("{}/r/i:{tag}", registry.address));
         ids.push(store.pull(&name, None, None).await.unwrap().id);
     }
-    let volume = Owner::new(OwnerKind::Volume, "pod-1.data").unwrap();
-    let person = Owner::new(OwnerKind::Person, "me").unwrap();
+    let volume = Holder::new(HolderKind::Volume, "pod-1.data").unwrap();
+    let person = Holder::new(HolderKind::Person, "me").unwrap();
     let rootfs = store.prepare(&owner("c"), &ids[0]).await.unwrap();
     let view = store.view(&owner("c"), &ids[1]).await.unwrap();
     assert_eq!(store.view(&volume, &ids[1]).await.unwrap(), view);

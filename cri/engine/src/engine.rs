@@ -3,7 +3,7 @@
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
-use crate::event::{Events, Teller};
+use crate::event::{EventSender, Events};
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, PodConfig, Resources};
 use crate::ports::Ports;
@@ -44,7 +44,7 @@ impl Engine {
             ports,
             boot: recover::boot_id(),
             table: Table::default(),
-            events: Teller::new(),
+            events: EventSender::new(),
             pod_jobs: Default::default(),
             container_jobs: Default::default(),
             planner,

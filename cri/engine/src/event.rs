@@ -63,14 +63,14 @@ impl Events {
 }
 
 /// Tells what happened, to whoever listens.
-pub(crate) struct Teller {
+pub(crate) struct EventSender {
     sender: broadcast::Sender<Arc<Event>>,
     last: AtomicI64,
 }
 
-impl Teller {
-    pub(crate) fn new() -> Teller {
-        Teller { sender: broadcast::channel(KEPT).0, last: AtomicI64::new(0) }
+impl EventSender {
+    pub(crate) fn new() -> EventSender {
+        EventSender { sender: broadcast::channel(KEPT).0, last: AtomicI64::new(0) }
     }
 
     pub(crate) fn subscribe(&self, owner: &Owner) -> Events {

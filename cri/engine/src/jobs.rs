@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-/// The outcome of a job; `None` while it runs.
-type Outcome<T> = watch::Receiver<Option<Result<T>>>;
+/// The answer of a job; `None` while it runs.
+type Answer<T> = watch::Receiver<Option<Result<T>>>;
 
 struct Job<T> {
     config_hash: u64,
-    outcome: Outcome<T>,
+    answer: Answer<T>,
 }
 
 /// Jobs and what they have made, by name.
@@ -50,8 +50,8 @@ where
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let mut outcome = self.find_or_start(key, config_hash, make)?;
-        let done = outcome.wait_for(Option::is_some).await;
+        let mut answer = self.find_or_start(key, config_hash, make)?;
+        let done = answer.wait_for(Option::is_some).await;
         match done.as_deref() {
             Ok(Some(result)) => result.clone(),
             _ => Err(Error::new(Kind::Internal, "the job broke off")),
@@ -63,7 +63,7 @@ where
         key: K,
         config_hash: u64,
         make: impl FnOnce() -> F,
-    ) -> Result<Outcome<T>>
+    ) -> Result<Answer<T>>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
@@ -72,10 +72,10 @@ where
             if job.config_hash != config_hash {
                 return Err(Error::new(Kind::Exists, "it exists with another config"));
             }
-            return Ok(job.outcome.clone());
+            return Ok(job.answer.clone());
         }
-        let (sender, outcome) = watch::channel(None);
-        jobs.insert(key.clone(), Job { config_hash, outcome: outcome.clone() });
+        let (sender, answer) = watch::channel(None);
+        jobs.insert(key.clone(), Job { config_hash, answer: answer.clone() });
         let work = make();
         let all = Arc::clone(&self.jobs);
         let job = async move {
@@ -90,13 +90,13 @@ where
             sender.send_replace(Some(result));
         };
         tokio::spawn(job.in_current_span());
-        Ok(outcome)
+        Ok(answer)
     }
 
     /// Gives the name to an object that exists.
     pub(crate) fn adopt(&self, key: K, config_hash: u64, value: T) {
-        let outcome = watch::channel(Some(Ok(value))).1;
-        lock(&self.jobs).insert(key, Job { config_hash, outcome });
+        let answer = watch::channel(Some(Ok(value))).1;
+        lock(&self.jobs).insert(key, Job { config_hash, answer });
     }
 
     /// Takes the name from an object that is gone.

@@ -1,4 +1,4 @@
-//! What the engine needs of other rooms, small enough that a test can stand in and fail at will.
+//! What the engine needs of other crates, small enough that a test can stand in and fail at will.
 
 use crate::error::{Error, Result};
 use crate::id::PodId;
@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The rooms that the engine stands on.
+/// What the engine stands on.
 #[derive(Clone)]
 pub struct Ports {
     /// Images and root file systems.
@@ -95,15 +95,15 @@ pub struct RootfsDirs {
 /// Pod networks.
 #[async_trait]
 pub trait Network: Send + Sync {
-    /// Attaches a pod; the ledger is written before anything is done.
+    /// Attaches a pod; the network writes its record before anything is done.
     async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>>;
 
-    /// Takes back what `add` did, by the ledger. Unknown is done; a namespace that is gone is no
+    /// Takes back what `add` did, by its record. Unknown is done; a namespace that is gone is no
     /// error.
     async fn del(&self, pod: &PodId) -> Result<()>;
 
-    /// Pods that the ledger knows, of this engine or of others on this machine.
-    async fn ledger(&self) -> Result<Vec<String>>;
+    /// Pods of which there is such a record, of this engine or of others on this machine.
+    async fn attached(&self) -> Result<Vec<String>>;
 }
 
 /// A pod that wants a network.

@@ -2,7 +2,7 @@
 //!
 //! A record is a line with what it is, its version and a checksum, then JSON. It is written to a
 //! temporary file and renamed. It is not fsynced: after a power cut the boot id has changed, every
-//! pod has ended, and what a lost record would have told is found again through the ledger of the
+//! pod has ended, and what a lost record would have told is found again through the records of the
 //! network and the owners of root file systems. The checksum tells a torn record.
 //!
 //! What a record holds may grow within a version: a field that is added has a default
@@ -57,7 +57,7 @@ pub(crate) struct PodRecord {
     /// Why it is not ready, if that was nobody's wish.
     pub(crate) reason: String,
     /// Steps that could not be undone, and why.
-    pub(crate) left: Vec<(String, String)>,
+    pub(crate) not_undone: Vec<(String, String)>,
 }
 
 impl Record for PodRecord {
@@ -184,7 +184,7 @@ mod tests {
             ips: vec!["10.0.0.1".parse().unwrap()],
             reaper: None,
             reason: String::new(),
-            left: vec![("engine.run-pod.network".into(), "no".into())],
+            not_undone: vec![("engine.run-pod.network".into(), "no".into())],
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
     const POD: &str = r#"{"id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         "owner":"cri","boot":"b","config":{"name":"web","unheard-of":{"a":[1]}},"handler":"",
         "phase":"ready","created_at":1,"netns":null,"cgroup":"/x","own_cgroup":true,"ips":[],
-        "reaper":null,"reason":"","left":[],"also-unheard-of":7}"#;
+        "reaper":null,"reason":"","not_undone":[],"also-unheard-of":7}"#;
     const CONTAINER: &str = r#"{
         "id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         "pod":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",

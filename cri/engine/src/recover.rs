@@ -11,7 +11,7 @@ use crate::error::{Context, Result};
 use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
-use crate::steps::only;
+use crate::steps::run_step;
 use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
@@ -36,7 +36,7 @@ pub struct Recovery {
     /// Records that were moved away, with the reason.
     pub quarantined: Vec<(String, String)>,
     /// What could not be undone or released, with the reason; tried again at the next open.
-    pub left: Vec<(String, String)>,
+    pub not_undone: Vec<(String, String)>,
 }
 
 /// The id of this boot.
@@ -60,9 +60,9 @@ pub(crate) async fn recover(engine: &Arc<Shared>) -> Result<Recovery> {
             Ok((id, Ok(found))) => found.tell(id, &mut report),
             Ok((id, Err(error))) => {
                 tracing::warn!(pod = %id, %error, "not recovered");
-                report.left.push((id.to_string(), error.to_string()));
+                report.not_undone.push((id.to_string(), error.to_string()));
             }
-            Err(error) => report.left.push(("a pod".to_owned(), error.to_string())),
+            Err(error) => report.not_undone.push(("a pod".to_owned(), error.to_string())),
         }
     }
     release_unknown(engine, &mut report).await;
@@ -76,7 +76,7 @@ enum Found {
     Foreign,
     Cleaned,
     Quarantined(String),
-    Left(Vec<(String, String)>),
+    NotUndone(Vec<(String, String)>),
 }
 
 impl Found {
@@ -89,7 +89,7 @@ impl Found {
             Found::Foreign => report.foreign.push(id),
             Found::Cleaned => {}
             Found::Quarantined(why) => report.quarantined.push((id.to_string(), why)),
-            Found::Left(left) => report.left.extend(left),
+            Found::NotUndone(not_undone) => report.not_undone.extend(not_undone),
         }
     }
 }
@@ -161,17 +161,17 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
 
 async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()> {
     let ports = &engine.ports;
-    // While its namespace is there. What fails stays in the ledger and is tried again.
+    // While its namespace is there. What fails stays on the network's record and is tried again.
     if let Err(error) = ports.network.del(id).await {
         tracing::warn!(pod = %id, %error, "its network is not taken back");
     }
-    only("engine.end-broken.shim", ports.shims.kill(&dirs.run)).await?;
+    run_step("engine.end-broken.shim", ports.shims.kill(&dirs.run)).await?;
     ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
     let cgroup = run_pod::own_cgroup(&engine.config, id);
     ports.host.kill_group(&cgroup).await?;
     ports.host.remove_group(&cgroup).await?;
     let run = dirs.run.clone();
-    only("engine.end-broken.run-dir", blocking(move || dirs::remove_all(&run))).await
+    run_step("engine.end-broken.run-dir", blocking(move || dirs::remove_all(&run))).await
 }
 
 enum Read {
@@ -247,9 +247,9 @@ async fn serve(
 ) -> Result<Found> {
     match at.pod.record().phase {
         PodPhase::Making => {
-            let left = RUN_POD.undo(at).await;
-            at.keep_left(&left, SOON).await;
-            return Ok(taken_back(left));
+            let not_undone = RUN_POD.undo(at).await;
+            at.keep_not_undone(&not_undone, SOON).await;
+            return Ok(taken_back(not_undone));
         }
         PodPhase::Removing => return remove_on(at, containers).await,
         PodPhase::Ready | PodPhase::Ending | PodPhase::Stopped => {}
@@ -293,16 +293,19 @@ async fn take_back(at: &ContainerAt) {
     if let Ok(dialled) = at.at.engine.ports.shims.dial(&at.at.pod.dirs.run).await {
         at.at.pod.set_shim(Some(dialled.shim));
     }
-    let left = CREATE_CONTAINER.undo(at).await;
-    let _ = at.at.keep_half_made(&at.container, left);
+    let not_undone = CREATE_CONTAINER.undo(at).await;
+    let _ = at.at.keep_half_made(&at.container, not_undone);
     at.at.pod.set_shim(None);
 }
 
-fn taken_back(left: crate::steps::Left) -> Found {
-    match left.is_empty() {
+fn taken_back(not_undone: crate::steps::NotUndone) -> Found {
+    match not_undone.is_empty() {
         true => Found::Cleaned,
-        false => Found::Left(
-            left.into_iter().map(|(step, error)| (step.to_owned(), error.to_string())).collect(),
+        false => Found::NotUndone(
+            not_undone
+                .into_iter()
+                .map(|(step, error)| (step.to_owned(), error.to_string()))
+                .collect(),
         ),
     }
 }
@@ -325,7 +328,7 @@ async fn revive(at: &PodAt) {
     // One that is ending may have been cut off in its stop: its shim, if there is one, is asked
     // again by the next.
     if matches!(record.phase, PodPhase::Ready | PodPhase::Ending) {
-        at.find_shim().await;
+        at.reconnect().await;
     }
 }
 
@@ -364,7 +367,7 @@ async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
     host.remove_group(&cgroup).await?;
     at.engine.ports.images.release(id.as_str()).await?;
     let spec = at.pod.dirs.spec(id);
-    only("engine.end-broken.spec", blocking(move || dirs::remove_file(&spec))).await
+    run_step("engine.end-broken.spec", blocking(move || dirs::remove_file(&spec))).await
 }
 
 /// Releases what the stores of images and networks hold for pods and containers that have no
@@ -375,11 +378,11 @@ async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
 async fn release_unknown(engine: &Arc<Shared>, report: &mut Recovery) {
     let ports = &engine.ports;
     let owners = ports.images.owners().await.unwrap_or_default();
-    let ledger = ports.network.ledger().await.unwrap_or_default();
+    let attached = ports.network.attached().await.unwrap_or_default();
     let config = engine.config.clone();
     let (pods, containers) = match blocking(move || on_record(&config)).await {
         Ok(known) => known,
-        Err(error) => return report.left.push(("records".to_owned(), error.to_string())),
+        Err(error) => return report.not_undone.push(("records".to_owned(), error.to_string())),
     };
     for owner in owners {
         // What has no container's name is not ours to touch.
@@ -387,15 +390,15 @@ async fn release_unknown(engine: &Arc<Shared>, report: &mut Recovery) {
         if !containers.contains(&id)
             && let Err(error) = ports.images.release(&owner).await
         {
-            report.left.push((owner, error.to_string()));
+            report.not_undone.push((owner, error.to_string()));
         }
     }
-    for entry in ledger {
+    for entry in attached {
         let Ok(id) = entry.parse::<PodId>() else { continue };
         if !pods.contains(&id)
             && let Err(error) = ports.network.del(&id).await
         {
-            report.left.push((entry, error.to_string()));
+            report.not_undone.push((entry, error.to_string()));
         }
     }
 }

@@ -43,20 +43,20 @@ pub(crate) struct List<V: Verb + 'static> {
 }
 
 /// What could not be undone, and why.
-pub(crate) type Left = Vec<(&'static str, Error)>;
+pub(crate) type NotUndone = Vec<(&'static str, Error)>;
 
 impl<V: Verb> List<V> {
     /// Runs all steps; on failure takes back what was begun, last first, the failed step
     /// included, because an effect may fail half-way.
-    pub(crate) async fn run(&self, verb: &mut V) -> Result<(), (Error, Left)> {
+    pub(crate) async fn run(&self, verb: &mut V) -> Result<(), (Error, NotUndone)> {
         for (at, step) in self.intent.iter().chain(self.effects).enumerate() {
             match one(step, verb).await {
                 Ok(()) => {}
                 #[cfg(test)]
-                Err(error) if faults::is_death(&error) => return Err((error, Left::new())),
+                Err(error) if faults::is_death(&error) => return Err((error, NotUndone::new())),
                 Err(error) => {
-                    let left = self.undo_first(at + 1, verb.kept()).await;
-                    return Err((error, left));
+                    let not_undone = self.undo_first(at + 1, verb.kept()).await;
+                    return Err((error, not_undone));
                 }
             }
         }
@@ -64,7 +64,7 @@ impl<V: Verb> List<V> {
     }
 
     /// Takes everything back: for an object whose maker is gone.
-    pub(crate) async fn undo(&self, kept: &V::Kept) -> Left {
+    pub(crate) async fn undo(&self, kept: &V::Kept) -> NotUndone {
         self.undo_first(self.intent.len() + self.effects.len(), kept).await
     }
 
@@ -74,29 +74,29 @@ impl<V: Verb> List<V> {
         self.intent.iter().chain(self.effects).map(|step| step.name).collect()
     }
 
-    async fn undo_first(&self, count: usize, kept: &V::Kept) -> Left {
-        let mut left = Left::new();
+    async fn undo_first(&self, count: usize, kept: &V::Kept) -> NotUndone {
+        let mut not_undone = NotUndone::new();
         let begun = self.intent.iter().chain(self.effects).take(count);
         for (at, step) in begun.enumerate().collect::<Vec<_>>().into_iter().rev() {
-            if at < self.intent.len() && !left.is_empty() {
+            if at < self.intent.len() && !not_undone.is_empty() {
                 break;
             }
             let Some(undo) = step.undo else { continue };
             let name = format!("{}.undo", step.name);
-            if let Err(error) = only(&name, undo(kept)).await {
-                left.push((step.name, error));
+            if let Err(error) = run_step(&name, undo(kept)).await {
+                not_undone.push((step.name, error));
             }
         }
-        left
+        not_undone
     }
 }
 
 async fn one<V: Verb>(step: &Step<V>, verb: &mut V) -> Result<()> {
-    only(step.name, (step.apply)(verb)).await
+    run_step(step.name, (step.apply)(verb)).await
 }
 
 /// Runs a step that stands in no list, because nothing takes it back.
-pub(crate) async fn only<T>(name: &str, effect: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn run_step<T>(name: &str, effect: impl Future<Output = Result<T>>) -> Result<T> {
     pass(name, Point::Before);
     #[cfg(test)]
     faults::meet(name, Point::Before)?;
@@ -188,8 +188,9 @@ mod tests {
 
     async fn run(fail_at: &'static str, stuck: &'static str) -> (Vec<&'static str>, usize) {
         let mut trial = Trial { seen: Mutex::default(), fail_at, stuck };
-        let left = TRIAL.run(&mut trial).await.err().map_or(0, |(_, left)| left.len());
-        (trial.seen.into_inner().unwrap(), left)
+        let not_undone =
+            TRIAL.run(&mut trial).await.err().map_or(0, |(_, not_undone)| not_undone.len());
+        (trial.seen.into_inner().unwrap(), not_undone)
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{Dirs, Lock};
 use crate::error::{Error, Result};
-use crate::event::Teller;
+use crate::event::EventSender;
 use crate::host_paths::HostPaths;
 use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     /// The id of this boot.
     pub(crate) boot: String,
     pub(crate) table: Table,
-    pub(crate) events: Teller,
+    pub(crate) events: EventSender,
     pub(crate) pod_jobs: Jobs<(Owner, PodKey), PodId>,
     pub(crate) container_jobs: Jobs<(PodId, String, u32), ContainerId>,
     pub(crate) planner: crate::spec::Planner,
@@ -51,7 +51,7 @@ pub(crate) struct Pod {
     record: watch::Sender<Arc<PodRecord>>,
     shim: Mutex<Option<Arc<dyn Shim>>>,
     /// The read end of its shim's own pipe, while containers' pipes are held.
-    taken: Mutex<Option<Arc<OwnedFd>>>,
+    shim_pipe: Mutex<Option<Arc<OwnedFd>>>,
     /// Containers that could be neither made nor taken back.
     half_made: Mutex<Vec<Arc<Container>>>,
     /// What its group counts, and its interfaces.
@@ -82,7 +82,7 @@ pub(crate) struct Container {
 /// Duplicates of a container's ends of pipes, held while it lives.
 pub(crate) struct Pipes {
     /// Its shim's own pipe.
-    pub(crate) taken: Arc<OwnedFd>,
+    pub(crate) shim_pipe: Arc<OwnedFd>,
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
     /// The write end of its stdin.
@@ -99,7 +99,7 @@ impl Pod {
             queue: Queue::new(),
             record: watch::Sender::new(Arc::new(record)),
             shim: Mutex::default(),
-            taken: Mutex::default(),
+            shim_pipe: Mutex::default(),
             half_made: Mutex::default(),
             usage: Measured::default(),
             interfaces: Measured::default(),
@@ -140,10 +140,10 @@ impl Pod {
         *self.shim.lock().unwrap_or_else(PoisonError::into_inner) = shim;
     }
 
-    /// The one that is held already, else `taken`.
-    pub(crate) fn hold_taken(&self, taken: OwnedFd) -> Arc<OwnedFd> {
-        let mut held = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(held.get_or_insert_with(|| Arc::new(taken)))
+    /// The one that is held already, else `pipe`.
+    pub(crate) fn hold_shim_pipe(&self, pipe: OwnedFd) -> Arc<OwnedFd> {
+        let mut held = self.shim_pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(held.get_or_insert_with(|| Arc::new(pipe)))
     }
 
     pub(crate) fn keep_half_made(&self, container: &Arc<Container>) {
@@ -275,7 +275,7 @@ impl Table {
         self.read(|rows| {
             let seen =
                 |pod: &&Arc<Pod>| pod.owner == *owner && pod.record.borrow().phase.is_listed();
-            only("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
+            exactly_one("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
         })
     }
 
@@ -285,7 +285,7 @@ impl Table {
             let seen = |row: &&(Arc<Pod>, Arc<Container>)| {
                 row.0.owner == *owner && row.1.record.borrow().phase.is_listed()
             };
-            only("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
+            exactly_one("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
         })
     }
 
@@ -293,7 +293,7 @@ impl Table {
     pub(crate) fn pod_to_remove(&self, owner: &Owner, id: &str) -> Result<Arc<Pod>> {
         self.read(|rows| {
             let seen = |pod: &&Arc<Pod>| pod.owner == *owner;
-            only("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
+            exactly_one("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
         })
     }
 
@@ -305,7 +305,7 @@ impl Table {
     ) -> Result<(Arc<Pod>, Arc<Container>)> {
         self.read(|rows| {
             let seen = |row: &&(Arc<Pod>, Arc<Container>)| row.0.owner == *owner;
-            only("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
+            exactly_one("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
         })
     }
 
@@ -354,7 +354,7 @@ fn begin_with<'a, K: Ord + Borrow<str>, V>(
     rows.take_while(move |(id, _)| (*id).borrow().starts_with(prefix)).map(|(_, row)| row)
 }
 
-fn only<T>(what: &str, id: &str, mut found: impl Iterator<Item = T>) -> Result<T> {
+fn exactly_one<T>(what: &str, id: &str, mut found: impl Iterator<Item = T>) -> Result<T> {
     if id.is_empty() {
         return Err(Error::invalid(format!("no {what} id given")));
     }

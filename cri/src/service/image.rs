@@ -4,7 +4,7 @@ use super::{Service, logged, required};
 use crate::convert;
 use rrun_cri_api::v1;
 use rrun_engine::stats::FsUsage;
-use rrun_images::{Credentials, Image, Kind, Owner, OwnerKind, Reference};
+use rrun_images::{Credentials, Holder, HolderKind, Image, Kind, Reference};
 use std::collections::BTreeMap;
 use tonic::{Code, Status};
 
@@ -69,8 +69,8 @@ impl Service {
     /// An image that a pod of somebody else holds is shown as pinned: our client's collector of
     /// images, which knows its own containers alone, would take it for unused.
     fn image(&self, image: &Image) -> v1::Image {
-        let is_foreign = |holder: &Owner| match holder.kind() {
-            OwnerKind::Container => !self.engine.has_container(&self.owner, holder.name()),
+        let is_foreign = |holder: &Holder| match holder.kind() {
+            HolderKind::Container => !self.engine.has_container(&self.owner, holder.name()),
             _ => true,
         };
         let (uid, username) = user(&image.config.user);

@@ -35,8 +35,8 @@ pub struct Service {
     ending: CancellationToken,
 }
 
-/// The rooms that a [`Service`] joins.
-pub struct Rooms {
+/// The parts that a [`Service`] joins.
+pub struct Parts {
     /// Pods and containers.
     pub engine: Engine,
     /// Images.
@@ -46,15 +46,15 @@ pub struct Rooms {
 }
 
 impl Service {
-    /// Starts the streaming server and joins the rooms for `owner`.
+    /// Starts the streaming server and joins the parts for `owner`.
     ///
     /// # Errors
     /// When the streaming address cannot be listened on.
-    pub async fn start(rooms: Rooms, owner: Owner, config: Arc<Config>) -> io::Result<Service> {
+    pub async fn start(parts: Parts, owner: Owner, config: Arc<Config>) -> io::Result<Service> {
         let listener = TcpListener::bind(config.streaming.address).await?;
-        let backend = backend::EngineStreams::new(rooms.engine.clone(), owner.clone());
+        let backend = backend::EngineStreams::new(parts.engine.clone(), owner.clone());
         let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
-        let Rooms { engine, images, network } = rooms;
+        let Parts { engine, images, network } = parts;
         let ending = CancellationToken::new();
         Ok(Service { engine, images, network, owner, config, streaming, ending })
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::spdy::{Session, Stream};
-use super::status::{self, Outcome};
+use super::status::{self, Exit};
 use super::{BoxReader, BoxWriter, Context, STREAMS_WITHIN, Stdio, resize};
 
 /// What runs at the other end.
@@ -39,7 +39,7 @@ impl Job {
     }
 
     /// Runs until the command ends or the server shuts down. To be dropped when the client goes.
-    pub(super) async fn run(self, stdio: Stdio, context: &Context) -> Outcome {
+    pub(super) async fn run(self, stdio: Stdio, context: &Context) -> Exit {
         let backend = &context.backend;
         let run = async {
             match self {

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 /// Exit code, or the reason why there is none.
-pub(super) type Outcome = Result<i32, String>;
+pub(super) type Exit = Result<i32, String>;
 
 /// The v4 and v5 form: a Kubernetes `Status` object.
-pub(super) fn json(outcome: &Outcome) -> Vec<u8> {
-    let status = match outcome {
+pub(super) fn json(exit: &Exit) -> Vec<u8> {
+    let status = match exit {
         Ok(0) => json!({"metadata": {}, "status": "Success"}),
         // The key of a cause's type is `reason`, whatever its Go name.
         Ok(code) => json!({
@@ -29,8 +29,8 @@ pub(super) fn json(outcome: &Outcome) -> Vec<u8> {
 }
 
 /// The form before v4: text, nothing on success.
-pub(super) fn text(outcome: &Outcome) -> Vec<u8> {
-    match outcome {
+pub(super) fn text(exit: &Exit) -> Vec<u8> {
+    match exit {
         Ok(0) => Vec::new(),
         Ok(code) => exited(*code).into_bytes(),
         Err(reason) => reason.clone().into_bytes(),

@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::tar::Entry;
 
 /// What an entry says of its object beside type and data.
-pub(super) struct Attributes {
+pub(super) struct EntryAttributes {
     uid: u32,
     gid: u32,
     mode: Mode,
@@ -22,8 +22,8 @@ pub(super) struct Attributes {
     xattrs: Vec<(CString, Vec<u8>)>,
 }
 
-impl Attributes {
-    pub(super) fn of(entry: &Entry) -> Result<Attributes> {
+impl EntryAttributes {
+    pub(super) fn of(entry: &Entry) -> Result<EntryAttributes> {
         let id = |id: u64, what: &str| {
             let bad = || Error::invalid(format_args!("{what} {id} is out of range"));
             u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(bad)
@@ -38,7 +38,7 @@ impl Attributes {
             let bad = |_| Error::invalid("an attribute's name contains a NUL");
             xattrs.push((CString::new(name.as_slice()).map_err(bad)?, value.clone()));
         }
-        Ok(Attributes {
+        Ok(EntryAttributes {
             uid: id(entry.uid, "uid")?,
             gid: id(entry.gid, "gid")?,
             mode: Mode::from_bits_truncate(entry.mode),

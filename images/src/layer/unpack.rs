@@ -15,7 +15,7 @@ use rrun_sys::root::{Place, RelPath, RootDir};
 use rrun_sys::xattr;
 use serde::{Deserialize, Serialize};
 
-use super::attributes::Attributes;
+use super::attributes::EntryAttributes;
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, Entry, EntryKind};
 
@@ -49,7 +49,7 @@ pub(super) struct Unpacker {
     last: Option<(RelPath, RootDir)>,
     /// Described directories: their modes and times are set last, because of what is made in
     /// them.
-    dirs: BTreeMap<RelPath, Attributes>,
+    dirs: BTreeMap<RelPath, EntryAttributes>,
     facts: Facts,
     implied: BTreeSet<RelPath>,
     ids: (u32, u32),
@@ -230,7 +230,7 @@ impl Unpacker {
     }
 
     fn directory(&mut self, path: RelPath, entry: &Entry) -> Result<()> {
-        let attributes = Attributes::of(entry)?;
+        let attributes = EntryAttributes::of(entry)?;
         if let Some((parent, name)) = path.split() {
             let place = self.parent(&parent)?.child(name)?;
             match place.mkdir(DIR_MODE) {
@@ -266,7 +266,7 @@ impl Unpacker {
         entry: &Entry,
         data: &mut Archive<R>,
     ) -> Result<()> {
-        let attributes = Attributes::of(entry)?;
+        let attributes = EntryAttributes::of(entry)?;
         let place = self.parent(parent)?.child(name)?;
         let mut file = match place.create_file(FILE_MODE) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -292,7 +292,7 @@ impl Unpacker {
     }
 
     fn special(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
-        let attributes = Attributes::of(entry)?;
+        let attributes = EntryAttributes::of(entry)?;
         let place = self.parent(parent)?.child(name)?;
         if place.stat()?.is_some() {
             self.clear(parent, &place)?;
@@ -310,7 +310,7 @@ impl Unpacker {
 
     fn hard_link(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
         let shown = entry.link.escape_ascii();
-        let attributes = Attributes::of(entry)?;
+        let attributes = EntryAttributes::of(entry)?;
         let target =
             RelPath::parse(&entry.link).context(format_args!("hard link to \"{shown}\""))?;
         let target = match target.split() {

@@ -33,7 +33,7 @@ pub(crate) struct BlobStream<'a> {
     skip: u64,
     cuts: u32,
     cut_at: u64,
-    told: u64,
+    reported: u64,
     reporter: Reporter,
 }
 
@@ -45,7 +45,7 @@ impl<'a> BlobStream<'a> {
         reporter: Reporter,
     ) -> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
-        let (at, skip, cuts, cut_at, told) = (0, 0, 0, 0, 0);
+        let (at, skip, cuts, cut_at, reported) = (0, 0, 0, 0, 0);
         let (response, servers) = (None, Vec::new());
         let (decoder, is_coded) = (None, false);
         BlobStream {
@@ -61,7 +61,7 @@ impl<'a> BlobStream<'a> {
             skip,
             cuts,
             cut_at,
-            told,
+            reported,
             reporter,
         }
     }
@@ -176,8 +176,8 @@ impl<'a> BlobStream<'a> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&piece);
         }
-        if self.at - self.told >= PROGRESS || self.at == self.size {
-            self.told = self.at;
+        if self.at - self.reported >= PROGRESS || self.at == self.size {
+            self.reported = self.at;
             let (layer, bytes) = (self.digest.clone(), self.at);
             self.reporter.tell(|| Event::Downloaded { layer, bytes });
         }

@@ -1,7 +1,7 @@
 //! Removing what nobody has any more.
 
 use super::lock::Lock;
-use super::{Disk, LayerKey, OwnerKind, records, trash};
+use super::{Disk, HolderKind, LayerKey, records, trash};
 use crate::error::{Context, Result};
 
 /// A layer that no image has yet may be what the next try of a failed pull wants.
@@ -25,7 +25,7 @@ impl Disk {
     /// A pull holds a lock of its name as long as it runs.
     fn release_dead_pulls(&self) -> Result<()> {
         let owners = self.records(|r| r.read(records::owners))?;
-        for owner in owners.iter().filter(|owner| owner.kind() == OwnerKind::Pull) {
+        for owner in owners.iter().filter(|owner| owner.kind() == HolderKind::Pull) {
             if let Some(lock) = Lock::try_take(&self.path("locks"), &owner.file_name())? {
                 self.records(|r| r.write(|tx| records::end_leases(tx, owner)))?;
                 lock.remove();

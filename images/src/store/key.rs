@@ -46,9 +46,9 @@ impl fmt::Display for LayerKey {
     }
 }
 
-/// What kind of holder an [`Owner`] is.
+/// What kind of holder a [`Holder`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum OwnerKind {
+pub enum HolderKind {
     /// A container, by its id.
     Container,
     /// A volume that is an image.
@@ -59,17 +59,17 @@ pub enum OwnerKind {
     Person,
 }
 
-impl OwnerKind {
-    const ALL: [OwnerKind; 4] =
-        [OwnerKind::Container, OwnerKind::Volume, OwnerKind::Pull, OwnerKind::Person];
+impl HolderKind {
+    const ALL: [HolderKind; 4] =
+        [HolderKind::Container, HolderKind::Volume, HolderKind::Pull, HolderKind::Person];
 
     /// The word for it, as it is on record.
     pub fn as_str(self) -> &'static str {
         match self {
-            OwnerKind::Container => "container",
-            OwnerKind::Volume => "volume",
-            OwnerKind::Pull => "pull",
-            OwnerKind::Person => "person",
+            HolderKind::Container => "container",
+            HolderKind::Volume => "volume",
+            HolderKind::Pull => "pull",
+            HolderKind::Person => "person",
         }
     }
 }
@@ -79,22 +79,22 @@ impl OwnerKind {
 ///
 /// The name is part of a directory's: letters, digits, `_`, `.` and `-`, at most 128.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner {
-    kind: OwnerKind,
+pub struct Holder {
+    kind: HolderKind,
     name: String,
 }
 
-impl Owner {
+impl Holder {
     /// Checks the name.
     ///
     /// # Errors
     /// `Invalid`.
-    pub fn new(kind: OwnerKind, name: impl Into<String>) -> Result<Owner> {
+    pub fn new(kind: HolderKind, name: impl Into<String>) -> Result<Holder> {
         let name = name.into();
         let good = (1..=128).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if good {
-            return Ok(Owner { kind, name });
+            return Ok(Holder { kind, name });
         }
         Err(Error::invalid(format_args!("owner {name:?}: not 1 to 128 of a-z A-Z 0-9 _ . -")))
     }
@@ -103,12 +103,12 @@ impl Owner {
     ///
     /// # Errors
     /// `Invalid`.
-    pub fn container(id: impl Into<String>) -> Result<Owner> {
-        Owner::new(OwnerKind::Container, id)
+    pub fn container(id: impl Into<String>) -> Result<Holder> {
+        Holder::new(HolderKind::Container, id)
     }
 
     /// The kind.
-    pub fn kind(&self) -> OwnerKind {
+    pub fn kind(&self) -> HolderKind {
         self.kind
     }
 
@@ -123,27 +123,27 @@ impl Owner {
     }
 
     /// The owner of a file that is called so.
-    pub(crate) fn of_file_name(text: &str) -> Result<Owner> {
-        Owner::split(text, '-')
+    pub(crate) fn of_file_name(text: &str) -> Result<Holder> {
+        Holder::split(text, '-')
     }
 
-    fn split(text: &str, by: char) -> Result<Owner> {
+    fn split(text: &str, by: char) -> Result<Holder> {
         let (kind, name) = text.split_once(by).unwrap_or_default();
-        let kind = OwnerKind::ALL.into_iter().find(|k| k.as_str() == kind);
+        let kind = HolderKind::ALL.into_iter().find(|k| k.as_str() == kind);
         let kind = kind.ok_or_else(|| Error::invalid(format_args!("{text:?} is no owner")))?;
-        Owner::new(kind, name)
+        Holder::new(kind, name)
     }
 }
 
-impl FromStr for Owner {
+impl FromStr for Holder {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Owner> {
-        Owner::split(text, '/')
+    fn from_str(text: &str) -> Result<Holder> {
+        Holder::split(text, '/')
     }
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.as_str(), self.name)
     }
@@ -155,13 +155,13 @@ mod tests {
 
     #[test]
     fn an_owner_is_a_kind_and_a_name_on_record_and_on_disk() {
-        for kind in OwnerKind::ALL {
-            let owner = Owner::new(kind, "a-b.c_1").unwrap();
-            assert_eq!(owner.to_string().parse::<Owner>().unwrap(), owner);
-            assert_eq!(Owner::of_file_name(&owner.file_name()).unwrap(), owner);
+        for kind in HolderKind::ALL {
+            let owner = Holder::new(kind, "a-b.c_1").unwrap();
+            assert_eq!(owner.to_string().parse::<Holder>().unwrap(), owner);
+            assert_eq!(Holder::of_file_name(&owner.file_name()).unwrap(), owner);
         }
         for bad in ["", "a", "container", "container/", "container/a/b", "nobody/a"] {
-            assert!(bad.parse::<Owner>().is_err(), "{bad}");
+            assert!(bad.parse::<Holder>().is_err(), "{bad}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rrun_sys::step::{self, Steps};
 use rusqlite::Connection;
 
-use super::{Disk, LayerKey, Owner, OwnerKind, records, restore};
+use super::{Disk, Holder, HolderKind, LayerKey, records, restore};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -37,11 +37,11 @@ impl Disk {
     ///
     /// Steps: `images.prepare.lease`, `images.prepare.writable`, `images.prepare.work`,
     /// `images.prepare.upper`.
-    pub(crate) fn prepare(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+    pub(crate) fn prepare(&self, owner: &Holder, image: &ImageId) -> Result<Rootfs> {
         self.prepare_steps(owner, image).context(format_args!("prepare {owner}"))
     }
 
-    fn prepare_steps(&self, owner: &Owner, image: &ImageId) -> Result<Rootfs> {
+    fn prepare_steps(&self, owner: &Holder, image: &ImageId) -> Result<Rootfs> {
         let mut steps = Steps::default();
         let undo = |disk: &Disk| {
             let (disk, owner) = (disk.clone(), owner.clone());
@@ -65,7 +65,7 @@ impl Disk {
     }
 
     /// In one transaction, so that nobody removes the image in between.
-    fn lease(&self, owner: &Owner, image: &ImageId, rw: bool) -> Result<Vec<(LayerKey, bool)>> {
+    fn lease(&self, owner: &Holder, image: &ImageId, rw: bool) -> Result<Vec<(LayerKey, bool)>> {
         self.records(|r| {
             r.write(|tx| {
                 let layers = hold(tx, owner, image, rw)?;
@@ -79,13 +79,13 @@ impl Disk {
     }
 
     /// See [`crate::Store::view`].
-    pub(crate) fn view(&self, owner: &Owner, image: &ImageId) -> Result<Vec<PathBuf>> {
+    pub(crate) fn view(&self, owner: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
         let layers = self.lease(owner, image, false);
         layers.and_then(|layers| self.lower(&layers)).context(format_args!("hold for {owner}"))
     }
 
     /// See [`crate::Store::let_go`].
-    pub(crate) fn let_go(&self, owner: &Owner, image: &ImageId) -> Result<()> {
+    pub(crate) fn let_go(&self, owner: &Holder, image: &ImageId) -> Result<()> {
         let ended = self.records(|r| {
             r.write(|tx| {
                 if records::writable(tx, owner)?.as_ref() == Some(image) {
@@ -102,7 +102,7 @@ impl Disk {
     }
 
     /// See [`crate::Store::used`].
-    pub(crate) fn used(&self, owner: &Owner) -> Result<()> {
+    pub(crate) fn used(&self, owner: &Holder) -> Result<()> {
         self.records(|r| r.write(|tx| records::used(tx, owner)))
     }
 
@@ -128,11 +128,11 @@ impl Disk {
     /// See [`crate::Store::release`].
     ///
     /// Steps: `images.release.writable`, `images.release.lease`, `images.release.collect`.
-    pub(crate) fn release(&self, owner: &Owner) -> Result<()> {
+    pub(crate) fn release(&self, owner: &Holder) -> Result<()> {
         self.release_steps(owner).context(format_args!("release {owner}"))
     }
 
-    fn release_steps(&self, owner: &Owner) -> Result<()> {
+    fn release_steps(&self, owner: &Holder) -> Result<()> {
         let dir = self.path("writable").join(owner.file_name());
         // The lease ends after its directory is out of the way, so that a killed release is
         // found again by `owners`.
@@ -147,7 +147,7 @@ impl Disk {
     }
 
     /// Takes everything from `owner`; what nobody holds any more is to be collected.
-    fn end_leases(&self, tx: &Connection, owner: &Owner) -> Result<Vec<LayerKey>> {
+    fn end_leases(&self, tx: &Connection, owner: &Holder) -> Result<Vec<LayerKey>> {
         let mut held = Vec::new();
         for image in records::held(tx, owner)? {
             held.push((records::image_layers(tx, &image)?, image));
@@ -156,7 +156,7 @@ impl Disk {
         let mut gone = Vec::new();
         for (layers, image) in held {
             gone.extend(unnamed(tx, &image, layers)?);
-            if owner.kind() != OwnerKind::Container {
+            if owner.kind() != HolderKind::Container {
                 restore::save(&self.inner.config.root, tx, &image)?;
             }
         }
@@ -164,12 +164,12 @@ impl Disk {
     }
 
     /// Everybody who holds something.
-    pub(crate) fn owners(&self) -> Result<Vec<Owner>> {
+    pub(crate) fn owners(&self) -> Result<Vec<Holder>> {
         self.records(|r| r.read(records::owners))
     }
 
     /// See [`crate::Store::writable_usage`].
-    pub(crate) fn writable_usage(&self, owner: &Owner) -> Result<Usage> {
+    pub(crate) fn writable_usage(&self, owner: &Holder) -> Result<Usage> {
         let upper = self.path("writable").join(owner.file_name()).join("upper");
         let mut usage = Usage::default();
         let mut linked = HashSet::new();
@@ -206,7 +206,7 @@ fn unnamed(tx: &Connection, image: &ImageId, layers: Vec<LayerKey>) -> Result<Ve
 /// of them are opaque.
 fn hold(
     tx: &Connection,
-    owner: &Owner,
+    owner: &Holder,
     image: &ImageId,
     rw: bool,
 ) -> Result<Vec<(LayerKey, bool)>> {

@@ -40,7 +40,7 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 
 pub(crate) use key::LayerKey;
-pub use key::{Owner, OwnerKind};
+pub use key::{Holder, HolderKind};
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::Lock;
 use records::{ImageRow, NameKind, NewImage, Records};
@@ -86,8 +86,8 @@ pub struct Image {
     pub config: ImageConfig,
     /// The whole config, JSON as it was pulled.
     pub document: Vec<u8>,
-    /// Who holds it, see [`Owner`].
-    pub holders: Vec<Owner>,
+    /// Who holds it, see [`Holder`].
+    pub holders: Vec<Holder>,
     /// When it was last pulled, held anew, or used by a holder, to the second.
     pub last_used: SystemTime,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::key::{LayerKey, Owner};
+use super::key::{Holder, LayerKey};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Facts;
@@ -67,7 +67,7 @@ pub(crate) struct ImageRow {
     pub size: u64,
     pub used: SystemTime,
     pub names: Vec<(String, NameKind)>,
-    pub holders: Vec<Owner>,
+    pub holders: Vec<Holder>,
 }
 
 pub(crate) struct Records {
@@ -248,7 +248,7 @@ fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn holders(tx: &Connection, id: &str) -> Result<Vec<Owner>> {
+fn holders(tx: &Connection, id: &str) -> Result<Vec<Holder>> {
     let mut select = tx.prepare_cached("SELECT owner FROM lease WHERE image=?1 ORDER BY owner")?;
     let rows = select.query_map([id], |r| r.get::<_, String>(0))?;
     rows.map(|owner| owner?.parse()).collect()
@@ -322,7 +322,7 @@ pub(crate) fn touch(tx: &Connection, id: &ImageId) -> Result<bool> {
 }
 
 /// The image of which `owner` has a writable layer.
-pub(crate) fn writable(tx: &Connection, owner: &Owner) -> Result<Option<ImageId>> {
+pub(crate) fn writable(tx: &Connection, owner: &Holder) -> Result<Option<ImageId>> {
     let id: Option<String> = tx
         .prepare_cached("SELECT image FROM lease WHERE owner=?1 AND writable=1")?
         .query_row([owner.to_string()], |r| r.get(0))
@@ -331,14 +331,14 @@ pub(crate) fn writable(tx: &Connection, owner: &Owner) -> Result<Option<ImageId>
 }
 
 /// The images that `owner` holds.
-pub(crate) fn held(tx: &Connection, owner: &Owner) -> Result<Vec<ImageId>> {
+pub(crate) fn held(tx: &Connection, owner: &Holder) -> Result<Vec<ImageId>> {
     let mut select = tx.prepare_cached("SELECT image FROM lease WHERE owner=?1 ORDER BY image")?;
     let rows = select.query_map([owner.to_string()], |r| r.get::<_, String>(0))?;
     rows.map(|id| id?.parse()).collect()
 }
 
 /// Records a lease; one that is there may become writable.
-pub(crate) fn add_lease(tx: &Connection, owner: &Owner, id: &ImageId, rw: bool) -> Result<()> {
+pub(crate) fn add_lease(tx: &Connection, owner: &Holder, id: &ImageId, rw: bool) -> Result<()> {
     tx.prepare_cached(
         "INSERT INTO lease(owner, image, writable) VALUES(?1, ?2, ?3)
          ON CONFLICT(owner, image) DO UPDATE SET writable=max(writable, ?3)",
@@ -348,21 +348,21 @@ pub(crate) fn add_lease(tx: &Connection, owner: &Owner, id: &ImageId, rw: bool) 
 }
 
 /// Records that `owner` holds a layer, which may not be here yet.
-pub(crate) fn hold_layer(tx: &Connection, owner: &Owner, key: &LayerKey) -> Result<()> {
+pub(crate) fn hold_layer(tx: &Connection, owner: &Holder, key: &LayerKey) -> Result<()> {
     tx.prepare_cached("INSERT OR IGNORE INTO layer_lease(owner, key) VALUES(?1, ?2)")?
         .execute(params![owner.to_string(), key.as_str()])?;
     Ok(())
 }
 
 /// Ends one lease, and the image with it if it was removed and nobody else holds it.
-pub(crate) fn end_lease(tx: &Connection, owner: &Owner, id: &ImageId) -> Result<()> {
+pub(crate) fn end_lease(tx: &Connection, owner: &Holder, id: &ImageId) -> Result<()> {
     tx.prepare_cached("DELETE FROM lease WHERE owner=?1 AND image=?2")?
         .execute(params![owner.to_string(), id.to_string()])?;
     drop_unheld(tx)
 }
 
 /// Ends all that `owner` holds, likewise.
-pub(crate) fn end_leases(tx: &Connection, owner: &Owner) -> Result<()> {
+pub(crate) fn end_leases(tx: &Connection, owner: &Holder) -> Result<()> {
     let owner = owner.to_string();
     tx.prepare_cached("DELETE FROM lease WHERE owner=?1")?.execute([&owner])?;
     tx.prepare_cached("DELETE FROM layer_lease WHERE owner=?1")?.execute([&owner])?;
@@ -376,7 +376,7 @@ fn drop_unheld(tx: &Connection) -> Result<()> {
 }
 
 /// All holders.
-pub(crate) fn owners(tx: &Connection) -> Result<Vec<Owner>> {
+pub(crate) fn owners(tx: &Connection) -> Result<Vec<Holder>> {
     let mut select = tx.prepare_cached(
         "SELECT owner FROM lease UNION SELECT owner FROM layer_lease ORDER BY owner",
     )?;
@@ -385,7 +385,7 @@ pub(crate) fn owners(tx: &Connection) -> Result<Vec<Owner>> {
 }
 
 /// Marks what `owner` holds as used now, unless that is on record to the minute.
-pub(crate) fn used(tx: &Connection, owner: &Owner) -> Result<()> {
+pub(crate) fn used(tx: &Connection, owner: &Holder) -> Result<()> {
     tx.prepare_cached(
         "UPDATE image SET used=?2 WHERE used < ?2 - 60
          AND id IN (SELECT image FROM lease WHERE owner=?1)",

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, NameKind, NewImage, Records};
-use super::{LayerKey, Owner, OwnerKind};
+use super::{Holder, HolderKind, LayerKey};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Result};
 use crate::layer::Facts;
@@ -52,8 +52,8 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     };
     let config = String::from_utf8(row.config.clone()).map_err(Error::invalid)?;
     let (tags, digests) = (of(NameKind::Tag), of(NameKind::Digest));
-    let lasting = |o: &&Owner| matches!(o.kind(), OwnerKind::Volume | OwnerKind::Person);
-    let holders = row.holders.iter().filter(lasting).map(Owner::to_string).collect();
+    let lasting = |o: &&Holder| matches!(o.kind(), HolderKind::Volume | HolderKind::Person);
+    let holders = row.holders.iter().filter(lasting).map(Holder::to_string).collect();
     let copy = Copy { version: VERSION, config, layers, tags, digests, holders };
     let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
     // One name per process is enough: the caller holds the database's write lock.
@@ -126,7 +126,7 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
 }
 
 fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
-    let owner = Owner::of_file_name(&dir.file_name().unwrap_or_default().to_string_lossy())?;
+    let owner = Holder::of_file_name(&dir.file_name().unwrap_or_default().to_string_lossy())?;
     let image = std::fs::read_link(dir.join("image"))?;
     let id: ImageId = image.to_string_lossy().parse()?;
     records.write(|tx| records::add_lease(tx, &owner, &id, true))

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::runtime::connect;
 use crate::table;
 use anyhow::{Result, anyhow, bail};
-use rrun_cri::rooms;
+use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
 use rrun_images::{Digest, Event, Image, Reference, Store};
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 async fn store(context: &Context) -> Result<Store> {
-    rooms::images(&context.config).await.map_err(|error| anyhow!(error))
+    parts::images(&context.config).await.map_err(|error| anyhow!(error))
 }
 
 fn told(status: &Status) -> anyhow::Error {

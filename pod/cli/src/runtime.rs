@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use anyhow::{Result, anyhow, bail};
-use rrun_cri::rooms;
+use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
 use rrun_engine::{Claim, Owner};
@@ -108,8 +108,8 @@ async fn in_process(context: &Context, uid: &str) -> Result<Arc<Service>> {
     let config = &context.config;
     let owner = Owner::Engine(OWNER.to_owned());
     let claim = Claim::Pod(owner.clone(), uid.to_owned());
-    let rooms = rooms::open(config, claim).await.map_err(|error| anyhow!(error))?;
-    let service = Service::start(rooms, owner, Arc::clone(config)).await;
+    let parts = parts::open(config, claim).await.map_err(|error| anyhow!(error))?;
+    let service = Service::start(parts, owner, Arc::clone(config)).await;
     let service =
         service.map_err(|error| anyhow!("streaming on {}: {error}", config.streaming.address))?;
     Ok(Arc::new(service))

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ports::{ImageConfig, ImageInfo, Images, RootfsDirs};
 use crate::stats::FsUsage;
 use async_trait::async_trait;
-use rrun_images::{Image, Owner, OwnerKind, Store};
+use rrun_images::{Holder, HolderKind, Image, Store};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -60,7 +60,7 @@ impl Images for StoreImages {
     }
 
     async fn prepare(&self, owner: &str, image_id: &str) -> Result<RootfsDirs> {
-        let owner = Owner::container(owner).map_err(told)?;
+        let owner = Holder::container(owner).map_err(told)?;
         let image = self.store.find(image_id).await.map_err(told)?;
         let image =
             image.ok_or_else(|| Error::not_found(format!("image {image_id}: not found")))?;
@@ -69,23 +69,23 @@ impl Images for StoreImages {
     }
 
     async fn release(&self, owner: &str) -> Result<()> {
-        let owner = Owner::container(owner).map_err(told)?;
+        let owner = Holder::container(owner).map_err(told)?;
         self.store.release(&owner).await.map_err(told)
     }
 
     async fn used(&self, owner: &str) -> Result<()> {
-        let owner = Owner::container(owner).map_err(told)?;
+        let owner = Holder::container(owner).map_err(told)?;
         self.store.used(&owner).await.map_err(told)
     }
 
     async fn owners(&self) -> Result<Vec<String>> {
         let owners = self.store.owners().await.map_err(told)?;
-        let containers = owners.into_iter().filter(|owner| owner.kind() == OwnerKind::Container);
+        let containers = owners.into_iter().filter(|owner| owner.kind() == HolderKind::Container);
         Ok(containers.map(|owner| owner.name().to_owned()).collect())
     }
 
     async fn writable_usage(&self, owner: &str) -> Result<FsUsage> {
-        let owner = Owner::container(owner).map_err(told)?;
+        let owner = Holder::container(owner).map_err(told)?;
         let usage = self.store.writable_usage(&owner).await.map_err(told)?;
         let mountpoint = match self.mountpoint.get() {
             Some(known) => known.clone(),

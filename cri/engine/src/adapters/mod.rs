@@ -1,4 +1,4 @@
-//! The ports over the real rooms.
+//! The ports over the real crates.
 
 mod host;
 mod images;

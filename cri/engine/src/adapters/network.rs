@@ -20,7 +20,7 @@ impl Network for HostNetwork {
         self.0.del(pod.as_str()).await.map_err(network)
     }
 
-    async fn ledger(&self) -> Result<Vec<String>> {
+    async fn attached(&self) -> Result<Vec<String>> {
         let entries = self.0.ledger().await.map_err(network)?;
         Ok(entries.into_iter().map(|entry| entry.id).collect())
     }

@@ -2,7 +2,7 @@
 
 use super::capabilities::{self, Sets};
 use super::devices::{self, HostDevice};
-use super::mounts::{self, Around};
+use super::mounts::{self, MountInput};
 use super::user::Who;
 use super::{process, resources};
 use crate::error::Result;
@@ -41,13 +41,13 @@ pub(crate) fn build(from: &Inputs<'_>) -> Result<Value> {
     let args = process::args(from.config, from.image)?;
     let env = process::env(from.config, from.image, from.hostname, from.who.home.as_deref());
     let sets = capabilities::sets(security, from.capabilities)?;
-    let around = Around {
+    let input = MountInput {
         config: from.config,
         files: from.files,
         mountinfo: from.mountinfo,
         real_paths: from.real_paths,
     };
-    let (mounts, propagation) = mounts::mounts(&around)?;
+    let (mounts, propagation) = mounts::mounts(&input)?;
     let text: Vec<_> = env.iter().map(|var| String::from_utf8_lossy(var)).collect();
     let mut process = json!({
         "terminal": from.config.tty,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::{Component, Path};
 
 /// What the mounts depend on.
-pub(crate) struct Around<'a> {
+pub(crate) struct MountInput<'a> {
     pub(crate) config: &'a ContainerConfig,
     /// Folder of hosts, hostname and resolv.conf.
     pub(crate) files: &'a Path,
@@ -17,8 +17,8 @@ pub(crate) struct Around<'a> {
 }
 
 /// Mounts in the order in which they are made, and the propagation that the root needs.
-pub(crate) fn mounts(around: &Around<'_>) -> Result<(Vec<Value>, Option<&'static str>)> {
-    let config = around.config;
+pub(crate) fn mounts(input: &MountInput<'_>) -> Result<(Vec<Value>, Option<&'static str>)> {
+    let config = input.config;
     let mut asked: Vec<(String, &MountSpec)> = Vec::with_capacity(config.mounts.len());
     for mount in &config.mounts {
         let target = clean(&mount.container_path);
@@ -29,7 +29,7 @@ pub(crate) fn mounts(around: &Around<'_>) -> Result<(Vec<Value>, Option<&'static
     }
     let whole_dev = asked.iter().any(|(target, _)| target == "/dev");
     let mut all: Vec<(String, Value)> = Vec::new();
-    for (target, mount) in defaults(around) {
+    for (target, mount) in defaults(input) {
         let covered = whole_dev && Path::new(&target).starts_with("/dev");
         if !covered && asked.iter().all(|(other, _)| *other != target) {
             all.push((target, mount));
@@ -37,7 +37,7 @@ pub(crate) fn mounts(around: &Around<'_>) -> Result<(Vec<Value>, Option<&'static
     }
     let mut root = None;
     for (target, mount) in &asked {
-        let entry = bind(around, target, mount, &mut root);
+        let entry = bind(input, target, mount, &mut root);
         all.push((target.clone(), entry.context(|| format!("mount {target}"))?));
     }
     // Stable: what covers comes before what it would cover.
@@ -61,8 +61,8 @@ fn clean(path: &str) -> String {
 }
 
 /// What every container has.
-fn defaults(around: &Around<'_>) -> Vec<(String, Value)> {
-    let security = &around.config.security;
+fn defaults(input: &MountInput<'_>) -> Vec<(String, Value)> {
+    let security = &input.config.security;
     let rw = if security.privileged { "rw" } else { "ro" };
     let file_rw = if security.readonly_rootfs { "ro" } else { "rw" };
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| {
@@ -87,7 +87,7 @@ fn defaults(around: &Around<'_>) -> Vec<(String, Value)> {
     // The pod's own is in the seed of its shim, which takes this place.
     all.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev", "rw"]));
     for name in ["hostname", "hosts", "resolv.conf"] {
-        let source = around.files.join(name);
+        let source = input.files.join(name);
         let options = ["rbind", "rprivate", file_rw];
         all.push(mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &options));
     }
@@ -103,7 +103,7 @@ pub(crate) fn uses_pod_shm(pod: &PodConfig, config: &ContainerConfig) -> bool {
 }
 
 fn bind(
-    around: &Around<'_>,
+    input: &MountInput<'_>,
     target: &str,
     mount: &MountSpec,
     root: &mut Option<&'static str>,
@@ -112,7 +112,7 @@ fn bind(
     match mount.propagation {
         MountPropagation::Private => options.push("rprivate"),
         MountPropagation::Bidirectional => {
-            if !source_peers(around, mount).0 {
+            if !source_peers(input, mount).0 {
                 let message = format!("{} is not on a shared mount", mount.host_path);
                 return Err(Error::invalid(message));
             }
@@ -120,7 +120,7 @@ fn bind(
             *root = Some("rshared");
         }
         MountPropagation::HostToContainer => {
-            let (shared, slave) = source_peers(around, mount);
+            let (shared, slave) = source_peers(input, mount);
             if !shared && !slave {
                 let message = format!("{} is not on a shared or slave mount", mount.host_path);
                 return Err(Error::invalid(message));
@@ -139,9 +139,9 @@ fn bind(
     }))
 }
 
-fn source_peers(around: &Around<'_>, mount: &MountSpec) -> (bool, bool) {
-    let real = around.real_paths.iter().find(|(asked, _)| *asked == mount.host_path);
-    peers(around.mountinfo, real.map_or(mount.host_path.as_str(), |(_, real)| real))
+fn source_peers(input: &MountInput<'_>, mount: &MountSpec) -> (bool, bool) {
+    let real = input.real_paths.iter().find(|(asked, _)| *asked == mount.host_path);
+    peers(input.mountinfo, real.map_or(mount.host_path.as_str(), |(_, real)| real))
 }
 
 /// Whether the mount that `path` is on is shared, and whether it is a slave: proc_pid_mountinfo(5).

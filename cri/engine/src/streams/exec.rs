@@ -9,7 +9,7 @@ use crate::session::{ExecRequest, Handle, Session};
 use crate::spec::ExecTemplate;
 use crate::status::ContainerExit;
 use crate::table::{Container, Pod, Shared};
-use crate::verbs::container_end::told;
+use crate::verbs::container_end::container_exit;
 use async_trait::async_trait;
 use rrun_shim_protocol::{Exec, Exit, Request};
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,8 +29,8 @@ impl RunningExec {
     /// Waits for its end.
     pub(super) async fn exit(&self) -> Result<Exit> {
         let mut end = self.end.clone();
-        let told = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-        told.ok_or_else(|| Error::new(Kind::Unavailable, "the pod's shim is gone"))
+        let exit = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        exit.ok_or_else(|| Error::new(Kind::Unavailable, "the pod's shim is gone"))
     }
 }
 
@@ -89,10 +89,10 @@ pub(super) async fn start(
             kill(&shim, number);
         }
     })?;
-    let (told, end) = watch::channel(None);
+    let (ended, end) = watch::channel(None);
     tokio::spawn(async move {
         if let Ok(exit) = running.exit.await {
-            told.send_replace(Some(exit));
+            ended.send_replace(Some(exit));
         }
     });
     let exec = RunningExec { shim, number, end };
@@ -188,7 +188,7 @@ impl Handle for ExecHandle {
     }
 
     async fn wait(&self) -> Result<ContainerExit> {
-        Ok(told(self.exec.exit().await?))
+        Ok(container_exit(self.exec.exit().await?))
     }
 }
 

@@ -90,7 +90,7 @@ async fn a_pod_is_refused_its_profile_like_a_container() {
         let error = engine.run_pod(OWNER, config, "").await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{error}");
         assert!(error.to_string().contains(word), "{error}");
-        assert_eq!(machine.left(), [""; 0]);
+        assert_eq!(machine.remains(), [""; 0]);
     }
     let (engine, _) = machine.open().await;
     let mut config = pod("web");

@@ -27,7 +27,7 @@ fn a_pod_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
             faults::plan(name, point, false);
             let failed = engine.run_pod(OWNER, pod("web"), "").await;
             assert!(failed.unwrap_err().to_string().contains("on purpose"), "{name} {point:?}");
-            assert_eq!(machine.left(), [""; 0], "{name} {point:?}");
+            assert_eq!(machine.remains(), [""; 0], "{name} {point:?}");
             assert!(engine.list_pods(OWNER, &Default::default()).is_empty());
             run(&engine, "web").await;
             remove_all(&engine).await;
@@ -40,18 +40,18 @@ fn a_container_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
     let machine = Machine::new();
     machine.life(async |engine, _| {
         let pod = run(&engine, "web").await;
-        let before = machine.left();
+        let before = machine.remains();
         for (name, point) in points(CREATE_CONTAINER.names()) {
             faults::plan(name, point, false);
             let failed = engine.create_container(OWNER, pod.as_str(), container("c")).await;
             assert!(failed.unwrap_err().to_string().contains("on purpose"), "{name} {point:?}");
-            assert_eq!(machine.left(), before, "{name} {point:?}");
+            assert_eq!(machine.remains(), before, "{name} {point:?}");
             let made = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
             engine.remove_container(OWNER, made.as_str()).await.unwrap();
-            assert_eq!(machine.left(), before, "{name} {point:?}");
+            assert_eq!(machine.remains(), before, "{name} {point:?}");
         }
         engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-        assert_eq!(machine.left(), [""; 0]);
+        assert_eq!(machine.remains(), [""; 0]);
     });
 }
 
@@ -67,11 +67,11 @@ fn a_pod_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
         machine.life(async |engine, recovery| {
             let listed = engine.list_pods(OWNER, &Default::default()).len();
             assert_eq!(listed, usize::from(done), "{name} {point:?}");
-            assert!(recovery.left.is_empty(), "{name} {point:?}: {:?}", recovery.left);
+            assert!(recovery.not_undone.is_empty(), "{name} {point:?}: {:?}", recovery.not_undone);
             run(&engine, "web").await;
             remove_all(&engine).await;
         });
-        assert_eq!(machine.left(), [""; 0], "{name} {point:?}");
+        assert_eq!(machine.remains(), [""; 0], "{name} {point:?}");
     }
 }
 
@@ -93,7 +93,7 @@ fn a_container_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
             engine.start_container(OWNER, made.as_str()).await.unwrap();
             remove_all(&engine).await;
         });
-        assert_eq!(machine.left(), [""; 0], "{name} {point:?}");
+        assert_eq!(machine.remains(), [""; 0], "{name} {point:?}");
     }
 }
 
@@ -128,11 +128,11 @@ fn a_stop_or_a_removal_that_dies_at_any_step_is_finished_by_the_next_one() {
             pod
         });
         machine.life(async |engine, recovery| {
-            assert!(recovery.left.is_empty(), "{name} {point:?}: {:?}", recovery.left);
+            assert!(recovery.not_undone.is_empty(), "{name} {point:?}: {:?}", recovery.not_undone);
             engine.stop_pod(OWNER, id.as_str()).await.unwrap();
             engine.remove_pod(OWNER, id.as_str()).await.unwrap();
         });
-        assert_eq!(machine.left(), [""; 0], "{name} {point:?}");
+        assert_eq!(machine.remains(), [""; 0], "{name} {point:?}");
     }
 }
 
@@ -145,8 +145,8 @@ fn a_network_that_cannot_be_taken_back_keeps_its_record_and_is_tried_again_at_th
         engine.run_pod(OWNER, pod("web"), "").await.unwrap_err();
         assert!(engine.list_pods(OWNER, &Default::default()).is_empty());
     });
-    assert!(machine.left().iter().any(|left| left.starts_with("lib/pods")));
+    assert!(machine.remains().iter().any(|left| left.starts_with("lib/pods")));
     machine.world.set_broken_network(false);
-    machine.life(async |_, recovery| assert!(recovery.left.is_empty()));
-    assert_eq!(machine.left(), [""; 0]);
+    machine.life(async |_, recovery| assert!(recovery.not_undone.is_empty()));
+    assert_eq!(machine.remains(), [""; 0]);
 }

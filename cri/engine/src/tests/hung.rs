@@ -30,7 +30,7 @@ async fn verbs_on_a_hung_shim_fail_in_time_and_succeed_once_it_goes_on() {
     engine.start_container(OWNER, other.as_str()).await.unwrap();
     engine.remove_container(OWNER, id.as_str()).await.unwrap();
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_pod_with_a_hung_shim_is_stopped_and_removed_without_it() {
     let exit = engine.container_status(OWNER, id.as_str(), false).await.unwrap().exit.unwrap();
     assert_eq!((exit.code, exit.reason.as_str()), (137, "ShimLost"));
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,9 +73,9 @@ async fn a_pod_that_could_not_be_taken_back_is_tried_again_until_nothing_is_left
     faults::plan("engine.run-pod.network", Point::After, false);
     engine.run_pod(OWNER, pod("web"), "").await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(machine.left().iter().any(|left| left.starts_with("ledger")));
+    assert!(machine.remains().iter().any(|left| left.starts_with("attachment")));
     machine.world.set_broken_network(false);
-    while !machine.left().is_empty() {
+    while !machine.remains().is_empty() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -85,21 +85,21 @@ async fn a_container_that_could_not_be_taken_back_is_when_another_is_made_or_its
     let machine = Machine::new();
     let (engine, _) = machine.open().await;
     let pod = run(&engine, "web").await;
-    let before = machine.left();
+    let before = machine.remains();
     let half_make = async || {
         machine.world.set_broken_images(true);
         faults::plan("engine.create-container.init", Point::After, false);
         engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap_err();
         machine.world.set_broken_images(false);
-        assert!(machine.left().iter().any(|left| left.starts_with("lease")));
+        assert!(machine.remains().iter().any(|left| left.starts_with("lease")));
     };
     half_make().await;
     let made = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
     engine.remove_container(OWNER, made.as_str()).await.unwrap();
-    assert_eq!(machine.left(), before);
+    assert_eq!(machine.remains(), before);
     half_make().await;
     engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
-    assert!(machine.left().iter().all(|left| !left.starts_with("lease")));
+    assert!(machine.remains().iter().all(|left| !left.starts_with("lease")));
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }

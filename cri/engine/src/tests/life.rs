@@ -32,7 +32,7 @@ async fn a_pod_lives_and_leaves_nothing_and_tells_each_change_in_order() {
     engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
     engine.remove_container(OWNER, id.as_str()).await.unwrap();
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
     let mut seen = Vec::new();
     let mut last = 0;
     while seen.len() < 8 {
@@ -79,7 +79,7 @@ async fn a_caller_that_goes_away_leaves_a_job_that_its_retry_joins_and_nobody_se
     let (engine, _) = machine.open().await;
     machine.world.network_gate.forget_permits(Semaphore::MAX_PERMITS);
     let mut first = Box::pin(engine.run_pod(OWNER, pod("web"), ""));
-    while machine.world.left().iter().all(|left| !left.starts_with("ledger")) {
+    while machine.world.remains().iter().all(|left| !left.starts_with("attachment")) {
         let tick = tokio::time::timeout(Duration::from_millis(1), &mut first).await;
         assert!(tick.is_err(), "it waits for the network");
     }
@@ -117,7 +117,7 @@ async fn verbs_on_what_is_unknown_or_done_are_done() {
         engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
     }
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_pod_whose_shim_dies_ends_with_a_reason_and_can_be_removed_and_others_
     engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
     engine.remove_pod(OWNER, other.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_broken_network_keeps_a_pod_until_it_is_mended() {
     assert!(!engine.pod_status(OWNER, pod.as_str(), false).await.unwrap().is_ready());
     machine.world.set_broken_network(false);
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[tokio::test]
@@ -237,10 +237,10 @@ async fn a_container_of_a_missing_image_is_not_found_and_leaves_nothing() {
     let pod = run(&engine, "web").await;
     let mut config = container("c");
     config.image.image = "missing".into();
-    let before = machine.left();
+    let before = machine.remains();
     let error = engine.create_container(OWNER, pod.as_str(), config).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
-    assert_eq!(machine.left(), before);
+    assert_eq!(machine.remains(), before);
 }
 
 #[tokio::test]
@@ -273,5 +273,5 @@ async fn ten_pods_at_once_are_made_and_removed() {
     for id in ids {
         engine.remove_pod(OWNER, id.as_str()).await.unwrap();
     }
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }

@@ -64,8 +64,8 @@ impl Machine {
     }
 
     /// Everything that is left of pods, by name.
-    pub(super) fn left(&self) -> Vec<String> {
-        let mut left = self.world.left();
+    pub(super) fn remains(&self) -> Vec<String> {
+        let mut left = self.world.remains();
         for folder in ["lib/pods", "run/pods", "netns", "lib/quarantine"] {
             let Ok(entries) = std::fs::read_dir(self.path().join(folder)) else { continue };
             left.extend(entries.map(|e| format!("{folder}/{:?}", e.unwrap().file_name())));

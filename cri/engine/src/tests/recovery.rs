@@ -46,7 +46,7 @@ fn a_shim_that_died_meanwhile_is_one_pod_with_a_reason() {
         engine.remove_pod(OWNER, lost.as_str()).await.unwrap();
         engine.remove_pod(OWNER, fine.as_str()).await.unwrap();
     });
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[test]
@@ -65,10 +65,10 @@ fn after_a_reboot_pods_have_ended_with_a_reason_and_their_addresses_are_free() {
         let status = engine.container_status(OWNER, id.as_str(), false).await.unwrap();
         let exit = status.exit.unwrap();
         assert_eq!((exit.code, exit.reason.as_str()), (255, "Rebooted"));
-        assert!(machine.left().iter().all(|left| !left.starts_with("ledger")));
+        assert!(machine.remains().iter().all(|left| !left.starts_with("attachment")));
         engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
     });
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_broken_record_is_put_away_with_its_name_and_the_others_are_served() {
             engine.remove_pod(OWNER, pod.id.as_str()).await.unwrap();
         }
     });
-    let left = machine.left();
+    let left = machine.remains();
     assert!(left.iter().all(|left| left.starts_with("lib/quarantine")), "{left:?}");
     assert_eq!(left.len(), 2);
 }
@@ -108,7 +108,7 @@ async fn what_another_process_works_on_is_left_to_it() {
     let status = engine.container_status(OWNER, id.as_str(), false).await.unwrap();
     assert_eq!(status.phase, ContainerPhase::Running);
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-    assert_eq!(machine.left(), [""; 0]);
+    assert_eq!(machine.remains(), [""; 0]);
 }
 
 #[test]
@@ -116,6 +116,6 @@ fn what_no_record_knows_is_released() {
     let machine = Machine::new();
     machine.world.lease(&"a".repeat(64));
     machine.world.lease("somebody-else");
-    machine.life(async |_, recovery| assert!(recovery.left.is_empty()));
-    assert_eq!(machine.left(), ["lease somebody-else"]);
+    machine.life(async |_, recovery| assert!(recovery.not_undone.is_empty()));
+    assert_eq!(machine.remains(), ["lease somebody-else"]);
 }

@@ -23,7 +23,7 @@ pub(crate) struct World {
 #[derive(Default)]
 struct State {
     leases: BTreeSet<String>,
-    ledger: BTreeSet<String>,
+    attached: BTreeSet<String>,
     groups: BTreeSet<String>,
     shims: BTreeMap<PathBuf, ShimState>,
     unexecutable: bool,
@@ -63,11 +63,11 @@ impl World {
         look(&mut self.state.lock().unwrap())
     }
 
-    pub(crate) fn left(&self) -> Vec<String> {
+    pub(crate) fn remains(&self) -> Vec<String> {
         self.state(|state| {
             let mut left: Vec<String> = Vec::new();
             left.extend(state.leases.iter().map(|lease| format!("lease {lease}")));
-            left.extend(state.ledger.iter().map(|entry| format!("ledger {entry}")));
+            left.extend(state.attached.iter().map(|entry| format!("attachment {entry}")));
             // The node's own, made once.
             let groups = state.groups.iter().filter(|group| *group != "/rrun/shims");
             left.extend(groups.map(|group| format!("group {group}")));
@@ -198,7 +198,7 @@ impl Images for World {
 impl Network for World {
     async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>> {
         assert!(attachment.netns.exists(), "attached before it is pinned");
-        self.state(|state| state.ledger.insert(attachment.id));
+        self.state(|state| state.attached.insert(attachment.id));
         let _permit = self.network_gate.acquire().await.unwrap();
         Ok(vec!["10.1.0.2".parse().unwrap()])
     }
@@ -208,13 +208,13 @@ impl Network for World {
             if state.broken_network {
                 return Err(Error::new(Kind::Internal, "plugin broken"));
             }
-            state.ledger.remove(pod.as_str());
+            state.attached.remove(pod.as_str());
             Ok(())
         })
     }
 
-    async fn ledger(&self) -> Result<Vec<String>> {
-        Ok(self.state(|state| state.ledger.iter().cloned().collect()))
+    async fn attached(&self) -> Result<Vec<String>> {
+        Ok(self.state(|state| state.attached.iter().cloned().collect()))
     }
 }
 

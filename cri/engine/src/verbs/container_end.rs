@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::ContainerPhase;
 use crate::status::ContainerExit;
-use crate::steps::only;
+use crate::steps::run_step;
 use crate::table::Shared;
 use rrun_shim_protocol::{Exit, ExitReason, Reply, Request, exit_record};
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl ContainerAt {
         let container = self.container.id.to_string();
         let stop = shim.call(Request::Stop { container, signal, grace_ms }, Vec::new());
         let stop = async { stop.await.map_err(Error::from) };
-        match only("engine.stop-container.stop", stop).await? {
+        match run_step("engine.stop-container.stop", stop).await? {
             (Reply::Exited(exit), _) => Ok(exit),
             (other, _) => Err(Error::internal(format!("shim said {other:?}"))),
         }
@@ -78,7 +78,7 @@ impl ContainerAt {
     /// Puts an end on record after what the pod is busy with.
     pub(crate) fn queue_end(&self, exit: Exit) {
         let at = self.clone();
-        self.at.pod.queue.push(async move { ended(&at, told(exit)).await });
+        self.at.pod.queue.push(async move { ended(&at, container_exit(exit)).await });
     }
 
     /// Kills a container from within the pod's queue, and puts its end on record. Works without a
@@ -105,7 +105,7 @@ impl ContainerAt {
         }
         let no_shim = self.at.pod.shim().is_none();
         let exit = match self.ask_stop(9, 0).await {
-            Ok(exit) => told(exit),
+            Ok(exit) => container_exit(exit),
             Err(error) if !no_shim && of_the_shim(&error) => return Err(error),
             Err(error) => {
                 tracing::debug!(container = %self.container.id, %error, "killing without a shim");
@@ -125,7 +125,7 @@ impl ContainerAt {
             exit_record::read(&run, id.as_str()).context(|| format!("exit record of {id}"))
         });
         match read.await {
-            Ok(Some((_, exit))) => return told(exit),
+            Ok(Some((_, exit))) => return container_exit(exit),
             Ok(None) => {}
             Err(error) => tracing::warn!(container = %self.container.id, %error, "exit record"),
         }
@@ -152,7 +152,7 @@ pub(crate) fn of_the_shim(error: &Error) -> bool {
 }
 
 /// An end in the CRI's words.
-pub(crate) fn told(exit: Exit) -> ContainerExit {
+pub(crate) fn container_exit(exit: Exit) -> ContainerExit {
     let reason = match exit.reason {
         ExitReason::OutOfMemory => "OOMKilled",
         ExitReason::StartError => "StartError",
@@ -181,7 +181,7 @@ pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
         record.pid = 0;
     };
     let change = at.container.change(&at.at.pod, change);
-    if let Err(error) = only("engine.end-container.exited", change).await {
+    if let Err(error) = run_step("engine.end-container.exited", change).await {
         // The shim's own exit record stays: it is read again after a restart.
         tracing::warn!(container = %at.container.id, %error, "its end is not on record");
     }
@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn an_end_gets_the_reason_that_the_kubelet_shows() {
-        let reason = |code, reason| told(Exit { code, at: 1, reason, ..Exit::default() }).reason;
+        let reason =
+            |code, reason| container_exit(Exit { code, at: 1, reason, ..Exit::default() }).reason;
         assert_eq!(reason(0, ExitReason::Ended), "Completed");
         assert_eq!(reason(3, ExitReason::Ended), "Error");
         assert_eq!(reason(137, ExitReason::OutOfMemory), "OOMKilled");

@@ -14,7 +14,7 @@ use crate::ports::{ImageInfo, Refusal, RootfsDirs};
 use crate::record::{self, ContainerRecord};
 use crate::spec::{self, Configured, OnHost, Wanted};
 use crate::status::LinuxUser;
-use crate::steps::{List, Step, Verb, only};
+use crate::steps::{List, Step, Verb, run_step};
 use crate::table::{Container, Shared};
 use rrun_runtime::plan::Plan;
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
@@ -160,9 +160,9 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
                 planned: None,
                 pid: 0,
             };
-            if let Err((error, left)) = CREATE_CONTAINER.run(&mut verb).await {
+            if let Err((error, not_undone)) = CREATE_CONTAINER.run(&mut verb).await {
                 // The next verb that makes or stops something here tries again.
-                let _ = at.keep_half_made(&container, left);
+                let _ = at.keep_half_made(&container, not_undone);
                 return Err(error);
             }
             at.engine.table.add_container(&at.pod, &container);
@@ -184,7 +184,7 @@ fn check_ready(at: &PodAt) -> Result<()> {
 async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
     let (config, profiles) = (Arc::clone(config), at.engine.config.seccomp_profiles.clone());
     let look = at.engine.host_paths.look(move |look| spec::look_up(look, &config, &profiles));
-    only("engine.create-container.sources", look).await
+    run_step("engine.create-container.sources", look).await
 }
 
 /// The record before the first effect, with every name that an undo needs.
@@ -376,6 +376,6 @@ impl ContainerAt {
         let remove = blocking(move || {
             exit_record::remove(&run, id.as_str()).context(|| format!("exit record of {id}"))
         });
-        only("engine.remove-init.exit-record", remove).await
+        run_step("engine.remove-init.exit-record", remove).await
     }
 }

@@ -9,7 +9,7 @@
 use super::ContainerAt;
 use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind};
-use crate::steps::only;
+use crate::steps::run_step;
 use crate::table::Pipes;
 use rrun_shim_protocol::rest::{self, ReadEnds};
 use rrun_shim_protocol::{Reply, Request, log_journal};
@@ -27,10 +27,10 @@ impl ContainerAt {
         match shim.call(Request::LogPipes { container }, Vec::new()).await {
             Ok((Reply::LogPipes { stdout, stderr, stdin }, fds)) => {
                 let mut fds = fds.into_iter();
-                let Some(taken) = fds.next() else { return };
+                let Some(pipe) = fds.next() else { return };
                 let mut next = |sent: bool| if sent { fds.next() } else { None };
                 self.container.set_pipes(Some(Pipes {
-                    taken: self.at.pod.hold_taken(taken),
+                    shim_pipe: self.at.pod.hold_shim_pipe(pipe),
                     stdout: next(stdout),
                     stderr: next(stderr),
                     stdin: next(stdin),
@@ -53,15 +53,16 @@ impl ContainerAt {
         }
         let journal = log_journal::path(&self.at.pod.dirs.run, self.container.id.as_str());
         let work = blocking(move || {
-            let Pipes { taken, stdout, stderr, .. } = &pipes;
-            let ends = ReadEnds { taken, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
+            let Pipes { shim_pipe, stdout, stderr, .. } = &pipes;
+            let ends =
+                ReadEnds { taken: shim_pipe, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
             rest::log(&journal, &log, &ends).context(|| format!("append to {}", log.display()))
         });
         let work = async {
             let late = |_| Err(Error::new(Kind::Timeout, "the log does not take it"));
             tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(late)
         };
-        if let Err(error) = only("engine.give-up.log", work).await {
+        if let Err(error) = run_step("engine.give-up.log", work).await {
             tracing::warn!(container = %self.container.id, %error, "its last output is lost");
         }
     }

@@ -8,7 +8,7 @@ use crate::blocking::blocking;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ports::Shim;
-use crate::steps::{Left, only};
+use crate::steps::{NotUndone, run_step};
 use crate::table::Container;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,17 +78,18 @@ impl PodAt {
 
     /// Puts on record what could not be undone of a pod that could not be made, and tries again
     /// after a while: nobody but us knows of it.
-    pub(crate) async fn keep_left(&self, left: &Left, again: Duration) {
-        for (step, error) in left {
+    pub(crate) async fn keep_not_undone(&self, not_undone: &NotUndone, again: Duration) {
+        for (step, error) in not_undone {
             tracing::warn!(pod = %self.pod.id, step, %error, "not undone");
         }
-        if left.is_empty() {
+        if not_undone.is_empty() {
             return;
         }
-        let left = left.iter().map(|(step, error)| ((*step).to_owned(), error.to_string()));
-        let left: Vec<_> = left.collect();
-        let keep = self.pod.change(|record| record.left = left);
-        if let Err(error) = only("engine.run-pod.left", keep).await {
+        let not_undone =
+            not_undone.iter().map(|(step, error)| ((*step).to_owned(), error.to_string()));
+        let not_undone: Vec<_> = not_undone.collect();
+        let keep = self.pod.change(|record| record.not_undone = not_undone);
+        if let Err(error) = run_step("engine.run-pod.not-undone", keep).await {
             tracing::warn!(pod = %self.pod.id, %error, "what was not undone is not on record");
         }
         self.undo_later(again);
@@ -100,8 +101,8 @@ impl PodAt {
             tokio::time::sleep(after).await;
             let again = at.clone();
             at.pod.queue.push(async move {
-                let left = RUN_POD.undo(&again).await;
-                again.keep_left(&left, (after * 2).min(SELDOM)).await;
+                let not_undone = RUN_POD.undo(&again).await;
+                again.keep_not_undone(&not_undone, (after * 2).min(SELDOM)).await;
             });
         });
     }
@@ -110,16 +111,20 @@ impl PodAt {
     pub(crate) async fn undo_half_made(&self) -> Result<()> {
         let mut first = Ok(());
         for container in self.pod.take_half_made() {
-            let left = CREATE_CONTAINER.undo(&self.with(&container)).await;
-            first = first.and(self.keep_half_made(&container, left));
+            let not_undone = CREATE_CONTAINER.undo(&self.with(&container)).await;
+            first = first.and(self.keep_half_made(&container, not_undone));
         }
         first
     }
 
-    /// Keeps a container of which something is `left` for [`PodAt::undo_half_made`].
-    pub(crate) fn keep_half_made(&self, container: &Arc<Container>, left: Left) -> Result<()> {
+    /// Keeps a container of which something is `not_undone`, for [`PodAt::undo_half_made`].
+    pub(crate) fn keep_half_made(
+        &self,
+        container: &Arc<Container>,
+        not_undone: NotUndone,
+    ) -> Result<()> {
         let mut first = Ok(());
-        for (step, error) in left {
+        for (step, error) in not_undone {
             tracing::warn!(container = %container.id, step, %error, "not undone");
             first = first.and(Err(error.context(format!("take back container {}", container.id))));
         }

@@ -151,7 +151,7 @@ fn intent(engine: &Shared, owner: &Owner, config: PodConfig, handler: &str) -> R
         ips: Vec::new(),
         reaper: None,
         reason: String::new(),
-        left: Vec::new(),
+        not_undone: Vec::new(),
         id,
     })
 }
@@ -179,8 +179,8 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
         .run(async move {
             let mut verb =
                 RunPod { at: work.clone(), apparmor: None, reaper: None, ips: Vec::new() };
-            if let Err((error, left)) = RUN_POD.run(&mut verb).await {
-                work.keep_left(&left, SOON).await;
+            if let Err((error, not_undone)) = RUN_POD.run(&mut verb).await {
+                work.keep_not_undone(&not_undone, SOON).await;
                 return Err(error);
             }
             engine.table.add_pod(&work.pod);

@@ -7,7 +7,7 @@ use crate::event::EventKind;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{Dialled, Shim};
 use crate::record::ContainerRecord;
-use crate::steps::only;
+use crate::steps::run_step;
 use rrun_shim_protocol::{ContainerReport, ContainerState, Event, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,17 +43,17 @@ impl PodAt {
             return;
         }
         self.pod.set_shim(None);
-        self.find_shim().await;
+        self.reconnect().await;
     }
 
     /// Dials the shim of a pod. Without one the pod ends, with what can still be told of its
     /// containers; with one that hangs it goes on, for its containers do.
-    pub(crate) async fn find_shim(&self) {
-        match self.redial().await {
+    pub(crate) async fn reconnect(&self) {
+        match self.connect().await {
             Ok(()) => {}
             Err(error) if error.kind() == Kind::Timeout => {
                 tracing::warn!(pod = %self.pod.id, %error, "its shim hangs");
-                self.hear_later();
+                self.reconnect_later();
             }
             Err(error) => {
                 tracing::warn!(pod = %self.pod.id, %error, "its shim is gone");
@@ -64,23 +64,23 @@ impl PodAt {
 
     /// Lets what a shim that hangs may have done meanwhile come on record, once it is heard of
     /// again.
-    pub(crate) fn hear_later(&self) {
+    pub(crate) fn reconnect_later(&self) {
         let at = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(AGAIN).await;
             let later = at.clone();
-            at.pod.queue.push(async move { later.hear_again().await });
+            at.pod.queue.push(async move { later.reconnect_now().await });
         });
     }
 
-    async fn hear_again(&self) {
+    async fn reconnect_now(&self) {
         if !matches!(self.pod.record().phase, PodPhase::Ready | PodPhase::Ending) {
             return;
         }
         match self.pod.shim() {
-            None => self.find_shim().await,
-            Some(shim) => match self.catch_up(&shim).await {
-                Err(error) if error.kind() == Kind::Timeout => self.hear_later(),
+            None => self.reconnect().await,
+            Some(shim) => match self.reconcile_with(&shim).await {
+                Err(error) if error.kind() == Kind::Timeout => self.reconnect_later(),
                 // The end of the connection is seen to by its watch.
                 _ => {}
             },
@@ -88,18 +88,18 @@ impl PodAt {
     }
 
     /// Dials the shim and brings the records to what it tells.
-    pub(crate) async fn redial(&self) -> Result<()> {
+    pub(crate) async fn connect(&self) -> Result<()> {
         let dialled = self.engine.ports.shims.dial(&self.pod.dirs.run).await?;
         let shim = Arc::clone(&dialled.shim);
         adopt(self, dialled);
-        self.catch_up(&shim).await
+        self.reconcile_with(&shim).await
     }
 
-    async fn catch_up(&self, shim: &Arc<dyn Shim>) -> Result<()> {
+    async fn reconcile_with(&self, shim: &Arc<dyn Shim>) -> Result<()> {
         if let (Reply::State(report), _) = shim.call(Request::State, Vec::new()).await? {
             for container in self.engine.table.containers_of(&self.pod.id) {
-                let told = report.containers.iter().find(|c| c.id == container.id.as_str());
-                self.reconcile(&container, told).await;
+                let found = report.containers.iter().find(|c| c.id == container.id.as_str());
+                self.reconcile(&container, found).await;
             }
         }
         Ok(())
@@ -108,14 +108,14 @@ impl PodAt {
     async fn reconcile(
         &self,
         container: &Arc<crate::table::Container>,
-        told: Option<&ContainerReport>,
+        report: Option<&ContainerReport>,
     ) {
         let at = self.with(container);
         let record = container.record();
         if record.exit.is_some() || !record.phase.is_listed() {
             return;
         }
-        match told.map(|report| (&report.state, report.pid)) {
+        match report.map(|report| (&report.state, report.pid)) {
             Some((ContainerState::Created, pid)) => {
                 self.note_pid(container, pid);
                 at.hold_pipes().await;
@@ -129,7 +129,7 @@ impl PodAt {
                 if *started_at != 0 {
                     self.note_running(container, &record, *started_at).await;
                 }
-                ended(&at, super::container_end::told(exit.clone())).await;
+                ended(&at, super::container_end::container_exit(exit.clone())).await;
             }
             None => ended(&at, at.found_end("Unknown").await).await,
         }
@@ -155,7 +155,7 @@ impl PodAt {
             record.started_at = started_at;
         };
         let change = container.change(&self.pod, change);
-        if let Err(error) = only("engine.redial.running", change).await {
+        if let Err(error) = run_step("engine.reconnect.running", change).await {
             tracing::warn!(container = %container.id, %error, "start is not on record");
         }
         self.tell(EventKind::Started, Some(&container.id));
@@ -169,7 +169,7 @@ impl PodAt {
                 record.reason = reason.to_owned();
             }
         });
-        if let Err(error) = only("engine.end-pod.ending", ending).await {
+        if let Err(error) = run_step("engine.end-pod.ending", ending).await {
             tracing::warn!(pod = %self.pod.id, %error, "its end is not on record");
         }
         if let Err(error) = self.give_up_shim(reason).await {
@@ -184,8 +184,8 @@ impl PodAt {
     pub(crate) async fn give_up_shim(&self, reason: &str) -> Result<()> {
         self.pod.set_shim(None);
         let kill = self.engine.ports.shims.kill_hung(&self.pod.dirs.run);
-        let killed = only("engine.give-up.shim", kill).await;
-        let killed = killed.and(only("engine.give-up.groups", self.kill_groups()).await);
+        let killed = run_step("engine.give-up.shim", kill).await;
+        let killed = killed.and(run_step("engine.give-up.groups", self.kill_groups()).await);
         for container in self.engine.table.containers_of(&self.pod.id) {
             let at = self.with(&container);
             if container.record().exit.is_none() {

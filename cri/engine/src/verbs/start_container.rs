@@ -85,7 +85,7 @@ impl StartContainer {
             Err(refusal) => {
                 if refusal.error.kind() == Kind::Timeout {
                     // It may start it yet.
-                    self.at.at.hear_later();
+                    self.at.at.reconnect_later();
                 }
                 return Err(refusal.error);
             }

@@ -1,7 +1,7 @@
-//! Opens the rooms that the handlers join.
+//! Opens the parts that the handlers join.
 
 use crate::config::{Config, NetworkMode};
-use crate::service::Rooms;
+use crate::service::Parts;
 use rrun_engine::ports::Ports;
 use rrun_engine::{Claim, Engine};
 
@@ -9,8 +9,8 @@ use rrun_engine::{Claim, Engine};
 /// `claim` names are served; what their recovery met is logged.
 ///
 /// # Errors
-/// The room that cannot be opened, and why. A broken record is none.
-pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
+/// The part that cannot be opened, and why. A broken record is none.
+pub async fn open(config: &Config, claim: Claim) -> Result<Parts, String> {
     let images = images(config).await?;
     let network = rrun_cni::Network::open(network(config)?)
         .await
@@ -24,10 +24,10 @@ pub async fn open(config: &Config, claim: Claim) -> Result<Rooms, String> {
     for (what, why) in &recovery.quarantined {
         tracing::warn!("quarantined {what}: {why}");
     }
-    for (what, why) in &recovery.left {
-        tracing::warn!("left {what}: {why}");
+    for (what, why) in &recovery.not_undone {
+        tracing::warn!("not undone: {what}: {why}");
     }
-    Ok(Rooms { engine, images, network })
+    Ok(Parts { engine, images, network })
 }
 
 /// Opens the images alone.
