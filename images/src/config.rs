@@ -26,8 +26,6 @@ pub struct ImageConfig {
     pub working_dir: String,
     /// `StopSignal`
     pub stop_signal: String,
-    /// `Volumes`: paths, sorted.
-    pub volumes: Vec<String>,
 }
 
 /// A config that was read.
@@ -62,12 +60,6 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
     };
     let config = object("config");
     let list = |name: &str| get(config, name).map(strings).unwrap_or_default();
-    let mut volumes = match get(config, "Volumes") {
-        Some(Value::Object(paths)) => paths.keys().cloned().collect(),
-        Some(other) => strings(other),
-        None => Vec::new(),
-    };
-    volumes.sort();
     let mut env = list("Env");
     env.retain(|entry| entry.find('=').is_some_and(|at| at > 0) && !entry.contains('\0'));
     let image = ImageConfig {
@@ -77,7 +69,6 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
         user: text(config, "User"),
         working_dir: text(config, "WorkingDir"),
         stop_signal: text(config, "StopSignal"),
-        volumes,
     };
     Ok(ParsedConfig { diff_ids, platform, image })
 }
@@ -132,7 +123,6 @@ mod tests {
             user: "u:g".into(),
             working_dir: "/w".into(),
             stop_signal: "SIGINT".into(),
-            volumes: all(&["/a", "/v"]),
         };
         assert_eq!(got.image, want);
     }
@@ -156,10 +146,7 @@ mod tests {
             "cmd":"run","Volumes":["/v"]}}"#;
         let got = parse(odd.as_bytes()).unwrap().image;
         assert_eq!(got.env, ["PATH=/bin", "A=1"]);
-        assert_eq!(
-            (got.user.as_str(), got.cmd, got.volumes),
-            ("1000", vec!["run".to_owned()], vec!["/v".to_owned()])
-        );
+        assert_eq!((got.user.as_str(), got.cmd), ("1000", vec!["run".to_owned()]));
         for bad in ["", "null", "[]", "5", r#"{"rootfs":{"diff_ids":["nonsense"]}}"#] {
             assert_eq!(parse(bad.as_bytes()).unwrap_err().kind(), crate::Kind::Invalid, "{bad}");
         }

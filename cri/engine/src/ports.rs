@@ -5,6 +5,7 @@ use crate::id::PodId;
 use crate::model::{Dns, PortMapping, Tags};
 use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
+pub use rrun_images::ImageConfig;
 use rrun_shim_protocol::{Events, Exec, Reply, Request, Running};
 use rrun_sys::kernel::Feature;
 use std::net::IpAddr;
@@ -60,25 +61,6 @@ pub struct ImageInfo {
     pub reference: String,
     /// What a container of it runs.
     pub config: ImageConfig,
-}
-
-/// The `config` of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageConfig {
-    /// `Entrypoint`
-    pub entrypoint: Vec<String>,
-    /// `Cmd`
-    pub cmd: Vec<String>,
-    /// `Env`, `NAME=value`
-    pub env: Vec<String>,
-    /// `User`
-    pub user: String,
-    /// `WorkingDir`
-    pub working_dir: String,
-    /// `StopSignal`
-    pub stop_signal: String,
-    /// `Volumes`: paths that get an anonymous volume elsewhere; not here.
-    pub volumes: Vec<String>,
 }
 
 /// The folders of an overlay.

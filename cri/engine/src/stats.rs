@@ -5,7 +5,7 @@ use crate::model::{ContainerConfig, PodConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use rrun_runtime::cgroup::stats::{Memory, Pressure, Pressures, Stall, Stats};
+pub use rrun_runtime::cgroup::stats::{Memory, Pressure, Pressures, Stall, Stats, Swap};
 
 /// What one container uses.
 #[derive(Clone, Debug)]

@@ -20,11 +20,7 @@ pub fn container_stats(stats: &ContainerStats) -> v1::ContainerStats {
         cpu: usage.map(|usage| cpu(usage, None)),
         memory: usage.map(memory),
         writable_layer: stats.writable_layer.as_ref().map(filesystem),
-        swap: usage.map(|usage| v1::SwapUsage {
-            timestamp: usage.at,
-            swap_available_bytes: None,
-            swap_usage_bytes: value(usage.figures.swap_usage),
-        }),
+        swap: usage.map(swap),
         io: usage.map(io),
     }
 }
@@ -97,6 +93,17 @@ fn memory(usage: &Usage) -> v1::MemoryUsage {
     }
 }
 
+/// What is available is told under a limit only, as it is for memory.
+fn swap(usage: &Usage) -> v1::SwapUsage {
+    let swap = usage.figures.swap.as_ref();
+    let available = swap.and_then(|swap| Some(swap.limit?.saturating_sub(swap.usage)));
+    v1::SwapUsage {
+        timestamp: usage.at,
+        swap_available_bytes: value(available),
+        swap_usage_bytes: value(swap.map(|swap| swap.usage)),
+    }
+}
+
 fn io(usage: &Usage) -> v1::IoUsage {
     v1::IoUsage { timestamp: usage.at, psi: usage.figures.pressure.map(|all| psi(&all.io)) }
 }
@@ -130,7 +137,7 @@ fn value(value: Option<u64>) -> Option<v1::UInt64Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rrun_engine::stats::{Pressures, Stats};
+    use rrun_engine::stats::{Pressures, Stats, Swap};
     use std::sync::Arc;
 
     fn pod(interfaces: Vec<InterfaceUsage>) -> v1::LinuxPodSandboxStats {
@@ -153,6 +160,19 @@ mod tests {
         assert_eq!(pod(Vec::new()).network, None);
         let network = pod(vec![InterfaceUsage::default()]).network.unwrap();
         assert!(network.default_interface.is_some() && network.interfaces.is_empty());
+    }
+
+    #[test]
+    fn available_swap_is_told_under_a_limit_only() {
+        let told = |limit| {
+            let figures = Stats { swap: Some(Swap { usage: 30, limit }), ..Stats::default() };
+            let swap = swap(&Usage { at: 1, figures, nano_cores: None });
+            let bytes = |value: Option<v1::UInt64Value>| value.map(|value| value.value);
+            (bytes(swap.swap_usage_bytes), bytes(swap.swap_available_bytes))
+        };
+        assert_eq!(told(Some(100)), (Some(30), Some(70)));
+        assert_eq!(told(Some(0)), (Some(30), Some(0)));
+        assert_eq!(told(None), (Some(30), None));
     }
 
     #[test]

@@ -43,17 +43,6 @@ pub struct Roots {
     pub seccomp: PathBuf,
 }
 
-impl Default for Roots {
-    fn default() -> Self {
-        Roots {
-            volumes: "/var/lib/rrun/volumes".into(),
-            logs: "/var/log/rrun/pods".into(),
-            cgroup: "/rrun".into(),
-            seccomp: "/var/lib/rrun/seccomp".into(),
-        }
-    }
-}
-
 /// This machine as a [`Node`].
 #[derive(Clone, Debug)]
 pub struct LinuxNode(Arc<Shared>);

@@ -17,8 +17,8 @@ pub struct Stats {
     pub cpu_usage_ns: Option<u64>,
     /// Memory.
     pub memory: Option<Memory>,
-    /// Swap used, bytes (v1: only with swap accounting).
-    pub swap_usage: Option<u64>,
+    /// Swap (v1: only with swap accounting).
+    pub swap: Option<Swap>,
     /// Tasks.
     pub pids: Option<u64>,
     /// Pressure of cpu, memory and io (v2 and hybrid).
@@ -42,6 +42,15 @@ pub struct Memory {
     pub limit: Option<u64>,
     /// Processes killed for want of memory.
     pub oom_kills: u64,
+}
+
+/// Swap figures, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swap {
+    /// Swap used.
+    pub usage: u64,
+    /// The limit; `None` is unlimited.
+    pub limit: Option<u64>,
 }
 
 /// Pressure stall information: `Documentation/accounting/psi.rst`.
@@ -129,7 +138,7 @@ impl Files {
         }
         if let Some(memory) = &self.memory {
             stats.memory = Some(memory.memory(&mut text)?);
-            stats.swap_usage = memory.swap(&mut text)?;
+            stats.swap = memory.swap(&mut text)?;
         }
         if let Some(pids) = &self.pids {
             stats.pids = Some(parse::number(text.read(pids, "pids.current")?));
@@ -181,16 +190,21 @@ impl Source {
         })
     }
 
-    fn swap(&self, text: &mut Text) -> Result<Option<u64>> {
-        let file = if self.unified { "memory.swap.current" } else { "memory.memsw.usage_in_bytes" };
-        let Some(with_memory) = text.read_existing(&self.dir, file)?.map(parse::number) else {
-            return Ok(None);
-        };
+    fn swap(&self, text: &mut Text) -> Result<Option<Swap>> {
         if self.unified {
-            return Ok(Some(with_memory));
+            let current = text.read_existing(&self.dir, "memory.swap.current")?;
+            let Some(usage) = current.map(parse::number) else { return Ok(None) };
+            let limit = parse::limit(text.read(&self.dir, "memory.swap.max")?);
+            return Ok(Some(Swap { usage, limit }));
         }
+        // v1 counts and limits memory and swap together.
+        let both = text.read_existing(&self.dir, "memory.memsw.usage_in_bytes")?;
+        let Some(both) = both.map(parse::number) else { return Ok(None) };
         let memory = parse::number(text.read(&self.dir, "memory.usage_in_bytes")?);
-        Ok(Some(with_memory.saturating_sub(memory)))
+        let limit = parse::limit(text.read(&self.dir, "memory.memsw.limit_in_bytes")?);
+        let memory_limit = parse::limit(text.read(&self.dir, "memory.limit_in_bytes")?);
+        let limit = limit.zip(memory_limit).map(|(both, memory)| both.saturating_sub(memory));
+        Ok(Some(Swap { usage: both.saturating_sub(memory), limit }))
     }
 
     fn oom_kills(&self, text: &mut Text) -> Result<u64> {

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::ports::{ImageConfig, ImageInfo, Images, RootfsDirs};
+use crate::ports::{ImageInfo, Images, RootfsDirs};
 use crate::stats::FsUsage;
 use async_trait::async_trait;
 use rrun_images::{Holder, HolderKind, Image, Store};
@@ -36,18 +36,8 @@ fn told(error: rrun_images::Error) -> Error {
 
 fn info(image: &Image) -> ImageInfo {
     let id = image.id.to_string();
-    let config = &image.config;
-    let config = ImageConfig {
-        entrypoint: config.entrypoint.clone(),
-        cmd: config.cmd.clone(),
-        env: config.env.clone(),
-        user: config.user.clone(),
-        working_dir: config.working_dir.clone(),
-        stop_signal: config.stop_signal.clone(),
-        volumes: config.volumes.clone(),
-    };
     let reference = image.digests.first().cloned().unwrap_or_else(|| id.clone());
-    ImageInfo { reference, config, id }
+    ImageInfo { reference, config: image.config.clone(), id }
 }
 
 #[async_trait]

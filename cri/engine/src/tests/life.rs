@@ -55,6 +55,32 @@ async fn a_pod_lives_and_leaves_nothing_and_tells_each_change_in_order() {
 }
 
 #[tokio::test]
+async fn a_call_for_stats_walks_no_writable_layer_and_waits_for_no_walk() {
+    let machine = Machine::new();
+    machine.world.layer_gate.forget_permits(Semaphore::MAX_PERMITS);
+    let (engine, _) = machine.open().await;
+    let (pod, id) = running(&engine, "web").await;
+    let limit = Duration::from_secs(10);
+    // The walk in the background has begun, and does not end.
+    let begun = async {
+        while machine.world.layer_walks() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(limit, begun).await.unwrap();
+    let calls = async {
+        let containers = engine.list_container_stats(OWNER, &ContainerFilter::default()).await;
+        assert_eq!(containers.len(), 1);
+        assert!(containers[0].writable_layer.is_none());
+        assert_eq!(engine.list_pod_stats(OWNER, &PodFilter::default()).await.len(), 1);
+        engine.container_stats(OWNER, id.as_str()).await.unwrap();
+        engine.pod_stats(OWNER, pod.as_str()).await.unwrap();
+    };
+    tokio::time::timeout(limit, calls).await.unwrap();
+    assert_eq!(machine.world.layer_walks(), 1, "only the one in the background");
+}
+
+#[tokio::test]
 async fn a_retry_gets_the_pod_that_stands_and_another_config_is_refused() {
     let machine = Machine::new();
     let (engine, _) = machine.open().await;

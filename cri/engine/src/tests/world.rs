@@ -18,6 +18,8 @@ pub(crate) struct World {
     state: Mutex<State>,
     /// Held back by a test: a network that takes its time.
     pub(crate) network_gate: Semaphore,
+    /// Held back by a test: a writable layer with a million files.
+    pub(crate) layer_gate: Semaphore,
 }
 
 #[derive(Default)]
@@ -29,6 +31,8 @@ struct State {
     unexecutable: bool,
     broken_network: bool,
     broken_images: bool,
+    /// Walks of writable layers that were begun.
+    layer_walks: usize,
     hung: bool,
     no_parser: bool,
     /// AppArmor profiles of the reapers that were asked for.
@@ -47,6 +51,7 @@ impl World {
             rootfs: rootfs.to_owned(),
             state: Mutex::default(),
             network_gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            layer_gate: Semaphore::new(Semaphore::MAX_PERMITS),
         })
     }
 
@@ -78,6 +83,10 @@ impl World {
 
     pub(crate) fn lease(&self, owner: &str) {
         self.state(|state| state.leases.insert(owner.to_owned()));
+    }
+
+    pub(crate) fn layer_walks(&self) -> usize {
+        self.state(|state| state.layer_walks)
     }
 
     pub(crate) fn set_unexecutable(&self) {
@@ -190,6 +199,8 @@ impl Images for World {
     }
 
     async fn writable_usage(&self, _: &str) -> Result<FsUsage> {
+        self.state(|state| state.layer_walks += 1);
+        let _open = self.layer_gate.acquire().await;
         Ok(FsUsage::default())
     }
 }
