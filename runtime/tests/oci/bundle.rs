@@ -50,8 +50,11 @@ impl Bundle {
 
     /// The runtime with some arguments, stdin and output closed off.
     pub fn runtime(&self, args: &[&str]) -> Command {
-        let program = std::env::var_os("RRUN_TEST_RUNTIME")
-            .unwrap_or_else(|| env!("CARGO_BIN_EXE_rrun-oci").into());
+        let ours = || match std::env::var_os("RRUN_BIN") {
+            Some(folder) => Path::new(&folder).join("rrun-oci").into_os_string(),
+            None => env!("CARGO_BIN_EXE_rrun-oci").into(),
+        };
+        let program = std::env::var_os("RRUN_TEST_RUNTIME").unwrap_or_else(ours);
         let mut command = Command::new(program);
         command.arg("--root").arg(&self.root).args(args).stdin(Stdio::null());
         command

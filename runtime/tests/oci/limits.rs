@@ -1,7 +1,7 @@
 //! Limits, where this machine has the controllers.
 
 use crate::bundle::Bundle;
-use crate::{is_peer, on_v2};
+use crate::{is_peer, on_v2, v2_limits};
 use serde_json::{Value, json};
 
 fn with(resources: &[(&str, Value)]) -> Bundle {
@@ -19,6 +19,19 @@ fn limits_are_written_to_the_groups() {
         ("cpu", json!({ "shares": 512, "quota": 20_000, "period": 50_000, "cpus": "0" })),
         ("pids", json!({ "limit": 33 })),
     ]);
+    if v2_limits() {
+        return limits_are_in(
+            &bundle,
+            &[
+                ("memory.max", "67108864"),
+                ("memory.low", "33554432"),
+                ("cpu.weight", "59"),
+                ("cpu.max", "20000 50000"),
+                ("cpuset.cpus", "0"),
+                ("pids.max", "33"),
+            ],
+        );
+    }
     if on_v2() {
         // None of these controllers is here: refused by name, not passed over.
         if !is_peer() {
@@ -46,6 +59,17 @@ fn limits_are_written_to_the_groups() {
     }
 }
 
+/// Starts it, and reads the files of its one group.
+fn limits_are_in(bundle: &Bundle, files: &[(&str, &str)]) {
+    bundle.start();
+    let group = std::path::Path::new("/sys/fs/cgroup").join(&bundle.id);
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap();
+    for (file, value) in files {
+        assert_eq!(read(file).trim_end(), *value, "{file}");
+    }
+    assert_eq!(read("cgroup.procs").trim_end(), bundle.pid().to_string());
+}
+
 #[test]
 fn what_is_unlimited_needs_no_controller() {
     let bundle = with(&[
@@ -59,8 +83,8 @@ fn what_is_unlimited_needs_no_controller() {
 
 #[test]
 fn more_processes_than_allowed_cannot_be_made() {
-    if on_v2() {
-        return;
+    if on_v2() && !v2_limits() {
+        return println!("skipped: nothing limits processes here");
     }
     let mut bundle = Bundle::sh("for i in 1 2 3 4 5 6; do sleep 5 & done 2>&1; echo end");
     bundle.linux()["resources"]["pids"] = json!({ "limit": 3 });

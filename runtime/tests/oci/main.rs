@@ -1,10 +1,10 @@
 //! What a runtime behind the OCI command line does, told by containers that it runs; needs root.
 //!
-//! By default the runtime is this tree's `rrun-oci`. `RRUN_TEST_RUNTIME=/usr/sbin/runc` runs the
-//! same claims on another one, which tests the tests (Debian's crun needs a private mount
-//! namespace where `/sys/fs/cgroup/unified` is unmounted and covered by a tmpfs). Every claim is run twice: on the machine's
-//! control groups, and in a private mount namespace where the unified hierarchy covers them (a
-//! v2 host without limit controllers).
+//! By default the runtime is this tree's `rrun-oci`, or the one in the folder `$RRUN_BIN`.
+//! `RRUN_TEST_RUNTIME=/usr/sbin/runc` runs the same claims on another one, which tests the tests
+//! (Debian's crun needs a private mount namespace where `/sys/fs/cgroup/unified` is unmounted and
+//! covered by a tmpfs). Every claim is run twice: on the machine's control groups, and in a private
+//! mount namespace where the unified hierarchy covers them (a v2 host without limit controllers).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -28,6 +28,12 @@ use std::process::Command;
 /// A machine whose control groups are v2, or look so here.
 fn on_v2() -> bool {
     std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// A v2 host that limits: a hybrid one keeps the controllers for its v1 hierarchies.
+fn v2_limits() -> bool {
+    std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+        .is_ok_and(|controllers| controllers.contains("memory"))
 }
 
 /// The runtime is another one's: what is only promised by this one is not asked of it.

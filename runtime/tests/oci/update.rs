@@ -1,7 +1,7 @@
 //! Limits that are changed while the container runs, and a container that is paused.
 
 use crate::bundle::Bundle;
-use crate::{is_peer, on_v2};
+use crate::{is_peer, on_v2, v2_limits};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
@@ -29,7 +29,7 @@ fn update(bundle: &Bundle, options: &[&str]) {
 #[test]
 fn what_is_asked_is_changed_and_the_rest_stays() {
     if on_v2() {
-        return;
+        return println!("skipped: the files are those of v1");
     }
     let bundle = running(json!({
         "memory": { "limit": 64 << 20, "swap": 128 << 20 }, "pids": { "limit": 33 },
@@ -66,9 +66,40 @@ fn what_is_asked_is_changed_and_the_rest_stays() {
 }
 
 #[test]
+fn what_is_asked_is_changed_on_v2_and_the_rest_stays() {
+    if !v2_limits() {
+        return println!("skipped: this host has no limits of v2");
+    }
+    let bundle = running(json!({
+        "memory": { "limit": 64 << 20, "swap": 128 << 20 }, "pids": { "limit": 33 },
+        "cpu": { "shares": 512, "quota": 20_000, "period": 50_000 }
+    }));
+    let read = |file: &str| {
+        let path = format!("/sys/fs/cgroup/{}/{file}", bundle.id);
+        std::fs::read_to_string(&path).unwrap().trim_end().to_owned()
+    };
+    assert_eq!(read("memory.swap.max"), (64 << 20).to_string());
+    for (options, file, value) in [
+        (&["--memory", "100M", "--memory-swap", "128m"][..], "memory.max", "104857600"),
+        (&["--cpu-shares", "1024"], "cpu.weight", "100"),
+        (&["--cpu-quota", "5000", "--cpu-period", "10000"], "cpu.max", "5000 10000"),
+        (&["--cpu-quota", "-1"], "cpu.max", "max 10000"),
+        (&["--cpuset-cpus", "0"], "cpuset.cpus", "0"),
+        (&["--memory-reservation", "32m"], "memory.low", "33554432"),
+        (&["--pids-limit", "44"], "pids.max", "44"),
+        (&["--pids-limit", "-1"], "pids.max", "max"),
+    ] {
+        update(&bundle, options);
+        assert_eq!(read(file), value, "{options:?}: {file}");
+    }
+    assert_eq!(read("memory.max"), "104857600");
+    assert_eq!(read("memory.swap.max"), (28 << 20).to_string());
+}
+
+#[test]
 fn memory_and_swap_go_up_and_down_together_and_alone() {
     if on_v2() {
-        return;
+        return println!("skipped: the files are those of v1");
     }
     let bundle = running(json!({ "memory": { "limit": 64 << 20, "swap": 64 << 20 } }));
     let both = || {
@@ -101,7 +132,7 @@ fn memory_and_swap_go_up_and_down_together_and_alone() {
 #[test]
 fn resources_come_from_a_file_or_from_stdin() {
     if on_v2() {
-        return;
+        return println!("skipped: the files are those of v1");
     }
     let bundle = running(json!({}));
     let file = bundle.dir.join("resources.json");
@@ -119,7 +150,7 @@ fn resources_come_from_a_file_or_from_stdin() {
 #[test]
 fn an_update_that_is_refused_half_way_is_taken_back() {
     if on_v2() || is_peer() {
-        return;
+        return println!("skipped: the files are those of v1, the words ours");
     }
     let bundle = running(json!({ "memory": { "limit": 64 << 20, "swap": -1 } }));
     // Memory is written before the processors, of which there is none with that number.
@@ -131,7 +162,7 @@ fn an_update_that_is_refused_half_way_is_taken_back() {
 #[test]
 fn a_limit_below_what_is_used_is_refused_where_that_is_asked() {
     if on_v2() || is_peer() {
-        return;
+        return println!("skipped: the files are those of v1, the words ours");
     }
     let bundle = running(json!({}));
     // What the group uses is charged in pages: the first of them is enough.
