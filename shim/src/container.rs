@@ -10,7 +10,7 @@ use crate::process::{refuse, wire};
 use nix::unistd::Pid;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
-use rrun_runtime::run::{self, Child, State, Stdio};
+use rrun_runtime::run::{self, Ask, Child, Refusal, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Exit, ExitReason, LogSpec, WireError, WireKind,
@@ -64,11 +64,15 @@ pub struct Container {
     pub stops: Vec<Asker>,
     /// Who waits for its log to be opened anew.
     pub reopens: Vec<Asker>,
+    /// What its start could not set as asked.
+    pub clamped: Vec<String>,
     /// The stop signal has been sent.
     pub signalled: bool,
     /// Groups of execs in use, by number.
     pub exec_groups: Vec<bool>,
     child: Child,
+    /// What the init asks has been passed on.
+    asked: bool,
     started_at: i64,
     own_pid_namespace: bool,
     log_pending: bool,
@@ -130,9 +134,11 @@ impl Container {
             starts: Vec::new(),
             stops: Vec::new(),
             reopens: Vec::new(),
+            clamped: Vec::new(),
             signalled: false,
             exec_groups: Vec::new(),
             child,
+            asked: false,
             started_at: 0,
             log_pending: log.is_some(),
             log,
@@ -173,13 +179,35 @@ impl Container {
         self.child.state() == State::Waiting
     }
 
+    /// Its init waits for [`Container::answer`].
+    pub fn is_asking(&self) -> bool {
+        self.child.asks().is_some()
+    }
+
+    /// What the init asks, if it has not been passed on yet.
+    pub fn new_question(&mut self) -> Option<Ask> {
+        let question = self.child.asks()?;
+        (!std::mem::replace(&mut self.asked, true)).then_some(question)
+    }
+
+    /// Answers what the init asks.
+    pub fn answer(&mut self, answer: &Result<(), Refusal>) -> rrun_runtime::Result<()> {
+        self.asked = false;
+        self.child.answer(answer)
+    }
+
+    /// What the init could not set as asked since the last call. It stays in the shim's own log.
+    pub fn take_clamped(&mut self, run_dir: &Path) -> Vec<String> {
+        let clamped = self.child.take_clamped();
+        for what in &clamped {
+            own_log::note(run_dir, &format!("{what} of {}: as far as it is allowed", self.id));
+        }
+        clamped
+    }
+
     /// Hears what the init reports. Whoever calls it sees to the error: it is said once.
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
-        let mut state = self.child.advance().map_err(|error| wire(&error))?;
-        if state == State::Asking {
-            self.child.refuse().map_err(|error| wire(&error))?;
-            state = self.child.state();
-        }
+        let state = self.child.advance().map_err(|error| wire(&error))?;
         if let Some(console) = self.child.take_console() {
             let copy = console.try_clone().map_err(|e| refuse(WireKind::Kernel, e))?;
             self.output

@@ -46,6 +46,7 @@ impl Shim {
                 self.init_waits(key);
                 self.init_told_its_number(key);
             }
+            Ok(State::Asking) => self.init_asks(key),
             Ok(State::Running) => self.init_runs(key),
             Ok(_) => {}
             Err(error) => match container.phase {
@@ -78,9 +79,11 @@ impl Shim {
             return;
         }
         container.phase = Phase::Created;
-        let pid = container.pid().as_raw();
+        let (pid, clamped) = (container.pid().as_raw(), container.take_clamped(&self.run_dir));
         match container.pidfd().try_clone_to_owned() {
-            Ok(pidfd) => self.connections.answer(asker, &Reply::Created { pid }, vec![pidfd]),
+            Ok(pidfd) => {
+                self.connections.answer(asker, &Reply::Created { pid, clamped }, vec![pidfd])
+            }
             Err(error) => self.discard(key, asker, refuse(WireKind::Kernel, error)),
         }
     }

@@ -6,6 +6,7 @@
 //! what it is told.
 
 mod args;
+mod asks;
 mod clock;
 mod connection;
 mod connections;
@@ -27,6 +28,7 @@ mod shim;
 mod shutdown;
 mod start;
 mod timers;
+mod update;
 
 use args::Args;
 use nix::sys::prctl;

@@ -34,8 +34,7 @@ impl Shim {
     }
 
     fn may(&self, key: Key, request: &Request) -> bool {
-        let has_agreed = self.connections.version(key) >= OLDEST;
-        has_agreed || matches!(request, Request::Hello { .. })
+        self.connections.version(key) >= request.since()
     }
 
     fn dispatch(&mut self, request: Request, fds: Vec<OwnedFd>, asker: Asker) -> Answer {
@@ -67,6 +66,8 @@ impl Shim {
             }
             Request::ReopenLog { container } => self.reopen_log(&container, asker),
             Request::LogPipes { container } => self.log_pipes(&container),
+            Request::Update(update) => self.update(&update),
+            Request::Answer { container, refusal } => self.answer_ask(&container, refusal),
             Request::State => Ok(Some((Reply::State(self.report()), Vec::new()))),
             Request::Shutdown => {
                 self.begin_shutdown(Some(asker));

@@ -103,6 +103,7 @@ impl Shim {
             }
             for connection in self.connections.take_closed() {
                 self.kill_execs_of(connection);
+                self.refuse_asks_of(connection);
             }
             self.go_on_with_shutdown();
         }

@@ -20,7 +20,10 @@ impl Shim {
                 container.starts.push(asker);
                 Ok(None)
             }
-            Phase::Running(at) => Ok(Some((Reply::Started { at }, Vec::new()))),
+            Phase::Running(at) => {
+                let reply = Reply::Started { at, clamped: container.clamped.clone() };
+                Ok(Some((reply, Vec::new())))
+            }
             _ => Err(refuse(WireKind::Invalid, format!("container {id} waits for no start"))),
         }
     }
@@ -30,7 +33,9 @@ impl Shim {
         let Some(container) = self.processes.container(key) else { return };
         if matches!(container.phase, Phase::Starting) {
             let (at, askers) = container.started();
-            self.connections.answer_all(askers, &Reply::Started { at });
+            container.clamped = container.take_clamped(&self.run_dir);
+            let reply = Reply::Started { at, clamped: container.clamped.clone() };
+            self.connections.answer_all(askers, &reply);
         }
     }
 

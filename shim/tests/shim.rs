@@ -6,9 +6,11 @@ mod support;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+use rrun_runtime::plan::{CgroupWrite, Cgroups, Rlimit};
 use rrun_shim_protocol::{
-    Client, ContainerState, Create, Error, Event, Events, Exec, ExitReason, Kind, Launch, LogSpec,
-    NamespaceKind, Pin, Reply, Request, Sandbox, WireKind, exit_record, launch,
+    Ask, AskRefusal, Client, ContainerState, Create, Error, Event, Events, Exec, ExitReason, Kind,
+    Launch, LogSpec, NamespaceKind, Pin, Reply, Request, Sandbox, Update, WireKind, exit_record,
+    launch,
 };
 use std::fs::File;
 use std::io::Read;
@@ -399,4 +401,123 @@ async fn a_shutdown_waits_for_the_last_output_of_what_it_kills() {
     let text = reader.join().unwrap();
     let numbers = text.lines().map(|line| line.split(' ').nth(3).unwrap());
     assert!(numbers.eq((0..600).map(|n| n.to_string())), "not every line once and in order");
+}
+
+/// A container that is to be placed by its daemon.
+fn asking(pod: &Pod) -> Request {
+    let mut plan = pod.image.plan(&["sleep", "1000"]);
+    plan.cgroups.asked = true;
+    Request::Create(Create {
+        container: "c".into(),
+        plan,
+        log: None,
+        stdin: false,
+        stdin_once: false,
+    })
+}
+
+async fn asked(pod: &mut Pod) -> i32 {
+    match pod.events.recv().await.unwrap() {
+        Event::Asks { container, pid, ask: Ask::Place } if container == "c" => pid,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_container_asks_is_passed_on_and_its_answer_goes_back() {
+    let mut pod = Pod::new().await;
+    let client = pod.client.clone();
+    let create = asking(&pod);
+    let made = tokio::spawn(async move { client.call(create, Vec::new()).await });
+    let place = asked(&mut pod).await;
+    pod.ask(Request::Answer { container: "c".into(), refusal: None }).await;
+    let (reply, _) = made.await.unwrap().unwrap();
+    assert!(matches!(reply, Reply::Created { pid, .. } if pid == place), "{reply:?}");
+    // Nothing is asked any more.
+    pod.refused(Request::Answer { container: "c".into(), refusal: None }).await;
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_error_of_the_create() {
+    let mut pod = Pod::new().await;
+    let client = pod.client.clone();
+    let create = asking(&pod);
+    let made = tokio::spawn(async move { client.call(create, Vec::new()).await });
+    asked(&mut pod).await;
+    let refusal = AskRefusal { errno: nix::libc::EBUSY, words: "systemd says no".into() };
+    pod.ask(Request::Answer { container: "c".into(), refusal: Some(refusal) }).await;
+    let error = made.await.unwrap().err().unwrap().to_string();
+    assert!(error.contains("control groups: systemd says no: EBUSY"), "{error}");
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_a_daemon_that_is_gone_was_asked_is_refused() {
+    let pod = Pod::new().await;
+    let (other, mut events) = Client::connect(&Launch::socket(pod.folder.path())).await.unwrap();
+    let create = asking(&pod);
+    let made = tokio::spawn(async move { other.call(create, Vec::new()).await.map(drop) });
+    assert!(matches!(events.recv().await, Some(Event::Asks { .. })));
+    made.abort();
+    let _ = made.await;
+    // The container goes, and its name is free again.
+    loop {
+        match pod.client.call(Request::State, Vec::new()).await.unwrap().0 {
+            Reply::State(report) if report.containers.is_empty() => break,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn limits_are_changed_and_a_change_that_is_refused_leaves_them_as_they_were() {
+    let pod = Pod::new().await;
+    pod.start(&["sleep", "1000"]).await;
+    let dirs = &pod.image.groups.dirs;
+    let at = dirs.iter().position(|dir| dir.path.join("pids.max").exists()).unwrap();
+    let limit = || std::fs::read_to_string(dirs[at].path.join("pids.max")).unwrap();
+    let write = |file: &str, value: &str| CgroupWrite {
+        dir: at as u8,
+        file: file.into(),
+        value: value.into(),
+        optional: false,
+    };
+    let groups = |writes| Cgroups { writes, ..pod.image.groups.clone() };
+    let update = |change, back| {
+        let (change, back) = (groups(change), groups(back));
+        Request::Update(Update { container: "c".into(), change, back })
+    };
+    pod.ask(update(vec![write("pids.max", "55")], Vec::new())).await;
+    assert_eq!(limit(), "55\n");
+    let change = vec![write("pids.max", "77"), write("pids.max", "nonsense")];
+    let error = pod.refused(update(change, vec![write("pids.max", "55")])).await;
+    assert!(error.to_string().contains("nonsense"), "{error}");
+    assert_eq!(limit(), "55\n");
+    let elsewhere =
+        Update { container: "c".into(), change: Cgroups::default(), back: Cgroups::default() };
+    pod.refused(Request::Update(elsewhere)).await;
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_was_clamped_is_in_the_answers() {
+    let mut pod = Pod::new().await;
+    let open = File::open("/proc/sys/fs/nr_open").map(std::io::read_to_string).unwrap().unwrap();
+    // No process of any rights gets more than this.
+    let most: u64 = open.trim().parse().unwrap();
+    let mut plan = pod.image.plan(&["true"]);
+    let limit = Rlimit { resource: nix::libc::RLIMIT_NOFILE, soft: 64, hard: most + 1 };
+    plan.process.rlimits = vec![limit];
+    let create = Create { container: "c".into(), plan, log: None, stdin: false, stdin_once: false };
+    pod.ask(Request::Create(create)).await;
+    match pod.ask(Request::Start { container: "c".into() }).await {
+        Reply::Started { clamped, .. } => assert_eq!(clamped.len(), 1, "{clamped:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pod.ended().await.code, 0);
+    let own = std::fs::read_to_string(pod.folder.path().join("shim.log")).unwrap();
+    assert!(own.contains("as far as it is allowed"), "{own}");
+    pod.shut_down().await;
 }

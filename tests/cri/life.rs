@@ -117,3 +117,70 @@ async fn a_container_over_its_memory_limit_is_oom_killed() {
     suite.remove(&pod).await;
     suite.assert_nothing_left();
 }
+
+#[tokio::test]
+async fn limits_are_changed_in_place_and_told_by_status() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("resize");
+    let pod = suite.run_pod(&config).await;
+    let mut container = suite.harness.container("main", WORK, &["/bin/sleeper"]);
+    let resources = LinuxContainerResources {
+        memory_limit_in_bytes: 64 << 20,
+        cpu_period: 100_000,
+        cpu_quota: 50_000,
+        ..Default::default()
+    };
+    container.linux =
+        Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
+    let id = suite.create(&pod, container, &config).await.unwrap();
+    suite.start_container(&id).await.unwrap();
+    let update = async |linux: LinuxContainerResources| {
+        let request = UpdateContainerResourcesRequest {
+            container_id: id.clone(),
+            linux: Some(linux),
+            ..Default::default()
+        };
+        suite.harness.client.update_container_resources(request).await
+    };
+    let limits = async || suite.status(&id).await.resources.unwrap().linux.unwrap();
+    let change = LinuxContainerResources {
+        memory_limit_in_bytes: 96 << 20,
+        cpu_quota: 70_000,
+        cpu_shares: 512,
+        ..Default::default()
+    };
+    update(change).await.unwrap();
+    let now = limits().await;
+    assert_eq!((now.memory_limit_in_bytes, now.cpu_shares), (96 << 20, 512));
+    assert_eq!((now.cpu_period, now.cpu_quota), (100_000, 70_000));
+    // What the kernel does not take changes nothing.
+    let refused = LinuxContainerResources { cpu_quota: 1, ..Default::default() };
+    let error = update(refused).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
+    assert_eq!(limits().await, now);
+    // The kernel has them too.
+    let group = format!("/proc/{}/cgroup", suite.pid(&id).await);
+    assert_eq!(memory_limit(&std::fs::read_to_string(group).unwrap()), 96 << 20);
+    suite.remove(&pod).await;
+    let gone = update(LinuxContainerResources::default()).await.unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::NotFound, "{gone}");
+    suite.assert_nothing_left();
+}
+
+/// The limit of memory of a process, by what `/proc/<pid>/cgroup` says: cgroups(7).
+fn memory_limit(groups: &str) -> u64 {
+    let groups = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        Some((parts.next()?, parts.next()?.trim_start_matches('/')))
+    });
+    let files = groups.filter_map(|(controllers, path)| {
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        match controllers {
+            "" => Some(root.join(path).join("memory.max")),
+            "memory" => Some(root.join("memory").join(path).join("memory.limit_in_bytes")),
+            _ => None,
+        }
+    });
+    let text = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
+    text.unwrap().trim().parse().unwrap()
+}

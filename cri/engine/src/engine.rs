@@ -2,7 +2,7 @@
 
 use crate::blocking::blocking;
 use crate::config::Config;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, PodConfig, Resources};
@@ -15,7 +15,9 @@ use crate::status::{
     ContainerFilter, ContainerItem, ContainerStatus, PodFilter, PodItem, PodStatus,
 };
 use crate::table::{Shared, Table};
-use crate::verbs::{container_end, create_container, remove, run_pod, start_container, stop_pod};
+use crate::verbs::{
+    self, container_end, create_container, remove, run_pod, start_container, stop_pod,
+};
 use crate::{info, layers, streams, usage, view};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -183,12 +185,9 @@ impl Engine {
         &self,
         owner: &Owner,
         id: &str,
-        _resources: Resources,
+        resources: Resources,
     ) -> Result<()> {
-        let (_, container) = self.shared.table.container(owner, id)?;
-        let what = format!("update resources of {}", container.config.name);
-        let message = "changing limits is not supported by this release";
-        Err(Error::new(Kind::Unimplemented, message).context(what))
+        verbs::update_container::update(&self.shared, owner, id, resources).await
     }
 
     /// Opens the log of a running container anew at its path.

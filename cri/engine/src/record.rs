@@ -17,6 +17,7 @@ use crate::phase::{ContainerPhase, PodPhase};
 use crate::status::{ContainerExit, LinuxUser};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rrun_runtime::cgroup::Resources as Limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -85,7 +86,11 @@ pub(crate) struct ContainerRecord {
     /// Absolute path; empty: none.
     pub(crate) log_path: String,
     pub(crate) mounts: Vec<MountSpec>,
+    /// As the client asked for them.
     pub(crate) resources: Resources,
+    /// What is in force in its groups.
+    #[serde(default)]
+    pub(crate) limits: Limits,
     pub(crate) user: LinuxUser,
     pub(crate) stop_signal: i32,
 }

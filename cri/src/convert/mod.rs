@@ -22,7 +22,7 @@ use rrun_engine::model::Tags;
 use rrun_engine::{Error, Result};
 
 /// What is said for another operating system is refused, as nothing here would do it.
-fn refuse_windows<T>(part: Option<&T>) -> Result<()> {
+pub fn refuse_windows<T>(part: Option<&T>) -> Result<()> {
     match part {
         Some(_) => Err(Error::invalid("windows: this is Linux")),
         None => Ok(()),

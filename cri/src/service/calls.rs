@@ -146,6 +146,7 @@ impl Cri for Service {
         &self,
         r: UpdateContainerResourcesRequest,
     ) -> Answer<UpdateContainerResourcesResponse> {
+        convert::refuse_windows(r.windows.as_ref()).map_err(fail)?;
         let limits = convert::resources(required(r.linux, "linux")?);
         let updated = self.engine.update_resources(&self.owner, &r.container_id, limits).await;
         updated.map_err(fail)?;

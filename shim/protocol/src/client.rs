@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Kind};
 use crate::frame::{Carries, Decoder, Frame, encode};
-use crate::message::{Event, Exec, Exit, Reply, Request};
+use crate::message::{Event, Exec, Reply, Request};
+use crate::report::Exit;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -103,8 +104,12 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::Refused`] with what the shim said, [`Kind::Gone`] when the connection ends first,
+    /// [`Kind::Older`] for a request that the connection's version does not have,
     /// [`Kind::Protocol`] when the answer has something in it that this code does not know.
     pub async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Error> {
+        if request.since() > self.version {
+            return Err(Error::new(Kind::Older, "the pod's shim is of a release without this"));
+        }
         let number = self.shared.number.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let frame = encode(Carries::Request, number, &request, fds.len())?;
         let (sender, receiver) = oneshot::channel();

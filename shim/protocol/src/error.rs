@@ -1,6 +1,6 @@
 //! Errors of the protocol's client and codec.
 
-use crate::message::WireError;
+use crate::report::WireError;
 use std::fmt;
 
 /// What went wrong between daemon and shim.
@@ -17,6 +17,8 @@ pub enum Kind {
     Gone,
     /// The peer speaks no version that we do, or nonsense.
     Protocol,
+    /// The shim is of an earlier release and does not know what is asked.
+    Older,
     /// The operating system refused.
     Os,
     /// The shim answered with an error of its own.

@@ -4,7 +4,7 @@
 //! shim reads it, of whatever release. Four bytes of checksum, so that a torn record says so, and
 //! a record in CBOR.
 
-use crate::message::Exit;
+use crate::report::Exit;
 use minicbor::{Decode, Encode};
 use std::fs;
 use std::io;
@@ -92,7 +92,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::ExitReason;
+    use crate::report::ExitReason;
 
     #[test]
     fn a_record_is_read_back_and_a_torn_one_says_so() {

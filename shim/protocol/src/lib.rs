@@ -14,19 +14,23 @@ pub mod frame;
 mod launch;
 pub mod log_journal;
 mod message;
+mod report;
 pub mod rest;
 
 pub use client::{Client, Events, Running};
 pub use error::{Error, Kind};
 pub use launch::{Launch, launch};
 pub use message::{
-    ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason, LogSpec, NamespaceKind,
-    Pin, Reaper, Reply, Request, Sandbox, ShimReport, WireError, WireKind,
+    Ask, AskRefusal, Create, Event, Exec, LogSpec, NamespaceKind, Pin, Reaper, Reply, Request,
+    Sandbox, Update,
+};
+pub use report::{
+    ContainerReport, ContainerState, Exit, ExitReason, ShimReport, WireError, WireKind,
 };
 
 /// The newest version of the protocol that this code speaks. `COMPATIBILITY.md` beside this crate
 /// says what needs a new one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The oldest version of the protocol that this code still speaks.
 pub const OLDEST: u16 = 1;

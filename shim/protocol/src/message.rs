@@ -1,7 +1,8 @@
 //! What is said. Every request has exactly one reply; events come between them, unasked.
 
+use crate::report::{Exit, ShimReport, WireError};
 use minicbor::{Decode, Encode};
-use rrun_runtime::plan::{ExecPlan, Plan, encoding};
+use rrun_runtime::plan::{Cgroups, ExecPlan, Plan, encoding};
 use std::path::PathBuf;
 
 /// Said by the daemon to a shim.
@@ -27,7 +28,7 @@ pub enum Request {
     #[n(2)]
     Create(#[n(0)] Create),
     /// Lets a container's init execute its program. Reply: [`Reply::Started`], or
-    /// [`Reply::Error`] with kind [`WireKind::Exec`] when the program cannot be executed; the
+    /// [`Reply::Error`] with kind [`crate::WireKind::Exec`] when the program cannot be executed; the
     /// container has ended then, with code 128. Done while it runs, for one who has given up
     /// waiting for the first reply.
     #[n(3)]
@@ -135,6 +136,68 @@ pub enum Request {
     /// [`Reply::Done`], then the connection ends.
     #[n(14)]
     Shutdown,
+    /// Changes what limits a container that is created or runs. Reply: [`Reply::Done`]; where the
+    /// change is refused, what was written of it is taken back. Since version 2.
+    #[n(15)]
+    Update(#[n(0)] Update),
+    /// Answers [`Event::Asks`]. Reply: [`Reply::Done`]. Since version 2.
+    #[n(16)]
+    Answer {
+        /// Container id.
+        #[n(0)]
+        container: String,
+        /// Why it is not done; `None`: it is, and the container goes on.
+        #[n(1)]
+        refusal: Option<AskRefusal>,
+    },
+}
+
+impl Request {
+    /// The first version of the protocol that has it; 0 for the one that agrees on a version.
+    pub fn since(&self) -> u16 {
+        match self {
+            Request::Hello { .. } => 0,
+            Request::Update(_) | Request::Answer { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// New limits of a container: both values are planned by the daemon, which knows what is in force.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Update {
+    /// Container id.
+    #[n(0)]
+    pub container: String,
+    /// What to write, and the device filter that replaces the one in force. The directories are
+    /// the container's own.
+    #[n(1)]
+    pub change: Cgroups,
+    /// What takes that back.
+    #[n(2)]
+    pub back: Cgroups,
+}
+
+/// What a container that is being made wants done by others, before it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub enum Ask {
+    /// Place its process into its control groups (a scope of systemd).
+    #[n(0)]
+    Place,
+}
+
+/// Why something that was asked is not done.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AskRefusal {
+    /// An errno: the step of the container fails with it.
+    #[n(0)]
+    pub errno: i32,
+    /// In words; 250 bytes of them arrive.
+    #[n(1)]
+    pub words: String,
 }
 
 /// A pod's own surroundings.
@@ -293,6 +356,9 @@ pub enum Reply {
         /// Process id of the init, seen from the host.
         #[n(0)]
         pid: i32,
+        /// What could not be set as asked, and was set as far as this host allows: in words.
+        #[cbor(n(1), default)]
+        clamped: Vec<String>,
     },
     /// The program runs.
     #[n(3)]
@@ -300,6 +366,9 @@ pub enum Reply {
         /// Nanoseconds since the epoch.
         #[n(0)]
         at: i64,
+        /// As in [`Reply::Created`]: what a process sets only when it has been let go.
+        #[cbor(n(1), default)]
+        clamped: Vec<String>,
     },
     /// The process runs. Descriptor: the terminal's master, if there is one.
     #[n(4)]
@@ -363,133 +432,19 @@ pub enum Event {
         #[n(1)]
         exit: Exit,
     },
-}
-
-/// How a process ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Exit {
-    /// Exit code, 128 + n for signal n.
-    #[n(0)]
-    pub code: i32,
-    /// Nanoseconds since the epoch.
-    #[n(1)]
-    pub at: i64,
-    /// Why.
+    /// A container whose creation was asked for on this connection wants something done before it
+    /// goes on; [`Request::Answer`] says that it is. Where nobody can answer, because the
+    /// connection has ended or is of version 1, it is refused. Since version 2.
     #[n(2)]
-    pub reason: ExitReason,
-    /// The error of one that could not be executed, else empty.
-    #[n(3)]
-    pub message: String,
-    /// Bytes of output that are missing in its log, because it took them too slowly.
-    #[cbor(n(4), default)]
-    pub output_lost: u64,
-}
-
-/// Why a process ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub enum ExitReason {
-    /// It ended, or was killed by somebody.
-    #[default]
-    #[n(0)]
-    Ended,
-    /// The kernel killed it for want of memory in its group, in this run.
-    #[n(1)]
-    OutOfMemory,
-    /// Its program could not be executed.
-    #[n(2)]
-    StartError,
-    /// It was killed because its time was over.
-    #[n(3)]
-    Timeout,
-}
-
-/// Everything that a shim knows of its pod.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct ShimReport {
-    /// The sandbox was made.
-    #[n(0)]
-    pub sandbox: bool,
-    /// Process id of the reaper, if it runs.
-    #[n(1)]
-    pub reaper: Option<i32>,
-    /// Containers, in the order in which they were made.
-    #[n(2)]
-    pub containers: Vec<ContainerReport>,
-}
-
-/// One container of a shim.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct ContainerReport {
-    /// Container id.
-    #[n(0)]
-    pub id: String,
-    /// Process id of its init, seen from the host, while it lives.
-    #[n(1)]
-    pub pid: Option<i32>,
-    /// Where it stands.
-    #[n(2)]
-    pub state: ContainerState,
-}
-
-/// Where a container stands.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub enum ContainerState {
-    /// Its init waits.
-    #[n(0)]
-    Created,
-    /// Its program runs.
-    #[n(1)]
-    Running {
-        /// Nanoseconds since the epoch.
+    Asks {
+        /// Container id.
         #[n(0)]
-        started_at: i64,
-    },
-    /// It has ended.
-    #[n(2)]
-    Exited {
-        /// Nanoseconds since the epoch; 0 if it never started.
-        #[n(0)]
-        started_at: i64,
-        /// How.
+        container: String,
+        /// Its process, seen from the host.
         #[n(1)]
-        exit: Exit,
+        pid: i32,
+        /// What.
+        #[n(2)]
+        ask: Ask,
     },
-}
-
-/// An error that crosses a process border: never flattened to one string.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct WireError {
-    /// What sort of error.
-    #[n(0)]
-    pub kind: WireKind,
-    /// Contexts, outermost first: `create web`, `mount /etc/hosts`, `EPERM`.
-    #[n(1)]
-    pub chain: Vec<String>,
-}
-
-/// Sorts of errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub enum WireKind {
-    /// No such container or exec.
-    #[n(0)]
-    NotFound,
-    /// It is there already.
-    #[n(1)]
-    Exists,
-    /// The request makes no sense, now or ever.
-    #[n(2)]
-    Invalid,
-    /// A program cannot be executed: code 127 when it is missing, else 126.
-    #[n(3)]
-    Exec(#[n(0)] i32),
-    /// The kernel refused.
-    #[n(4)]
-    Kernel,
 }

@@ -200,6 +200,7 @@ fn told(error: rrun_shim_protocol::Error) -> Refusal {
             };
             Refusal { code, error: Error::from(wire.clone()) }
         }
+        Sort::Older => Error::new(Kind::Unimplemented, error.to_string()).into(),
         Sort::Gone => Error::new(Kind::Unavailable, error.to_string()).into(),
         Sort::Protocol | Sort::Os => Error::new(Kind::Internal, error.to_string()).into(),
     }

@@ -37,7 +37,7 @@ pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result
         return Err(Error::invalid(format!("log_path {:?} {message}", config.log_path)));
     }
     if let Some(limits) = &config.resources {
-        check_limits(limits)?;
+        self::limits(limits)?;
     }
     for mount in &config.mounts {
         check_mount(mount).context(|| format!("mount {}", mount.container_path))?;
@@ -100,7 +100,10 @@ fn check_namespaces(pod: &PodConfig, security: &ContainerSecurity) -> Result<()>
 }
 
 /// Those that no file of a group takes; of a quota and of memory -1 means that there is none.
-fn check_limits(limits: &Resources) -> Result<()> {
+///
+/// # Errors
+/// `Invalid`, with the name of the field.
+pub fn limits(limits: &Resources) -> Result<()> {
     for (name, value) in [("cpu_shares", limits.cpu_shares), ("cpu_period", limits.cpu_period)] {
         if value < 0 {
             return Err(Error::invalid(format!("{name} {value} is negative")));

@@ -6,7 +6,7 @@
 mod container;
 mod pod;
 
-pub use container::container;
+pub use container::{container, limits};
 pub use pod::pod;
 
 use crate::error::{Error, Result};

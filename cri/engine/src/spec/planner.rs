@@ -6,18 +6,20 @@ use super::exec::keyring;
 use super::host::{OnHost, read_profile};
 use super::mounts::uses_pod_shm;
 use super::profile::{self, Seccomp};
+use super::resources::resources;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process, runtime};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::files;
-use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig};
+use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig, Resources};
 use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord, checksum};
 use crate::session::ExecRequest;
 use crate::status::LinuxUser;
-use oci_spec::runtime::{LinuxSeccomp, Spec};
-use rrun_runtime::plan::{self, Namespace, Plan, Slot};
+use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Spec};
+use rrun_runtime::cgroup::{Controllers, Resources as Limits};
+use rrun_runtime::plan::{self, Cgroups, Namespace, Plan, Slot};
 use rrun_runtime::seccomp;
 use rrun_runtime::spec::{Host, NamespaceOverrides, Overrides};
 use rrun_shim_protocol::NamespaceKind;
@@ -125,6 +127,33 @@ impl Planner {
         plan.process.env = process::bytes(text.unwrap_or_default(), &wanted.container.config.envs);
         plan.process.keyring = Some(keyring(&wanted.container.id));
         Ok(plan)
+    }
+
+    /// What a configuration limits a container to.
+    pub(crate) fn limits(&self, spec: &Value) -> Result<Limits> {
+        let resources = resources_of(&spec["linux"]["resources"])?;
+        rrun_runtime::spec::created_resources(resources.as_ref(), &self.host).map_err(runtime)
+    }
+
+    /// New limits of a container, from those in force in its group `cgroup`: what will be in force,
+    /// and what makes and unmakes the change.
+    pub(crate) fn change_of_limits(
+        &self,
+        cgroup: &str,
+        in_force: &Limits,
+        asked: &Resources,
+    ) -> Result<(Limits, Cgroups, Cgroups)> {
+        let resources = resources_of(&Value::Object(resources(asked)))?.unwrap_or_default();
+        let change =
+            rrun_runtime::spec::changed_resources(&resources, &self.host).map_err(runtime)?;
+        let layout = self.host.cgroups.as_ref();
+        let layout = layout.ok_or_else(|| Error::invalid("no control groups are mounted"))?;
+        let dirs = layout.dirs(Path::new(cgroup));
+        let controllers = Controllers::find(layout, &dirs);
+        let after = in_force.after(&change);
+        let forward = in_force.plan(&change, &dirs, &controllers).map_err(runtime)?;
+        let back = after.plan(&in_force.back(&change), &dirs, &controllers).map_err(runtime)?;
+        Ok((after, forward, back))
     }
 
     /// A configuration as its type, and its filter compiled.
@@ -269,6 +298,12 @@ impl Planner {
     fn filters(&self) -> MutexGuard<'_, HashMap<u64, Filter>> {
         self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `linux.resources` as its type.
+fn resources_of(json: &Value) -> Result<Option<LinuxResources>> {
+    serde::Deserialize::deserialize(json)
+        .map_err(|error| Error::internal(format!("the built resources: {error}")))
 }
 
 fn who(wanted: &Wanted<'_>) -> Result<Who> {

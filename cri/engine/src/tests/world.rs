@@ -375,7 +375,7 @@ fn answer(
         Request::Create(create) => {
             groups.insert(group_of(run_dir, &create.container));
             shim.containers.insert(create.container, ContainerState::Created);
-            Reply::Created { pid: 3 }
+            Reply::Created { pid: 3, clamped: Vec::new() }
         }
         Request::Start { container } if unexecutable => {
             shim.end(run_dir, &container, 128);
@@ -384,7 +384,7 @@ fn answer(
         }
         Request::Start { container } => {
             shim.containers.insert(container, ContainerState::Running { started_at: 7 });
-            Reply::Started { at: 7 }
+            Reply::Started { at: 7, clamped: Vec::new() }
         }
         Request::Stop { container, signal, .. } => match shim.containers.get(&container) {
             None => return Err(Error::not_found("no such container").into()),

@@ -16,6 +16,7 @@ use crate::spec::{self, Configured, OnHost, Wanted};
 use crate::status::LinuxUser;
 use crate::steps::{List, Step, Verb, run_step};
 use crate::table::{Container, Shared};
+use rrun_runtime::cgroup::Resources as Limits;
 use rrun_runtime::plan::Plan;
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
 use std::os::fd::OwnedFd;
@@ -39,6 +40,8 @@ pub(crate) struct CreateContainer {
 struct Planned {
     plan: Plan,
     user: LinuxUser,
+    /// What limits it.
+    limits: Limits,
     /// The PID namespace of the container that it targets.
     target: Option<OwnedFd>,
 }
@@ -208,6 +211,7 @@ fn intent(at: &PodAt, config: Arc<ContainerConfig>, image: &ImageInfo) -> Result
         log_path,
         mounts: config.mounts.clone(),
         resources: config.resources.clone().unwrap_or_default(),
+        limits: Limits::default(),
         user: LinuxUser::default(),
         stop_signal: spec::stop_signal(config.stop_signal, &image.config.stop_signal)?,
         config,
@@ -264,7 +268,8 @@ impl CreateContainer {
             let json = spec::adjust(json);
             let plan = engine.planner.plan(&json, &wanted, target.is_some())?;
             record::replace(&pod.dirs.spec(&at.container.id), json.to_string().as_bytes())?;
-            Ok(Planned { plan, user, target })
+            let limits = engine.planner.limits(&json)?;
+            Ok(Planned { plan, user, limits, target })
         });
         self.planned = Some(planned.await?);
         Ok(())
@@ -291,8 +296,9 @@ impl CreateContainer {
         let shim = self.at.at.connected()?;
         let fds = std::iter::once(rootfs).chain(planned.target.take()).collect();
         match shim.call(request, fds).await.map_err(Error::from)? {
-            (Reply::Created { pid }, mut fds) => {
+            (Reply::Created { pid, clamped }, mut fds) => {
                 self.pid = pid;
+                self.at.warn_of_clamped(&clamped);
                 self.at.container.set_pidfd(fds.pop());
                 self.at.hold_pipes().await;
                 Ok(())
@@ -303,11 +309,12 @@ impl CreateContainer {
 
     async fn created(&mut self) -> Result<()> {
         let pid = self.pid;
-        let user = self.planned.take().map(|planned| planned.user).unwrap_or_default();
+        let planned = self.planned.take().ok_or_else(|| Error::internal("no plan"))?;
         let change = move |record: &mut ContainerRecord| {
             record.phase = ContainerPhase::Created;
             record.pid = pid;
-            record.user = user;
+            record.user = planned.user;
+            record.limits = planned.limits;
         };
         self.at.container.change(&self.at.at.pod, change).await
     }

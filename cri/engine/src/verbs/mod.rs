@@ -10,6 +10,7 @@ pub(crate) mod sandbox;
 pub(crate) mod shim_watch;
 pub(crate) mod start_container;
 pub(crate) mod stop_pod;
+pub(crate) mod update_container;
 
 use crate::apparmor;
 use crate::error::Result;
@@ -91,6 +92,14 @@ impl PodAt {
 }
 
 impl ContainerAt {
+    /// Says in the log what this host does not allow as it was asked for.
+    pub(crate) fn warn_of_clamped(&self, clamped: &[String]) {
+        for what in clamped {
+            let container = &self.container.id;
+            tracing::warn!(%container, "{what}: set as far as this host allows");
+        }
+    }
+
     /// The span of a verb on this container, with its steps in it.
     pub(crate) fn span(&self, verb: &'static str) -> Span {
         let (pod, container) = (&self.at.pod.id, &self.container.id);

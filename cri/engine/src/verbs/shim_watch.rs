@@ -8,7 +8,7 @@ use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{Dialled, Shim};
 use crate::record::ContainerRecord;
 use crate::steps::run_step;
-use rrun_shim_protocol::{ContainerReport, ContainerState, Event, Reply, Request};
+use rrun_shim_protocol::{AskRefusal, ContainerReport, ContainerState, Event, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +21,7 @@ pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
     let (at, mut events) = (at.clone(), dialled.events);
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
-            if let Event::Exited { container, exit } = event {
-                let all = at.engine.table.containers_of(&at.pod.id);
-                // One that is not there yet is still in the making: its end is found when it is
-                // made, or goes with it.
-                if let Some(found) = all.iter().find(|c| c.id.as_str() == container) {
-                    at.with(found).queue_end(exit);
-                }
-            }
+            at.shim_says(event);
         }
         let lost = at.clone();
         at.pod.queue.push(async move { lost.shim_lost().await });
@@ -36,6 +29,34 @@ pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
 }
 
 impl PodAt {
+    fn shim_says(&self, event: Event) {
+        match event {
+            Event::Exited { container, exit } => {
+                let all = self.engine.table.containers_of(&self.pod.id);
+                // One that is not there yet is still in the making: its end is found when it is
+                // made, or goes with it.
+                if let Some(found) = all.iter().find(|c| c.id.as_str() == container) {
+                    self.with(found).queue_end(exit);
+                }
+            }
+            Event::Asks { container, .. } => self.refuse_ask(container),
+            Event::ExecExited { .. } => {}
+        }
+    }
+
+    /// No plan of ours has a process placed by anybody else.
+    fn refuse_ask(&self, container: String) {
+        let Some(shim) = self.pod.shim() else { return };
+        let words = "this daemon places no processes".to_owned();
+        let refusal = Some(AskRefusal { errno: nix::libc::ENOSYS, words });
+        tokio::spawn(async move {
+            let answered = shim.call(Request::Answer { container, refusal }, Vec::new()).await;
+            if let Err(refusal) = answered {
+                tracing::warn!(error = %refusal.error, "a container's question is not answered");
+            }
+        });
+    }
+
     /// The connection has ended: dials again, for a shim that lives on after a broken connection.
     pub(crate) async fn shim_lost(&self) {
         if self.pod.shim().is_none() {

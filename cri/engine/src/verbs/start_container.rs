@@ -79,7 +79,10 @@ impl StartContainer {
         let shim = self.at.at.connected()?;
         let container = self.at.container.id.to_string();
         match shim.call(Request::Start { container }, Vec::new()).await {
-            Ok((Reply::Started { at }, _)) => self.started_at = at,
+            Ok((Reply::Started { at, clamped }, _)) => {
+                self.started_at = at;
+                self.at.warn_of_clamped(&clamped);
+            }
             Ok((other, _)) => return Err(Error::internal(format!("shim said {other:?}"))),
             Err(refusal) if refusal.code.is_some() => self.refused = Some(refusal.error),
             Err(refusal) => {

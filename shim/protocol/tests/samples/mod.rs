@@ -6,8 +6,9 @@ use rrun_runtime::plan::{
     Seccomp, Slot, User, attr,
 };
 use rrun_shim_protocol::{
-    ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason, LogSpec, NamespaceKind,
-    Pin, Reaper, Reply, Request, Sandbox, ShimReport, WireError, WireKind,
+    Ask, AskRefusal, ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason,
+    LogSpec, NamespaceKind, Pin, Reaper, Reply, Request, Sandbox, ShimReport, Update, WireError,
+    WireKind,
 };
 
 /// Any message.
@@ -60,6 +61,9 @@ fn request_name(request: &Request) -> String {
         Request::LogPipes { .. } => "log-pipes",
         Request::State => "state",
         Request::Shutdown => "shutdown",
+        Request::Update(_) => "update",
+        Request::Answer { refusal: None, .. } => "answer",
+        Request::Answer { refusal: Some(_), .. } => "answer-refusal",
     };
     text(name)
 }
@@ -85,6 +89,12 @@ fn requests() -> Vec<Request> {
         Request::LogPipes { container: container() },
         Request::State,
         Request::Shutdown,
+        Request::Update(Update { container: container(), change: cgroups(), back: cgroups() }),
+        Request::Answer { container: container(), refusal: None },
+        Request::Answer {
+            container: container(),
+            refusal: Some(AskRefusal { errno: 16, words: text("systemd says no") }),
+        },
     ]
 }
 
@@ -127,8 +137,8 @@ fn replies() -> Vec<Reply> {
     let mut replies = vec![
         Reply::Hello { version: 1, pid: 4711, release: text("1.2.3") },
         Reply::Sandbox { reaper: Some(7) },
-        Reply::Created { pid: 8 },
-        Reply::Started { at: i64::MAX },
+        Reply::Created { pid: 8, clamped: vec![text("set oom_score_adj -998")] },
+        Reply::Started { at: i64::MAX, clamped: vec![text("limit open files")] },
         Reply::ExecStarted { pid: 9 },
         Reply::Exited(exit()),
         Reply::Attached,
@@ -145,6 +155,7 @@ fn event_name(event: &Event) -> String {
     match event {
         Event::Exited { exit, .. } => format!("exited-{}", reason_name(exit.reason)),
         Event::ExecExited { .. } => text("exec-exited"),
+        Event::Asks { ask: Ask::Place, .. } => text("asks-place"),
     }
 }
 
@@ -163,6 +174,7 @@ fn events() -> Vec<Event> {
     let exited = |reason| Event::Exited { container: text("c"), exit: Exit { reason, ..exit() } };
     let mut events: Vec<Event> = reasons.map(exited).into();
     events.push(Event::ExecExited { exec: 12, exit: exit() });
+    events.push(Event::Asks { container: text("c"), pid: 8, ask: Ask::Place });
     events
 }
 
