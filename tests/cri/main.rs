@@ -12,3 +12,4 @@ mod requests;
 mod shim_death;
 mod stalled_store;
 mod suite;
+mod upgrade;

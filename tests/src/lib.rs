@@ -4,6 +4,7 @@
 //! - [`registry`]: a real docker-registry that serves them;
 //! - [`sandbox`]: private folders and namespaces in which a daemon and its pods run;
 //! - [`daemon`]: rrund there, or containerd;
+//! - [`earlier`]: the shim of an earlier commit;
 //! - [`harness`]: all of these together, with a CRI client;
 //! - [`conformance`]: critest against such a daemon;
 //! - [`kubelet`]: a real kubelet with static pods there;
@@ -13,6 +14,7 @@
 pub mod bench;
 pub mod conformance;
 pub mod daemon;
+pub mod earlier;
 pub mod harness;
 pub mod images;
 pub mod kubelet;

@@ -1,0 +1,39 @@
+//! A daemon of a newer release than the shims that it finds.
+
+use crate::suite::*;
+use rrun_tests::earlier;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+#[tokio::test]
+async fn a_shim_of_an_earlier_commit_serves_todays_daemon_from_start_to_removal() {
+    let shim = earlier::shim().unwrap();
+    let mut suite = Suite::start_with(&format!("shim = \"{}\"", shim.display())).await;
+    let config = suite.harness.pod("old");
+    let pod = suite.run_pod(&config).await;
+    let running = suite.shim(&pod);
+    let program = fs::metadata(format!("/proc/{running}/exe")).unwrap();
+    assert_eq!(program.ino(), shim.metadata().unwrap().ino());
+    let first = suite.add(&pod, &config, "first", &["/bin/sleeper"]).await;
+    let pid = suite.pid(&first).await;
+
+    // Another daemon finds it, and makes more in it.
+    suite.restart().await;
+    assert_eq!((suite.pid(&first).await, suite.shim(&pod)), (pid, running));
+    assert_eq!(suite.exec(&first, &["/bin/true"], 10).await.unwrap().exit_code, 0);
+    assert_eq!(suite.exec(&first, &["/bin/work", "exit", "3"], 10).await.unwrap().exit_code, 3);
+    let second = suite.add(&pod, &config, "second", &["/bin/work", "numbers", "1000", "50"]).await;
+    assert_eq!(suite.ended(&second).await.exit_code, 0);
+    let mut lines = [0, 0];
+    crate::log::read(&suite.log_path("old", "second"), &mut lines);
+    assert_eq!(lines, [50, 50]);
+    let none = suite.harness.container("third", rrun_tests::harness::WORK, &["/bin/none"]);
+    let third = suite.create(&pod, none, &config).await.unwrap();
+    suite.start_container(&third).await.unwrap_err();
+    assert_eq!(suite.status(&third).await.exit_code, 128);
+
+    suite.stop(&pod).await;
+    assert_eq!(suite.status(&first).await.state, EXITED);
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
