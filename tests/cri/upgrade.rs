@@ -7,7 +7,9 @@ use std::os::unix::fs::MetadataExt;
 
 #[tokio::test]
 async fn a_shim_of_an_earlier_commit_serves_todays_daemon_from_start_to_removal() {
-    let shim = earlier::shim().unwrap();
+    let Some(shim) = earlier::shim().unwrap() else {
+        return eprintln!("skipped: this checkout has no history (git fetch --unshallow)");
+    };
     let mut suite = Suite::start_with(&format!("shim = \"{}\"", shim.display())).await;
     let config = suite.harness.pod("old");
     let pod = suite.run_pod(&config).await;
