@@ -178,6 +178,13 @@ fn pull(change: impl FnOnce(&mut ImageSpec)) -> Result<()> {
     convert::image_to_pull(image).map(drop)
 }
 
+fn update(change: impl FnOnce(&mut UpdateContainerResourcesRequest)) -> Result<()> {
+    let mut request =
+        UpdateContainerResourcesRequest { linux: Some(Default::default()), ..Default::default() };
+    change(&mut request);
+    convert::changed_resources(request).map(drop)
+}
+
 fn pod_security(p: &mut PodSandboxConfig) -> &mut LinuxSandboxSecurityContext {
     p.linux.as_mut().unwrap().security_context.as_mut().unwrap()
 }
@@ -253,6 +260,10 @@ fn refusals() -> Vec<(&'static str, Result<()>)> {
             container(|c| c.cdi_devices = vec![CdiDevice { name: "a/b=c".into() }]),
         ),
         (
+            "UpdateContainerResourcesRequest.windows",
+            update(|r| r.windows = Some(Default::default())),
+        ),
+        (
             "PullImageRequest.image.runtime_handler",
             pull(|image| image.runtime_handler = "kata".into()),
         ),
@@ -264,6 +275,7 @@ fn what_is_refused_is_refused_by_its_name() {
     pod(|_| {}).unwrap();
     container(|_| {}).unwrap();
     pull(|_| {}).unwrap();
+    update(|_| {}).unwrap();
     let table = table();
     let refused: BTreeSet<&str> =
         table.iter().filter(|(_, entry)| entry.state == "refused").map(|(path, _)| *path).collect();

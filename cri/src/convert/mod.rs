@@ -15,14 +15,14 @@ pub use error::status;
 pub use image::image_to_pull;
 pub use network::pod_cidrs;
 pub use pod::{pod_config, pod_filter, pod_item, pod_status};
-pub use resources::resources;
+pub use resources::{changed_resources, resources};
 pub use stats::{container_stats, filesystem, pod_stats};
 
 use rrun_engine::model::Tags;
 use rrun_engine::{Error, Result};
 
 /// What is said for another operating system is refused, as nothing here would do it.
-pub fn refuse_windows<T>(part: Option<&T>) -> Result<()> {
+fn refuse_windows<T>(part: Option<&T>) -> Result<()> {
     match part {
         Some(_) => Err(Error::invalid("windows: this is Linux")),
         None => Ok(()),

@@ -2,6 +2,16 @@
 
 use rrun_cri_api::v1;
 use rrun_engine::model::{HugepageLimit, Resources};
+use rrun_engine::{Error, Result};
+
+/// What is to change, from the wire.
+///
+/// # Errors
+/// `Invalid`, with the name of a field that asks for what there is not.
+pub fn changed_resources(wire: v1::UpdateContainerResourcesRequest) -> Result<Resources> {
+    super::refuse_windows(wire.windows.as_ref())?;
+    wire.linux.map(resources).ok_or_else(|| Error::invalid("linux is missing"))
+}
 
 /// From the wire.
 pub fn resources(wire: v1::LinuxContainerResources) -> Resources {

@@ -146,9 +146,9 @@ impl Cri for Service {
         &self,
         r: UpdateContainerResourcesRequest,
     ) -> Answer<UpdateContainerResourcesResponse> {
-        convert::refuse_windows(r.windows.as_ref()).map_err(fail)?;
-        let limits = convert::resources(required(r.linux, "linux")?);
-        let updated = self.engine.update_resources(&self.owner, &r.container_id, limits).await;
+        let container = r.container_id.clone();
+        let limits = convert::changed_resources(r).map_err(fail)?;
+        let updated = self.engine.update_resources(&self.owner, &container, limits).await;
         updated.map_err(fail)?;
         Ok(UpdateContainerResourcesResponse {})
     }
