@@ -75,7 +75,6 @@ impl Critest {
             .args(&words[1..])
             .arg(format!("-runtime-endpoint={}", self.endpoint))
             .arg(format!("-image-endpoint={}", self.endpoint))
-            .arg(format!("-parallel={parallel}"))
             .arg(format!("-ginkgo.json-report={}", report.display()))
             .args(["-ginkgo.no-color", "-ginkgo.v", "-test.timeout=30m"])
             .args(flags)
@@ -84,6 +83,10 @@ impl Critest {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
+        // critest hands several to ginkgo; one it runs itself, and then refuses the flag.
+        if parallel > 1 {
+            command.arg(format!("-parallel={parallel}"));
+        }
         if let Some(focus) = focus {
             command.arg(format!("-ginkgo.focus={focus}"));
         }
