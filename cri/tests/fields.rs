@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod table;
+
 use prost::Message;
 use prost_types::{
     DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto,
@@ -11,6 +13,7 @@ use rrun_cri_api::v1::*;
 use rrun_engine::{Kind, Lsm, Result, check};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use table::{Sources, lines, upwards};
 
 const TABLE: &str = include_str!("../fields.tsv");
 
@@ -20,10 +23,9 @@ struct Entry {
     note: &'static str,
 }
 
-fn table() -> BTreeMap<&'static str, Entry> {
-    let lines = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+fn read_table() -> BTreeMap<&'static str, Entry> {
     let mut all = BTreeMap::new();
-    for line in lines {
+    for line in lines(TABLE) {
         let mut columns = line.split('\t');
         let path = columns.next().unwrap();
         let state = columns.next().unwrap_or_else(|| panic!("{path}: no state"));
@@ -78,14 +80,9 @@ fn short(full: &str) -> &str {
     full.rsplit('.').next().unwrap_or(full)
 }
 
-/// The path itself and what is above it, up to the request.
-fn upwards(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(above, _)| above))
-}
-
 #[test]
 fn every_field_of_every_request_has_one_entry_and_every_entry_has_a_field() {
-    let (table, fields) = (table(), Fields::of_contract());
+    let (table, fields) = (read_table(), Fields::of_contract());
     let mut met = BTreeSet::new();
     for path in &fields.paths {
         let entries: Vec<&str> = upwards(path).filter(|path| table.contains_key(path)).collect();
@@ -100,31 +97,17 @@ fn every_field_of_every_request_has_one_entry_and_every_entry_has_a_field() {
 
 #[test]
 fn every_entry_has_a_state_and_the_reason_or_test_that_goes_with_it() {
-    let mut tests = String::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for folder in ["cri", "images", "cni", "tests"] {
-        sources(&root.join(folder), &mut tests);
-    }
-    for (path, Entry { state, note }) in table() {
+    let tests = Sources::read(["cri", "images", "cni", "tests"].map(|folder| root.join(folder)));
+    for (path, Entry { state, note }) in read_table() {
         match state {
             "works" if note.is_empty() => {}
-            "works" => assert!(tests.contains(&format!("fn {note}(")), "{path}: no test {note}"),
+            "works" => assert!(tests.have(note), "{path}: no test {note}"),
             "refused" | "ignored" | "unimplemented" => assert!(!note.is_empty(), "{path}: why?"),
             _ => panic!("{path}: no state is called {state:?}"),
         }
         let whole_call = !path.contains('.');
         assert_eq!(state == "unimplemented", whole_call, "{path} is {state}");
-    }
-}
-
-fn sources(folder: &Path, all: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            all.push_str(&std::fs::read_to_string(&path).unwrap());
-        }
     }
 }
 
@@ -276,7 +259,7 @@ fn what_is_refused_is_refused_by_its_name() {
     container(|_| {}).unwrap();
     pull(|_| {}).unwrap();
     update(|_| {}).unwrap();
-    let table = table();
+    let table = read_table();
     let refused: BTreeSet<&str> =
         table.iter().filter(|(_, entry)| entry.state == "refused").map(|(path, _)| *path).collect();
     let mut tried = BTreeSet::new();

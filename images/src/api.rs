@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rrun_blocking::Blocking;
+
 use crate::credentials::Credentials;
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
@@ -38,8 +40,7 @@ impl Store {
     /// `Unavailable` when the records cannot be read now, or are of another version, or are
     /// damaged and open elsewhere; else of the disk.
     pub async fn open(config: Config) -> Result<Store> {
-        let opened = tokio::task::spawn_blocking(move || Disk::open(config)).await;
-        let disk = opened.unwrap_or_else(|e| Err(Error::new(crate::Kind::Internal, e)))?;
+        let disk = Blocking::new((), 1).call(move |()| Disk::open(config)).await?;
         let inner = Arc::downgrade(disk.inner());
         tokio::spawn(async move {
             loop {

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../cri/tests/table/mod.rs"]
+mod table;
+
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
+use table::{Sources, lines, upwards};
 
 const TABLE: &str = include_str!("../fields.tsv");
 const FIELDS: &str = include_str!("api-fields/fields.txt");
@@ -21,11 +25,7 @@ struct Entry {
     beside: &'static str,
 }
 
-fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-fn table() -> Vec<Entry> {
+fn read_table() -> Vec<Entry> {
     let entry = |line: &'static str| {
         let mut columns = line.split('\t');
         let mut next = || columns.next().unwrap_or("");
@@ -34,15 +34,10 @@ fn table() -> Vec<Entry> {
     lines(TABLE).map(entry).collect()
 }
 
-/// The path itself and what is above it.
-fn upwards(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(above, _)| above))
-}
-
 #[test]
 fn every_field_of_the_api_has_one_entry_and_every_entry_has_a_field() {
     let mut table: BTreeMap<&str, Entry> = BTreeMap::new();
-    for entry in self::table() {
+    for entry in read_table() {
         assert!(table.insert(entry.path, entry).is_none(), "{} stands twice", entry.path);
     }
     let mut met = BTreeSet::new();
@@ -62,26 +57,16 @@ fn every_field_of_the_api_has_one_entry_and_every_entry_has_a_field() {
 
 #[test]
 fn every_entry_says_why_or_which_test_holds_it() {
-    let mut tests = String::new();
-    sources(Path::new(env!("CARGO_MANIFEST_DIR")), &mut tests);
-    for Entry { path, state, note, .. } in table() {
+    let tests = Sources::read([PathBuf::from(env!("CARGO_MANIFEST_DIR"))]);
+    for Entry { path, state, note, .. } in read_table() {
         match state {
             "works" if note.is_empty() => {}
-            "works" => assert!(tests.contains(&format!("fn {note}(")), "{path}: no test {note}"),
+            "works" => assert!(tests.have(note), "{path}: no test {note}"),
             "refused" | "ignored" | "one value" => assert!(!note.is_empty(), "{path}: why?"),
-            "same" => assert!(table().iter().any(|e| e.path.starts_with(note)), "{path}: {note}"),
+            "same" => {
+                assert!(read_table().iter().any(|e| e.path.starts_with(note)), "{path}: {note}")
+            }
             _ => panic!("{path}: no state is called {state:?}"),
-        }
-    }
-}
-
-fn sources(folder: &Path, all: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            all.push_str(&std::fs::read_to_string(&path).unwrap());
         }
     }
 }
@@ -242,7 +227,7 @@ fn fault(entry: &Entry) -> Option<String> {
 
 #[test]
 fn what_works_reaches_the_pod_and_what_does_not_is_refused_or_noted_by_name() {
-    let table = table();
+    let table = read_table();
     read(&documents()).unwrap();
     let (copies, entries): (Vec<_>, Vec<_>) = table.into_iter().partition(|e| e.state == "same");
     let mut paths: Vec<Entry> = entries.clone();

@@ -12,7 +12,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("rrun-runtime", &["rrun-error", "rrun-sys"]),
     ("rrun-shim-protocol", &["rrun-runtime", "rrun-sys"]),
     ("rrun-shim", &["rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
-    ("rrun-images", &["rrun-error", "rrun-sys"]),
+    ("rrun-images", &["rrun-blocking", "rrun-error", "rrun-sys"]),
     ("rrun-cni", &["rrun-blocking", "rrun-error", "rrun-sys"]),
     (
         "rrun-engine",

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// `rrun-shim` of the commit that `tests/upgrade/commit` names. It is built in the cache, once.
-/// `None`: this checkout has no history to take it from.
+/// `None`: this checkout has no history to take it from (an unpacked archive, `git clone --depth`).
+///
+/// # Errors
+/// A history that is whole and lacks the commit; a build that fails.
 pub fn shim() -> Result<Option<PathBuf>> {
     let pinned = place::workspace().join("tests/upgrade/commit");
     let commit = fs::read_to_string(&pinned).with_context(|| pinned.display().to_string())?;
@@ -20,7 +23,7 @@ pub fn shim() -> Result<Option<PathBuf>> {
     let lock = File::create(folder.join("lock"))?;
     let _locked = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
     if !program.exists() {
-        if !is_here(commit)? {
+        if !has_history()? {
             return Ok(None);
         }
         build(commit, &folder, &program).with_context(|| format!("rrun-shim of {commit}"))?;
@@ -34,10 +37,10 @@ fn git() -> Command {
     git
 }
 
-/// Whether this checkout has the commit: one without its history (`git clone --depth`) has not.
-fn is_here(commit: &str) -> Result<bool> {
-    let commit = format!("{commit}^{{commit}}");
-    Ok(git().args(["cat-file", "-e", &commit]).output().context("git")?.status.success())
+/// Whether this checkout is a repository with its whole history.
+fn has_history() -> Result<bool> {
+    let shallow = git().args(["rev-parse", "--is-shallow-repository"]).output().context("git")?;
+    Ok(shallow.stdout.trim_ascii() == b"false")
 }
 
 fn build(commit: &str, folder: &Path, program: &Path) -> Result<()> {

@@ -37,13 +37,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use tokio::sync::Semaphore;
-
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::Lock;
 use records::{ImageRow, NameKind, NewImage, Records};
+
+use rrun_blocking::Blocking;
 
 use crate::config::{self, ImageConfig};
 use crate::digest::ImageId;
@@ -117,7 +117,7 @@ pub(crate) struct Inner {
     /// Held as long as the records are open, see `open`.
     _lock: File,
     /// For [`Disk::run`].
-    places: Arc<Semaphore>,
+    threads: Blocking<()>,
     /// Whether a thread of this process empties the trash.
     is_emptying: AtomicBool,
 }
@@ -131,8 +131,8 @@ impl Disk {
         let what = format!("image store {}", config.root.display());
         let (records, boot, lock) = open::open(&config.root).context(&what)?;
         let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        let inner = Inner { config, records, boot, _lock: lock, places, is_emptying };
+        let threads = Blocking::new((), AT_ONCE);
+        let inner = Inner { config, records, boot, _lock: lock, threads, is_emptying };
         let disk = Disk { inner: Arc::new(inner) };
         disk.sweep().context(&what)?;
         Ok(disk)
@@ -144,15 +144,8 @@ impl Disk {
         &self,
         work: impl FnOnce(&Disk) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let place = Arc::clone(&self.inner.places).acquire_owned().await;
         let disk = self.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&disk);
-            drop(place);
-            done
-        });
-        let done = done.await;
-        done.unwrap_or_else(|e| Err(Error::new(Kind::Internal, e)))
+        self.inner.threads.call(move |()| work(&disk)).await
     }
 
     pub(crate) fn from_inner(inner: Arc<Inner>) -> Disk {

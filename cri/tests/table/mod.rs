@@ -1,0 +1,41 @@
+//! What the tests of a table of an API's fields share: rows of tab-separated columns, of which the
+//! first is a path and the note may name a test.
+
+use std::path::{Path, PathBuf};
+
+/// The rows.
+pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// The path itself and what is above it.
+pub fn upwards(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(above, _)| above))
+}
+
+/// Every Rust source below some folders.
+pub struct Sources(String);
+
+impl Sources {
+    pub fn read(folders: impl IntoIterator<Item = PathBuf>) -> Sources {
+        let mut all = String::new();
+        folders.into_iter().for_each(|folder| add(&folder, &mut all));
+        Sources(all)
+    }
+
+    /// Whether a test, or another function, has this name.
+    pub fn have(&self, test: &str) -> bool {
+        self.0.contains(&format!("fn {test}("))
+    }
+}
+
+fn add(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            add(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
