@@ -336,7 +336,6 @@ fn worker(lab: &Lab, prefix: &str, count: usize, env: &[(&str, &str)]) -> Child 
         .env("LAB_PODS", format!("{prefix} {count}"))
         .envs(env.iter().copied())
         .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap()
 }

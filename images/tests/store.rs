@@ -530,3 +530,14 @@ async fn a_call_on_locked_records_blocks_no_thread_of_the_runtime() {
     drop(lock);
     assert!(!removing.await.unwrap().unwrap());
 }
+
+#[tokio::test]
+async fn a_new_store_is_opened_by_many_at_once() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let opening = (0..8).map(|_| tokio::spawn(Store::open(config(dir.path()))));
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap();
+        }
+    }
+}

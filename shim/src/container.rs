@@ -205,7 +205,7 @@ impl Container {
         clamped
     }
 
-    /// Hears what the init reports. Whoever calls it sees to the error: it is said once.
+    /// Hears what the init reports; an error is that of the init, the same at every later call.
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
         let state = self.child.advance().map_err(|error| wire(&error))?;
         if let Some(console) = self.child.take_console() {

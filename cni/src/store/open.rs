@@ -2,8 +2,10 @@
 //! (`SQLITE_CORRUPT`) or no database (`SQLITE_NOTADB`), and nobody has it open. A full or failing
 //! disk, a read-only mount, another version and a busy database are errors that change nothing.
 //! Whoever has the records open holds a shared lock on `network.lock`, which death releases; they
-//! are set aside under the exclusive one alone, so never beneath a living process. The records of
-//! images have the same rule.
+//! are set aside under the exclusive one alone, so never beneath a living process. One process
+//! opens at a time, by a lock on the folder: SQLite answers `SQLITE_BUSY` at once to whoever comes
+//! between a new file and its WAL, however long it was told to wait. The records of images have
+//! the same rules.
 
 use crate::error::{Context, Error, Kind, Result};
 use rrun_sys::step;
@@ -36,6 +38,8 @@ pub(super) fn open(dir: &Path) -> Result<(Connection, File)> {
     step::only("cni.open.dir", || fs::create_dir_all(dir))?;
     let file = || File::create(dir.join("network.lock"));
     let lock = step::only("cni.open.lock", file).context(|| "network.lock")?;
+    let opening = File::open(dir)?;
+    opening.lock()?;
     let records = || locked(&dir.join("network.db"), &lock);
     let connection = step::only("cni.open.records", records).context(|| "network records")?;
     Ok((connection, lock))

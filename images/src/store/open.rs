@@ -4,8 +4,9 @@
 //! database (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount,
 //! another version and a busy database are errors that change nothing. Whoever has the records
 //! open holds a shared lock on `records.lock`, which death releases; they are set aside under the
-//! exclusive one alone, so never beneath a living process. The records of networks have the same
-//! rule.
+//! exclusive one alone, so never beneath a living process. One process opens at a time, by a lock
+//! on the folder: SQLite answers `SQLITE_BUSY` at once to whoever comes between a new file and its
+//! WAL, however long it was told to wait. The records of networks have the same rules.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -31,6 +32,8 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     let boot = boot.trim().to_owned();
     let path = root.join("records.lock");
     let lock = step::only("images.open.lock", || File::create(&path)).context(path.display())?;
+    let opening = File::open(root).context(root.display())?;
+    opening.lock().context(root.display())?;
     let records = step::only("images.open.records", || locked(root, &lock, &boot))?;
     Ok((records, boot, lock))
 }
