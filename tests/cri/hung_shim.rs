@@ -16,7 +16,7 @@ async fn calls_to_a_hung_shim_fail_in_time_and_succeed_when_it_goes_on_and_other
     let waits = suite.create(&pod, container("waits"), &config).await.unwrap();
     let (neighbour, its) = suite.run("neighbour", &["/bin/sleeper"]).await;
     let shim = suite.shim(&pod);
-    signal(shim, Signal::SIGSTOP);
+    suite.freeze(shim).await;
 
     let late = format!("shim {shim}: no answer in 10s");
     let calls = async {
@@ -67,7 +67,7 @@ async fn a_pod_whose_shim_hangs_is_stopped_and_removed_with_its_log_complete() {
     let log = suite.log_path("stuck", "main");
     suite.until("the log grows", async || log.metadata().is_ok_and(|f| f.len() > 100_000)).await;
     let shim = suite.shim(&pod);
-    signal(shim, Signal::SIGSTOP);
+    suite.freeze(shim).await;
     suite.stop(&pod).await;
     let gone = || !std::path::Path::new(&format!("/proc/{shim}")).exists();
     suite.until("the shim is gone", async || gone()).await;
@@ -86,7 +86,7 @@ async fn a_pod_whose_shim_hangs_while_the_daemon_starts_is_served_when_it_goes_o
     let mut suite = Suite::start().await;
     let (pod, id) = suite.run("later", &["/bin/sleeper"]).await;
     let (shim, pid) = (suite.shim(&pod), suite.pid(&id).await);
-    signal(shim, Signal::SIGSTOP);
+    suite.freeze(shim).await;
     suite.restart().await;
     assert_eq!(suite.pod_status(&pod).await.state, READY);
     assert_eq!(suite.status(&id).await.state, RUNNING);

@@ -88,7 +88,7 @@ async fn a_container_lives_on_without_its_shim_until_the_daemon_ends_it() {
     suite.start_container(&reads).await.unwrap();
     let (sleeper, writer) = (suite.pid(&ends).await, suite.pid(&writes).await);
     let daemon = suite.harness.daemon().unwrap().pid();
-    signal(daemon as i32, Signal::SIGSTOP);
+    suite.freeze(daemon as i32).await;
     kill(suite.shim(&pod));
     // Its pipe is full now, and nobody reads.
     let blocks = || fs::read_to_string(format!("/proc/{writer}/wchan")).unwrap();

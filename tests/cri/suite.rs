@@ -196,6 +196,13 @@ impl Suite {
         self.harness.sandbox().root().join("logs").join(pod).join(format!("{container}.log"))
     }
 
+    /// Stops a process and waits until each of its threads stands: a signal is taken by one of
+    /// them, and until then the others go on.
+    pub async fn freeze(&self, pid: i32) {
+        signal(pid, Signal::SIGSTOP);
+        self.until("every thread stands", async || stands(pid)).await;
+    }
+
     /// Awaits what another process does.
     pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
@@ -219,6 +226,16 @@ pub fn now() -> i64 {
 }
 
 /// SIGKILL.
+/// Whether every thread of a process is stopped: proc_pid_stat(5).
+fn stands(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        // One that has ended meanwhile does nothing more.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 pub fn kill(pid: i32) {
     signal(pid, Signal::SIGKILL);
 }
