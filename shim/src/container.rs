@@ -351,10 +351,10 @@ impl Container {
         self.log.is_none()
     }
 
-    /// Stops reading and logging, for one that could not be made.
-    pub fn abandon(&mut self, poll: &Poll, log: &LogThread) {
+    /// Stops reading and logging, for one that could not be made; see [`Container::close`].
+    pub fn abandon(&mut self, poll: &Poll, log: &LogThread) -> bool {
         self.output.give_up(poll);
-        self.close(log, None);
+        self.close(log, None)
     }
 
     /// The end is complete.

@@ -9,12 +9,14 @@ use crate::container::{Container, CreateContext, Phase};
 use crate::pod;
 use crate::poll::Key;
 use crate::process::refuse;
-use crate::removals::{Removal, Then};
+use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, Shim};
+use crate::timers::Alarm;
 use rrun_runtime::run::State;
 use rrun_shim_protocol::{Create, Reply, WireError, WireKind};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Create`]
@@ -96,19 +98,33 @@ impl Shim {
         }
     }
 
-    /// Takes back what was made. An init that hangs on a dead file system is waited for by the
-    /// daemon, not by the loop.
+    /// Takes back what was made: its log is closed, and then its groups go. An init that hangs on a
+    /// dead file system is waited for by the daemon, not by the loop; nor is a log that hangs.
     pub fn discard(&mut self, key: Key, asker: Asker, error: WireError) {
         let Some(mut container) = self.processes.remove_container(key) else { return };
         container.give_up(&self.poll);
-        container.abandon(&self.poll, &self.log);
+        let is_closed = container.abandon(&self.poll, &self.log);
         let gone = refuse(WireKind::NotFound, format!("container {}", container.id));
         self.connections.answer_all(std::mem::take(&mut container.stops), &Reply::Error(gone));
-        self.remove_groups(Removal {
+        let removal = Removal {
             process: container.pidfd().try_clone_to_owned().ok(),
             dirs: std::mem::take(&mut container.cgroups.dirs),
             until: None,
             then: Then::Answer(asker, Reply::Error(error)),
-        });
+        };
+        self.discarded.push((key, removal));
+        match is_closed {
+            true => self.finish_discard(key),
+            false => self.timers.set(Instant::now() + PATIENCE, Alarm::FinishDiscard(key)),
+        }
+    }
+
+    /// The log of a discarded container is closed, or not waited for any more.
+    pub fn finish_discard(&mut self, key: Key) {
+        let Some(at) = self.discarded.iter().position(|(discarded, _)| *discarded == key) else {
+            return;
+        };
+        let (_, removal) = self.discarded.swap_remove(at);
+        self.remove_groups(removal);
     }
 }

@@ -107,7 +107,9 @@ impl Shim {
     /// The log is complete. What a client does next may be to remove the pod's group, with the
     /// container's in it: so that goes first.
     pub fn log_closed(&mut self, key: Key) {
-        let Some(container) = self.processes.container(key) else { return };
+        let Some(container) = self.processes.container(key) else {
+            return self.finish_discard(key);
+        };
         if let Phase::Draining(..) = container.phase {
             let dirs = container.cgroups.dirs.clone();
             let until = Some(Instant::now() + PATIENCE);

@@ -5,7 +5,7 @@ use crate::log::{Done, LogThread};
 use crate::pod::Pod;
 use crate::poll::{Key, Poll, Ready, Token};
 use crate::processes::Processes;
-use crate::removals::Removals;
+use crate::removals::{Removal, Removals};
 use crate::timers::{Alarm, Timers};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -53,6 +53,8 @@ pub struct Shim {
     pub processes: Processes,
     /// Daemons.
     pub connections: Connections,
+    /// Containers that could not be made and whose logs are being closed, and their groups.
+    pub discarded: Vec<(Key, Removal)>,
     /// Control groups on their way out.
     pub removals: Removals,
     /// The end, once it has begun.
@@ -79,6 +81,7 @@ impl Shim {
             timers: Timers::default(),
             pod: None,
             processes: Processes::default(),
+            discarded: Vec::new(),
             removals: Removals::default(),
             shutdown: None,
             listener,
@@ -196,6 +199,7 @@ impl Shim {
             },
             Alarm::GiveUp => {}
             Alarm::Drain(key) => self.drain(key),
+            Alarm::FinishDiscard(key) => self.finish_discard(key),
             Alarm::ShutDown => self.go_on_with_shutdown(),
         }
     }

@@ -43,7 +43,8 @@ impl Shim {
         let reaper = self.pod.as_ref().and_then(Pod::reaper);
         let somebody_lives = self.processes.containers().any(Container::is_alive);
         let is_dying = (somebody_lives || reaper.is_some()) && Instant::now() < shutdown.until;
-        let is_draining = self.processes.containers().any(Container::is_draining);
+        let is_draining =
+            !self.discarded.is_empty() || self.processes.containers().any(Container::is_draining);
         if is_dying || is_draining || std::mem::replace(&mut shutdown.is_removing, true) {
             return;
         }

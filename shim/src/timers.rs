@@ -14,6 +14,8 @@ pub enum Alarm {
     GiveUp,
     /// A look at the last output of a container that has ended.
     Drain(Key),
+    /// The log of a container that was not made has had its time to close.
+    FinishDiscard(Key),
     /// What was killed has had its time to die.
     ShutDown,
 }
