@@ -3,6 +3,7 @@
 use rrun_tests::leaks::{Kind, Snapshot, View};
 use rrun_tests::place;
 use rrun_tests::sandbox::Sandbox;
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -158,7 +159,7 @@ impl Machine {
                 }
             });
         }
-        Run { child, lines }
+        Run { child, lines, unclaimed: RefCell::default() }
     }
 
     /// Columns of a pod in `rrun ps -a`.
@@ -174,20 +175,27 @@ impl Machine {
 pub struct Run {
     child: Child,
     lines: Receiver<String>,
+    /// What came and nobody has asked for yet.
+    unclaimed: RefCell<Vec<String>>,
 }
 
 impl Run {
-    /// Waits for a line with `text` in it.
+    /// Waits for a line with `text` in it that was not expected before. What one stream says has
+    /// no order towards the other stream, so lines that came before the last expected one count.
     #[track_caller]
     pub fn expect(&self, text: &str) {
-        let mut seen = Vec::new();
+        let mut unclaimed = self.unclaimed.borrow_mut();
+        if let Some(at) = unclaimed.iter().position(|line| line.contains(text)) {
+            unclaimed.remove(at);
+            return;
+        }
         while let Ok(line) = self.lines.recv_timeout(LONG) {
             if line.contains(text) {
                 return;
             }
-            seen.push(line);
+            unclaimed.push(line);
         }
-        panic!("no line with {text:?} in:\n{}", seen.join("\n"));
+        panic!("no line with {text:?} in:\n{}", unclaimed.join("\n"));
     }
 
     pub fn signal(&self, name: &str) {
