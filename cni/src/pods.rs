@@ -49,7 +49,7 @@ impl Pods {
         let durable = matches!(via, Via::Plugins(_));
         let record = Record::new(a, via);
         let json = record.to_json()?;
-        step::only("cni.add.ledger", || self.store.insert(&a.id, &json, durable))?;
+        step::run("cni.add.ledger", || self.store.insert(&a.id, &json, durable))?;
         Ok(record.via)
     }
 
@@ -60,7 +60,7 @@ impl Pods {
 
     /// Records what came of it.
     pub fn end(&self, id: &str, attached: Attached) -> Result<Attached> {
-        step::only("cni.add.result", || self.store.set_result(id, &attached.result))?;
+        step::run("cni.add.result", || self.store.set_result(id, &attached.result))?;
         Ok(attached)
     }
 
@@ -85,7 +85,7 @@ impl Pods {
 
     /// Ends a record.
     pub fn forget(&self, id: &str) -> Result<()> {
-        step::only("cni.del.ledger", || self.store.remove(id))
+        step::run("cni.del.ledger", || self.store.remove(id))
     }
 
     /// Every record.

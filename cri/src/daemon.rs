@@ -39,7 +39,7 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     let service = Service::start(parts, Owner::Cri, Arc::clone(&config))
         .await
         .map_err(|error| format!("streaming on {}: {error}", config.streaming.address))?;
-    let listener = step::only("rrund.start.socket", || listen(&config.socket))
+    let listener = step::run("rrund.start.socket", || listen(&config.socket))
         .map_err(|error| format!("listen on {}: {error}", config.socket.display()))?;
     tracing::info!("serving CRI on {}", config.socket.display());
     let routes = server::Service::new(Arc::new(service.clone())).routes();
@@ -50,7 +50,7 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     server::serve(listener, routes, ended)
         .await
         .map_err(|error| format!("serve on {}: {error}", config.socket.display()))?;
-    let _ = step::only("rrund.end.socket", || fs::remove_file(&config.socket));
+    let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
     Ok(())
 }
 
@@ -58,7 +58,7 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
 fn lock(run: &Path) -> Result<Flock<File>, String> {
     let path = run.join("rrund.lock");
     let make = || fs::create_dir_all(run).and_then(|()| File::create(&path));
-    let file = step::only("rrund.start.lock", make);
+    let file = step::run("rrund.start.lock", make);
     let file = file.map_err(|error| format!("lock {}: {error}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| format!("lock {}: {error}: another rrund runs", path.display()))

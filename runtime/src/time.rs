@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A point in time in RFC 3339: UTC, nine digits of nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Timestamp {
     text: [u8; 30],
 }
 
-impl Stamp {
+impl Timestamp {
     /// From nanoseconds since the epoch, which reach into the year 2262.
     pub fn new(at: i64) -> Self {
         let seconds = at.div_euclid(1_000_000_000);
@@ -23,13 +23,13 @@ impl Stamp {
         digits(&mut text[14..16], time / 60 % 60);
         digits(&mut text[17..19], time % 60);
         digits(&mut text[20..29], at.rem_euclid(1_000_000_000));
-        Stamp { text }
+        Timestamp { text }
     }
 
     /// This moment.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Stamp::new(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        Timestamp::new(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// The text, all of it ASCII.
@@ -38,7 +38,7 @@ impl Stamp {
     }
 }
 
-impl fmt::Display for Stamp {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.text).map_err(|_| fmt::Error)?)
     }
@@ -80,7 +80,7 @@ mod tests {
             (1_795_262_766_123_456_789, "2026-11-21T12:06:06.123456789Z"),
             (-1, "1969-12-31T23:59:59.999999999Z"),
         ] {
-            assert_eq!(Stamp::new(at).to_string(), text);
+            assert_eq!(Timestamp::new(at).to_string(), text);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::process::refuse;
 use nix::errno::Errno;
-use rrun_shim_protocol::frame::{Carries, Decoder, Frame, encode};
+use rrun_shim_protocol::frame::{Decoder, Frame, FrameKind, encode};
 use rrun_shim_protocol::{Event, Reply, WireKind};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -85,12 +85,12 @@ impl Connection {
     /// Puts an answer into the queue; one that cannot be sent becomes an error, because somebody
     /// waits for it.
     pub fn reply(&mut self, number: u32, reply: &Reply, fds: Vec<OwnedFd>) {
-        let encoded = encode(Carries::Reply, number, reply, fds.len());
+        let encoded = encode(FrameKind::Reply, number, reply, fds.len());
         let (frame, fds) = match encoded {
             Ok(frame) => (Ok(frame), fds),
             Err(error) => {
                 let error = Reply::Error(refuse(WireKind::Kernel, error));
-                (encode(Carries::Reply, number, &error, 0), Vec::new())
+                (encode(FrameKind::Reply, number, &error, 0), Vec::new())
             }
         };
         if let Ok(frame) = frame {
@@ -100,7 +100,7 @@ impl Connection {
 
     /// Puts an event into the queue.
     pub fn event(&mut self, event: &Event) {
-        if let Ok(frame) = encode(Carries::Event, 0, event, 0) {
+        if let Ok(frame) = encode(FrameKind::Event, 0, event, 0) {
             self.queue(frame, Vec::new());
         }
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn request(number: u32) -> Vec<u8> {
-        encode(Carries::Request, number, &Request::State, 0).unwrap()
+        encode(FrameKind::Request, number, &Request::State, 0).unwrap()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 /// Who waits for an answer: connection and number of the request.
-pub type Asker = (Key, u32);
+pub type Requester = (Key, u32);
 
 /// The table of connections. One that breaks while it is written to is taken out at once; whoever
 /// looks after what lived by it asks [`Connections::take_closed`].
@@ -57,7 +57,7 @@ impl Connections {
     }
 
     /// Answers a request; a daemon that is gone needs none.
-    pub fn answer(&mut self, (key, number): Asker, reply: &Reply, fds: Vec<OwnedFd>) {
+    pub fn answer(&mut self, (key, number): Requester, reply: &Reply, fds: Vec<OwnedFd>) {
         if let Some(connection) = self.all.get_mut(&key) {
             connection.reply(number, reply, fds);
             self.flush(key);
@@ -65,14 +65,14 @@ impl Connections {
     }
 
     /// Answers all of them alike.
-    pub fn answer_all(&mut self, askers: Vec<Asker>, reply: &Reply) {
+    pub fn answer_all(&mut self, askers: Vec<Requester>, reply: &Reply) {
         for asker in askers {
             self.answer(asker, reply, Vec::new());
         }
     }
 
     /// Answers for the last time: the shim ends when it is said, or when nobody is there.
-    pub fn answer_and_end(&mut self, askers: Vec<Asker>, reply: &Reply) {
+    pub fn answer_and_end(&mut self, askers: Vec<Requester>, reply: &Reply) {
         self.last_is_gone |= !askers.iter().any(|(key, _)| self.all.contains_key(key));
         for (key, _) in &askers {
             if let Some(connection) = self.all.get_mut(key) {

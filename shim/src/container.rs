@@ -1,7 +1,7 @@
 //! One container: its init, from the plan to the exit record.
 
 use crate::clock::now;
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::log::{LogThread, Order};
 use crate::output::{Missing, Output};
 use crate::own_log;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub enum Phase {
     /// The init is being made; the creator waits, for the log to be opened too.
-    Preparing(Asker),
+    Preparing(Requester),
     /// The init waits for its start.
     Created,
     /// The init executes its program; who has asked for it waits.
@@ -59,11 +59,11 @@ pub struct Container {
     /// Its groups, for kill, removal and execs.
     pub cgroups: Cgroups,
     /// Who waits for its start.
-    pub starts: Vec<Asker>,
+    pub starts: Vec<Requester>,
     /// Who waits for its end.
-    pub stops: Vec<Asker>,
+    pub stops: Vec<Requester>,
     /// Who waits for its log to be opened anew.
-    pub reopens: Vec<Asker>,
+    pub reopens: Vec<Requester>,
     /// What its start could not set as asked.
     pub clamped: Vec<String>,
     /// The stop signal has been sent.
@@ -102,7 +102,7 @@ impl Container {
     pub fn create(
         key: Key,
         create: Create,
-        asker: Asker,
+        asker: Requester,
         context: &CreateContext<'_>,
     ) -> Result<Container, WireError> {
         let Create { container: id, plan, log, stdin, .. } = create;
@@ -232,15 +232,15 @@ impl Container {
     }
 
     /// Lets the init go on to its program.
-    pub fn start(&mut self, asker: Asker) -> Result<(), WireError> {
-        step::only("shim.start.release", || self.child.release()).map_err(|error| wire(&error))?;
+    pub fn start(&mut self, asker: Requester) -> Result<(), WireError> {
+        step::run("shim.start.release", || self.child.release()).map_err(|error| wire(&error))?;
         self.phase = Phase::Starting;
         self.starts.push(asker);
         Ok(())
     }
 
     /// The program runs: since when, and who has asked for it.
-    pub fn started(&mut self) -> (i64, Vec<Asker>) {
+    pub fn started(&mut self) -> (i64, Vec<Requester>) {
         self.started_at = now();
         self.phase = Phase::Running(self.started_at);
         (self.started_at, std::mem::take(&mut self.starts))
@@ -254,7 +254,7 @@ impl Container {
 
     /// Kills everything in it.
     pub fn kill(&self) {
-        let _ = step::only("shim.stop.kill", || {
+        let _ = step::run("shim.stop.kill", || {
             // By descriptor: its number may be somebody else's by now.
             let _ = self.child.signal(nix::libc::SIGKILL);
             cgroup::kill(&self.cgroups)
@@ -276,7 +276,7 @@ impl Container {
 
     fn record(&self, exit: &Exit, run_dir: &Path) {
         let record = || exit_record::write(run_dir, &self.id, self.started_at, exit);
-        if let Err(error) = step::only("shim.exit.record", record) {
+        if let Err(error) = step::run("shim.exit.record", record) {
             own_log::note(run_dir, &format!("exit record of {}: {error}", self.id));
         }
     }

@@ -4,7 +4,7 @@
 //! creator is answered with a pidfd. A container that cannot be made leaves nothing, and its
 //! creator hears of it when that is so.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::{Container, CreateContext, Phase};
 use crate::pod;
 use crate::poll::Key;
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Create`]
-    pub fn create(&mut self, create: Create, fds: Vec<OwnedFd>, asker: Asker) -> Answer {
+    pub fn create(&mut self, create: Create, fds: Vec<OwnedFd>, asker: Requester) -> Answer {
         if self.processes.container_of(&create.container).is_ok() {
             return Err(refuse(WireKind::Exists, format!("container {}", create.container)));
         }
@@ -100,7 +100,7 @@ impl Shim {
 
     /// Takes back what was made: its log is closed, and then its groups go. An init that hangs on a
     /// dead file system is waited for by the daemon, not by the loop; nor is a log that hangs.
-    pub fn discard(&mut self, key: Key, asker: Asker, error: WireError) {
+    pub fn discard(&mut self, key: Key, asker: Requester, error: WireError) {
         let Some(mut container) = self.processes.remove_container(key) else { return };
         container.give_up(&self.poll);
         let is_closed = container.abandon(&self.poll, &self.log);

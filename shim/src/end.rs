@@ -1,12 +1,12 @@
 //! How a container ends: it is stopped, or its init ends; the exit is recorded before the zombie
 //! is reaped, its last output goes to the log, its groups are removed, and then it is told.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::{Drained, Phase};
 use crate::own_log;
 use crate::poll::Key;
 use crate::process::{Ended, next_ended, reap, refuse};
-use crate::processes::Whose;
+use crate::processes::ProcessOwner;
 use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, DONE, Shim};
 use crate::timers::Alarm;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Stop`]
-    pub fn stop(&mut self, id: &str, signal: i32, grace: Duration, asker: Asker) -> Answer {
+    pub fn stop(&mut self, id: &str, signal: i32, grace: Duration, asker: Requester) -> Answer {
         let container = self.processes.container_of(id)?;
         if let Phase::Exited(exit) = &container.phase {
             return Ok(Some((Reply::Exited(exit.clone()), Vec::new())));
@@ -33,7 +33,7 @@ impl Shim {
         }
         if !std::mem::replace(&mut container.signalled, true) {
             let send = || rrun_sys::pidfd::send_signal(container.pidfd(), signal);
-            step::only("shim.stop.signal", send).map_err(|error| {
+            step::run("shim.stop.signal", send).map_err(|error| {
                 refuse(WireKind::Kernel, format!("signal {signal} to container {id}: {error}"))
             })?;
         }
@@ -49,11 +49,11 @@ impl Shim {
     pub fn reap_children(&mut self) {
         while let Some(ended) = next_ended() {
             match self.processes.whose(ended.pid) {
-                Some(Whose::Init(key)) => self.init_ended(key, ended),
-                Some(Whose::Exec(key)) => self.exec_ended(key, ended),
+                Some(ProcessOwner::Init(key)) => self.init_ended(key, ended),
+                Some(ProcessOwner::Exec(key)) => self.exec_ended(key, ended),
                 None => self.other_ended(ended),
             }
-            let _ = step::only("shim.exit.reap", || reap(ended.pid));
+            let _ = step::run("shim.exit.reap", || reap(ended.pid));
         }
         self.processes.forget_ends();
     }
@@ -130,7 +130,7 @@ impl Shim {
     }
 
     /// [`rrun_shim_protocol::Request::Delete`]
-    pub fn delete(&mut self, id: &str, asker: Asker) -> Answer {
+    pub fn delete(&mut self, id: &str, asker: Requester) -> Answer {
         let Ok(container) = self.processes.container_of(id) else { return DONE };
         if !matches!(container.phase, Phase::Exited(_)) {
             return Err(refuse(WireKind::Invalid, format!("container {id} has not ended")));
@@ -143,13 +143,13 @@ impl Shim {
     }
 
     /// The groups of a container that is deleted are gone, or `left` says why not.
-    pub fn forget(&mut self, key: Key, asker: Asker, left: Option<String>) {
+    pub fn forget(&mut self, key: Key, asker: Requester, left: Option<String>) {
         let Some(container) = self.processes.container(key) else { return };
         let id = container.id.clone();
         let record = || exit_record::remove(&self.run_dir, &id);
         let removed = match left {
             Some(words) => Err(words),
-            None => step::only("shim.delete.record", record)
+            None => step::run("shim.delete.record", record)
                 .map_err(|error| format!("exit record of {id}: {error}")),
         };
         let reply = match removed {

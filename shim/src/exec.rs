@@ -1,6 +1,6 @@
 //! How a process is added to a container, and how it ends.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::Phase;
 use crate::exec_process::{self, ExecProcess};
 use crate::poll::{Key, Token};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Exec`]
-    pub fn exec(&mut self, exec: Exec, fds: Vec<OwnedFd>, asker: Asker) -> Answer {
+    pub fn exec(&mut self, exec: Exec, fds: Vec<OwnedFd>, asker: Requester) -> Answer {
         let timeout = exec.timeout_ms.map(Duration::from_millis);
         let key = self.next_key();
         let container = self.processes.container_of(&exec.container)?;

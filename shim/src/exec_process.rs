@@ -1,7 +1,7 @@
 //! One process that was added to a container.
 
 use crate::clock::now;
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::exec_group;
 use crate::poll::Key;
 use crate::process::{refuse, wire};
@@ -23,7 +23,7 @@ pub struct ExecProcess {
     /// Which of the container's exec groups it sits in.
     pub group: usize,
     /// Who waits for it to run.
-    pub asker: Option<Asker>,
+    pub asker: Option<Requester>,
     /// It was killed because its time was over.
     pub timed_out: bool,
     /// It never ran its program, and who asked for it knows.
@@ -61,7 +61,7 @@ impl ExecProcess {
     pub fn start(
         exec: Exec,
         (container, init): (Key, BorrowedFd<'_>),
-        (asker, group): (Asker, usize),
+        (asker, group): (Requester, usize),
         stdio: Option<Stdio>,
     ) -> Result<ExecProcess, WireError> {
         let mut plan = exec.plan;

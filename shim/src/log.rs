@@ -13,7 +13,7 @@ use crate::poll::Key;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use rrun_shim_protocol::cri_log::{Formatter, Stamp, Stream};
+use rrun_shim_protocol::cri_log::{Formatter, Stream, Timestamp};
 use rrun_shim_protocol::log_journal::{Chunk, Journal};
 use rrun_sys::step;
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ impl LogThread {
         let (taken, take) = io::pipe()?;
         set_nonblocking(&taken)?;
         let taken = Arc::new(taken);
-        let taking = Taking { taken: Arc::clone(&taken), take };
+        let taking = TeePipe { taken: Arc::clone(&taken), take };
         let bell = Arc::clone(&wake);
         std::thread::Builder::new()
             .name("rrun-shim-log".to_owned())
@@ -137,7 +137,7 @@ impl LogThread {
     }
 }
 
-fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), taking: &Taking) {
+fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), taking: &TeePipe) {
     let mut logs = BTreeMap::new();
     let mut lines = Vec::new();
     loop {
@@ -184,7 +184,7 @@ fn carry_out(
     order: Order,
     logs: &mut BTreeMap<Key, Log>,
     lines: &mut Vec<u8>,
-    taking: &Taking,
+    taking: &TeePipe,
 ) -> Done {
     match order {
         Order::Open(key, path, journal) => {
@@ -216,12 +216,12 @@ fn carry_out(
 }
 
 /// The pipe that chunks pass on their way out.
-struct Taking {
+struct TeePipe {
     taken: Arc<PipeReader>,
     take: PipeWriter,
 }
 
-impl Taking {
+impl TeePipe {
     /// Moves as much as `bytes` is long out of `pipe`.
     fn take(&self, pipe: &OwnedFd, bytes: &mut [u8]) {
         let mut left = bytes.len();
@@ -258,20 +258,20 @@ impl Log {
     fn open(path: PathBuf, journal_path: PathBuf) -> io::Result<Log> {
         let file = open(&path)?;
         let create = || Journal::create(&journal_path);
-        let journal = step::only("shim.log.journal", create)?;
+        let journal = step::run("shim.log.journal", create)?;
         let formatters = [Stream::Stdout, Stream::Stderr].map(Formatter::new);
         Ok(Log { path, file, journal, journal_path, formatters, open_since: [None; 2] })
     }
 
     /// In the order that the journal's module lays down. A journal that cannot be written costs
     /// the shim's heir its place, nothing else.
-    fn append(&mut self, stream: Stream, read: Read, lines: &mut Vec<u8>, taking: &Taking) {
+    fn append(&mut self, stream: Stream, read: Read, lines: &mut Vec<u8>, taking: &TeePipe) {
         let Read { at, mut bytes, pipe } = read;
         if pipe.is_some() {
             self.begin(stream, at, bytes.len());
         }
         let formatter = &mut self.formatters[stream as usize];
-        formatter.feed(&bytes, &Stamp::new(at), lines);
+        formatter.feed(&bytes, &Timestamp::new(at), lines);
         self.write(lines);
         if let Some(pipe) = &pipe {
             taking.take(pipe, &mut bytes);
@@ -288,18 +288,18 @@ impl Log {
         }
         if let Some(words) = words {
             let formatter = &mut self.formatters[Stream::Stderr as usize];
-            formatter.feed(format!("{words}\n").as_bytes(), &Stamp::new(at), lines);
+            formatter.feed(format!("{words}\n").as_bytes(), &Timestamp::new(at), lines);
             self.write(lines);
             lines.clear();
         }
         let remove = || std::fs::remove_file(&self.journal_path);
-        let _ = step::only("shim.log.journal-removed", remove);
+        let _ = step::run("shim.log.journal-removed", remove);
     }
 
     /// Writes what is open of a line, as a piece.
     fn put_down(&mut self, stream: Stream, at: i64, lines: &mut Vec<u8>) {
         self.begin(stream, at, 0);
-        self.formatters[stream as usize].finish(&Stamp::new(at), lines);
+        self.formatters[stream as usize].finish(&Timestamp::new(at), lines);
         self.write(lines);
         lines.clear();
         self.open_since[stream as usize] = None;
@@ -324,10 +324,10 @@ fn open(path: &Path) -> io::Result<File> {
     };
     if let Some(folder) = path.parent() {
         let make = || DirBuilder::new().recursive(true).mode(0o755).create(folder);
-        step::only("shim.log.folder", make).map_err(named)?;
+        step::run("shim.log.folder", make).map_err(named)?;
     }
     let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    step::only("shim.log.file", open).map_err(named)
+    step::run("shim.log.file", open).map_err(named)
 }
 
 #[cfg(test)]
@@ -389,7 +389,7 @@ mod tests {
     fn what_is_taken_goes_packet_by_packet_too() {
         let (taken, take) = io::pipe().unwrap();
         set_nonblocking(&taken).unwrap();
-        let taking = Taking { taken: Arc::new(taken), take };
+        let taking = TeePipe { taken: Arc::new(taken), take };
         let (reader, writer) = pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
         for word in ["one ", "two ", "three"] {
             write(&writer, word.as_bytes()).unwrap();

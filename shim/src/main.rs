@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     // From here the daemon may dial: the parent's exit tells it so.
-    if let Err(error) = step::only("shim.launch.daemon", || nix::unistd::daemon(false, false)) {
+    if let Err(error) = step::run("shim.launch.daemon", || nix::unistd::daemon(false, false)) {
         eprintln!("rrun-shim: daemon: {error}");
         return ExitCode::FAILURE;
     }
@@ -79,8 +79,8 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
             join(group).map_err(|error| format!("join {}: {error}", group.display()))
         })
     };
-    step::only("shim.launch.cgroup", join_all)?;
-    step::only("shim.launch.oom-score", || protect(args.oom_score_adj))?;
+    step::run("shim.launch.cgroup", join_all)?;
+    step::run("shim.launch.oom-score", || protect(args.oom_score_adj))?;
     let socket = Launch::socket(&args.run_dir);
     let listen = || {
         // One that a killed shim has left has nobody behind it.
@@ -90,7 +90,7 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
         umask(old);
         listener
     };
-    step::only("shim.launch.socket", listen)
+    step::run("shim.launch.socket", listen)
         .map_err(|error| format!("listen on {}: {error}", socket.display()))
 }
 
@@ -123,8 +123,8 @@ fn supervise(args: Args, listener: UnixListener) -> io::Result<()> {
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let exits = rrun_shim_protocol::exit_record::folder(&args.run_dir);
-    step::only("shim.launch.exits", || fs::create_dir_all(exits))?;
+    step::run("shim.launch.exits", || fs::create_dir_all(exits))?;
     let pid = std::process::id().to_string();
-    step::only("shim.launch.pid", || fs::write(args.run_dir.join("shim.pid"), pid))?;
+    step::run("shim.launch.pid", || fs::write(args.run_dir.join("shim.pid"), pid))?;
     Shim::new(listener, signals, args.run_dir)?.run()
 }

@@ -65,7 +65,7 @@ impl Pod {
     /// other child.
     pub fn kill_reaper(&self) -> Result<()> {
         let Some(reaper) = &self.reaper else { return Ok(()) };
-        rrun_sys::step::only("shim.shutdown.reaper", || {
+        rrun_sys::step::run("shim.shutdown.reaper", || {
             rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), nix::libc::SIGKILL)
                 .doing(|| "kill the reaper")
         })

@@ -20,7 +20,7 @@ pub struct Processes {
 
 /// Whose process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum ProcessOwner {
     /// The init of a container.
     Init(Key),
     /// One that was added.
@@ -77,11 +77,12 @@ impl Processes {
 
     /// Whose process has this number. One that has ended owns it no more: the kernel gives it to
     /// others.
-    pub fn whose(&self, pid: Pid) -> Option<Whose> {
+    pub fn whose(&self, pid: Pid) -> Option<ProcessOwner> {
         let mut containers = self.containers.iter();
         let init = containers.find(|(_, container)| container.is_alive() && container.pid() == pid);
         let exec = || self.execs.iter().find(|(_, exec)| exec.pid() == pid);
-        init.map(|(&key, _)| Whose::Init(key)).or_else(|| exec().map(|(&key, _)| Whose::Exec(key)))
+        init.map(|(&key, _)| ProcessOwner::Init(key))
+            .or_else(|| exec().map(|(&key, _)| ProcessOwner::Exec(key)))
     }
 
     /// Somebody may yet tell the number of a process that has ended already.

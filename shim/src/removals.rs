@@ -3,7 +3,7 @@
 //! A dying process leaves its group a little after its parent has reaped it, and until then the
 //! group is busy. The loop does not wait for that: it tries again when a timer rings.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::poll::Key;
 use crate::process::is_reaped;
 use rrun_runtime::cgroup;
@@ -37,11 +37,11 @@ pub enum Then {
     /// An ended container is told.
     Finish(Key),
     /// A container is forgotten, and who asked for that answered.
-    Forget(Key, Asker),
+    Forget(Key, Requester),
     /// A group for execs of this container can be used again.
     FreeExecGroup(Key, usize),
     /// Somebody is answered, whether or not they are gone.
-    Answer(Asker, Reply),
+    Answer(Requester, Reply),
     /// Everything of the pod is gone.
     ShutDown,
 }

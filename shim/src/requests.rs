@@ -1,6 +1,6 @@
 //! What a daemon asks: who does it, and the requests that one function answers at once.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::{Container, Phase};
 use crate::log::Order;
 use crate::output::Copies;
@@ -8,7 +8,7 @@ use crate::pod::Pod;
 use crate::poll::Key;
 use crate::process::refuse;
 use crate::shim::{Answer, DONE, Shim};
-use rrun_shim_protocol::frame::{Carries, Frame};
+use rrun_shim_protocol::frame::{Frame, FrameKind};
 use rrun_shim_protocol::{OLDEST, Reply, Request, Sandbox, ShimReport, VERSION, WireKind};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ impl Shim {
     pub fn serve(&mut self, key: Key, frame: Frame) {
         let asker = (key, frame.number);
         let answer = match frame.message::<Request>() {
-            _ if frame.carries != Carries::Request => {
+            _ if frame.carries != FrameKind::Request => {
                 Err(refuse(WireKind::Invalid, "this shim takes nothing but requests"))
             }
             Ok(request) if self.may(key, &request) => self.dispatch(request, frame.fds, asker),
@@ -37,7 +37,7 @@ impl Shim {
         self.connections.version(key) >= request.since()
     }
 
-    fn dispatch(&mut self, request: Request, fds: Vec<OwnedFd>, asker: Asker) -> Answer {
+    fn dispatch(&mut self, request: Request, fds: Vec<OwnedFd>, asker: Requester) -> Answer {
         let makes = matches!(request, Request::Sandbox(_) | Request::Create(_) | Request::Exec(_));
         if makes && self.shutdown.is_some() {
             return Err(refuse(WireKind::Invalid, "this shim is about to end"));
@@ -119,7 +119,7 @@ impl Shim {
         Ok(Some((Reply::Attached, input)))
     }
 
-    fn reopen_log(&mut self, id: &str, asker: Asker) -> Answer {
+    fn reopen_log(&mut self, id: &str, asker: Requester) -> Answer {
         let container = self.processes.container_of(id)?;
         if !matches!(container.phase, Phase::Running(_)) {
             return Err(refuse(WireKind::Invalid, format!("container {id} is not running")));

@@ -1,6 +1,6 @@
 //! The loop: one thread, one epoll set, nothing that blocks.
 
-use crate::connections::{Asker, Connections};
+use crate::connections::{Connections, Requester};
 use crate::log::{Done, LogThread};
 use crate::pod::Pod;
 use crate::poll::{Key, Poll, Ready, Token};
@@ -30,7 +30,7 @@ pub const DONE: Answer = Ok(Some((Reply::Done, Vec::new())));
 /// A shutdown that has begun.
 pub struct Shutdown {
     /// Who has asked for it.
-    pub askers: Vec<Asker>,
+    pub askers: Vec<Requester>,
     /// How long what was killed is waited for.
     pub until: Instant,
     /// Everything that can die is dead, and the groups are being removed.

@@ -1,6 +1,6 @@
 //! The end of the shim: what runs is killed and waited for, groups and pins are removed.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::Container;
 use crate::own_log;
 use crate::pod::Pod;
@@ -17,7 +17,7 @@ const DYING: Duration = Duration::from_secs(2);
 
 impl Shim {
     /// Begins to end, for `asker` or, when a person has sent SIGTERM, for nobody.
-    pub fn begin_shutdown(&mut self, asker: Option<Asker>) {
+    pub fn begin_shutdown(&mut self, asker: Option<Requester>) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.askers.extend(asker);
             return;
@@ -62,7 +62,7 @@ impl Shim {
         }
         let socket = Launch::socket(&self.run_dir);
         let unlink = || std::fs::remove_file(&socket);
-        if let Err(error) = step::only("shim.shutdown.socket", unlink) {
+        if let Err(error) = step::run("shim.shutdown.socket", unlink) {
             own_log::note(&self.run_dir, &format!("shut down: {}: {error}", socket.display()));
         }
         let askers = self.shutdown.take().map(|shutdown| shutdown.askers).unwrap_or_default();

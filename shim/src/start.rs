@@ -1,6 +1,6 @@
 //! How a container is started: from the request to its program.
 
-use crate::connections::Asker;
+use crate::connections::Requester;
 use crate::container::Phase;
 use crate::poll::Key;
 use crate::process::refuse;
@@ -9,7 +9,7 @@ use rrun_shim_protocol::{Reply, WireError, WireKind};
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Start`]
-    pub fn start(&mut self, id: &str, asker: Asker) -> Answer {
+    pub fn start(&mut self, id: &str, asker: Requester) -> Answer {
         let container = self.processes.container_of(id)?;
         match container.phase {
             Phase::Created => {

@@ -97,15 +97,15 @@ impl Host {
     fn set_up(&self, socket: &mut Socket, subnet: Subnet) -> Result<Link> {
         let gateway = subnet.gateway();
         let mtu = outward_mtu(socket)?;
-        step::only("cni.bridge.link", || {
+        step::run("cni.bridge.link", || {
             route::add_bridge(socket, &self.bridge, mtu, mac(gateway))
         })?;
         let link = route::link(socket, &self.bridge)?;
         let link = link.ok_or_else(|| Error::new(Kind::Internal, "removed while it was made"))?;
         let add = || route::add_address(socket, link.index, bridge_address(subnet));
-        step::only("cni.bridge.address", add)?;
+        step::run("cni.bridge.address", add)?;
         for (step, name) in switches(&self.bridge) {
-            step::only(step, || switch_on(&name))?;
+            step::run(step, || switch_on(&name))?;
         }
         self.done.store(link.index, Ordering::Relaxed);
         Ok(link)
@@ -116,17 +116,17 @@ impl Host {
     fn mend(&self, socket: &mut Socket, link: Link, subnet: Subnet) -> Result<()> {
         if !link.up {
             tracing::warn!(bridge = self.bridge, "the bridge was down: brought up again");
-            step::only("cni.bridge.up", || route::set_up(socket, link))?;
+            step::run("cni.bridge.up", || route::set_up(socket, link))?;
         }
         let address = bridge_address(subnet);
         if !route::has_address(socket, link, address.ip)? {
             tracing::warn!(bridge = self.bridge, "the bridge lacked its address: added again");
             let add = || route::add_address(socket, link.index, address);
-            step::only("cni.bridge.address", add)?;
+            step::run("cni.bridge.address", add)?;
         }
         for (step, name) in switches(&self.bridge).iter().filter(|(_, name)| !is_on(name)) {
             tracing::warn!(bridge = self.bridge, "{name} was off: switched on again");
-            step::only(step, || switch_on(name))?;
+            step::run(step, || switch_on(name))?;
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Host {
             return Ok(());
         }
         let accept = || socket.transact(rules.accept(FORWARD));
-        step::only("cni.bridge.accept", accept).context(|| "accept forwarding")
+        step::run("cni.bridge.accept", accept).context(|| "accept forwarding")
     }
 
     fn ensure_table(&self, subnet: Subnet, socket: &mut Socket) -> Result<()> {
@@ -155,7 +155,7 @@ impl Host {
             // One transaction: no packet sees a moment without rules.
             batch.insert(0, nft::delete_table(&self.table));
         }
-        let made = step::only("cni.bridge.table", || socket.transact(batch));
+        let made = step::run("cni.bridge.table", || socket.transact(batch));
         match made {
             Ok(()) => Ok(()),
             // Another process was faster, to the same end.

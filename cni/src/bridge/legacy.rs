@@ -35,7 +35,7 @@ pub fn accept(subnet: Subnet, comment: &str) -> Result<()> {
         if !chain.lines().any(has) {
             let rule = ["-I", "FORWARD", direction, &subnet, "-m", "comment", "--comment", comment];
             let insert = [&rule[..], &["-j", "ACCEPT"]].concat();
-            step::only("cni.bridge.accept-legacy", || run(program, &insert))?;
+            step::run("cni.bridge.accept-legacy", || run(program, &insert))?;
         }
     }
     Ok(())

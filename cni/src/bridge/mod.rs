@@ -62,10 +62,10 @@ impl Bridge {
         let netns = File::open(&a.netns).context(|| a.netns.display())?;
         let mut socket = Socket::route()?;
         let base = self.host.ensure(&mut socket)?;
-        let ip = step::only("cni.add.address", || self.store.allocate(base.subnet, &a.id))?;
+        let ip = step::run("cni.add.address", || self.store.allocate(base.subnet, &a.id))?;
         let claims = claims(&a.ports, ip)?;
         if !claims.is_empty() {
-            step::only("cni.add.port-claims", || self.store.claim(&a.id, &claims))?;
+            step::run("cni.add.port-claims", || self.store.claim(&a.id, &claims))?;
         }
         let veth = Veth {
             host: &names.veth,
@@ -74,19 +74,19 @@ impl Bridge {
             peer_mac: mac(ip),
             netns: netns.as_fd(),
         };
-        step::only("cni.add.veth", || route::add_veth(&mut socket, &veth))?;
+        step::run("cni.add.veth", || route::add_veth(&mut socket, &veth))?;
         let subnet = base.subnet;
         let address = Address { ip, bits: subnet.bits(), broadcast: subnet.broadcast() };
         // Ends with the namespace: nothing to take back.
-        step::only("cni.add.pod", || {
+        step::run("cni.add.pod", || {
             let configure = || configure(&a.ifname, address, subnet.gateway());
             run_in(&netns, configure).context(|| "enter the pod's network namespace")?
         })?;
         if !claims.is_empty() {
-            step::only("cni.add.host-ports", || self.map(&claims, subnet))?;
+            step::run("cni.add.host-ports", || self.map(&claims, subnet))?;
         }
         if claims.iter().any(|claim| claim.protocol == Protocol::Udp) {
-            step::only("cni.add.conntrack", || self.forget(&claims))?;
+            step::run("cni.add.conntrack", || self.forget(&claims))?;
         }
         Ok(attached(a, names, ip, subnet))
     }
@@ -107,16 +107,16 @@ impl Bridge {
     pub fn del(&self, id: &str, names: &Names) -> Result<()> {
         let claims = self.store.claims(Some(id))?;
         if !claims.is_empty() {
-            step::only("cni.del.host-ports", || {
+            step::run("cni.del.host-ports", || {
                 self.host.netfilter(|socket| unmap(socket, names, &claims))
             })?;
         }
-        step::only("cni.del.veth", || route::remove_link(&names.veth))?;
+        step::run("cni.del.veth", || route::remove_link(&names.veth))?;
         if !claims.is_empty() {
-            step::only("cni.del.port-claims", || self.store.unclaim(id))?;
+            step::run("cni.del.port-claims", || self.store.unclaim(id))?;
         }
         // Last: an address must not be given to the next while this pod still answers to it.
-        step::only("cni.del.address", || self.store.free(id))
+        step::run("cni.del.address", || self.store.free(id))
     }
 }
 

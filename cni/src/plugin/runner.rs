@@ -49,7 +49,7 @@ impl Runner {
     /// Runs the plugins in order, each with the result of the one before.
     pub async fn add(&self, network: &Network, a: &Attachment) -> Result<Attached> {
         let netns = a.netns.clone();
-        let up = move || step::only("cni.add.loopback", || loopback_up(&netns));
+        let up = move || step::run("cni.add.loopback", || loopback_up(&netns));
         self.dirs.call(move |_| up()).await?;
         let mut result = None;
         for plugin in &network.plugins {

@@ -35,13 +35,13 @@ const SCHEMA: &str = "
 
 /// The database, and the shared lock.
 pub(super) fn open(dir: &Path) -> Result<(Connection, File)> {
-    step::only("cni.open.dir", || fs::create_dir_all(dir))?;
+    step::run("cni.open.dir", || fs::create_dir_all(dir))?;
     let file = || File::create(dir.join("network.lock"));
-    let lock = step::only("cni.open.lock", file).context(|| "network.lock")?;
+    let lock = step::run("cni.open.lock", file).context(|| "network.lock")?;
     let opening = File::open(dir)?;
     opening.lock()?;
     let records = || locked(&dir.join("network.db"), &lock);
-    let connection = step::only("cni.open.records", records).context(|| "network records")?;
+    let connection = step::run("cni.open.records", records).context(|| "network records")?;
     Ok((connection, lock))
 }
 

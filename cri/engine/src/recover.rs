@@ -98,7 +98,7 @@ impl Found {
 fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
     let mut all = BTreeSet::new();
     for folder in [config.root.join("pods"), config.run.join("pods")] {
-        step::only("engine.open.pods-dir", || dirs::make(&folder))?;
+        step::run("engine.open.pods-dir", || dirs::make(&folder))?;
         for entry in fs::read_dir(&folder).context(|| format!("read {}", folder.display()))? {
             let entry = entry.context(|| format!("read {}", folder.display()))?;
             // What has no pod's name is not ours to touch.
@@ -124,8 +124,8 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
         if !claimed {
             return Ok(None);
         }
-        step::only("engine.recover.run-dir", || dirs::make(&folders.run))?;
-        match step::only("engine.recover.lock", || Lock::take(&folders.lock()))? {
+        step::run("engine.recover.run-dir", || dirs::make(&folders.run))?;
+        match step::run("engine.recover.lock", || Lock::take(&folders.lock()))? {
             Some(lock) => Ok(Some((lock, read_pod(&folders)?))),
             None => Ok(None),
         }
@@ -134,8 +134,8 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     match read {
         Read::Nothing => {
             blocking(move || {
-                step::only("engine.recover.no-state-dir", || dirs::remove_all(&dirs.state))?;
-                step::only("engine.recover.no-run-dir", || dirs.remove_run())
+                step::run("engine.recover.no-state-dir", || dirs::remove_all(&dirs.state))?;
+                step::run("engine.recover.no-run-dir", || dirs.remove_run())
             })
             .await?;
             drop(lock);
@@ -219,8 +219,8 @@ fn read_pod(dirs: &Dirs) -> Result<Read> {
 async fn put_away(engine: &Shared, path: PathBuf) -> Result<()> {
     let quarantine = engine.config.root.join("quarantine");
     blocking(move || {
-        step::only("engine.recover.quarantine-dir", || dirs::make(&quarantine))?;
-        step::only("engine.recover.put-away", || move_to(&path, &quarantine))
+        step::run("engine.recover.quarantine-dir", || dirs::make(&quarantine))?;
+        step::run("engine.recover.put-away", || move_to(&path, &quarantine))
     })
     .await
 }

@@ -52,14 +52,14 @@ impl Disk {
             steps.run("images.prepare.lease", || self.lease(owner, image, true), undo(self))?
         } else {
             // A repeated call undoes nothing that an earlier one did.
-            step::only("images.prepare.lease", || self.lease(owner, image, true))?
+            step::run("images.prepare.lease", || self.lease(owner, image, true))?
         };
         let lower = self.lower(&layers)?;
         let dir = self.path("writable").join(owner.file_name());
         let (upper, work) = (dir.join("upper"), dir.join("work"));
-        step::only("images.prepare.writable", || make_writable(&dir, image))?;
-        step::only("images.prepare.work", || make(&work, 0o700))?;
-        step::only("images.prepare.upper", || make_upper(&upper, &lower))?;
+        step::run("images.prepare.writable", || make_writable(&dir, image))?;
+        step::run("images.prepare.work", || make(&work, 0o700))?;
+        step::run("images.prepare.upper", || make_upper(&upper, &lower))?;
         steps.commit();
         Ok(Rootfs { lower, upper, work })
     }
@@ -136,14 +136,14 @@ impl Disk {
         let dir = self.path("writable").join(owner.file_name());
         // The lease ends after its directory is out of the way, so that a killed release is
         // found again by `owners`.
-        step::only("images.release.writable", || self.discard(&dir))?;
-        let layers = step::only("images.release.lease", || {
+        step::run("images.release.writable", || self.discard(&dir))?;
+        let layers = step::run("images.release.lease", || {
             self.records(|r| r.write(|tx| self.end_leases(tx, owner)))
         })?;
         if layers.is_empty() {
             return Ok(());
         }
-        step::only("images.release.collect", || self.collect(layers))
+        step::run("images.release.collect", || self.collect(layers))
     }
 
     /// Takes everything from `owner`; what nobody holds any more is to be collected.

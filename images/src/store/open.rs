@@ -22,7 +22,7 @@ use crate::error::{Context, Error, Hint, Kind, Result};
 const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
-    step::only("images.open.dirs", || {
+    step::run("images.open.dirs", || {
         make_dir(root, 0o700)?;
         // The empty directory is a root that a container may see.
         let mode = |dir| if dir == "empty" { 0o755 } else { 0o700 };
@@ -31,10 +31,10 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
     let boot = boot.trim().to_owned();
     let path = root.join("records.lock");
-    let lock = step::only("images.open.lock", || File::create(&path)).context(path.display())?;
+    let lock = step::run("images.open.lock", || File::create(&path)).context(path.display())?;
     let opening = File::open(root).context(root.display())?;
     opening.lock().context(root.display())?;
-    let records = step::only("images.open.records", || locked(root, &lock, &boot))?;
+    let records = step::run("images.open.records", || locked(root, &lock, &boot))?;
     Ok((records, boot, lock))
 }
 

@@ -5,7 +5,7 @@ use crate::plan::CgroupDir;
 
 /// Where a controller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct ControllerDir {
     /// Index of the directory.
     pub dir: u8,
     /// It is the unified hierarchy, with v2's files.
@@ -15,7 +15,7 @@ pub struct Home {
 /// Where each controller is that works on a container. One that a v1 hierarchy has is not in v2.
 #[derive(Clone, Debug, Default)]
 pub struct Controllers {
-    homes: Vec<(String, Home)>,
+    homes: Vec<(String, ControllerDir)>,
     unified: Option<u8>,
     swap: bool,
 }
@@ -33,20 +33,20 @@ impl Controllers {
         for hierarchy in &layout.v1 {
             let Some(dir) = within(&hierarchy.path, false) else { continue };
             for controller in &hierarchy.controllers {
-                found.homes.push((controller.clone(), Home { dir, v2: false }));
+                found.homes.push((controller.clone(), ControllerDir { dir, v2: false }));
             }
         }
         found.unified = layout.unified.as_deref().and_then(|root| within(root, true));
         if let Some(dir) = found.unified {
             for controller in &layout.unified_controllers {
-                found.homes.push((controller.clone(), Home { dir, v2: true }));
+                found.homes.push((controller.clone(), ControllerDir { dir, v2: true }));
             }
         }
         found
     }
 
     /// Where a controller is, if the host has it.
-    pub fn home(&self, controller: &str) -> Option<Home> {
+    pub fn home(&self, controller: &str) -> Option<ControllerDir> {
         self.homes.iter().find(|(name, _)| name == controller).map(|(_, home)| *home)
     }
 

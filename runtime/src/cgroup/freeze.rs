@@ -66,7 +66,7 @@ pub fn freeze(groups: &Cgroups) -> Result<()> {
     let freezer = Freezer::of(groups).ok_or_else(|| {
         Error::new(Kind::Invalid, "this host has no control group that freezes processes")
     })?;
-    step::only("runtime.pause.cgroup", || {
+    step::run("runtime.pause.cgroup", || {
         freezer.set(true)?;
         let until = Instant::now() + PATIENCE;
         while !freezer.is_frozen()? {
@@ -87,7 +87,7 @@ pub fn freeze(groups: &Cgroups) -> Result<()> {
 /// What the kernel says to the freezer's file.
 pub fn thaw(groups: &Cgroups) -> Result<()> {
     let Some(freezer) = Freezer::of(groups) else { return Ok(()) };
-    step::only("runtime.resume.cgroup", || freezer.set(false))
+    step::run("runtime.resume.cgroup", || freezer.set(false))
 }
 
 /// Whether all processes in the groups stand still because somebody wants it.

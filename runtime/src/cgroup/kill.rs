@@ -20,7 +20,7 @@ const ROUNDS: u32 = 16;
 /// The file and the kernel's answer; processes of a PID namespace that is not seen from here,
 /// which only `cgroup.kill` reaches.
 pub fn kill(groups: &Cgroups) -> Result<()> {
-    step::only("runtime.kill.cgroup", || kill_all(groups))
+    step::run("runtime.kill.cgroup", || kill_all(groups))
 }
 
 fn kill_all(groups: &Cgroups) -> Result<()> {

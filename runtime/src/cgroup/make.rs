@@ -73,7 +73,7 @@ pub(crate) fn enter(
 /// The file and the kernel's answer; what was written before it stays.
 pub fn update(groups: &Cgroups) -> Result<()> {
     let dirs: Vec<&CgroupDir> = groups.dirs.iter().collect();
-    step::only("runtime.update.cgroup", || {
+    step::run("runtime.update.cgroup", || {
         apply(groups, &dirs, rrun_sys::bpf::replace_device_filter)
     })
 }

@@ -18,7 +18,7 @@ mod resources;
 pub mod stats;
 
 pub use claim::missing;
-pub use controllers::{Controllers, Home};
+pub use controllers::{ControllerDir, Controllers};
 pub use devices::DevicePolicy;
 pub use freeze::{freeze, is_frozen, thaw};
 pub use kill::{kill, processes, signal};

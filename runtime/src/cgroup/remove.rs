@@ -20,7 +20,7 @@ const TRIES: u32 = 50;
 /// `EBUSY` when processes are left, naming the directory.
 pub fn remove(dirs: &[CgroupDir]) -> Result<()> {
     let mut tries = TRIES;
-    step::only("runtime.delete.cgroup", || {
+    step::run("runtime.delete.cgroup", || {
         let mut result = Ok(());
         for dir in dirs {
             let removed = remove_tree(&dir.path, &mut tries);

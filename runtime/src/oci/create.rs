@@ -43,7 +43,7 @@ fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Ch
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
-    let folder = step::only("oci.create.folder", || Folder::make(root, &options.id))?;
+    let folder = step::run("oci.create.folder", || Folder::make(root, &options.id))?;
     // Registered only now: a folder that was there already is another container's.
     let write = || {
         // Whoever finds the record knows what is whose.
@@ -52,7 +52,7 @@ fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Ch
     };
     steps.run("oci.create.record", write, move || Folder::remove(&path))?;
     if let Some(seccomp) = &plan.process.seccomp {
-        step::only("oci.create.filter", || folder.write_filter(seccomp))?;
+        step::run("oci.create.filter", || folder.write_filter(seccomp))?;
     }
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
@@ -62,16 +62,16 @@ fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Ch
         log.warning(&clamped);
     }
     if let Some(socket) = terminal {
-        step::only("oci.create.terminal", || console::hand_over(&mut child, &socket))?;
+        step::run("oci.create.terminal", || console::hand_over(&mut child, &socket))?;
     }
     record.init = ProcessStart::of(child.pid().as_raw());
     if record.init.is_none() {
         return Err(Error::new(Kind::Ended, "the process died while it was being prepared"));
     }
-    step::only("oci.create.state", || folder.write(&record))?;
+    step::run("oci.create.state", || folder.write(&record))?;
     if let Some(file) = &options.pid_file {
         let pid = child.pid().to_string();
-        step::only("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
+        step::run("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
     }
     steps.commit();
     Ok(child)

@@ -29,7 +29,7 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
         Ok(record) => record,
         // Made by somebody who died before he wrote anything: nothing else was made then.
         Err(error) if force && error.kind() == Kind::NotFound => {
-            return step::only("oci.delete.folder", || Folder::remove(folder.path()));
+            return step::run("oci.delete.folder", || Folder::remove(folder.path()));
         }
         Err(error) => return Err(error),
     };
@@ -46,26 +46,26 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
 /// that a delete that was cut off can be done again.
 pub fn release(folder: &Folder, record: &Record) -> Result<()> {
     if !record.own_pids {
-        step::only("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
+        step::run("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
     }
     cgroup::remove(&record.made)?;
-    step::only("oci.delete.folder", || Folder::remove(folder.path()))
+    step::run("oci.delete.folder", || Folder::remove(folder.path()))
 }
 
 /// Kills all of it, and waits for the first process to be gone.
 fn end(record: &Record) -> Result<()> {
     let init = record.init.and_then(ProcessStart::open);
-    step::only("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
+    step::run("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
     let Some(init) = init else { return Ok(()) };
     // One that v1 has frozen dies when it is thawed.
-    let _ = step::only("oci.delete.process", || pidfd::send_signal(init.as_fd(), libc::SIGKILL));
+    let _ = step::run("oci.delete.process", || pidfd::send_signal(init.as_fd(), libc::SIGKILL));
     cgroup::thaw(&record.groups)?;
     wait_for_end(init.as_fd())
 }
 
 /// Kills one process, and waits until it is gone.
 pub fn end_process(process: BorrowedFd<'_>) -> Result<()> {
-    let _ = step::only("oci.delete.process", || pidfd::send_signal(process, libc::SIGKILL));
+    let _ = step::run("oci.delete.process", || pidfd::send_signal(process, libc::SIGKILL));
     wait_for_end(process)
 }
 

@@ -51,11 +51,11 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
         log.warning(&clamped);
     }
     if let Some(socket) = terminal {
-        step::only("oci.exec.terminal", || console::hand_over(&mut child, &socket))?;
+        step::run("oci.exec.terminal", || console::hand_over(&mut child, &socket))?;
     }
     if let Some(file) = &options.pid_file {
         let pid = child.pid().to_string();
-        step::only("oci.exec.pid-file", || write_whole(file, pid.as_bytes()))?;
+        step::run("oci.exec.pid-file", || write_whole(file, pid.as_bytes()))?;
     }
     let Some(forwarded) = forwarded else { return Ok(0) };
     let relay = console::relay(&mut child)?;

@@ -5,7 +5,7 @@ use crate::id::Id;
 use crate::invalid;
 use crate::log::Log;
 use crate::record::Folder;
-use crate::status::Shown;
+use crate::status::ContainerState;
 use rrun_runtime::{Context, Result, cgroup};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub fn list(root: &Path, format: ListFormat, quiet: bool, log: &Log) -> Result<(
     let mut all = Vec::new();
     for entry in entries {
         let Ok(id) = entry.file_name().to_string_lossy().parse::<Id>() else { continue };
-        match Folder::open(root, &id).and_then(|folder| Shown::of(&folder)) {
+        match Folder::open(root, &id).and_then(|folder| ContainerState::of(&folder)) {
             Ok(shown) => all.push(shown),
             Err(error) => log.warning(&error.to_string()),
         }

@@ -1,7 +1,7 @@
 //! Errors and warnings: to stderr, and as lines that callers of runc know to a file.
 
 use crate::cli::{Global, LogFormat};
-use rrun_runtime::time::Stamp;
+use rrun_runtime::time::Timestamp;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
@@ -32,7 +32,7 @@ impl Log {
     fn line(&self, level: &str, message: &str) {
         eprintln!("rrun-oci: {message}");
         let Some(mut file) = self.file.as_ref() else { return };
-        let time = Stamp::now().to_string();
+        let time = Timestamp::now().to_string();
         let line = match self.format {
             LogFormat::Json => {
                 serde_json::json!({ "level": level, "msg": message, "time": time }).to_string()

@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
 use rrun_runtime::cgroup::Resources;
 use rrun_runtime::plan::{CgroupDir, Cgroups, Seccomp};
-use rrun_runtime::time::Stamp;
+use rrun_runtime::time::Timestamp;
 use rrun_runtime::{Context, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ impl Record {
             oci_version: String::new(),
             bundle,
             rootfs: PathBuf::new(),
-            created: Stamp::now().to_string(),
+            created: Timestamp::now().to_string(),
             annotations: HashMap::new(),
             keyring: None,
             groups: Cgroups::default(),

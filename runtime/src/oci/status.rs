@@ -53,7 +53,7 @@ impl Status {
 /// A container as `state` and `list` print it: runtime-spec's fields, and runc's.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown {
+pub struct ContainerState {
     oci_version: String,
     pub id: String,
     pub pid: i32,
@@ -66,15 +66,15 @@ pub struct Shown {
     owner: String,
 }
 
-impl Shown {
-    pub fn of(folder: &Folder) -> Result<Shown> {
+impl ContainerState {
+    pub fn of(folder: &Folder) -> Result<ContainerState> {
         let record = folder.read()?;
         let status = Status::of(folder, &record);
         let pid = match (status, record.init) {
             (Status::Created | Status::Running | Status::Paused, Some(init)) => init.pid,
             _ => 0,
         };
-        Ok(Shown {
+        Ok(ContainerState {
             oci_version: record.oci_version,
             id: record.id,
             pid,
@@ -90,7 +90,7 @@ impl Shown {
 
 /// The verb `state`.
 pub fn print(root: &Path, id: &Id) -> Result<()> {
-    let shown = Folder::open(root, id).and_then(|folder| Shown::of(&folder));
+    let shown = Folder::open(root, id).and_then(|folder| ContainerState::of(&folder));
     let shown = shown.doing(|| format!("state {id}"))?;
     let json = serde_json::to_string_pretty(&shown).map_err(|e| invalid(e.to_string()))?;
     println!("{json}");

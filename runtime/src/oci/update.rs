@@ -42,7 +42,7 @@ fn change(root: &Path, options: &Update) -> Result<()> {
         return Err(error);
     }
     record.resources = after;
-    step::only("oci.update.record", || folder.write(&record))
+    step::run("oci.update.record", || folder.write(&record))
 }
 
 fn planned(

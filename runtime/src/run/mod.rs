@@ -69,7 +69,7 @@ fn spawn_at(
     let given = compile::Surroundings { slots, seed, stdio, tasks: joined.tasks, gate };
     let compiled = compile::init(plan, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
-    let child = step::only("runtime.create.init", || Child::start(compiled, unified, true))?;
+    let child = step::run("runtime.create.init", || Child::start(compiled, unified, true))?;
     steps.commit();
     Ok(child)
 }
@@ -88,7 +88,7 @@ pub fn exec(plan: &ExecPlan, init: BorrowedFd<'_>, stdio: Option<Stdio>) -> Resu
     let given = compile::Surroundings { slots: &[], seed: None, stdio, tasks, gate: None };
     let compiled = compile::exec(plan, init, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
-    let child = step::only("runtime.exec.process", || Child::start(compiled, unified, false))?;
+    let child = step::run("runtime.exec.process", || Child::start(compiled, unified, false))?;
     steps.commit();
     Ok(child)
 }

@@ -121,8 +121,8 @@ pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
 /// What the kernel says.
 pub fn unpin(path: &Path) -> Result<()> {
     let context = || format!("unpin {}", path.display());
-    step::only("runtime.delete.pin", || detach(path)).doing(context)?;
-    step::only("runtime.delete.pin-file", || match std::fs::remove_file(path) {
+    step::run("runtime.delete.pin", || detach(path)).doing(context)?;
+    step::run("runtime.delete.pin-file", || match std::fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other.doing(context),
     })

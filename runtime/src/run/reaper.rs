@@ -49,7 +49,7 @@ pub fn spawn(
     let given = Surroundings { slots, seed, stdio, tasks: joined.tasks, gate: None };
     let compiled = compile::reaper(plan, binary, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
-    let mut child = step::only("runtime.create.reaper", || Child::start(compiled, unified, false))?;
+    let mut child = step::run("runtime.create.reaper", || Child::start(compiled, unified, false))?;
     // Its namespace is there from the clone on, and cannot be looked up once it has died.
     let path = format!("/proc/{}/ns/pid", child.pid());
     let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;

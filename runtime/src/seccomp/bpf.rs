@@ -4,7 +4,7 @@
 //! block may stand anywhere.
 
 use super::invalid;
-use super::policy::{Condition, Fate, Part, Policy, Rule, Test, ret};
+use super::policy::{Condition, Part, Policy, Rule, SyscallRules, Test, ret};
 use crate::Result;
 
 /// One `struct sock_filter`.
@@ -72,7 +72,7 @@ fn branch(test: u16, k: u32, yes: Vec<Insn>, no: Vec<Insn>) -> Vec<Insn> {
 }
 
 /// A binary search; the number is loaded.
-fn search(ranges: &[(u32, Fate)], part: &Part) -> Vec<Insn> {
+fn search(ranges: &[(u32, SyscallRules)], part: &Part) -> Vec<Insn> {
     match ranges {
         [] => vec![plain(RETURN, ret::KILL_PROCESS)],
         [(_, fate)] => decide(fate, part.narrow),
@@ -84,7 +84,7 @@ fn search(ranges: &[(u32, Fate)], part: &Part) -> Vec<Insn> {
 }
 
 /// The rules of one fate, then its answer.
-fn decide(fate: &Fate, narrow: bool) -> Vec<Insn> {
+fn decide(fate: &SyscallRules, narrow: bool) -> Vec<Insn> {
     let mut code: Vec<Insn> = fate.rules.iter().flat_map(|one| rule(one, narrow)).collect();
     code.push(plain(RETURN, fate.otherwise));
     code

@@ -35,12 +35,12 @@ pub struct Part {
     /// Compare the lower halves of arguments only.
     pub narrow: bool,
     /// From this number up to the next: the ranges cover every number, and the first starts at 0.
-    pub ranges: Vec<(u32, Fate)>,
+    pub ranges: Vec<(u32, SyscallRules)>,
 }
 
 /// What happens to a call: the rules in order, then the answer when none matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub struct SyscallRules {
     pub rules: Vec<Rule>,
     pub otherwise: u32,
 }
@@ -140,9 +140,9 @@ impl Numbers {
     }
 
     /// Neighbours with the same fate become one range.
-    fn ranges(self) -> Vec<(u32, Fate)> {
-        let plain = |otherwise| Fate { rules: Vec::new(), otherwise };
-        let mut fates: BTreeMap<u32, Fate> =
+    fn ranges(self) -> Vec<(u32, SyscallRules)> {
+        let plain = |otherwise| SyscallRules { rules: Vec::new(), otherwise };
+        let mut fates: BTreeMap<u32, SyscallRules> =
             self.otherwise.iter().map(|(start, answer)| (*start, plain(*answer))).collect();
         for (number, rules) in self.listed {
             if !self.otherwise.contains_key(&(number + 1)) {
@@ -152,7 +152,7 @@ impl Numbers {
             }
             fates.insert(number, settle(rules, self.default));
         }
-        let mut ranges: Vec<(u32, Fate)> = Vec::new();
+        let mut ranges: Vec<(u32, SyscallRules)> = Vec::new();
         for (start, fate) in fates {
             if ranges.last().is_none_or(|(_, last)| *last != fate) {
                 ranges.push((start, fate));
@@ -163,14 +163,14 @@ impl Numbers {
 }
 
 /// An unconditional rule is the end of its call's list.
-fn settle(mut rules: Vec<Rule>, default: u32) -> Fate {
+fn settle(mut rules: Vec<Rule>, default: u32) -> SyscallRules {
     match rules.iter().position(|rule| rule.conditions.is_empty()) {
         Some(at) => {
             let otherwise = rules[at].answer;
             rules.truncate(at);
-            Fate { rules, otherwise }
+            SyscallRules { rules, otherwise }
         }
-        None => Fate { rules, otherwise: default },
+        None => SyscallRules { rules, otherwise: default },
     }
 }
 

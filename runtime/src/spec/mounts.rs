@@ -16,7 +16,7 @@ pub struct Made {
 }
 
 /// What a mount is made from, beside its entry.
-struct Around<'a> {
+struct MountContext<'a> {
     host: &'a Host,
     over: &'a Overrides,
     groups: &'a Cgroups,
@@ -28,7 +28,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides, groups: &Cgroups) -> Res
         Some(linux) => process::label(linux.mount_label(), host, "linux.mountLabel")?,
         None => None,
     };
-    let context = Around { host, over, groups, label };
+    let context = MountContext { host, over, groups, label };
     let mut made = Made::default();
     let mut seeded = vec![false; over.seed.len()];
     for entry in spec.mounts().iter().flatten() {
@@ -60,7 +60,7 @@ fn seed((target, name): &(String, String)) -> Mount {
     }
 }
 
-fn one(context: &Around<'_>, entry: &Entry, target: String, made: &mut Made) -> Result<()> {
+fn one(context: &MountContext<'_>, entry: &Entry, target: String, made: &mut Made) -> Result<()> {
     if entry.uid_mappings().is_some() || entry.gid_mappings().is_some() {
         return Err(invalid("uidMappings and gidMappings are not supported"));
     }
@@ -119,7 +119,7 @@ fn settled(name: &str) -> bool {
 }
 
 fn fresh(
-    context: &Around<'_>,
+    context: &MountContext<'_>,
     entry: &Entry,
     fstype: &str,
     options: &Options,

@@ -1,6 +1,6 @@
 //! The step runner: one change of the disk or the kernel at a time, its undo beside it.
 //!
-//! A verb is a list of steps. Each step has a name (`room.verb.what`, for example
+//! A verb is a list of steps. Each step has a name (`crate.verb.what`, for example
 //! `shim.sandbox.pin-netns`), does exactly one kind of change, and registers its undo before it
 //! acts. An undo is idempotent and finds its object by a name that was chosen before the first
 //! step ran, so that another process can replay it after a crash.
@@ -90,7 +90,7 @@ fn parse_point(text: &str) -> Option<(String, Point)> {
 
 /// Passes a point of step `name`: dies or stops here when a test asked for it.
 ///
-/// Rooms whose steps are asynchronous call this on both sides of the effect; the others use
+/// Asynchronous steps call this on both sides of the effect; the others use
 /// [`Steps`].
 pub fn pass(name: &str, point: Point) {
     if let Some(faults) = faults() {
@@ -164,7 +164,7 @@ impl<E> Steps<E> {
         undo: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Result<T, E> {
         self.undos.push(Undo { name, run: Box::new(undo) });
-        only(name, effect)
+        run(name, effect)
     }
 
     /// All steps stay: the verb has succeeded and its record is written.
@@ -181,7 +181,7 @@ impl<E> Steps<E> {
         let mut left = Vec::new();
         while let Some(undo) = self.undos.pop() {
             let name = format!("{}.undo", undo.name);
-            if let Err(error) = only(&name, undo.run) {
+            if let Err(error) = run(&name, undo.run) {
                 left.push((undo.name, error));
             }
         }
@@ -197,7 +197,7 @@ impl<E> Drop for Steps<E> {
 
 /// Runs a step that has nothing to take back: a removal, or a change that lives inside an object
 /// whose own step takes it back.
-pub fn only<T, E>(name: &str, effect: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub fn run<T, E>(name: &str, effect: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     pass(name, Point::Before);
     let value = effect()?;
     pass(name, Point::After);

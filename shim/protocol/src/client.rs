@@ -1,7 +1,7 @@
 //! The daemon's end of a connection to a shim.
 
 use crate::error::{Error, Kind};
-use crate::frame::{Carries, Decoder, Frame, encode};
+use crate::frame::{Decoder, Frame, FrameKind, encode};
 use crate::message::{Event, Exec, Reply, Request};
 use crate::report::Exit;
 use std::collections::HashMap;
@@ -111,7 +111,7 @@ impl Client {
             return Err(Error::new(Kind::Older, "the pod's shim is of a release without this"));
         }
         let number = self.shared.number.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let frame = encode(Carries::Request, number, &request, fds.len())?;
+        let frame = encode(FrameKind::Request, number, &request, fds.len())?;
         let (sender, receiver) = oneshot::channel();
         {
             let mut waiting = self.shared.waiting();
@@ -203,13 +203,13 @@ async fn read_some(stream: &UnixStream, decoder: &mut Decoder) -> io::Result<boo
 
 fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>) {
     match frame.carries {
-        Carries::Reply => {
+        FrameKind::Reply => {
             let waiter = shared.waiting().replies.remove(&frame.number);
             if let Some(waiter) = waiter {
                 let _ = waiter.send(frame.message().map(|reply| (reply, frame.fds)));
             }
         }
-        Carries::Event => match frame.message() {
+        FrameKind::Event => match frame.message() {
             Ok(Event::ExecExited { exec, exit }) => {
                 let waiter = shared.waiting().execs.remove(&exec);
                 // One that was started by a plain call is told as any other event.
@@ -223,7 +223,7 @@ fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>)
             }
             Err(_) => {}
         },
-        Carries::Request | Carries::Unknown => {}
+        FrameKind::Request | FrameKind::Unknown => {}
     }
 }
 

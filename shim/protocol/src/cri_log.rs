@@ -3,7 +3,7 @@
 //! The shim writes it; the daemon does when a shim has died and left unread output. Pure: bytes
 //! in, bytes out.
 
-pub use rrun_runtime::time::Stamp;
+pub use rrun_runtime::time::Timestamp;
 
 /// The longest piece of a line; a longer line goes out as `P` pieces of exactly this length.
 pub const MAX_PIECE: usize = 16384;
@@ -42,7 +42,7 @@ impl Formatter {
     }
 
     /// Appends to `out` what `bytes`, read at `at` (nanoseconds since the epoch), complete.
-    pub fn feed(&mut self, mut bytes: &[u8], at: &Stamp, out: &mut Vec<u8>) {
+    pub fn feed(&mut self, mut bytes: &[u8], at: &Timestamp, out: &mut Vec<u8>) {
         while let Some(end) = memchr(bytes) {
             let line = &bytes[..end];
             bytes = &bytes[end + 1..];
@@ -60,7 +60,7 @@ impl Formatter {
     }
 
     /// Appends to `out` the rest of a line that will not end.
-    pub fn finish(&mut self, at: &Stamp, out: &mut Vec<u8>) {
+    pub fn finish(&mut self, at: &Timestamp, out: &mut Vec<u8>) {
         let rest = std::mem::take(&mut self.open);
         if !rest.is_empty() {
             self.piece(at, b'P', &rest, out);
@@ -69,7 +69,7 @@ impl Formatter {
 
     /// Emits whole pieces of the open line. One byte more than a piece must be there: a line of
     /// exactly one piece is an `F`.
-    fn full_pieces(&mut self, at: &Stamp, out: &mut Vec<u8>) {
+    fn full_pieces(&mut self, at: &Timestamp, out: &mut Vec<u8>) {
         let mut done = 0;
         while self.open.len() - done > MAX_PIECE {
             self.piece(at, b'P', &self.open[done..done + MAX_PIECE], out);
@@ -78,7 +78,7 @@ impl Formatter {
         self.open.drain(..done);
     }
 
-    fn piece(&self, at: &Stamp, tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    fn piece(&self, at: &Timestamp, tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(at.as_bytes());
         out.extend_from_slice(match self.stream {
             Stream::Stdout => b" stdout ",
@@ -106,9 +106,9 @@ mod tests {
         let mut formatter = Formatter::new(Stream::Stdout);
         let mut out = Vec::new();
         for chunk in chunks {
-            formatter.feed(chunk, &Stamp::new(0), &mut out);
+            formatter.feed(chunk, &Timestamp::new(0), &mut out);
         }
-        formatter.finish(&Stamp::new(0), &mut out);
+        formatter.finish(&Timestamp::new(0), &mut out);
         String::from_utf8(out).unwrap().replace("1970-01-01T00:00:00.000000000Z stdout ", "")
     }
 

@@ -22,7 +22,7 @@ const MAX_BODY: usize = 4 << 20;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
+pub enum FrameKind {
     /// A [`crate::Request`].
     Request,
     /// A [`crate::Reply`].
@@ -37,7 +37,7 @@ pub enum Carries {
 #[derive(Debug)]
 pub struct Frame {
     /// What it carries.
-    pub carries: Carries,
+    pub carries: FrameKind,
     /// Which request it asks or answers.
     pub number: u32,
     /// The undecoded message.
@@ -63,7 +63,7 @@ impl Frame {
 /// # Errors
 /// [`Kind::Protocol`] when the message is longer than a frame may be.
 pub fn encode(
-    carries: Carries,
+    carries: FrameKind,
     number: u32,
     message: &impl Encode<()>,
     fds: usize,
@@ -109,10 +109,10 @@ impl Decoder {
         };
         let (length, number) = (word(0) as usize, word(4));
         let carries = match header[8] {
-            0 => Carries::Request,
-            1 => Carries::Reply,
-            2 => Carries::Event,
-            _ => Carries::Unknown,
+            0 => FrameKind::Request,
+            1 => FrameKind::Reply,
+            2 => FrameKind::Event,
+            _ => FrameKind::Unknown,
         };
         let count = usize::from(header[9]);
         if length > MAX_BODY || count > rrun_sys::fdpass::MAX_FDS {
@@ -146,8 +146,8 @@ mod tests {
     #[test]
     fn a_frame_survives_being_cut_anywhere() {
         let start = Request::Start { container: "c".into() };
-        let mut bytes = encode(Carries::Request, 7, &start, 0).unwrap();
-        bytes.extend(encode(Carries::Reply, 7, &Reply::Done, 0).unwrap());
+        let mut bytes = encode(FrameKind::Request, 7, &start, 0).unwrap();
+        bytes.extend(encode(FrameKind::Reply, 7, &Reply::Done, 0).unwrap());
         for cut in 0..bytes.len() {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes[..cut], Vec::new());
@@ -161,7 +161,7 @@ mod tests {
             }
             assert_eq!(frames.len(), 2);
             assert_eq!(frames[0].message::<Request>().unwrap(), start);
-            assert_eq!((frames[1].carries, frames[1].number), (Carries::Reply, 7));
+            assert_eq!((frames[1].carries, frames[1].number), (FrameKind::Reply, 7));
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(&[0xff; HEADER], Vec::new());
         assert!(decoder.next_frame().is_err());
-        let mut bytes = encode(Carries::Reply, 1, &Reply::Done, 0).unwrap();
+        let mut bytes = encode(FrameKind::Reply, 1, &Reply::Done, 0).unwrap();
         bytes[9] = 1;
         let mut decoder = Decoder::default();
         decoder.feed(&bytes, Vec::new());

@@ -1,6 +1,6 @@
 //! Logging what a shim that is gone has left of a container's output.
 
-use crate::cri_log::{Formatter, Stamp, Stream};
+use crate::cri_log::{Formatter, Stream, Timestamp};
 use crate::log_journal::{self, Chunk, Entry};
 use nix::errno::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -58,7 +58,7 @@ fn rest(
     let mut formatter = Formatter::resume(stream, entry.open);
     let (mut lines, mut written) = (Vec::new(), 0);
     if let Some(chunk) = entry.chunk {
-        let (at, length) = (Stamp::new(chunk.at), chunk.length as usize);
+        let (at, length) = (Timestamp::new(chunk.at), chunk.length as usize);
         let mut bytes = read(taken, length)?;
         bytes.extend(read(pipe, length - bytes.len())?);
         formatter.feed(&bytes, &at, &mut lines);
@@ -67,7 +67,7 @@ fn rest(
         }
         written = size.saturating_sub(chunk.size).min(lines.len() as u64) as usize;
     }
-    let now = Stamp::now();
+    let now = Timestamp::now();
     formatter.feed(&read(pipe, MOST)?, &now, &mut lines);
     formatter.finish(&now, &mut lines);
     lines.drain(..written);
@@ -163,7 +163,7 @@ mod tests {
 
     fn lines(text: &str) -> Vec<u8> {
         let mut lines = Vec::new();
-        Formatter::new(Stream::Stdout).feed(text.as_bytes(), &Stamp::new(0), &mut lines);
+        Formatter::new(Stream::Stdout).feed(text.as_bytes(), &Timestamp::new(0), &mut lines);
         lines
     }
 
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn the_last_piece_of_a_stream_that_has_ended_is_logged_once() {
         let mut last = Vec::new();
-        Formatter::resume(Stream::Stdout, b"end".to_vec()).finish(&Stamp::new(0), &mut last);
+        Formatter::resume(Stream::Stdout, b"end".to_vec()).finish(&Timestamp::new(0), &mut last);
         for grown in 0..=last.len() {
             let mut dead = Dead::new();
             dead.begin(&lines("a\n"), b"end", b"");

@@ -2,7 +2,7 @@
 
 use super::{Resources, Setting, Value, invalid};
 use crate::Result;
-use crate::cgroup::{Controllers, Home};
+use crate::cgroup::{ControllerDir, Controllers};
 use crate::plan::CgroupWrite;
 
 /// The writes of one change while they are planned.
@@ -22,7 +22,7 @@ impl Files<'_> {
         controller: &str,
         field: &str,
         settings: &[Setting],
-    ) -> Result<Option<Home>> {
+    ) -> Result<Option<ControllerDir>> {
         let asked: Vec<&Value> = settings.iter().filter_map(|s| self.change.get(s)).collect();
         if asked.is_empty() {
             return Ok(None);
@@ -74,7 +74,7 @@ impl Files<'_> {
     /// Writes the rules of v1; gives the filter of v2.
     pub(super) fn devices(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(policy) = &self.change.devices else { return Ok(None) };
-        if let Some(Home { dir, v2: false }) = self.controllers.home("devices") {
+        if let Some(ControllerDir { dir, v2: false }) = self.controllers.home("devices") {
             for (file, line) in policy.v1_writes(self.before.devices.as_ref()) {
                 self.write(dir, file, line);
             }

@@ -11,7 +11,7 @@
 //!    group one is in at that moment.
 //! 6. Names and sysctls: they need the namespaces and nothing of the container's files.
 //! 7. Root over `/`, mounts in order, devices, links, pivot. All of the host is out of reach.
-//! 8. Where a PID namespace is joined: hand over, only now (see [`Space::Handover`]). `proc` and
+//! 8. Where a PID namespace is joined: hand over, only now (see [`NamespaceOp::Handover`]). `proc` and
 //!    what is mounted below it come after, because it shows the PID namespace of who mounts it.
 //! 9. Masked and read-only paths, terminal, working directory, read-only root.
 //! 10. Say that all is ready, wait for the release.
@@ -26,7 +26,10 @@ use crate::plan::{Capabilities, ExecPlan, IdMaps, Namespace, Plan, Slot, VERSION
 use crate::{Context, Error, Kind, Result};
 use nix::sched::CloneFlags;
 use rrun_sys::program::report::Ask;
-use rrun_sys::program::{Execute, File, Flow, Identity, Program, Reg, Space, Strings, Tree};
+use rrun_sys::program::{
+    ChannelOp, CredentialOp, DescriptorOp, ExecOp, FileOp, MountOp, NamespaceOp, Program, Reg,
+    Strings,
+};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use text::c_string;
 pub(super) use text::sysctl_path;
@@ -70,7 +73,7 @@ enum Handover {
     No,
     /// As soon as the namespaces are there: nobody else is in them.
     Early,
-    /// Only when nothing of the host is within reach: see [`Space::Handover`].
+    /// Only when nothing of the host is within reach: see [`NamespaceOp::Handover`].
     Late,
 }
 
@@ -85,10 +88,10 @@ pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compile
     let mut compiler = Compiler::new(given.slots)?;
     compiler.begin(given.stdio)?;
     if plan.cgroups.asked {
-        compiler.program.step("be placed into the control groups", Flow::Ask(Ask::Place));
+        compiler.program.step("be placed into the control groups", ChannelOp::Ask(Ask::Place));
     }
     compiler.join(given.tasks);
-    compiler.tune(&plan.process)?;
+    compiler.oom_score_and_labels(&plan.process)?;
     compiler.namespaces(plan)?;
     let mut mounts = compiler.open_sources(plan)?;
     compiler.user_namespace(plan);
@@ -97,19 +100,19 @@ pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compile
     compiler.mounts(plan, &mut mounts)?;
     compiler.close_slots();
     if compiler.handover == Handover::Late {
-        compiler.program.step("hand over to the PID namespace", Space::Handover);
+        compiler.program.step("hand over to the PID namespace", NamespaceOp::Handover);
     }
     compiler.finish_root(plan, mounts)?;
     match given.gate {
         None => {
-            compiler.program.step("ready", Flow::Ready);
-            compiler.program.step("wait for the start", Flow::Await);
+            compiler.program.step("ready", ChannelOp::Ready);
+            compiler.program.step("wait for the start", ChannelOp::Await);
         }
         Some(listener) => {
             compiler.expect_program(&plan.process)?;
             let listener = compiler.program.own(listener);
-            compiler.program.step("ready", Flow::Ready);
-            compiler.program.step("wait for the start", Flow::Accept(listener));
+            compiler.program.step("ready", ChannelOp::Ready);
+            compiler.program.step("wait for the start", ChannelOp::Accept(listener));
         }
     }
     compiler.process(&plan.process)?;
@@ -126,7 +129,7 @@ pub(super) fn exec<'fd>(
     let mut compiler = Compiler::new(&[])?;
     compiler.begin(given.stdio)?;
     compiler.join(given.tasks);
-    compiler.tune(&plan.process)?;
+    compiler.oom_score_and_labels(&plan.process)?;
     let fd = compiler.program.borrow(init);
     let always = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -135,13 +138,13 @@ pub(super) fn exec<'fd>(
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
     let maybe = [CLONE_NEWTIME | NEWUSER, NEWUSER, CLONE_NEWTIME, CloneFlags::empty()];
-    let op = Space::EnterProcess { fd, tries: maybe.map(|kinds| always | kinds).into() };
+    let op = NamespaceOp::EnterProcess { fd, tries: maybe.map(|kinds| always | kinds).into() };
     compiler.program.step("enter the container", op);
     compiler.become_root();
     for reg in [fd, compiler.proc] {
-        compiler.program.step("close", Flow::Close(reg));
+        compiler.program.step("close", DescriptorOp::Close(reg));
     }
-    compiler.program.step("hand over to the PID namespace", Space::Handover);
+    compiler.program.step("hand over to the PID namespace", NamespaceOp::Handover);
     compiler.handover = Handover::Late;
     compiler.terminal(&plan.process, None);
     compiler.process(&plan.process)?;
@@ -158,25 +161,25 @@ pub(super) fn reaper<'fd>(
     let mut compiler = Compiler::new(given.slots)?;
     compiler.begin(None)?;
     compiler.join(given.tasks);
-    compiler.tune(&plan.process)?;
+    compiler.oom_score_and_labels(&plan.process)?;
     compiler.clone |= CloneFlags::CLONE_NEWPID;
     compiler.namespaces(plan)?;
     compiler.unshare(plan, given.seed)?;
     let root = compiler.empty_root();
-    compiler.program.step("enter the empty root", Tree::Cover(root));
-    compiler.program.step("enter the empty root", Tree::Pivot(root));
+    compiler.program.step("enter the empty root", MountOp::Cover(root));
+    compiler.program.step("enter the empty root", MountOp::Pivot(root));
     compiler.close_slots();
     let file = compiler.program.borrow(binary);
     let mut process = plan.process.clone();
     process.capabilities = Capabilities::default();
     compiler.identity(&process)?;
-    compiler.program.step("close on exec", Flow::CloseOnExec(0));
+    compiler.program.step("close on exec", DescriptorOp::CloseOnExec(0));
     // No child of it is ever waited for: the kernel reaps what is adopted.
-    compiler.program.step("ignore children", Identity::IgnoreChildren);
+    compiler.program.step("ignore children", CredentialOp::IgnoreChildren);
     let name = plan.process.args.first().map_or("rrun-reaper", String::as_str);
     let arguments = Strings::from(vec![c_string(name)?]);
     let environment = Strings::from(Vec::new());
-    compiler.program.step("execute the reaper", Execute::RunFd { file, arguments, environment });
+    compiler.program.step("execute the reaper", ExecOp::RunFd { file, arguments, environment });
     Ok(compiler.done())
 }
 
@@ -214,10 +217,10 @@ impl<'fd> Compiler<'fd> {
     }
 
     fn begin(&mut self, stdio: Option<Stdio>) -> Result<()> {
-        self.program.step("hide memory", Identity::NotDumpable);
-        self.program.step("reset signals", Identity::ResetSignals);
+        self.program.step("hide memory", CredentialOp::NotDumpable);
+        self.program.step("reset signals", CredentialOp::ResetSignals);
         // What is made on the way has the mode that it is made with, whatever the caller's mask.
-        self.program.step("set umask", Identity::Umask(0));
+        self.program.step("set umask", CredentialOp::Umask(0));
         let null = || -> Result<OwnedFd> {
             let mut options = std::fs::OpenOptions::new();
             Ok(options.read(true).write(true).open("/dev/null").doing(|| "open /dev/null")?.into())
@@ -231,7 +234,7 @@ impl<'fd> Compiler<'fd> {
             regs.push(self.program.own(above_stdio(fd)?));
         }
         if let [stdin, stdout, stderr] = regs[..] {
-            self.program.step("set stdio", Flow::Stdio([stdin, stdout, stderr]));
+            self.program.step("set stdio", DescriptorOp::Stdio([stdin, stdout, stderr]));
         }
         Ok(())
     }
@@ -239,7 +242,7 @@ impl<'fd> Compiler<'fd> {
     fn join(&mut self, tasks: Vec<(String, OwnedFd)>) {
         for (path, fd) in tasks {
             let reg = self.program.own(fd);
-            self.program.step(format!("join {path}"), File::Join(reg));
+            self.program.step(format!("join {path}"), FileOp::Join(reg));
         }
     }
 
@@ -252,9 +255,9 @@ impl<'fd> Compiler<'fd> {
 
     fn close_slots(&mut self) {
         for reg in std::mem::take(&mut self.slots) {
-            self.program.step("close", Flow::Close(reg));
+            self.program.step("close", DescriptorOp::Close(reg));
         }
-        self.program.step("close", Flow::Close(self.proc));
+        self.program.step("close", DescriptorOp::Close(self.proc));
     }
 
     fn namespaces(&mut self, plan: &Plan) -> Result<()> {
@@ -289,11 +292,11 @@ impl<'fd> Compiler<'fd> {
                 Namespace::Path(path) => {
                     let path = c_string(path.as_os_str().as_encoded_bytes())?;
                     let label = format!("{label} {}", path.to_string_lossy());
-                    self.program.step(label, Space::EnterPath { path, kind });
+                    self.program.step(label, NamespaceOp::EnterPath { path, kind });
                 }
                 Namespace::Slot(slot) => {
                     let fd = self.slot(*slot).doing(|| label.clone())?;
-                    self.program.step(label, Space::Enter { fd, kinds: kind });
+                    self.program.step(label, NamespaceOp::Enter { fd, kinds: kind });
                 }
             }
             if by_clone && (by_unshare || *namespace != Namespace::New) {
@@ -308,14 +311,14 @@ impl<'fd> Compiler<'fd> {
     fn user_namespace(&mut self, plan: &Plan) {
         if plan.namespaces.user == Namespace::New {
             self.id_maps.clone_from(&plan.id_maps);
-            self.program.step("make the user namespace", Space::Unshare(NEWUSER));
-            self.program.step("map ids", Flow::Ask(Ask::WriteIdMaps));
+            self.program.step("make the user namespace", NamespaceOp::Unshare(NEWUSER));
+            self.program.step("map ids", ChannelOp::Ask(Ask::WriteIdMaps));
             self.become_root();
         }
     }
 
     fn become_root(&mut self) {
-        let op = Identity::Ids { groups: Box::default(), gid: 0, uid: 0 };
+        let op = CredentialOp::Ids { groups: Box::default(), gid: 0, uid: 0 };
         self.program.step("become root", op);
     }
 
@@ -324,22 +327,22 @@ impl<'fd> Compiler<'fd> {
             Some(seed) => {
                 let fd = self.program.borrow(seed);
                 let kinds = CloneFlags::CLONE_NEWNS;
-                self.program.step("enter the seed", Space::Enter { fd, kinds });
-                self.program.step("unshare", Space::Unshare(self.unshare));
-                self.program.step("close", Flow::Close(fd));
+                self.program.step("enter the seed", NamespaceOp::Enter { fd, kinds });
+                self.program.step("unshare", NamespaceOp::Unshare(self.unshare));
+                self.program.step("close", DescriptorOp::Close(fd));
             }
-            None => self.program.step("unshare", Space::Unshare(self.unshare)),
+            None => self.program.step("unshare", NamespaceOp::Unshare(self.unshare)),
         }
         if self.handover == Handover::Early {
-            self.program.step("hand over to the new namespaces", Space::Handover);
+            self.program.step("hand over to the new namespaces", NamespaceOp::Handover);
         }
-        self.program.step("make mounts private", Tree::Private);
+        self.program.step("make mounts private", MountOp::Private);
         if let Some(name) = &plan.hostname {
-            let op = Space::Hostname(name.as_bytes().into());
+            let op = NamespaceOp::Hostname(name.as_bytes().into());
             self.program.step(format!("set host name {name}"), op);
         }
         if let Some(name) = &plan.domainname {
-            let op = Space::Domainname(name.as_bytes().into());
+            let op = NamespaceOp::Domainname(name.as_bytes().into());
             self.program.step(format!("set domain name {name}"), op);
         }
         Ok(())
@@ -349,7 +352,7 @@ impl<'fd> Compiler<'fd> {
         for (name, value) in &plan.sysctls {
             let path = sysctl_path(name)?;
             let value = value.as_bytes().into();
-            let op = File::Value { proc: self.proc, path, value, lenient: false };
+            let op = FileOp::Value { proc: self.proc, path, value, lenient: false };
             self.program.step(format!("sysctl {name}"), op);
         }
         Ok(())

@@ -5,7 +5,7 @@ use super::{Compiler, Handover};
 use crate::plan::{Device, Mount, MountSource, Namespace, Plan, Propagation, RootfsSource, attr};
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::mount::Attributes;
-use rrun_sys::program::{Base, File, Flow, Program, Reg, Rules, Tree};
+use rrun_sys::program::{Base, DescriptorOp, FileOp, MountOp, Program, Reg, Rules};
 use std::ffi::CString;
 
 /// The mounts of a plan on their way.
@@ -108,7 +108,7 @@ impl Compiler<'_> {
                 let to = self.program.empty();
                 let path = c_string(path.as_os_str().as_encoded_bytes())?;
                 let label = format!("open root {}", path.to_string_lossy());
-                self.program.step(label, Tree::Copy { path, recursive: true, to });
+                self.program.step(label, MountOp::Copy { path, recursive: true, to });
                 to
             }
         };
@@ -117,7 +117,7 @@ impl Compiler<'_> {
         let slave = plan.rootfs.propagation == Some(Propagation::Slave);
         let propagation = if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
         let attributes = Attributes { propagation, ..Default::default() };
-        self.program.step("set root", Tree::Set { mount: root, attributes, recursive: true });
+        self.program.step("set root", MountOp::Set { mount: root, attributes, recursive: true });
         let mut regs = Vec::with_capacity(plan.mounts.len());
         for mount in &plan.mounts {
             let reg = match &mount.source {
@@ -129,7 +129,7 @@ impl Compiler<'_> {
             if let MountSource::Bind { path, recursive } = &mount.source {
                 let label = format!("mount {}: open {}", mount.target, path.display());
                 let path = c_string(path.as_os_str().as_encoded_bytes())?;
-                self.program.step(label, Tree::Copy { path, recursive: *recursive, to: reg });
+                self.program.step(label, MountOp::Copy { path, recursive: *recursive, to: reg });
             }
             regs.push(reg);
         }
@@ -146,14 +146,14 @@ impl Compiler<'_> {
 
     /// The root and what can be made before the PID namespace is joined, then the pivot.
     pub(super) fn mounts(&mut self, plan: &Plan, mounts: &mut Mounts) -> Result<()> {
-        self.program.step("enter the root", Tree::Cover(mounts.root));
+        self.program.step("enter the root", MountOp::Cover(mounts.root));
         for (at, mount) in plan.mounts.iter().enumerate() {
             if !mounts.is_late(mount) {
                 self.mount(plan, at, mounts)?;
             }
         }
         self.nodes(plan, mounts)?;
-        self.program.step("pivot into the root", Tree::Pivot(mounts.root));
+        self.program.step("pivot into the root", MountOp::Pivot(mounts.root));
         Ok(())
     }
 
@@ -168,14 +168,14 @@ impl Compiler<'_> {
         self.terminal(&plan.process, Some(root));
         let path = c_string(plan.process.cwd.as_str())?;
         let label = format!("make working directory {}", plan.process.cwd);
-        self.program.step(label, File::Directory { root, path });
+        self.program.step(label, FileOp::Directory { root, path });
         self.masks(plan, &mounts)?;
         for (target, reg) in mounts.read_only_later {
             read_only(&mut self.program, format!("make {target} read-only"), reg);
         }
         let held = mounts.bases.iter().map(|(_, base)| base.mount).chain(mounts.writable_later);
         for mount in held {
-            self.program.step("close", Flow::Close(mount));
+            self.program.step("close", DescriptorOp::Close(mount));
         }
         if plan.rootfs.readonly {
             read_only(&mut self.program, "make the root read-only".into(), root);
@@ -184,7 +184,8 @@ impl Compiler<'_> {
             plan.rootfs.propagation
         {
             let attributes = Attributes { propagation: flag(kind), ..Default::default() };
-            self.program.step("set root", Tree::Set { mount: root, attributes, recursive: false });
+            self.program
+                .step("set root", MountOp::Set { mount: root, attributes, recursive: false });
         }
         Ok(())
     }
@@ -192,21 +193,21 @@ impl Compiler<'_> {
     fn masks(&mut self, plan: &Plan, mounts: &Mounts) -> Result<()> {
         for path in &plan.readonly {
             let (base, rest) = mounts.base(path)?;
-            let op = Tree::ReadOnly { base, path: rest };
+            let op = MountOp::ReadOnly { base, path: rest };
             self.program.step(format!("make {path} read-only"), op);
         }
         let (root, empty) = (mounts.root, self.program.empty());
         for path in &plan.masked {
             let (base, rest) = mounts.base(path)?;
-            let op = Tree::Mask { base, path: rest, root, empty };
+            let op = MountOp::Mask { base, path: rest, root, empty };
             self.program.step(format!("mask {path}"), op);
         }
         if let Some(mount) = mounts.writable_later {
             let attributes = Attributes { clear: attr::RDONLY, ..Default::default() };
-            let op = Tree::Set { mount, attributes, recursive: false };
+            let op = MountOp::Set { mount, attributes, recursive: false };
             self.program.step("make /proc writable", op);
         }
-        self.program.step("close", Flow::Close(empty));
+        self.program.step("close", DescriptorOp::Close(empty));
         Ok(())
     }
 
@@ -215,7 +216,7 @@ impl Compiler<'_> {
         let to = self.program.empty();
         let options = vec![(c"ro".into(), None)];
         let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
-        let op = Tree::New { fstype: c"tmpfs".into(), options, attributes, to };
+        let op = MountOp::New { fstype: c"tmpfs".into(), options, attributes, to };
         self.program.step("make an empty root", op);
         to
     }
@@ -232,7 +233,7 @@ impl Compiler<'_> {
             MountSource::Bind { .. } | MountSource::Detached(_) => {}
             MountSource::Seed(name) => {
                 let path = c_string(format!("/{name}")).doing(label)?;
-                self.program.step(label(), Tree::Copy { path, recursive: false, to: reg });
+                self.program.step(label(), MountOp::Copy { path, recursive: false, to: reg });
             }
             MountSource::New { fstype, source, options } => {
                 if fstype == "tmpfs" && set & attr::RDONLY != 0 {
@@ -249,7 +250,7 @@ impl Compiler<'_> {
                     all.push((c_string(key.as_str()).doing(label)?, value));
                 }
                 let fstype = c_string(fstype.as_str()).doing(label)?;
-                let op = Tree::New { fstype, options: all, attributes: set, to: reg };
+                let op = MountOp::New { fstype, options: all, attributes: set, to: reg };
                 self.program.step(label(), op);
                 set = 0;
             }
@@ -265,17 +266,17 @@ impl Compiler<'_> {
         let path = c_string(mount.target.as_str()).doing(label)?;
         if mount.copy_up {
             let (root, path) = (mounts.root, path.clone());
-            let op = Tree::CopyUp { mount: reg, root, path, attributes: !has_mode(mount) };
+            let op = MountOp::CopyUp { mount: reg, root, path, attributes: !has_mode(mount) };
             self.program.step(format!("mount {}: copy up", mount.target), op);
         }
-        let op = Tree::Attach { mount: reg, root: mounts.root, path, rules };
+        let op = MountOp::Attach { mount: reg, root: mounts.root, path, rules };
         self.program.step(label(), op);
         let is_base = |path: &String| below(path, &mount.target).is_some();
         if plan.masked.iter().chain(&plan.readonly).any(is_base) {
             let is_proc = is_new_proc(mount) || rules.is_proc;
             mounts.bases.push((mount.target.clone(), Base { mount: reg, is_proc }));
         } else if !mounts.is_needed(reg) {
-            self.program.step("close", Flow::Close(reg));
+            self.program.step("close", DescriptorOp::Close(reg));
         }
         Ok(())
     }
@@ -285,12 +286,12 @@ impl Compiler<'_> {
         let own = Attributes { propagation: 0, ..attributes };
         let below = Attributes { propagation: attributes.propagation, ..Attributes::default() };
         if recursive || own == Attributes::default() {
-            self.program.step(label, Tree::Set { mount, attributes, recursive: true });
+            self.program.step(label, MountOp::Set { mount, attributes, recursive: true });
             return;
         }
-        self.program.step(label.clone(), Tree::Set { mount, attributes: own, recursive: false });
+        self.program.step(label.clone(), MountOp::Set { mount, attributes: own, recursive: false });
         if below.propagation != 0 {
-            self.program.step(label, Tree::Set { mount, attributes: below, recursive: true });
+            self.program.step(label, MountOp::Set { mount, attributes: below, recursive: true });
         }
     }
 
@@ -306,7 +307,7 @@ impl Compiler<'_> {
             let path = c_string(device.path.as_str())?;
             let (kind, rdev) = (device.mode & libc::S_IFMT, device.rdev);
             let label = format!("open device {}", device.path);
-            self.program.step(label, Tree::CopyDevice { path, kind, rdev, to });
+            self.program.step(label, MountOp::CopyDevice { path, kind, rdev, to });
             opened.push((device.path.clone(), to));
         }
         Ok(opened)
@@ -316,9 +317,9 @@ impl Compiler<'_> {
         let root = mounts.root;
         for (path, mount) in &mounts.devices {
             let (mount, rules) = (*mount, Rules::default());
-            let op = Tree::Attach { mount, root, path: c_string(path.as_str())?, rules };
+            let op = MountOp::Attach { mount, root, path: c_string(path.as_str())?, rules };
             self.program.step(format!("bind device {path}"), op);
-            self.program.step("close", Flow::Close(mount));
+            self.program.step("close", DescriptorOp::Close(mount));
         }
         let is_bound =
             |device: &&Device| mounts.devices.iter().any(|(path, _)| *path == device.path);
@@ -326,13 +327,13 @@ impl Compiler<'_> {
             let (parent, name) = split(&device.path).doing(|| "device")?;
             let (mode, rdev) = (device.mode, device.rdev);
             let owner = (device.uid, device.gid);
-            let op = File::Device { root, parent, name, mode, rdev, owner };
+            let op = FileOp::Device { root, parent, name, mode, rdev, owner };
             self.program.step(format!("make device {}", device.path), op);
         }
         for link in &plan.links {
             let (parent, name) = split(&link.path).doing(|| "link")?;
             let target = c_string(link.target.as_str())?;
-            let op = File::Link { root, parent, name, target };
+            let op = FileOp::Link { root, parent, name, target };
             self.program.step(format!("make link {}", link.path), op);
         }
         Ok(())
@@ -341,7 +342,7 @@ impl Compiler<'_> {
 
 fn read_only(program: &mut Program<'_>, label: String, mount: Reg) {
     let attributes = Attributes { set: attr::RDONLY, ..Default::default() };
-    program.step(label, Tree::Set { mount, attributes, recursive: false });
+    program.step(label, MountOp::Set { mount, attributes, recursive: false });
 }
 
 fn is_new_proc(mount: &Mount) -> bool {

@@ -14,7 +14,9 @@ use super::Compiler;
 use super::text::c_string;
 use crate::plan::Process;
 use crate::{Context, Error, Kind, Result};
-use rrun_sys::program::{Execute, File, Flow, Identity, Limit, Reg, Sets, Strings, Terminal};
+use rrun_sys::program::{
+    CredentialOp, DescriptorOp, ExecOp, FileOp, Limit, Reg, Sets, Strings, TerminalOp,
+};
 use std::ffi::{CStr, CString};
 
 /// Where the label that a process takes at its execve is written.
@@ -24,32 +26,33 @@ const ATTR_EXEC: &CStr = c"thread-self/attr/exec";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Compiler<'_> {
-    /// What is set through the host's procfs.
-    pub(super) fn tune(&mut self, process: &Process) -> Result<()> {
+    /// What is set through the host's procfs: the OOM score, security labels, and the keyring
+    /// that takes its label from them.
+    pub(super) fn oom_score_and_labels(&mut self, process: &Process) -> Result<()> {
         if let Some(adjustment) = process.oom_score_adj {
             let value = adjustment.to_string().into_bytes().into();
             let path = c"thread-self/oom_score_adj".into();
-            let op = File::Value { proc: self.proc, path, value, lenient: true };
+            let op = FileOp::Value { proc: self.proc, path, value, lenient: true };
             self.program.step(format!("set oom_score_adj {adjustment}"), op);
         }
         if let Some(profile) = &process.apparmor {
             // Its own directory exists since 5.8; the older name is shared with other modules.
             let paths = vec![c"thread-self/attr/apparmor/exec".into(), ATTR_EXEC.into()];
             let value = format!("exec {profile}").into_bytes().into();
-            let op = File::Label { proc: self.proc, paths, value };
+            let op = FileOp::Label { proc: self.proc, paths, value };
             self.program.step(format!("set AppArmor profile {profile}"), op);
         }
         if let Some(label) = &process.selinux {
             let value = label.as_bytes().into();
-            let op = File::Label { proc: self.proc, paths: vec![ATTR_EXEC.into()], value };
+            let op = FileOp::Label { proc: self.proc, paths: vec![ATTR_EXEC.into()], value };
             self.program.step(format!("set SELinux label {label}"), op);
             // A keyring of another label could not be searched from inside.
             let paths = vec![c"thread-self/attr/keycreate".into()];
-            let op = File::Label { proc: self.proc, paths, value: label.as_bytes().into() };
+            let op = FileOp::Label { proc: self.proc, paths, value: label.as_bytes().into() };
             self.program.step(format!("set SELinux label {label} of keys"), op);
         }
         if let Some(name) = &process.keyring {
-            let op = Identity::SessionKeyring(c_string(name.as_str()).doing(|| "keyring")?);
+            let op = CredentialOp::SessionKeyring(c_string(name.as_str()).doing(|| "keyring")?);
             self.program.step("join the session keyring", op);
         }
         Ok(())
@@ -58,7 +61,7 @@ impl Compiler<'_> {
     pub(super) fn terminal(&mut self, process: &Process, root: Option<Reg>) {
         if process.terminal {
             let (uid, size) = (process.user.uid, process.terminal_size);
-            let op = Terminal::Open { root, uid, size, console: root.is_some() };
+            let op = TerminalOp::Open { root, uid, size, console: root.is_some() };
             self.program.step("open the terminal", op);
         }
     }
@@ -69,7 +72,7 @@ impl Compiler<'_> {
         let (candidates, search) = candidates(process)?;
         let name = process.args.first().map_or("", String::as_str);
         if search || name.starts_with('/') {
-            self.program.step(name, Execute::Expect { candidates, search });
+            self.program.step(name, ExecOp::Expect { candidates, search });
         }
         Ok(())
     }
@@ -78,19 +81,19 @@ impl Compiler<'_> {
     pub(super) fn process(&mut self, process: &Process) -> Result<()> {
         if !process.terminal {
             let uid = process.user.uid;
-            self.program.step("give stdio to the user", Flow::OwnStdio { uid });
+            self.program.step("give stdio to the user", DescriptorOp::OwnStdio { uid });
         }
         let terminal = process.terminal;
-        self.program.step("begin a session", Terminal::Session { terminal });
+        self.program.step("begin a session", TerminalOp::Session { terminal });
         let cwd = c_string(process.cwd.as_str()).doing(|| "working directory")?;
         let label = format!("enter {}", process.cwd);
-        self.program.step(label.as_str(), Execute::Enter(cwd.clone()));
+        self.program.step(label.as_str(), ExecOp::Enter(cwd.clone()));
         self.identity_before_filter(process)?;
-        self.program.step(label.as_str(), Execute::EnterAgain(cwd));
-        self.program.step(label, Execute::CheckDirectory);
+        self.program.step(label.as_str(), ExecOp::EnterAgain(cwd));
+        self.program.step(label, ExecOp::CheckDirectory);
         let (candidates, search) = candidates(process)?;
         let name = process.args.first().map_or("", String::as_str);
-        self.program.step(name, Execute::Find { candidates: candidates.clone(), search });
+        self.program.step(name, ExecOp::Find { candidates: candidates.clone(), search });
         self.late_filter(process);
         let arguments = process.args.iter().map(|arg| c_string(arg.as_str()));
         let arguments: Vec<CString> = arguments.collect::<Result<_>>().doing(|| "arguments")?;
@@ -98,7 +101,7 @@ impl Compiler<'_> {
         let environment: Vec<CString> =
             environment.collect::<Result<_>>().doing(|| "environment")?;
         let (arguments, environment) = (Strings::from(arguments), Strings::from(environment));
-        self.program.step(name, Execute::Run { candidates, arguments, environment });
+        self.program.step(name, ExecOp::Run { candidates, arguments, environment });
         Ok(())
     }
 
@@ -110,31 +113,31 @@ impl Compiler<'_> {
     }
 
     fn identity_before_filter(&mut self, process: &Process) -> Result<()> {
-        self.program.step("close on exec", Flow::CloseOnExec(3));
+        self.program.step("close on exec", DescriptorOp::CloseOnExec(3));
         for limit in &process.rlimits {
             let op = Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
-            self.program.step(format!("set limit {}", limit.resource), Identity::Limit(op));
+            self.program.step(format!("set limit {}", limit.resource), CredentialOp::Limit(op));
         }
-        self.program.step("set umask", Identity::Umask(process.user.umask.unwrap_or(0o022)));
+        self.program.step("set umask", CredentialOp::Umask(process.user.umask.unwrap_or(0o022)));
         if process.no_new_privileges {
-            self.program.step("set no_new_privs", Identity::NoNewPrivileges);
+            self.program.step("set no_new_privs", CredentialOp::NoNewPrivileges);
         } else {
             self.filter(process);
         }
         let sets = &process.capabilities;
-        self.program.step("drop bounding capabilities", Identity::Bounding(sets.bounding));
-        self.program.step("keep capabilities", Identity::KeepCapabilities);
+        self.program.step("drop bounding capabilities", CredentialOp::Bounding(sets.bounding));
+        self.program.step("keep capabilities", CredentialOp::KeepCapabilities);
         let user = &process.user;
         let groups = user.groups.as_slice().into();
-        let op = Identity::Ids { groups, gid: user.gid, uid: user.uid };
+        let op = CredentialOp::Ids { groups, gid: user.gid, uid: user.uid };
         self.program.step(format!("become user {}:{}", user.uid, user.gid), op);
         let op = Sets {
             effective: sets.effective,
             permitted: sets.permitted,
             inheritable: sets.inheritable,
         };
-        self.program.step("set capabilities", Identity::Sets(op));
-        self.program.step("set ambient capabilities", Identity::Ambient(sets.ambient));
+        self.program.step("set capabilities", CredentialOp::Sets(op));
+        self.program.step("set ambient capabilities", CredentialOp::Ambient(sets.ambient));
         Ok(())
     }
 
@@ -147,7 +150,7 @@ impl Compiler<'_> {
     fn filter(&mut self, process: &Process) {
         if let Some(seccomp) = &process.seccomp {
             let filter = seccomp.filter.as_slice().into();
-            let op = Identity::Seccomp { filter, flags: seccomp.flags };
+            let op = CredentialOp::Seccomp { filter, flags: seccomp.flags };
             self.program.step("load the seccomp filter", op);
         }
     }

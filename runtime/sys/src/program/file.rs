@@ -16,7 +16,7 @@ const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 /// Steps on files.
 #[derive(Debug)]
-pub enum File {
+pub enum FileOp {
     /// Join a v1 control group: write `0` to its `tasks`.
     Join(Reg),
     /// Make a device node. One of the same type and number that is there stays; where anything
@@ -75,28 +75,28 @@ pub enum File {
     },
 }
 
-impl File {
+impl FileOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            File::Join(tasks) => {
+            FileOp::Join(tasks) => {
                 write(machine.fd(*tasks)?.as_raw_fd(), b"0")?;
                 machine.close(*tasks);
                 Ok(())
             }
-            File::Device { root, parent, name, mode, rdev, owner } => {
+            FileOp::Device { root, parent, name, mode, rdev, owner } => {
                 let parent = in_root::ensure(machine.fd(*root)?, parent, Leaf::Directory)?;
                 let node = Node { mode: *mode, rdev: *rdev, owner: *owner };
                 node.make(parent.as_fd(), name)
             }
-            File::Link { root, parent, name, target } => {
+            FileOp::Link { root, parent, name, target } => {
                 let parent = in_root::ensure(machine.fd(*root)?, parent, Leaf::Directory)?;
                 let made = nix::unistd::symlinkat(target.as_c_str(), &parent, name.as_c_str());
                 if made == Err(Errno::EEXIST) { Ok(()) } else { made }
             }
-            File::Directory { root, path } => {
+            FileOp::Directory { root, path } => {
                 in_root::ensure(machine.fd(*root)?, path, Leaf::Directory).map(drop)
             }
-            File::Value { proc, path, value, lenient } => {
+            FileOp::Value { proc, path, value, lenient } => {
                 let written = write_value(machine.fd(*proc)?, path, value);
                 match written {
                     Err(Errno::EACCES | Errno::EPERM) if *lenient => machine.clamped = true,
@@ -104,7 +104,7 @@ impl File {
                 }
                 Ok(())
             }
-            File::Label { proc, paths, value } => label(machine, *proc, paths, value),
+            FileOp::Label { proc, paths, value } => label(machine, *proc, paths, value),
         }
     }
 }

@@ -57,13 +57,14 @@ impl Machine<'_> {
 
     fn step(&mut self, op: &Op) -> Result<(), Errno> {
         match op {
-            Op::Flow(op) => op.run(self),
-            Op::Space(op) => op.run(self),
-            Op::Tree(op) => op.run(self),
+            Op::Channel(op) => op.run(self),
+            Op::Descriptor(op) => op.run(self),
+            Op::Namespace(op) => op.run(self),
+            Op::Mount(op) => op.run(self),
             Op::File(op) => op.run(self),
             Op::Terminal(op) => op.run(self),
-            Op::Identity(op) => op.run(self),
-            Op::Execute(op) => op.run(self),
+            Op::Credential(op) => op.run(self),
+            Op::Exec(op) => op.run(self),
         }
     }
 

@@ -12,26 +12,28 @@
 //! data, and the errno go over the [`channel`](report) to whoever holds the other end. Therefore
 //! a parent needs to remember nothing of the list, and may even be another process by then.
 
+mod channel;
 mod clone;
 mod copy;
-mod execute;
+mod credential;
+mod descriptor;
+mod exec;
 mod file;
-mod flow;
-mod identity;
 mod machine;
-mod mounts;
+mod mount;
 mod namespace;
 pub mod report;
 mod terminal;
 
+pub use channel::ChannelOp;
 pub use clone::{Placement, start};
-pub use execute::{Execute, Strings};
-pub use file::File;
-pub use flow::Flow;
-pub use identity::{Identity, Limit, Sets};
-pub use mounts::{Base, Rules, Tree};
-pub use namespace::Space;
-pub use terminal::Terminal;
+pub use credential::{CredentialOp, Limit, Sets};
+pub use descriptor::DescriptorOp;
+pub use exec::{ExecOp, Strings};
+pub use file::FileOp;
+pub use mount::{Base, MountOp, Rules};
+pub use namespace::NamespaceOp;
+pub use terminal::TerminalOp;
 
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -43,30 +45,35 @@ pub struct Reg(usize);
 /// One step of a child.
 #[derive(Debug)]
 pub enum Op {
-    /// Talk with the parent, and the standard descriptors.
-    Flow(Flow),
+    /// Talk with the parent.
+    Channel(ChannelOp),
+    /// The standard descriptors, and which are closed.
+    Descriptor(DescriptorOp),
     /// Namespaces, and the second clone that a joined PID namespace needs.
-    Space(Space),
+    Namespace(NamespaceOp),
     /// Mounts.
-    Tree(Tree),
+    Mount(MountOp),
     /// Nodes, links and values in files.
-    File(File),
+    File(FileOp),
     /// The terminal.
-    Terminal(Terminal),
+    Terminal(TerminalOp),
     /// Ids, capabilities, limits, filter.
-    Identity(Identity),
+    Credential(CredentialOp),
     /// Working directory, search and execve.
-    Execute(Execute),
+    Exec(ExecOp),
 }
 
 macro_rules! op_from {
-    ($($kind:ident),*) => { $(impl From<$kind> for Op {
-        fn from(op: $kind) -> Op {
+    ($($kind:ident: $op:ident),*) => { $(impl From<$op> for Op {
+        fn from(op: $op) -> Op {
             Op::$kind(op)
         }
     })* };
 }
-op_from!(Flow, Space, Tree, File, Terminal, Identity, Execute);
+op_from!(
+    Channel: ChannelOp, Descriptor: DescriptorOp, Namespace: NamespaceOp, Mount: MountOp,
+    File: FileOp, Terminal: TerminalOp, Credential: CredentialOp, Exec: ExecOp
+);
 
 #[derive(Debug)]
 struct Step {

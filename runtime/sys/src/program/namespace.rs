@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// Steps on namespaces.
 #[derive(Debug)]
-pub enum Space {
+pub enum NamespaceOp {
     /// unshare(2).
     Unshare(CloneFlags),
     /// setns(2) with an nsfs descriptor or a pidfd.
@@ -52,12 +52,12 @@ pub enum Space {
     Domainname(Box<[u8]>),
 }
 
-impl Space {
+impl NamespaceOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            Space::Unshare(kinds) => nix::sched::unshare(*kinds),
-            Space::Enter { fd, kinds } => nix::sched::setns(machine.fd(*fd)?, *kinds),
-            Space::EnterProcess { fd, tries } => {
+            NamespaceOp::Unshare(kinds) => nix::sched::unshare(*kinds),
+            NamespaceOp::Enter { fd, kinds } => nix::sched::setns(machine.fd(*fd)?, *kinds),
+            NamespaceOp::EnterProcess { fd, tries } => {
                 let process = machine.fd(*fd)?;
                 let mut last = Err(Errno::EINVAL);
                 for kinds in tries {
@@ -68,14 +68,14 @@ impl Space {
                 }
                 last
             }
-            Space::EnterPath { path, kind } => {
+            NamespaceOp::EnterPath { path, kind } => {
                 let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
                 let fd = openat(AT_FDCWD, path.as_c_str(), flags, Mode::empty())?;
                 nix::sched::setns(&fd, *kind)
             }
-            Space::Handover => hand_over(machine),
-            Space::Hostname(name) => set_name(libc::SYS_sethostname, name),
-            Space::Domainname(name) => set_name(libc::SYS_setdomainname, name),
+            NamespaceOp::Handover => hand_over(machine),
+            NamespaceOp::Hostname(name) => set_name(libc::SYS_sethostname, name),
+            NamespaceOp::Domainname(name) => set_name(libc::SYS_setdomainname, name),
         }
     }
 }

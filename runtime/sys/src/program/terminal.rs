@@ -1,7 +1,7 @@
 //! The terminal of a process.
 
 use super::Reg;
-use super::flow::duplicate;
+use super::descriptor::duplicate;
 use super::machine::Machine;
 use super::report::{self, Kind};
 use crate::call::{fresh, syscall};
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Steps on the terminal.
 #[derive(Debug)]
-pub enum Terminal {
+pub enum TerminalOp {
     /// Make a pseudo terminal in the container's own devpts, send its master to the parent, and
     /// make the other side descriptors 0, 1 and 2.
     Open {
@@ -36,10 +36,10 @@ pub enum Terminal {
     },
 }
 
-impl Terminal {
+impl TerminalOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            Terminal::Open { root, uid, size, console } => {
+            TerminalOp::Open { root, uid, size, console } => {
                 let (master, peer) = open(machine, *root)?;
                 if let Some((rows, columns)) = *size {
                     crate::pty::set_size(master.as_fd(), rows, columns)?;
@@ -51,7 +51,7 @@ impl Terminal {
                 (0..3).try_for_each(|to| duplicate(peer.as_raw_fd(), to))?;
                 report::send_fd(machine.channel, Kind::Console, 0, master.as_raw_fd())
             }
-            Terminal::Session { terminal } => {
+            TerminalOp::Session { terminal } => {
                 match nix::unistd::setsid() {
                     // A leader already, which is as good.
                     Ok(_) | Err(Errno::EPERM) => {}

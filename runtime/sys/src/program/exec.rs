@@ -34,8 +34,8 @@ impl Strings {
 
 /// Steps that lead to the program.
 #[derive(Debug)]
-pub enum Execute {
-    /// Enter a directory as root; if that is not allowed, [`Execute::EnterAgain`] tries.
+pub enum ExecOp {
+    /// Enter a directory as root; if that is not allowed, [`ExecOp::EnterAgain`] tries.
     Enter(CString),
     /// Enter it as the user, if it could not be entered as root.
     EnterAgain(CString),
@@ -50,23 +50,23 @@ pub enum Execute {
         search: bool,
     },
     /// Fail if none of the candidates is there, whoever looks. What is there may still be nothing
-    /// that the user can execute: [`Execute::Find`] tells.
+    /// that the user can execute: [`ExecOp::Find`] tells.
     Expect {
-        /// As for [`Execute::Find`].
+        /// As for [`ExecOp::Find`].
         candidates: Vec<CString>,
         /// The candidates come from `PATH`.
         search: bool,
     },
-    /// Execute what was found.
+    /// ExecOp what was found.
     Run {
-        /// As given to [`Execute::Find`].
+        /// As given to [`ExecOp::Find`].
         candidates: Vec<CString>,
         /// Arguments.
         arguments: Strings,
         /// Environment.
         environment: Strings,
     },
-    /// Execute an open file.
+    /// ExecOp an open file.
     RunFd {
         /// The file.
         file: Reg,
@@ -77,22 +77,22 @@ pub enum Execute {
     },
 }
 
-impl Execute {
+impl ExecOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            Execute::Enter(path) => match nix::unistd::chdir(path.as_c_str()) {
+            ExecOp::Enter(path) => match nix::unistd::chdir(path.as_c_str()) {
                 Err(Errno::EACCES) => {
                     machine.cwd_failed = true;
                     Ok(())
                 }
                 other => other,
             },
-            Execute::EnterAgain(path) if machine.cwd_failed => nix::unistd::chdir(path.as_c_str()),
-            Execute::EnterAgain(_) => Ok(()),
-            Execute::CheckDirectory => check_directory(),
-            Execute::Expect { candidates, search } => expect(machine, candidates, *search),
-            Execute::Find { candidates, search } => find(machine, candidates, *search),
-            Execute::Run { candidates, arguments, environment } => {
+            ExecOp::EnterAgain(path) if machine.cwd_failed => nix::unistd::chdir(path.as_c_str()),
+            ExecOp::EnterAgain(_) => Ok(()),
+            ExecOp::CheckDirectory => check_directory(),
+            ExecOp::Expect { candidates, search } => expect(machine, candidates, *search),
+            ExecOp::Find { candidates, search } => find(machine, candidates, *search),
+            ExecOp::Run { candidates, arguments, environment } => {
                 machine.detail = Detail::Execve;
                 let path = candidates.get(machine.chosen).ok_or(Errno::ENOENT)?.as_ptr();
                 let (argv, envp) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
@@ -100,7 +100,7 @@ impl Execute {
                 unsafe { syscall!(libc::SYS_execve, path, argv, envp)? };
                 Ok(())
             }
-            Execute::RunFd { file, arguments, environment } => {
+            ExecOp::RunFd { file, arguments, environment } => {
                 machine.detail = Detail::Execve;
                 let (argv, envp) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
                 let (file, empty) = (machine.fd(*file)?, c"".as_ptr());

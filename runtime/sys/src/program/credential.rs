@@ -30,7 +30,7 @@ pub struct Limit {
 
 /// Steps on ids, capabilities, limits and filter.
 #[derive(Debug)]
-pub enum Identity {
+pub enum CredentialOp {
     /// No core dump and no ptrace from below until execve: what the child holds is the host's.
     NotDumpable,
     /// Every signal at its default and none blocked. Clearing handlers at clone leaves those that
@@ -74,25 +74,25 @@ pub enum Identity {
     },
 }
 
-impl Identity {
+impl CredentialOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            Identity::NotDumpable => control(libc::PR_SET_DUMPABLE, 0, 0),
-            Identity::ResetSignals => reset_signals(),
-            Identity::IgnoreChildren => set_action(libc::SIGCHLD as u64, libc::SIG_IGN as u64),
-            Identity::Limit(limit) => set_limit(machine, limit),
-            Identity::SessionKeyring(name) => join_keyring(name),
-            Identity::Umask(mask) => {
+            CredentialOp::NotDumpable => control(libc::PR_SET_DUMPABLE, 0, 0),
+            CredentialOp::ResetSignals => reset_signals(),
+            CredentialOp::IgnoreChildren => set_action(libc::SIGCHLD as u64, libc::SIG_IGN as u64),
+            CredentialOp::Limit(limit) => set_limit(machine, limit),
+            CredentialOp::SessionKeyring(name) => join_keyring(name),
+            CredentialOp::Umask(mask) => {
                 nix::sys::stat::umask(Mode::from_bits_truncate(*mask));
                 Ok(())
             }
-            Identity::Bounding(keep) => drop_bounding(*keep),
-            Identity::KeepCapabilities => control(libc::PR_SET_KEEPCAPS, 1, 0),
-            Identity::Ids { groups, gid, uid } => set_ids(groups, *gid, *uid),
-            Identity::Sets(sets) => set_capabilities(sets),
-            Identity::Ambient(set) => set_ambient(*set),
-            Identity::NoNewPrivileges => control(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
-            Identity::Seccomp { filter, flags } => load_filter(filter, *flags),
+            CredentialOp::Bounding(keep) => drop_bounding(*keep),
+            CredentialOp::KeepCapabilities => control(libc::PR_SET_KEEPCAPS, 1, 0),
+            CredentialOp::Ids { groups, gid, uid } => set_ids(groups, *gid, *uid),
+            CredentialOp::Sets(sets) => set_capabilities(sets),
+            CredentialOp::Ambient(set) => set_ambient(*set),
+            CredentialOp::NoNewPrivileges => control(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
+            CredentialOp::Seccomp { filter, flags } => load_filter(filter, *flags),
         }
     }
 }

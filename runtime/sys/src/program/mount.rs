@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Steps on mounts.
 #[derive(Debug)]
-pub enum Tree {
+pub enum MountOp {
     /// Open a detached copy of the mount at a path, links followed, from the current root.
     Copy {
         /// Where.
@@ -85,7 +85,7 @@ pub enum Tree {
     },
     /// Attach a mount on top of `/` and go there, to pivot into it by and by.
     Cover(Reg),
-    /// Make the mount, which was attached by [`Tree::Cover`], the root, and detach the old one.
+    /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
     Pivot(Reg),
     /// Cover a path beneath a mount (or the mount itself, by `.`): a directory with an empty
     /// read-only file system, anything else with `/dev/null`. A missing path is passed over.
@@ -131,14 +131,14 @@ pub struct Base {
     pub is_proc: bool,
 }
 
-impl Tree {
+impl MountOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            Tree::Copy { path, recursive, to } => {
+            MountOp::Copy { path, recursive, to } => {
                 let copy = mount::clone_tree(AT_FDCWD, path, *recursive)?;
                 machine.put(*to, copy);
             }
-            Tree::CopyDevice { path, kind, rdev, to } => {
+            MountOp::CopyDevice { path, kind, rdev, to } => {
                 let copy = mount::clone_tree(AT_FDCWD, path, false)?;
                 let stat = fstat(&copy)?;
                 if stat.st_mode & libc::S_IFMT != *kind || stat.st_rdev != *rdev {
@@ -147,7 +147,7 @@ impl Tree {
                 }
                 machine.put(*to, copy);
             }
-            Tree::New { fstype, options, attributes, to } => {
+            MountOp::New { fstype, options, attributes, to } => {
                 let context = Context::open(fstype)?;
                 match new(&context, options, *attributes) {
                     Ok(made) => machine.put(*to, made),
@@ -157,17 +157,17 @@ impl Tree {
                     }
                 }
             }
-            Tree::Set { mount, attributes, recursive } => {
+            MountOp::Set { mount, attributes, recursive } => {
                 mount::set_attributes(machine.fd(*mount)?, c"", attributes, *recursive)?;
             }
-            Tree::Private => {
+            MountOp::Private => {
                 let private = Attributes { propagation: libc::MS_PRIVATE, ..Default::default() };
                 mount::set_attributes(AT_FDCWD, c"/", &private, true)?;
             }
-            Tree::Attach { mount, root, path, rules } => {
+            MountOp::Attach { mount, root, path, rules } => {
                 attach(machine, machine.fd(*mount)?, machine.fd(*root)?, path, *rules)?;
             }
-            Tree::CopyUp { mount, root, path, attributes } => {
+            MountOp::CopyUp { mount, root, path, attributes } => {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
                 let source = match in_root::open(machine.fd(*root)?, path, flags) {
                     Err(Errno::ENOENT) => return Ok(()),
@@ -179,14 +179,14 @@ impl Tree {
                     copy::attributes(mount, &fstat(&source)?)?;
                 }
             }
-            Tree::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
-            Tree::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
-            Tree::Mask { base, path, root, empty } => {
+            MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
+            MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
+            MountOp::Mask { base, path, root, empty } => {
                 if let Some(target) = existing(machine, *base, path)? {
                     mask(machine, *root, target.as_fd(), *empty)?;
                 }
             }
-            Tree::ReadOnly { base, path } => {
+            MountOp::ReadOnly { base, path } => {
                 if let Some(target) = existing(machine, *base, path)? {
                     read_only(target.as_fd())?;
                 }
