@@ -159,8 +159,13 @@ impl Drop for Bundle {
 /// Where hierarchies may be mounted.
 pub fn hierarchies() -> Vec<PathBuf> {
     let here = Path::new("/sys/fs/cgroup").to_owned();
+    let is_group = |path: &PathBuf| path.join("cgroup.procs").exists();
+    // What is below a unified root is somebody's group.
+    if is_group(&here) {
+        return vec![here];
+    }
     let below = std::fs::read_dir(&here).unwrap().flatten().map(|entry| entry.path());
-    std::iter::once(here).chain(below).filter(|path| path.join("cgroup.procs").exists()).collect()
+    below.filter(is_group).collect()
 }
 
 fn is_tmpfs(path: &Path) -> bool {
