@@ -31,13 +31,29 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// An `rrund` of another build, with its defaults.
+    pub fn rrund_in(folder: &Path, sandbox: &Sandbox) -> Result<Self> {
+        let mut daemon = Self::launch(place::program_in(folder, "rrund")?, sandbox, "", &[])?;
+        daemon.await_socket()?;
+        Ok(daemon)
+    }
+
     /// The same, with more in its environment, and not waited for: see [`Daemon::answers`].
     pub fn rrund_with(s: &Sandbox, config: &str, environment: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(place::program("rrund")?, s, config, environment)
+    }
+
+    fn launch(
+        program: PathBuf,
+        s: &Sandbox,
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = s.inside("/etc/rrun");
         fs::create_dir_all(&folder)?;
         let text = format!("{config}\n[cgroup]\nparent = \"{}\"\n", s.cgroup_parent());
         fs::write(folder.join("rrund.toml"), text)?;
-        let mut command = s.command(place::program("rrund")?);
+        let mut command = s.command(program);
         command.envs(environment.iter().copied());
         let socket = s.run().join("rrun/rrun.sock");
         Self::spawn(command, socket, s.root().join("rrund.log"))

@@ -38,6 +38,11 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 pub fn program(name: &str) -> Result<PathBuf> {
     let built = if cfg!(debug_assertions) { "debug" } else { "release" };
     let folder = std::env::var_os("RRUN_BIN").map_or_else(|| target().join(built), PathBuf::from);
+    program_in(&folder, name)
+}
+
+/// One of our programs, of another build.
+pub fn program_in(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     path.canonicalize().with_context(|| format!("{}: it is not built", path.display()))
 }

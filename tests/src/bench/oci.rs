@@ -26,7 +26,16 @@ pub struct Runtime {
 }
 
 /// rrun-oci, runc of `make tools`, and Debian's crun.
-pub fn runtimes() -> Result<Vec<Runtime>> {
+///
+/// With `before`, the same program of another build instead of the others.
+pub fn runtimes(before: Option<&Path>) -> Result<Vec<Runtime>> {
+    if let Some(folder) = before {
+        let before = place::program_in(folder, "rrun-oci")?;
+        return Ok(vec![
+            Runtime { name: "rrun-oci", program: place::program("rrun-oci")?, pure_v1: false },
+            Runtime { name: "before", program: before, pure_v1: false },
+        ]);
+    }
     Ok(vec![
         Runtime { name: "rrun-oci", program: place::program("rrun-oci")?, pure_v1: false },
         Runtime { name: "runc", program: place::tool("runc")?, pure_v1: false },
@@ -36,7 +45,7 @@ pub fn runtimes() -> Result<Vec<Runtime>> {
 
 /// Makes, runs and deletes containers whose program ends at once, in turn.
 pub fn run(table: &mut Table, runtimes: &[Runtime], count: usize) -> Result<()> {
-    let bundle = Bundle::make(&runtimes[1].program)?;
+    let bundle = Bundle::make(&place::tool("runc")?)?;
     // Containers' processes become children of this process, so that their ends can be awaited.
     set_child_subreaper(true)?;
     for round in 0..=count {

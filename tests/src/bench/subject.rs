@@ -62,11 +62,24 @@ const CONFLIST: &str = r#"{
 impl Subject {
     /// `rrund` with its defaults, and the built-in network.
     pub async fn rrund(large: Option<&Path>) -> Result<Self> {
+        Self::own("rrund", large, |sandbox| Daemon::rrund(sandbox, "")).await
+    }
+
+    /// The same of another build, whose programs are in `folder`.
+    pub async fn before(folder: &Path, large: Option<&Path>) -> Result<Self> {
+        Self::own("before", large, |sandbox| Daemon::rrund_in(folder, sandbox)).await
+    }
+
+    async fn own(
+        name: &str,
+        large: Option<&Path>,
+        start: impl FnOnce(&Sandbox) -> Result<Daemon>,
+    ) -> Result<Self> {
         let sandbox = Sandbox::new()?;
         let certs = sandbox.inside("/etc/rrun/certs.d");
         let registries = registries(&sandbox, &certs, large)?;
-        let daemon = Daemon::rrund(&sandbox, "")?;
-        Self::over("rrund", Ground { daemon, _registries: registries, sandbox }).await
+        let daemon = start(&sandbox)?;
+        Self::over(name, Ground { daemon, _registries: registries, sandbox }).await
     }
 
     /// containerd with runc, and the bridge and portmap plugins with masquerading.

@@ -28,6 +28,7 @@ pub const BARS: [(&str, Bar); 8] = [
 pub struct Table {
     subjects: Vec<String>,
     rows: Vec<Row>,
+    bars: &'static [(&'static str, Bar)],
 }
 
 struct Row {
@@ -39,7 +40,12 @@ struct Row {
 impl Table {
     /// An empty table with a column for each subject.
     pub fn new(subjects: Vec<String>) -> Self {
-        Self { subjects, rows: Vec::new() }
+        Self { subjects, rows: Vec::new(), bars: &BARS }
+    }
+
+    /// The same, for what no bar is meant for: two builds of one program.
+    pub fn without_bars(subjects: Vec<String>) -> Self {
+        Self { subjects, rows: Vec::new(), bars: &[] }
     }
 
     /// Adds a figure to the row of this name, which is made where the first figure comes.
@@ -70,7 +76,7 @@ impl Table {
         text.push('\n');
         let mut missed = 0;
         for row in &self.rows {
-            let (line, met) = row.render();
+            let (line, met) = row.render(self.bars);
             text += &line;
             missed += usize::from(!met);
         }
@@ -79,7 +85,7 @@ impl Table {
 }
 
 impl Row {
-    fn render(&self) -> (String, bool) {
+    fn render(&self, bars: &[(&str, Bar)]) -> (String, bool) {
         let mut text = format!("{:44}", self.name);
         for values in &self.values {
             let _ = write!(text, "{:>21}", cell(values));
@@ -91,7 +97,7 @@ impl Row {
             let ratio = ratio.filter(|ratio| ratio.is_finite());
             let _ = write!(text, "{:>13}", ratio.map_or_else(|| "-".into(), |r| format!("{r:.3}")));
         }
-        let bar = BARS.iter().find(|(name, _)| *name == self.name).map(|(_, bar)| *bar);
+        let bar = bars.iter().find(|(name, _)| *name == self.name).map(|(_, bar)| *bar);
         let judged = match bar {
             Some(Bar::Ratio(limit)) => ratios.first().copied().flatten().map(|r| (limit, r)),
             Some(Bar::Absolute(limit)) => ours.map(|ours| (limit, ours)),

@@ -4,15 +4,18 @@ use anyhow::{Context, Result, bail};
 use rrun_tests::bench::subject::Subject;
 use rrun_tests::bench::table::Table;
 use rrun_tests::bench::{Rounds, hundred, oci, pods, pull};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-const USAGE: &str = "usage: bench [--quick] [--only WHAT] [--endpoint URL]
+const USAGE: &str = "usage: bench [--quick] [--only WHAT] [--endpoint URL | --before FOLDER]
   Measures rrund and containerd + runc over CRI, then rrun-oci, runc and crun, in turn.
   --quick         few rounds
   --only WHAT     pods, execs, hundred, pull or oci; may be given more than once
   --endpoint URL  only this CRI server, which runs already and can pull
                   images.rrun.test/work; neither memory nor pull
+  --before FOLDER rrun of another commit, whose programs are in FOLDER, in the
+                  peers' place; bars are not judged then
   Fails if a bar is missed.";
 
 const ALL: [&str; 5] = ["pods", "execs", "hundred", "pull", "oci"];
@@ -21,11 +24,13 @@ struct Options {
     rounds: Rounds,
     only: Vec<String>,
     endpoint: Option<String>,
+    before: Option<PathBuf>,
 }
 
 impl Options {
     fn parse() -> Result<Self> {
-        let mut options = Self { rounds: Rounds::FULL, only: Vec::new(), endpoint: None };
+        let mut options =
+            Self { rounds: Rounds::FULL, only: Vec::new(), endpoint: None, before: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().context(USAGE);
@@ -33,6 +38,7 @@ impl Options {
                 "--quick" => options.rounds = Rounds::QUICK,
                 "--only" => options.only.push(value()?),
                 "--endpoint" => options.endpoint = Some(value()?),
+                "--before" => options.before = Some(value()?.into()),
                 _ => bail!("{USAGE}"),
             }
         }
@@ -40,6 +46,10 @@ impl Options {
             Some(what) => bail!("--only {what}: there are {}\n{USAGE}", ALL.join(", ")),
             None => Ok(options),
         }
+    }
+
+    fn table(&self, names: Vec<String>) -> Table {
+        if self.before.is_some() { Table::without_bars(names) } else { Table::new(names) }
     }
 
     fn wants(&self, what: &str) -> bool {
@@ -69,9 +79,9 @@ fn run(options: &Options) -> Result<usize> {
         missed += show(&runtime.block_on(servers(options))?);
     }
     if options.endpoint.is_none() && options.wants("oci") {
-        let runtimes = oci::runtimes()?;
+        let runtimes = oci::runtimes(options.before.as_deref())?;
         let names = runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
-        let mut table = Table::new(names);
+        let mut table = options.table(names);
         oci::run(&mut table, &runtimes, options.rounds.containers)?;
         missed += show(&table);
     }
@@ -91,12 +101,16 @@ async fn servers(options: &Options) -> Result<Table> {
             let large = options.wants("pull").then(pull::storage).transpose();
             let large = large.context("the large image")?;
             let large = large.as_deref();
-            vec![Subject::rrund(large).await?, Subject::containerd(large).await?]
+            let peer = match &options.before {
+                Some(folder) => Subject::before(folder, large).await?,
+                None => Subject::containerd(large).await?,
+            };
+            vec![Subject::rrund(large).await?, peer]
         }
     };
     let subjects: Vec<_> = subjects.into_iter().map(Arc::new).collect();
     let names = subjects.iter().map(|subject| subject.name.clone()).collect();
-    let (mut table, rounds) = (Table::new(names), options.rounds);
+    let (mut table, rounds) = (options.table(names), options.rounds);
     if options.wants("pods") {
         pods::lives(&mut table, &subjects, rounds).await.context("pods")?;
     }
