@@ -3,9 +3,11 @@
 //! A thread of the runtime that waits for a disk, a lock or a database holds up every call that
 //! happens to be on it, Version as well.
 
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Something whose methods block. What holds it can only call it on threads made for that, so
 /// many at a time: a store that stalls takes those and no other's.
@@ -32,19 +34,53 @@ impl<T: Send + Sync + 'static> Blocking<T> {
         // Nobody closes it.
         let place = Arc::clone(&self.places).acquire_owned().await;
         let inner = Arc::clone(&self.inner);
-        let done = spawn_blocking(move || {
+        let done = spawn(move || {
             let value = work(&inner);
             drop(place);
             value
         });
-        match done.await {
-            Ok(value) => value,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is going down, and its tasks with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        value(done).await
+    }
+}
+
+/// Places for one kind of work that blocks and has no owner to be wrapped: so many of it run at a
+/// time.
+pub struct Pool(Semaphore);
+
+impl Pool {
+    /// At most `at_once` at a time.
+    pub const fn new(at_once: usize) -> Pool {
+        Pool(Semaphore::const_new(at_once))
+    }
+
+    /// Runs `work` as [`Blocking::call`] does.
+    pub async fn run<R: Send + 'static>(
+        &'static self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> R {
+        let place = self.0.acquire().await;
+        let done = spawn(move || {
+            let value = work();
+            drop(place);
+            value
+        });
+        value(done).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place; its callers count")]
+fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
+    spawn_blocking(work)
+}
+
+async fn value<R>(done: JoinHandle<R>) -> R {
+    match done.await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is going down, and its tasks with it.
+            Err(_) => pending().await,
+        },
     }
 }
 

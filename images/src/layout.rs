@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rrun_blocking::Pool;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
@@ -16,6 +17,9 @@ use crate::tar::{Archive, EntryKind};
 
 /// Read at a time.
 const PIECE: usize = 256 << 10;
+
+/// Imports that read a file at a time, which may be on any file system.
+static READS: Pool = Pool::new(32);
 
 /// A layout to read blobs from.
 pub(crate) enum Layout {
@@ -116,12 +120,12 @@ impl FileStream {
     /// The next piece, read on a blocking thread.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(mut source) = self.source.take() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || {
+        let read = READS.run(move || {
             let mut piece = Vec::with_capacity(PIECE);
             let n = source.by_ref().take(PIECE as u64).read_to_end(&mut piece);
             (source, n.map(|_| piece))
         });
-        let (source, piece) = read.await.map_err(|e| Error::new(crate::Kind::Internal, e))?;
+        let (source, piece) = read.await;
         let piece = piece?;
         self.left = self
             .left

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rrun_blocking::Pool;
 use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
 
@@ -32,6 +33,9 @@ const AT_ONCE: usize = 3;
 const FEED: usize = 16;
 /// A layer may be removed by another process while its image is not recorded yet.
 const COMMITS: usize = 5;
+/// Layers that are unpacked at a time. Each waits for its registry, so there are many: a slow one
+/// is not to hold up the others.
+static UNPACKS: Pool = Pool::new(256);
 
 type Flight = Shared<BoxFuture<'static, Result<ImageId>>>;
 /// One pull: who asks what with which credentials. Somebody without credentials must not join
@@ -295,9 +299,9 @@ async fn fetch_once(
     let job = Job { diff_id: layer.diff_id.clone(), folder };
     let (feed, fed) = mpsc::channel(FEED);
     let here = disk.clone();
-    let unpacking = tokio::task::spawn_blocking(move || unpack(&here, &job, &key, (lock, fed)));
-    let feeding = feed_layer(source, &layer.blob, reporter, feed).await;
-    let unpacked = unpacking.await.unwrap_or_else(|e| Err(Error::new(Kind::Internal, e)));
+    let unpacking = UNPACKS.run(move || unpack(&here, &job, &key, (lock, fed)));
+    let feeding = feed_layer(source, &layer.blob, reporter, feed);
+    let (feeding, unpacked) = tokio::join!(feeding, unpacking);
     // A failed feed fails the unpacking too, as Cancelled, and is the reason for it.
     if let (Some(mut rest), Err(e)) = (feeding?, &unpacked)
         && e.kind() == Kind::Invalid

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use support::Box;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 
 /// A pod with one container at most, its shim, and a connection to it.
 struct Pod {
@@ -242,8 +243,8 @@ async fn an_exec_ends_with_the_connection_that_started_it_and_the_container_goes
     assert_eq!(&said, b"up\n");
     drop(other);
     drop(running);
-    let read = tokio::task::spawn_blocking(move || reader.read(&mut said).unwrap());
-    assert_eq!(read.await.unwrap(), 0);
+    let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).unwrap();
+    assert_eq!(reader.read(&mut said).await.unwrap(), 0);
     assert_eq!(pod.exec(9, &["echo", "still"], None).await, (0, "still\n".into()));
     pod.shut_down().await;
 }

@@ -5,6 +5,7 @@ use crate::ground::{self, Ground, built, hosted, registry};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// Where [`pulls_in_a_process_of_its_own`] finds its folder.
 const FOLDER: &str = "RRUN_TEST_PULL_IN";
@@ -57,7 +58,12 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
     let ground = Ground::new().await;
     ground.hosts(&format!("server = 'http://{}'\n", gate.address));
     let mut child = spawn(&ground);
-    tokio::task::spawn_blocking(move || halves.recv()).await.unwrap().unwrap();
+    let half = async {
+        while halves.try_recv().is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), half).await.unwrap();
     let store = ground.store.clone();
     let waiting = tokio::spawn(async move { store.pull(&hosted().parse()?, None, None).await });
     child.kill().unwrap();

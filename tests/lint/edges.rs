@@ -27,8 +27,11 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         ],
     ),
     ("rrun-cri-api", &[]),
-    ("rrun-cri", &["rrun-cni", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-sys"]),
-    ("rrun-pod", &["rrun-cri-api", "rrun-error"]),
+    (
+        "rrun-cri",
+        &["rrun-blocking", "rrun-cni", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-sys"],
+    ),
+    ("rrun-pod", &["rrun-blocking", "rrun-cri-api", "rrun-error"]),
     (
         "rrun-cli",
         &["rrun-cri", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-pod", "rrun-sys"],

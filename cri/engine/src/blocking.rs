@@ -1,14 +1,15 @@
-//! Blocking work of the file system that has no owner to go through, see [`rrun_blocking`].
+//! Blocking work of the file system that has no owner to go through.
 
-use crate::error::{Error, Result};
-use tokio::task::spawn_blocking;
+use crate::error::Result;
+use rrun_blocking::Pool;
+
+/// Records, folders and host files. A path of a client's that may hang does not go through here:
+/// see [`crate::host_paths`].
+static FILES: Pool = Pool::new(64);
 
 /// Runs blocking work of the file system on a thread made for that.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::internal(error.to_string())),
-    }
+    FILES.run(work).await
 }

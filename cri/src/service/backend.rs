@@ -2,6 +2,7 @@
 
 use super::descriptor::Descriptor;
 use crate::streaming::{Backend, BoxReader, BoxWriter, Connection, Size, Stdio};
+use rrun_blocking::Pool;
 use rrun_cri_api::v1::{AttachRequest, ExecRequest};
 use rrun_engine::{Engine, Owner, Session};
 use std::io;
@@ -15,6 +16,9 @@ use tonic::async_trait;
 
 /// How long a connection into a pod may take: it goes to the pod's own loopback.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Connections into pods that are begun at a time, each for at most twice [`CONNECT`].
+static DIALS: Pool = Pool::new(32);
 
 /// How long output may still come, after a command has ended, from what it left behind.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -98,9 +102,9 @@ impl Backend for EngineStreams {
 
     async fn port_forward(&self, sandbox: &str, port: u16) -> Result<Box<dyn Connection>, String> {
         let netns = self.engine.pod_netns(&self.owner, sandbox).await.map_err(text)?;
-        let connected = tokio::task::spawn_blocking(move || connect(netns, port))
+        let connected = DIALS
+            .run(move || connect(netns, port))
             .await
-            .map_err(text)?
             .map_err(|error| format!("connect to localhost:{port}: {error}"))?;
         let stream = tokio::net::TcpStream::from_std(connected).map_err(text)?;
         Ok(Box::new(stream))

@@ -18,17 +18,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rrun_blocking::Pool;
 
 use super::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::dns::ResolvConf;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::resources;
 
 /// Where a kubelet looks for the node's credentials; the first that is there counts.
 const DOCKER_CONFIGS: &[&str] = &["/var/lib/kubelet/config.json", "/root/.docker/config.json"];
+
+/// Pods whose folders, volumes and groups are worked on at a time.
+static FILES: Pool = Pool::new(64);
 
 /// The folders and the cgroup that a node may use; everything it makes is below them.
 #[derive(Clone, Debug)]
@@ -67,9 +71,7 @@ impl LinuxNode {
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shared = self.0.clone();
-        tokio::task::spawn_blocking(move || work(&shared))
-            .await
-            .map_err(|e| Error::new(Kind::Internal, format!("node task: {e}")))?
+        FILES.run(move || work(&shared)).await
     }
 }
 
