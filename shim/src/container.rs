@@ -291,8 +291,10 @@ impl Container {
                 output_lost: 0,
             };
         }
-        let out_of_memory =
-            code != 0 && cgroup::stats::oom_kills(&self.cgroups).is_ok_and(|kills| kills > 0);
+        // By SIGKILL, which a shell tells of its child in the same way. A process that outlived the
+        // kill of another ends for a reason of its own.
+        let out_of_memory = code == 128 + nix::libc::SIGKILL
+            && cgroup::stats::oom_kills(&self.cgroups).is_ok_and(|kills| kills > 0);
         let reason = if out_of_memory { ExitReason::OutOfMemory } else { ExitReason::Ended };
         Exit { code, at: now(), reason, ..Exit::default() }
     }

@@ -101,19 +101,25 @@ async fn a_command_that_cannot_be_executed_is_an_exit_with_128_and_start_error()
 }
 
 #[tokio::test]
-async fn a_container_over_its_memory_limit_is_oom_killed() {
+async fn a_container_is_oom_killed_when_it_dies_of_that_and_not_when_a_child_of_it_does() {
     let suite = Suite::start().await;
     let config = suite.harness.pod("oom");
     let pod = suite.run_pod(&config).await;
-    let mut container = suite.harness.container("main", WORK, &["/bin/work", "hold", "64"]);
-    let resources =
-        LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
-    container.linux =
-        Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
-    let id = suite.create(&pod, container, &config).await.unwrap();
-    suite.start_container(&id).await.unwrap();
-    let ended = suite.ended(&id).await;
-    assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "OOMKilled"));
+    let alone: &[&str] = &["/bin/work", "hold", "64"];
+    let outlives: &[&str] = &["/bin/work", "outlive", "64", "5"];
+    for (name, command, end) in
+        [("alone", alone, (137, "OOMKilled")), ("outlives", outlives, (5, "Error"))]
+    {
+        let mut container = suite.harness.container(name, WORK, command);
+        let resources =
+            LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
+        container.linux =
+            Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
+        let id = suite.create(&pod, container, &config).await.unwrap();
+        suite.start_container(&id).await.unwrap();
+        let ended = suite.ended(&id).await;
+        assert_eq!((ended.exit_code, ended.reason.as_str()), end, "{name}");
+    }
     suite.remove(&pod).await;
     suite.assert_nothing_left();
 }

@@ -12,6 +12,7 @@
  *   numbers RATE [COUNT]    "o<n>" to stdout and "e<n>" to stderr, RATE lines a second each, padded to 100 bytes
  *   burn                    use one CPU
  *   hold MIB                touch that much memory, then wait as sleeper
+ *   outlive MIB CODE        a child holds that much; when it has ended, end with CODE
  *   write PATH MIB          write and sync a file, then wait as sleeper
  *   tree COUNT              COUNT children that wait, each in its own session; wait as sleeper
  *   serve PORT TEXT         answer every HTTP request on all addresses with TEXT
@@ -108,6 +109,18 @@ static _Noreturn void hold(long mib)
 	puts("held");
 	fflush(stdout);
 	wait_for_end();
+}
+
+static int outlive(long mib, int code)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		fail("fork");
+	if (pid == 0)
+		hold(mib);
+	waitpid(pid, 0, 0);
+	return code;
 }
 
 static _Noreturn void write_file(const char *path, long mib)
@@ -212,6 +225,8 @@ int main(int argc, char **argv)
 			;
 	if (!strcmp(verb, "hold"))
 		hold(a);
+	if (!strcmp(verb, "outlive"))
+		return outlive(a, b);
 	if (!strcmp(verb, "write"))
 		write_file(first, b);
 	if (!strcmp(verb, "tree"))
