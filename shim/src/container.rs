@@ -2,7 +2,8 @@
 
 use crate::clock::now;
 use crate::connections::Requester;
-use crate::log::{LogThread, Order};
+use crate::exit;
+use crate::log::{LogCommand, LogThread};
 use crate::output::{Missing, Output};
 use crate::own_log;
 use crate::poll::{Key, Poll, Token};
@@ -13,8 +14,7 @@ use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
 use rrun_runtime::run::{self, Ask, Child, Refusal, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
-    ContainerReport, ContainerState, Create, Exit, ExitReason, LogSpec, WireError, WireKind,
-    exit_record, log_journal,
+    ContainerReport, ContainerState, Create, Exit, LogSpec, WireError, WireKind, log_journal,
 };
 use rrun_sys::step;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -122,7 +122,7 @@ impl Container {
             .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {e}")))?;
         if let Some(log) = &log {
             let journal = log_journal::path(context.run_dir, &id);
-            context.log.order(Order::Open(key, log.path.clone(), journal));
+            context.log.send(LogCommand::Open(key, log.path.clone(), journal));
         }
         Ok(Container {
             key,
@@ -264,7 +264,7 @@ impl Container {
     /// The init has ended with `code` and is still a zombie: writes the record, kills what it
     /// has left behind where no PID namespace of its own does that.
     pub fn ended(&mut self, code: i32, start_error: Option<String>, run_dir: &Path) {
-        let exit = self.exit(code, start_error);
+        let exit = exit::new(code, start_error, &self.cgroups);
         self.record(&exit, run_dir);
         if !self.own_pid_namespace {
             let _ = cgroup::kill(&self.cgroups);
@@ -275,28 +275,7 @@ impl Container {
     }
 
     fn record(&self, exit: &Exit, run_dir: &Path) {
-        let record = || exit_record::write(run_dir, &self.id, self.started_at, exit);
-        if let Err(error) = step::run("shim.exit.record", record) {
-            own_log::note(run_dir, &format!("exit record of {}: {error}", self.id));
-        }
-    }
-
-    fn exit(&self, code: i32, start_error: Option<String>) -> Exit {
-        if let Some(message) = start_error {
-            return Exit {
-                code: 128,
-                at: now(),
-                reason: ExitReason::StartError,
-                message,
-                output_lost: 0,
-            };
-        }
-        // By SIGKILL, which a shell tells of its child in the same way. A process that outlived the
-        // kill of another ends for a reason of its own.
-        let out_of_memory = code == 128 + nix::libc::SIGKILL
-            && cgroup::stats::oom_kills(&self.cgroups).is_ok_and(|kills| kills > 0);
-        let reason = if out_of_memory { ExitReason::OutOfMemory } else { ExitReason::Ended };
-        Exit { code, at: now(), reason, ..Exit::default() }
+        exit::record(run_dir, &self.id, self.started_at, exit);
     }
 
     /// Looks whether the last output of a container that has ended is all there, or is not waited
@@ -312,7 +291,7 @@ impl Container {
             let missing = self.output.missing();
             self.output.give_up(poll);
             if missing != Missing::default() && self.log.is_some() {
-                self.lose(missing, log, run_dir);
+                self.tell_missing_output(missing, log, run_dir);
                 return Drained::Yes;
             }
         }
@@ -329,7 +308,8 @@ impl Container {
 
     /// Says in the log and in the exit record that output is missing. What the log thread has in
     /// hand may get there yet, before its last line does.
-    fn lose(&mut self, Missing { in_flight, unread }: Missing, log: &LogThread, run_dir: &Path) {
+    fn tell_missing_output(&mut self, missing: Missing, log: &LogThread, run_dir: &Path) {
+        let Missing { in_flight, unread } = missing;
         let lost = in_flight + unread;
         own_log::note(run_dir, &format!("{lost} bytes of the log of {} are missing", self.id));
         let words = || format!("rrun: {unread} bytes are missing here, as the log was too slow");
@@ -348,7 +328,7 @@ impl Container {
         }
         self.console = None;
         if self.log.is_some() {
-            log.order(Order::Close(self.key, now(), words));
+            log.send(LogCommand::Close(self.key, now(), words));
         }
         self.log.is_none()
     }

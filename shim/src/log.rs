@@ -33,7 +33,7 @@ const OPEN: Duration = Duration::from_millis(250);
 const STACK: usize = 64 << 10;
 
 /// Said to the thread.
-pub enum Order {
+pub enum LogCommand {
     /// Begin a log, and its journal.
     Open(Key, PathBuf, PathBuf),
     /// One read of a stream.
@@ -63,24 +63,24 @@ pub struct Read {
 /// Said by the thread.
 #[derive(Debug)]
 pub enum Done {
-    /// [`Order::Open`] is carried out.
+    /// [`LogCommand::Open`] is carried out.
     Opened(Key, io::Result<()>),
-    /// One [`Order::Bytes`] of this stream is written, or given up.
+    /// One [`LogCommand::Bytes`] of this stream is written, or given up.
     Written(Key, Stream),
-    /// [`Order::Reopen`] is carried out.
+    /// [`LogCommand::Reopen`] is carried out.
     Reopened(Key, io::Result<()>),
-    /// [`Order::Close`] is carried out: everything is in the file.
+    /// [`LogCommand::Close`] is carried out: everything is in the file.
     Closed(Key),
 }
 
 /// The loop's end of the thread.
 pub struct LogThread {
-    orders: Sender<Order>,
+    commands: Sender<LogCommand>,
     done: Receiver<Done>,
     wake: Arc<EventFd>,
     /// For a copy of what is in a container's pipe; empty between two.
     copy: (PipeReader, PipeWriter),
-    taken: Arc<PipeReader>,
+    tee: Arc<PipeReader>,
 }
 
 impl LogThread {
@@ -88,23 +88,23 @@ impl LogThread {
     pub fn start() -> io::Result<LogThread> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
-        let (orders, queue) = channel();
+        let (commands, queue) = channel();
         let (answers, done) = channel();
-        let (taken, take) = io::pipe()?;
-        set_nonblocking(&taken)?;
-        let taken = Arc::new(taken);
-        let taking = TeePipe { taken: Arc::clone(&taken), take };
+        let (reader, writer) = io::pipe()?;
+        set_nonblocking(&reader)?;
+        let tee = Arc::new(reader);
+        let pipe = TeePipe { reader: Arc::clone(&tee), writer };
         let bell = Arc::clone(&wake);
         std::thread::Builder::new()
             .name("rrun-shim-log".to_owned())
             .stack_size(STACK)
-            .spawn(move || work(&queue, (&answers, &bell), &taking))?;
-        Ok(LogThread { orders, done, wake, copy: io::pipe()?, taken })
+            .spawn(move || work(&queue, (&answers, &bell), &pipe))?;
+        Ok(LogThread { commands, done, wake, copy: io::pipe()?, tee })
     }
 
-    /// Hands an order over. The thread lives as long as the shim.
-    pub fn order(&self, order: Order) {
-        let _ = self.orders.send(order);
+    /// Hands a command over. The thread lives as long as the shim.
+    pub fn send(&self, command: LogCommand) {
+        let _ = self.commands.send(command);
     }
 
     /// What the thread has done since the last call.
@@ -126,9 +126,9 @@ impl LogThread {
         Ok(read)
     }
 
-    /// The pipe of what is being taken out of the containers' own.
-    pub fn taken(&self) -> io::Result<OwnedFd> {
-        self.taken.as_fd().try_clone_to_owned()
+    /// The pipe that output passes on its way out of the containers' own.
+    pub fn tee(&self) -> io::Result<OwnedFd> {
+        self.tee.as_fd().try_clone_to_owned()
     }
 
     /// Readable when [`LogThread::done`] has something.
@@ -137,13 +137,17 @@ impl LogThread {
     }
 }
 
-fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), taking: &TeePipe) {
+fn work(
+    commands: &Receiver<LogCommand>,
+    (answers, bell): (&Sender<Done>, &EventFd),
+    tee: &TeePipe,
+) {
     let mut logs = BTreeMap::new();
     let mut lines = Vec::new();
     loop {
-        let order = match idle_since(&logs) {
-            None => orders.recv().ok(),
-            Some(since) => match orders.recv_timeout(OPEN.saturating_sub(since.elapsed())) {
+        let command = match idle_since(&logs) {
+            None => commands.recv().ok(),
+            Some(since) => match commands.recv_timeout(OPEN.saturating_sub(since.elapsed())) {
                 Err(RecvTimeoutError::Timeout) => {
                     put_down_open_lines(&mut logs, &mut lines);
                     continue;
@@ -151,8 +155,8 @@ fn work(orders: &Receiver<Order>, (answers, bell): (&Sender<Done>, &EventFd), ta
                 other => other.ok(),
             },
         };
-        let Some(order) = order else { return };
-        let done = carry_out(order, &mut logs, &mut lines, taking);
+        let Some(command) = command else { return };
+        let done = carry_out(command, &mut logs, &mut lines, tee);
         // A line buffer grows with its longest chunk; one burst must not stay for months.
         lines.clear();
         lines.shrink_to(16 << 10);
@@ -181,23 +185,23 @@ fn put_down_open_lines(logs: &mut BTreeMap<Key, Log>, lines: &mut Vec<u8>) {
 }
 
 fn carry_out(
-    order: Order,
+    command: LogCommand,
     logs: &mut BTreeMap<Key, Log>,
     lines: &mut Vec<u8>,
-    taking: &TeePipe,
+    tee: &TeePipe,
 ) -> Done {
-    match order {
-        Order::Open(key, path, journal) => {
+    match command {
+        LogCommand::Open(key, path, journal) => {
             let opened = Log::open(path, journal).map(|log| drop(logs.insert(key, log)));
             Done::Opened(key, opened)
         }
-        Order::Bytes(key, stream, read) => {
+        LogCommand::Bytes(key, stream, read) => {
             if let Some(log) = logs.get_mut(&key) {
-                log.append(stream, read, lines, taking);
+                log.append(stream, read, lines, tee);
             }
             Done::Written(key, stream)
         }
-        Order::Reopen(key) => {
+        LogCommand::Reopen(key) => {
             let none = || io::Error::new(io::ErrorKind::NotFound, "it has no log");
             let reopened = logs.get_mut(&key).ok_or_else(none).and_then(|log| {
                 // The old file goes on if this fails.
@@ -206,7 +210,7 @@ fn carry_out(
             });
             Done::Reopened(key, reopened)
         }
-        Order::Close(key, at, words) => {
+        LogCommand::Close(key, at, words) => {
             if let Some(log) = logs.remove(&key) {
                 log.close(at, words.as_deref(), lines);
             }
@@ -217,8 +221,8 @@ fn carry_out(
 
 /// The pipe that chunks pass on their way out.
 struct TeePipe {
-    taken: Arc<PipeReader>,
-    take: PipeWriter,
+    reader: Arc<PipeReader>,
+    writer: PipeWriter,
 }
 
 impl TeePipe {
@@ -227,7 +231,7 @@ impl TeePipe {
         let mut left = bytes.len();
         while left > 0 {
             let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
-            match splice(pipe, None, &self.take, None, left, flags) {
+            match splice(pipe, None, &self.writer, None, left, flags) {
                 Ok(count) if count > 0 => left -= count,
                 // It must go, or it would be logged for ever.
                 _ => match nix::unistd::read(pipe, &mut bytes[..left]) {
@@ -239,7 +243,7 @@ impl TeePipe {
     }
 
     fn empty(&self, bytes: &mut [u8]) {
-        while nix::unistd::read(&self.taken, bytes).is_ok_and(|count| count > 0) {}
+        while nix::unistd::read(&self.reader, bytes).is_ok_and(|count| count > 0) {}
     }
 }
 
@@ -265,7 +269,7 @@ impl Log {
 
     /// In the order that the journal's module lays down. A journal that cannot be written costs
     /// the shim's heir its place, nothing else.
-    fn append(&mut self, stream: Stream, read: Read, lines: &mut Vec<u8>, taking: &TeePipe) {
+    fn append(&mut self, stream: Stream, read: Read, lines: &mut Vec<u8>, tee: &TeePipe) {
         let Read { at, mut bytes, pipe } = read;
         if pipe.is_some() {
             self.begin(stream, at, bytes.len());
@@ -274,12 +278,12 @@ impl Log {
         formatter.feed(&bytes, &Timestamp::new(at), lines);
         self.write(lines);
         if let Some(pipe) = &pipe {
-            taking.take(pipe, &mut bytes);
+            tee.take(pipe, &mut bytes);
         }
         let open = self.formatters[stream as usize].open();
         self.open_since[stream as usize] = (!open.is_empty()).then(Instant::now);
         let _ = self.journal.put(stream, None, open);
-        taking.empty(&mut bytes);
+        tee.empty(&mut bytes);
     }
 
     fn close(mut self, at: i64, words: Option<&str>, lines: &mut Vec<u8>) {
@@ -358,10 +362,10 @@ mod tests {
         let (path, journal) = (folder.path().join("0.log"), folder.path().join("journal"));
         let log = LogThread::start().unwrap();
         let key: Key = 1;
-        log.order(Order::Open(key, path.clone(), journal));
+        log.send(LogCommand::Open(key, path.clone(), journal));
         let write = |text: &[u8]| {
             let read = Read { at: now(), bytes: text.to_vec(), pipe: None };
-            log.order(Order::Bytes(key, Stream::Stdout, read));
+            log.send(LogCommand::Bytes(key, Stream::Stdout, read));
         };
         let expect = |expected: &[&str]| {
             let deadline = Instant::now() + Duration::from_secs(60);
@@ -381,23 +385,23 @@ mod tests {
         write(b"yes\n");
         expect(&["F one", "P prompt> ", "F yes"]);
         write(b"all there is");
-        log.order(Order::Close(key, now(), None));
+        log.send(LogCommand::Close(key, now(), None));
         expect(&["F one", "P prompt> ", "F yes", "P all there is"]);
     }
 
     #[test]
     fn what_is_taken_goes_packet_by_packet_too() {
-        let (taken, take) = io::pipe().unwrap();
-        set_nonblocking(&taken).unwrap();
-        let taking = TeePipe { taken: Arc::new(taken), take };
+        let (reader, writer) = io::pipe().unwrap();
+        set_nonblocking(&reader).unwrap();
+        let tee = TeePipe { reader: Arc::new(reader), writer };
         let (reader, writer) = pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
         for word in ["one ", "two ", "three"] {
             write(&writer, word.as_bytes()).unwrap();
         }
         let mut bytes = [0; 8];
-        taking.take(&reader, &mut bytes);
-        taking.empty(&mut bytes);
-        assert_eq!(nix::unistd::read(&taking.taken, &mut bytes), Err(Errno::EAGAIN));
+        tee.take(&reader, &mut bytes);
+        tee.empty(&mut bytes);
+        assert_eq!(nix::unistd::read(&tee.reader, &mut bytes), Err(Errno::EAGAIN));
         assert_eq!(nix::unistd::read(&reader, &mut bytes), Ok(5));
     }
 }

@@ -15,6 +15,7 @@ mod create;
 mod end;
 mod exec;
 mod exec_process;
+mod exit;
 mod log;
 mod output;
 mod own_log;

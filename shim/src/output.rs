@@ -1,7 +1,7 @@
 //! What a container writes: read here, logged by the log thread, copied to who is attached.
 
 use crate::clock::now;
-use crate::log::{LogThread, Order, Read, set_nonblocking};
+use crate::log::{LogCommand, LogThread, Read, set_nonblocking};
 use crate::poll::{Key, Poll, Token};
 use nix::errno::Errno;
 use rrun_shim_protocol::cri_log::Stream;
@@ -140,7 +140,7 @@ impl Output {
         if logged {
             let pipe = (!terminal).then(|| Arc::clone(&source.fd));
             let read = Read { at: now(), bytes: buffer[..count].to_vec(), pipe };
-            log.order(Order::Bytes(key, stream, read));
+            log.send(LogCommand::Bytes(key, stream, read));
             source.in_flight = count as u64;
             poll.remove(&source.fd);
         }

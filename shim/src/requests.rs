@@ -2,7 +2,7 @@
 
 use crate::connections::Requester;
 use crate::container::{Container, Phase};
-use crate::log::Order;
+use crate::log::LogCommand;
 use crate::output::Copies;
 use crate::pod::Pod;
 use crate::poll::Key;
@@ -129,12 +129,12 @@ impl Shim {
         }
         container.reopens.push(asker);
         let key = container.key;
-        self.log.order(Order::Reopen(key));
+        self.log.send(LogCommand::Reopen(key));
         Ok(None)
     }
 
     fn log_pipes(&mut self, id: &str) -> Answer {
-        let taken = self.log.taken();
+        let tee = self.log.tee();
         let container = self.processes.container_of(id)?;
         let failed = |error| refuse(WireKind::Kernel, format!("duplicate its pipes: {error}"));
         let [stdout, stderr] = container.output.duplicates().map_err(failed)?;
@@ -144,7 +144,7 @@ impl Shim {
             stderr: stderr.is_some(),
             stdin: stdin.is_some(),
         };
-        let fds = [Some(taken.map_err(failed)?), stdout, stderr, stdin];
+        let fds = [Some(tee.map_err(failed)?), stdout, stderr, stdin];
         Ok(Some((reply, fds.into_iter().flatten().collect())))
     }
 
