@@ -1,4 +1,5 @@
-//! The loop: one thread, one epoll set, nothing that blocks.
+//! The loop: one thread, one epoll set, nothing that blocks. Only the making of the pod itself waits
+//! for the kernel: there is nothing else to serve then, and its daemon stops waiting after 10 s.
 
 use crate::connections::{Connections, Requester};
 use crate::log::{Done, LogThread};

@@ -66,7 +66,7 @@ fn spawn_at(
 ) -> Result<Child> {
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
-    let given = compile::Surroundings { slots, seed, stdio, tasks: joined.tasks, gate };
+    let given = compile::Inputs { slots, seed, stdio, tasks: joined.tasks, gate };
     let compiled = compile::init(plan, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let child = step::run("runtime.create.init", || Child::start(compiled, unified, true))?;
@@ -85,7 +85,7 @@ pub fn exec(plan: &ExecPlan, init: BorrowedFd<'_>, stdio: Option<Stdio>) -> Resu
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Exec, &mut steps)?;
     let tasks = joined.tasks;
-    let given = compile::Surroundings { slots: &[], seed: None, stdio, tasks, gate: None };
+    let given = compile::Inputs { slots: &[], seed: None, stdio, tasks, gate: None };
     let compiled = compile::exec(plan, init, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let child = step::run("runtime.exec.process", || Child::start(compiled, unified, false))?;

@@ -3,7 +3,7 @@
 //! It is a container of its own, with nothing in it: were it merely the shim, a neighbour with
 //! default capabilities would read the host through `/proc/1/root`.
 
-use super::compile::{self, Surroundings};
+use super::compile::{self, Inputs};
 use super::{Child, Stdio};
 use crate::plan::Plan;
 use crate::{Context, Result, cgroup};
@@ -46,7 +46,7 @@ pub fn spawn(
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
     let stdio: Option<Stdio> = None;
-    let given = Surroundings { slots, seed, stdio, tasks: joined.tasks, gate: None };
+    let given = Inputs { slots, seed, stdio, tasks: joined.tasks, gate: None };
     let compiled = compile::reaper(plan, binary, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let mut child = step::run("runtime.create.reaper", || Child::start(compiled, unified, false))?;

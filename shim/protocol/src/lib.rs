@@ -14,8 +14,8 @@ pub mod frame;
 mod launch;
 pub mod log_journal;
 mod message;
+pub mod remaining_output;
 mod report;
-pub mod rest;
 
 pub use client::{Client, Events, Running};
 pub use error::{Error, Kind};

@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind};
 use crate::steps::run_step;
 use crate::table::Pipes;
-use rrun_shim_protocol::rest::{self, ReadEnds};
+use rrun_shim_protocol::remaining_output::{self, ReadEnds};
 use rrun_shim_protocol::{Reply, Request, log_journal};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,8 +55,9 @@ impl ContainerAt {
         let work = blocking(move || {
             let Pipes { shim_pipe, stdout, stderr, .. } = &pipes;
             let ends =
-                ReadEnds { taken: shim_pipe, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
-            rest::log(&journal, &log, &ends).context(|| format!("append to {}", log.display()))
+                ReadEnds { tee: shim_pipe, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
+            remaining_output::log(&journal, &log, &ends)
+                .context(|| format!("append to {}", log.display()))
         });
         let work = async {
             let late = |_| Err(Error::new(Kind::Timeout, "the log does not take it"));

@@ -35,7 +35,7 @@ use text::c_string;
 pub(super) use text::sysctl_path;
 
 /// What comes beside a plan.
-pub(super) struct Surroundings<'fd> {
+pub(super) struct Inputs<'fd> {
     pub(super) slots: &'fd [BorrowedFd<'fd>],
     pub(super) seed: Option<BorrowedFd<'fd>>,
     pub(super) stdio: Option<Stdio>,
@@ -83,7 +83,7 @@ const NEWUSER: CloneFlags = CloneFlags::CLONE_NEWUSER;
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
 
 /// The steps of a container's init.
-pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compiled<'fd>> {
+pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>> {
     check_version(plan.version)?;
     let mut compiler = Compiler::new(given.slots)?;
     compiler.begin(given.stdio)?;
@@ -123,7 +123,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Surroundings<'fd>) -> Result<Compile
 pub(super) fn exec<'fd>(
     plan: &ExecPlan,
     init: BorrowedFd<'fd>,
-    given: Surroundings<'fd>,
+    given: Inputs<'fd>,
 ) -> Result<Compiled<'fd>> {
     check_version(plan.version)?;
     let mut compiler = Compiler::new(&[])?;
@@ -155,7 +155,7 @@ pub(super) fn exec<'fd>(
 pub(super) fn reaper<'fd>(
     plan: &Plan,
     binary: BorrowedFd<'fd>,
-    given: Surroundings<'fd>,
+    given: Inputs<'fd>,
 ) -> Result<Compiled<'fd>> {
     check_version(plan.version)?;
     let mut compiler = Compiler::new(given.slots)?;

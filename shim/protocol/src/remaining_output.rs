@@ -20,7 +20,7 @@ const CHUNK: usize = 32 << 10;
 #[derive(Debug)]
 pub struct ReadEnds<'a> {
     /// Of the shim's own pipe.
-    pub taken: &'a OwnedFd,
+    pub tee: &'a OwnedFd,
     /// Of a container's output, or its terminal's master.
     pub stdout: Option<&'a OwnedFd>,
     /// Of its error output.
@@ -42,7 +42,7 @@ pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
     streams.sort_by_key(|(_, _, entry)| entry.chunk.is_none());
     for (stream, pipe, entry) in streams {
         if let Some(pipe) = pipe {
-            file.write_all(&rest(stream, entry, (ends.taken, pipe), file.metadata()?.len())?)?;
+            file.write_all(&rest(stream, entry, (ends.tee, pipe), file.metadata()?.len())?)?;
         }
     }
     Ok(())
@@ -52,14 +52,14 @@ pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
 fn rest(
     stream: Stream,
     entry: Entry,
-    (taken, pipe): (&OwnedFd, &OwnedFd),
+    (tee, pipe): (&OwnedFd, &OwnedFd),
     size: u64,
 ) -> io::Result<Vec<u8>> {
     let mut formatter = Formatter::resume(stream, entry.open);
     let (mut lines, mut written) = (Vec::new(), 0);
     if let Some(chunk) = entry.chunk {
         let (at, length) = (Timestamp::new(chunk.at), chunk.length as usize);
-        let mut bytes = read(taken, length)?;
+        let mut bytes = read(tee, length)?;
         bytes.extend(read(pipe, length - bytes.len())?);
         formatter.feed(&bytes, &at, &mut lines);
         if length == 0 {
@@ -118,7 +118,7 @@ mod tests {
     struct Dead {
         folder: tempfile::TempDir,
         journal: Journal,
-        taken: (OwnedFd, OwnedFd),
+        tee: (OwnedFd, OwnedFd),
         pipe: (OwnedFd, OwnedFd),
     }
 
@@ -127,7 +127,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let pipe = || pipe2(OFlag::O_NONBLOCK).unwrap();
             let journal = Journal::create(&folder.path().join("journal")).unwrap();
-            Dead { journal, taken: pipe(), pipe: pipe(), folder }
+            Dead { journal, tee: pipe(), pipe: pipe(), folder }
         }
 
         fn path(&self) -> PathBuf {
@@ -149,7 +149,7 @@ mod tests {
 
         /// The log after the rest, without times but that of the epoch.
         fn rest(&self) -> String {
-            let ends = ReadEnds { taken: &self.taken.0, stdout: Some(&self.pipe.0), stderr: None };
+            let ends = ReadEnds { tee: &self.tee.0, stdout: Some(&self.pipe.0), stderr: None };
             log(&self.folder.path().join("journal"), &self.path(), &ends).unwrap();
             let text = fs::read_to_string(self.path()).unwrap();
             let known = |line: &str| line.starts_with("1970");
@@ -175,7 +175,7 @@ mod tests {
                 let mut dead = Dead::new();
                 dead.begin(&lines("ab\n"), b"c", b"d\ne\nf");
                 dead.grow(&missing[..grown]);
-                write(&dead.taken.1, &b"d\ne\nf"[..taken]).unwrap();
+                write(&dead.tee.1, &b"d\ne\nf"[..taken]).unwrap();
                 write(&dead.pipe.1, &b"d\ne\nf"[taken..]).unwrap();
                 write(&dead.pipe.1, b"g\nh").unwrap();
                 let expected = "= F ab\n= F cd\n= F e\nF fg\nP h\n";
@@ -189,7 +189,7 @@ mod tests {
         let mut dead = Dead::new();
         fs::write(dead.path(), lines("a\n")).unwrap();
         dead.journal.put(Stream::Stdout, None, b"b").unwrap();
-        write(&dead.taken.1, b"a\nb").unwrap();
+        write(&dead.tee.1, b"a\nb").unwrap();
         write(&dead.pipe.1, b"c\n").unwrap();
         assert_eq!(dead.rest(), "= F a\nF bc\n");
     }
