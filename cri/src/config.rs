@@ -108,11 +108,26 @@ pub enum NetworkMode {
 pub struct Images {
     /// Folders with a folder per registry (`hosts.toml`); the first that has one counts.
     pub certs_dirs: Vec<PathBuf>,
+    /// Of `rrun` alone, as are the next three, and called as the kubelet calls them: images that
+    /// nobody uses are collected when so many percent of their disk are used; 100 is never.
+    pub image_gc_high_threshold_percent: u8,
+    /// Until no more than so many are.
+    pub image_gc_low_threshold_percent: u8,
+    /// No image is collected that was first seen less than so many seconds ago.
+    pub image_minimum_gc_age: u64,
+    /// One that was not used for so many seconds is collected in any case; 0 is never.
+    pub image_maximum_gc_age: u64,
 }
 
 impl Default for Images {
     fn default() -> Self {
-        Images { certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()] }
+        Images {
+            certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()],
+            image_gc_high_threshold_percent: 85,
+            image_gc_low_threshold_percent: 80,
+            image_minimum_gc_age: 120,
+            image_maximum_gc_age: 0,
+        }
     }
 }
 

@@ -205,6 +205,11 @@ impl PodHandle {
         self.recorder.subscribe()
     }
 
+    /// Where what happens beside the pod is told.
+    pub(crate) fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
     /// Asks the pod to end: hooks, stop signals, and SIGKILL after `grace` seconds (the pod's own
     /// if `None`). Asked again with a shorter grace, the shorter one counts.
     pub fn stop(&self, grace: Option<u32>) {

@@ -1,10 +1,12 @@
 //! What every command works with.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rrun_cri::config::Config;
+use rrun_pod::supervise::image_gc::ImageGcPolicy;
 use rrun_pod::supervise::{Entry, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The configuration, the records of pods, and which runtime is asked for.
 pub struct Context {
@@ -30,6 +32,16 @@ impl Context {
         }
         pods.retain(|pod| self.endpoint.is_none() || pod.definition.endpoint == self.endpoint);
         Ok(pods)
+    }
+
+    /// When images are collected, by the configuration.
+    pub fn image_gc_policy(&self) -> Result<ImageGcPolicy> {
+        let images = &self.config.images;
+        let [min, max] =
+            [images.image_minimum_gc_age, images.image_maximum_gc_age].map(Duration::from_secs);
+        let (high, low) =
+            (images.image_gc_high_threshold_percent, images.image_gc_low_threshold_percent);
+        ImageGcPolicy::new(high, low, min, max).map_err(|e| anyhow!("configuration: images.{e}"))
     }
 
     /// Where the logs of a pod are.

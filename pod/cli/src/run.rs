@@ -9,7 +9,7 @@ use rrun_pod::PodHandle;
 use rrun_pod::status::Phase;
 use rrun_pod::supervise::logs::{LogFiles, Runs};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{Definition, Ended, LockedPod, supervise};
+use rrun_pod::supervise::{Around, Definition, Ended, LockedPod, supervise};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,7 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
     for note in &pod.notes {
         eprintln!("rrun: {note}");
     }
+    let image_gc = context.image_gc_policy()?;
     let signals = Signals::new(background)?;
     let locked = context.store.lock_to_run(definition, &pod.meta)?;
     let opened = Runtime::open(context, &locked.entry).await;
@@ -42,8 +43,10 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         return Err(e.into());
     }
     let limits = Limits { max_size: args.log_max_size, max_files: args.log_max_files };
+    let mut around = runtime.around(&context.logs(&locked.entry), limits);
+    around.image_gc = runtime.image_gc(context, image_gc);
     let keep = args.keep || background;
-    follow(context, locked, &runtime, (signals, background), (limits, keep)).await
+    follow(context, locked, &runtime, (signals, background), (around, keep)).await
 }
 
 async fn follow(
@@ -51,10 +54,9 @@ async fn follow(
     pod: LockedPod,
     runtime: &Runtime,
     (signals, background): (Signals, bool),
-    (limits, keep): (Limits, bool),
+    (around, keep): (Around, bool),
 ) -> Result<ExitCode> {
-    let logs = context.logs(&pod.entry);
-    let files = LogFiles::new(logs.clone(), None, Runs::All);
+    let files = LogFiles::new(around.logs.clone(), None, Runs::All);
     let attended = runtime.attend(context, &pod)?;
     let (count, mut counted) = watch::channel(0);
     let shown = if background {
@@ -65,7 +67,6 @@ async fn follow(
         Some(display::start(&pod, &attended.handle, files.clone(), counted.clone())?)
     };
     tokio::spawn(signals.stop(attended.handle.clone(), count));
-    let around = runtime.around(&logs, limits);
     let ended = supervise(pod, attended.handle, attended.requests, around).await;
     let Ended { pod, status, remove, asked } = ended;
     // What is open is shown to its end, whatever is removed meanwhile.

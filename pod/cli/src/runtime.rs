@@ -8,6 +8,7 @@ use rrun_cri_api::{Client, Cri, server, v1};
 use rrun_engine::{Claim, Owner};
 use rrun_pod::clock::Clock;
 use rrun_pod::node::{LinuxNode, Roots};
+use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Around, Entry, LockedPod, control};
 use rrun_pod::{PodEngine, PodHandle};
@@ -25,6 +26,8 @@ pub struct Runtime {
     pub cri: Arc<dyn Cri>,
     /// The pod engine.
     pub pods: PodEngine,
+    /// The node under the pods.
+    node: Arc<LinuxNode>,
     /// The runtime as a server, if it is in this process.
     routes: Option<Routes>,
 }
@@ -47,8 +50,8 @@ impl Runtime {
             seccomp: config.seccomp.profiles.clone(),
         };
         let node = Arc::new(LinuxNode::new(roots)?);
-        let pods = PodEngine::new(cri.clone(), node, Clock::system()).await?;
-        Ok(Runtime { cri, pods, routes })
+        let pods = PodEngine::new(cri.clone(), node.clone(), Clock::system()).await?;
+        Ok(Runtime { cri, pods, node, routes })
     }
 
     /// With these unsafe sysctls allowed.
@@ -70,7 +73,14 @@ impl Runtime {
     /// What the supervision of a pod leans on.
     pub fn around(&self, logs: &Path, limits: Limits) -> Around {
         let (cri, logs) = (self.cri.clone(), logs.to_owned());
-        Around { cri, logs, limits, clock: Clock::system() }
+        Around { cri, logs, limits, clock: Clock::system(), image_gc: None }
+    }
+
+    /// Who collects the images of this machine. Those of a CRI server of others are not ours.
+    pub fn image_gc(&self, context: &Context, policy: ImageGcPolicy) -> Option<ImageGc> {
+        self.routes.as_ref()?;
+        let (cri, node) = (self.cri.clone(), self.node.clone());
+        Some(ImageGc { cri, node, clock: Clock::system(), policy, store: context.store.clone() })
     }
 
     /// Removes all that is left of an ended pod.

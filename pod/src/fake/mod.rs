@@ -94,6 +94,10 @@ pub struct FakeCri {
     execs: Mutex<BTreeMap<String, ExecScript>>,
     /// Pulls that fail before one succeeds, by image.
     bad_pulls: Mutex<BTreeMap<String, usize>>,
+    /// What `ListImages` answers.
+    pub images: Mutex<Vec<Image>>,
+    /// Ids of images that cannot be removed.
+    pub stuck_images: Mutex<Vec<String>>,
 }
 
 impl FakeCri {
@@ -105,6 +109,8 @@ impl FakeCri {
             lives: Mutex::default(),
             execs: Mutex::default(),
             bad_pulls: Mutex::default(),
+            images: Mutex::default(),
+            stuck_images: Mutex::default(),
         }
     }
 
@@ -350,6 +356,7 @@ impl FakeCri {
             pod_sandbox_id: c.sandbox.clone(),
             state: self.state(c) as i32,
             labels: c.config.labels.clone(),
+            image_id: c.config.image.clone().unwrap_or_default().image,
             ..Default::default()
         });
         Ok(ListContainersResponse { containers: containers.collect() })
@@ -425,5 +432,19 @@ impl FakeCri {
                 Err(Status::unknown("no such host"))
             }
         }
+    }
+
+    async fn do_list_images(&self, _: ListImagesRequest) -> Result<ListImagesResponse, Status> {
+        Ok(ListImagesResponse { images: self.images.lock().unwrap().clone() })
+    }
+
+    async fn do_remove_image(&self, r: RemoveImageRequest) -> Result<RemoveImageResponse, Status> {
+        let id = r.image.unwrap().image;
+        if self.stuck_images.lock().unwrap().contains(&id) {
+            return Err(Status::unavailable("read-only file system"));
+        }
+        self.note(format!("remove {id}"));
+        self.images.lock().unwrap().retain(|image| image.id != id);
+        Ok(RemoveImageResponse {})
     }
 }

@@ -10,7 +10,7 @@ use crate::dns::ResolvConf;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
-use crate::node::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::node::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::testing;
 
 /// Answers paths that nobody opens.
@@ -25,6 +25,8 @@ pub struct FakeNode {
     pub torn_down: Mutex<bool>,
     /// What the pod takes of the disk.
     pub usage: Mutex<DiskUsage>,
+    /// The disk that everything is on.
+    pub disk: Mutex<DiskSpace>,
 }
 
 impl Default for FakeNode {
@@ -36,6 +38,7 @@ impl Default for FakeNode {
             broken: Mutex::default(),
             torn_down: Mutex::default(),
             usage: Mutex::default(),
+            disk: Mutex::new(DiskSpace { capacity: 100 << 30, available: 50 << 30 }),
         }
     }
 }
@@ -100,6 +103,10 @@ impl Node for FakeNode {
 
     async fn disk_usage(&self, _: Arc<Pod>) -> Result<DiskUsage> {
         Ok(self.usage.lock().unwrap().clone())
+    }
+
+    async fn disk_space(&self, _: &Path) -> Result<DiskSpace> {
+        Ok(*self.disk.lock().unwrap())
     }
 
     async fn tear_down(&self, _: &PodUid) -> Result<()> {

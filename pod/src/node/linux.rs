@@ -20,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rrun_blocking::Pool;
 
-use super::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
+use super::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::dns::ResolvConf;
 use crate::error::{Context, Result};
@@ -206,6 +206,11 @@ impl Node for LinuxNode {
             disk_usage::measure(&pod, &dir, &node.log_dir(&pod))
         })
         .await
+    }
+
+    async fn disk_space(&self, path: &Path) -> Result<DiskSpace> {
+        let path = path.to_owned();
+        self.blocking(move |_| disk_usage::space(&path)).await
     }
 
     async fn tear_down(&self, uid: &PodUid) -> Result<()> {

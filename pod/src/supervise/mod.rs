@@ -6,6 +6,8 @@
 
 pub mod control;
 mod definition;
+pub mod image_gc;
+mod image_records;
 pub mod logs;
 mod record;
 pub mod rotate;

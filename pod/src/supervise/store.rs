@@ -2,10 +2,12 @@
 //!
 //! `<root>/<namespace>_<name>/` holds the records `definition`, `state` and the list `events`;
 //! `<run>/<namespace>_<name>.lock` is locked by the process that works on the pod, and
-//! `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock.
+//! `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock. Beside the folders,
+//! `<root>/images` is the record of images, and `<run>/images.lock` its lock.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,8 +47,8 @@ struct Defined {
 /// The records of all pods.
 #[derive(Clone, Debug)]
 pub struct Store {
-    root: PathBuf,
-    run: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) run: PathBuf,
 }
 
 /// What is on record of a pod.
@@ -109,7 +111,9 @@ impl Store {
             other => other.within(|| format!("read {}", self.root.display()))?,
         };
         let (mut entries, mut broken) = (Vec::new(), Vec::new());
-        for folder in folders.flatten().map(|entry| entry.path()) {
+        // The names of what is no pod's have no `_`, as those of namespaces and pods have none.
+        let of_pods = folders.flatten().filter(|e| e.file_name().as_bytes().contains(&b'_'));
+        for folder in of_pods.map(|entry| entry.path()) {
             match read(&folder) {
                 Ok((entry, fault)) => {
                     entries.extend(entry);
@@ -237,14 +241,7 @@ impl Store {
         let (folder, path) = (self.folder(&entry.key()), self.lock_path(&entry.key()));
         make_private(&self.run)?;
         loop {
-            let file = File::create(&path).within(|| format!("make {}", path.display()))?;
-            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => lock,
-                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-                Err((_, errno)) => {
-                    return Err(Error::errno(format!("lock {}", path.display()), errno));
-                }
-            };
+            let Some(lock) = try_lock(&path)? else { return Ok(None) };
             // Whoever held it may have removed it: a lock that nobody else finds is none.
             let inode = lock.metadata().map(|m| m.ino()).ok();
             if inode.is_some() && inode == fs::metadata(&path).map(|m| m.ino()).ok() {
@@ -330,6 +327,16 @@ impl LockedPod {
 impl Drop for LockedPod {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Locks a file for this process, which is made if it is not there; `None` while another one has it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
+    let file = File::create(path).within(|| format!("make {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(Error::errno(format!("lock {}", path.display()), errno)),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::control::{Asked, Request};
+use super::image_gc::ImageGc;
 use super::rotate::{self, Limits};
 use super::store::LockedPod;
 use crate::clock::Clock;
@@ -38,16 +39,20 @@ pub struct Around {
     pub limits: Limits,
     /// The time.
     pub clock: Clock,
+    /// Who collects images meanwhile, if somebody does.
+    pub image_gc: Option<ImageGc>,
 }
 
-/// Keeps a pod's records, rotates its logs and does what others ask for, until it is over. A
-/// record that cannot be written ends nothing: it is written with the next change, or in a while.
+/// Keeps a pod's records, rotates its logs, collects images and does what others ask for, until
+/// the pod is over. A record that cannot be written ends nothing: it is written with the next change, or in a while.
 pub async fn supervise(
     mut pod: LockedPod,
     handle: Arc<PodHandle>,
     mut requests: mpsc::Receiver<Asked>,
-    around: Around,
+    mut around: Around,
 ) -> Ended {
+    let gc = around.image_gc.take();
+    let collecting = gc.map(|gc| tokio::spawn(gc.run(handle.recorder())));
     let rotating = tokio::spawn(rotating(handle.clone(), around));
     let (mut state, mut events) = (handle.state(), handle.events());
     let mut again = tokio::time::interval(rotate::PERIOD);
@@ -83,6 +88,9 @@ pub async fn supervise(
         faults.note("event", pod.record(&event));
     }
     rotating.abort();
+    if let Some(collecting) = collecting {
+        collecting.abort();
+    }
     let status = state.borrow().status.clone();
     Ended { pod, status, remove, asked }
 }
@@ -96,7 +104,7 @@ fn save(pod: &mut LockedPod, state: &mut Saved, unsaved: &mut bool, faults: &mut
 }
 
 async fn rotating(handle: Arc<PodHandle>, around: Around) {
-    let Around { cri, logs, limits, clock } = around;
+    let Around { cri, logs, limits, clock, .. } = around;
     let mut faults = Faults::default();
     loop {
         tokio::time::sleep(rotate::PERIOD).await;

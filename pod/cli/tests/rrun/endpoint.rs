@@ -1,6 +1,6 @@
 //! `rrun --endpoint`: the example pod on CRI servers of others.
 
-use crate::machine::{await_that, layout, text};
+use crate::machine::{await_that, configure, layout, text};
 use rrun_tests::daemon::Daemon;
 use rrun_tests::place;
 use rrun_tests::sandbox::Sandbox;
@@ -91,10 +91,7 @@ fn the_example_pod_runs_on_rrund() {
 #[test]
 fn the_example_pod_runs_on_containerd() {
     let sandbox = Sandbox::new().unwrap();
-    let folder = sandbox.inside("/etc/rrun");
-    std::fs::create_dir_all(&folder).unwrap();
-    let config = format!("[cgroup]\nparent = \"{}\"\n", sandbox.cgroup_parent());
-    std::fs::write(folder.join("rrund.toml"), config).unwrap();
+    configure(&sandbox, "");
     let daemon = Daemon::containerd(&sandbox, &sandbox.root().join("certs.d")).unwrap();
     let socket = Path::new("/run/containerd/containerd.sock");
     let pause = layout(&place::workspace().join("pod/cli/tests/programs/pause.c"), PAUSE);

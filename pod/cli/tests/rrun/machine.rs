@@ -44,6 +44,14 @@ pub fn layout(source: &Path, image: &str) -> PathBuf {
     layout
 }
 
+/// The configuration file of a sandbox, with these sections beside what every one needs.
+pub fn configure(sandbox: &Sandbox, sections: &str) {
+    let folder = sandbox.inside("/etc/rrun");
+    std::fs::create_dir_all(&folder).unwrap();
+    let cgroup = format!("[cgroup]\nparent = \"{}\"\n", sandbox.cgroup_parent());
+    std::fs::write(folder.join("rrund.toml"), cgroup + sections).unwrap();
+}
+
 pub struct Machine {
     pub sandbox: Sandbox,
     before: Option<Snapshot>,
@@ -54,10 +62,7 @@ impl Machine {
     pub fn new() -> Machine {
         let sandbox = Sandbox::new().unwrap();
         let mut machine = Machine { sandbox, before: None };
-        let folder = machine.sandbox.inside("/etc/rrun");
-        std::fs::create_dir_all(&folder).unwrap();
-        let config = format!("[cgroup]\nparent = \"{}\"\n", machine.sandbox.cgroup_parent());
-        std::fs::write(folder.join("rrund.toml"), config).unwrap();
+        configure(&machine.sandbox, "");
         for (layout, image) in &*LAYOUTS {
             let imported = machine.rrun(&["image", "import", layout.to_str().unwrap()]);
             assert_eq!(text(&imported.stdout).trim(), *image, "{}", text(&imported.stderr));
@@ -67,6 +72,11 @@ impl Machine {
         assert!(ended.status.success(), "{}", text(&ended.stderr));
         machine.before = Some(machine.look());
         machine
+    }
+
+    /// Changes the configuration of what is started from now on.
+    pub fn configure(&self, sections: &str) {
+        configure(&self.sandbox, sections);
     }
 
     /// What is there now. The first pod's shim outlived its `rrun` and is reaped by the machine's

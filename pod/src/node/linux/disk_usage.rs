@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 use crate::model::{Pod, VolumeSource};
-use crate::node::DiskUsage;
+use crate::node::{DiskSpace, DiskUsage};
 
 /// Measures the pod whose folder is `dir` and whose logs are below `logs`.
 pub fn measure(pod: &Pod, dir: &Path, logs: &Path) -> Result<DiskUsage> {
@@ -22,6 +22,13 @@ pub fn measure(pod: &Pod, dir: &Path, logs: &Path) -> Result<DiskUsage> {
         usage.logs.insert(container.name.clone(), tree(&logs.join(&container.name))?);
     }
     Ok(usage)
+}
+
+/// The file system that `path` is on.
+pub fn space(path: &Path) -> Result<DiskSpace> {
+    let found = nix::sys::statvfs::statvfs(path).within(|| format!("stat {}", path.display()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+    Ok(DiskSpace { capacity: bytes(found.blocks()), available: bytes(found.blocks_available()) })
 }
 
 /// Bytes of the blocks of everything below `root` on its file system; a file with several names

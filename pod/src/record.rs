@@ -1,0 +1,172 @@
+//! Records on disk: one a line, `<format> <version> <checksum> <json>`.
+//!
+//! A record that stands alone is replaced by a rename; a list of records is appended to. Nothing is
+//! fsynced: after a power cut the runtime's own records end the pods of before. A line that is torn
+//! or was changed by something else has the wrong checksum.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// One word.
+    pub name: &'static str,
+    /// Counts up when a reader of the version before would be wrong.
+    pub version: u32,
+}
+
+impl Format {
+    fn line<T: Serialize>(self, value: &T) -> Result<String> {
+        let json = serde_json::to_string(value)
+            .map_err(|e| Error::new(Kind::Internal, format!("encode {}: {e}", self.name)))?;
+        Ok(format!("{} {} {} {json}\n", self.name, self.version, checksum(&json)))
+    }
+
+    fn parse<T: DeserializeOwned>(self, line: &str) -> Result<T> {
+        let broken = |why: String| Error::new(Kind::Internal, why);
+        let mut parts = line.splitn(4, ' ');
+        let mut part = || parts.next().unwrap_or_default();
+        let (name, version, sum, json) = (part(), part(), part(), part());
+        if name != self.name {
+            return Err(broken(format!("it is not a record of a {}", self.name)));
+        }
+        if version != self.version.to_string() {
+            return Err(broken(format!("version {version}, known is {}", self.version)));
+        }
+        if sum != checksum(json) {
+            return Err(broken("its checksum is wrong".to_owned()));
+        }
+        serde_json::from_str(json).map_err(|e| broken(format!("decode: {e}")))
+    }
+
+    /// Replaces the record at `path`, readable by its owner alone.
+    ///
+    /// # Errors
+    /// Those of the file system; the record of before is still there.
+    pub fn write<T: Serialize>(self, path: &Path, value: &T) -> Result<()> {
+        let line = self.line(value)?;
+        let new = path.with_extension("new");
+        let write = || {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(&new)?.write_all(line.as_bytes())?;
+            fs::rename(&new, path)
+        };
+        write().within(|| format!("write {}", path.display()))
+    }
+
+    /// The record at `path`, if there is one.
+    ///
+    /// # Errors
+    /// Those of the file system, and `Internal` when it is broken or of another version.
+    pub fn read<T: DeserializeOwned>(self, path: &Path) -> Result<Option<T>> {
+        let text = match fs::read_to_string(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.within(|| format!("read {}", path.display()))?,
+        };
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        self.parse(line).map(Some).within(|| format!("read {}", path.display()))
+    }
+
+    /// Appends to a list of records.
+    ///
+    /// # Errors
+    /// Those of the file system; `file` may then end with a torn line.
+    pub fn append<T: Serialize>(self, file: &mut File, value: &T) -> Result<()> {
+        let line = self.line(value)?;
+        file.write_all(line.as_bytes()).within(|| format!("append to {}", self.name))
+    }
+
+    /// The records of a list that can be read; none when there is no file.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn read_list<T: DeserializeOwned>(self, path: &Path) -> Result<Vec<T>> {
+        match fs::read(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            other => {
+                let bytes = other.within(|| format!("read {}", path.display()))?;
+                let text = String::from_utf8_lossy(&bytes);
+                Ok(text.lines().filter_map(|line| self.parse(line).ok()).collect())
+            }
+        }
+    }
+}
+
+/// Locks a file for this process, which is made if it is not there; `None` while another one has it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
+    let file = File::create(path).within(|| format!("make {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(Error::errno(format!("lock {}", path.display()), errno)),
+    }
+}
+
+/// As [`try_lock`], and waits for whoever has it. For what is done in a moment.
+///
+/// # Errors
+/// Those of the file system.
+pub fn lock(path: &Path) -> Result<Flock<File>> {
+    let file = File::create(path).within(|| format!("make {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| Error::errno(format!("lock {}", path.display()), errno))
+}
+
+/// The first half of SHA-256, in hexadecimal digits.
+fn checksum(json: &str) -> String {
+    Sha256::digest(json.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: Format = Format { name: "words", version: 2 };
+
+    #[test]
+    fn a_record_is_read_back_and_one_that_was_changed_torn_or_is_foreign_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("words");
+        assert_eq!(WORDS.read::<Vec<String>>(&path).unwrap(), None);
+        WORDS.write(&path, &["one\ntwo", "three"]).unwrap();
+        assert_eq!(WORDS.read::<Vec<String>>(&path).unwrap().unwrap(), ["one\ntwo", "three"]);
+        let whole = fs::read_to_string(&path).unwrap();
+        for (text, why) in [
+            (whole.replace("three", "there"), "its checksum is wrong"),
+            (whole[..whole.len() - 4].to_owned(), "its checksum is wrong"),
+            (whole.replacen('2', "1", 1), "version 1, known is 2"),
+            (String::new(), "it is not a record of a words"),
+        ] {
+            fs::write(&path, &text).unwrap();
+            let error = WORDS.read::<Vec<String>>(&path).unwrap_err();
+            assert_eq!(error.to_string(), format!("read {}: {why}", path.display()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_torn_line_of_a_list_costs_itself_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("words");
+        let mut file = File::create(&path).unwrap();
+        WORDS.append(&mut file, &1).unwrap();
+        file.write_all(b"words 2 00 to\n").unwrap();
+        WORDS.append(&mut file, &2).unwrap();
+        file.write_all(b"words 2 0").unwrap();
+        assert_eq!(WORDS.read_list::<u32>(&path).unwrap(), [1, 2]);
+    }
+}
