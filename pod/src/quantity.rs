@@ -67,6 +67,11 @@ impl Quantity {
         Quantity::decimal(units as i128 * NANO)
     }
 
+    /// A number of bytes, printed with binary suffixes.
+    pub const fn from_bytes(bytes: i64) -> Self {
+        Quantity { nanos: bytes as i128 * NANO, format: Format::Binary }
+    }
+
     /// A number of thousandths (milli-CPU).
     pub const fn from_milli(milli: i64) -> Self {
         Quantity::decimal(milli as i128 * 1_000_000)

@@ -98,7 +98,7 @@ fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
 fn key(item: &Item<'_>) -> Read<Key> {
     item.object(|f| {
         f.ignore(CLUSTER_META);
-        f.ignore(&["annotations", "generateName", "labels", "uid"]);
+        f.ignore(&["annotations", "generateName", "generation", "labels", "uid"]);
         let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
         Ok((name, f.word("namespace", |i| i.checked(ids::label_fault))?))
     })

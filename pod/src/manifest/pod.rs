@@ -72,6 +72,7 @@ fn meta(item: &Item<'_>, text: &[u8]) -> Read<Meta> {
             namespace,
             labels: labels.unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
+            generation: f.or("generation", |i| i.int(0, i64::MAX), 0)?,
         })
     })
 }

@@ -9,7 +9,6 @@ pub const CLUSTER_META: &[&str] = &[
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "finalizers",
-    "generation",
     "managedFields",
     "ownerReferences",
     "resourceVersion",

@@ -44,6 +44,8 @@ pub struct Meta {
     pub labels: BTreeMap<String, String>,
     /// Checked keys.
     pub annotations: BTreeMap<String, String>,
+    /// Which edition of its spec this is, where an API server counted them; else 0.
+    pub generation: i64,
 }
 
 /// A whole pod as it will be run.

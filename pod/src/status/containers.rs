@@ -1,6 +1,6 @@
 //! Runs → container statuses (`convertToAPIContainerStatuses`).
 
-use super::{ContainerStatus, Inputs, State, Terminated};
+use super::{ContainerStatus, Inputs, State, Terminated, details};
 use crate::model::Container;
 use crate::sync::actions::{regular_was_created, restarts};
 use crate::sync::observe::{Run, RunState};
@@ -19,7 +19,7 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
     let old = inputs.old.container(&container.name);
     let mut found = match runs.next() {
         Some(run) => {
-            let mut found = from_run(run, old);
+            let mut found = from_run(container, run, old);
             found.last = runs.next().and_then(terminated).or_else(|| {
                 // A run that was removed is still known from the status before.
                 old.filter(|old| old.container_id == found.container_id)
@@ -29,6 +29,7 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
         }
         None => without_run(inputs, container, old),
     };
+    found.volume_mounts = details::mounts(container, inputs.recursive_read_only);
     if init && !container.is_sidecar() {
         if matches!(&found.state, State::Terminated(end) if end.exit_code == 0) {
             return found;
@@ -73,7 +74,11 @@ fn waiting(
     found
 }
 
-fn from_run(run: &Run, old: Option<&ContainerStatus>) -> ContainerStatus {
+fn from_run(
+    container: &Container,
+    run: &Run,
+    old: Option<&ContainerStatus>,
+) -> ContainerStatus {
     let was_running = old.is_some_and(|old| matches!(old.state, State::Running { .. }));
     let state = match run.state {
         RunState::Running => State::Running { started_at: run.started_at },
@@ -85,15 +90,14 @@ fn from_run(run: &Run, old: Option<&ContainerStatus>) -> ContainerStatus {
     };
     let lost = run.state == RunState::Unknown && was_running;
     ContainerStatus {
-        name: run.name.clone(),
-        state,
-        last: None,
-        ready: false,
-        started: None,
         restart_count: run.restart_count + u32::from(lost),
         image: run.image.clone(),
         image_id: run.image_ref.clone(),
         container_id: Some(run.id.clone()),
+        resources: Some(details::in_force(container, run)),
+        allocated_resources: details::amounts(&container.resources.requests),
+        user: run.user.clone(),
+        ..ContainerStatus::new(&run.name, state)
     }
 }
 
@@ -104,16 +108,10 @@ fn without_run(
 ) -> ContainerStatus {
     let has_init = !inputs.pod.spec.init_containers.is_empty();
     let reason = if has_init { "PodInitializing" } else { "ContainerCreating" };
+    let state = State::Waiting { reason: reason.to_owned(), message: String::new() };
     let mut found = ContainerStatus {
-        name: container.name.clone(),
-        state: State::Waiting { reason: reason.to_owned(), message: String::new() },
-        last: None,
-        ready: false,
-        started: None,
-        restart_count: 0,
         image: container.image.clone(),
-        image_id: String::new(),
-        container_id: None,
+        ..ContainerStatus::new(&container.name, state)
     };
     let Some(old) = old else { return found };
     if matches!(old.state, State::Terminated(_)) {

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Condition, ContainerStatus, PodStatus, State, Terminated};
+use super::{
+    Amounts, Condition, ContainerStatus, MountStatus, PodStatus, ResourceStatus, State, Terminated,
+};
 use crate::clock::Timestamp;
 
 /// As `kubectl get pod -o json` shows `.status`; `runtime` is the scheme of container ids.
@@ -10,13 +12,16 @@ pub fn to_json(status: &PodStatus, runtime: &str) -> Value {
     let ips = |list: &[String]| -> Value { list.iter().map(|ip| json!({"ip": ip})).collect() };
     let mut out = json!({
         "phase": status.phase.as_str(),
-        "conditions": status.conditions.iter().map(condition).collect::<Value>(),
+        "conditions": conditions(status),
         "startTime": status.start_time.to_string(),
         "qosClass": status.qos.as_str(),
         "containerStatuses":
             status.containers.iter().map(|c| container(c, runtime)).collect::<Value>(),
     });
     if let Value::Object(fields) = &mut out {
+        generation(fields, status);
+        fields.insert("resources".into(), resources(&status.resources));
+        amounts(fields, "allocatedResources", &status.resources.requests);
         text(fields, "reason", &status.reason);
         text(fields, "message", &status.message);
         if let Some(first) = status.host_ips.first() {
@@ -45,8 +50,32 @@ fn time(at: Timestamp) -> Value {
     if at.is_zero() { Value::Null } else { json!(at.to_string()) }
 }
 
-fn condition(condition: &Condition) -> Value {
+fn generation(fields: &mut Map<String, Value>, status: &PodStatus) {
+    if status.observed_generation != 0 {
+        fields.insert("observedGeneration".into(), json!(status.observed_generation));
+    }
+}
+
+fn amounts(fields: &mut Map<String, Value>, key: &str, amounts: &Amounts) {
+    if !amounts.is_empty() {
+        fields.insert(key.to_owned(), json!(amounts));
+    }
+}
+
+fn resources(resources: &ResourceStatus) -> Value {
     let mut fields = Map::new();
+    amounts(&mut fields, "limits", &resources.limits);
+    amounts(&mut fields, "requests", &resources.requests);
+    Value::Object(fields)
+}
+
+fn conditions(status: &PodStatus) -> Value {
+    status.conditions.iter().map(|one| condition(one, status)).collect()
+}
+
+fn condition(condition: &Condition, status: &PodStatus) -> Value {
+    let mut fields = Map::new();
+    generation(&mut fields, status);
     text(&mut fields, "type", &condition.kind);
     fields.insert("status".into(), json!(if condition.status { "True" } else { "False" }));
     text(&mut fields, "reason", &condition.reason);
@@ -68,8 +97,34 @@ fn container(status: &ContainerStatus, runtime: &str) -> Value {
         "imageID": status.image_id,
         "started": status.started.unwrap_or(false),
     });
+    let Value::Object(fields) = &mut out else { return out };
     if let Some(id) = id {
-        out["containerID"] = json!(id);
+        fields.insert("containerID".into(), json!(id));
+    }
+    if let Some(found) = &status.resources {
+        fields.insert("resources".into(), resources(found));
+    }
+    amounts(fields, "allocatedResources", &status.allocated_resources);
+    if let Some(user) = &status.user {
+        let mut linux = json!({"uid": user.uid, "gid": user.gid});
+        if !user.supplemental_groups.is_empty() {
+            linux["supplementalGroups"] = json!(user.supplemental_groups);
+        }
+        fields.insert("user".into(), json!({"linux": linux}));
+    }
+    if !status.volume_mounts.is_empty() {
+        fields.insert("volumeMounts".into(), status.volume_mounts.iter().map(mount).collect());
+    }
+    out
+}
+
+fn mount(mount: &MountStatus) -> Value {
+    let mut out = json!({"name": mount.name, "mountPath": mount.mount_path});
+    if mount.read_only {
+        out["readOnly"] = json!(true);
+    }
+    if let Some(recursive) = mount.recursive_read_only {
+        out["recursiveReadOnly"] = json!(if recursive { "Enabled" } else { "Disabled" });
     }
     out
 }

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod containers;
+mod details;
 mod json;
 mod phase;
 
@@ -12,13 +13,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use details::{Amounts, MountStatus, ResourceStatus};
 pub use json::to_json;
 
 use crate::clock::Timestamp;
 use crate::model::{Container, Pod};
 use crate::probe::{Kind, Results, Verdict};
-use crate::resources::{Qos, qos};
-use crate::sync::observe::Observed;
+use crate::resources::{self, Qos, qos};
+use crate::sync::observe::{LinuxUser, Observed};
 
 /// Where a pod is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +110,35 @@ pub struct ContainerStatus {
     pub image_id: String,
     /// The present or last run.
     pub container_id: Option<String>,
+    /// Requests and limits in force; none before it was made.
+    pub resources: Option<ResourceStatus>,
+    /// The requests that it was made with.
+    pub allocated_resources: Amounts,
+    /// Who it runs as; none before it was made.
+    pub user: Option<LinuxUser>,
+    /// In the manifest's order.
+    pub volume_mounts: Vec<MountStatus>,
+}
+
+impl ContainerStatus {
+    /// Of a container that was not made yet.
+    pub(crate) fn new(name: &str, state: State) -> Self {
+        ContainerStatus {
+            name: name.to_owned(),
+            state,
+            last: None,
+            ready: false,
+            started: None,
+            restart_count: 0,
+            image: String::new(),
+            image_id: String::new(),
+            container_id: None,
+            resources: None,
+            allocated_resources: Amounts::new(),
+            user: None,
+            volume_mounts: Vec::new(),
+        }
+    }
 }
 
 /// One condition.
@@ -148,6 +179,11 @@ pub struct PodStatus {
     pub containers: Vec<ContainerStatus>,
     /// `Guaranteed`, `Burstable`, `BestEffort`.
     pub qos: Qos,
+    /// The generation of the manifest that this is about; 0 where it has none.
+    pub observed_generation: i64,
+    /// What the pod as a whole asks for and may take. Nothing is resized here, so this is what the
+    /// manifest says.
+    pub resources: ResourceStatus,
 }
 
 impl PodStatus {
@@ -164,6 +200,11 @@ impl PodStatus {
             init_containers: Vec::new(),
             containers: Vec::new(),
             qos: qos(pod),
+            observed_generation: pod.meta.generation,
+            resources: ResourceStatus {
+                requests: details::amounts(&resources::pod_requests(pod, true)),
+                limits: details::amounts(&resources::pod_limits(pod)),
+            },
         }
     }
 
@@ -201,6 +242,8 @@ pub struct Inputs<'a> {
     pub old: &'a PodStatus,
     /// The node's addresses.
     pub host_ips: &'a [String],
+    /// Whether the runtime can make the mounts below a read-only mount read-only too.
+    pub recursive_read_only: bool,
     /// The pod is being stopped: nothing is started again.
     pub stopping: bool,
     /// Every container has been ended for good.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::{Inputs, Phase, PodStatus, StartFailure, State, generate};
 use crate::clock::Timestamp;
 use crate::model::Pod;
 use crate::probe::{Kind, Results, Verdict};
-use crate::sync::observe::{Observed, Run, RunState, Sandbox};
+use crate::sync::observe::{LinuxUser, Observed, Run, RunResources, RunState, Sandbox};
 use crate::testing;
 
 const NOW: Timestamp = Timestamp::from_nanos(100_000_000_000);
@@ -39,6 +41,8 @@ fn seen(runs: &str) -> Observed {
             log_path: Default::default(),
             message_file: None,
             message_from_log: false,
+            resources: RunResources::default(),
+            user: None,
         }
     };
     let sandbox = Sandbox {
@@ -76,6 +80,7 @@ fn status(
         results: &Results::default(),
         old,
         host_ips: &[],
+        recursive_read_only: false,
         stopping: ended,
         ended,
         now: NOW,
@@ -183,6 +188,7 @@ fn verdicts_decide_started_and_ready() {
             results,
             old: &old,
             host_ips: &[],
+        recursive_read_only: false,
             stopping: false,
             ended: false,
             now: NOW,
@@ -210,4 +216,121 @@ fn json_is_the_apis() {
     assert_eq!(a["state"]["running"]["startedAt"], "1970-01-01T00:01:40Z");
     assert_eq!(a["lastState"]["terminated"]["exitCode"], 2);
     assert_eq!(json["conditions"][2]["type"], "Ready");
+}
+
+/// The status of a pod's first container in JSON, with this run of it.
+fn first_container(pod: &Pod, change: impl Fn(&mut Run)) -> serde_json::Value {
+    let mut seen = seen("a:running");
+    change(&mut seen.runs[0]);
+    let found = generate(&Inputs {
+        pod,
+        seen: &seen,
+        failures: &BTreeMap::new(),
+        results: &Results::default(),
+        old: &PodStatus::new(pod, NOW),
+        host_ips: &[],
+        recursive_read_only: true,
+        stopping: false,
+        ended: false,
+        now: NOW,
+    });
+    super::to_json(&found, "rrun")["containerStatuses"][0].clone()
+}
+
+#[test]
+fn a_container_that_runs_tells_the_limits_that_the_runtime_says_are_in_force() {
+    let pod = testing::pod(
+        "  containers: [{name: a, image: x:1, resources: {limits: {cpu: 500m, memory: 64Mi, \
+         hugepages-2Mi: 4Mi, ephemeral-storage: 1Gi}, requests: {cpu: 100m}}}]\n",
+    );
+    let asked = json!({
+        "limits": {"cpu": "500m", "memory": "64Mi", "hugepages-2Mi": "4Mi", "ephemeral-storage": "1Gi"},
+        "requests": {"cpu": "100m", "memory": "64Mi", "hugepages-2Mi": "4Mi", "ephemeral-storage": "1Gi"},
+    });
+    let silent = first_container(&pod, |_| {});
+    assert_eq!(silent["resources"], asked);
+    assert_eq!(silent["allocatedResources"], asked["requests"]);
+    let told = |run: &mut Run| {
+        run.resources = RunResources {
+            cpu_request: Some(101),
+            cpu_limit: Some(1_500),
+            memory_limit: Some(32 << 20),
+        };
+    };
+    let telling = first_container(&pod, told);
+    assert_eq!(telling["resources"]["limits"]["cpu"], "1500m");
+    assert_eq!(telling["resources"]["limits"]["memory"], "32Mi");
+    assert_eq!(telling["resources"]["requests"]["cpu"], "101m");
+    assert_eq!(telling["allocatedResources"], asked["requests"]);
+    let ended = first_container(&pod, |run| {
+        told(run);
+        run.state = RunState::Exited;
+    });
+    assert_eq!(ended["resources"], asked);
+}
+
+#[test]
+fn the_least_that_a_kernel_takes_is_told_as_what_was_asked_for() {
+    let pod = testing::pod(
+        "  containers: [{name: a, image: x:1, resources: {limits: {cpu: 1m}}}]\n",
+    );
+    let least = first_container(&pod, |run| {
+        run.resources.cpu_request = Some(2);
+        run.resources.cpu_limit = Some(10);
+    });
+    assert_eq!(least["resources"], json!({"limits": {"cpu": "1m"}, "requests": {"cpu": "1m"}}));
+}
+
+#[test]
+fn user_and_mounts_are_told_and_a_container_that_was_not_made_has_mounts_alone() {
+    let pod = testing::pod(
+        "  volumes: [{name: v, emptyDir: {}}]
+  containers:
+  - name: a
+    image: x:1
+    volumeMounts:
+    - {name: v, mountPath: /w}
+    - {name: v, mountPath: /r, readOnly: true}
+    - {name: v, mountPath: /rr, readOnly: true, recursiveReadOnly: IfPossible}
+",
+    );
+    let mounts = json!([
+        {"name": "v", "mountPath": "/w"},
+        {"name": "v", "mountPath": "/r", "readOnly": true, "recursiveReadOnly": "Disabled"},
+        {"name": "v", "mountPath": "/rr", "readOnly": true, "recursiveReadOnly": "Enabled"},
+    ]);
+    let found = first_container(&pod, |run| {
+        run.user = Some(LinuxUser { uid: 7, gid: 8, supplemental_groups: vec![8, 9] });
+    });
+    assert_eq!(found["volumeMounts"], mounts);
+    let user = json!({"linux": {"uid": 7, "gid": 8, "supplementalGroups": [8, 9]}});
+    assert_eq!(found["user"], user);
+    let waiting = first_container(&pod, |run| run.name = "other".into());
+    assert_eq!(waiting["volumeMounts"], mounts);
+    for absent in ["user", "resources", "allocatedResources"] {
+        assert!(waiting.get(absent).is_none(), "{waiting}");
+    }
+}
+
+#[test]
+fn the_generation_of_a_manifest_that_has_one_is_told_by_pod_and_conditions() {
+    let spec = "  resources: {limits: {cpu: 2}}
+  containers: [{name: a, image: x:1, resources: {requests: {memory: 1Gi}}}]
+";
+    let mut pod = testing::pod(spec);
+    let json = |pod: &Pod| {
+        let found = status(pod, "a:running", &PodStatus::new(pod, NOW), &[], false);
+        super::to_json(&found, "rrun")
+    };
+    let without = json(&pod);
+    assert!(without.get("observedGeneration").is_none());
+    assert!(without["conditions"][0].get("observedGeneration").is_none());
+    pod.meta.generation = 3;
+    let with = json(&pod);
+    assert_eq!(with["observedGeneration"], 3);
+    let conditions = with["conditions"].as_array().unwrap();
+    assert!(conditions.iter().all(|c| c["observedGeneration"] == 3), "{with}");
+    let whole = json!({"limits": {"cpu": "2"}, "requests": {"cpu": "2", "memory": "1Gi"}});
+    assert_eq!(with["resources"], whole);
+    assert_eq!(with["allocatedResources"], whole["requests"]);
 }

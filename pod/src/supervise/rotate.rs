@@ -137,16 +137,10 @@ mod tests {
             &testing::pod("  containers: [{name: a, image: i}]\n"),
             Timestamp::from_nanos(1),
         );
+        let state = State::Running { started_at: Timestamp::from_nanos(1) };
         status.containers.push(ContainerStatus {
-            name: "a".into(),
-            state: State::Running { started_at: Timestamp::from_nanos(1) },
-            last: None,
-            ready: true,
-            started: Some(true),
-            restart_count: 0,
-            image: String::new(),
-            image_id: String::new(),
             container_id: Some("c-1".into()),
+            ..ContainerStatus::new("a", state)
         });
         status
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rrun_cri_api::{Cri, v1};
+use serde::{Deserialize, Serialize};
 use tonic::Code;
 
 use crate::clock::Timestamp;
@@ -53,6 +54,28 @@ impl RunState {
     }
 }
 
+/// Who a container's first process is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinuxUser {
+    /// User id.
+    pub uid: i64,
+    /// Group id.
+    pub gid: i64,
+    /// Further groups.
+    pub supplemental_groups: Vec<i64>,
+}
+
+/// The limits that a runtime says are in force, where there are any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunResources {
+    /// Thousandths of a core, from the CPU shares.
+    pub cpu_request: Option<i64>,
+    /// Thousandths of a core, from the CFS quota.
+    pub cpu_limit: Option<i64>,
+    /// Bytes.
+    pub memory_limit: Option<i64>,
+}
+
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -90,6 +113,10 @@ pub struct Run {
     pub message_file: Option<PathBuf>,
     /// Whether the log's end may stand in for them.
     pub message_from_log: bool,
+    /// The limits in force.
+    pub resources: RunResources,
+    /// Who it runs as, if the runtime says so.
+    pub user: Option<LinuxUser>,
 }
 
 /// Everything of one pod, newest first.
@@ -248,8 +275,27 @@ fn run(status: v1::ContainerStatus, sandbox: String) -> Run {
         image_ref: status.image_ref,
         log_path: status.log_path.into(),
         message_file,
+        resources: status.resources.and_then(|r| r.linux).map(resources).unwrap_or_default(),
+        user: status.user.and_then(|user| user.linux).map(|user| LinuxUser {
+            uid: user.uid,
+            gid: user.gid,
+            supplemental_groups: user.supplemental_groups,
+        }),
         reason: status.reason,
         message: status.message,
         id: status.id,
+    }
+}
+
+/// The kernel's figures as those of a manifest (`toKubeContainerResources`).
+fn resources(told: v1::LinuxContainerResources) -> RunResources {
+    let limit = (told.cpu_period > 0 && told.cpu_quota > 0)
+        .then(|| told.cpu_quota.saturating_mul(1_000) / told.cpu_period);
+    let request =
+        (told.cpu_shares >= 2).then(|| told.cpu_shares.saturating_mul(1_000).saturating_add(1_023) / 1_024);
+    RunResources {
+        cpu_request: request,
+        cpu_limit: limit.filter(|milli| *milli > 0),
+        memory_limit: (told.memory_limit_in_bytes > 0).then_some(told.memory_limit_in_bytes),
     }
 }

@@ -150,6 +150,7 @@ impl Worker {
             results: &self.results,
             old: &old,
             host_ips: &self.node.facts().addresses,
+            recursive_read_only: self.runtime.mounts_recursively_read_only(&self.pod),
             stopping: *self.stopping.borrow(),
             ended,
             now: self.clock.now(),
