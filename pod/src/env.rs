@@ -354,6 +354,11 @@ data: {k: v}
   - name: a
     image: i:1
     env: [{name: X, valueFrom: {secretKeyRef: {name: s, key: k}}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s}
+stringData: {k: v}
 ",
         );
         let run = |pod: &Pod| {
@@ -362,8 +367,9 @@ data: {k: v}
                 .unwrap_err()
                 .to_string()
         };
-        assert_eq!(run(&pod), "secret \"default/s\" not found");
         let mut pod = pod;
+        pod.objects.secrets.clear();
+        assert_eq!(run(&pod), "secret \"default/s\" not found");
         pod.objects.secrets.insert("s".into(), crate::model::Secret::default());
         assert_eq!(run(&pod), "couldn't find key k in Secret default/s");
     }

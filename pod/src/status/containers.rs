@@ -74,11 +74,7 @@ fn waiting(
     found
 }
 
-fn from_run(
-    container: &Container,
-    run: &Run,
-    old: Option<&ContainerStatus>,
-) -> ContainerStatus {
+fn from_run(container: &Container, run: &Run, old: Option<&ContainerStatus>) -> ContainerStatus {
     let was_running = old.is_some_and(|old| matches!(old.state, State::Running { .. }));
     let state = match run.state {
         RunState::Running => State::Running { started_at: run.started_at },

@@ -40,11 +40,8 @@ const MIN_CPU_REQUEST: i64 = 2;
 
 /// As the API spells them.
 pub fn amounts(list: &ResourceList) -> Amounts {
-    let named = [
-        ("cpu", list.cpu),
-        ("memory", list.memory),
-        ("ephemeral-storage", list.ephemeral_storage),
-    ];
+    let named =
+        [("cpu", list.cpu), ("memory", list.memory), ("ephemeral-storage", list.ephemeral_storage)];
     let named = named.into_iter().filter_map(|(name, q)| Some((name.to_owned(), q?)));
     let huge = list.hugepages.iter().map(|(size, q)| (format!("hugepages-{size}"), *q));
     named.chain(huge).map(|(name, q)| (name, q.canonical())).collect()
@@ -53,17 +50,14 @@ pub fn amounts(list: &ResourceList) -> Amounts {
 /// What is in force: of a container that runs, what the runtime tells; else what was asked for.
 pub fn in_force(container: &Container, run: &Run) -> ResourceStatus {
     let (asked, told) = (&container.resources, &run.resources);
-    let mut status = ResourceStatus {
-        requests: amounts(&asked.requests),
-        limits: amounts(&asked.limits),
-    };
+    let mut status =
+        ResourceStatus { requests: amounts(&asked.requests), limits: amounts(&asked.limits) };
     if run.state != RunState::Running {
         return status;
     }
-    let more_than =
-        |least: i64, told: i64, asked: Option<Quantity>| {
-            told > least || asked.is_some_and(|asked| asked.milli() > least)
-        };
+    let more_than = |least: i64, told: i64, asked: Option<Quantity>| {
+        told > least || asked.is_some_and(|asked| asked.milli() > least)
+    };
     if !status.limits.is_empty() {
         if let Some(milli) = told.cpu_limit
             && more_than(MIN_CPU_LIMIT, milli, asked.limits.cpu)

@@ -188,7 +188,7 @@ fn verdicts_decide_started_and_ready() {
             results,
             old: &old,
             host_ips: &[],
-        recursive_read_only: false,
+            recursive_read_only: false,
             stopping: false,
             ended: false,
             now: NOW,
@@ -271,9 +271,8 @@ fn a_container_that_runs_tells_the_limits_that_the_runtime_says_are_in_force() {
 
 #[test]
 fn the_least_that_a_kernel_takes_is_told_as_what_was_asked_for() {
-    let pod = testing::pod(
-        "  containers: [{name: a, image: x:1, resources: {limits: {cpu: 1m}}}]\n",
-    );
+    let pod =
+        testing::pod("  containers: [{name: a, image: x:1, resources: {limits: {cpu: 1m}}}]\n");
     let least = first_container(&pod, |run| {
         run.resources.cpu_request = Some(2);
         run.resources.cpu_limit = Some(10);

@@ -291,8 +291,8 @@ fn run(status: v1::ContainerStatus, sandbox: String) -> Run {
 fn resources(told: v1::LinuxContainerResources) -> RunResources {
     let limit = (told.cpu_period > 0 && told.cpu_quota > 0)
         .then(|| told.cpu_quota.saturating_mul(1_000) / told.cpu_period);
-    let request =
-        (told.cpu_shares >= 2).then(|| told.cpu_shares.saturating_mul(1_000).saturating_add(1_023) / 1_024);
+    let request = (told.cpu_shares >= 2)
+        .then(|| told.cpu_shares.saturating_mul(1_000).saturating_add(1_023) / 1_024);
     RunResources {
         cpu_request: request,
         cpu_limit: limit.filter(|milli| *milli > 0),

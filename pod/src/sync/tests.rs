@@ -399,11 +399,11 @@ async fn a_pull_that_fails_backs_off_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_key_is_a_config_error_and_the_others_start() {
+async fn a_user_who_may_not_be_root_and_is_one_is_a_config_error_and_the_others_start() {
     let scene = Scene::new().await;
     let pod = scene.run(
         "  containers:
-  - {name: a, image: x:1, env: [{name: X, valueFrom: {secretKeyRef: {name: s, key: k}}}]}
+  - {name: a, image: x:1, securityContext: {runAsNonRoot: true}}
   - {name: b, image: x:1}
 ",
     );

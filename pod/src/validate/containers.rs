@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Refusal, refuse};
+use super::{Refusal, objects, refuse};
 use crate::model::{
     Container, EnvSource, Handler, MountPropagation, Pod, PortRef, Probe, RestartPolicy, SubPath,
 };
@@ -32,6 +32,7 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
             mounts(pod, container, &at)?;
             named_ports(container, &at)?;
             resource_refs(pod, container, &at)?;
+            objects::environment(pod, container, &at)?;
             if container.stdin_once && !container.stdin {
                 return refuse(format!("{at}.stdinOnce"), "needs stdin: true");
             }

@@ -1,6 +1,7 @@
 //! Whether the parts of a pod fit together: what the API server checks across fields.
 
 mod containers;
+mod objects;
 mod volumes;
 
 use crate::model::{DnsPolicy, Pod};

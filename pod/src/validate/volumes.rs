@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Refusal, refuse};
-use crate::model::{DownwardContent, Pod, Projection, VolumeSource};
+use super::{Refusal, objects, refuse};
+use crate::model::{DownwardContent, ObjectSource, Pod, Projection, VolumeSource};
 
-/// Checks every volume of the pod. Objects that are referred to and not given are found here, at
-/// the start, and not after the sandbox is made, as in a cluster where they may still come.
+/// Checks every volume of the pod.
 pub fn check(pod: &Pod) -> Result<(), Refusal> {
     let mut names = HashSet::new();
     for (i, volume) in pod.spec.volumes.iter().enumerate() {
@@ -26,20 +25,12 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
 fn projection(pod: &Pod, source: &Projection, at: &str) -> Result<(), Refusal> {
     match source {
         Projection::ConfigMap { name, items, optional: false } => {
-            let Some(map) = pod.objects.config_maps.get(name) else {
-                return refuse(at, format!("no ConfigMap {name:?} was given"));
-            };
-            if let Some(item) = items.iter().find(|item| !map.data.contains_key(&item.key)) {
-                return refuse(at, format!("ConfigMap {name:?} has no key {:?}", item.key));
-            }
+            let keys = items.iter().map(|item| item.key.as_str());
+            objects::needed(pod, &ObjectSource::ConfigMap(name.clone()), keys, at)?;
         }
         Projection::Secret { name, items, optional: false } => {
-            let Some(secret) = pod.objects.secrets.get(name) else {
-                return refuse(at, format!("no Secret {name:?} was given"));
-            };
-            if let Some(item) = items.iter().find(|item| !secret.data.contains_key(&item.key)) {
-                return refuse(at, format!("Secret {name:?} has no key {:?}", item.key));
-            }
+            let keys = items.iter().map(|item| item.key.as_str());
+            objects::needed(pod, &ObjectSource::Secret(name.clone()), keys, at)?;
         }
         Projection::DownwardApi(items) => {
             for item in items {
