@@ -117,6 +117,10 @@ pub struct Images {
     pub image_minimum_gc_age: u64,
     /// One that was not used for so many seconds is collected in any case; 0 is never.
     pub image_maximum_gc_age: u64,
+    /// Of `rrun` alone, too: which images that are here a pod may use without asking their registry.
+    pub image_pull_credentials_verification_policy: String,
+    /// The repositories of `"NeverVerifyAllowlistedImages"`.
+    pub preloaded_images_verification_allowlist: Vec<String>,
 }
 
 impl Default for Images {
@@ -127,6 +131,8 @@ impl Default for Images {
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: 120,
             image_maximum_gc_age: 0,
+            image_pull_credentials_verification_policy: "NeverVerifyPreloadedImages".into(),
+            preloaded_images_verification_allowlist: Vec::new(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::eviction;
 use crate::model::{Meta, Pod};
 use crate::node::Node;
 use crate::probe::Results;
+use crate::pull_records::VerificationPolicy;
 use crate::state::PodState;
 use crate::status::PodStatus;
 use crate::sync::observe::{self, rpc};
@@ -33,6 +34,7 @@ pub struct PodEngine {
     clock: Clock,
     runtime: Arc<Runtime>,
     unsafe_sysctls: Vec<String>,
+    verification: Arc<VerificationPolicy>,
     hints: watch::Sender<u64>,
     listener: JoinHandle<()>,
 }
@@ -44,14 +46,29 @@ impl PodEngine {
         let runtime = Arc::new(Runtime::ask(&*cri).await?);
         let hints = watch::Sender::new(0);
         let listener = tokio::spawn(listen(cri.clone(), hints.clone()));
-        let unsafe_sysctls = Vec::new();
-        Ok(PodEngine { cri, node, clock, runtime, unsafe_sysctls, hints, listener })
+        Ok(PodEngine {
+            cri,
+            node,
+            clock,
+            runtime,
+            unsafe_sysctls: Vec::new(),
+            verification: Arc::default(),
+            hints,
+            listener,
+        })
     }
 
     /// Allows sysctls beside the safe ones: names, or prefixes that end in `*`.
     #[must_use]
     pub fn with_unsafe_sysctls(mut self, allowed: Vec<String>) -> Self {
         self.unsafe_sysctls = allowed;
+        self
+    }
+
+    /// Which images that are here pods may use without asking their registry.
+    #[must_use]
+    pub fn with_verification(mut self, policy: VerificationPolicy) -> Self {
+        self.verification = Arc::new(policy);
         self
     }
 
@@ -106,6 +123,7 @@ impl PodEngine {
             stop: stop.subscribe(),
             stopping,
             excess: told,
+            verification: self.verification.clone(),
             hints: self.hints.subscribe(),
             results: Arc::new(Results::restored(state.verdicts)),
             addresses: Addresses::default(),

@@ -29,18 +29,28 @@ pub fn with_default_tag(name: &str) -> Option<String> {
     Some(if complete { name.to_owned() } else { format!("{name}:latest") })
 }
 
+/// What a registry is shown.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// It.
+    pub auth: v1::AuthConfig,
+    /// Whether it is the pod's own; else it is the node's, for all pods.
+    pub of_pod: bool,
+}
+
 /// Every credential that fits `image`: those of the pod's secrets, then those of the node's own
 /// `config.json`; of each the longest match first.
-pub fn credentials(pod: &Pod, node: Option<&[u8]>, image: &str) -> Vec<v1::AuthConfig> {
+pub fn credentials(pod: &Pod, node: Option<&[u8]>, image: &str) -> Vec<Credential> {
     let secrets = pod.spec.image_pull_secrets.iter();
-    let own = secrets.filter_map(|name| pod.objects.secrets.get(name)).flat_map(entries);
-    let mut all = fitting(own.collect(), image);
-    all.extend(fitting(node.map_or_else(Vec::new, |text| config(text, true)), image));
-    all
+    let own = secrets.filter_map(|name| pod.objects.secrets.get(name)).flat_map(entries).collect();
+    let nodes = node.map_or_else(Vec::new, |text| config(text, true));
+    let of = |of_pod| move |auth| Credential { auth, of_pod };
+    let own = fitting(own, image).into_iter().map(of(true));
+    own.chain(fitting(nodes, image).into_iter().map(of(false))).collect()
 }
 
 fn fitting(entries: Vec<(String, v1::AuthConfig)>, image: &str) -> Vec<v1::AuthConfig> {
-    let place = place(image);
+    let place = repository(image);
     let fits = |(server, auth): (String, v1::AuthConfig)| {
         let bare = bare_server(&server);
         matches(&bare, &place).then(|| ((bare.len(), !bare.contains('*')), auth))
@@ -51,7 +61,7 @@ fn fitting(entries: Vec<(String, v1::AuthConfig)>, image: &str) -> Vec<v1::AuthC
 }
 
 /// `registry/repository` of an image, with Docker's default registry spelled out.
-fn place(image: &str) -> String {
+pub fn repository(image: &str) -> String {
     let name = image.split('@').next().unwrap_or(image);
     let first = name.split('/').next().unwrap_or("");
     let has_registry = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");
@@ -60,11 +70,14 @@ fn place(image: &str) -> String {
         (false, true) => format!("docker.io/{name}"),
         (false, false) => format!("docker.io/library/{name}"),
     };
-    let slash = full.rfind('/').unwrap_or(0);
-    match full[slash..].find(':') {
-        Some(colon) => full[..slash + colon].to_owned(),
-        None => full,
-    }
+    without_tag(&full).to_owned()
+}
+
+/// An image's name as it is written, without tag and digest.
+pub fn without_tag(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or(image);
+    let slash = name.rfind('/').unwrap_or(0);
+    name[slash..].find(':').map_or(name, |colon| &name[..slash + colon])
 }
 
 /// `https://index.docker.io/v1/` → `docker.io`; the rest without scheme and API version.
@@ -161,16 +174,17 @@ mod tests {
         let kind = "kubernetes.io/dockerconfigjson".to_owned();
         pod.objects.secrets.insert("s".into(), Secret { kind, data });
         let users = |image: &str| -> Vec<String> {
-            credentials(&pod, None, image).into_iter().map(|a| a.username).collect()
+            credentials(&pod, None, image).into_iter().map(|c| c.auth.username).collect()
         };
         assert_eq!(users("r.io/team/app:1"), ["team", "host", "star"]);
-        assert_eq!(credentials(&pod, None, "r.io/team/app:1")[0].password, "p:word");
+        assert_eq!(credentials(&pod, None, "r.io/team/app:1")[0].auth.password, "p:word");
         assert_eq!(users("r.io/other"), ["host", "star"]);
         assert_eq!(users("busybox"), ["hub", "star"]);
         assert_eq!(users("sub.r.io/x"), Vec::<String>::new());
         let node = br#"{"auths": {"r.io/team/app": {"username": "node", "password": "1"}}}"#;
         let both = credentials(&pod, Some(node), "r.io/team/app:1");
-        let both: Vec<&str> = both.iter().map(|a| a.username.as_str()).collect();
-        assert_eq!(both, ["team", "host", "star", "node"]);
+        let both: Vec<(&str, bool)> =
+            both.iter().map(|c| (c.auth.username.as_str(), c.of_pod)).collect();
+        assert_eq!(both, [("team", true), ("host", true), ("star", true), ("node", false)]);
     }
 }

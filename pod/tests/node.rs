@@ -26,6 +26,7 @@ impl Ground {
             logs: dir.path().join("logs"),
             cgroup: cgroup.clone(),
             seccomp: dir.path().join("seccomp"),
+            pulls: dir.path().join("pulls"),
         };
         Ground { node: LinuxNode::new(roots).unwrap(), dir, cgroup }
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use rrun_cri::config::Config;
+use rrun_pod::pull_records::VerificationPolicy;
 use rrun_pod::supervise::image_gc::ImageGcPolicy;
 use rrun_pod::supervise::{Entry, Store};
 use std::path::PathBuf;
@@ -42,6 +43,24 @@ impl Context {
         let (high, low) =
             (images.image_gc_high_threshold_percent, images.image_gc_low_threshold_percent);
         ImageGcPolicy::new(high, low, min, max).map_err(|e| anyhow!("configuration: images.{e}"))
+    }
+
+    /// Which images that are here pods may use without asking their registry, by the configuration.
+    pub fn verification_policy(&self) -> Result<VerificationPolicy> {
+        let images = &self.config.images;
+        let allowed = images.preloaded_images_verification_allowlist.clone();
+        VerificationPolicy::new(&images.image_pull_credentials_verification_policy, allowed)
+            .map_err(|e| anyhow!("configuration: images.{e}"))
+    }
+
+    /// Where it is on record who pulled which image of a runtime: that of this machine, or that at
+    /// an endpoint.
+    pub fn pulls(&self, endpoint: Option<&str>) -> PathBuf {
+        let folder: String = match endpoint {
+            None => "local".to_owned(),
+            Some(url) => url.replace('%', "%25").replace('/', "%2F"),
+        };
+        self.config.root.join("pulls").join(folder)
     }
 
     /// Where the logs of a pod are.

@@ -48,9 +48,11 @@ impl Runtime {
             logs: context.log_root(),
             cgroup: config.cgroup.parent.clone(),
             seccomp: config.seccomp.profiles.clone(),
+            pulls: context.pulls(pod.definition.endpoint.as_deref()),
         };
         let node = Arc::new(LinuxNode::new(roots)?);
         let pods = PodEngine::new(cri.clone(), node.clone(), Clock::system()).await?;
+        let pods = pods.with_verification(context.verification_policy()?);
         Ok(Runtime { cri, pods, node, routes })
     }
 

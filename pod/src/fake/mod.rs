@@ -98,6 +98,8 @@ pub struct FakeCri {
     pub images: Mutex<Vec<Image>>,
     /// Ids of images that cannot be removed.
     pub stuck_images: Mutex<Vec<String>>,
+    /// Images that only this user may pull.
+    pub private: Mutex<BTreeMap<String, String>>,
 }
 
 impl FakeCri {
@@ -111,6 +113,7 @@ impl FakeCri {
             bad_pulls: Mutex::default(),
             images: Mutex::default(),
             stuck_images: Mutex::default(),
+            private: Mutex::default(),
         }
     }
 
@@ -238,10 +241,12 @@ impl FakeCri {
 
     async fn do_list_pod_sandbox(
         &self,
-        _: ListPodSandboxRequest,
+        r: ListPodSandboxRequest,
     ) -> Result<ListPodSandboxResponse, Status> {
+        let wanted = r.filter.unwrap_or_default().label_selector;
         let world = self.world.lock().unwrap();
-        let items = world.sandboxes.iter().map(|s| PodSandbox {
+        let found = world.sandboxes.iter().filter(|s| has(&s.config.labels, &wanted));
+        let items = found.map(|s| PodSandbox {
             id: s.id.clone(),
             metadata: s.config.metadata.clone(),
             state: i32::from(!s.ready),
@@ -348,10 +353,12 @@ impl FakeCri {
 
     async fn do_list_containers(
         &self,
-        _: ListContainersRequest,
+        r: ListContainersRequest,
     ) -> Result<ListContainersResponse, Status> {
+        let wanted = r.filter.unwrap_or_default().label_selector;
         let cells = self.world.lock().unwrap().cells.clone();
-        let containers = cells.iter().map(|c| Container {
+        let found = cells.iter().filter(|c| has(&c.config.labels, &wanted));
+        let containers = found.map(|c| Container {
             id: c.id.clone(),
             pod_sandbox_id: c.sandbox.clone(),
             state: self.state(c) as i32,
@@ -421,6 +428,10 @@ impl FakeCri {
     async fn do_pull_image(&self, r: PullImageRequest) -> Result<PullImageResponse, Status> {
         let name = r.image.unwrap().image;
         self.note(format!("pull {name}"));
+        let user = r.auth.map(|auth| auth.username);
+        if self.private.lock().unwrap().get(&name).is_some_and(|only| Some(only) != user.as_ref()) {
+            return Err(Status::permission_denied("unauthorized"));
+        }
         let mut bad = self.bad_pulls.lock().unwrap();
         match bad.get_mut(&name) {
             Some(0) | None => {
@@ -447,4 +458,9 @@ impl FakeCri {
         self.images.lock().unwrap().retain(|image| image.id != id);
         Ok(RemoveImageResponse {})
     }
+}
+
+/// Whether something with these labels is selected.
+fn has(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

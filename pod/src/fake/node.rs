@@ -1,16 +1,19 @@
 //! A node without a disk.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
 use crate::addresses::Addresses;
+use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::node::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::pull_records::{Came, PullRecord, Pulled};
 use crate::testing;
 
 /// Answers paths that nobody opens.
@@ -27,6 +30,10 @@ pub struct FakeNode {
     pub usage: Mutex<DiskUsage>,
     /// The disk that everything is on.
     pub disk: Mutex<DiskSpace>,
+    /// Records of pulled images, by id.
+    pub pulls: Mutex<BTreeMap<String, PullRecord>>,
+    /// Names of images that are being pulled.
+    pub pulling: Mutex<BTreeSet<String>>,
 }
 
 impl Default for FakeNode {
@@ -38,6 +45,8 @@ impl Default for FakeNode {
             broken: Mutex::default(),
             torn_down: Mutex::default(),
             usage: Mutex::default(),
+            pulls: Mutex::default(),
+            pulling: Mutex::default(),
             disk: Mutex::new(DiskSpace { capacity: 100 << 30, available: 50 << 30 }),
         }
     }
@@ -107,6 +116,30 @@ impl Node for FakeNode {
 
     async fn disk_space(&self, _: &Path) -> Result<DiskSpace> {
         Ok(*self.disk.lock().unwrap())
+    }
+
+    async fn pulled(&self, image: &str, id: &str) -> Result<Pulled> {
+        let record = self.pulls.lock().unwrap().get(id).cloned();
+        Ok(Pulled { record, pulling: self.pulling.lock().unwrap().contains(image) })
+    }
+
+    async fn pull_begins(&self, _: &PodUid, image: &str) -> Result<()> {
+        self.pulling.lock().unwrap().insert(image.to_owned());
+        Ok(())
+    }
+
+    async fn pull_ends(&self, _: &PodUid, image: &str, came: Option<Came>) -> Result<()> {
+        self.pulling.lock().unwrap().remove(image);
+        if let Some(came) = came {
+            let mut pulls = self.pulls.lock().unwrap();
+            pulls.entry(came.id.clone()).or_default().add(image, came);
+        }
+        Ok(())
+    }
+
+    async fn forget_pulls(&self, present: &BTreeSet<String>, _: Timestamp) -> Result<()> {
+        self.pulls.lock().unwrap().retain(|id, _| present.contains(id));
+        Ok(())
     }
 
     async fn tear_down(&self, _: &PodUid) -> Result<()> {

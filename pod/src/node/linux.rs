@@ -11,9 +11,11 @@ mod files;
 mod host_path;
 mod mounts;
 mod payload;
+mod pulls;
 mod sub_path;
 mod volumes;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,10 +24,12 @@ use rrun_blocking::Pool;
 
 use super::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
+use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
 use crate::error::{Context, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
+use crate::pull_records::{Came, Pulled};
 use crate::resources;
 
 /// Where a kubelet looks for the node's credentials; the first that is there counts.
@@ -45,6 +49,8 @@ pub struct Roots {
     pub cgroup: String,
     /// `localhost` seccomp profiles.
     pub seccomp: PathBuf,
+    /// Records of pulled images, of one runtime.
+    pub pulls: PathBuf,
 }
 
 /// This machine as a [`Node`].
@@ -87,6 +93,10 @@ impl Shared {
 
     fn pod_cgroup(&self, uid: &PodUid) -> String {
         format!("{}/pod{uid}", self.roots.cgroup.trim_end_matches('/'))
+    }
+
+    fn pulls(&self) -> pulls::Pulls<'_> {
+        pulls::Pulls(&self.roots.pulls)
     }
 
     fn prepare(&self, pod: &Pod, addresses: &Addresses) -> Result<PodPlace> {
@@ -211,6 +221,26 @@ impl Node for LinuxNode {
     async fn disk_space(&self, path: &Path) -> Result<DiskSpace> {
         let path = path.to_owned();
         self.blocking(move |_| disk_usage::space(&path)).await
+    }
+
+    async fn pulled(&self, image: &str, id: &str) -> Result<Pulled> {
+        let (image, id) = (image.to_owned(), id.to_owned());
+        self.blocking(move |node| node.pulls().find(&image, &id)).await
+    }
+
+    async fn pull_begins(&self, pod: &PodUid, image: &str) -> Result<()> {
+        let (pod, image) = (pod.clone(), image.to_owned());
+        self.blocking(move |node| node.pulls().begin(&pod, &image)).await
+    }
+
+    async fn pull_ends(&self, pod: &PodUid, image: &str, came: Option<Came>) -> Result<()> {
+        let (pod, image) = (pod.clone(), image.to_owned());
+        self.blocking(move |node| node.pulls().end(&pod, &image, came)).await
+    }
+
+    async fn forget_pulls(&self, present: &BTreeSet<String>, before: Timestamp) -> Result<()> {
+        let present = present.clone();
+        self.blocking(move |node| node.pulls().retain(&present, before)).await
     }
 
     async fn tear_down(&self, uid: &PodUid) -> Result<()> {

@@ -6,7 +6,7 @@
 
 mod linux;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,10 +15,12 @@ use async_trait::async_trait;
 pub use linux::{LinuxNode, Roots};
 
 use crate::addresses::Addresses;
+use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
 use crate::error::Result;
 use crate::ids::PodUid;
 use crate::model::Pod;
+use crate::pull_records::{Came, Pulled};
 
 /// Which cgroup hierarchies carry limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,20 @@ pub trait Node: Send + Sync {
 
     /// The file system that `path` is on.
     async fn disk_space(&self, path: &Path) -> Result<DiskSpace>;
+
+    /// What is on record of the pulls of an image that is here: by the name that a pod gives it,
+    /// and by its id.
+    async fn pulled(&self, image: &str, id: &str) -> Result<Pulled>;
+
+    /// Puts on record that an image is being pulled for a pod.
+    async fn pull_begins(&self, pod: &PodUid, image: &str) -> Result<()>;
+
+    /// That pull is over: who may use what came of it, if something did.
+    async fn pull_ends(&self, pod: &PodUid, image: &str, came: Option<Came>) -> Result<()>;
+
+    /// Forgets the pulls of images that are not among `present`, except what was put on record
+    /// after `before`.
+    async fn forget_pulls(&self, present: &BTreeSet<String>, before: Timestamp) -> Result<()>;
 
     /// Unmounts and removes volumes, hosts file, message files and the pod's cgroup. Logs stay.
     async fn tear_down(&self, uid: &PodUid) -> Result<()>;

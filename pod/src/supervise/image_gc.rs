@@ -126,6 +126,8 @@ impl ImageGc {
         let images = self.images().await?;
         let used = self.used().await?;
         locked.update(images.iter().map(|image| image.id.as_str()), &used, now)?;
+        let present: BTreeSet<String> = images.iter().map(|image| image.id.clone()).collect();
+        self.node.forget_pulls(&present, now).await?;
         let candidates = images.into_iter().filter(|i| !i.pinned && !used.contains(&i.id));
         let mut unused: Vec<Unused> = candidates
             .filter_map(|image| {

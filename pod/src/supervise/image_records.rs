@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
-use super::record::Format;
-use super::store::{Store, try_lock};
+use super::store::Store;
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::record::{Format, try_lock};
 
 const IMAGES: Format = Format { name: "images", version: 1 };
 

@@ -9,7 +9,6 @@ mod definition;
 pub mod image_gc;
 mod image_records;
 pub mod logs;
-mod record;
 pub mod rotate;
 mod store;
 mod supervisor;

@@ -17,11 +17,11 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
-use super::record::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::events::Event;
 use crate::ids::PodUid;
 use crate::model::{Meta, Pod};
+use crate::record::{Format, try_lock};
 use crate::state::PodState;
 use crate::status::Phase;
 
@@ -327,16 +327,6 @@ impl LockedPod {
 impl Drop for LockedPod {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Locks a file for this process, which is made if it is not there; `None` while another one has it.
-pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::create(path).within(|| format!("make {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(Error::errno(format!("lock {}", path.display()), errno)),
     }
 }
 

@@ -6,7 +6,8 @@ use tonic::Status;
 use super::worker::Worker;
 use crate::events::Reason;
 use crate::model::PullPolicy;
-use crate::registry;
+use crate::pull_records::{Access, Came, VerificationPolicy, credential_hash, must_pull};
+use crate::registry::{self, Credential};
 use crate::security::ImageUser;
 use crate::status::StartFailure;
 
@@ -45,13 +46,17 @@ impl Worker {
         };
         if want.policy != PullPolicy::Always {
             match self.inspect(&image).await {
-                Ok(Some(found)) => {
-                    let text =
-                        format!("Container image {:?} already present on machine", want.image);
+                Ok(Some(found)) if !self.must_pull(want.image, &found.reference).await => {
+                    let text = format!(
+                        "Container image {:?} already present on machine and can be accessed by \
+                         the pod",
+                        want.image
+                    );
                     self.events.normal(Some(want.container), Reason::Pulled, text);
                     return Ok(found);
                 }
-                Ok(None) if want.policy == PullPolicy::Never => {
+                // Nor is told that it is here to one that may not use it.
+                Ok(_) if want.policy == PullPolicy::Never => {
                     let text = format!(
                         "Container image {:?} is not present with pull policy of Never",
                         want.image
@@ -59,7 +64,7 @@ impl Worker {
                     self.events.warning(Some(want.container), Reason::ErrImageNeverPull, &text);
                     return Err(failure("ErrImageNeverPull", text));
                 }
-                Ok(None) => {}
+                Ok(_) => {}
                 Err(e) => {
                     let text = format!("Failed to inspect image {image:?}: {}", e.message());
                     self.events.warning(Some(want.container), Reason::InspectFailed, &text);
@@ -83,8 +88,25 @@ impl Worker {
         self.pulls.errors.remove(want.image);
         self.events.normal(name, Reason::Pulling, format!("Pulling image {:?}", want.image));
         let begun = self.clock.now();
-        match self.pull_with_credentials(image, want.sandbox).await {
-            Ok(reference) => {
+        let uid = self.pod.meta.uid.clone();
+        if let Err(e) = self.node.pull_begins(&uid, want.image).await {
+            let text = format!(
+                "Failed to record image pull intent for container image {:?}: {e}",
+                want.image
+            );
+            return Err(failure("ErrImagePull", text));
+        }
+        let pulled = self.pull_with_credentials(image, want.sandbox).await;
+        let came = pulled.as_ref().ok().map(|(id, access)| Came {
+            id: id.clone(),
+            access: access.clone(),
+            at: self.clock.now(),
+        });
+        if let Err(e) = self.node.pull_ends(&uid, want.image, came).await {
+            tracing::warn!(pod = %self.pod.meta.name, "record of the pull of {}: {e}", want.image);
+        }
+        match pulled {
+            Ok((reference, _)) => {
                 let took = self.clock.now().since(begun);
                 let text = format!("Successfully pulled image {:?} in {took:.3?}", want.image);
                 self.events.normal(name, Reason::Pulled, text);
@@ -109,19 +131,23 @@ impl Worker {
 
     /// Each credential that fits in turn; none at all only when none fits, so that what a
     /// registry says of the credentials is what the person reads.
+    /// Answers the image's id and who may use it.
     async fn pull_with_credentials(
         &self,
         image: &str,
         sandbox: &v1::PodSandboxConfig,
-    ) -> Result<String, Status> {
-        let node = self.node.docker_config().await.unwrap_or_else(|e| {
-            tracing::warn!(pod = %self.pod.meta.name, "the node's credentials: {e}");
-            None
+    ) -> Result<(String, Access), Status> {
+        let found = self.credentials(image).await;
+        let anonymous = found.is_empty().then_some((None, Access::Everyone));
+        let shown = found.into_iter().map(|credential| {
+            let access = match credential.of_pod {
+                true => Access::Credentials([credential_hash(&credential.auth)].into()),
+                false => Access::Everyone,
+            };
+            (Some(credential.auth), access)
         });
-        let found = registry::credentials(&self.pod, node.as_deref(), image);
-        let anonymous = found.is_empty().then_some(None);
         let mut last = Status::internal("no try was made");
-        for auth in found.into_iter().map(Some).chain(anonymous) {
+        for (auth, access) in shown.chain(anonymous) {
             let request = v1::PullImageRequest {
                 image: Some(self.image_spec(image)),
                 auth,
@@ -131,11 +157,38 @@ impl Worker {
                 Ok(reply) if reply.image_ref.is_empty() => {
                     last = Status::internal("the runtime answered an empty image reference");
                 }
-                Ok(reply) => return Ok(reply.image_ref),
+                Ok(reply) => return Ok((reply.image_ref, access)),
                 Err(e) => last = e,
             }
         }
         Err(last)
+    }
+
+    async fn credentials(&self, image: &str) -> Vec<Credential> {
+        let node = self.node.docker_config().await.unwrap_or_else(|e| {
+            tracing::warn!(pod = %self.pod.meta.name, "the node's credentials: {e}");
+            None
+        });
+        registry::credentials(&self.pod, node.as_deref(), image)
+    }
+
+    /// Whether an image that is here is to be pulled all the same, because nothing says that this
+    /// pod may use it.
+    async fn must_pull(&self, image: &str, id: &str) -> bool {
+        if *self.verification == VerificationPolicy::NeverVerify {
+            return false;
+        }
+        let pulled = match self.node.pulled(image, id).await {
+            Ok(pulled) => pulled,
+            Err(e) => {
+                tracing::warn!(pod = %self.pod.meta.name, "record of the pull of {image}: {e}");
+                return true;
+            }
+        };
+        let credentials = self.credentials(image).await;
+        let own = credentials.iter().filter(|credential| credential.of_pod);
+        let hashes: Vec<String> = own.map(|credential| credential_hash(&credential.auth)).collect();
+        must_pull(&self.verification, image, &pulled, &hashes)
     }
 
     fn image_spec(&self, image: &str) -> v1::ImageSpec {

@@ -9,6 +9,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::engine::{PodEngine, PodHandle};
 use crate::events::{Event, Events, Reason};
 use crate::fake::{Exec, FakeCri, FakeNode, Life};
+use crate::ids::PodUid;
+use crate::model::Pod;
 use crate::status::{Phase, PodStatus, State};
 use crate::testing;
 
@@ -550,4 +552,65 @@ async fn a_pod_that_takes_more_of_the_disk_than_it_may_is_evicted() {
     // Grace is what the kubelet gives: next to none, and the least that a signal needs.
     assert_eq!(scene.cri.when("stop a 2").len(), 1);
     assert!(*scene.node.torn_down.lock().unwrap());
+}
+
+/// A pod of its own uid with an image that is here, and with these credentials if it has any.
+fn private(uid: &str, policy: &str, user: Option<&str>) -> Pod {
+    let secret = |user: &str| {
+        format!(
+            "---
+apiVersion: v1
+kind: Secret
+metadata: {{name: {uid}}}
+type: kubernetes.io/dockerconfigjson
+stringData: {{.dockerconfigjson: '{{\"auths\": {{\"r.io\": {{\"username\": \"{user}\", \"password\": \"p\"}}}}}}'}}
+"
+        )
+    };
+    let mut pod = testing::pod(&format!(
+        "  imagePullSecrets: [{{name: {uid}}}]
+  containers: [{{name: a, image: r.io/p:1, imagePullPolicy: {policy}}}]
+{}",
+        user.map(secret).unwrap_or_default()
+    ));
+    pod.meta.uid = PodUid::parse(uid).unwrap();
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_pulled_with_credentials_is_not_for_pods_without_them() {
+    let scene = Scene::new().await;
+    scene.cri.private.lock().unwrap().insert("r.io/p:1".into(), "anna".into());
+    let preloaded = scene.engine.run(private("u-0", "IfNotPresent", None));
+    seconds(2).await;
+    assert_eq!(waiting(&now(&preloaded), "a"), "running", "nobody pulled it for a pod");
+    let first = scene.engine.run(private("u-1", "Always", Some("anna")));
+    seconds(2).await;
+    assert_eq!(waiting(&now(&first), "a"), "running");
+    let pulls = || scene.cri.when("pull r.io/p:1").len();
+    assert_eq!(pulls(), 1);
+    for (uid, policy, user, want, more) in [
+        ("u-2", "IfNotPresent", Some("anna"), "running", 0),
+        ("u-3", "Never", Some("anna"), "running", 0),
+        ("u-4", "Never", None, "ErrImageNeverPull", 0),
+        ("u-5", "IfNotPresent", None, "ImagePullBackOff", 1),
+        ("u-6", "IfNotPresent", Some("bob"), "ImagePullBackOff", 1),
+    ] {
+        let before = pulls();
+        let pod = scene.engine.run(private(uid, policy, user));
+        seconds(2).await;
+        assert_eq!((waiting(&now(&pod), "a").as_str(), pulls() - before), (want, more), "{uid}");
+    }
+    // Who may pull it without credentials makes it everybody's.
+    scene.cri.private.lock().unwrap().clear();
+    for uid in ["u-7", "u-8"] {
+        let pod = scene.engine.run(private(uid, "IfNotPresent", None));
+        seconds(2).await;
+        assert_eq!(waiting(&now(&pod), "a"), "running");
+    }
+    assert_eq!(pulls(), 4);
+    let said = drain(preloaded.events());
+    let here =
+        "Container image \"r.io/p:1\" already present on machine and can be accessed by the pod";
+    assert!(said.iter().any(|e| e.reason == Reason::Pulled && e.message == here), "{said:?}");
 }

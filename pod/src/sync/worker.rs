@@ -18,6 +18,7 @@ use crate::events::Recorder;
 use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::Results;
+use crate::pull_records::VerificationPolicy;
 use crate::state::{PodState, Pulls};
 use crate::status::{PodStatus, StartFailure};
 
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     pub stopping: watch::Sender<bool>,
     /// Why the pod is to be evicted, once it takes more of the disk than it may.
     pub excess: watch::Receiver<Option<String>>,
+    /// Which images that are here the pod may use without asking their registry.
+    pub verification: Arc<VerificationPolicy>,
     /// Changes when the runtime told that something happened.
     pub hints: watch::Receiver<u64>,
     pub results: Arc<Results>,
