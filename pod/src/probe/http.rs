@@ -2,6 +2,8 @@
 //!
 //! No certificate is checked, no proxy asked, no connection kept.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,10 +50,11 @@ pub struct Response {
 
 /// Sends the request. `Unavailable` if there is no answer, `Timeout` if it came too late.
 pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
-    let failed = |e: &reqwest::Error| {
-        let kind = if e.is_timeout() { Kind::Timeout } else { Kind::Unavailable };
-        Error::new(kind, chain(e))
-    };
+    let url = url(fetch, scheme);
+    send(fetch, &url).await.map_err(|e| told(&e, &url))
+}
+
+fn url(fetch: &Fetch<'_>, scheme: Scheme) -> String {
     let host = if fetch.host.contains(':') && !fetch.host.starts_with('[') {
         format!("[{}]", fetch.host)
     } else {
@@ -59,9 +62,16 @@ pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
     };
     let word = if scheme == Scheme::Https { "https" } else { "http" };
     let slash = if fetch.get.path.starts_with('/') { "" } else { "/" };
-    let url = format!("{word}://{host}:{}{slash}{}", fetch.port, fetch.get.path);
-    let client = client(fetch.timeout).map_err(|e| failed(&e))?;
-    let mut request = client.get(&url);
+    format!("{word}://{host}:{}{slash}{}", fetch.port, fetch.get.path)
+}
+
+fn told(e: &reqwest::Error, url: &str) -> Error {
+    let kind = if e.is_timeout() { Kind::Timeout } else { Kind::Unavailable };
+    Error::new(kind, chain(e)).within(format!("Get {url:?}"))
+}
+
+async fn send(fetch: &Fetch<'_>, url: &str) -> reqwest::Result<Response> {
+    let mut request = client(fetch.timeout)?.get(url);
     let named = |name: &str| fetch.get.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     if !named("user-agent") {
         request = request.header("User-Agent", fetch.agent);
@@ -72,12 +82,11 @@ pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
     for (name, value) in &fetch.get.headers {
         request = request.header(name, value);
     }
-    let what = |e: Error| e.within(format!("Get {url:?}"));
-    let mut reply = request.send().await.map_err(|e| what(failed(&e)))?;
+    let mut reply = request.send().await?;
     let status = reply.status().as_u16();
     let mut body = Vec::new();
     while body.len() < MAX_BODY {
-        match reply.chunk().await.map_err(|e| what(failed(&e)))? {
+        match reply.chunk().await? {
             Some(chunk) => body.extend_from_slice(&chunk),
             None => break,
         }
@@ -89,20 +98,32 @@ pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
 /// Sends a hook's request. A server that answers HTTPS in plain HTTP is asked again without TLS,
 /// and without what was meant for an encrypted connection only; true if it was.
 pub async fn hook(fetch: &Fetch<'_>) -> Result<bool> {
-    let first = get(fetch, fetch.get.scheme).await;
-    let plain = |e: &Error| {
-        let text = e.to_string();
-        text.contains("InvalidContentType") || text.contains("corrupt message")
-    };
-    match first {
-        Err(e) if fetch.get.scheme == Scheme::Https && plain(&e) => {
+    let scheme = fetch.get.scheme;
+    let url = url(fetch, scheme);
+    match send(fetch, &url).await {
+        Ok(_) => Ok(false),
+        Err(e) if scheme == Scheme::Https && is_no_tls(&e) => {
             let mut open = fetch.get.clone();
             open.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
             get(&Fetch { get: &open, ..fetch.clone() }, Scheme::Http).await?;
             Ok(true)
         }
-        other => other.map(|_| false),
+        Err(e) => Err(told(&e, &url)),
     }
+}
+
+/// Whether the server answered the handshake with something that is no TLS.
+fn is_no_tls(e: &reqwest::Error) -> bool {
+    let mut cause = e.source();
+    while let Some(inner) = cause {
+        if let Some(rustls::Error::InvalidMessage(_)) = inner.downcast_ref() {
+            return true;
+        }
+        // What an io::Error wraps is itself to it, and not its source.
+        let io = inner.downcast_ref::<io::Error>();
+        cause = io.and_then(io::Error::get_ref).map_or_else(|| inner.source(), |w| Some(w));
+    }
+    false
 }
 
 /// The probe's verdict on the answer.
@@ -203,7 +224,7 @@ impl ServerCertVerifier for AnyServer {
 /// The error with its causes, innermost last: reqwest's own words stop at "error sending request".
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
         text.push_str(&inner.to_string());
