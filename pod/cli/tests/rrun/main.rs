@@ -10,6 +10,7 @@ mod images;
 mod logs;
 mod machine;
 mod pods;
+mod tables;
 
 use machine::{IMAGE, Machine, pod, text};
 use rrun_cri_api::{Client, Cri, v1};
