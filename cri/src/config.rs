@@ -1,5 +1,6 @@
 //! The daemon's configuration: TOML, every key optional, an unknown one refused.
 
+use rrun_engine::CgroupDriver;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -144,14 +145,72 @@ pub struct Cgroup {
     /// Where the control groups are mounted.
     #[serde(deserialize_with = "absolute")]
     pub mount: PathBuf,
-    /// Group above pods that name no parent.
+    /// Who makes them.
+    pub driver: Driver,
+    /// Group above pods that name no parent, and above shims: a path, or a slice of systemd;
+    /// default: `/rrun` or `rrun.slice`.
     #[serde(deserialize_with = "group")]
-    pub parent: String,
+    pub parent: Option<String>,
+}
+
+/// Who makes control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// systemd where it is the first process, unless [`Cgroup::parent`] is a path; else ourselves.
+    Auto,
+    /// systemd, as slices and scopes.
+    Systemd,
+    /// Ourselves, as directories.
+    Cgroupfs,
+}
+
+impl Cgroup {
+    /// Who makes control groups on this host.
+    pub fn driver(&self) -> CgroupDriver {
+        match (self.driver, &self.parent) {
+            (Driver::Systemd, _) => CgroupDriver::Systemd,
+            (Driver::Cgroupfs, _) => CgroupDriver::Cgroupfs,
+            (Driver::Auto, Some(parent)) if !is_slice(parent) => CgroupDriver::Cgroupfs,
+            (Driver::Auto, Some(_)) => CgroupDriver::Systemd,
+            (Driver::Auto, None) => CgroupDriver::of_host(),
+        }
+    }
+
+    /// Refuses a parent that `driver` cannot make.
+    ///
+    /// # Errors
+    /// Names both keys.
+    pub fn check(&self, driver: CgroupDriver) -> Result<(), String> {
+        match (&self.parent, driver) {
+            (Some(parent), CgroupDriver::Systemd) if !is_slice(parent) => Err(format!(
+                "config: cgroup.parent: {parent:?} is no slice, and cgroup.driver is systemd"
+            )),
+            (Some(parent), CgroupDriver::Cgroupfs) if is_slice(parent) => Err(format!(
+                "config: cgroup.parent: {parent:?} is a slice, and cgroup.driver is cgroupfs"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The group above pods that name no parent, as `driver` spells it.
+    pub fn parent(&self, driver: CgroupDriver) -> String {
+        let slices = driver == CgroupDriver::Systemd;
+        match &self.parent {
+            Some(parent) if is_slice(parent) == slices => parent.clone(),
+            _ if slices => "rrun.slice".to_owned(),
+            _ => "/rrun".to_owned(),
+        }
+    }
+}
+
+fn is_slice(parent: &str) -> bool {
+    !parent.starts_with('/')
 }
 
 impl Default for Cgroup {
     fn default() -> Self {
-        Cgroup { mount: "/sys/fs/cgroup".into(), parent: "/rrun".into() }
+        Cgroup { mount: "/sys/fs/cgroup".into(), driver: Driver::Auto, parent: None }
     }
 }
 
@@ -225,13 +284,19 @@ fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D:
     }
 }
 
-/// A group below the root of the hierarchy, in cgroupfs spelling.
-fn group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// A group below the root of the hierarchy in cgroupfs spelling, or the name of a slice.
+fn group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let parent = String::deserialize(deserializer)?;
     let plain = |part: &str| !matches!(part, "" | "." | "..");
-    match parent.strip_prefix('/') {
-        Some(below) if below.split('/').all(plain) => Ok(parent),
-        _ => Err(D::Error::custom(format!("{parent:?} is no path of a group, such as /rrun"))),
+    let is_group = match parent.strip_prefix('/') {
+        Some(below) => below.split('/').all(plain),
+        None => parent.ends_with(".slice") && !parent.contains('/'),
+    };
+    match is_group {
+        true => Ok(Some(parent)),
+        false => Err(D::Error::custom(format!(
+            "{parent:?} is no path of a group, such as /rrun, and no slice, such as rrun.slice"
+        ))),
     }
 }
 
@@ -294,6 +359,29 @@ mod tests {
     }
 
     #[test]
+    fn the_driver_of_control_groups_is_the_one_that_the_parent_is_spelled_for() {
+        use CgroupDriver::{Cgroupfs, Systemd};
+        let host = CgroupDriver::of_host();
+        for (text, driver, parent) in [
+            ("", host, if host == Systemd { "rrun.slice" } else { "/rrun" }),
+            ("parent = \"/x\"", Cgroupfs, "/x"),
+            ("parent = \"x.slice\"", Systemd, "x.slice"),
+            ("driver = \"systemd\"", Systemd, "rrun.slice"),
+            ("driver = \"cgroupfs\"", Cgroupfs, "/rrun"),
+        ] {
+            let cgroup = Config::parse(&format!("[cgroup]\n{text}\n"), "f").unwrap().cgroup;
+            assert_eq!((cgroup.driver(), cgroup.parent(driver).as_str()), (driver, parent));
+            assert_eq!(cgroup.check(driver), Ok(()));
+        }
+        for (driver, parent) in [("systemd", "/x"), ("cgroupfs", "x.slice")] {
+            let text = format!("[cgroup]\ndriver = \"{driver}\"\nparent = \"{parent}\"\n");
+            let cgroup = Config::parse(&text, "f").unwrap().cgroup;
+            let words = cgroup.check(cgroup.driver()).unwrap_err();
+            assert!(words.contains(driver) && words.contains(parent), "{words}");
+        }
+    }
+
+    #[test]
     fn a_refusal_names_file_line_and_path() {
         for (text, expected) in [
             ("root = \"/r\"\nrot = 1\n", "f:2: rot: unknown field `rot`"),
@@ -310,6 +398,8 @@ mod tests {
             ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
             ("[network]\nnetns_dir = \"n\"\n", "f:2: network.netns_dir: n is not an absolute"),
             ("[cgroup]\nparent = \"/a/../b\"\n", "f:2: cgroup.parent: \"/a/../b\" is no path"),
+            ("[cgroup]\nparent = \"a.slice/b\"\n", "f:2: cgroup.parent: \"a.slice/b\" is no path"),
+            ("[cgroup]\ndriver = \"x\"\n", "f:2: cgroup.driver: unknown variant `x`"),
             ("[cgroup]\nparent = \"\"\n", "f:2: cgroup.parent: \"\" is no path of a group"),
             ("a = = 1\n", "f:1: "),
         ] {

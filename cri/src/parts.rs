@@ -3,7 +3,7 @@
 use crate::config::{Config, NetworkMode};
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
-use rrun_engine::{Claim, Engine};
+use rrun_engine::{CgroupDriver, Claim, Engine};
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
 /// `claim` names are served; what their recovery met is logged.
@@ -15,7 +15,7 @@ pub async fn open(config: &Config, claim: Claim) -> Result<Parts, String> {
     let network = rrun_cni::Network::open(network(config)?)
         .await
         .map_err(|error| format!("open networks: {error}"))?;
-    let settings = engine(config, claim);
+    let settings = engine(config, claim)?;
     let ports = Ports::of_host(&settings, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
     let opened = Engine::open(settings, ports).await;
@@ -71,14 +71,23 @@ fn table(bridge: &str) -> String {
     if bridge == default { "rrun".to_owned() } else { format!("rrun-{bridge}") }
 }
 
-fn engine(config: &Config, claim: Claim) -> rrun_engine::Config {
+fn engine(config: &Config, claim: Claim) -> Result<rrun_engine::Config, String> {
     let host = rrun_engine::Config::of_host();
-    rrun_engine::Config {
+    let driver = match claim {
+        // Its groups are made by whoever runs the pod.
+        Claim::Pod(..) => CgroupDriver::Cgroupfs,
+        Claim::Owner(_) => config.cgroup.driver(),
+    };
+    if matches!(claim, Claim::Owner(_)) {
+        config.cgroup.check(driver)?;
+    }
+    Ok(rrun_engine::Config {
         root: config.root.clone(),
         run: config.run.clone(),
         netns_dir: config.network.netns_dir.clone(),
         cgroup_root: config.cgroup.mount.clone(),
-        cgroup_parent: config.cgroup.parent.clone(),
+        cgroup_driver: driver,
+        cgroup_parent: config.cgroup.parent(driver),
         shim: config.shim.clone().unwrap_or_else(|| host.shim.clone()),
         seccomp_profiles: config.seccomp.profiles.clone(),
         log: rrun_engine::LogLimits {
@@ -87,5 +96,5 @@ fn engine(config: &Config, claim: Claim) -> rrun_engine::Config {
         },
         claim,
         ..host
-    }
+    })
 }

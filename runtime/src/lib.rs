@@ -2,7 +2,7 @@
 //!
 //! [`spec`] and [`seccomp`] decide and touch nothing: they make a [`plan`]; [`run`] does what a
 //! plan says and decides nothing; [`cgroup`] is where a container's control groups are made,
-//! read, killed and removed.
+//! read, killed and removed, [`systemd`] who makes them where it is the first process.
 //! None of them knows of pods, of CRI or of images: they take an OCI bundle.
 
 pub mod cgroup;
@@ -12,6 +12,7 @@ pub mod plan;
 pub mod run;
 pub mod seccomp;
 pub mod spec;
+pub mod systemd;
 pub mod time;
 
 pub use error::{Context, Error, Kind, Result};

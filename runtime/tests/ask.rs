@@ -5,6 +5,7 @@ mod support;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rrun_runtime::cgroup;
 use rrun_runtime::plan::*;
 use rrun_runtime::run::{self, Ask, Child, Refusal, State};
 use std::fs;
@@ -83,7 +84,7 @@ fn a_process_can_be_placed_after_it_was_cloned() {
     assert_eq!(asking(&mut child), Ask::Place);
     let mut group = place.groups.clone();
     group.dirs.retain(|dir| dir.unified);
-    rrun_runtime::cgroup::make(&group).unwrap();
+    cgroup::make(&group).unwrap();
     let procs = group.dirs[0].path.join("cgroup.procs");
     fs::write(&procs, child.pid().to_string()).unwrap();
     child.answer(&Ok(())).unwrap();
@@ -109,4 +110,27 @@ fn what_is_refused_fails_the_step_in_the_words_of_who_refused() {
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
     let error = child.wait_ready().unwrap_err().to_string();
     assert_eq!(error, "be placed into the control groups: nobody here can do that: ENOSYS");
+}
+
+#[test]
+fn who_waits_places_it_into_groups_that_are_there_in_part() {
+    let place = Box::new();
+    let mut plan = place.plan(&["true"]);
+    plan.cgroups.asked = true;
+    let groups = plan.cgroups.clone();
+    // Where nobody has made any, somebody keeps them elsewhere.
+    let mut child = run::spawn(&plan, &[], None, None).unwrap();
+    let error = child.wait_placed(|pid| cgroup::join(&groups, pid)).unwrap_err().to_string();
+    assert!(error.contains("is not where systemd keeps the group"), "{error}");
+
+    fs::create_dir(&groups.dirs.last().unwrap().path).unwrap();
+    let mut child = run::spawn(&plan, &[], None, None).unwrap();
+    child.wait_placed(|pid| cgroup::join(&groups, pid)).unwrap();
+    for dir in &groups.dirs {
+        let procs = fs::read_to_string(dir.path.join("cgroup.procs")).unwrap();
+        assert_eq!(procs.trim(), child.pid().to_string(), "{}", dir.path.display());
+    }
+    child.release().unwrap();
+    child.wait_running().unwrap();
+    assert_eq!(wait(&child), 0);
 }

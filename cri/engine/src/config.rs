@@ -15,7 +15,9 @@ pub struct Config {
     pub netns_dir: PathBuf,
     /// Where the control groups are mounted.
     pub cgroup_root: PathBuf,
-    /// Group above pods that name no parent of their own, in cgroupfs spelling.
+    /// Who makes control groups.
+    pub cgroup_driver: CgroupDriver,
+    /// Group above pods that name no parent of their own: a path for cgroupfs, a slice for systemd.
     pub cgroup_parent: String,
     /// The shim's program.
     pub shim: PathBuf,
@@ -27,6 +29,26 @@ pub struct Config {
     pub log: LogLimits,
     /// Which of the pods on disk this process works on.
     pub claim: Claim,
+}
+
+/// Who makes control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// We do, as directories.
+    Cgroupfs,
+    /// systemd does, as slices and scopes.
+    Systemd,
+}
+
+impl CgroupDriver {
+    /// The one that this host wants: there is one writer of control groups, systemd where it is
+    /// the first process.
+    pub fn of_host() -> CgroupDriver {
+        match rrun_runtime::systemd::is_running() {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::Cgroupfs,
+        }
+    }
 }
 
 /// What the last output of a container may cost on a disk that is slow. When a limit is reached
@@ -99,6 +121,7 @@ impl Config {
             run: "/run/rrun".into(),
             netns_dir: "/var/run/netns".into(),
             cgroup_root: "/sys/fs/cgroup".into(),
+            cgroup_driver: CgroupDriver::Cgroupfs,
             cgroup_parent: "/rrun".into(),
             shim: beside.join("rrun-shim"),
             seccomp_profiles: "/var/lib/kubelet/seccomp".into(),

@@ -1,7 +1,7 @@
 //! The engine: one method per verb.
 
 use crate::blocking::blocking;
-use crate::config::Config;
+use crate::config::{CgroupDriver, Config};
 use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
 use crate::id::{ContainerId, Owner, PodId};
@@ -264,6 +264,11 @@ impl Engine {
             inodes: all.inodes + one.inodes,
             mountpoint: all.mountpoint,
         })
+    }
+
+    /// Who makes control groups, as the client must know to name a pod's.
+    pub fn cgroup_driver(&self) -> CgroupDriver {
+        self.shared.config.cgroup_driver
     }
 
     /// What the kernel has of what is leant on, as it was when the engine was opened.

@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod event;
 mod files;
+mod groups;
 mod host_paths;
 mod id;
 mod info;
@@ -41,7 +42,7 @@ mod usage;
 mod verbs;
 mod view;
 
-pub use config::{Claim, Config, LogLimits, Lsm};
+pub use config::{CgroupDriver, Claim, Config, LogLimits, Lsm};
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};

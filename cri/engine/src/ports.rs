@@ -6,6 +6,7 @@ use crate::model::{Dns, PortMapping, Tags};
 use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 pub use rrun_images::ImageConfig;
+use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::{Events, Exec, Reply, Request, Running};
 use rrun_sys::kernel::Feature;
 use std::net::IpAddr;
@@ -110,7 +111,7 @@ pub struct Attachment {
 #[async_trait]
 pub trait Shims: Send + Sync {
     /// Starts a shim in the control group `cgroup` (cgroupfs spelling), and waits until it can be
-    /// dialled.
+    /// dialled. A scope is made for it.
     async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()>;
 
     /// Dials a shim, within bounded time.
@@ -179,8 +180,19 @@ pub trait Host: Send + Sync {
     /// Unmounts a pinned namespace and removes its file. Missing is done.
     async fn unpin(&self, path: &Path) -> Result<()>;
 
-    /// Makes a group in every hierarchy. One that is there is taken.
+    /// Makes a group in every hierarchy. One that is there is taken; a scope is made by
+    /// [`Host::place`].
     async fn make_group(&self, cgroup: &str) -> Result<()>;
+
+    /// Makes a scope of systemd of a process that waits for it, with all that is to be written to
+    /// its `groups`.
+    ///
+    /// # Errors
+    /// When systemd cannot be reached, or says no.
+    async fn place(&self, cgroup: &str, groups: &Cgroups, pid: i32) -> Result<()>;
+
+    /// Tells systemd what was written to the groups of a scope; a group that is none is done.
+    async fn tell_limits(&self, cgroup: &str, change: &Cgroups) -> Result<()>;
 
     /// Kills everything in a group and below it. Missing is done.
     async fn kill_group(&self, cgroup: &str) -> Result<()>;

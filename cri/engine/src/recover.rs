@@ -8,6 +8,7 @@ use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{self, Dirs, Lock};
 use crate::error::{Context, Result};
+use crate::groups;
 use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
@@ -15,6 +16,7 @@ use crate::steps::run_step;
 use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container::{self, CREATE_CONTAINER};
+use crate::verbs::pod_undo::remove_shim_scope;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt, SOON};
 use rrun_shim_protocol::Request;
@@ -166,8 +168,9 @@ async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()>
         tracing::warn!(pod = %id, %error, "its network is not taken back");
     }
     run_step("engine.end-broken.shim", ports.shims.kill(&dirs.run)).await?;
+    remove_shim_scope(engine, id).await?;
     ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
-    let cgroup = run_pod::own_cgroup(&engine.config, id);
+    let cgroup = groups::of_own(&engine.config, id)?;
     ports.host.kill_group(&cgroup).await?;
     ports.host.remove_group(&cgroup).await?;
     let run = dirs.run.clone();
@@ -362,7 +365,7 @@ async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
         let _ = shim.call(Request::Delete { container }, Vec::new()).await;
     }
     let host = &at.engine.ports.host;
-    let cgroup = format!("{}/{id}", at.pod.record().cgroup);
+    let cgroup = groups::of_container(&at.pod.record().cgroup, id);
     host.kill_group(&cgroup).await?;
     host.remove_group(&cgroup).await?;
     at.engine.ports.images.release(id.as_str()).await?;

@@ -16,6 +16,7 @@ use crate::queue::Queue;
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::spec::ExecTemplate;
 use crate::stats::{FsUsage, InterfaceUsage, Usage};
+use rrun_runtime::plan::Cgroups;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -54,6 +55,8 @@ pub(crate) struct Pod {
     shim_pipe: Mutex<Option<Arc<OwnedFd>>>,
     /// Containers that could be neither made nor taken back.
     half_made: Mutex<Vec<Arc<Container>>>,
+    /// Containers that will ask to be placed, with their groups. Locked for single look-ups only.
+    to_place: Mutex<BTreeMap<String, (String, Cgroups)>>,
     /// What its group counts, and its interfaces.
     pub(crate) usage: Measured<Usage>,
     pub(crate) interfaces: Measured<Vec<InterfaceUsage>>,
@@ -101,6 +104,7 @@ impl Pod {
             shim: Mutex::default(),
             shim_pipe: Mutex::default(),
             half_made: Mutex::default(),
+            to_place: Mutex::default(),
             usage: Measured::default(),
             interfaces: Measured::default(),
             execs: AtomicU64::new(1),
@@ -153,6 +157,19 @@ impl Pod {
 
     pub(crate) fn take_half_made(&self) -> Vec<Arc<Container>> {
         std::mem::take(&mut self.half_made.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn expect_placing(&self, container: &str, cgroup: String, groups: Cgroups) {
+        let mut all = self.to_place.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(container.to_owned(), (cgroup, groups));
+    }
+
+    pub(crate) fn expect_no_placing(&self, container: &str) {
+        self.to_place.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+    }
+
+    pub(crate) fn to_be_placed(&self, container: &str) -> Option<(String, Cgroups)> {
+        self.to_place.lock().unwrap_or_else(PoisonError::into_inner).get(container).cloned()
     }
 
     pub(crate) fn hold(&self, lock: Lock) {

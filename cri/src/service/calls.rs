@@ -24,7 +24,10 @@ impl Cri for Service {
     }
 
     async fn runtime_config(&self, _: RuntimeConfigRequest) -> Answer<RuntimeConfigResponse> {
-        let cgroup_driver = CgroupDriver::Cgroupfs as i32;
+        let cgroup_driver = match self.engine.cgroup_driver() {
+            rrun_engine::CgroupDriver::Systemd => CgroupDriver::Systemd,
+            rrun_engine::CgroupDriver::Cgroupfs => CgroupDriver::Cgroupfs,
+        } as i32;
         Ok(RuntimeConfigResponse { linux: Some(LinuxRuntimeConfiguration { cgroup_driver }) })
     }
 

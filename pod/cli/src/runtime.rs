@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow, bail};
 use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
-use rrun_engine::{Claim, Owner};
+use rrun_engine::{CgroupDriver, Claim, Owner};
 use rrun_pod::clock::Clock;
 use rrun_pod::node::{LinuxNode, Roots};
 use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
@@ -46,7 +46,7 @@ impl Runtime {
         let roots = Roots {
             volumes: config.root.join("volumes"),
             logs: context.log_root(),
-            cgroup: config.cgroup.parent.clone(),
+            cgroup: config.cgroup.parent(CgroupDriver::Cgroupfs),
             seccomp: config.seccomp.profiles.clone(),
             pulls: context.pulls(pod.definition.endpoint.as_deref()),
         };

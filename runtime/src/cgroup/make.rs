@@ -3,6 +3,7 @@
 use super::{missing, remove};
 use crate::plan::{CgroupDir, CgroupWrite, Cgroups};
 use crate::{Context, Error, Kind, Result};
+use nix::unistd::Pid;
 use rrun_sys::step::{self, Steps};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -43,14 +44,17 @@ pub(crate) struct Joined {
     pub(crate) unified: Option<OwnedFd>,
 }
 
-/// Makes the groups and opens them.
+/// Makes the groups and opens them. Those that somebody else has the child placed into are his.
 pub(crate) fn enter(
     groups: &Cgroups,
     purpose: Purpose,
     steps: &mut Steps<Error>,
 ) -> Result<Joined> {
-    make_all(groups, purpose, steps)?;
     let mut joined = Joined { tasks: Vec::with_capacity(groups.dirs.len()), unified: None };
+    if groups.asked {
+        return Ok(joined);
+    }
+    make_all(groups, purpose, steps)?;
     for dir in &groups.dirs {
         let context = || format!("open {}", dir.path.display());
         if dir.unified {
@@ -76,6 +80,33 @@ pub fn update(groups: &Cgroups) -> Result<()> {
     step::run("runtime.update.cgroup", || {
         apply(groups, &dirs, rrun_sys::bpf::replace_device_filter)
     })
+}
+
+/// Brings a process into groups that systemd has made for it in some of the hierarchies: the
+/// directories that it has not made are made, all values are written, and the process joins each.
+///
+/// # Errors
+/// `NotFound` when none of the directories is there; the file and the kernel's answer. What was
+/// made stays.
+pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
+    let dirs: Vec<&CgroupDir> = groups.dirs.iter().collect();
+    if let Some(first) = dirs.first()
+        && dirs.iter().all(|dir| !dir.path.exists())
+    {
+        let words = format!("{} is not where systemd keeps the group", first.path.display());
+        return Err(Error::new(Kind::NotFound, words));
+    }
+    for dir in dirs.iter().filter(|dir| dir.unified) {
+        // Those that systemd does not know.
+        enable_controllers(&dir.path).doing(|| format!("make {}", dir.path.display()))?;
+    }
+    make_dirs(groups, &dirs, Purpose::Parent, &Made::default())?;
+    for dir in dirs {
+        let procs = dir.path.join("cgroup.procs");
+        std::fs::write(&procs, pid.to_string())
+            .doing(|| format!("write {pid} to {}", procs.display()))?;
+    }
+    Ok(())
 }
 
 fn make_all(groups: &Cgroups, purpose: Purpose, steps: &mut Steps<Error>) -> Result<()> {

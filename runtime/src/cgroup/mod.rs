@@ -24,6 +24,6 @@ pub use freeze::{freeze, is_frozen, thaw};
 pub use kill::{kill, processes, signal};
 pub use layout::{Hierarchy, Layout, Mode};
 pub(crate) use make::{Purpose, enter};
-pub use make::{make, update};
+pub use make::{join, make, update};
 pub use remove::{remove, try_remove};
 pub use resources::{Resources, Setting, Value};

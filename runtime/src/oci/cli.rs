@@ -31,19 +31,9 @@ pub struct Global {
     /// Accepted for other runtimes' callers
     #[arg(long)]
     pub debug: bool,
-    /// Not supported: control groups are made through cgroupfs
+    /// Have systemd make control groups: linux.cgroupsPath is slice:prefix:name then
     #[arg(long)]
     pub systemd_cgroup: bool,
-}
-
-impl Global {
-    /// Refuses what is not supported.
-    pub fn check(&self) -> Result<()> {
-        if self.systemd_cgroup {
-            return Err(invalid("--systemd-cgroup is not supported"));
-        }
-        Ok(())
-    }
 }
 
 /// Format of the log.

@@ -1,6 +1,6 @@
 //! The verb `create`.
 
-use crate::cli::Create;
+use crate::cli::{Create, Global};
 use crate::first_process::ProcessStart;
 use crate::log::Log;
 use crate::namespaces::Joined;
@@ -10,6 +10,7 @@ use oci_spec::runtime::Spec;
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::run::{self, Child};
 use rrun_runtime::spec::{self, Host, Overrides};
+use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::step::{self, Steps};
 use std::os::fd::AsFd;
@@ -20,24 +21,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// In the `foreground` the child keeps the master of its terminal, if nobody waits for it at a
 /// console socket.
-pub fn create(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
+pub fn create(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
     options.check()?;
     protect::executable()?;
-    make(root, options, foreground, log).doing(|| format!("create {}", options.id))
+    make(global, options, foreground, log).doing(|| format!("create {}", options.id))
 }
 
-fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
+fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
+    let root = &global.root;
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
     let process = spec.process().clone();
     let joined = Joined::open(&spec)?;
     let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
-    let mut plan = plan((&mut spec, &joined), &host, &bundle, options, log)?;
+    let over = overrides(global, options, &bundle, &joined);
+    let scope = scope(&spec, &over)?;
+    let mut plan = plan(&mut spec, &host, &over, log)?;
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     let terminal =
         console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
     let mut record = record(&spec, &plan, options, bundle);
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);
+    record.scope = scope.as_ref().map(Scope::path);
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     record.resources = spec::created_resources(resources, &host)?;
 
@@ -57,7 +62,7 @@ fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Ch
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
     let mut child = run::gate::spawn(&plan, &joined.slots(), stdio, &folder.gate())?;
-    prepare(&mut child, &record, &mut steps)?;
+    prepare(&mut child, &plan.cgroups, &record, &mut steps)?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
     }
@@ -77,14 +82,23 @@ fn make(root: &Path, options: &Create, foreground: bool, log: &Log) -> Result<Ch
     Ok(child)
 }
 
-/// Waits until the first process is ready. Its undo ends that process and takes back what was made
-/// for it; groups that were there before are not touched, whoever came into them meanwhile.
-fn prepare(child: &mut Child, record: &Record, steps: &mut Steps<Error>) -> Result<()> {
+/// Waits until the first process is ready, and has it placed where systemd makes its groups. Its
+/// undo ends that process and takes back what was made for it; groups that were there before are not
+/// touched, whoever came into them meanwhile.
+fn prepare(
+    child: &mut Child,
+    groups: &Cgroups,
+    record: &Record,
+    steps: &mut Steps<Error>,
+) -> Result<()> {
     let ready = Arc::new(Mutex::new(None));
     let init = Arc::clone(&ready);
-    let made = Cgroups { dirs: record.made.clone(), ..Cgroups::default() };
+    let kept = record.clone();
     let wait = || {
-        child.wait_ready()?;
+        child.wait_placed(|pid| match record.scope() {
+            Some(scope) => systemd::place(&scope, &record.description(), groups, pid),
+            None => Err(Error::new(Kind::Invalid, "nobody has made groups for it")),
+        })?;
         *ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.pidfd_owned()?);
         Ok(())
     };
@@ -92,31 +106,46 @@ fn prepare(child: &mut Child, record: &Record, steps: &mut Steps<Error>) -> Resu
         if let Some(init) = init.lock().unwrap_or_else(PoisonError::into_inner).take() {
             delete::end_process(init.as_fd())?;
         }
-        cgroup::kill(&made)?;
-        cgroup::remove(&made.dirs)
+        if kept.scope.is_none() {
+            cgroup::kill(&Cgroups { dirs: kept.made.clone(), ..Cgroups::default() })?;
+        }
+        kept.release_groups()
     };
     steps.run("oci.create.prepare", wait, take_back)
 }
 
-fn plan(
-    (spec, joined): (&mut Spec, &Joined),
-    host: &Host,
-    bundle: &Path,
-    options: &Create,
-    log: &Log,
-) -> Result<Plan> {
+/// What this command line knows beside the configuration.
+fn overrides(global: &Global, options: &Create, bundle: &Path, joined: &Joined) -> Overrides {
+    let cgroup = match global.systemd_cgroup {
+        true => format!(":rrun:{}", options.id),
+        false => format!("/rrun-oci/{}", options.id),
+    };
+    Overrides {
+        bundle: bundle.to_owned(),
+        namespaces: joined.over.clone(),
+        cgroup: Some(cgroup),
+        systemd: global.systemd_cgroup,
+        ..Overrides::default()
+    }
+}
+
+/// The scope that it is to be, where systemd makes the groups and can be reached.
+fn scope(spec: &Spec, over: &Overrides) -> Result<Option<Scope>> {
+    let scope = spec::scope(spec, over)?;
+    if scope.is_some() {
+        systemd::check().doing(|| "--systemd-cgroup")?;
+    }
+    Ok(scope)
+}
+
+fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Plan> {
+    let bundle = &over.bundle;
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
     if let (Some(process), Some(rootfs)) = (spec.process_mut(), rootfs) {
         config::set_home(process, &rootfs)?;
         spec::warnings(process, host).iter().for_each(|warning| log.warning(warning));
     }
-    let over = Overrides {
-        bundle: bundle.to_owned(),
-        namespaces: joined.over.clone(),
-        cgroup: Some(format!("/rrun-oci/{}", options.id)),
-        ..Overrides::default()
-    };
-    spec::plan(spec, host, &over).doing(|| format!("{}", bundle.join("config.json").display()))
+    spec::plan(spec, host, over).doing(|| format!("{}", bundle.join("config.json").display()))
 }
 
 fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {

@@ -45,17 +45,20 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
 /// Gives back what a container holds whose first process has ended: groups, then the folder, so
 /// that a delete that was cut off can be done again.
 pub fn release(folder: &Folder, record: &Record) -> Result<()> {
-    if !record.own_pids {
+    if !record.own_pids && record.scope.is_none() {
         step::run("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
     }
-    cgroup::remove(&record.made)?;
+    record.release_groups()?;
     step::run("oci.delete.folder", || Folder::remove(folder.path()))
 }
 
 /// Kills all of it, and waits for the first process to be gone.
 fn end(record: &Record) -> Result<()> {
     let init = record.init.and_then(ProcessStart::open);
-    step::run("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
+    // What is in a scope is killed when it is known to be the container's.
+    if record.scope.is_none() {
+        step::run("oci.delete.processes", || cgroup::kill(&record.own_groups()))?;
+    }
     let Some(init) = init else { return Ok(()) };
     // One that v1 has frozen dies when it is thawed.
     let _ = step::run("oci.delete.process", || pidfd::send_signal(init.as_fd(), libc::SIGKILL));

@@ -44,15 +44,14 @@ fn main() -> ExitCode {
 
 /// The exit code of a container's program, or 0.
 fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
-    cli.global.check()?;
     let root = &cli.global.root;
     match &cli.command {
-        Command::Create(options) => create::create(root, options, false, log).map(|_| 0),
+        Command::Create(options) => create::create(&cli.global, options, false, log).map(|_| 0),
         Command::Start { id } => start::start(root, id).map(|()| 0),
         Command::State { id } => status::print(root, id).map(|()| 0),
         Command::Kill(options) => kill::kill(root, options).map(|()| 0),
         Command::Delete { id, force } => delete::delete(root, id, *force).map(|()| 0),
-        Command::Run(options) => run::run(root, options, log),
+        Command::Run(options) => run::run(&cli.global, options, log),
         Command::Exec(options) => exec::exec(root, options, log),
         Command::List { format, quiet } => list::list(root, *format, *quiet, log).map(|()| 0),
         Command::Ps { id, format } => list::processes(root, id, *format).map(|()| 0),

@@ -8,8 +8,9 @@ use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
 use rrun_runtime::cgroup::Resources;
 use rrun_runtime::plan::{CgroupDir, Cgroups, Seccomp};
+use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::time::Timestamp;
-use rrun_runtime::{Context, Error, Kind, Result};
+use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -37,6 +38,9 @@ pub struct Record {
     pub keyring: Option<String>,
     /// Its groups, written down before they are made, without what is written to them.
     pub groups: Cgroups,
+    /// The group of the scope that it is, where systemd made it.
+    #[serde(default)]
+    pub scope: Option<PathBuf>,
     /// What limits it.
     pub resources: Resources,
     /// Those of them that were not there before: they go with the container.
@@ -64,6 +68,7 @@ impl Record {
             annotations: HashMap::new(),
             keyring: None,
             groups: Cgroups::default(),
+            scope: None,
             resources: Resources::default(),
             made: Vec::new(),
             process: Process::default(),
@@ -81,6 +86,27 @@ impl Record {
             return Cgroups { dirs: self.made.clone(), ..Cgroups::default() };
         }
         self.groups.clone()
+    }
+
+    /// The scope that it is, where systemd made it.
+    pub fn scope(&self) -> Option<Scope> {
+        self.scope.as_deref().and_then(Scope::of_path)
+    }
+
+    /// Whose its scope is, for systemd and people.
+    pub fn description(&self) -> String {
+        format!("rrun-oci container {}", self.id)
+    }
+
+    /// Gives back the groups that were made for it. Whatever is in a scope is killed.
+    pub fn release_groups(&self) -> Result<()> {
+        if let Some(scope) = self.scope() {
+            let made = Cgroups { dirs: self.made.clone(), ..Cgroups::default() };
+            if !systemd::stop(&scope, &self.description(), &made)? {
+                return Ok(());
+            }
+        }
+        cgroup::remove(&self.made)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The verb `run`.
 
-use crate::cli::Run;
+use crate::cli::{Global, Run};
 use crate::delete;
 use crate::log::Log;
 use crate::record::Folder;
@@ -11,9 +11,10 @@ use std::path::Path;
 
 /// Creates and starts a container; unless detached, waits for its end, deletes it, and gives the
 /// exit code of its program.
-pub fn run(root: &Path, options: &Run, log: &Log) -> Result<u8> {
+pub fn run(global: &Global, options: &Run, log: &Log) -> Result<u8> {
+    let root = &global.root;
     let id = &options.create.id;
-    let mut child = create::create(root, &options.create, !options.detach, log)?;
+    let mut child = create::create(global, &options.create, !options.detach, log)?;
     if options.detach {
         return started(root, options).map(|()| 0);
     }

@@ -9,7 +9,7 @@ use oci_spec::runtime::LinuxResources;
 use rrun_runtime::cgroup::{self, Controllers, Resources};
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::spec::{self, Host};
-use rrun_runtime::{Context, Result};
+use rrun_runtime::{Context, Result, systemd};
 use rrun_sys::step;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -35,14 +35,20 @@ fn change(root: &Path, options: &Update) -> Result<()> {
     spec::check_usage(&asked, &record.groups)?;
     let after = record.resources.after(&change);
     let forward = planned(&record, &record.resources, &change, &host)?;
-    if let Err(error) = cgroup::update(&forward) {
+    if let Err(error) = apply(&record, &forward) {
         // What was written before the one that was refused.
         let back = planned(&record, &after, &record.resources.back(&change), &host);
-        let _ = back.and_then(|back| cgroup::update(&back));
+        let _ = back.and_then(|back| apply(&record, &back));
         return Err(error);
     }
     record.resources = after;
     step::run("oci.update.record", || folder.write(&record))
+}
+
+/// Writes new values, and tells them to who would undo them.
+fn apply(record: &Record, change: &Cgroups) -> Result<()> {
+    cgroup::update(change)?;
+    record.scope().map_or(Ok(()), |scope| systemd::tell(&scope, change))
 }
 
 fn planned(

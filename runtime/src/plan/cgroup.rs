@@ -8,7 +8,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 pub struct Cgroups {
-    /// Directories to make (those above them too) and to place the process in.
+    /// Directories to make (those above them too) and to place the process in. They are whoever's
+    /// who is asked, where [`Cgroups::asked`] is set, and so are the values for them.
     #[n(0)]
     pub dirs: Vec<CgroupDir>,
     /// Files to write before the process is placed, in order.

@@ -256,12 +256,35 @@ impl Child {
         }
     }
 
-    /// Blocks until [`State::Waiting`] or later.
+    /// Blocks until [`State::Waiting`] or later. What it asks is refused.
     ///
     /// # Errors
     /// As [`Child::advance`], and the process is reaped.
     pub fn wait_ready(&mut self) -> Result<()> {
-        self.wait_for(State::Waiting)
+        self.wait_for(State::Waiting, &mut Child::refuse)
+    }
+
+    /// The same, but where it asks to be placed `place` does that.
+    ///
+    /// # Errors
+    /// What `place` says; as [`Child::wait_ready`].
+    pub fn wait_placed(&mut self, place: impl FnOnce(Pid) -> Result<()>) -> Result<()> {
+        let (mut place, mut refused) = (Some(place), None);
+        let mut answer = |child: &mut Child| match (child.asks(), place.take()) {
+            (Some(Ask::Place), Some(place)) => {
+                let placed = place(child.pid);
+                let refusal = |error: Error| {
+                    let words = error.to_string();
+                    refused = Some(error);
+                    Refusal { errno: Errno::EIO, words }
+                };
+                child.answer(&placed.map_err(refusal))
+            }
+            _ => child.refuse(),
+        };
+        let ready = self.wait_for(State::Waiting, &mut answer);
+        // In its own words, not in the child's.
+        refused.map_or(ready, Err)
     }
 
     /// Blocks until [`State::Running`].
@@ -269,11 +292,15 @@ impl Child {
     /// # Errors
     /// As [`Child::advance`], and the process is reaped.
     pub fn wait_running(&mut self) -> Result<()> {
-        self.wait_for(State::Running)
+        self.wait_for(State::Running, &mut Child::refuse)
     }
 
-    fn wait_for(&mut self, state: State) -> Result<()> {
-        let reached = self.block_until(state);
+    fn wait_for(
+        &mut self,
+        state: State,
+        answer: &mut dyn FnMut(&mut Child) -> Result<()>,
+    ) -> Result<()> {
+        let reached = self.block_until(state, answer);
         if let Some(preparer) = self.preparer.take() {
             let _ = pidfd::wait(preparer.as_fd(), WaitPidFlag::WEXITED);
         }
@@ -283,10 +310,14 @@ impl Child {
         })
     }
 
-    fn block_until(&mut self, state: State) -> Result<()> {
+    fn block_until(
+        &mut self,
+        state: State,
+        answer: &mut dyn FnMut(&mut Child) -> Result<()>,
+    ) -> Result<()> {
         while self.advance()? < state {
             if self.state == State::Asking {
-                self.refuse()?;
+                answer(self)?;
                 continue;
             }
             let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];

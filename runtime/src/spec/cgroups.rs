@@ -1,9 +1,10 @@
 //! The control groups of a container: where they are and what is written to them.
 
 use super::{Host, Overrides, invalid, resources};
-use crate::Result;
 use crate::cgroup::{Controllers, Resources};
 use crate::plan::Cgroups;
+use crate::systemd::Scope;
+use crate::{Context, Result};
 use oci_spec::runtime::Linux;
 use std::path::{Component, Path, PathBuf};
 
@@ -12,14 +13,32 @@ pub fn plan(linux: &Linux, host: &Host, over: &Overrides) -> Result<Cgroups> {
     if asked.is_some() && host.cgroups.is_none() {
         return Err(invalid("linux.cgroupsPath: no control groups are mounted on this host"));
     }
-    let path = asked.or(over.cgroup.as_deref().map(Path::new));
+    let path = match scope(linux, over)? {
+        Some(scope) => Some(scope.path()),
+        None => {
+            let path = asked.or(over.cgroup.as_deref().map(Path::new));
+            path.map(relative).transpose()?
+        }
+    };
     let (mut dirs, mut controllers) = (Vec::new(), Controllers::default());
     if let (Some(layout), Some(path)) = (&host.cgroups, path) {
-        dirs = layout.dirs(&relative(path)?);
+        dirs = layout.dirs(&path);
         controllers = Controllers::find(layout, &dirs);
     }
     let resources = resources::created(linux.resources().as_ref(), host)?;
-    Resources::default().plan(&resources, &dirs, &controllers)
+    let groups = Resources::default().plan(&resources, &dirs, &controllers)?;
+    Ok(Cgroups { asked: over.systemd, ..groups })
+}
+
+/// The scope that a container is to be, where control groups are systemd's.
+pub fn scope(linux: &Linux, over: &Overrides) -> Result<Option<Scope>> {
+    if !over.systemd {
+        return Ok(None);
+    }
+    let asked = linux.cgroups_path().as_deref().and_then(Path::to_str);
+    let text = asked.filter(|path| !path.is_empty()).or(over.cgroup.as_deref());
+    let scope = Scope::parse(text.unwrap_or_default());
+    scope.map(Some).doing(|| "linux.cgroupsPath")
 }
 
 /// `cgroupsPath` below the hierarchies' roots.
@@ -27,7 +46,7 @@ fn relative(path: &Path) -> Result<PathBuf> {
     let text = path.to_str().unwrap_or_default();
     if !path.is_absolute() && text.matches(':').count() == 2 {
         return Err(invalid(format!(
-            "linux.cgroupsPath: {text:?} is for the systemd driver, which is not supported"
+            "linux.cgroupsPath: {text:?} is for the systemd driver, and the driver is cgroupfs"
         )));
     }
     let mut plain = PathBuf::new();
@@ -45,8 +64,8 @@ fn relative(path: &Path) -> Result<PathBuf> {
     }
     if let Some(slice) = misplaced_slice(&plain) {
         return Err(invalid(format!(
-            "linux.cgroupsPath: {slice} is a slice of systemd, whose driver is not supported, and \
-             not where systemd has it"
+            "linux.cgroupsPath: {slice} is a slice of systemd, and not where systemd has it; the \
+             driver is cgroupfs"
         )));
     }
     Ok(plain)

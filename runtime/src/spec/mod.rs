@@ -31,6 +31,7 @@ pub use overrides::{NamespaceOverrides, Overrides};
 
 use crate::cgroup::Resources;
 use crate::plan::{Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};
+use crate::systemd::Scope;
 use crate::{Context, Error, Kind, Result};
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 
@@ -86,6 +87,14 @@ pub fn exec_plan(
         cgroups: ExecPlan::groups_below(groups),
         process: process::plan(process, host, seccomp)?,
     })
+}
+
+/// The scope of systemd that a container is to be; `None` where [`Overrides::systemd`] is not set.
+///
+/// # Errors
+/// `Invalid` for a `linux.cgroupsPath` that is not `slice:prefix:name`.
+pub fn scope(spec: &Spec, over: &Overrides) -> Result<Option<Scope>> {
+    spec.linux().as_ref().map_or(Ok(None), |linux| cgroups::scope(linux, over))
 }
 
 /// What a container is created with: `linux.resources`, and a policy of devices, which every

@@ -18,6 +18,9 @@ pub struct Overrides {
     pub seed: Vec<(String, String)>,
     /// The control group when `linux.cgroupsPath` is absent.
     pub cgroup: Option<String>,
+    /// Control groups are systemd's: `linux.cgroupsPath`, and [`Overrides::cgroup`], are
+    /// `slice:prefix:name`.
+    pub systemd: bool,
     /// A filter that is compiled already, instead of `linux.seccomp`.
     pub seccomp: Option<Seccomp>,
 }

@@ -17,6 +17,7 @@ mod process;
 mod refusals;
 mod rootfs;
 mod seccomp;
+mod systemd;
 mod terminal;
 mod update;
 

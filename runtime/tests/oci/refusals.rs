@@ -13,8 +13,7 @@ fn options_that_are_not_supported_are_refused_by_name() {
     bundle.write();
     let dir = bundle.dir.to_str().unwrap();
     for (args, name) in [
-        (&["--systemd-cgroup", "create", "-b", dir, &bundle.id][..], "--systemd-cgroup"),
-        (&["create", "--preserve-fds", "1", "-b", dir, &bundle.id], "--preserve-fds"),
+        (&["create", "--preserve-fds", "1", "-b", dir, &bundle.id][..], "--preserve-fds"),
         (&["create", "--no-pivot", "-b", dir, &bundle.id], "--no-pivot"),
         (&["create", "-b", dir, "../x"], "../x"),
     ] {

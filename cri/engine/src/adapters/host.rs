@@ -4,6 +4,7 @@ use super::interfaces;
 use super::process::over;
 use crate::apparmor;
 use crate::error::{Context, Error, Kind, Result};
+use crate::groups;
 use crate::ports::{Host, RootfsDirs};
 use crate::stats::{InterfaceUsage, Stats};
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use rrun_runtime::cgroup::stats::Files;
 use rrun_runtime::cgroup::{self, Layout};
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::namespace;
+use rrun_runtime::systemd::{self, Scope, Slice};
 use rrun_sys::kernel::Feature;
 use rrun_sys::mount;
 use rrun_sys::pidfd;
@@ -104,6 +106,38 @@ impl Kernel {
     }
 }
 
+/// A group that systemd makes.
+enum Unit {
+    Slice(Slice),
+    Scope(Scope),
+}
+
+impl Unit {
+    fn of(cgroup: &str) -> Option<Unit> {
+        let slice = || Slice::of_path(cgroup).ok().map(Unit::Slice);
+        groups::scope(cgroup).map(Unit::Scope).or_else(slice)
+    }
+
+    /// Stops it; false when it is somebody else's.
+    fn stop(&self, groups: &Cgroups) -> rrun_runtime::Result<bool> {
+        match self {
+            Unit::Scope(scope) => systemd::stop(scope, &description(scope), groups),
+            Unit::Slice(slice) => systemd::stop_slice(slice).map(|()| true),
+        }
+    }
+}
+
+/// Whose a scope is.
+fn description(scope: &Scope) -> String {
+    format!("rrun {}", scope.name())
+}
+
+/// Makes a scope of a process.
+pub(super) fn place(scope: &Scope, groups: &Cgroups, pid: i32) -> Result<()> {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    systemd::place(scope, &description(scope), groups, pid).map_err(runtime)
+}
+
 fn runtime(error: rrun_runtime::Error) -> Error {
     let kind = match error.kind() {
         rrun_runtime::Kind::NotFound => Kind::NotFound,
@@ -129,7 +163,30 @@ impl Host for KernelHost {
     }
 
     async fn make_group(&self, cgroup: &str) -> Result<()> {
-        self.group((cgroup, "control group"), cgroup::make).await
+        match Unit::of(cgroup) {
+            None => self.group((cgroup, "control group"), cgroup::make).await,
+            Some(Unit::Scope(_)) => Ok(()),
+            Some(Unit::Slice(slice)) => {
+                let make = move |_: &Kernel| systemd::make_slice(&slice, "a pod of rrun");
+                self.kernel.call(make).await.map_err(runtime)
+            }
+        }
+    }
+
+    async fn place(&self, cgroup: &str, groups: &Cgroups, pid: i32) -> Result<()> {
+        let Some(scope) = groups::scope(cgroup) else {
+            return Err(Error::internal(format!("{cgroup} is no scope")));
+        };
+        let groups = groups.clone();
+        let place = move |_: &Kernel| place(&scope, &groups, pid);
+        self.kernel.call(place).await
+    }
+
+    async fn tell_limits(&self, cgroup: &str, change: &Cgroups) -> Result<()> {
+        let Some(scope) = groups::scope(cgroup) else { return Ok(()) };
+        let change = change.clone();
+        let tell = move |_: &Kernel| systemd::tell(&scope, &change);
+        self.kernel.call(tell).await.map_err(runtime)
     }
 
     async fn kill_group(&self, cgroup: &str) -> Result<()> {
@@ -142,6 +199,13 @@ impl Host for KernelHost {
             kernel.files().retain(|group, _| !format!("{group}/").starts_with(&below));
         };
         self.kernel.call(forget).await;
+        if let Some(unit) = Unit::of(cgroup) {
+            let path = cgroup.to_owned();
+            let stop = move |kernel: &Kernel| unit.stop(&kernel.groups(&path));
+            if !self.kernel.call(stop).await.map_err(runtime)? {
+                return Ok(());
+            }
+        }
         self.group((cgroup, "remove control group"), |groups| cgroup::remove(&groups.dirs)).await
     }
 

@@ -7,21 +7,30 @@ mod network;
 mod process;
 mod shims;
 
-use crate::config::Config;
-use crate::error::Result;
+use crate::config::{CgroupDriver, Config};
+use crate::error::{Context, Error, Kind, Result};
 use crate::ports::Ports;
+use rrun_runtime::systemd::Slice;
 use std::sync::Arc;
 
 impl Ports {
     /// The ports of this machine. Blocks: looks at the host.
     ///
     /// # Errors
-    /// When the shim's program is not there, or no control groups are mounted.
+    /// When the shim's program is not there, no control groups are mounted, or systemd is to make
+    /// them and cannot be reached.
     pub fn of_host(
         config: &Config,
         images: rrun_images::Store,
         network: rrun_cni::Network,
     ) -> Result<Ports> {
+        if config.cgroup_driver == CgroupDriver::Systemd {
+            let reached = rrun_runtime::systemd::check();
+            reached.map_err(|error| Error::from_chain(Kind::Unavailable, error.chain()))?;
+            Slice::of_path(&config.cgroup_parent)
+                .map_err(|error| Error::from_chain(Kind::Invalid, error.chain()))
+                .context(|| "cgroup.parent")?;
+        }
         let host = Arc::new(host::KernelHost::new(&config.cgroup_root)?);
         let shims = shims::RealShims::new(config, host.layout().clone())?;
         let images = Arc::new(images::StoreImages::new(images));

@@ -4,11 +4,13 @@ use super::process::over;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
+use crate::groups;
 use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
 use async_trait::async_trait;
 use nix::fcntl::AT_FDCWD;
 use nix::poll::PollFlags;
 use rrun_runtime::cgroup::Layout;
+use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, WireKind, launch};
 use rrun_sys::mount;
 use rrun_sys::pidfd;
@@ -62,13 +64,25 @@ fn read_only(program: &Path) -> nix::Result<OwnedFd> {
 #[async_trait]
 impl Shims for RealShims {
     async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()> {
+        let dirs = self.layout.dirs(Path::new(cgroup));
+        let scope = groups::scope(cgroup);
         let order = Launch {
             shim: PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd())),
             run_dir: run_dir.to_owned(),
-            cgroups: self.layout.dirs(Path::new(cgroup)).into_iter().map(|dir| dir.path).collect(),
+            cgroups: match scope {
+                None => dirs.iter().map(|dir| dir.path.clone()).collect(),
+                Some(_) => Vec::new(),
+            },
             oom_score_adj: OOM_SCORE_ADJ,
         };
-        launch(&order).await.map_err(|error| told(error).error)
+        launch(&order).await.map_err(|error| told(error).error)?;
+        let Some(scope) = scope else { return Ok(()) };
+        let (socket, groups) = (Launch::socket(run_dir), Cgroups { dirs, ..Cgroups::default() });
+        let late = |_| Error::new(Kind::Timeout, format!("{}: no answer", socket.display()));
+        let greeted = timeout(GREETING, Client::connect(&socket)).await.map_err(late)?;
+        let pid = greeted.map_err(|error| told(error).error)?.0.pid();
+        let place = blocking(move || super::host::place(&scope, &groups, pid));
+        place.await.context(|| "place the shim")
     }
 
     async fn dial(&self, run_dir: &Path) -> Result<Dialled> {

@@ -7,6 +7,7 @@ use super::user::Who;
 use super::{process, resources};
 use crate::error::Result;
 use crate::files;
+use crate::groups;
 use crate::model::{ContainerConfig, NamespaceMode, PodConfig};
 use crate::ports::ImageConfig;
 use serde_json::{Map, Value, json};
@@ -69,7 +70,7 @@ pub(crate) fn build(from: &Inputs<'_>) -> Result<Value> {
         process["apparmorProfile"] = json!(profile);
     }
     let mut linux = json!({
-        "cgroupsPath": from.cgroup,
+        "cgroupsPath": groups::in_configuration(from.cgroup),
         "namespaces": namespaces(from),
         "resources": limits(from),
         "devices": from.devices.iter().map(HostDevice::node).collect::<Vec<_>>(),

@@ -12,6 +12,7 @@ use super::{ExecTemplate, capabilities, namespaces, process, runtime};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::groups;
 use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig, Resources};
 use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord, checksum};
@@ -121,7 +122,10 @@ impl Planner {
     /// another container follows the root file system.
     pub(crate) fn plan(&self, spec: &Value, wanted: &Wanted<'_>, targets: bool) -> Result<Plan> {
         let (spec, filter) = self.parse(spec.clone())?;
-        let over = overrides(&wanted.pod.config, &wanted.container.config, targets, filter);
+        let over = Overrides {
+            systemd: groups::scope(&wanted.container.cgroup).is_some(),
+            ..overrides(&wanted.pod.config, &wanted.container.config, targets, filter)
+        };
         let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
         let text = spec.process().as_ref().and_then(|process| process.env().as_deref());
         plan.process.env = process::bytes(text.unwrap_or_default(), &wanted.container.config.envs);
@@ -199,7 +203,7 @@ impl Planner {
             "root": {"path": "/", "readonly": true},
             "process": process,
             "linux": {
-                "cgroupsPath": cgroup,
+                "cgroupsPath": groups::in_configuration(cgroup),
                 "namespaces": all,
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             },
@@ -212,6 +216,7 @@ impl Planner {
         let over = Overrides {
             namespaces: NamespaceOverrides { pid: None, ..slots(namespaces) },
             seccomp: filter,
+            systemd: groups::scope(cgroup).is_some(),
             ..Overrides::default()
         };
         let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
@@ -238,6 +243,7 @@ impl Planner {
             bundle: PathBuf::from("/"),
             rootfs: Some(Slot(0)),
             namespaces: slots(&kinds),
+            systemd: groups::scope(&container.cgroup).is_some(),
             ..Overrides::default()
         };
         let plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
@@ -348,8 +354,8 @@ fn overrides(
         rootfs: with_plan(0),
         namespaces,
         seed: shm.into_iter().collect(),
-        cgroup: None,
         seccomp,
+        ..Overrides::default()
     }
 }
 

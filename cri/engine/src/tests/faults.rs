@@ -4,13 +4,31 @@ use super::{Machine, container, pod, run, running};
 use crate::steps::faults;
 use crate::verbs::create_container::CREATE_CONTAINER;
 use crate::verbs::run_pod::RUN_POD;
-use crate::{Engine, Owner};
+use crate::{CgroupDriver, Engine, Owner};
 use rrun_sys::step::Point;
 
 const OWNER: &Owner = &Owner::Cri;
 
+/// The steps by which systemd puts a process into its groups.
+const PLACE_REAPER: &str = "engine.run-pod.place-reaper";
+const PLACE: &str = "engine.create-container.place";
+
 fn points(names: Vec<&'static str>) -> impl Iterator<Item = (&'static str, Point)> {
     names.into_iter().flat_map(|name| [(name, Point::Before), (name, Point::After)])
+}
+
+const DRIVERS: [CgroupDriver; 2] = [CgroupDriver::Cgroupfs, CgroupDriver::Systemd];
+
+/// The same under each driver of control groups, with the steps that only systemd's has.
+fn under_each_driver(
+    names: Vec<&'static str>,
+    placing: &'static str,
+) -> impl Iterator<Item = (CgroupDriver, &'static str, Point)> {
+    DRIVERS.into_iter().flat_map(move |driver| {
+        let more = (driver == CgroupDriver::Systemd).then_some(placing);
+        let names = names.iter().copied().chain(more.filter(|name| !name.is_empty()));
+        points(names.collect()).map(move |(name, point)| (driver, name, point))
+    })
 }
 
 async fn remove_all(engine: &Engine) {
@@ -21,9 +39,9 @@ async fn remove_all(engine: &Engine) {
 
 #[test]
 fn a_pod_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
-    let machine = Machine::new();
-    machine.life(async |engine, _| {
-        for (name, point) in points(RUN_POD.names()) {
+    for (driver, name, point) in under_each_driver(RUN_POD.names(), PLACE_REAPER) {
+        let machine = Machine::with(driver);
+        machine.life(async |engine, _| {
             faults::plan(name, point, false);
             let failed = engine.run_pod(OWNER, pod("web"), "").await;
             assert!(failed.unwrap_err().to_string().contains("on purpose"), "{name} {point:?}");
@@ -31,17 +49,17 @@ fn a_pod_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
             assert!(engine.list_pods(OWNER, &Default::default()).is_empty());
             run(&engine, "web").await;
             remove_all(&engine).await;
-        }
-    });
+        });
+    }
 }
 
 #[test]
 fn a_container_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
-    let machine = Machine::new();
-    machine.life(async |engine, _| {
-        let pod = run(&engine, "web").await;
-        let before = machine.remains();
-        for (name, point) in points(CREATE_CONTAINER.names()) {
+    for (driver, name, point) in under_each_driver(CREATE_CONTAINER.names(), PLACE) {
+        let machine = Machine::with(driver);
+        machine.life(async |engine, _| {
+            let pod = run(&engine, "web").await;
+            let before = machine.remains();
             faults::plan(name, point, false);
             let failed = engine.create_container(OWNER, pod.as_str(), container("c")).await;
             assert!(failed.unwrap_err().to_string().contains("on purpose"), "{name} {point:?}");
@@ -49,16 +67,16 @@ fn a_container_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
             let made = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
             engine.remove_container(OWNER, made.as_str()).await.unwrap();
             assert_eq!(machine.remains(), before, "{name} {point:?}");
-        }
-        engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
-        assert_eq!(machine.remains(), [""; 0]);
-    });
+            engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+            assert_eq!(machine.remains(), [""; 0]);
+        });
+    }
 }
 
 #[test]
 fn a_pod_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
-    for (name, point) in points(RUN_POD.names()) {
-        let machine = Machine::new();
+    for (driver, name, point) in under_each_driver(RUN_POD.names(), PLACE_REAPER) {
+        let machine = Machine::with(driver);
         machine.life(async |engine, _| {
             faults::plan(name, point, true);
             engine.run_pod(OWNER, pod("web"), "").await.unwrap_err();
@@ -77,8 +95,8 @@ fn a_pod_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
 
 #[test]
 fn a_container_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
-    for (name, point) in points(CREATE_CONTAINER.names()) {
-        let machine = Machine::new();
+    for (driver, name, point) in under_each_driver(CREATE_CONTAINER.names(), PLACE) {
+        let machine = Machine::with(driver);
         machine.life(async |engine, _| {
             let pod = run(&engine, "web").await;
             faults::plan(name, point, true);
@@ -119,8 +137,8 @@ fn a_stop_or_a_removal_that_dies_at_any_step_is_finished_by_the_next_one() {
         "engine.remove-pod.state-dir",
         "engine.remove-pod.run-dir",
     ];
-    for (name, point) in points(steps.to_vec()) {
-        let machine = Machine::new();
+    for (driver, name, point) in under_each_driver(steps.to_vec(), "") {
+        let machine = Machine::with(driver);
         let id = machine.life(async |engine, _| {
             let (pod, _) = running(&engine, "web").await;
             faults::plan(name, point, true);

@@ -5,11 +5,12 @@ mod faults;
 mod hung;
 mod life;
 mod recovery;
+mod systemd;
 mod world;
 
 use crate::config::{Claim, Config, LogLimits, Lsm};
 use crate::model::{ContainerConfig, ImageSpec, PodConfig};
-use crate::{Engine, Owner, PodId, Recovery};
+use crate::{CgroupDriver, Engine, Owner, PodId, Recovery};
 use std::path::Path;
 use std::sync::Arc;
 use world::World;
@@ -18,16 +19,22 @@ use world::World;
 pub(super) struct Machine {
     folder: tempfile::TempDir,
     pub(super) lsm: Lsm,
+    driver: CgroupDriver,
     pub(super) world: Arc<World>,
 }
 
 impl Machine {
     pub(super) fn new() -> Machine {
+        Machine::with(CgroupDriver::Cgroupfs)
+    }
+
+    /// One whose control groups are made by this one.
+    pub(super) fn with(driver: CgroupDriver) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let rootfs = folder.path().join("rootfs");
         std::fs::create_dir_all(rootfs.join("etc")).unwrap();
         std::fs::write(rootfs.join("etc/passwd"), "web:x:33:34::/srv:\n").unwrap();
-        Machine { world: World::new(&rootfs), lsm: Lsm::default(), folder }
+        Machine { world: World::new(&rootfs), lsm: Lsm::default(), driver, folder }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -41,7 +48,11 @@ impl Machine {
             run: at("run"),
             netns_dir: at("netns"),
             cgroup_root: "/sys/fs/cgroup".into(),
-            cgroup_parent: "/rrun".into(),
+            cgroup_driver: self.driver,
+            cgroup_parent: match self.driver {
+                CgroupDriver::Cgroupfs => "/rrun".into(),
+                CgroupDriver::Systemd => "rrun.slice".into(),
+            },
             shim: at("shim"),
             seccomp_profiles: at("seccomp"),
             lsm: self.lsm,

@@ -1,17 +1,19 @@
 //! Stand-ins for images, network, shims and kernel: they only remember.
 
 use crate::error::{Error, Kind, Result};
+use crate::groups;
 use crate::id::PodId;
 use crate::ports::*;
 use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
+use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 pub(crate) struct World {
     rootfs: PathBuf,
@@ -20,6 +22,8 @@ pub(crate) struct World {
     pub(crate) network_gate: Semaphore,
     /// Held back by a test: a writable layer with a million files.
     pub(crate) layer_gate: Semaphore,
+    /// A question of a container is answered.
+    answered: Notify,
 }
 
 #[derive(Default)]
@@ -35,6 +39,11 @@ struct State {
     layer_walks: usize,
     hung: bool,
     no_parser: bool,
+    no_systemd: bool,
+    /// Processes that were placed.
+    placed: Vec<i32>,
+    /// The answer to a container that has asked.
+    answer: Option<Option<AskRefusal>>,
     /// AppArmor profiles of the reapers that were asked for.
     reapers: Vec<Option<String>>,
 }
@@ -52,6 +61,7 @@ impl World {
             state: Mutex::default(),
             network_gate: Semaphore::new(Semaphore::MAX_PERMITS),
             layer_gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            answered: Notify::new(),
         })
     }
 
@@ -109,6 +119,16 @@ impl World {
     /// The machine has AppArmor and no parser for it.
     pub(crate) fn set_no_parser(&self) {
         self.state(|state| state.no_parser = true);
+    }
+
+    /// systemd makes no scope any more.
+    pub(crate) fn set_no_systemd(&self) {
+        self.state(|state| state.no_systemd = true);
+    }
+
+    /// The processes that were placed so far.
+    pub(crate) fn placed(&self) -> Vec<i32> {
+        self.state(|state| state.placed.clone())
     }
 
     /// The AppArmor profiles of the reapers so far.
@@ -244,7 +264,24 @@ impl Host for World {
     }
 
     async fn make_group(&self, cgroup: &str) -> Result<()> {
-        self.state(|state| state.groups.insert(cgroup.to_owned()));
+        if groups::scope(cgroup).is_none() {
+            self.state(|state| state.groups.insert(cgroup.to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn place(&self, cgroup: &str, _: &Cgroups, pid: i32) -> Result<()> {
+        self.state(|state| {
+            if state.no_systemd {
+                return Err(Error::new(Kind::Internal, "systemd says no"));
+            }
+            state.groups.insert(cgroup.to_owned());
+            state.placed.push(pid);
+            Ok(())
+        })
+    }
+
+    async fn tell_limits(&self, _: &str, _: &Cgroups) -> Result<()> {
         Ok(())
     }
 
@@ -296,8 +333,11 @@ struct FakeShims(Arc<World>);
 
 #[async_trait]
 impl Shims for FakeShims {
-    async fn launch(&self, run_dir: &Path, _: &str) -> Result<()> {
-        self.0.state(|state| state.shims.insert(run_dir.to_owned(), ShimState::default()));
+    async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()> {
+        self.0.state(|state| {
+            state.shims.insert(run_dir.to_owned(), ShimState::default());
+            state.groups.extend(groups::scope(cgroup).map(|_| cgroup.to_owned()));
+        });
         Ok(())
     }
 
@@ -328,9 +368,37 @@ struct FakeShim {
     run_dir: PathBuf,
 }
 
+impl FakeShim {
+    /// The container asks to be placed, and waits.
+    async fn ask(&self, container: &str) -> Result<(), Refusal> {
+        let event = Event::Asks { container: container.to_owned(), pid: 3, ask: Ask::Place };
+        self.world.state(|state| {
+            let shim = state.shims.get(&self.run_dir);
+            shim.iter().flat_map(|shim| &shim.listeners).for_each(|listener| {
+                let _ = listener.send(event.clone());
+            });
+        });
+        self.world.answered.notified().await;
+        match self.world.state(|state| state.answer.take()).flatten() {
+            Some(refusal) => Err(Error::internal(refusal.words).into()),
+            None => Ok(()),
+        }
+    }
+}
+
 #[async_trait]
 impl Shim for FakeShim {
     async fn call(&self, request: Request, _: Vec<OwnedFd>) -> Result<Answer, Refusal> {
+        match &request {
+            Request::Create(create) if create.plan.cgroups.asked => {
+                self.ask(&create.container).await?;
+            }
+            Request::Answer { refusal, .. } => {
+                self.world.state(|state| state.answer = Some(refusal.clone()));
+                self.world.answered.notify_one();
+            }
+            _ => {}
+        }
         let reply = self.world.state(|state| {
             let State { shims, groups, reapers, unexecutable, hung, .. } = state;
             if *hung && shims.contains_key(&self.run_dir) {
@@ -373,7 +441,9 @@ fn answer(
             Reply::Sandbox { reaper: sandbox.reaper.map(|_| 2) }
         }
         Request::Create(create) => {
-            groups.insert(group_of(run_dir, &create.container));
+            if !create.plan.cgroups.asked {
+                groups.insert(group_of(run_dir, &create.container));
+            }
             shim.containers.insert(create.container, ContainerState::Created);
             Reply::Created { pid: 3, clamped: Vec::new() }
         }

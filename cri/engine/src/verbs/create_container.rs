@@ -7,6 +7,7 @@ use crate::clock;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
+use crate::groups;
 use crate::id::{ContainerId, Owner};
 use crate::model::ContainerConfig;
 use crate::phase::{ContainerPhase, PodPhase};
@@ -207,7 +208,7 @@ fn intent(at: &PodAt, config: Arc<ContainerConfig>, image: &ImageInfo) -> Result
         image_id: image.id.clone(),
         image_ref: image.reference.clone(),
         pid: 0,
-        cgroup: format!("{}/{id}", at.pod.record().cgroup),
+        cgroup: groups::of_container(&at.pod.record().cgroup, &id),
         log_path,
         mounts: config.mounts.clone(),
         resources: config.resources.clone().unwrap_or_default(),
@@ -294,6 +295,8 @@ impl CreateContainer {
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
         let shim = self.at.at.connected()?;
+        let at = self.at.clone();
+        let _asks = at.expect_placing(&planned.plan.cgroups);
         let fds = std::iter::once(rootfs).chain(planned.target.take()).collect();
         match shim.call(request, fds).await.map_err(Error::from)? {
             (Reply::Created { pid, clamped }, mut fds) => {

@@ -3,6 +3,7 @@
 pub(crate) mod container_end;
 pub(crate) mod create_container;
 pub(crate) mod log_pipes;
+pub(crate) mod place;
 pub(crate) mod pod_undo;
 pub(crate) mod remove;
 pub(crate) mod run_pod;

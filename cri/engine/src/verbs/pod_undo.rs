@@ -7,20 +7,32 @@ use super::run_pod::RUN_POD;
 use crate::blocking::blocking;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
+use crate::groups;
+use crate::id::PodId;
 use crate::ports::Shim;
 use crate::steps::{NotUndone, run_step};
-use crate::table::Container;
+use crate::table::{Container, Shared};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often what could not be undone is tried again at least.
 const SELDOM: Duration = Duration::from_secs(300);
 
+/// Removes the scope of a pod's shim, with what the shim has left in it; a group that shims share
+/// stays.
+pub(crate) async fn remove_shim_scope(engine: &Shared, id: &PodId) -> Result<()> {
+    let (group, host) = (groups::of_shim(&engine.config, id)?, &engine.ports.host);
+    if groups::scope(&group).is_none() {
+        return Ok(());
+    }
+    host.kill_group(&group).await?;
+    host.remove_group(&group).await
+}
+
 impl PodAt {
-    /// The control group of shims: outside of every pod's, and outside of that of whoever started
-    /// them.
-    pub(crate) fn shim_group(&self) -> String {
-        format!("{}/shims", self.engine.config.cgroup_parent)
+    /// The control group of its shim.
+    pub(crate) fn shim_group(&self) -> Result<String> {
+        groups::of_shim(&self.engine.config, &self.pod.id)
     }
 
     /// The connection to the shim.
@@ -52,14 +64,15 @@ impl PodAt {
             host.kill_group(&record.cgroup).await?;
             return host.remove_group(&record.cgroup).await;
         }
-        let reaper = super::sandbox::reaper_group(&record);
+        let reaper = groups::of_reaper(&record);
         host.kill_group(&reaper).await?;
         host.remove_group(&reaper).await
     }
 
     pub(crate) async fn kill_shim(&self) -> Result<()> {
         self.pod.set_shim(None);
-        self.engine.ports.shims.kill(&self.pod.dirs.run).await
+        self.engine.ports.shims.kill(&self.pod.dirs.run).await?;
+        remove_shim_scope(&self.engine, &self.pod.id).await
     }
 
     pub(crate) async fn unpin(&self) -> Result<()> {

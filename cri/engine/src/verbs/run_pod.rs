@@ -9,6 +9,7 @@ use crate::dirs::{self, Dirs, Lock};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::files;
+use crate::groups;
 use crate::id::{Owner, PodId};
 use crate::model::PodConfig;
 use crate::phase::PodPhase;
@@ -113,7 +114,7 @@ pub(crate) async fn run(
     check::pod(&config, handler, &engine.config.lsm).context(|| what.clone())?;
     let hash = config_hash(&config, handler)?;
     let key = (owner.clone(), config.key());
-    let record = intent(engine, owner, config, handler)?;
+    let record = intent(engine, owner, config, handler).context(|| what.clone())?;
     let job = || make(Arc::clone(engine), record);
     let id = engine.pod_jobs.join(key, hash, job).await.context(|| what.clone())?;
     match engine.table.pod(owner, id.as_str()) {
@@ -134,8 +135,8 @@ fn intent(engine: &Shared, owner: &Owner, config: PodConfig, handler: &str) -> R
     let id = PodId::random()?;
     let own = config.cgroup_parent.is_empty();
     let cgroup = match own {
-        true => own_cgroup(&engine.config, &id),
-        false => config.cgroup_parent.trim_end_matches('/').to_owned(),
+        true => groups::of_own(&engine.config, &id)?,
+        false => groups::of_client(&engine.config, &config.cgroup_parent)?,
     };
     let netns = files::has_network(&config).then(|| netns_path(&engine.config, &id));
     Ok(PodRecord {
@@ -154,11 +155,6 @@ fn intent(engine: &Shared, owner: &Owner, config: PodConfig, handler: &str) -> R
         not_undone: Vec::new(),
         id,
     })
-}
-
-/// The group of a pod that names no parent.
-pub(crate) fn own_cgroup(config: &Config, id: &PodId) -> String {
-    format!("{}/{id}", config.cgroup_parent)
 }
 
 /// Where a pod's network namespace is pinned: `cni-` and the first half of its id in the form of
@@ -233,12 +229,12 @@ impl RunPod {
     }
 
     async fn shim_cgroup(&self) -> Result<()> {
-        self.at.engine.ports.host.make_group(&self.at.shim_group()).await
+        self.at.engine.ports.host.make_group(&self.at.shim_group()?).await
     }
 
     async fn shim(&self) -> Result<()> {
         let shims = &self.at.engine.ports.shims;
-        shims.launch(&self.at.pod.dirs.run, &self.at.shim_group()).await?;
+        shims.launch(&self.at.pod.dirs.run, &self.at.shim_group()?).await?;
         let dialled = shims.dial(&self.at.pod.dirs.run).await?;
         shim_watch::adopt(&self.at, dialled);
         Ok(())
@@ -258,14 +254,19 @@ impl RunPod {
             sandbox::request(&at.engine.planner, &record, apparmor.as_deref())
         };
         let request = blocking(request).await?;
+        let groups = request.reaper.as_ref().map(|reaper| reaper.plan.cgroups.clone());
         let shim = self.at.connected()?;
         match shim.call(Request::Sandbox(request), Vec::new()).await {
-            Ok((Reply::Sandbox { reaper }, _)) => {
-                self.reaper = reaper;
-                Ok(())
+            Ok((Reply::Sandbox { reaper }, _)) => self.reaper = reaper,
+            Ok((other, _)) => {
+                return Err(Error::internal(format!("sandbox: shim said {other:?}")));
             }
-            Ok((other, _)) => Err(Error::internal(format!("sandbox: shim said {other:?}"))),
-            Err(refusal) => Err(refusal.error.context("sandbox")),
+            Err(refusal) => return Err(refusal.error.context("sandbox")),
+        }
+        // Until then it is in its shim's scope, and ends with that.
+        match (groups.filter(|groups| groups.asked), self.reaper) {
+            (Some(groups), Some(pid)) => self.at.place_reaper(&groups, pid).await,
+            _ => Ok(()),
         }
     }
 

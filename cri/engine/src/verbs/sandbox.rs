@@ -2,6 +2,7 @@
 
 use crate::error::{Context, Result};
 use crate::files;
+use crate::groups;
 use crate::model::PodConfig;
 use crate::record::PodRecord;
 use crate::spec::{Planner, namespaces};
@@ -9,11 +10,6 @@ use rrun_shim_protocol::{NamespaceKind, Pin, Reaper, Sandbox};
 
 /// Size of a pod's `/dev/shm`, bytes.
 const SHM_SIZE: u64 = 64 << 20;
-
-/// The group of the reaper: a leaf in the pod's, named by the pod's id.
-pub(crate) fn reaper_group(record: &PodRecord) -> String {
-    format!("{}/{}", record.cgroup, record.id)
-}
 
 /// Blocks: the reaper may have a seccomp profile of the node, which is read.
 pub(crate) fn request(
@@ -27,7 +23,7 @@ pub(crate) fn request(
     let pin = |path: &std::path::PathBuf| Pin { kind: NamespaceKind::Network, path: path.clone() };
     let reaper = match has(NamespaceKind::Pid) {
         true => {
-            let group = reaper_group(record);
+            let group = groups::of_reaper(record);
             let plan = planner.reaper(config, &namespaces, &group, apparmor);
             Some(Reaper { plan: plan.context(|| "plan reaper")? })
         }

@@ -4,11 +4,12 @@ use super::PodAt;
 use super::container_end::ended;
 use crate::error::{Kind, Result};
 use crate::event::EventKind;
+use crate::groups;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{Dialled, Shim};
 use crate::record::ContainerRecord;
 use crate::steps::run_step;
-use rrun_shim_protocol::{AskRefusal, ContainerReport, ContainerState, Event, Reply, Request};
+use rrun_shim_protocol::{Ask, ContainerReport, ContainerState, Event, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,22 +40,12 @@ impl PodAt {
                     self.with(found).queue_end(exit);
                 }
             }
-            Event::Asks { container, .. } => self.refuse_ask(container),
+            Event::Asks { container, pid, ask: Ask::Place } => {
+                let at = self.clone();
+                tokio::spawn(async move { at.place_container(container, pid).await });
+            }
             Event::ExecExited { .. } => {}
         }
-    }
-
-    /// No plan of ours has a process placed by anybody else.
-    fn refuse_ask(&self, container: String) {
-        let Some(shim) = self.pod.shim() else { return };
-        let words = "this daemon places no processes".to_owned();
-        let refusal = Some(AskRefusal { errno: nix::libc::ENOSYS, words });
-        tokio::spawn(async move {
-            let answered = shim.call(Request::Answer { container, refusal }, Vec::new()).await;
-            if let Err(refusal) = answered {
-                tracing::warn!(error = %refusal.error, "a container's question is not answered");
-            }
-        });
     }
 
     /// The connection has ended: dials again, for a shim that lives on after a broken connection.
@@ -225,7 +216,7 @@ impl PodAt {
         if record.own_cgroup {
             return host.kill_group(&record.cgroup).await;
         }
-        host.kill_group(&super::sandbox::reaper_group(&record)).await?;
+        host.kill_group(&groups::of_reaper(&record)).await?;
         for container in self.engine.table.containers_of(&self.pod.id) {
             host.kill_group(&container.record().cgroup).await?;
         }

@@ -102,11 +102,19 @@ impl UpdateContainer {
 
     async fn limits(&self) -> Result<()> {
         let planned = self.planned.as_ref().ok_or_else(|| Error::internal("no plan"))?;
-        let request = Request::Update(Update {
-            container: self.at.container.id.to_string(),
-            change: planned.change.clone(),
-            back: planned.back.clone(),
-        });
+        self.write(planned.change.clone(), planned.back.clone()).await?;
+        let cgroup = self.at.container.record().cgroup.clone();
+        let told = self.at.at.engine.ports.host.tell_limits(&cgroup, &planned.change).await;
+        if told.is_err() {
+            // Whoever does not know of it would undo it some time.
+            self.write(planned.back.clone(), planned.change.clone()).await?;
+        }
+        told
+    }
+
+    async fn write(&self, change: Cgroups, back: Cgroups) -> Result<()> {
+        let container = self.at.container.id.to_string();
+        let request = Request::Update(Update { container, change, back });
         match self.at.at.connected()?.call(request, Vec::new()).await.map_err(Error::from)? {
             (Reply::Done, _) => Ok(()),
             (other, _) => Err(Error::internal(format!("shim said {other:?}"))),
