@@ -109,7 +109,8 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
     assert_eq!(fs::read_to_string(at("conf").join("a.conf")).unwrap(), "one");
     let key = at("all").join("deep/key");
     assert_eq!(fs::read_to_string(&key).unwrap(), "hidden");
-    assert_eq!(fs::metadata(&key).unwrap().mode() & 0o777, 0o440);
+    let found = fs::metadata(&key).unwrap();
+    assert_eq!((found.mode() & 0o777, found.gid()), (0o440, 4321), "the group can read it");
     assert_eq!(fs::read_to_string(at("all").join("labels")).unwrap(), "app=\"x\"");
     let kind = nix::sys::statfs::statfs(&at("all")).unwrap().filesystem_type();
     assert_eq!(kind, nix::sys::statfs::TMPFS_MAGIC, "a secret never touches the disk");

@@ -23,7 +23,6 @@ const CLUSTER_FIELDS: &[&str] = &[
     "tolerations",
     "topologySpreadConstraints",
     "schedulingGroup",
-    "workloadRef",
 ];
 
 /// What a Pod document says before it is known whether its parts fit together.
@@ -87,7 +86,7 @@ fn keyed(key: &str, item: &Item<'_>) -> Read<()> {
 fn spec(item: &Item<'_>) -> Read<PodSpec> {
     item.object(|f| {
         f.ignore(CLUSTER_FIELDS);
-        f.refuse(&["resourceClaims", "hostnameOverride", "evictionResponders"])?;
+        f.refuse(&["resourceClaims", "hostnameOverride"])?;
         f.opt("os", |i| i.object(|f| f.need("name", |i| expect(i, "linux"))))?;
         if let Some(item) = f.get("hostUsers")
             && !item.boolean()?

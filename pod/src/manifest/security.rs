@@ -2,10 +2,7 @@
 
 use super::fields::{Fields, Item, Read};
 use super::values::local_path_fault;
-use crate::model::{
-    Capabilities, ContainerSecurity, FsGroupChangePolicy, GroupsPolicy, PodSecurity, Profile,
-    SeLinux,
-};
+use crate::model::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
 
 /// `spec.securityContext`.
 pub fn pod(item: &Item<'_>) -> Read<PodSecurity> {
@@ -20,17 +17,15 @@ pub fn pod(item: &Item<'_>) -> Read<PodSecurity> {
                 ))
             })
         };
-        let walk = [
-            ("Always", FsGroupChangePolicy::Always),
-            ("OnRootMismatch", FsGroupChangePolicy::OnRootMismatch),
-        ];
+        // It is about persistent volumes: all that there are here are the pod's own.
+        f.word("fsGroupChangePolicy", |i| i.one_of(&[("Always", ()), ("OnRootMismatch", ())]))?;
+        f.ignore(&["fsGroupChangePolicy"]);
         let groups = [("Merge", GroupsPolicy::Merge), ("Strict", GroupsPolicy::Strict)];
         Ok(PodSecurity {
             run_as_user: f.opt("runAsUser", Item::id)?,
             run_as_group: f.opt("runAsGroup", Item::id)?,
             run_as_non_root: f.opt("runAsNonRoot", Item::boolean)?,
             fs_group: f.opt("fsGroup", Item::id)?,
-            fs_group_change_policy: f.word("fsGroupChangePolicy", |i| i.one_of(&walk))?,
             supplemental_groups: f.list("supplementalGroups", Item::id)?,
             supplemental_groups_policy: f
                 .word("supplementalGroupsPolicy", |i| i.one_of(&groups))?,

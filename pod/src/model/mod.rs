@@ -20,10 +20,7 @@ pub use env::{
 };
 pub use probe::{Handler, HttpGet, PortRef, Probe, Scheme};
 pub use resources::{ResourceList, Resources};
-pub use security::{
-    Capabilities, ContainerSecurity, FsGroupChangePolicy, GroupsPolicy, PodSecurity, Profile,
-    SeLinux,
-};
+pub use security::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
 pub use volume::{
     DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, Projection, Volume,
     VolumeSource,

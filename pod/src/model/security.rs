@@ -24,15 +24,6 @@ pub struct SeLinux {
     pub level: String,
 }
 
-/// When a volume's ownership is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FsGroupChangePolicy {
-    /// At each set-up.
-    Always,
-    /// Only if its root has another group or mode.
-    OnRootMismatch,
-}
-
 /// Whether the image's group file adds groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupsPolicy {
@@ -53,8 +44,6 @@ pub struct PodSecurity {
     pub run_as_non_root: Option<bool>,
     /// Owner group of the volumes, and a supplemental group.
     pub fs_group: Option<i64>,
-    /// When the walk is done; `Always` if absent.
-    pub fs_group_change_policy: Option<FsGroupChangePolicy>,
     /// More groups.
     pub supplemental_groups: Vec<i64>,
     /// Whether the image adds groups.

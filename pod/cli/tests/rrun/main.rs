@@ -10,6 +10,7 @@ mod images;
 mod logs;
 mod machine;
 mod pods;
+mod stdin;
 mod tables;
 
 use machine::{IMAGE, Machine, pod, text};

@@ -158,3 +158,20 @@ fn a_pod_that_nobody_attends_is_stopped_and_removed_by_others() {
     }
     machine.assert_nothing_left();
 }
+
+#[test]
+fn a_pod_whose_readiness_gate_nobody_sets_is_never_ready() {
+    let machine = Machine::new();
+    let gate = "  readinessGates: [{conditionType: example.test/balanced}]\n";
+    let run = machine.run("gated", &(pod("gated", "Always", &["sleeper"]) + gate));
+    run.expect("container main: running, ready");
+    machine.await_ps("gated", "1/1", "Running");
+    let state = machine.sandbox.state().join("rrun/default_gated/state");
+    await_that("the reason on record", || {
+        let text = std::fs::read_to_string(&state).unwrap_or_default();
+        text.contains("ReadinessGatesNotReady") && text.contains("example.test/balanced")
+    });
+    run.signal("INT");
+    run.end();
+    machine.assert_nothing_left();
+}

@@ -162,14 +162,4 @@ mod tests {
         assert!(!at("d").exists() && fs::symlink_metadata(at("d")).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
     }
-
-    #[test]
-    fn the_group_can_read_what_others_cannot() {
-        let dir = tempfile::tempdir().unwrap();
-        let payload = Payload::from([("k".into(), file("x", 0o400))]);
-        write(dir.path(), &payload, Some(4321)).unwrap();
-        let found = fs::metadata(dir.path().join("k")).unwrap();
-        use std::os::unix::fs::MetadataExt;
-        assert_eq!((found.gid(), found.mode() & 0o777), (4321, 0o440));
-    }
 }
