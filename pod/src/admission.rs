@@ -6,7 +6,6 @@ use tonic::Code;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Pod, Profile, RecursiveReadOnly, VolumeSource};
-use crate::sync::observe::rpc;
 
 /// Sysctls that are namespaced and touch no other pod (`safe_sysctls.go`).
 const SAFE_SYSCTLS: &[&str] = &[
@@ -40,11 +39,11 @@ impl Runtime {
     /// Asks the runtime. `Unavailable` if it does not answer.
     pub async fn ask(cri: &dyn Cri) -> Result<Self> {
         let request = v1::VersionRequest { version: "v1".to_owned() };
-        let version = cri.version(request).await.map_err(|e| rpc("version", &e))?;
+        let version = cri.version(request).await.map_err(|e| Error::status("version", &e))?;
         let handlers = match cri.status(v1::StatusRequest::default()).await {
             Ok(reply) => reply.runtime_handlers,
             Err(e) if e.code() == Code::Unimplemented => Vec::new(),
-            Err(e) => return Err(rpc("status", &e)),
+            Err(e) => return Err(Error::status("status", &e)),
         };
         Ok(Runtime { name: version.runtime_name, handlers })
     }

@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::addresses::Addresses;
 use crate::admission::{self, Runtime};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{Events, Recorder};
 use crate::eviction;
 use crate::model::{Meta, Pod};
@@ -21,8 +21,8 @@ use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
 use crate::state::PodState;
 use crate::status::PodStatus;
-use crate::sync::observe::{self, rpc};
-use crate::sync::{Stop, Worker};
+use crate::sync::observe;
+use crate::sync::{PodWorker, Stop};
 
 /// When a broken event stream is opened again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ impl PodEngine {
         let world = (self.cri.clone(), self.node.clone());
         let told = excess.subscribe();
         tokio::spawn(eviction::watch(pod.clone(), world, stopping.subscribe(), excess));
-        let worker = Worker {
+        let worker = PodWorker {
             pod,
             cri: self.cri.clone(),
             runtime: self.runtime.clone(),
@@ -170,7 +170,7 @@ impl Drop for PodEngine {
 /// What is gone already is removed.
 fn found(reply: std::result::Result<(), tonic::Status>, what: &str) -> Result<()> {
     match reply {
-        Err(e) if e.code() != Code::NotFound => Err(rpc(what, &e)),
+        Err(e) if e.code() != Code::NotFound => Err(Error::status(what, &e)),
         _ => Ok(()),
     }
 }

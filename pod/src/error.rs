@@ -2,6 +2,7 @@
 
 use rrun_error::Chain;
 use std::fmt;
+use tonic::Code;
 
 /// What class of failure an [`Error`] is; closed, so that edges map it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +75,23 @@ impl Error {
     /// A nix error, its kind read from the errno.
     pub fn errno(what: impl Into<String>, errno: nix::errno::Errno) -> Self {
         Error::io(what, &std::io::Error::from(errno))
+    }
+
+    /// What a runtime answered, its kind read from the code.
+    pub fn status(what: impl Into<String>, status: &tonic::Status) -> Self {
+        let kind = match status.code() {
+            Code::NotFound => Kind::NotFound,
+            Code::AlreadyExists => Kind::Exists,
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => Kind::Invalid,
+            Code::DeadlineExceeded => Kind::Timeout,
+            Code::Cancelled => Kind::Cancelled,
+            Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,
+            Code::ResourceExhausted => Kind::Exhausted,
+            Code::Unimplemented => Kind::Unimplemented,
+            Code::Unavailable | Code::Aborted => Kind::Unavailable,
+            _ => Kind::Internal,
+        };
+        Error::new(kind, status.message()).within(what)
     }
 
     /// The innermost text: what an event or a status shows, where the context is known.

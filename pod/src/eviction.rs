@@ -8,11 +8,10 @@ use std::time::Duration;
 use rrun_cri_api::{Cri, v1};
 use tokio::sync::watch;
 
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::model::{Medium, Pod, VolumeSource};
 use crate::node::{DiskUsage, Node};
 use crate::resources;
-use crate::sync::observe::rpc;
 use crate::translate::labels;
 
 /// How often a pod is measured (`evictionMonitoringPeriod`).
@@ -70,7 +69,7 @@ async fn measure(pod: &Arc<Pod>, cri: &dyn Cri, node: &dyn Node) -> Result<Usage
     let stats = match cri.list_container_stats(request).await {
         Ok(reply) => reply.stats,
         Err(e) if e.code() == tonic::Code::Unimplemented => Vec::new(),
-        Err(e) => return Err(rpc("container stats", &e)),
+        Err(e) => return Err(Error::status("container stats", &e)),
     };
     let what = || format!("measure pod {}", pod.meta.name);
     let node = node.disk_usage(pod.clone()).await.within(what)?;

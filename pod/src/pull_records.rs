@@ -108,10 +108,10 @@ pub struct PullRecord {
 
 impl PullRecord {
     /// Adds a pull of `image`.
-    pub fn add(&mut self, image: &str, came: Came) {
-        (self.id, self.updated) = (came.id, came.at);
+    pub fn add(&mut self, image: &str, pulled: PulledImage) {
+        (self.id, self.updated) = (pulled.id, pulled.at);
         let repository = registry::repository(image);
-        match (self.access.get_mut(&repository), came.access) {
+        match (self.access.get_mut(&repository), pulled.access) {
             (Some(Access::Everyone), _) => {}
             (Some(Access::Credentials(known)), Access::Credentials(new)) => known.extend(new),
             (_, access) => drop(self.access.insert(repository, access)),
@@ -121,7 +121,7 @@ impl PullRecord {
 
 /// What came of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Came {
+pub struct PulledImage {
     /// The image's id.
     pub id: String,
     /// Who may use it.
@@ -132,7 +132,7 @@ pub struct Came {
 
 /// What the records say of an image that is here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pulled {
+pub struct PullState {
     /// The record of its pulls.
     pub record: Option<PullRecord>,
     /// A pull of this name is under way, or was when its process died.
@@ -144,7 +144,7 @@ pub struct Pulled {
 pub fn must_pull(
     policy: &VerificationPolicy,
     image: &str,
-    pulled: &Pulled,
+    pulled: &PullState,
     credentials: &[String],
 ) -> bool {
     if !policy.verifies(image, pulled.record.is_some() || pulled.pulling) {
@@ -180,10 +180,10 @@ pub fn credential_hash(auth: &v1::AuthConfig) -> String {
 mod tests {
     use super::*;
 
-    fn pulled(access: &[(&str, Access)]) -> Pulled {
+    fn pulled(access: &[(&str, Access)]) -> PullState {
         let access = access.iter().map(|(name, a)| ((*name).to_owned(), a.clone())).collect();
         let record = PullRecord { id: "id".into(), access, updated: Timestamp::default() };
-        Pulled { record: Some(record), pulling: false }
+        PullState { record: Some(record), pulling: false }
     }
 
     fn hashes(all: &[&str]) -> Access {
@@ -192,8 +192,8 @@ mod tests {
 
     #[test]
     fn each_policy_says_which_images_are_used_as_they_are() {
-        let none = Pulled::default();
-        let cut_off = Pulled { record: None, pulling: true };
+        let none = PullState::default();
+        let cut_off = PullState { record: None, pulling: true };
         let secret = pulled(&[("r.io/p", hashes(&["h"]))]);
         let public = pulled(&[("r.io/p", Access::Everyone)]);
         let elsewhere = pulled(&[("r.io/q", Access::Everyone)]);

@@ -11,13 +11,13 @@ use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
 use rrun_pod::node::{CgroupMode, LinuxNode, Node, Roots, SubPathRequest};
 
-struct Ground {
+struct TestNode {
     dir: tempfile::TempDir,
     node: LinuxNode,
     cgroup: String,
 }
 
-impl Ground {
+impl TestNode {
     fn new(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = format!("/rrun-test-{}-{name}", std::process::id());
@@ -28,7 +28,7 @@ impl Ground {
             seccomp: dir.path().join("seccomp"),
             pulls: dir.path().join("pulls"),
         };
-        Ground { node: LinuxNode::new(roots).unwrap(), dir, cgroup }
+        TestNode { node: LinuxNode::new(roots).unwrap(), dir, cgroup }
     }
 
     fn mounts(&self) -> Vec<String> {
@@ -78,7 +78,7 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
     if !is_root() {
         return;
     }
-    let ground = Ground::new("volumes");
+    let test = TestNode::new("volumes");
     let spec = "  securityContext: {fsGroup: 4321}
   containers: [{name: a, image: i}]
   volumes:
@@ -97,7 +97,7 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
 {apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {k: hidden}}
 ";
     let first = pod(spec);
-    let place = ground.node.prepare(first.clone(), &Addresses::default()).await.unwrap();
+    let place = test.node.prepare(first.clone(), &Addresses::default()).await.unwrap();
     let at = |volume: &str| place.volumes[volume].clone();
 
     let disk = fs::metadata(at("disk")).unwrap();
@@ -115,13 +115,13 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
     let kind = nix::sys::statfs::statfs(&at("all")).unwrap().filesystem_type();
     assert_eq!(kind, nix::sys::statfs::TMPFS_MAGIC, "a secret never touches the disk");
 
-    let mounted = ground.mounts().len();
+    let mounted = test.mounts().len();
     let second = pod(&spec.replace("a.conf: one", "a.conf: two"));
-    ground.node.prepare(second, &Addresses::default()).await.unwrap();
-    assert_eq!(ground.mounts().len(), mounted, "nothing is mounted twice");
+    test.node.prepare(second, &Addresses::default()).await.unwrap();
+    assert_eq!(test.mounts().len(), mounted, "nothing is mounted twice");
     assert!(at("disk").join("kept").exists());
     assert_eq!(fs::read_to_string(at("conf").join("a.conf")).unwrap(), "two");
-    ground.end(&first).await;
+    test.end(&first).await;
 }
 
 #[tokio::test]
@@ -129,15 +129,15 @@ async fn the_pods_cgroup_has_its_limits_in_every_hierarchy() {
     if !is_root() {
         return;
     }
-    let ground = Ground::new("cgroup");
+    let test = TestNode::new("cgroup");
     let pod = pod(
         "  containers: [{name: a, image: i, resources: {limits: {cpu: 500m, memory: 64Mi}}}]\n",
     );
-    let place = ground.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
     let path = place.cgroup_parent.trim_start_matches('/').to_owned();
-    assert_eq!(place.cgroup_parent, format!("{}/podu-1", ground.cgroup));
+    assert_eq!(place.cgroup_parent, format!("{}/podu-1", test.cgroup));
     let read = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).unwrap();
-    if ground.node.facts().cgroup == CgroupMode::V1 {
+    if test.node.facts().cgroup == CgroupMode::V1 {
         assert_eq!(read(&format!("memory/{path}/memory.limit_in_bytes")).trim(), "67108864");
         assert_eq!(read(&format!("cpu/{path}/cpu.cfs_quota_us")).trim(), "50000");
         assert_eq!(read(&format!("cpu/{path}/cpu.shares")).trim(), "512");
@@ -146,7 +146,7 @@ async fn the_pods_cgroup_has_its_limits_in_every_hierarchy() {
         assert_eq!(read(&format!("{path}/memory.max")).trim(), "67108864");
         assert_eq!(read(&format!("{path}/cpu.max")).trim(), "50000 100000");
     }
-    ground.end(&pod).await;
+    test.end(&pod).await;
 }
 
 #[tokio::test]
@@ -154,14 +154,14 @@ async fn a_sub_path_is_bound_by_descriptor_and_never_leaves_its_volume() {
     if !is_root() {
         return;
     }
-    let ground = Ground::new("subpath");
+    let test = TestNode::new("subpath");
     let pod = pod("  containers: [{name: a, image: i}]\n  volumes: [{name: v}]\n");
-    let place = ground.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
     let root = place.volumes["v"].clone();
     let ask = async |path: &str, index| {
         let uid = &pod.meta.uid;
         let request = SubPathRequest { uid, volume: "v", root: &root, path, container: "a", index };
-        ground.node.sub_path(request).await
+        test.node.sub_path(request).await
     };
     let bound = ask("new/deep", 0).await.unwrap();
     assert_eq!(fs::metadata(root.join("new/deep")).unwrap().permissions().mode() & 0o777, 0o777);
@@ -187,7 +187,7 @@ async fn a_sub_path_is_bound_by_descriptor_and_never_leaves_its_volume() {
     symlink("/etc", root.join("new")).unwrap();
     let again = ask("old/deep", 2).await.unwrap();
     assert!(again.join("f").exists());
-    ground.end(&pod).await;
+    test.end(&pod).await;
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
     if !is_root() {
         return;
     }
-    let ground = Ground::new("teardown");
+    let test = TestNode::new("teardown");
     let precious = tempfile::tempdir().unwrap();
     fs::write(precious.path().join("kept"), "x").unwrap();
     let spec = format!(
@@ -203,7 +203,7 @@ async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
         precious.path().display()
     );
     let pod = pod(&spec);
-    let place = ground.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
     let request = SubPathRequest {
         uid: &pod.meta.uid,
         volume: "h",
@@ -212,8 +212,8 @@ async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
         container: "a",
         index: 0,
     };
-    let bound = ground.node.sub_path(request).await.unwrap();
+    let bound = test.node.sub_path(request).await.unwrap();
     assert!(bound.join("kept").exists());
-    ground.end(&pod).await;
+    test.end(&pod).await;
     assert!(precious.path().join("kept").exists());
 }

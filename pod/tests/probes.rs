@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::{Container, HttpGet, PortRef, Probe, Scheme};
-use rrun_pod::probe::{Fetch, HOOK_AGENT, Outcome, Target, check, hook};
+use rrun_pod::probe::{Fetch, HOOK_AGENT, ProbeResult, ProbedContainer, check, hook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -59,10 +59,10 @@ fn container(probe: &str) -> (Container, Probe) {
     (container, probe)
 }
 
-async fn probe(spec: &str) -> Outcome {
+async fn probe(spec: &str) -> ProbeResult {
     let (container, probe) = container(spec);
-    let target = Target { container: &container, id: "c", address: "127.0.0.1" };
-    check(&nothing::Nothing, &probe, target).await
+    let probed = ProbedContainer { container: &container, id: "c", address: "127.0.0.1" };
+    check(&nothing::Nothing, &probe, probed).await
 }
 
 #[tokio::test]
@@ -81,21 +81,21 @@ async fn an_http_probe_judges_by_the_status_and_follows_redirects_on_the_same_ho
         ))
         .await
     };
-    assert_eq!(get("/ok?x=1").await, Outcome::Success(String::new()));
+    assert_eq!(get("/ok?x=1").await, ProbeResult::Success(String::new()));
     let request = seen.recv().await.unwrap().to_lowercase();
     for line in ["user-agent: kube-probe/1.36", "accept: */*", "x-a: b"] {
         assert!(request.contains(line), "{request}");
     }
     assert_eq!(
         get("/bad").await,
-        Outcome::Failure("HTTP probe failed with statuscode: 500".into())
+        ProbeResult::Failure("HTTP probe failed with statuscode: 500".into())
     );
-    assert_eq!(get("/to-ok").await, Outcome::Success(String::new()));
+    assert_eq!(get("/to-ok").await, ProbeResult::Success(String::new()));
     let away = "Probe terminated redirects, Response body: gone".to_owned();
-    assert_eq!(get("/away").await, Outcome::Warning(away));
-    let Outcome::Failure(text) = get("/loop").await else { panic!("a loop fails") };
+    assert_eq!(get("/away").await, ProbeResult::Warning(away));
+    let ProbeResult::Failure(text) = get("/loop").await else { panic!("a loop fails") };
     assert!(text.contains("stopped after 10 redirects"), "{text}");
-    let Outcome::Failure(text) = get("/hangs").await else { panic!("a hanging server fails") };
+    let ProbeResult::Failure(text) = get("/hangs").await else { panic!("a hanging server fails") };
     assert!(text.contains("timed out") || text.contains("timeout"), "{text}");
 }
 
@@ -176,7 +176,7 @@ async fn https_needs_no_certificate_that_anyone_knows() {
         let _ = stream.shutdown().await;
     });
     let found = probe(&format!("{{httpGet: {{port: {port}, scheme: HTTPS}}}}")).await;
-    assert_eq!(found, Outcome::Success("hi".into()));
+    assert_eq!(found, ProbeResult::Success("hi".into()));
 }
 
 #[tokio::test]
@@ -184,9 +184,9 @@ async fn a_tcp_probe_asks_only_whether_someone_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let spec = format!("{{tcpSocket: {{port: {port}}}}}");
-    assert_eq!(probe(&spec).await, Outcome::Success(String::new()));
+    assert_eq!(probe(&spec).await, ProbeResult::Success(String::new()));
     drop(listener);
-    let Outcome::Failure(text) = probe(&spec).await else { panic!("nobody listens") };
+    let ProbeResult::Failure(text) = probe(&spec).await else { panic!("nobody listens") };
     assert!(text.contains("refused"), "{text}");
 }
 
@@ -196,11 +196,11 @@ async fn a_grpc_probe_takes_serving_only() {
     let ask = async |service: &str| {
         probe(&format!("{{grpc: {{port: {port}, service: '{service}'}}}}")).await
     };
-    assert!(matches!(ask("").await, Outcome::Success(_)));
-    let Outcome::Failure(text) = ask("down").await else { panic!("not serving") };
+    assert!(matches!(ask("").await, ProbeResult::Success(_)));
+    let ProbeResult::Failure(text) = ask("down").await else { panic!("not serving") };
     assert!(text.contains("NOT_SERVING"), "{text}");
-    let Outcome::Failure(text) = ask("unknown").await else { panic!("no such service") };
+    let ProbeResult::Failure(text) = ask("unknown").await else { panic!("no such service") };
     assert!(text.contains("not registered"), "{text}");
     let gone = probe("{grpc: {port: 1}}").await;
-    assert!(matches!(gone, Outcome::Failure(_)));
+    assert!(matches!(gone, ProbeResult::Failure(_)));
 }

@@ -18,7 +18,7 @@ async fn store(context: &Context) -> Result<Store> {
     parts::images(&context.config).await.map_err(|error| anyhow!(error))
 }
 
-fn told(status: &Status) -> anyhow::Error {
+fn from_status(status: &Status) -> anyhow::Error {
     anyhow!("{}", status.message())
 }
 
@@ -33,7 +33,7 @@ pub async fn list(context: &Context) -> Result<ExitCode> {
         Some(endpoint) => {
             let request = v1::ListImagesRequest::default();
             let reply = connect(endpoint).await?.list_images(request).await;
-            for image in reply.map_err(|status| told(&status))?.images {
+            for image in reply.map_err(|status| from_status(&status))?.images {
                 add(&mut rows, (&image.repo_tags, &image.repo_digests), &image.id, image.size);
             }
         }
@@ -67,7 +67,7 @@ pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
             let image = spec(&reference.to_string());
             let request = v1::PullImageRequest { image, ..Default::default() };
             let reply = connect(endpoint).await?.pull_image(request).await;
-            reply.map_err(|status| told(&status))?.image_ref
+            reply.map_err(|status| from_status(&status))?.image_ref
         }
         None => pull_here(&store(context).await?, &reference).await?,
     };
@@ -149,10 +149,10 @@ pub async fn remove(context: &Context, image: &str) -> Result<ExitCode> {
 async fn remove_there(endpoint: &str, image: &str) -> Result<bool> {
     let cri = connect(endpoint).await?;
     let request = v1::ImageStatusRequest { image: spec(image), verbose: false };
-    let found = cri.image_status(request).await.map_err(|status| told(&status))?.image;
+    let found = cri.image_status(request).await.map_err(|status| from_status(&status))?.image;
     let Some(found) = found.filter(|found| !found.id.is_empty()) else { return Ok(false) };
     let request = v1::RemoveImageRequest { image: spec(&found.id) };
-    cri.remove_image(request).await.map_err(|status| told(&status))?;
+    cri.remove_image(request).await.map_err(|status| from_status(&status))?;
     Ok(true)
 }
 

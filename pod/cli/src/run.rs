@@ -9,7 +9,7 @@ use rrun_pod::PodHandle;
 use rrun_pod::status::Phase;
 use rrun_pod::supervise::logs::{LogFiles, Runs};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{Around, Definition, Ended, LockedPod, supervise};
+use rrun_pod::supervise::{Definition, Ended, LockedPod, Supervision, supervise};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,10 +43,10 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         return Err(e.into());
     }
     let limits = Limits { max_size: args.log_max_size, max_files: args.log_max_files };
-    let mut around = runtime.around(&context.logs(&locked.entry), limits);
-    around.image_gc = runtime.image_gc(context, image_gc);
+    let mut supervision = runtime.supervision(&context.logs(&locked.entry), limits);
+    supervision.image_gc = runtime.image_gc(context, image_gc);
     let keep = args.keep || background;
-    follow(context, locked, &runtime, (signals, background), (around, keep)).await
+    follow(context, locked, &runtime, (signals, background), (supervision, keep)).await
 }
 
 async fn follow(
@@ -54,9 +54,9 @@ async fn follow(
     pod: LockedPod,
     runtime: &Runtime,
     (signals, background): (Signals, bool),
-    (around, keep): (Around, bool),
+    (supervision, keep): (Supervision, bool),
 ) -> Result<ExitCode> {
-    let files = LogFiles::new(around.logs.clone(), None, Runs::All);
+    let files = LogFiles::new(supervision.logs.clone(), None, Runs::All);
     let attended = runtime.attend(context, &pod)?;
     let (count, mut counted) = watch::channel(0);
     let shown = if background {
@@ -67,7 +67,7 @@ async fn follow(
         Some(display::start(&pod, &attended.handle, files.clone(), counted.clone())?)
     };
     tokio::spawn(signals.stop(attended.handle.clone(), count));
-    let ended = supervise(pod, attended.handle, attended.requests, around).await;
+    let ended = supervise(pod, attended.handle, attended.requests, supervision).await;
     let Ended { pod, status, remove, asked } = ended;
     // What is open is shown to its end, whatever is removed meanwhile.
     let _ = files.look();

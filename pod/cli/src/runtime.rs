@@ -10,7 +10,7 @@ use rrun_pod::clock::Clock;
 use rrun_pod::node::{LinuxNode, Roots};
 use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{Around, Entry, LockedPod, control};
+use rrun_pod::supervise::{Entry, LockedPod, Supervision, control};
 use rrun_pod::{PodEngine, PodHandle};
 use std::path::Path;
 use std::sync::Arc;
@@ -73,9 +73,9 @@ impl Runtime {
     }
 
     /// What the supervision of a pod leans on.
-    pub fn around(&self, logs: &Path, limits: Limits) -> Around {
+    pub fn supervision(&self, logs: &Path, limits: Limits) -> Supervision {
         let (cri, logs) = (self.cri.clone(), logs.to_owned());
-        Around { cri, logs, limits, clock: Clock::system(), image_gc: None }
+        Supervision { cri, logs, limits, clock: Clock::system(), image_gc: None }
     }
 
     /// Who collects the images of this machine. Those of a CRI server of others are not ours.

@@ -24,8 +24,8 @@ async fn end(context: &Context, pod: LockedPod, grace: Option<u32>) -> Result<()
     let runtime = Runtime::open(context, &pod.entry).await?;
     let attended = runtime.attend(context, &pod)?;
     attended.handle.stop(grace);
-    let around = runtime.around(&context.logs(&pod.entry), Limits::default());
-    let ended = supervise(pod, attended.handle, attended.requests, around).await;
+    let supervision = runtime.supervision(&context.logs(&pod.entry), Limits::default());
+    let ended = supervise(pod, attended.handle, attended.requests, supervision).await;
     let done = if ended.remove { runtime.forget(ended.pod).await } else { Ok(()) };
     for one in ended.asked {
         one.answer(&done).await;

@@ -57,7 +57,7 @@ impl Exec {
 type ExecScript = Box<dyn Fn(u64) -> Exec + Send + Sync>;
 
 #[derive(Clone, Debug)]
-struct Ground {
+struct FakeSandbox {
     id: String,
     config: PodSandboxConfig,
     ready: bool,
@@ -65,7 +65,7 @@ struct Ground {
 }
 
 #[derive(Clone, Debug)]
-struct Cell {
+struct FakeContainer {
     id: String,
     sandbox: String,
     config: ContainerConfig,
@@ -77,9 +77,9 @@ struct Cell {
 
 #[derive(Default)]
 struct World {
-    sandboxes: Vec<Ground>,
+    sandboxes: Vec<FakeSandbox>,
     sandbox_takes: Duration,
-    cells: Vec<Cell>,
+    containers: Vec<FakeContainer>,
     starts: BTreeMap<String, usize>,
     journal: Vec<(u64, String)>,
     next: usize,
@@ -143,7 +143,7 @@ impl FakeCri {
 
     /// How many containers there are, dead ones included.
     pub fn containers(&self) -> usize {
-        self.world.lock().unwrap().cells.len()
+        self.world.lock().unwrap().containers.len()
     }
 
     pub fn slow_sandboxes(&self, takes: Duration) {
@@ -167,10 +167,10 @@ impl FakeCri {
             s.ready = false;
             s.id.clone()
         });
-        for cell in world.cells.iter_mut().filter(|c| Some(&c.sandbox) == id.as_ref()) {
-            let over = cell.ends.is_some_and(|(at, _)| at <= now);
-            if cell.started.is_some() && !over {
-                cell.ends = Some((now, 255));
+        for container in world.containers.iter_mut().filter(|c| Some(&c.sandbox) == id.as_ref()) {
+            let over = container.ends.is_some_and(|(at, _)| at <= now);
+            if container.started.is_some() && !over {
+                container.ends = Some((now, 255));
             }
         }
     }
@@ -184,18 +184,18 @@ impl FakeCri {
         self.world.lock().unwrap().journal.push((at, text));
     }
 
-    fn state(&self, cell: &Cell) -> ContainerState {
+    fn state(&self, container: &FakeContainer) -> ContainerState {
         let now = self.clock.now();
-        match (cell.started, cell.ends) {
+        match (container.started, container.ends) {
             (None, _) => ContainerState::ContainerCreated,
             (Some(_), Some((at, _))) if at <= now => ContainerState::ContainerExited,
             _ => ContainerState::ContainerRunning,
         }
     }
 
-    fn cell(&self, id: &str) -> Result<Cell, Status> {
+    fn container(&self, id: &str) -> Result<FakeContainer, Status> {
         let world = self.world.lock().unwrap();
-        world.cells.iter().find(|c| c.id == id).cloned().ok_or_else(|| Status::not_found(id))
+        world.containers.iter().find(|c| c.id == id).cloned().ok_or_else(|| Status::not_found(id))
     }
 
     async fn do_version(&self, _: VersionRequest) -> Result<VersionResponse, Status> {
@@ -215,7 +215,7 @@ impl FakeCri {
         let mut world = self.world.lock().unwrap();
         world.next += 1;
         let id = format!("s{}", world.next);
-        world.sandboxes.push(Ground { id: id.clone(), config, ready: true, created });
+        world.sandboxes.push(FakeSandbox { id: id.clone(), config, ready: true, created });
         Ok(RunPodSandboxResponse { pod_sandbox_id: id })
     }
 
@@ -285,7 +285,7 @@ impl FakeCri {
         let mut world = self.world.lock().unwrap();
         world.next += 1;
         let id = format!("c{}", world.next);
-        world.cells.push(Cell {
+        world.containers.push(FakeContainer {
             id: id.clone(),
             sandbox: r.pod_sandbox_id,
             config: r.config.unwrap(),
@@ -301,7 +301,7 @@ impl FakeCri {
         &self,
         r: StartContainerRequest,
     ) -> Result<StartContainerResponse, Status> {
-        let name = self.cell(&r.container_id)?.config.metadata.unwrap().name;
+        let name = self.container(&r.container_id)?.config.metadata.unwrap().name;
         self.note(format!("start {name}"));
         let now = self.clock.now();
         let mut world = self.world.lock().unwrap();
@@ -311,10 +311,10 @@ impl FakeCri {
         let lives = self.lives.lock().unwrap();
         let life = lives.get(&name).and_then(|l| l.get(nth).or(l.last())).copied();
         let life = life.unwrap_or(Life::FOREVER);
-        let cell = world.cells.iter_mut().find(|c| c.id == r.container_id).unwrap();
-        cell.started = Some(now);
-        cell.ends = life.lives.map(|l| (now.after(l), life.code));
-        cell.stops_in = life.stops_in;
+        let container = world.containers.iter_mut().find(|c| c.id == r.container_id).unwrap();
+        container.started = Some(now);
+        container.ends = life.lives.map(|l| (now.after(l), life.code));
+        container.stops_in = life.stops_in;
         Ok(StartContainerResponse {})
     }
 
@@ -322,21 +322,21 @@ impl FakeCri {
         &self,
         r: StopContainerRequest,
     ) -> Result<StopContainerResponse, Status> {
-        let cell = self.cell(&r.container_id)?;
-        let name = cell.config.metadata.clone().unwrap().name;
+        let container = self.container(&r.container_id)?;
+        let name = container.config.metadata.clone().unwrap().name;
         self.note(format!("stop {name} {}", r.timeout));
-        if self.state(&cell) != ContainerState::ContainerRunning {
+        if self.state(&container) != ContainerState::ContainerRunning {
             return Ok(StopContainerResponse {});
         }
         let bound = Duration::from_secs(r.timeout.unsigned_abs());
-        tokio::time::sleep(cell.stops_in.min(bound)).await;
-        let code = if cell.stops_in > bound { 137 } else { 0 };
+        tokio::time::sleep(container.stops_in.min(bound)).await;
+        let code = if container.stops_in > bound { 137 } else { 0 };
         let now = self.clock.now();
         let mut world = self.world.lock().unwrap();
-        if let Some(cell) = world.cells.iter_mut().find(|c| c.id == r.container_id)
-            && cell.ends.is_none_or(|(at, _)| at > now)
+        if let Some(container) = world.containers.iter_mut().find(|c| c.id == r.container_id)
+            && container.ends.is_none_or(|(at, _)| at > now)
         {
-            cell.ends = Some((now, code));
+            container.ends = Some((now, code));
         }
         drop(world);
         self.note(format!("ended {name}"));
@@ -347,7 +347,7 @@ impl FakeCri {
         &self,
         r: RemoveContainerRequest,
     ) -> Result<RemoveContainerResponse, Status> {
-        self.world.lock().unwrap().cells.retain(|c| c.id != r.container_id);
+        self.world.lock().unwrap().containers.retain(|c| c.id != r.container_id);
         Ok(RemoveContainerResponse {})
     }
 
@@ -356,8 +356,8 @@ impl FakeCri {
         r: ListContainersRequest,
     ) -> Result<ListContainersResponse, Status> {
         let wanted = r.filter.unwrap_or_default().label_selector;
-        let cells = self.world.lock().unwrap().cells.clone();
-        let found = cells.iter().filter(|c| has(&c.config.labels, &wanted));
+        let containers = self.world.lock().unwrap().containers.clone();
+        let found = containers.iter().filter(|c| has(&c.config.labels, &wanted));
         let containers = found.map(|c| Container {
             id: c.id.clone(),
             pod_sandbox_id: c.sandbox.clone(),
@@ -373,7 +373,7 @@ impl FakeCri {
         &self,
         r: ContainerStatusRequest,
     ) -> Result<ContainerStatusResponse, Status> {
-        let c = self.cell(&r.container_id)?;
+        let c = self.container(&r.container_id)?;
         let state = self.state(&c);
         let end = c.ends.filter(|_| state == ContainerState::ContainerExited);
         let code = end.map_or(0, |(_, code)| code);
@@ -402,8 +402,8 @@ impl FakeCri {
     }
 
     async fn do_exec_sync(&self, r: ExecSyncRequest) -> Result<ExecSyncResponse, Status> {
-        let cell = self.cell(&r.container_id)?;
-        let name = &cell.config.labels[labels::CONTAINER_NAME];
+        let container = self.container(&r.container_id)?;
+        let name = &container.config.labels[labels::CONTAINER_NAME];
         self.note(format!("exec {name} {}", r.cmd[0]));
         let at = self.seconds();
         let exec = self.execs.lock().unwrap().get(&r.cmd[0]).map(|script| script(at));

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::node::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
-use crate::pull_records::{Came, PullRecord, Pulled};
+use crate::pull_records::{PullRecord, PullState, PulledImage};
 use crate::testing;
 
 /// Answers paths that nobody opens.
@@ -118,9 +118,9 @@ impl Node for FakeNode {
         Ok(*self.disk.lock().unwrap())
     }
 
-    async fn pulled(&self, image: &str, id: &str) -> Result<Pulled> {
+    async fn pulled(&self, image: &str, id: &str) -> Result<PullState> {
         let record = self.pulls.lock().unwrap().get(id).cloned();
-        Ok(Pulled { record, pulling: self.pulling.lock().unwrap().contains(image) })
+        Ok(PullState { record, pulling: self.pulling.lock().unwrap().contains(image) })
     }
 
     async fn pull_begins(&self, _: &PodUid, image: &str) -> Result<()> {
@@ -128,11 +128,11 @@ impl Node for FakeNode {
         Ok(())
     }
 
-    async fn pull_ends(&self, _: &PodUid, image: &str, came: Option<Came>) -> Result<()> {
+    async fn pull_ends(&self, _: &PodUid, image: &str, pulled: Option<PulledImage>) -> Result<()> {
         self.pulling.lock().unwrap().remove(image);
-        if let Some(came) = came {
+        if let Some(pulled) = pulled {
             let mut pulls = self.pulls.lock().unwrap();
-            pulls.entry(came.id.clone()).or_default().add(image, came);
+            pulls.entry(pulled.id.clone()).or_default().add(image, pulled);
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ use crate::dns::ResolvConf;
 use crate::error::{Context, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
-use crate::pull_records::{Came, Pulled};
+use crate::pull_records::{PullState, PulledImage};
 use crate::resources;
 
 /// Where a kubelet looks for the node's credentials; the first that is there counts.
@@ -223,7 +223,7 @@ impl Node for LinuxNode {
         self.blocking(move |_| disk_usage::space(&path)).await
     }
 
-    async fn pulled(&self, image: &str, id: &str) -> Result<Pulled> {
+    async fn pulled(&self, image: &str, id: &str) -> Result<PullState> {
         let (image, id) = (image.to_owned(), id.to_owned());
         self.blocking(move |node| node.pulls().find(&image, &id)).await
     }
@@ -233,9 +233,14 @@ impl Node for LinuxNode {
         self.blocking(move |node| node.pulls().begin(&pod, &image)).await
     }
 
-    async fn pull_ends(&self, pod: &PodUid, image: &str, came: Option<Came>) -> Result<()> {
+    async fn pull_ends(
+        &self,
+        pod: &PodUid,
+        image: &str,
+        pulled: Option<PulledImage>,
+    ) -> Result<()> {
         let (pod, image) = (pod.clone(), image.to_owned());
-        self.blocking(move |node| node.pulls().end(&pod, &image, came)).await
+        self.blocking(move |node| node.pulls().end(&pod, &image, pulled)).await
     }
 
     async fn forget_pulls(&self, present: &BTreeSet<String>, before: Timestamp) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::dns::ResolvConf;
 use crate::error::Result;
 use crate::ids::PodUid;
 use crate::model::Pod;
-use crate::pull_records::{Came, Pulled};
+use crate::pull_records::{PullState, PulledImage};
 
 /// Which cgroup hierarchies carry limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,13 +152,14 @@ pub trait Node: Send + Sync {
 
     /// What is on record of the pulls of an image that is here: by the name that a pod gives it,
     /// and by its id.
-    async fn pulled(&self, image: &str, id: &str) -> Result<Pulled>;
+    async fn pulled(&self, image: &str, id: &str) -> Result<PullState>;
 
     /// Puts on record that an image is being pulled for a pod.
     async fn pull_begins(&self, pod: &PodUid, image: &str) -> Result<()>;
 
     /// That pull is over: who may use what came of it, if something did.
-    async fn pull_ends(&self, pod: &PodUid, image: &str, came: Option<Came>) -> Result<()>;
+    async fn pull_ends(&self, pod: &PodUid, image: &str, pulled: Option<PulledImage>)
+    -> Result<()>;
 
     /// Forgets the pulls of images that are not among `present`, except what was put on record
     /// after `before`.

@@ -6,14 +6,14 @@ use rrun_cri_api::{Cri, v1};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use super::outcome::Outcome;
+use super::result::ProbeResult;
 use super::{grpc, http};
 use crate::env;
 use crate::model::{Container, Handler, PortRef, Probe};
 
 /// Who is probed.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub struct ProbedContainer<'a> {
     /// The container.
     pub container: &'a Container,
     /// Its present run.
@@ -26,17 +26,19 @@ pub struct Target<'a> {
 const MAX_OUTPUT: usize = 10 << 10;
 
 /// Tries once.
-pub async fn check(cri: &dyn Cri, probe: &Probe, target: Target<'_>) -> Outcome {
+pub async fn check(cri: &dyn Cri, probe: &Probe, container: ProbedContainer<'_>) -> ProbeResult {
     let timeout = Duration::from_secs(probe.timeout.into());
     match &probe.handler {
         Handler::Exec(command) => {
-            let fixed = env::fixed(target.container);
+            let fixed = env::fixed(container.container);
             let command: Vec<String> = command.iter().map(|word| fixed.expand(word)).collect();
-            exec(cri, target.id, command, probe.timeout).await
+            exec(cri, container.id, command, probe.timeout).await
         }
         Handler::HttpGet(get) => {
-            let Some(port) = port(&get.port, target.container) else { return no_port(&get.port) };
-            let host = if get.host.is_empty() { target.address } else { &get.host };
+            let Some(port) = port(&get.port, container.container) else {
+                return no_port(&get.port);
+            };
+            let host = if get.host.is_empty() { container.address } else { &get.host };
             http::probe(&http::Fetch {
                 get,
                 host,
@@ -47,14 +49,14 @@ pub async fn check(cri: &dyn Cri, probe: &Probe, target: Target<'_>) -> Outcome 
             .await
         }
         Handler::TcpSocket { host, port: wanted } => {
-            let Some(port) = port(wanted, target.container) else { return no_port(wanted) };
-            let host = if host.is_empty() { target.address } else { host };
+            let Some(port) = port(wanted, container.container) else { return no_port(wanted) };
+            let host = if host.is_empty() { container.address } else { host };
             tcp(host, port, timeout).await
         }
         Handler::Grpc { port, service } => {
-            grpc::check(target.address, *port, service, timeout).await
+            grpc::check(container.address, *port, service, timeout).await
         }
-        Handler::Sleep(_) => Outcome::Error("a probe cannot sleep".to_owned()),
+        Handler::Sleep(_) => ProbeResult::Error("a probe cannot sleep".to_owned()),
     }
 }
 
@@ -66,11 +68,11 @@ pub fn port(wanted: &PortRef, container: &Container) -> Option<u16> {
     }
 }
 
-fn no_port(wanted: &PortRef) -> Outcome {
-    Outcome::Error(format!("couldn't find port {wanted:?}"))
+fn no_port(wanted: &PortRef) -> ProbeResult {
+    ProbeResult::Error(format!("couldn't find port {wanted:?}"))
 }
 
-async fn exec(cri: &dyn Cri, id: &str, command: Vec<String>, timeout: u32) -> Outcome {
+async fn exec(cri: &dyn Cri, id: &str, command: Vec<String>, timeout: u32) -> ProbeResult {
     let request =
         v1::ExecSyncRequest { container_id: id.to_owned(), cmd: command, timeout: timeout.into() };
     match cri.exec_sync(request).await {
@@ -79,21 +81,25 @@ async fn exec(cri: &dyn Cri, id: &str, command: Vec<String>, timeout: u32) -> Ou
             output.extend_from_slice(&reply.stderr);
             output.truncate(MAX_OUTPUT);
             let text = String::from_utf8_lossy(&output).into_owned();
-            if reply.exit_code == 0 { Outcome::Success(text) } else { Outcome::Failure(text) }
+            if reply.exit_code == 0 {
+                ProbeResult::Success(text)
+            } else {
+                ProbeResult::Failure(text)
+            }
         }
         // A command that hangs says that the container is ill; every other error says nothing.
         Err(e) if e.code() == Code::DeadlineExceeded => {
-            Outcome::Failure(format!("command timed out: {}", e.message()))
+            ProbeResult::Failure(format!("command timed out: {}", e.message()))
         }
-        Err(e) => Outcome::Error(format!("rpc error: {}", e.message())),
+        Err(e) => ProbeResult::Error(format!("rpc error: {}", e.message())),
     }
 }
 
-async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
+async fn tcp(host: &str, port: u16, timeout: Duration) -> ProbeResult {
     let place = format!("{host}:{port}");
     match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) => Outcome::Success(String::new()),
-        Ok(Err(e)) => Outcome::Failure(format!("dial tcp {place}: {e}")),
-        Err(_) => Outcome::Failure(format!("dial tcp {place}: i/o timeout")),
+        Ok(Ok(_)) => ProbeResult::Success(String::new()),
+        Ok(Err(e)) => ProbeResult::Failure(format!("dial tcp {place}: {e}")),
+        Err(_) => ProbeResult::Failure(format!("dial tcp {place}: i/o timeout")),
     }
 }

@@ -7,7 +7,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use super::outcome::Outcome;
+use super::result::ProbeResult;
 
 /// `grpc.health.v1.HealthCheckRequest`
 #[derive(Clone, PartialEq, prost::Message)]
@@ -26,44 +26,44 @@ struct HealthResponse {
 const SERVING: i32 = 1;
 
 /// Asks the server at `address` (an IP, `port`) about `service`.
-pub async fn check(address: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
+pub async fn check(address: &str, port: u16, service: &str, timeout: Duration) -> ProbeResult {
     let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let authority = format!("{host}:{port}");
     let work = ask(&authority, service);
     match tokio::time::timeout(timeout, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::Failure(format!(
+        Ok(result) => result,
+        Err(_) => ProbeResult::Failure(format!(
             "timeout: failed to connect service \"{authority}\" within {timeout:?}: context deadline exceeded"
         )),
     }
 }
 
-async fn ask(authority: &str, service: &str) -> Outcome {
+async fn ask(authority: &str, service: &str) -> ProbeResult {
     let endpoint = match Endpoint::from_shared(format!("http://{authority}")) {
         Ok(endpoint) => endpoint.user_agent(super::http::PROBE_AGENT),
-        Err(e) => return Outcome::Error(format!("{authority}: {e}")),
+        Err(e) => return ProbeResult::Error(format!("{authority}: {e}")),
     };
     let channel = match endpoint {
         Ok(endpoint) => endpoint.connect().await,
-        Err(e) => return Outcome::Error(format!("{authority}: {e}")),
+        Err(e) => return ProbeResult::Error(format!("{authority}: {e}")),
     };
     let mut client = match channel {
         Ok(channel) => Grpc::new(channel),
         Err(e) => {
-            return Outcome::Failure(format!(
+            return ProbeResult::Failure(format!(
                 "error: failed to connect service at \"{authority}\": {e}"
             ));
         }
     };
     if let Err(e) = client.ready().await {
-        return Outcome::Failure(format!("error: health rpc probe failed: {e}"));
+        return ProbeResult::Failure(format!("error: health rpc probe failed: {e}"));
     }
     let path = tonic::codegen::http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let codec: ProstCodec<HealthRequest, HealthResponse> = ProstCodec::default();
     let request = Request::new(HealthRequest { service: service.to_owned() });
     match client.unary(request, path, codec).await {
         Ok(reply) if reply.get_ref().status == SERVING => {
-            Outcome::Success(format!("service healthy (responded with {SERVING})"))
+            ProbeResult::Success(format!("service healthy (responded with {SERVING})"))
         }
         Ok(reply) => {
             let name = match reply.get_ref().status {
@@ -71,12 +71,12 @@ async fn ask(authority: &str, service: &str) -> Outcome {
                 3 => "SERVICE_UNKNOWN",
                 _ => "UNKNOWN",
             };
-            Outcome::Failure(format!("service unhealthy (responded with {name:?})"))
+            ProbeResult::Failure(format!("service unhealthy (responded with {name:?})"))
         }
-        Err(e) if e.code() == Code::Unimplemented => Outcome::Failure(format!(
+        Err(e) if e.code() == Code::Unimplemented => ProbeResult::Failure(format!(
             "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
             e.message()
         )),
-        Err(e) => Outcome::Failure(format!("error: health rpc probe failed: {}", e.message())),
+        Err(e) => ProbeResult::Failure(format!("error: health rpc probe failed: {}", e.message())),
     }
 }

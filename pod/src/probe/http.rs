@@ -13,7 +13,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::outcome::Outcome;
+use super::result::ProbeResult;
 use crate::error::{Error, Kind, Result};
 use crate::model::{HttpGet, Scheme};
 
@@ -127,15 +127,16 @@ fn is_no_tls(e: &reqwest::Error) -> bool {
 }
 
 /// The probe's verdict on the answer.
-pub async fn probe(fetch: &Fetch<'_>) -> Outcome {
+pub async fn probe(fetch: &Fetch<'_>) -> ProbeResult {
     match get(fetch, fetch.get.scheme).await {
-        Err(e) => Outcome::Failure(e.to_string()),
-        Ok(reply) if (200..300).contains(&reply.status) => Outcome::Success(reply.body),
-        Ok(reply) if (300..400).contains(&reply.status) => {
-            Outcome::Warning(format!("Probe terminated redirects, Response body: {}", reply.body))
-        }
+        Err(e) => ProbeResult::Failure(e.to_string()),
+        Ok(reply) if (200..300).contains(&reply.status) => ProbeResult::Success(reply.body),
+        Ok(reply) if (300..400).contains(&reply.status) => ProbeResult::Warning(format!(
+            "Probe terminated redirects, Response body: {}",
+            reply.body
+        )),
         Ok(reply) => {
-            Outcome::Failure(format!("HTTP probe failed with statuscode: {}", reply.status))
+            ProbeResult::Failure(format!("HTTP probe failed with statuscode: {}", reply.status))
         }
     }
 }

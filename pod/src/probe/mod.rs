@@ -3,13 +3,13 @@
 mod check;
 mod grpc;
 mod http;
-mod outcome;
+mod result;
 mod results;
 mod worker;
 
 pub(crate) use check::port;
-pub use check::{Target, check};
+pub use check::{ProbedContainer, check};
 pub use http::{Fetch, HOOK_AGENT, PROBE_AGENT, Response, get, hook};
-pub use outcome::Outcome;
+pub use result::ProbeResult;
 pub use results::{Kind, Results, Verdict};
-pub(crate) use worker::{Context, Workers};
+pub(crate) use worker::{Context, ProbeWorkers};

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Kind, Outcome, Results, Target, Verdict, check};
+use super::{Kind, ProbeResult, ProbedContainer, Results, Verdict, check};
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Reason, Recorder};
 use crate::model::{Container, Pod, Probe};
@@ -38,12 +38,12 @@ pub struct Context {
 }
 
 /// The probe workers of a pod; dropped, they end.
-pub struct Workers {
+pub struct ProbeWorkers {
     _tasks: JoinSet<()>,
     triggers: BTreeMap<String, Arc<Notify>>,
 }
 
-impl Workers {
+impl ProbeWorkers {
     /// Starts a worker for every probe.
     pub fn start(context: &Context) -> Self {
         let mut tasks = JoinSet::new();
@@ -60,7 +60,7 @@ impl Workers {
                 if kind == Kind::Readiness {
                     triggers.insert(container.name.clone(), trigger.clone());
                 }
-                let worker = Worker {
+                let worker = ProbeWorker {
                     context: context.clone(),
                     container: container.clone(),
                     probe: probe.clone(),
@@ -73,7 +73,7 @@ impl Workers {
                 tasks.spawn(worker.run(trigger));
             }
         }
-        Workers { _tasks: tasks, triggers }
+        ProbeWorkers { _tasks: tasks, triggers }
     }
 
     /// Lets the readiness probe of a container run at once.
@@ -84,7 +84,7 @@ impl Workers {
     }
 }
 
-struct Worker {
+struct ProbeWorker {
     context: Context,
     container: Container,
     probe: Probe,
@@ -95,7 +95,7 @@ struct Worker {
     on_hold: bool,
 }
 
-impl Worker {
+impl ProbeWorker {
     async fn run(mut self, trigger: Arc<Notify>) {
         let period = Duration::from_secs(self.probe.period.into());
         let mut ticker = interval_at(Instant::now() + period, period);
@@ -188,27 +188,27 @@ impl Worker {
     }
 
     async fn attempt(&self, id: &str, address: &str) -> Option<Verdict> {
-        let target = Target { container: &self.container, id, address };
-        let mut outcome = Outcome::Error(String::new());
+        let container = ProbedContainer { container: &self.container, id, address };
+        let mut result = ProbeResult::Error(String::new());
         for _ in 0..TRIES {
-            outcome = check(&*self.context.cri, &self.probe, target).await;
-            if !matches!(outcome, Outcome::Error(_)) {
+            result = check(&*self.context.cri, &self.probe, container).await;
+            if !matches!(result, ProbeResult::Error(_)) {
                 break;
             }
         }
         let (events, name) = (&self.context.events, Some(self.container.name.as_str()));
         let kind = self.kind.as_str();
-        match outcome {
-            Outcome::Success(_) => Some(Verdict::Success),
-            Outcome::Warning(text) => {
+        match result {
+            ProbeResult::Success(_) => Some(Verdict::Success),
+            ProbeResult::Warning(text) => {
                 events.warning(name, Reason::ProbeWarning, format!("{kind} probe warning: {text}"));
                 Some(Verdict::Success)
             }
-            Outcome::Failure(text) => {
+            ProbeResult::Failure(text) => {
                 events.warning(name, Reason::Unhealthy, format!("{kind} probe failed: {text}"));
                 Some(Verdict::Failure)
             }
-            Outcome::Error(text) => {
+            ProbeResult::Error(text) => {
                 let message = format!("{kind} probe errored and resulted in unknown state: {text}");
                 events.warning(name, Reason::Unhealthy, message);
                 None

@@ -21,7 +21,6 @@ use crate::events::{Reason, Recorder};
 use crate::model::VolumeSource;
 use crate::node::Node;
 use crate::registry;
-use crate::sync::observe::rpc;
 
 /// How often (`ImageGCPeriod`).
 const PERIOD: Duration = Duration::from_secs(300);
@@ -142,7 +141,7 @@ impl ImageGc {
 
     async fn images(&self) -> Result<Vec<v1::Image>> {
         let reply = self.cri.list_images(v1::ListImagesRequest::default()).await;
-        Ok(reply.map_err(|e| rpc("list images", &e))?.images)
+        Ok(reply.map_err(|e| Error::status("list images", &e))?.images)
     }
 
     /// The ids of images that containers have, dead ones too, as root or as a volume, and of those
@@ -150,7 +149,7 @@ impl ImageGc {
     async fn used(&self) -> Result<BTreeSet<String>> {
         let mut used = BTreeSet::new();
         let reply = self.cri.list_containers(v1::ListContainersRequest::default()).await;
-        for container in reply.map_err(|e| rpc("list containers", &e))?.containers {
+        for container in reply.map_err(|e| Error::status("list containers", &e))?.containers {
             let id = [container.image_id, container.image_ref];
             used.extend(id.into_iter().find(|id| !id.is_empty()));
             let request = v1::ContainerStatusRequest { container_id: container.id, verbose: false };
@@ -160,14 +159,14 @@ impl ImageGc {
                     used.extend(mounts.into_iter().filter_map(|mount| Some(mount.image?.image)));
                 }
                 Err(e) if e.code() == Code::NotFound => {}
-                Err(e) => return Err(rpc("container status", &e)),
+                Err(e) => return Err(Error::status("container status", &e)),
             }
         }
         for name in self.named()? {
             let image = Some(v1::ImageSpec { image: name, ..Default::default() });
             let request = v1::ImageStatusRequest { image, verbose: false };
             let found = self.cri.image_status(request).await;
-            let found = found.map_err(|e| rpc("image status", &e))?.image;
+            let found = found.map_err(|e| Error::status("image status", &e))?.image;
             used.extend(found.map(|image| image.id));
         }
         Ok(used)
@@ -261,7 +260,7 @@ impl ImageGc {
     /// be freed; `None` when it is not full enough.
     async fn wanted(&self, events: &Recorder) -> Result<Option<(u64, u64, u64)>> {
         let reply = self.cri.image_fs_info(v1::ImageFsInfoRequest {}).await;
-        let reply = reply.map_err(|e| rpc("image file system", &e))?;
+        let reply = reply.map_err(|e| Error::status("image file system", &e))?;
         let first = reply.image_filesystems.into_iter().next().and_then(|fs| fs.fs_id);
         let mountpoint = first.map(|id| id.mountpoint).unwrap_or_default();
         let disk = self.node.disk_space(Path::new(&mountpoint)).await?;
@@ -289,7 +288,7 @@ impl ImageGc {
         let spec = v1::ImageSpec { image: image.id.clone(), ..Default::default() };
         let request = v1::RemoveImageRequest { image: Some(spec) };
         let done = self.cri.remove_image(request).await;
-        done.map(drop).map_err(|e| rpc(&format!("remove image {}", image.id), &e))
+        done.map(drop).map_err(|e| Error::status(format!("remove image {}", image.id), &e))
     }
 }
 

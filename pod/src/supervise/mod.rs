@@ -15,4 +15,4 @@ mod supervisor;
 
 pub use definition::Definition;
 pub use store::{Entry, LockedPod, Store};
-pub use supervisor::{Around, Ended, supervise};
+pub use supervisor::{Ended, Supervision, supervise};

@@ -11,9 +11,8 @@ use rrun_cri_api::{Cri, v1};
 
 use super::logs::parts;
 use crate::clock::Timestamp;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::status::{PodStatus, State};
-use crate::sync::observe::rpc;
 
 /// How often logs are looked at.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
@@ -89,7 +88,7 @@ async fn rotate_one(
     if let Err(e) = cri.reopen_container_log(request).await {
         // The runtime writes on to the file that it has: it gets its name back.
         fs::rename(&rotated, path).within(|| "rename back")?;
-        return Err(rpc("reopen", &e));
+        return Err(Error::status("reopen", &e));
     }
     let run = path.file_stem().and_then(|run| run.to_str()?.parse().ok()).unwrap_or(0);
     let mut all = parts(path.parent().unwrap_or(Path::new("/")), run)?;

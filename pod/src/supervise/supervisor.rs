@@ -30,7 +30,7 @@ pub struct Ended {
 }
 
 /// What the supervision of a pod leans on.
-pub struct Around {
+pub struct Supervision {
     /// The runtime that has it.
     pub cri: Arc<dyn Cri>,
     /// Where its logs are.
@@ -49,11 +49,11 @@ pub async fn supervise(
     mut pod: LockedPod,
     handle: Arc<PodHandle>,
     mut requests: mpsc::Receiver<Asked>,
-    mut around: Around,
+    mut supervision: Supervision,
 ) -> Ended {
-    let gc = around.image_gc.take();
+    let gc = supervision.image_gc.take();
     let collecting = gc.map(|gc| tokio::spawn(gc.run(handle.recorder())));
-    let rotating = tokio::spawn(rotating(handle.clone(), around));
+    let rotating = tokio::spawn(rotating(handle.clone(), supervision));
     let (mut state, mut events) = (handle.state(), handle.events());
     let mut again = tokio::time::interval(rotate::PERIOD);
     let mut faults = Faults::default();
@@ -103,8 +103,8 @@ fn save(pod: &mut LockedPod, state: &mut Saved, unsaved: &mut bool, faults: &mut
     faults.note("state", saved);
 }
 
-async fn rotating(handle: Arc<PodHandle>, around: Around) {
-    let Around { cri, logs, limits, clock, .. } = around;
+async fn rotating(handle: Arc<PodHandle>, supervision: Supervision) {
+    let Supervision { cri, logs, limits, clock, .. } = supervision;
     let mut faults = Faults::default();
     loop {
         tokio::time::sleep(rotate::PERIOD).await;

@@ -2,14 +2,13 @@
 
 use rrun_cri_api::v1;
 
-use super::worker::Worker;
+use super::worker::PodWorker;
 use crate::error::{Error, Kind, Result};
 use crate::events::Reason;
 use crate::model::{Container, Handler, HttpGet};
 use crate::probe::{self, Fetch};
-use crate::sync::observe::rpc;
 
-impl Worker {
+impl PodWorker {
     /// Runs a hook in the run `id`. No time limit: a hook is bounded by the grace, or not at all.
     pub(super) async fn hook(&self, id: &str, container: &Container, hook: &Handler) -> Result<()> {
         match hook {
@@ -19,7 +18,8 @@ impl Worker {
                     cmd: command.clone(),
                     timeout: 0,
                 };
-                let reply = self.cri.exec_sync(request).await.map_err(|e| rpc("exec", &e))?;
+                let reply =
+                    self.cri.exec_sync(request).await.map_err(|e| Error::status("exec", &e))?;
                 if reply.exit_code == 0 {
                     return Ok(());
                 }

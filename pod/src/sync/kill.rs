@@ -7,10 +7,10 @@ use rrun_cri_api::v1;
 use tonic::Code;
 
 use super::actions::KillReason;
-use super::observe::{Observed, RunState, rpc};
-use super::order::Order;
-use super::worker::Worker;
-use crate::error::Result;
+use super::observe::{Observed, RunState};
+use super::termination_order::TerminationOrder;
+use super::worker::PodWorker;
+use crate::error::{Error, Result};
 use crate::events::Reason;
 use crate::model::Container;
 
@@ -33,7 +33,7 @@ pub(super) fn grace(
 }
 
 /// One container to end.
-pub(super) struct Target<'a> {
+pub(super) struct ContainerToKill<'a> {
     pub id: &'a str,
     pub name: &'a str,
     pub message: String,
@@ -42,14 +42,14 @@ pub(super) struct Target<'a> {
     pub grace: Option<u32>,
 }
 
-impl Worker {
+impl PodWorker {
     /// Ends one container: hook, turn, stop signal, SIGKILL. Returns when it has ended.
     pub(super) async fn kill_container(
         &self,
-        target: Target<'_>,
-        order: Option<&Order>,
+        target: ContainerToKill<'_>,
+        order: Option<&TerminationOrder>,
     ) -> Result<()> {
-        let Target { id, name, message, reason, grace: asked } = target;
+        let ContainerToKill { id, name, message, reason, grace: asked } = target;
         let found = self.pod.spec.find(name).map(|(_, container)| container);
         let pod_grace = self.pod.spec.termination_grace_period;
         let mut left = found.map_or(pod_grace, |c| grace(c, pod_grace, reason, asked));
@@ -75,7 +75,7 @@ impl Worker {
         let timeout = i64::from(left.max(MINIMUM_GRACE));
         let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout };
         match self.cri.stop_container(request).await {
-            Err(e) if e.code() != Code::NotFound => Err(rpc(&format!("stop {name}"), &e)),
+            Err(e) if e.code() != Code::NotFound => Err(Error::status(format!("stop {name}"), &e)),
             _ => {
                 if let Some(order) = order {
                     order.ended(name);
@@ -96,9 +96,9 @@ impl Worker {
         let targets: Vec<_> = seen.runs.iter().filter(|run| alive(run.state)).collect();
         let names: Vec<String> = targets.iter().map(|run| run.name.clone()).collect();
         let has_sidecars = self.pod.spec.init_containers.iter().any(Container::is_sidecar);
-        let order = has_sidecars.then(|| Order::new(&self.pod, &names));
+        let order = has_sidecars.then(|| TerminationOrder::new(&self.pod, &names));
         let kills = targets.iter().map(|run| {
-            let target = Target {
+            let target = ContainerToKill {
                 id: &run.id,
                 name: &run.name,
                 message: String::new(),
@@ -112,7 +112,7 @@ impl Worker {
             let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
             match self.cri.stop_pod_sandbox(request).await {
                 Err(e) if e.code() != Code::NotFound => {
-                    return Err(rpc(&format!("stop sandbox {}", sandbox.id), &e));
+                    return Err(Error::status(format!("stop sandbox {}", sandbox.id), &e));
                 }
                 _ => {}
             }

@@ -4,17 +4,17 @@ pub(crate) mod actions;
 mod hooks;
 mod init;
 mod kill;
-mod messages;
 pub mod observe;
-mod order;
 mod plan;
 mod pod_loop;
 mod pull;
 mod start;
 mod terminate;
+mod termination_messages;
+mod termination_order;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use worker::{Stop, Worker};
+pub(crate) use worker::{PodWorker, Stop};

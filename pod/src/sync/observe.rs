@@ -150,24 +150,6 @@ impl Observed {
     }
 }
 
-/// Turns a status into this crate's error.
-pub(crate) fn rpc(what: &str, status: &tonic::Status) -> Error {
-    use crate::error::Kind;
-    let kind = match status.code() {
-        Code::NotFound => Kind::NotFound,
-        Code::AlreadyExists => Kind::Exists,
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => Kind::Invalid,
-        Code::DeadlineExceeded => Kind::Timeout,
-        Code::Cancelled => Kind::Cancelled,
-        Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,
-        Code::ResourceExhausted => Kind::Exhausted,
-        Code::Unimplemented => Kind::Unimplemented,
-        Code::Unavailable | Code::Aborted => Kind::Unavailable,
-        _ => Kind::Internal,
-    };
-    Error::new(kind, status.message()).within(what)
-}
-
 /// A cheap look: two lists.
 pub async fn fingerprint(cri: &dyn Cri, meta: &Meta) -> Result<Fingerprint> {
     let mut seen = Fingerprint::new();
@@ -184,31 +166,31 @@ async fn list_sandboxes(cri: &dyn Cri, meta: &Meta) -> Result<Vec<v1::PodSandbox
     let filter =
         v1::PodSandboxFilter { label_selector: labels::selector(meta), ..Default::default() };
     let reply = cri.list_pod_sandbox(v1::ListPodSandboxRequest { filter: Some(filter) }).await;
-    Ok(reply.map_err(|e| rpc("list sandboxes", &e))?.items)
+    Ok(reply.map_err(|e| Error::status("list sandboxes", &e))?.items)
 }
 
 async fn list_containers(cri: &dyn Cri, meta: &Meta) -> Result<Vec<v1::Container>> {
     let filter =
         v1::ContainerFilter { label_selector: labels::selector(meta), ..Default::default() };
     let reply = cri.list_containers(v1::ListContainersRequest { filter: Some(filter) }).await;
-    Ok(reply.map_err(|e| rpc("list containers", &e))?.containers)
+    Ok(reply.map_err(|e| Error::status("list containers", &e))?.containers)
 }
 
 /// A full look: the status of everything. What vanishes in between is left out.
 pub async fn observe(cri: &dyn Cri, meta: &Meta) -> Result<(Observed, Fingerprint)> {
     let mut seen = Observed::default();
-    let mut print = Fingerprint::new();
+    let mut fingerprint = Fingerprint::new();
     for item in list_sandboxes(cri, meta).await? {
         let request = v1::PodSandboxStatusRequest { pod_sandbox_id: item.id, verbose: false };
         match cri.pod_sandbox_status(request).await {
             Ok(reply) => {
                 if let Some(status) = reply.status {
-                    print.insert(status.id.clone(), status.state);
+                    fingerprint.insert(status.id.clone(), status.state);
                     seen.sandboxes.push(sandbox(status));
                 }
             }
             Err(e) if e.code() == Code::NotFound => {}
-            Err(e) => return Err(rpc("sandbox status", &e)),
+            Err(e) => return Err(Error::status("sandbox status", &e)),
         }
     }
     for item in list_containers(cri, meta).await? {
@@ -216,17 +198,17 @@ pub async fn observe(cri: &dyn Cri, meta: &Meta) -> Result<(Observed, Fingerprin
         match cri.container_status(request).await {
             Ok(reply) => {
                 if let Some(status) = reply.status {
-                    print.insert(status.id.clone(), status.state);
+                    fingerprint.insert(status.id.clone(), status.state);
                     seen.runs.push(run(status, item.pod_sandbox_id));
                 }
             }
             Err(e) if e.code() == Code::NotFound => {}
-            Err(e) => return Err(rpc("container status", &e)),
+            Err(e) => return Err(Error::status("container status", &e)),
         }
     }
     seen.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.created_at, s.attempt)));
     seen.runs.sort_by_key(|r| std::cmp::Reverse((r.created_at, r.restart_count)));
-    Ok((seen, print))
+    Ok((seen, fingerprint))
 }
 
 fn sandbox(status: v1::PodSandboxStatus) -> Sandbox {

@@ -9,15 +9,15 @@ use rrun_cri_api::v1;
 use tokio::sync::watch;
 
 use super::actions::{self, Actions};
-use super::kill::Target;
+use super::kill::ContainerToKill;
 use super::observe::{self, Fingerprint, Observed, RunState};
-use super::start::{Failed, Ground};
-use super::worker::{RETRY, Worker};
+use super::start::{Failed, SandboxContext};
+use super::worker::{PodWorker, RETRY};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::Reason;
 use crate::gc;
-use crate::probe::{self, Workers};
+use crate::probe::{self, ProbeWorkers};
 use crate::state::PodState;
 use crate::status::{self, Inputs, Phase};
 use crate::translate::sandbox;
@@ -27,14 +27,14 @@ const RELIST: Duration = Duration::from_secs(1);
 const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
 
 /// What a sync leaves to do.
-struct Outcome {
+struct SyncResult {
     /// Something was done: look again at once.
     again: bool,
     /// Something failed: try again then.
     retry_at: Option<Timestamp>,
 }
 
-impl Worker {
+impl PodWorker {
     pub(crate) async fn run(mut self) {
         let context = probe::Context {
             cri: self.cri.clone(),
@@ -45,12 +45,12 @@ impl Worker {
             status: self.status.subscribe(),
             stopping: self.stopping.subscribe(),
         };
-        let probes = Workers::start(&context);
+        let probes = ProbeWorkers::start(&context);
         let mut stop = self.stop.clone();
         let mut verdicts = self.results.changes();
         loop {
             verdicts.mark_unchanged();
-            let (seen, print) = match self.look().await {
+            let (seen, fingerprint) = match self.look().await {
                 Ok(found) => found,
                 Err(e) => {
                     tracing::warn!(pod = %self.pod.meta.name, "look: {e}");
@@ -68,24 +68,24 @@ impl Worker {
             }
             let stopped = stop.wait_for(Option::is_some);
             let mut excess = self.excess.clone();
-            let outcome = tokio::select! {
+            let result = tokio::select! {
                 biased;
                 Ok(_) = stopped => break,
                 Ok(_) = excess.wait_for(Option::is_some) => continue,
-                outcome = self.sync(&seen) => outcome,
+                result = self.sync(&seen) => result,
             };
             self.save();
-            if outcome.again {
+            if result.again {
                 continue;
             }
-            // What failed is told at once, but `print` stays that of before: what the sync itself
+            // What failed is told at once, but `fingerprint` stays that of before: what the sync itself
             // changed is seen with the next relist, and leads to another try as at the kubelet.
-            if outcome.retry_at.is_some()
+            if result.retry_at.is_some()
                 && let Ok((seen, _)) = self.look().await
             {
                 self.publish(&seen, &probes, false);
             }
-            self.wait(&print, outcome.retry_at, &mut verdicts).await;
+            self.wait(&fingerprint, result.retry_at, &mut verdicts).await;
         }
         self.terminate(&probes).await;
     }
@@ -124,7 +124,7 @@ impl Worker {
     }
 
     pub(super) async fn look(&mut self) -> Result<(Observed, Fingerprint)> {
-        let (mut seen, print) = observe::observe(&*self.cri, &self.pod.meta).await?;
+        let (mut seen, fingerprint) = observe::observe(&*self.cri, &self.pod.meta).await?;
         let count = self.pod.spec.containers.len() + self.pod.spec.init_containers.len();
         self.messages.complete(&mut seen, count, &*self.node).await;
         let known = seen.addresses();
@@ -133,10 +133,10 @@ impl Worker {
         } else if !known.is_empty() {
             self.addresses.pod = known;
         }
-        Ok((seen, print))
+        Ok((seen, fingerprint))
     }
 
-    pub(super) fn publish(&self, seen: &Observed, probes: &Workers, ended: bool) {
+    pub(super) fn publish(&self, seen: &Observed, probes: &ProbeWorkers, ended: bool) {
         let old = self.status.borrow().clone();
         let mut old = old;
         if let Some(first) = seen.sandboxes.last() {
@@ -190,7 +190,7 @@ impl Worker {
     /// Waits until something may have changed.
     async fn wait(
         &mut self,
-        print: &Fingerprint,
+        fingerprint: &Fingerprint,
         retry_at: Option<Timestamp>,
         verdicts: &mut watch::Receiver<u64>,
     ) {
@@ -210,7 +210,7 @@ impl Worker {
                     Ok(()) = hints.changed() => {}
                 }
                 match observe::fingerprint(&*cri, &pod.meta).await {
-                    Ok(fresh) if fresh == *print => {}
+                    Ok(fresh) if fresh == *fingerprint => {}
                     Ok(_) => return,
                     Err(e) => tracing::debug!(pod = %pod.meta.name, "relist: {e}"),
                 }
@@ -225,22 +225,21 @@ impl Worker {
         }
     }
 
-    async fn sync(&mut self, seen: &Observed) -> Outcome {
+    async fn sync(&mut self, seen: &Observed) -> SyncResult {
         let actions = actions::compute(&self.pod, seen, &self.results);
         if actions.is_empty() {
-            return Outcome { again: false, retry_at: None };
+            return SyncResult { again: false, retry_at: None };
         }
-        let later = Some(self.clock.now().after(RETRY));
         match self.act(&actions, seen).await {
-            Ok(outcome) => outcome,
+            Ok(result) => result,
             Err(e) => {
                 tracing::warn!(pod = %self.pod.meta.name, "sync: {e}");
-                Outcome { again: false, retry_at: later }
+                SyncResult { again: false, retry_at: Some(self.retry_at()) }
             }
         }
     }
 
-    async fn act(&mut self, actions: &Actions, seen: &Observed) -> Result<Outcome> {
+    async fn act(&mut self, actions: &Actions, seen: &Observed) -> Result<SyncResult> {
         if actions.create_sandbox && actions.sandbox.is_some() {
             let text = "Pod sandbox changed, it will be killed and re-created.";
             self.events.normal(None, Reason::SandboxChanged, text);
@@ -248,12 +247,15 @@ impl Worker {
         if actions.kill_pod {
             self.kill_pod(seen, None).await?;
             if !actions.create_sandbox {
-                return Ok(Outcome { again: !ends_by_itself(seen), retry_at: self.soon() });
+                return Ok(SyncResult {
+                    again: !ends_by_itself(seen),
+                    retry_at: Some(self.retry_at()),
+                });
             }
             self.remove_init_runs(seen, 0).await;
         }
         for kill in &actions.kill {
-            let target = Target {
+            let target = ContainerToKill {
                 id: &kill.id,
                 name: &kill.name,
                 message: kill.message.clone(),
@@ -264,16 +266,17 @@ impl Worker {
         }
         self.remove_init_runs(seen, 1).await;
         if actions.init.is_empty() && actions.regular.is_empty() && !actions.create_sandbox {
-            return Ok(Outcome { again: true, retry_at: None });
+            return Ok(SyncResult { again: true, retry_at: None });
         }
         self.start_all(actions, seen).await
     }
 
-    fn soon(&self) -> Option<Timestamp> {
-        Some(self.clock.now().after(RETRY))
+    /// When what failed now is tried again.
+    fn retry_at(&self) -> Timestamp {
+        self.clock.now().after(RETRY)
     }
 
-    async fn start_all(&mut self, actions: &Actions, seen: &Observed) -> Result<Outcome> {
+    async fn start_all(&mut self, actions: &Actions, seen: &Observed) -> Result<SyncResult> {
         let place = match self.node.prepare(self.pod.clone(), &self.addresses).await {
             Ok(place) => place,
             Err(e) => {
@@ -307,44 +310,44 @@ impl Worker {
         }
         if let Err(e) = self.image_volumes(&config).await {
             tracing::warn!(pod = %self.pod.meta.name, "image volume: {}", e.message);
-            return Ok(Outcome { again: false, retry_at: self.soon() });
+            return Ok(SyncResult { again: false, retry_at: Some(self.retry_at()) });
         }
-        let ground = Ground { sandbox: &id, config: &config, place: &place, seen };
-        Ok(self.start_in(actions, &ground).await)
+        let context = SandboxContext { sandbox: &id, config: &config, place: &place, seen };
+        Ok(self.start_in(actions, &context).await)
     }
 
-    async fn start_in(&mut self, actions: &Actions, ground: &Ground<'_>) -> Outcome {
+    async fn start_in(&mut self, actions: &Actions, context: &SandboxContext<'_>) -> SyncResult {
         let pod = self.pod.clone();
-        let mut outcome = Outcome { again: actions.create_sandbox, retry_at: None };
+        let mut result = SyncResult { again: actions.create_sandbox, retry_at: None };
         for &i in &actions.init {
             let container = &pod.spec.init_containers[i];
-            let started = self.start(container, ground).await;
+            let started = self.start(container, context).await;
             let failed = started.is_err();
-            self.note(&container.name, started, &mut outcome);
+            self.note(&container.name, started, &mut result);
             if failed && !container.is_sidecar() {
-                outcome.again = false;
-                return outcome;
+                result.again = false;
+                return result;
             }
         }
         for &i in &actions.regular {
             let container = &pod.spec.containers[i];
-            let started = self.start(container, ground).await;
-            self.note(&container.name, started, &mut outcome);
+            let started = self.start(container, context).await;
+            self.note(&container.name, started, &mut result);
         }
-        outcome.again &= outcome.retry_at.is_none();
-        outcome
+        result.again &= result.retry_at.is_none();
+        result
     }
 
-    fn note(&mut self, name: &str, started: Result<(), Failed>, outcome: &mut Outcome) {
+    fn note(&mut self, name: &str, started: Result<(), Failed>, result: &mut SyncResult) {
         match started {
             Ok(()) => {
                 self.failures.remove(name);
-                outcome.again = true;
+                result.again = true;
             }
             Err(Failed { failure, retry_at }) => {
                 self.failures.insert(name.to_owned(), failure);
-                let at = retry_at.unwrap_or_else(|| self.clock.now().after(RETRY));
-                outcome.retry_at = Some(outcome.retry_at.map_or(at, |other| other.min(at)));
+                let at = retry_at.unwrap_or_else(|| self.retry_at());
+                result.retry_at = Some(result.retry_at.map_or(at, |other| other.min(at)));
             }
         }
     }
@@ -355,7 +358,7 @@ impl Worker {
         }
         let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
         let reply = self.cri.pod_sandbox_status(request).await;
-        let status = reply.map_err(|e| observe::rpc("sandbox status", &e))?.status;
+        let status = reply.map_err(|e| Error::status("sandbox status", &e))?.status;
         if let Some(network) = status.and_then(|s| s.network) {
             let more = network.additional_ips.into_iter().map(|ip| ip.ip);
             let all = std::iter::once(network.ip).chain(more);

@@ -3,10 +3,10 @@
 use rrun_cri_api::v1;
 use tonic::Status;
 
-use super::worker::Worker;
+use super::worker::PodWorker;
 use crate::events::Reason;
 use crate::model::PullPolicy;
-use crate::pull_records::{Access, Came, VerificationPolicy, credential_hash, must_pull};
+use crate::pull_records::{Access, PulledImage, VerificationPolicy, credential_hash, must_pull};
 use crate::registry::{self, Credential};
 use crate::security::ImageUser;
 use crate::status::StartFailure;
@@ -22,7 +22,7 @@ pub(super) struct Image {
 
 /// What is asked for, by whom.
 #[derive(Clone, Copy)]
-pub(super) struct Want<'a> {
+pub(super) struct ImageRequest<'a> {
     pub container: &'a str,
     pub image: &'a str,
     pub policy: PullPolicy,
@@ -33,9 +33,12 @@ pub(super) fn failure(reason: &str, message: impl Into<String>) -> StartFailure 
     StartFailure { reason: reason.to_owned(), message: message.into() }
 }
 
-impl Worker {
+impl PodWorker {
     /// Makes sure that an image is here, by its policy.
-    pub(super) async fn ensure_image(&mut self, want: Want<'_>) -> Result<Image, StartFailure> {
+    pub(super) async fn ensure_image(
+        &mut self,
+        want: ImageRequest<'_>,
+    ) -> Result<Image, StartFailure> {
         let Some(image) = registry::with_default_tag(want.image) else {
             let message = format!(
                 "Failed to apply default image tag {:?}: couldn't parse image name",
@@ -75,7 +78,7 @@ impl Worker {
         self.pull(&image, want).await
     }
 
-    async fn pull(&mut self, image: &str, want: Want<'_>) -> Result<Image, StartFailure> {
+    async fn pull(&mut self, image: &str, want: ImageRequest<'_>) -> Result<Image, StartFailure> {
         let name = Some(want.container);
         if self.pulls.backoff.waiting_since_update(want.image, self.clock.now()).is_some() {
             let mut text = format!("Back-off pulling image {:?}", want.image);
@@ -97,12 +100,12 @@ impl Worker {
             return Err(failure("ErrImagePull", text));
         }
         let pulled = self.pull_with_credentials(image, want.sandbox).await;
-        let came = pulled.as_ref().ok().map(|(id, access)| Came {
+        let on_record = pulled.as_ref().ok().map(|(id, access)| PulledImage {
             id: id.clone(),
             access: access.clone(),
             at: self.clock.now(),
         });
-        if let Err(e) = self.node.pull_ends(&uid, want.image, came).await {
+        if let Err(e) = self.node.pull_ends(&uid, want.image, on_record).await {
             tracing::warn!(pod = %self.pod.meta.name, "record of the pull of {}: {e}", want.image);
         }
         match pulled {

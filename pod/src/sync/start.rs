@@ -5,10 +5,10 @@ use std::path::Path;
 use rrun_cri_api::v1;
 
 use super::actions::KillReason;
-use super::kill::Target;
-use super::observe::{Observed, RunState, rpc};
-use super::pull::{Image, Want, failure};
-use super::worker::Worker;
+use super::kill::ContainerToKill;
+use super::observe::{Observed, RunState};
+use super::pull::{Image, ImageRequest, failure};
+use super::worker::PodWorker;
 use crate::clock::Timestamp;
 use crate::env::{self, Environment};
 use crate::error::{Context, Error, Kind, Result};
@@ -22,7 +22,7 @@ use crate::{hosts, security};
 const HOSTS: &str = "/etc/hosts";
 
 /// The sandbox that containers are started in.
-pub(super) struct Ground<'a> {
+pub(super) struct SandboxContext<'a> {
     pub sandbox: &'a str,
     pub config: &'a v1::PodSandboxConfig,
     pub place: &'a PodPlace,
@@ -41,19 +41,23 @@ impl From<StartFailure> for Failed {
     }
 }
 
-impl Worker {
+impl PodWorker {
     /// Starts a container and runs its postStart hook.
-    pub(super) async fn start(&mut self, c: &Container, ground: &Ground<'_>) -> Result<(), Failed> {
-        self.crash_backoff(c, ground.seen)?;
-        let want = Want {
+    pub(super) async fn start(
+        &mut self,
+        c: &Container,
+        context: &SandboxContext<'_>,
+    ) -> Result<(), Failed> {
+        self.crash_backoff(c, context.seen)?;
+        let want = ImageRequest {
             container: &c.name,
             image: &c.image,
             policy: c.pull_policy,
-            sandbox: ground.config,
+            sandbox: context.config,
         };
         let image =
             self.ensure_image(want).await.inspect_err(|f| self.event_failed(c, &f.message))?;
-        let config = match self.describe(c, ground, image).await {
+        let config = match self.describe(c, context, image).await {
             Ok(config) => config,
             Err(e) => {
                 let text = e.to_string();
@@ -62,9 +66,9 @@ impl Worker {
             }
         };
         let request = v1::CreateContainerRequest {
-            pod_sandbox_id: ground.sandbox.to_owned(),
+            pod_sandbox_id: context.sandbox.to_owned(),
             config: Some(config),
-            sandbox_config: Some(ground.config.clone()),
+            sandbox_config: Some(context.config.clone()),
         };
         let id = match self.cri.create_container(request).await {
             Ok(reply) => reply.container_id,
@@ -92,7 +96,7 @@ impl Worker {
         let Err(e) = self.hook(id, c, hook).await else { return Ok(()) };
         // The event does not tell the text: it may hold what only the container should know.
         self.events.warning(Some(&c.name), Reason::FailedPostStartHook, "PostStartHook failed");
-        let target = Target {
+        let target = ContainerToKill {
             id,
             name: &c.name,
             message: "FailedPostStartHook".to_owned(),
@@ -138,17 +142,17 @@ impl Worker {
     async fn describe(
         &mut self,
         c: &Container,
-        ground: &Ground<'_>,
+        context: &SandboxContext<'_>,
         image: Image,
     ) -> Result<v1::ContainerConfig> {
-        let logs = self.node.log_folder(ground.place, &c.name).await?;
-        let restart_count = match ground.seen.latest(&c.name) {
+        let logs = self.node.log_folder(context.place, &c.name).await?;
+        let restart_count = match context.seen.latest(&c.name) {
             Some(run) => run.restart_count + 1,
             None => logs,
         };
         let pod = self.pod.clone();
         let environment = env::environment(&pod, c, &self.addresses, self.node.facts())?;
-        let mounts = self.mounts(c, ground.place, &environment, restart_count).await?;
+        let mounts = self.mounts(c, context.place, &environment, restart_count).await?;
         security::check_non_root(&pod, c, &image.user)?;
         let parts = Parts {
             pod: &pod,
@@ -248,7 +252,7 @@ impl Worker {
             if self.image_volumes.contains_key(reference) && *pull_policy != PullPolicy::Always {
                 continue;
             }
-            let want = Want {
+            let want = ImageRequest {
                 container: &volume.name,
                 image: reference,
                 policy: *pull_policy,
@@ -273,7 +277,7 @@ impl Worker {
         let made = self.making.insert(call).await;
         self.making = None;
         let reply = made.map_err(|e| Error::new(Kind::Internal, format!("run sandbox: {e}")))?;
-        Ok(reply.map_err(|e| rpc("run sandbox", &e))?.pod_sandbox_id)
+        Ok(reply.map_err(|e| Error::status("run sandbox", &e))?.pod_sandbox_id)
     }
 }
 

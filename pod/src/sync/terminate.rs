@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::worker::{RETRY, Worker};
+use super::worker::{PodWorker, RETRY};
 use crate::events::Reason;
-use crate::probe::Workers;
+use crate::probe::ProbeWorkers;
 
 /// How long the end of a pod waits for its sandbox to be made.
 const SANDBOX: Duration = Duration::from_secs(60);
 
-impl Worker {
+impl PodWorker {
     /// Ends everything; a shorter grace that comes meanwhile takes over.
-    pub(super) async fn terminate(&mut self, probes: &Workers) {
+    pub(super) async fn terminate(&mut self, probes: &ProbeWorkers) {
         self.stopping.send_replace(true);
         let mut stop = self.stop.clone();
         loop {

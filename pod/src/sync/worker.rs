@@ -8,7 +8,7 @@ use rrun_cri_api::{Cri, v1};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::messages::Messages;
+use super::termination_messages::TerminationMessages;
 use crate::addresses::Addresses;
 use crate::admission::Runtime;
 use crate::backoff::Backoff;
@@ -33,7 +33,7 @@ pub(crate) struct Stop {
 }
 
 /// Everything that one pod's worker holds.
-pub(crate) struct Worker {
+pub(crate) struct PodWorker {
     pub pod: Arc<Pod>,
     pub cri: Arc<dyn Cri>,
     pub runtime: Arc<Runtime>,
@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     pub pulls: Pulls,
     pub failures: BTreeMap<String, StartFailure>,
     pub image_volumes: BTreeMap<String, String>,
-    pub messages: Messages,
+    pub messages: TerminationMessages,
     /// The sandbox that is being made.
     pub making: Option<Making>,
 }

@@ -12,7 +12,7 @@ use super::files;
 use crate::clock::Timestamp;
 use crate::error::{Context, Result};
 use crate::ids::PodUid;
-use crate::pull_records::{Came, PullRecord, Pulled};
+use crate::pull_records::{PullRecord, PullState, PulledImage};
 use crate::record::{Format, lock};
 
 const PULLED: Format = Format { name: "pulled", version: 1 };
@@ -23,11 +23,11 @@ pub struct Pulls<'a>(pub &'a Path);
 
 impl Pulls<'_> {
     /// What is on record of an image that is here.
-    pub fn find(&self, image: &str, id: &str) -> Result<Pulled> {
+    pub fn find(&self, image: &str, id: &str) -> Result<PullState> {
         let record = PULLED.read(&self.0.join("pulled").join(hash(id)))?;
         let name = format!("{}.", hash(image));
         let pulling = self.names("pulling")?.iter().any(|found| found.starts_with(&name));
-        Ok(Pulled { record, pulling })
+        Ok(PullState { record, pulling })
     }
 
     /// A pull begins.
@@ -37,14 +37,14 @@ impl Pulls<'_> {
     }
 
     /// A pull is over. The record of what came is there before that of the pull goes.
-    pub fn end(&self, pod: &PodUid, image: &str, came: Option<Came>) -> Result<()> {
-        if let Some(came) = came {
+    pub fn end(&self, pod: &PodUid, image: &str, pulled: Option<PulledImage>) -> Result<()> {
+        if let Some(pulled) = pulled {
             self.make()?;
             let _lock = lock(&self.0.join("lock"))?;
-            let path = self.0.join("pulled").join(hash(&came.id));
+            let path = self.0.join("pulled").join(hash(&pulled.id));
             // One that cannot be read allows nobody anything: it is begun anew.
             let mut record: PullRecord = PULLED.read(&path).ok().flatten().unwrap_or_default();
-            record.add(image, came);
+            record.add(image, pulled);
             PULLED.write(&path, &record)?;
         }
         remove(&self.pulling(pod, image))
@@ -103,9 +103,9 @@ mod tests {
     use super::*;
     use crate::pull_records::Access;
 
-    fn came(id: &str, hash: &str, at: i64) -> Came {
+    fn pulled_image(id: &str, hash: &str, at: i64) -> PulledImage {
         let access = Access::Credentials(BTreeSet::from([hash.to_owned()]));
-        Came { id: id.to_owned(), access, at: Timestamp::from_nanos(at) }
+        PulledImage { id: id.to_owned(), access, at: Timestamp::from_nanos(at) }
     }
 
     #[test]
@@ -113,16 +113,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (PodUid::parse("u-1").unwrap(), PodUid::parse("u-2").unwrap());
         let pulls = Pulls(dir.path());
-        assert_eq!(pulls.find("r/a:1", "id").unwrap(), Pulled::default());
+        assert_eq!(pulls.find("r/a:1", "id").unwrap(), PullState::default());
         pulls.begin(&one, "r/a:1").unwrap();
         assert!(pulls.find("r/a:1", "id").unwrap().pulling);
         assert!(!pulls.find("r/b:1", "id").unwrap().pulling);
         // The one that goes well does not hide the one that was cut off.
         pulls.begin(&two, "r/a:1").unwrap();
-        pulls.end(&two, "r/a:1", Some(came("id", "h2", 5))).unwrap();
+        pulls.end(&two, "r/a:1", Some(pulled_image("id", "h2", 5))).unwrap();
         let found = pulls.find("r/a:1", "id").unwrap();
         assert!(found.pulling && found.record.is_some());
-        pulls.end(&one, "r/a:1", Some(came("id", "h1", 6))).unwrap();
+        pulls.end(&one, "r/a:1", Some(pulled_image("id", "h1", 6))).unwrap();
         let found = pulls.find("r/a:1", "id").unwrap();
         let both = Access::Credentials(["h1", "h2"].map(str::to_owned).into());
         assert!(!found.pulling);
@@ -138,7 +138,7 @@ mod tests {
         let pod = PodUid::parse("u-1").unwrap();
         let pulls = Pulls(dir.path());
         for (id, at) in [("here", 1), ("gone", 1), ("late", 9)] {
-            pulls.end(&pod, id, Some(came(id, "h", at))).unwrap();
+            pulls.end(&pod, id, Some(pulled_image(id, "h", at))).unwrap();
         }
         pulls.retain(&BTreeSet::from(["here".to_owned()]), Timestamp::from_nanos(5)).unwrap();
         let known = ["here", "gone", "late"].map(|id| pulls.find(id, id).unwrap().record.is_some());

@@ -10,12 +10,12 @@ use crate::model::Pod;
 
 /// Whose end each container waits for.
 #[derive(Debug)]
-pub struct Order {
+pub struct TerminationOrder {
     waits_for: BTreeMap<String, Vec<String>>,
     ended: watch::Sender<BTreeSet<String>>,
 }
 
-impl Order {
+impl TerminationOrder {
     /// For a pod whose containers `running` are to be ended.
     pub fn new(pod: &Pod, running: &[String]) -> Self {
         let mut waits_for: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -27,7 +27,7 @@ impl Order {
             waits_for.insert(sidecar.name.clone(), list);
         }
         let idle = pod.spec.all().map(|(_, c)| c.name.clone()).filter(|n| !running.contains(n));
-        Order { waits_for, ended: watch::Sender::new(idle.collect()) }
+        TerminationOrder { waits_for, ended: watch::Sender::new(idle.collect()) }
     }
 
     /// Waits until it is `name`'s turn, or until `limit` is over.

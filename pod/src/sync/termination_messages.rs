@@ -17,9 +17,9 @@ const LOG_WINDOW: usize = 256 << 10;
 
 /// Messages that were read once; a run that ended does not change.
 #[derive(Debug, Default)]
-pub struct Messages(HashMap<String, String>);
+pub struct TerminationMessages(HashMap<String, String>);
 
-impl Messages {
+impl TerminationMessages {
     /// Adds last words to every run that has ended.
     pub async fn complete(&mut self, seen: &mut Observed, containers: usize, node: &dyn Node) {
         let limit = MAX_MESSAGE.min(MAX_POD / containers.max(1));

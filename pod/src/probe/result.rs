@@ -2,7 +2,7 @@
 
 /// What one try found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProbeResult {
     /// It worked.
     Success(String),
     /// It worked, with something to say.
