@@ -1,6 +1,6 @@
 //! `rrun --endpoint`: the example pod on CRI servers of others.
 
-use crate::machine::{await_that, configure, layout, text};
+use crate::machine::{await_that, configure, layout, printed, text};
 use rrun_tests::daemon::Daemon;
 use rrun_tests::place;
 use rrun_tests::sandbox::Sandbox;
@@ -28,9 +28,7 @@ impl Server {
 
     #[track_caller]
     fn ok(&self, args: &[&str]) -> String {
-        let done = self.rrun(args);
-        assert!(done.status.success(), "{args:?}: {:?} {}", done.status, text(&done.stderr));
-        text(&done.stdout)
+        printed(args, &self.rrun(args))
     }
 
     /// Everything that `rrun` can do, with the example pod.

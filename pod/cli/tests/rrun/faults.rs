@@ -21,8 +21,7 @@ fn a_display_that_cannot_be_written_leaves_the_pod_attended() {
         let mut command = machine.command(&["run", &path]);
         let mut run = command.stdout(stdout).stderr(stderr).spawn().unwrap();
         machine.await_ps("loud", "1/1", "Running");
-        let exec = machine.rrun(&["exec", "loud", "--", "/bin/work", "exit", "6"]);
-        assert_eq!(exec.status.code(), Some(6), "{what}");
+        machine.assert_exec_works("loud");
         assert_eq!(machine.ps("loud").unwrap()[3], "Running", "{what}");
         machine.ok(&["stop", "loud", "--time", "1"]);
         assert_eq!(machine.ps("loud"), None, "{what}");

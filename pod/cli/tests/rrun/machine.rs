@@ -58,7 +58,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Imports the image, and runs one pod: what is made once for a machine is there then.
+    /// Imports the images, and runs one pod: it makes what is made once for a machine.
     pub fn new() -> Machine {
         let sandbox = Sandbox::new().unwrap();
         let mut machine = Machine { sandbox, before: None };
@@ -70,6 +70,11 @@ impl Machine {
         let first = machine.write("first", &pod("first", "Never", &["true"]));
         let ended = machine.rrun(&["run", &first]);
         assert!(ended.status.success(), "{}", text(&ended.stderr));
+        // So does the first pull.
+        for folder in ["pulled", "pulling"] {
+            std::fs::create_dir_all(machine.sandbox.state().join("pulls/local").join(folder))
+                .unwrap();
+        }
         machine.before = Some(machine.look());
         machine
     }
@@ -124,9 +129,14 @@ impl Machine {
     /// Runs `rrun` to its end, which must be a good one: what it printed.
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
-        let done = self.rrun(args);
-        assert!(done.status.success(), "{args:?}: {:?} {}", done.status, text(&done.stderr));
-        text(&done.stdout)
+        printed(args, &self.rrun(args))
+    }
+
+    /// A command can be run in the container `main` of a pod.
+    #[track_caller]
+    pub fn assert_exec_works(&self, pod: &str) {
+        let exec = self.rrun(&["exec", pod, "--", "/bin/work", "exit", "7"]);
+        assert_eq!(exec.status.code(), Some(7), "{}", text(&exec.stderr));
     }
 
     /// Runs `rrun` to its end, which must be a refusal: what it said.
@@ -235,6 +245,13 @@ spec:
       args: {args:?}
 "
     )
+}
+
+/// What a command printed, which must have ended well.
+#[track_caller]
+pub fn printed(args: &[&str], done: &Output) -> String {
+    assert!(done.status.success(), "{args:?}: {:?} {}", done.status, text(&done.stderr));
+    text(&done.stdout)
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -72,8 +72,7 @@ fn a_ready_pod_answers_ps_and_exec_and_is_stopped_by_another_process() {
     run.expect("pod web: Running, ready");
     let row = machine.ps("web").unwrap();
     assert_eq!((row[2].as_str(), row[3].as_str()), ("1/1", "Running"), "{row:?}");
-    let exec = machine.rrun(&["exec", "web", "--", "/bin/work", "exit", "7"]);
-    assert_eq!(exec.status.code(), Some(7), "{}", text(&exec.stderr));
+    machine.assert_exec_works("web");
     let exec = machine.rrun(&["exec", "web", "-c", "main", "--", "/bin/work", "env", "PATH"]);
     assert_eq!(text(&exec.stdout).trim(), "/bin", "{}", text(&exec.stderr));
     let exec = machine.rrun(&["exec", "web", "--", "/bin/none"]);
@@ -116,15 +115,13 @@ fn of_two_rruns_one_is_killed_the_other_goes_on_and_the_orphan_is_taken_over() {
     assert_eq!(one.end(), None);
     assert_eq!(machine.ps("one").unwrap()[3], "Unattended");
     assert_eq!(machine.ps("two").unwrap()[3], "Running");
-    let exec = machine.rrun(&["exec", "one", "--", "/bin/work", "exit", "5"]);
-    assert_eq!(exec.status.code(), Some(5), "{}", text(&exec.stderr));
+    machine.assert_exec_works("one");
     let stopped = machine.rrun(&["stop", "one"]);
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
     assert_eq!(machine.ps("one").unwrap()[3], "Succeeded");
     let removed = machine.rrun(&["rm", "one"]);
     assert!(removed.status.success(), "{}", text(&removed.stderr));
-    let exec = machine.rrun(&["exec", "two", "--", "/bin/work", "exit", "6"]);
-    assert_eq!(exec.status.code(), Some(6), "{}", text(&exec.stderr));
+    machine.assert_exec_works("two");
     two.signal("TERM");
     assert_eq!(two.end(), Some(0));
     machine.assert_nothing_left();
@@ -145,8 +142,7 @@ fn a_daemon_on_the_same_state_leaves_the_pods_of_rrun_alone() {
         });
         assert!(pods.is_empty(), "{pods:?}");
     }
-    let exec = machine.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
-    assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
+    machine.assert_exec_works("mine");
     run.signal("INT");
     assert_eq!(run.end(), Some(0));
 }
@@ -175,8 +171,7 @@ fn images_of_rruns_pods_are_pinned_for_cri_clients_and_their_removal_hurts_no_co
     runtime.block_on(client.remove_image(request.clone())).unwrap();
     runtime.block_on(client.remove_image(request)).unwrap();
     assert_eq!(pinned(), None);
-    let exec = machine.rrun(&["exec", "mine", "--", "/bin/work", "exit", "4"]);
-    assert_eq!(exec.status.code(), Some(4), "{}", text(&exec.stderr));
+    machine.assert_exec_works("mine");
     let layers =
         || std::fs::read_dir(machine.sandbox.state().join("images/layers")).unwrap().count();
     assert_eq!(layers(), 2);
