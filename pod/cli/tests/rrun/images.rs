@@ -1,6 +1,7 @@
 //! `rrun images`, `image import` and `rmi`.
 
-use crate::machine::{IMAGE, Machine, TALK, talk_layout};
+use crate::machine::{IMAGE, Machine, TALK, await_that, pod, talk_layout, text};
+use rrun_tests::registry::Registry;
 
 #[test]
 fn images_are_imported_listed_and_removed_by_name_and_id() {
@@ -37,4 +38,53 @@ fn images_are_imported_listed_and_removed_by_name_and_id() {
     assert!(wrong.contains("UPPER/case"), "{wrong}");
     let nowhere = machine.refused(&["pull", "127.0.0.1:1/none:1"]);
     assert!(nowhere.contains("127.0.0.1:1"), "{nowhere}");
+}
+
+/// `someone`, `right`.
+const HTPASSWD: &str = "someone:$2y$04$GAfcVQdCnE2L6nB9vWuFoeZAFckbj34JsGPUH7dWao/8VuMuwzai.\n";
+
+#[test]
+fn an_image_that_one_pod_pulled_with_a_secret_is_not_for_a_pod_without_it() {
+    let machine = Machine::new();
+    let file = machine.sandbox.root().join("htpasswd");
+    std::fs::write(&file, HTPASSWD).unwrap();
+    let storage = rrun_tests::images::store().unwrap().storage;
+    let registry = Registry::options(&storage).read_only().htpasswd(&file);
+    let registry = registry.behind(&machine.sandbox.prefix()).start().unwrap();
+    let image = format!("{}/e2e-test-images/busybox:1.29-2", registry.address());
+    let manifest = |name: &str, policy: &str, secret: &str| {
+        let plain = pod(name, "Never", &["true"]).replace(IMAGE, &image);
+        let plain = plain.replace("PullPolicy: Never", &format!("PullPolicy: {policy}"));
+        machine.write(name, &format!("{plain}  imagePullSecrets: [{{name: {secret}}}]\n"))
+    };
+    let secret = |name: &str| {
+        let auths = format!(
+            r#"{{"auths": {{"{}": {{"username": "someone", "password": "right"}}}}}}"#,
+            registry.address()
+        );
+        let kind = "kubernetes.io/dockerconfigjson";
+        let text = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ntype: {kind}\n\
+             stringData: {{.dockerconfigjson: '{auths}'}}\n"
+        );
+        machine.write(&format!("secret-{name}"), &text)
+    };
+    let with = |path: &str, secret: &str| machine.rrun(&["run", "--with", secret, path]);
+    let first = with(&manifest("first", "IfNotPresent", "own"), &secret("own"));
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    for (policy, said) in
+        [("Never", "not present with pull policy of Never"), ("IfNotPresent", "401 unauthorized")]
+    {
+        machine.ok(&["run", "--detach", &manifest("other", policy, "none")]);
+        await_that(said, || machine.ok(&["events", "other"]).contains(said));
+        machine.ok(&["rm", "--force", "other"]);
+    }
+    // Another file and another name, and the same credentials.
+    let third = with(&manifest("third", "Never", "same"), &secret("same"));
+    assert_eq!(third.status.code(), Some(0), "{}", text(&third.stderr));
+    machine.configure("[images]\nimage_pull_credentials_verification_policy = \"NeverVerify\"\n");
+    machine.ok(&["run", &manifest("other", "Never", "none")]);
+    machine.configure("[images]\nimage_pull_credentials_verification_policy = \"Sometimes\"\n");
+    let refused = machine.refused(&["run", &manifest("other", "Never", "none")]);
+    assert!(refused.contains("\"Sometimes\" is no policy of the kubelet's"), "{refused}");
 }
