@@ -129,8 +129,18 @@ impl Create {
         if self.no_pivot {
             return Err(invalid("--no-pivot is not supported"));
         }
-        refuse_fds(self.preserve_fds)
+        refuse_fds(self.preserve_fds)?;
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        if is_activated(&variable("LISTEN_PID"), &variable("LISTEN_FDS"), std::process::id()) {
+            return Err(invalid("LISTEN_FDS: sockets of an activation are not handed on"));
+        }
+        Ok(())
     }
+}
+
+/// sd_listen_fds(3): the descriptors are for the process that LISTEN_PID names.
+fn is_activated(pid: &str, fds: &str, own: u32) -> bool {
+    pid.parse() == Ok(own) && fds.parse().is_ok_and(|count: u32| count > 0)
 }
 
 fn refuse_fds(count: u32) -> Result<()> {

@@ -5,7 +5,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Process, Spec};
 use rrun_runtime::{Context, Error, Kind, Result, spec};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Where the host's control groups are mounted.
@@ -36,20 +36,24 @@ pub fn process(path: &Path, log: &Log) -> Result<Process> {
 
 /// Sets `HOME` from the container's own `/etc/passwd` where the environment has none, as runc
 /// does; `/` for a user who is not in it.
-pub fn set_home(process: &mut Process, root: &Path) -> Result<()> {
+pub fn set_home(process: &mut Process, root: Option<&OwnedFd>) -> Result<()> {
     let env = process.env_mut().get_or_insert_default();
     if env.iter().any(|entry| entry.starts_with("HOME=")) {
         return Ok(());
     }
     let uid = process.user().uid();
-    let home = home(root, uid).unwrap_or_else(|| "/".to_owned());
+    let home = root.and_then(|root| home(root, uid)).unwrap_or_else(|| "/".to_owned());
     process.env_mut().get_or_insert_default().push(format!("HOME={home}"));
     Ok(())
 }
 
-fn home(root: &Path, uid: u32) -> Option<String> {
+/// The folder that a container has for its root.
+pub fn open_root(path: &Path) -> Result<OwnedFd> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(root, directory, Mode::empty()).ok()?;
+    Ok(nix::fcntl::open(path, directory, Mode::empty())?)
+}
+
+fn home(root: &OwnedFd, uid: u32) -> Option<String> {
     let text = rrun_sys::in_root::read_regular(root.as_fd(), c"etc/passwd", PASSWD_MAX).ok()?;
     passwd_home(&String::from_utf8_lossy(&text), uid).map(str::to_owned)
 }

@@ -11,7 +11,7 @@ use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::run::{self, Child};
 use rrun_runtime::spec::{self, Host, Overrides};
 use rrun_runtime::systemd::{self, Scope};
-use rrun_runtime::{Context, Error, Kind, Result, cgroup};
+use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -142,8 +142,12 @@ fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Pla
     let bundle = &over.bundle;
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
     if let (Some(process), Some(rootfs)) = (spec.process_mut(), rootfs) {
-        config::set_home(process, &rootfs)?;
+        config::set_home(process, config::open_root(&rootfs).ok().as_ref())?;
         spec::warnings(process, host).iter().for_each(|warning| log.warning(warning));
+    }
+    if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        let warnings = seccomp::warnings(profile, seccomp::Arch::NATIVE);
+        warnings.iter().for_each(|warning| log.warning(&format!("linux.seccomp: {warning}")));
     }
     spec::plan(spec, host, over).doing(|| format!("{}", bundle.join("config.json").display()))
 }

@@ -11,8 +11,8 @@ use oci_spec::runtime::{Capability, Process};
 use rrun_runtime::plan::{CgroupDir, ExecPlan};
 use rrun_runtime::spec::{self, Host};
 use rrun_runtime::{Context, Result, cgroup, run};
-use rrun_sys::step;
-use std::os::fd::AsFd;
+use rrun_sys::{pidfd, step};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Runs one more process; unless detached, waits for its end and gives its exit code.
@@ -30,7 +30,7 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
         status => return Err(invalid(format!("cannot run a process in one that is {status}"))),
     }
     let init = status::live(&record)?;
-    let mut plan = plan(&folder, &record, options, log)?;
+    let mut plan = plan((&folder, &record), init.as_fd(), options, log)?;
     if plan.process.terminal && plan.process.terminal_size.is_none() {
         // That of this terminal, if it is one.
         plan.process.terminal_size = rrun_sys::pty::size(std::io::stdin().as_fd()).ok();
@@ -70,18 +70,31 @@ fn own(plan: &ExecPlan) -> Vec<CgroupDir> {
     plan.cgroups.dirs.iter().filter(|dir| dir.unified).cloned().collect()
 }
 
-fn plan(folder: &Folder, record: &Record, options: &Exec, log: &Log) -> Result<ExecPlan> {
+fn plan(
+    (folder, record): (&Folder, &Record),
+    init: BorrowedFd<'_>,
+    options: &Exec,
+    log: &Log,
+) -> Result<ExecPlan> {
     let host = Host::detect(Path::new(CGROUP_ROOT))?;
     let mut process = match &options.process {
         Some(file) => config::process(file, log)?,
         None => from_record(record, options)?,
     };
-    let pid = record.init.map_or(0, |init| init.pid);
-    config::set_home(&mut process, &PathBuf::from(format!("/proc/{pid}/root")))?;
+    let root = root_of(init, record.init.map_or(0, |init| init.pid))?;
+    config::set_home(&mut process, Some(&root))?;
     spec::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
     let mut plan = spec::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
     plan.cgroups = plan.groups(&format!("exec-{}", std::process::id()));
     Ok(plan)
+}
+
+/// The root of a process, whose number may be another one's by now: the descriptor is asked after
+/// it was opened.
+fn root_of(process: BorrowedFd<'_>, pid: i32) -> Result<OwnedFd> {
+    let root = config::open_root(&PathBuf::from(format!("/proc/{pid}/root")));
+    pidfd::send_signal(process, 0).map_err(|_| status::ended())?;
+    root
 }
 
 /// The container's own process as it was created, with what the options change.
@@ -135,4 +148,21 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     }
     process.set_capabilities(Some(sets));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rrun_runtime::Kind;
+
+    #[test]
+    fn a_number_that_another_process_has_by_now_gives_no_root() {
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let process = pidfd::open(ended.id().try_into().unwrap()).unwrap();
+        ended.wait().unwrap();
+        let own = std::process::id().try_into().unwrap();
+        assert_eq!(root_of(process.as_fd(), own).unwrap_err().kind(), Kind::Ended);
+        let process = pidfd::open(own).unwrap();
+        root_of(process.as_fd(), own).unwrap();
+    }
 }

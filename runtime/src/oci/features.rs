@@ -1,6 +1,7 @@
 //! The verb `features`: <https://github.com/opencontainers/runtime-spec/blob/main/features.md>.
 
 use crate::invalid;
+use rrun_runtime::seccomp::Arch;
 use rrun_runtime::{Result, lsm};
 use serde_json::json;
 
@@ -27,7 +28,7 @@ pub fn print() -> Result<()> {
                     "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
                     "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"
                 ],
-                "archs": ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+                "archs": Arch::names(Arch::NATIVE),
                 "knownFlags": [
                     "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
                     "SECCOMP_FILTER_FLAG_TSYNC"

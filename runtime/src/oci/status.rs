@@ -99,7 +99,10 @@ pub fn print(root: &Path, id: &Id) -> Result<()> {
 
 /// The first process of a container that lives.
 pub fn live(record: &Record) -> Result<OwnedFd> {
-    let init = record.init.and_then(ProcessStart::open);
-    // The words that containerd looks for.
-    init.ok_or_else(|| Error::new(Kind::Ended, "container not running"))
+    record.init.and_then(ProcessStart::open).ok_or_else(ended)
+}
+
+/// In the words that containerd looks for.
+pub fn ended() -> Error {
+    Error::new(Kind::Ended, "container not running")
 }

@@ -25,7 +25,8 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
 ///   decides, else the default action. Two conditions on the same argument are alternatives, as
 ///   runc has it.
 /// - Names that an architecture does not have are passed over, as libseccomp does.
-/// - Calls of an architecture that the profile does not list kill the process.
+/// - Calls of an architecture that the profile does not list, or that is not built in, kill the
+///   process; of the latter [`warnings`] tells.
 /// - Numbers above all that this release knows get ENOSYS where the default action is an errno:
 ///   programs that try a new call and fall back look for that.
 ///
@@ -36,6 +37,14 @@ pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Seccomp> {
     let policy = policy::Policy::read(profile, native)?;
     let filter = bpf::assemble(&policy)?;
     Ok(Seccomp { filter, flags: flags(profile)? })
+}
+
+/// What to warn about: architectures of the profile that this machine may run and that are not
+/// built in.
+pub fn warnings(profile: &LinuxSeccomp, native: Arch) -> Vec<String> {
+    let listed = profile.architectures().iter().flatten();
+    let missing = listed.filter(|name| Arch::is_missing(**name, native));
+    missing.map(|name| format!("{name} is not built in: its calls kill the process")).collect()
 }
 
 fn flags(profile: &LinuxSeccomp) -> Result<u32> {

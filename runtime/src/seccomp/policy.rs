@@ -79,9 +79,12 @@ impl Policy {
         let default = answer(profile.default_action(), profile.default_errno_ret())?;
         let mut archs = vec![native];
         for name in profile.architectures().iter().flatten() {
-            match Arch::from_name(*name, native) {
-                Some(arch) if arch.runs_on(native) && !archs.contains(&arch) => archs.push(arch),
-                _ => {}
+            let arch = Arch::from_name(*name, native).filter(|arch| arch.runs_on(native));
+            // Profiles list the architectures of all machines: no call comes by one that this
+            // machine does not run. One that it runs and that is not built in is told by
+            // [`super::warnings`]; its calls kill the process.
+            if let Some(arch) = arch.filter(|arch| !archs.contains(arch)) {
+                archs.push(arch);
             }
         }
         let mut parts: Vec<Part> = Vec::new();

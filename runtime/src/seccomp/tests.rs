@@ -95,6 +95,33 @@ fn numbers(arch: Arch) -> HashMap<u32, &'static str> {
 }
 
 #[test]
+fn an_architecture_of_this_machine_that_is_not_built_in_is_told_and_a_foreign_one_is_not() {
+    let listed = profile(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures":
+            ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X86", "SCMP_ARCH_S390X"]}"#,
+    );
+    let words = "SCMP_ARCH_ARM is not built in: its calls kill the process";
+    assert_eq!(super::warnings(&listed, Arch::Aarch64), [words]);
+    assert!(super::warnings(&listed, Arch::X86_64).is_empty());
+    const ARM: u32 = 0x4000_0028;
+    let filter = compile(&listed, Arch::Aarch64).unwrap().filter;
+    assert_eq!(run(&filter, ARM, 1, [0; 6]), KILL_PROCESS);
+    assert_eq!(run(&filter, Arch::Aarch64.audit(), 1, [0; 6]), ALLOW);
+}
+
+#[test]
+fn the_names_of_what_is_built_in_are_those_that_a_filter_answers() {
+    for (native, foreign) in [(Arch::X86_64, "SCMP_ARCH_AARCH64"), (Arch::Aarch64, "SCMP_ARCH_X86")]
+    {
+        for name in Arch::names(native) {
+            let arch = Arch::from_name(serde_json::from_value((*name).into()).unwrap(), native);
+            assert!(arch.is_some_and(|arch| arch.runs_on(native)), "{name} on {native:?}");
+        }
+        assert!(!Arch::names(native).contains(&foreign));
+    }
+}
+
+#[test]
 fn every_number_of_every_architecture_gets_what_the_table_says() {
     let args = [0, 8, 0x11, 16, 38, 39, 40, 41, 0x20000, 0x20008, 0x1000_0000, 0xffff_ffff];
     let one_each = (0..=40).map(|cap| 1 << cap);

@@ -75,8 +75,8 @@ fn one(context: &MountContext<'_>, entry: &Entry, target: String, made: &mut Mad
     }
     match (fstype, &context.host.cgroups) {
         ("", _) => Err(invalid("neither a type nor a bind")),
-        // What is mounted is the host's, or its shape.
-        ("cgroup", _) if !options.data.is_empty() => {
+        // What is mounted is the host's, whose superblock a container must not change, or its shape.
+        ("cgroup" | "cgroup2", _) if !options.data.is_empty() => {
             let name = &options.data[0].0;
             Err(invalid(format!("option {name:?} means nothing to control groups")))
         }
@@ -126,10 +126,6 @@ fn fresh(
     target: String,
 ) -> Result<Mount> {
     let mut data = options.data.clone();
-    if fstype == "cgroup2" {
-        // The superblock is the host's: its options are not this container's to change.
-        data.clear();
-    }
     let own = matches!(
         fstype,
         "proc" | "sysfs" | "tmpfs" | "mqueue" | "devpts" | "cgroup2" | "ramfs" | "bpf"

@@ -157,6 +157,53 @@ fn a_host_name_is_set_in_a_joined_namespace_and_never_in_the_hosts() {
 }
 
 #[test]
+fn it_and_its_execs_have_one_session_keyring_unless_the_callers_is_kept() {
+    let rings = |bundle: &Bundle| {
+        ["grep".into(), "-c".into(), format!("_ses.{}", bundle.id), "/proc/keys".into()]
+    };
+    let mut bundle = Bundle::new(&[]);
+    bundle.process()["args"] = json!(rings(&bundle));
+    assert_eq!(bundle.prints(), "1\n");
+
+    let mut bundle = Bundle::new(&[]);
+    bundle.start_sleeping();
+    let [grep, count, name, keys] = rings(&bundle);
+    // Somebody else than root, who made the ring, sees it only as a member of it.
+    let exec = ["exec", "--user", "1234", &bundle.id, &grep, &count, &name, &keys];
+    assert_eq!(bundle.ok(&exec), "1\n");
+    bundle.ok(&["delete", "--force", &bundle.id]);
+
+    let mut bundle = Bundle::new(&[]);
+    bundle.process()["args"] = json!(rings(&bundle));
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let output = bundle.call(&["run", "--no-new-keyring", "--bundle", dir, &bundle.id]);
+    assert_eq!(crate::bundle::text(&output.stdout), "0\n");
+}
+
+#[test]
+fn its_home_is_not_looked_for_in_what_is_no_regular_file() {
+    if is_peer() {
+        return;
+    }
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    for (kind, device) in [(SFlag::S_IFIFO, 0), (SFlag::S_IFCHR, makedev(1, 5))] {
+        let bundle = Bundle::sh("echo $HOME");
+        mknod(&bundle.rootfs().join("etc/passwd"), kind, Mode::S_IRUSR, device).unwrap();
+        bundle.write();
+        let run = bundle.runtime(&["run", "-b", bundle.dir.to_str().unwrap(), &bundle.id]);
+        // Reading it would not end.
+        let output = std::process::Command::new("timeout")
+            .args(["-s", "KILL", "20"])
+            .arg(run.get_program())
+            .args(run.get_args())
+            .output()
+            .unwrap();
+        assert_eq!(crate::bundle::text(&output.stdout), "/\n", "{kind:?}: {output:?}");
+    }
+}
+
+#[test]
 fn kernel_parameters_of_its_namespaces_are_set() {
     let mut bundle = Bundle::sh("cat /proc/sys/kernel/shmmni /proc/sys/net/ipv4/ip_forward");
     bundle.linux()["sysctl"] = json!({ "kernel.shmmni": "1234", "net.ipv4.ip_forward": "1" });

@@ -19,7 +19,36 @@ fn options_that_are_not_supported_are_refused_by_name() {
     ] {
         assert!(bundle.fails(args).contains(name), "{name}");
     }
+    // An activation names the process that the sockets are for.
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+    let create = bundle.runtime(&["create", "-b", dir, &bundle.id]);
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(create.get_program())
+        .args(create.get_args())
+        .output()
+        .unwrap();
+    assert!(text(&output.stderr).contains("LISTEN_FDS"), "{}", text(&output.stderr));
     bundle.fails(&["state", &bundle.id]);
+    // One that is another process's is nobody's business.
+    let run = bundle
+        .runtime(&["run", "-b", dir, &bundle.id])
+        .env("LISTEN_PID", "1")
+        .env("LISTEN_FDS", "1")
+        .output();
+    assert!(run.unwrap().status.success());
+}
+
+#[test]
+fn features_name_the_architectures_that_are_built_in() {
+    if is_peer() {
+        return;
+    }
+    let features = Bundle::new(&["true"]).ok(&["features"]);
+    let features: serde_json::Value = serde_json::from_str(&features).unwrap();
+    let native = rrun_runtime::seccomp::Arch::NATIVE;
+    let names = json!(rrun_runtime::seccomp::Arch::names(native));
+    assert_eq!(features["linux"]["seccomp"]["archs"], names);
 }
 
 #[test]

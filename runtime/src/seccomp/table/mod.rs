@@ -43,6 +43,20 @@ impl Arch {
         }
     }
 
+    /// What profiles call those that are built in for a machine whose own architecture is
+    /// `native`.
+    pub fn names(native: Arch) -> &'static [&'static str] {
+        match native {
+            Arch::Aarch64 => &["SCMP_ARCH_AARCH64"],
+            _ => &["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+        }
+    }
+
+    /// Whether a machine whose own architecture is `native` may run it, though it is not built in.
+    pub fn is_missing(name: Name, native: Arch) -> bool {
+        native == Arch::Aarch64 && name == Name::ScmpArchArm
+    }
+
     /// Whether a machine whose own architecture is `native` can run it.
     pub fn runs_on(self, native: Arch) -> bool {
         self == native || (native == Arch::X86_64 && matches!(self, Arch::X86 | Arch::X32))

@@ -127,6 +127,11 @@ fn what_cannot_be_mounted_is_refused_with_its_place() {
         (json!({ "destination": "/a", "source": "/b", "options": ["bind", "sync"] }), "sync"),
         (json!({ "destination": "/a", "type": "bind" }), "without a source"),
         (json!({ "destination": "/a", "source": "/b" }), "neither"),
+        (json!({ "destination": "/a", "type": "cgroup", "options": ["ro", "all"] }), "\"all\""),
+        (
+            json!({ "destination": "/a", "type": "cgroup2", "options": ["ro", "nsdelegate"] }),
+            "\"nsdelegate\"",
+        ),
         (json!({ "destination": "/", "source": "/b", "options": ["bind"] }), "root"),
         (json!({ "destination": "/a", "type": "sysfs", "options": ["tmpcopyup"] }), "tmpcopyup"),
         (

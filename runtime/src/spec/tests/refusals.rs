@@ -1,6 +1,8 @@
 //! What this version does not do, and says so.
 
 use super::*;
+use crate::plan::CgroupDir;
+use crate::spec::check_usage;
 
 #[test]
 fn what_is_not_supported_is_refused_by_its_name() {
@@ -85,5 +87,32 @@ fn what_asks_for_nothing_is_no_reason_to_refuse() {
         json!({ "linux": { "timeOffsets": {} } }),
     ] {
         planned(&patch);
+    }
+}
+
+#[test]
+fn a_limit_below_what_the_groups_use_is_refused_where_that_is_asked() {
+    let group = std::env::temp_dir().join(format!("rrun-usage-{}", std::process::id()));
+    // The files of either version.
+    for (unified, files) in [
+        (true, ["memory.current", "memory.max", "memory.events"]),
+        (false, ["memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"]),
+    ] {
+        std::fs::create_dir(&group).unwrap();
+        for file in files.into_iter().chain(["memory.stat"]) {
+            std::fs::write(group.join(file), "8192\n").unwrap();
+        }
+        let dir = CgroupDir { path: group.clone(), unified, inherit_cpuset: false };
+        let groups = Cgroups { dirs: vec![dir], ..Cgroups::default() };
+        let check = |limit: i64, asked: bool| {
+            let memory = json!({ "memory": { "limit": limit, "checkBeforeUpdate": asked } });
+            check_usage(&serde_json::from_value(memory).unwrap(), &groups)
+        };
+        let words = check(8191, true).unwrap_err().to_string();
+        assert!(words.contains("checkBeforeUpdate: 8192 bytes are used"), "{words}");
+        for (limit, asked) in [(8191, false), (8192, true), (-1, true)] {
+            check(limit, asked).unwrap();
+        }
+        std::fs::remove_dir_all(&group).unwrap();
     }
 }

@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn two_hundred_layers_are_mounted_by_every_kernel() {
         if !nix::unistd::geteuid().is_root() {
-            return;
+            return println!("skipped: needs root");
         }
         let folder = Folder::new("many");
         let layers: Vec<File> = (0..200).map(|n| folder.layer(&format!("layer-{n}"))).collect();
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn every_way_shows_the_same_layers() {
         if !nix::unistd::geteuid().is_root() {
-            return;
+            return println!("skipped: needs root");
         }
         let folder = Folder::new("same");
         let (top, bottom) = (folder.layer("top"), folder.layer("bottom"));
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn the_list_takes_changes_and_leaves_no_mount_on_the_host() {
         if !nix::unistd::geteuid().is_root() {
-            return;
+            return println!("skipped: needs root");
         }
         let folder = Folder::new("changes");
         let (bottom, upper, work) =
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn the_kernels_own_words_are_in_the_error() {
         if !nix::unistd::geteuid().is_root() {
-            return;
+            return println!("skipped: needs root");
         }
         let folder = Folder::new("words");
         let bottom = folder.layer("bottom");
