@@ -114,6 +114,14 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_token_is_shown_to_the_registry_if_there_is_nothing_else() {
+        let token = Credentials { registry_token: "t".into(), ..Credentials::default() };
+        assert!(token.secret().unwrap() == Some(Secret::Bearer("t".into())));
+        let both = Credentials { identity_token: "i".into(), ..token };
+        assert!(both.secret().unwrap() == Some(Secret::Identity("i".into())));
+    }
+
+    #[test]
     fn credentials_with_an_address_are_for_that_server_alone() {
         let at = |address: &str, host: &str| {
             let server_address = address.to_owned();

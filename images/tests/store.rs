@@ -286,13 +286,22 @@ async fn two_stores_on_one_folder_fetch_a_layer_once() {
 #[tokio::test]
 async fn a_layout_in_a_tar_is_imported_under_its_name() {
     let scratch = Scratch::new().await;
-    let image = TestImage::of(&[base()]);
+    let path = scratch.dir.path().join("layout.tar");
+    write_layout(&path, &TestImage::of(&[base()]), "example.com/a/b:3");
+    let images = scratch.store.import_layout(&path, None).await.unwrap();
+    assert_eq!(images[0].tags, ["example.com/a/b:3"]);
+    let named = reference("own/name:1");
+    let images = scratch.store.import_layout(&path, Some(&named)).await.unwrap();
+    assert_eq!(images[0].tags, ["docker.io/own/name:1", "example.com/a/b:3"]);
+}
+
+/// An OCI layout in a tar, with the name that the image is imported under.
+fn write_layout(path: &std::path::Path, image: &TestImage, name: &str) {
     let mut index: serde_json::Value = serde_json::json!({
         "schemaVersion": 2,
         "manifests": [support::descriptor(support::OCI_MANIFEST, &image.manifest)],
     });
-    index["manifests"][0]["annotations"] =
-        serde_json::json!({"io.containerd.image.name": "example.com/a/b:3"});
+    index["manifests"][0]["annotations"] = serde_json::json!({"io.containerd.image.name": name});
     let mut items = vec![
         file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
         file("index.json", index.to_string()),
@@ -301,13 +310,7 @@ async fn a_layout_in_a_tar_is_imported_under_its_name() {
     for (digest, bytes) in &image.blobs {
         items.push(file(&format!("./blobs/sha256/{}", digest.hex()), bytes));
     }
-    let path = scratch.dir.path().join("layout.tar");
-    std::fs::write(&path, support::layer::tar(&items)).unwrap();
-    let images = scratch.store.import_layout(&path, None).await.unwrap();
-    assert_eq!(images[0].tags, ["example.com/a/b:3"]);
-    let named = reference("own/name:1");
-    let images = scratch.store.import_layout(&path, Some(&named)).await.unwrap();
-    assert_eq!(images[0].tags, ["docker.io/own/name:1", "example.com/a/b:3"]);
+    std::fs::write(path, support::layer::tar(&items)).unwrap();
 }
 
 #[tokio::test]
@@ -363,14 +366,24 @@ async fn an_image_that_was_pulled_or_imported_is_there_after_the_next_boot() {
     registry.put("r/i", "1", &image);
     let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
-    let id = scratch.store.pull(&name, None, None).await.unwrap().id;
+    let pulled = scratch.store.pull(&name, None, None).await.unwrap().id;
+    // Of layers that the pull has not brought.
+    let image = TestImage::of(&[top("imported"), layer(&[file("tmp/x", "i"), file("srv/y", "i")])]);
+    let path = scratch.dir.path().join("layout.tar");
+    write_layout(&path, &image, "example.com/a/b:3");
+    let imported = scratch.store.import_layout(&path, None).await.unwrap()[0].id.clone();
     reboot(&scratch);
     let store = Store::open(config(scratch.dir.path())).await.unwrap();
-    let found = store.find(&name.to_string()).await.unwrap().unwrap();
-    assert_eq!(found.id, id);
-    let rootfs = store.prepare(&owner("c"), &id).await.unwrap();
-    assert_eq!(rootfs.lower.len(), 3, "with its seam");
-    assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
+    let name = name.to_string();
+    for (holder, name, id, layers) in
+        [("c", &*name, pulled, 3), ("d", "example.com/a/b:3", imported, 2)]
+    {
+        let found = store.find(name).await.unwrap().unwrap();
+        assert_eq!(found.id, id);
+        let rootfs = store.prepare(&owner(holder), &id).await.unwrap();
+        assert!(rootfs.lower.len() >= layers, "{name}, with its seam: {:?}", rootfs.lower);
+        assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
+    }
 }
 
 #[tokio::test]

@@ -120,4 +120,15 @@ async fn a_registry_that_wants_a_client_certificate_gets_it() {
     let pair = format!("['{}', '{}']", certificate.display(), key.display());
     ground.hosts(&format!("{server}client = [{pair}]\n"));
     ground.pull_hosted().await.unwrap();
+    // Of several the one whose authority the registry names, wherever it stands.
+    let (certificate, key) = Authority::new(ground.root(), "stranger").sign("theirs");
+    let theirs = format!("['{}', '{}']", certificate.display(), key.display());
+    for pairs in [format!("{theirs}, {pair}"), format!("{pair}, {theirs}")] {
+        let other = Ground::new().await;
+        other.hosts(&format!("{server}client = [{pairs}]\n"));
+        other.pull_hosted().await.unwrap();
+    }
+    let other = Ground::new().await;
+    other.hosts(&format!("{server}client = [{theirs}]\n"));
+    other.pull_hosted().await.unwrap_err();
 }
