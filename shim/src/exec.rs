@@ -13,6 +13,9 @@ use rrun_shim_protocol::{Event, Exec, Reply, WireError, WireKind};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+/// The code of what SIGKILL has ended.
+const KILLED: i32 = 128 + 9;
+
 impl Shim {
     /// [`rrun_shim_protocol::Request::Exec`]
     pub fn exec(&mut self, exec: Exec, fds: Vec<OwnedFd>, asker: Requester) -> Answer {
@@ -43,12 +46,31 @@ impl Shim {
         Ok(None)
     }
 
+    /// Its time is over. Who asked for one that is still being made is told now: it may hang in the
+    /// kernel, where nothing ends it.
+    pub fn exec_times_out(&mut self, key: Key) {
+        let Some(exec) = self.processes.exec(key) else { return };
+        exec.timed_out = true;
+        exec.kill();
+        let Some(asker) = exec.asker.take() else { return };
+        exec.has_failed = true;
+        let started = Reply::ExecStarted { pid: exec.pid().as_raw() };
+        let event = Event::ExecExited { exec: exec.number, exit: exec.exit(KILLED) };
+        let owner = exec.owner;
+        self.connections.answer(asker, &started, Vec::new());
+        self.connections.tell(owner, &event);
+    }
+
     /// It has said that its program runs, or why not.
     pub fn exec_reports(&mut self, key: Key) {
         let Some(exec) = self.processes.exec(key) else { return };
         match exec.advance() {
             Ok((State::Running, console)) => {
                 self.poll.remove(exec.channel());
+                if exec.has_failed {
+                    // The one that was killed has handed over to this one before.
+                    exec.kill();
+                }
                 let (asker, pid) = (exec.asker.take(), exec.pid());
                 if let Some(asker) = asker {
                     let started = Reply::ExecStarted { pid: pid.as_raw() };
@@ -80,7 +102,7 @@ impl Shim {
 
     /// It has ended and is still a zombie.
     pub fn exec_ended(&mut self, key: Key, Ended { pid, code }: Ended) {
-        if self.processes.exec(key).is_some_and(|exec| exec.asker.is_some()) {
+        if self.processes.exec(key).is_some_and(|exec| exec.is_made()) {
             self.exec_reports(key);
         }
         // As with an init, it may be the one that has handed over.

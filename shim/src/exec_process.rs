@@ -81,6 +81,11 @@ impl ExecProcess {
         })
     }
 
+    /// It is being made: it may yet tell another number than its first process has.
+    pub fn is_made(&self) -> bool {
+        self.asker.is_some() || self.has_failed
+    }
+
     /// Its process id.
     pub fn pid(&self) -> Pid {
         self.child.pid()

@@ -87,7 +87,7 @@ impl Processes {
 
     /// Somebody may yet tell the number of a process that has ended already.
     fn somebody_prepares(&self) -> bool {
-        self.execs.values().any(|exec| exec.asker.is_some())
+        self.execs.values().any(ExecProcess::is_made)
             || self.containers.values().any(Container::is_preparing)
     }
 

@@ -188,12 +188,7 @@ impl Shim {
                     container.kill();
                 }
             }
-            Alarm::KillExec(key) => {
-                if let Some(exec) = self.processes.exec(key) {
-                    exec.timed_out = true;
-                    exec.kill();
-                }
-            }
+            Alarm::KillExec(key) => self.exec_times_out(key),
             Alarm::GiveUp if self.pod.is_none() => match self.connections.is_empty() {
                 true => self.begin_shutdown(None),
                 false => self.timers.set(Instant::now() + UNASKED, Alarm::GiveUp),

@@ -1,76 +1,11 @@
 //! A path of the host on a file system that never answers.
 
+use crate::fuse::{Answered, Fuse};
 use crate::suite::*;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, setns, unshare};
 use rrun_cri_api::v1::*;
-use rrun_tests::harness::WORK;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use rrun_tests::harness::{BUSYBOX, WORK};
+use std::path::Path;
 use tonic::Code;
-
-/// fuse.h: the opcode of the greeting, and the version that is answered.
-const FUSE_INIT: u32 = 26;
-const VERSION: [u32; 2] = [7, 31];
-
-/// A FUSE file system whose server takes every request and answers none but the greeting: what
-/// asks it cannot even be killed.
-struct Hung {
-    at: PathBuf,
-    /// A process in the mount namespace that it is in.
-    pid: u32,
-}
-
-impl Hung {
-    fn mount(at: &Path, pid: u32) -> Hung {
-        fs::create_dir(at).unwrap();
-        let server = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
-        let options =
-            format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", server.as_raw_fd());
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        in_mounts_of(pid, || mount(Some("hung"), at, Some("fuse"), flags, Some(&*options)));
-        std::thread::spawn(move || serve(server));
-        Hung { at: at.to_owned(), pid }
-    }
-}
-
-impl Drop for Hung {
-    /// Whoever asks is told that nobody is there.
-    fn drop(&mut self) {
-        let flags = MntFlags::MNT_FORCE | MntFlags::MNT_DETACH;
-        in_mounts_of(self.pid, || umount2(&self.at, flags));
-    }
-}
-
-/// Works in the mount namespace of a process, on a thread that ends there.
-fn in_mounts_of(pid: u32, work: impl FnOnce() -> nix::Result<()> + Send) {
-    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
-    let inside = || {
-        unshare(CloneFlags::CLONE_FS)?;
-        setns(&namespace, CloneFlags::CLONE_NEWNS)?;
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(inside).join()).unwrap().unwrap();
-}
-
-/// Ends with the mount.
-fn serve(mut server: File) {
-    let mut request = vec![0; 1 << 17];
-    while let Ok(length) = server.read(&mut request) {
-        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
-        if length >= 40 && word(4) == FUSE_INIT {
-            // struct fuse_out_header, struct fuse_init_out.
-            let mut answer = Vec::from(80_u32.to_ne_bytes());
-            answer.extend(0_i32.to_ne_bytes());
-            answer.extend(&request[8..16]);
-            answer.extend(VERSION.map(u32::to_ne_bytes).concat());
-            answer.resize(80, 0);
-            server.write_all(&answer).unwrap();
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_path_that_never_answers_costs_its_own_create_and_nothing_else() {
@@ -80,7 +15,7 @@ async fn a_path_that_never_answers_costs_its_own_create_and_nothing_else() {
     let main = suite.add(&pod, &config, "main", &["/bin/sleeper"]).await;
     let (neighbour, _) = suite.run("neighbour", &["/bin/sleeper"]).await;
     let path = suite.harness.sandbox().root().join("hung");
-    let hung = Hung::mount(&path, suite.harness.sandbox().pid());
+    let hung = Fuse::mount(&path, suite.harness.sandbox().pid(), Answered::Nobody);
     let mounts = || {
         let host_path = path.to_string_lossy().into_owned();
         vec![Mount { host_path, container_path: "/data".to_owned(), ..Default::default() }]
@@ -122,4 +57,111 @@ async fn a_path_that_never_answers_costs_its_own_create_and_nothing_else() {
         .await;
     suite.remove(&neighbour).await;
     suite.assert_nothing_left();
+}
+
+/// A container with this path of the host at `/data`.
+fn with_path(suite: &Suite, path: &Path, image: &str, words: &[&str]) -> ContainerConfig {
+    let host_path = path.to_string_lossy().into_owned();
+    let mount = Mount { host_path, container_path: "/data".to_owned(), ..Default::default() };
+    ContainerConfig { mounts: vec![mount], ..suite.harness.container("stuck", image, words) }
+}
+
+/// What hung has ended, and nothing is left.
+async fn nothing_left_after(suite: &Suite, fuse: Fuse) {
+    drop(fuse);
+    suite.until("what hung has ended", async || suite.is_clean()).await;
+}
+
+#[tokio::test]
+async fn a_path_that_hangs_once_its_container_is_made_costs_that_alone_and_ends_with_its_pod() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("hangs");
+    let pod = suite.run_pod(&config).await;
+    let main = suite.add(&pod, &config, "main", &["/bin/sleeper"]).await;
+    let path = suite.harness.sandbox().root().join("hung");
+    let daemon = suite.harness.daemon().unwrap().pid();
+    let fuse = Fuse::mount(&path, suite.harness.sandbox().pid(), Answered::Process(daemon));
+    let path = path.join("data");
+
+    let stuck = with_path(&suite, &path, WORK, &["/bin/sleeper"]);
+    let stuck = suite.create(&pod, stuck, &config);
+    let others = async {
+        suite.until("its init hangs", async || fuse.hangs()).await;
+        let third = suite.add(&pod, &config, "third", &["/bin/sleeper"]).await;
+        suite.stop_container(&third, 0).await;
+        assert_eq!(suite.status(&main).await.state, RUNNING);
+    };
+    tokio::pin!(stuck);
+    tokio::select! {
+        biased;
+        early = &mut stuck => panic!("the create ended before the others: {early:?}"),
+        () = others => {}
+    }
+    let (refused, ()) = tokio::join!(stuck, suite.remove(&pod));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
+    let hangs = format!("create container stuck: host path {}: no answer in 1s", path.display());
+    assert!(refused.message().contains(&hangs), "{refused} instead of {hangs}");
+    assert!(refused.message().contains("the pod is stopped"), "{refused}");
+    nothing_left_after(&suite, fuse).await;
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_opened_because_its_path_hangs_ends_with_its_pod() {
+    let suite = Suite::start().await;
+    let path = suite.harness.sandbox().root().join("hung");
+    let daemon = suite.harness.daemon().unwrap().pid();
+    let fuse = Fuse::mount(&path, suite.harness.sandbox().pid(), Answered::Process(daemon));
+    let mut config = suite.harness.pod("hangs");
+    config.log_directory = path.join("data").to_string_lossy().into_owned();
+    let pod = suite.run_pod(&config).await;
+    let stuck = suite.harness.container("stuck", WORK, &["/bin/sleeper"]);
+    let stuck = suite.create(&pod, stuck, &config);
+    let removed = async {
+        suite.until("its shim hangs", async || fuse.hangs()).await;
+        suite.remove(&pod).await;
+    };
+    let (refused, ()) = tokio::join!(stuck, removed);
+    let refused = refused.unwrap_err();
+    assert!(refused.message().contains("data: no answer in 1s"), "{refused}");
+    nothing_left_after(&suite, fuse).await;
+}
+
+#[tokio::test]
+async fn a_container_that_hangs_at_a_path_of_the_host_ends_with_its_pod() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("hangs");
+    let pod = suite.run_pod(&config).await;
+    let path = suite.harness.sandbox().root().join("hung");
+    let fuse = Fuse::mount(&path, suite.harness.sandbox().pid(), Answered::Everybody);
+    let stuck = with_path(&suite, &path, BUSYBOX, &["ls", "/data/data"]);
+    let stuck = suite.create(&pod, stuck, &config).await.unwrap();
+    fuse.hang();
+    suite.start_container(&stuck).await.unwrap();
+    suite.until("it hangs", async || fuse.hangs()).await;
+    suite.stop(&pod).await;
+    let ended = suite.status(&stuck).await;
+    assert_eq!((ended.state, ended.exit_code), (EXITED, 137), "{ended:?}");
+    suite.remove(&pod).await;
+    nothing_left_after(&suite, fuse).await;
+}
+
+#[tokio::test]
+async fn an_exec_that_hangs_while_it_is_made_is_over_at_its_deadline_and_the_container_runs_on() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("hangs");
+    let pod = suite.run_pod(&config).await;
+    let path = suite.harness.sandbox().root().join("hung");
+    let fuse = Fuse::mount(&path, suite.harness.sandbox().pid(), Answered::Everybody);
+    let mut container = with_path(&suite, &path, WORK, &["/bin/sleeper"]);
+    container.working_dir = "/data/data".to_owned();
+    let main = suite.create(&pod, container, &config).await.unwrap();
+    suite.start_container(&main).await.unwrap();
+    fuse.hang();
+    let refused = suite.exec(&main, &["/bin/true"], 1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
+    assert!(refused.message().contains("timed out after 1s"), "{refused}");
+    assert_eq!(suite.status(&main).await.state, RUNNING);
+    suite.remove(&pod).await;
+    nothing_left_after(&suite, fuse).await;
 }

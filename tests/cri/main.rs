@@ -3,6 +3,7 @@
 
 mod daemon_death;
 mod exec;
+mod fuse;
 mod hung_path;
 mod hung_shim;
 mod life;

@@ -72,6 +72,11 @@ impl Suite {
         }
     }
 
+    /// Nothing is there that was not there before, nor the reverse.
+    pub fn is_clean(&self) -> bool {
+        self.before.assert_nothing_left(&self.view()).is_ok()
+    }
+
     /// What the daemon wrote, for the message of a failure.
     pub fn daemon_log(&self) -> String {
         fs::read_to_string(self.harness.sandbox().root().join("rrund.log")).unwrap_or_default()
@@ -122,6 +127,11 @@ impl Suite {
         let pod = self.run_pod(&config).await;
         let container = self.add(&pod, &config, "main", words).await;
         (pod, container)
+    }
+
+    pub async fn stop_container(&self, id: &str, grace: i64) {
+        let request = StopContainerRequest { container_id: id.to_owned(), timeout: grace };
+        self.harness.client.stop_container(request).await.unwrap();
     }
 
     pub async fn stop(&self, pod: &str) {

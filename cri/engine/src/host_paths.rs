@@ -5,8 +5,8 @@
 //! at is remembered until it comes back: the next look at that path fails at once instead of
 //! leaving a thread behind as well.
 
-use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind, Result};
+use rrun_blocking::Pool;
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,12 @@ use std::time::Duration;
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one may take at paths that have answered before.
+const ONCE_MORE: Duration = Duration::from_secs(1);
+
+/// Who waits for looks: they wait for each other and hold up nothing else that blocks.
+static WAITING: Pool = Pool::new(64);
 
 /// Paths of the host, as this process knows them.
 #[derive(Clone, Default)]
@@ -50,6 +56,15 @@ impl HostPaths {
         self.look_within(PATIENCE, work).await
     }
 
+    /// Looks at paths once more, and what to say of the first that does not answer.
+    pub(crate) async fn hanging_among(&self, paths: Vec<String>) -> Option<String> {
+        let look = move |look: &Look| {
+            let there = |path: &String| look.at(path, || Ok(std::fs::metadata(path).is_ok()));
+            paths.iter().try_for_each(|path| there(path).map(drop))
+        };
+        self.look_within(ONCE_MORE, look).await.err().map(|hangs| hangs.to_string())
+    }
+
     async fn look_within<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -64,12 +79,12 @@ impl HostPaths {
         })
         .context(|| "start a thread")?;
         // Waited for by a thread too: one without descriptors cannot wake the runtime.
-        blocking(move || match outcome.recv_timeout(limit) {
+        let wait = move || match outcome.recv_timeout(limit) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => Err(look.give_up(limit)),
             Err(RecvTimeoutError::Disconnected) => Err(Error::internal("the look broke off")),
-        })
-        .await
+        };
+        WAITING.run(wait).await
     }
 
     fn hanging(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -200,6 +200,10 @@ pub trait Host: Send + Sync {
     /// Removes a group with those below it. Missing is done; busy is an error.
     async fn remove_group(&self, cgroup: &str) -> Result<()>;
 
+    /// Moves every process in a group and below it into the group `to`, and tells which: those that
+    /// are killed and cannot die, so that their group can be removed. One that is dying stays.
+    async fn move_processes(&self, cgroup: &str, to: &str) -> Result<Vec<i32>>;
+
     /// Makes sure that an AppArmor profile is loaded; our own default is loaded when it is not.
     ///
     /// # Errors

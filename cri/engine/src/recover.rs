@@ -15,7 +15,7 @@ use crate::record::{self, ContainerRecord, PodRecord};
 use crate::steps::run_step;
 use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::REBOOTED;
-use crate::verbs::create_container::{self, CREATE_CONTAINER};
+use crate::verbs::create_container;
 use crate::verbs::pod_undo::remove_shim_scope;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt, SOON};
@@ -27,6 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// What [`crate::Engine::open`] met.
 #[derive(Clone, Debug, Default)]
@@ -155,8 +156,9 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
             let pod = Arc::new(Pod::new(*record, dirs));
             pod.hold(lock);
             let at = PodAt { engine: Arc::clone(engine), pod };
-            let queue = at.pod.queue.clone();
-            queue.run(async move { serve(&at, containers, broken).await }).await
+            let (queue, span) = (at.pod.queue.clone(), at.span("Recover"));
+            let serve = async move { serve(&at, containers, broken).await };
+            queue.run(serve.instrument(span)).await
         }
     }
 }
@@ -170,9 +172,7 @@ async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()>
     run_step("engine.end-broken.shim", ports.shims.kill(&dirs.run)).await?;
     remove_shim_scope(engine, id).await?;
     ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
-    let cgroup = groups::of_own(&engine.config, id)?;
-    ports.host.kill_group(&cgroup).await?;
-    ports.host.remove_group(&cgroup).await?;
+    engine.end_group(&groups::of_own(&engine.config, id)?).await?;
     let run = dirs.run.clone();
     run_step("engine.end-broken.run-dir", blocking(move || dirs::remove_all(&run))).await
 }
@@ -265,7 +265,7 @@ async fn serve(
     for record in containers {
         let container = at.with(&Arc::new(Container::new(record)));
         match container.container.record().phase {
-            ContainerPhase::Making => take_back(&container).await,
+            ContainerPhase::Making => at.pod.keep_half_made(&container.container),
             ContainerPhase::Removing => {
                 engine.table.add_container(&at.pod, &container.container);
                 if let Err(error) = container.remove().await {
@@ -276,6 +276,8 @@ async fn serve(
         }
     }
     revive(at).await;
+    // A shim that has heard of them must forget them, and is dialled now.
+    at.undo_half_made_beside().await;
     for (name, _) in &broken {
         drop_broken(at, name).await;
     }
@@ -289,16 +291,6 @@ fn adopt(at: &ContainerAt) -> Result<()> {
     let hash = create_container::config_hash(&container.config)?;
     engine.container_jobs.adopt(key, hash, container.id.clone());
     Ok(())
-}
-
-async fn take_back(at: &ContainerAt) {
-    // A shim that heard of it must forget it, and it is not dialled yet.
-    if let Ok(dialled) = at.at.engine.ports.shims.dial(&at.at.pod.dirs.run).await {
-        at.at.pod.set_shim(Some(dialled.shim));
-    }
-    let not_undone = CREATE_CONTAINER.undo(at).await;
-    let _ = at.at.keep_half_made(&at.container, not_undone);
-    at.at.pod.set_shim(None);
 }
 
 fn taken_back(not_undone: crate::steps::NotUndone) -> Found {
@@ -364,10 +356,7 @@ async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
         let _ = shim.call(stop, Vec::new()).await;
         let _ = shim.call(Request::Delete { container }, Vec::new()).await;
     }
-    let host = &at.engine.ports.host;
-    let cgroup = groups::of_container(&at.pod.record().cgroup, id);
-    host.kill_group(&cgroup).await?;
-    host.remove_group(&cgroup).await?;
+    at.engine.end_group(&groups::of_container(&at.pod.record().cgroup, id)).await?;
     at.engine.ports.images.release(id.as_str()).await?;
     let spec = at.pod.dirs.spec(id);
     run_step("engine.end-broken.spec", blocking(move || dirs::remove_file(&spec))).await

@@ -57,6 +57,10 @@ pub(crate) struct Pod {
     half_made: Mutex<Vec<Arc<Container>>>,
     /// Containers that will ask to be placed, with their groups. Locked for single look-ups only.
     to_place: Mutex<BTreeMap<String, (String, Cgroups)>>,
+    /// How many containers are being made or taken back, beside the queue.
+    making: watch::Sender<usize>,
+    /// How many stops and removals of the pod wait for what is under way in it.
+    stops: watch::Sender<usize>,
     /// What its group counts, and its interfaces.
     pub(crate) usage: Measured<Usage>,
     pub(crate) interfaces: Measured<Vec<InterfaceUsage>>,
@@ -105,6 +109,8 @@ impl Pod {
             shim_pipe: Mutex::default(),
             half_made: Mutex::default(),
             to_place: Mutex::default(),
+            making: watch::Sender::default(),
+            stops: watch::Sender::default(),
             usage: Measured::default(),
             interfaces: Measured::default(),
             execs: AtomicU64::new(1),
@@ -150,6 +156,27 @@ impl Pod {
         Arc::clone(held.get_or_insert_with(|| Arc::new(pipe)))
     }
 
+    /// Counts a container that is being made, or taken back, while the value lives.
+    pub(crate) fn making(&self) -> Counted {
+        Counted::new(&self.making)
+    }
+
+    /// Waits until no container is being made or taken back.
+    pub(crate) async fn nothing_is_made(&self) {
+        // The sender lives as long as self.
+        let _ = self.making.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Tells what is under way in the pod that a stop waits for it, while the value lives.
+    pub(crate) fn stop_waits(&self) -> Counted {
+        Counted::new(&self.stops)
+    }
+
+    /// Lasts until a stop of the pod waits for what is under way in it.
+    pub(crate) async fn until_a_stop_waits(&self) {
+        let _ = self.stops.subscribe().wait_for(|count| *count > 0).await;
+    }
+
     pub(crate) fn keep_half_made(&self, container: &Arc<Container>) {
         let mut all = self.half_made.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(Arc::clone(container));
@@ -174,6 +201,22 @@ impl Pod {
 
     pub(crate) fn hold(&self, lock: Lock) {
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    }
+}
+
+/// One of those that are counted, until it is dropped.
+pub(crate) struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(count: &watch::Sender<usize>) -> Counted {
+        count.send_modify(|count| *count += 1);
+        Counted(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

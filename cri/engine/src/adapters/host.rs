@@ -209,6 +209,16 @@ impl Host for KernelHost {
         self.group((cgroup, "remove control group"), |groups| cgroup::remove(&groups.dirs)).await
     }
 
+    async fn move_processes(&self, cgroup: &str, to: &str) -> Result<Vec<i32>> {
+        let what = format!("move what is in control group {cgroup} to {to}");
+        let (from, to) = (cgroup.to_owned(), to.to_owned());
+        let work = move |kernel: &Kernel| {
+            let (from, to) = (kernel.groups(&from), kernel.groups(&to));
+            cgroup::move_processes(&from, &to).map_err(runtime).context(|| what)
+        };
+        self.kernel.call(work).await
+    }
+
     async fn ensure_apparmor(&self, profile: &str) -> Result<()> {
         let profile = profile.to_owned();
         self.kernel.call(move |_| apparmor::ensure(&profile)).await

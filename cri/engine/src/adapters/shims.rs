@@ -127,16 +127,17 @@ impl Shims for RealShims {
     }
 }
 
-/// SIGKILL, and its effect.
+/// SIGKILL, and its effect. One that is killed and does not die, because one of its threads hangs
+/// in a dead file system, does nothing any more: nobody waits for it.
 async fn end(process: &OwnedFd) -> Result<()> {
     match pidfd::send_signal(process.as_fd(), 9) {
         Ok(()) | Err(nix::Error::ESRCH) => {}
         Err(errno) => return Err(io::Error::from(errno)).context(|| "SIGKILL"),
     }
-    match over(process, PollFlags::POLLIN, FAREWELL).await? {
-        true => Ok(()),
-        false => Err(Error::new(Kind::Timeout, "it is killed and not dead")),
+    if !over(process, PollFlags::POLLIN, FAREWELL).await? {
+        tracing::warn!("a shim is killed and not dead");
     }
+    Ok(())
 }
 
 /// The shim of a run folder, if there is one: by the number that it wrote down, as long as that

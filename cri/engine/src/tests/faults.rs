@@ -119,6 +119,7 @@ fn a_container_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
 fn a_stop_or_a_removal_that_dies_at_any_step_is_finished_by_the_next_one() {
     let steps = [
         "engine.stop-pod.ending",
+        "engine.stop-pod.making",
         "engine.stop-pod.containers",
         "engine.stop-pod.network",
         "engine.stop-pod.shim",

@@ -48,6 +48,34 @@ async fn a_pod_with_a_hung_shim_is_stopped_and_removed_without_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_whose_making_hangs_keeps_nobody_from_anything_and_ends_with_its_pod() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let (pod, id) = running(&engine, "web").await;
+    machine.world.set_hung_creates(true);
+    let create = |name: &str| {
+        let (engine, pod, config) = (engine.clone(), pod.clone(), container(name));
+        tokio::spawn(async move { engine.create_container(OWNER, pod.as_str(), config).await })
+    };
+    let hangs = create("hangs");
+    while machine.world.remains().iter().filter(|left| left.starts_with("group")).count() < 3 {
+        tokio::task::yield_now().await;
+    }
+    machine.world.set_hung_creates(false);
+    let other = create("other").await.unwrap().unwrap();
+    engine.start_container(OWNER, other.as_str()).await.unwrap();
+    engine.remove_container(OWNER, id.as_str()).await.unwrap();
+    assert!(!hangs.is_finished());
+    engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
+    let refused = hangs.await.unwrap().unwrap_err();
+    assert_eq!(refused.kind(), Kind::Timeout);
+    let words = "create container hangs: the pod is stopped before its shim has answered";
+    assert_eq!(refused.to_string(), words);
+    engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    assert_eq!(machine.remains(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_shim_did_after_it_was_given_up_comes_on_record() {
     let machine = Machine::new();
     let (engine, _) = machine.open().await;

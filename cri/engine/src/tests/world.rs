@@ -38,6 +38,10 @@ struct State {
     /// Walks of writable layers that were begun.
     layer_walks: usize,
     hung: bool,
+    /// Shims take a create and do not answer it.
+    hung_creates: bool,
+    /// Groups with a process that does not die.
+    undying: BTreeSet<String>,
     no_parser: bool,
     no_systemd: bool,
     /// Processes that were placed.
@@ -52,6 +56,21 @@ struct State {
 struct ShimState {
     containers: BTreeMap<String, ContainerState>,
     listeners: Vec<mpsc::UnboundedSender<Event>>,
+}
+
+impl State {
+    /// Whether a create never ends, and what waits for its end.
+    fn hangs(&mut self, run_dir: &Path, request: &Request) -> bool {
+        match request {
+            Request::Create(create) if self.hung_creates => {
+                self.undying.insert(group_of(run_dir, &create.container));
+                self.groups.insert(group_of(run_dir, &create.container));
+                true
+            }
+            Request::Stop { container, .. } => self.undying.contains(&group_of(run_dir, container)),
+            _ => false,
+        }
+    }
 }
 
 impl World {
@@ -114,6 +133,11 @@ impl World {
     /// No shim answers: what it was asked for is not done.
     pub(crate) fn set_hung(&self, hung: bool) {
         self.state(|state| state.hung = hung);
+    }
+
+    /// What a shim makes hangs in the kernel.
+    pub(crate) fn set_hung_creates(&self, hung: bool) {
+        self.state(|state| state.hung_creates = hung);
     }
 
     /// The machine has AppArmor and no parser for it.
@@ -293,10 +317,19 @@ impl Host for World {
 
     async fn remove_group(&self, cgroup: &str) -> Result<()> {
         let below = format!("{cgroup}/");
+        let inside = |group: &String| group == cgroup || group.starts_with(&below);
         self.state(|state| {
-            state.groups.retain(|group| group != cgroup && !group.starts_with(&below));
-        });
-        Ok(())
+            if state.undying.iter().any(inside) {
+                return Err(Error::internal(format!("remove {cgroup}: EBUSY")));
+            }
+            state.groups.retain(|group| !inside(group));
+            Ok(())
+        })
+    }
+
+    async fn move_processes(&self, cgroup: &str, to: &str) -> Result<Vec<i32>> {
+        assert_eq!(to, "/");
+        Ok(self.state(|state| state.undying.remove(cgroup).then_some(3).into_iter().collect()))
     }
 
     async fn ensure_apparmor(&self, profile: &str) -> Result<()> {
@@ -398,6 +431,9 @@ impl Shim for FakeShim {
                 self.world.answered.notify_one();
             }
             _ => {}
+        }
+        if self.world.state(|state| state.hangs(&self.run_dir, &request)) {
+            std::future::pending::<()>().await;
         }
         let reply = self.world.state(|state| {
             let State { shims, groups, reapers, unexecutable, hung, .. } = state;

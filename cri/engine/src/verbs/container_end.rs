@@ -77,17 +77,24 @@ impl ContainerAt {
 
     /// Puts an end on record after what the pod is busy with.
     pub(crate) fn queue_end(&self, exit: Exit) {
-        let at = self.clone();
-        self.at.pod.queue.push(async move { ended(&at, container_exit(exit)).await });
+        let (at, span) = (self.clone(), self.span("ContainerEnd"));
+        let end = async move { ended(&at, container_exit(exit)).await };
+        self.at.pod.queue.push(end.instrument(span));
     }
 
     /// Kills a container from within the pod's queue, and puts its end on record. Works without a
     /// shim.
     ///
     /// # Errors
-    /// `Timeout` when its shim hangs: the container is left as it is.
+    /// `Timeout` when its shim hangs, or when it has not ended and the pod is to be stopped: the
+    /// container is left as it is.
     pub(crate) async fn kill(&self) -> Result<()> {
-        match self.kill_by_shim().await {
+        let killed = tokio::select! {
+            biased;
+            killed = self.kill_by_shim() => killed,
+            error = self.at.stopped_meanwhile() => Err(error),
+        };
+        match killed {
             Err(error) if error.kind() == Kind::Unavailable => {
                 self.at.shim_lost().await;
                 self.kill_by_shim().await

@@ -136,45 +136,55 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     made(at, config).instrument(span).await
 }
 
+/// Beside the pod's queue: a store that stalls and a path that hangs keep this container waiting,
+/// and nothing else of the pod. Only a stop of the pod waits for the containers that are being
+/// made, and not for long.
 async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     check_ready(&at)?;
-    // Beside the pod's queue: a store that stalls and a path that hangs keep this container
-    // waiting, and nothing else of the pod.
     let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
     let config = Arc::new(config);
     let on_host = Arc::new(look_up(&at, &config).await?);
-    let queue = at.pod.queue.clone();
-    queue
-        .run(async move {
-            check_ready(&at)?;
-            if let Err(error) = at.undo_half_made().await
-                && error.kind() == Kind::Timeout
-            {
-                return Err(error);
-            }
-            let container = Arc::new(Container::new(intent(&at, config, &image)?));
-            Span::current().record("container", container.id.as_str());
-            let mut verb = CreateContainer {
-                at: at.with(&container),
-                image,
-                layers: None,
-                rootfs: None,
-                on_host,
-                apparmor: None,
-                planned: None,
-                pid: 0,
-            };
-            if let Err((error, not_undone)) = CREATE_CONTAINER.run(&mut verb).await {
-                // The next verb that makes or stops something here tries again.
-                let _ = at.keep_half_made(&container, not_undone);
-                return Err(error);
-            }
-            at.engine.table.add_container(&at.pod, &container);
-            at.engine.container_made.notify_one();
-            at.tell(EventKind::Created, Some(&container.id));
-            Ok(container.id.clone())
-        })
-        .await
+    at.undo_half_made_beside().await;
+    // Counted before the look at the phase: a stop changes that first, and then waits.
+    let counted = at.pod.making();
+    check_ready(&at)?;
+    let container = Arc::new(Container::new(intent(&at, Arc::clone(&config), &image)?));
+    Span::current().record("container", tracing::field::display(&container.id));
+    let mut verb = CreateContainer {
+        at: at.with(&container),
+        image,
+        layers: None,
+        rootfs: None,
+        on_host,
+        apparmor: None,
+        planned: None,
+        pid: 0,
+    };
+    if let Err((error, not_undone)) = CREATE_CONTAINER.run(&mut verb).await {
+        // The next verb that makes or stops something here tries again.
+        let _ = at.keep_half_made(&container, not_undone);
+        drop(counted);
+        return Err(named(&at, &config, error).await);
+    }
+    at.engine.table.add_container(&at.pod, &container);
+    at.engine.container_made.notify_one();
+    at.tell(EventKind::Created, Some(&container.id));
+    Ok(container.id.clone())
+}
+
+/// A path that has answered when it was looked at may hang by now, and what was made with it: it is
+/// told by name.
+async fn named(at: &PodAt, config: &ContainerConfig, error: Error) -> Error {
+    if error.kind() != Kind::Timeout {
+        return error;
+    }
+    let sources = config.mounts.iter().filter(|mount| mount.image.is_none());
+    let mut paths: Vec<String> = sources.map(|mount| mount.host_path.clone()).collect();
+    paths.push(at.pod.config.log_directory.clone());
+    match at.engine.host_paths.hanging_among(paths).await {
+        Some(path) => error.context(path),
+        None => error,
+    }
 }
 
 fn check_ready(at: &PodAt) -> Result<()> {
@@ -187,7 +197,12 @@ fn check_ready(at: &PodAt) -> Result<()> {
 /// Looks at the host; what it makes there stays.
 async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
     let (config, profiles) = (Arc::clone(config), at.engine.config.seccomp_profiles.clone());
-    let look = at.engine.host_paths.look(move |look| spec::look_up(look, &config, &profiles));
+    let log = at.pod.config.log_directory.clone();
+    let look = at.engine.host_paths.look(move |look| {
+        // The shim makes it where it is missing.
+        look.at(&log, || Ok(Path::new(&log).exists())).context(|| "log directory")?;
+        spec::look_up(look, &config, &profiles)
+    });
     run_step("engine.create-container.sources", look).await
 }
 
@@ -294,11 +309,10 @@ impl CreateContainer {
         });
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
-        let shim = self.at.at.connected()?;
         let at = self.at.clone();
         let _asks = at.expect_placing(&planned.plan.cgroups);
         let fds = std::iter::once(rootfs).chain(planned.target.take()).collect();
-        match shim.call(request, fds).await.map_err(Error::from)? {
+        match self.at.at.ask(request, fds).await.map_err(Error::from)? {
             (Reply::Created { pid, clamped }, mut fds) => {
                 self.pid = pid;
                 self.at.warn_of_clamped(&clamped);
@@ -364,11 +378,11 @@ impl ContainerAt {
     /// record.
     pub(crate) async fn remove_init(&self) -> Result<()> {
         let record = self.container.record();
-        if let Some(shim) = self.at.pod.shim() {
+        if self.at.pod.shim().is_some() {
             let container = record.id.to_string();
             let stop = Request::Stop { container: container.clone(), signal: 9, grace_ms: 0 };
             for request in [stop, Request::Delete { container }] {
-                match shim.call(request, Vec::new()).await {
+                match self.at.ask(request, Vec::new()).await {
                     Ok(_) => {}
                     // It may make it yet: only its own end is one of the container too.
                     Err(Refusal { error, .. }) if error.kind() == Kind::Timeout => {
@@ -379,9 +393,7 @@ impl ContainerAt {
                 }
             }
         }
-        let host = &self.at.engine.ports.host;
-        host.kill_group(&record.cgroup).await?;
-        host.remove_group(&record.cgroup).await?;
+        self.at.engine.end_group(&record.cgroup).await?;
         let (run, id) = (self.at.pod.dirs.run.clone(), self.container.id.clone());
         let remove = blocking(move || {
             exit_record::remove(&run, id.as_str()).context(|| format!("exit record of {id}"))

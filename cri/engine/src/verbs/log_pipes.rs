@@ -22,9 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl ContainerAt {
     /// Asks the shim for duplicates. Without them its end takes the container's last words with it.
     pub(crate) async fn hold_pipes(&self) {
-        let Some(shim) = self.at.pod.shim() else { return };
         let container = self.container.id.to_string();
-        match shim.call(Request::LogPipes { container }, Vec::new()).await {
+        match self.at.ask(Request::LogPipes { container }, Vec::new()).await {
             Ok((Reply::LogPipes { stdout, stderr, stdin }, fds)) => {
                 let mut fds = fds.into_iter();
                 let Some(pipe) = fds.next() else { return };

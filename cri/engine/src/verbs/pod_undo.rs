@@ -9,24 +9,30 @@ use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::groups;
 use crate::id::PodId;
-use crate::ports::Shim;
+use crate::ports::{Answer, Refusal, Shim};
 use crate::steps::{NotUndone, run_step};
 use crate::table::{Container, Shared};
+use rrun_shim_protocol::Request;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How often what could not be undone is tried again at least.
 const SELDOM: Duration = Duration::from_secs(300);
+/// How long an answer of the shim may take when a stop of the pod waits for it.
+const HURRY: Duration = Duration::from_secs(1);
+/// How long who makes a container waits for others that are taken back.
+const TAKING_BACK: Duration = Duration::from_secs(2);
 
 /// Removes the scope of a pod's shim, with what the shim has left in it; a group that shims share
 /// stays.
 pub(crate) async fn remove_shim_scope(engine: &Shared, id: &PodId) -> Result<()> {
-    let (group, host) = (groups::of_shim(&engine.config, id)?, &engine.ports.host);
+    let group = groups::of_shim(&engine.config, id)?;
     if groups::scope(&group).is_none() {
         return Ok(());
     }
-    host.kill_group(&group).await?;
-    host.remove_group(&group).await
+    engine.end_group(&group).await
 }
 
 impl PodAt {
@@ -38,6 +44,27 @@ impl PodAt {
     /// The connection to the shim.
     pub(crate) fn connected(&self) -> Result<Arc<dyn Shim>> {
         self.pod.shim().ok_or_else(|| Error::new(Kind::Unavailable, "the pod's shim is gone"))
+    }
+
+    /// A request to the shim and its answer, which is not waited for long when the pod is to be
+    /// stopped: what hangs on a dead file system must keep nobody from that.
+    ///
+    /// # Errors
+    /// `Timeout` then: the shim may do it yet.
+    pub(crate) async fn ask(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal> {
+        let shim = self.connected()?;
+        tokio::select! {
+            biased;
+            answer = shim.call(request, fds) => answer,
+            error = self.stopped_meanwhile() => Err(error.into()),
+        }
+    }
+
+    /// Lasts until a stop of the pod has waited long enough for what is under way.
+    pub(crate) async fn stopped_meanwhile(&self) -> Error {
+        self.pod.until_a_stop_waits().await;
+        tokio::time::sleep(HURRY).await;
+        Error::new(Kind::Timeout, "the pod is stopped before its shim has answered")
     }
 
     pub(crate) async fn remove_run_dir(&self) -> Result<()> {
@@ -59,14 +86,10 @@ impl PodAt {
     /// removed by whoever made it.
     pub(crate) async fn remove_cgroup(&self) -> Result<()> {
         let record = self.pod.record();
-        let host = &self.engine.ports.host;
-        if record.own_cgroup {
-            host.kill_group(&record.cgroup).await?;
-            return host.remove_group(&record.cgroup).await;
+        match record.own_cgroup {
+            true => self.engine.end_group(&record.cgroup).await,
+            false => self.engine.end_group(&groups::of_reaper(&record)).await,
         }
-        let reaper = groups::of_reaper(&record);
-        host.kill_group(&reaper).await?;
-        host.remove_group(&reaper).await
     }
 
     pub(crate) async fn kill_shim(&self) -> Result<()> {
@@ -113,18 +136,35 @@ impl PodAt {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let again = at.clone();
-            at.pod.queue.push(async move {
+            let span = at.span("RunPodSandbox.undo");
+            let undo = async move {
                 let not_undone = RUN_POD.undo(&again).await;
                 again.keep_not_undone(&not_undone, (after * 2).min(SELDOM)).await;
-            });
+            };
+            at.pod.queue.push(undo.instrument(span));
         });
+    }
+
+    /// Begins to take back again what could be neither made nor taken back in this pod, and waits a
+    /// little for it: who makes a container next need not wait for one that hangs.
+    pub(crate) async fn undo_half_made_beside(&self) {
+        let (at, counted) = (self.clone(), self.pod.making());
+        let undo = async move {
+            // What cannot be taken back now either is in the log, and is kept.
+            let _ = at.undo_half_made().await;
+            drop(counted);
+        };
+        let undo = tokio::spawn(undo.in_current_span());
+        let _ = tokio::time::timeout(TAKING_BACK, undo).await;
     }
 
     /// Tries again to take back what could be neither made nor taken back in this pod.
     pub(crate) async fn undo_half_made(&self) -> Result<()> {
         let mut first = Ok(());
         for container in self.pod.take_half_made() {
-            let not_undone = CREATE_CONTAINER.undo(&self.with(&container)).await;
+            let at = self.with(&container);
+            let span = at.span("CreateContainer.undo");
+            let not_undone = CREATE_CONTAINER.undo(&at).instrument(span).await;
             first = first.and(self.keep_half_made(&container, not_undone));
         }
         first

@@ -114,8 +114,13 @@ pub(crate) async fn pod(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Result
     };
     let what = format!("remove pod {}", pod.config.full_name());
     let at = PodAt { engine: Arc::clone(engine), pod };
-    let (queue, span) = (at.pod.queue.clone(), at.span("RemovePodSandbox"));
-    queue.run(async move { at.remove().await }).instrument(span).await.context(|| what)
+    let (queue, waits) = (at.pod.queue.clone(), at.pod.stop_waits());
+    let span = at.span("RemovePodSandbox");
+    let remove = async move {
+        drop(waits);
+        at.remove().await
+    };
+    queue.run(remove).instrument(span).await.context(|| what)
 }
 
 impl ContainerAt {
@@ -143,9 +148,12 @@ impl PodAt {
     /// Removes the pod from within its queue.
     pub(crate) async fn remove(&self) -> Result<()> {
         self.stop().await?;
+        // A stop that was carried out by an earlier daemon knew nothing of them.
+        self.undo_half_made().await?;
         for container in self.engine.table.containers_of(&self.pod.id) {
-            let removed = self.with(&container).remove().await;
-            removed.context(|| format!("container {}", container.config.name))?;
+            let at = self.with(&container);
+            let removed = at.remove().instrument(at.span("RemoveContainer"));
+            removed.await.context(|| format!("container {}", container.config.name))?;
         }
         let mut verb = RemovePod { at: self.clone() };
         REMOVE_POD.run(&mut verb).await.map_err(|(error, _)| error)?;

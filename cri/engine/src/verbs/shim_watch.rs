@@ -12,6 +12,7 @@ use crate::steps::run_step;
 use rrun_shim_protocol::{Ask, ContainerReport, ContainerState, Event, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// When a shim that hangs is asked again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -24,8 +25,8 @@ pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
         while let Some(event) = events.recv().await {
             at.shim_says(event);
         }
-        let lost = at.clone();
-        at.pod.queue.push(async move { lost.shim_lost().await });
+        let (lost, span) = (at.clone(), at.span("ShimLost"));
+        at.pod.queue.push(async move { lost.shim_lost().await }.instrument(span));
     });
 }
 
@@ -80,8 +81,8 @@ impl PodAt {
         let at = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(AGAIN).await;
-            let later = at.clone();
-            at.pod.queue.push(async move { later.reconnect_now().await });
+            let (later, span) = (at.clone(), at.span("Reconnect"));
+            at.pod.queue.push(async move { later.reconnect_now().await }.instrument(span));
         });
     }
 

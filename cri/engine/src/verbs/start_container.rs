@@ -76,9 +76,8 @@ pub(crate) async fn start(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Resu
 
 impl StartContainer {
     async fn start(&mut self) -> Result<()> {
-        let shim = self.at.at.connected()?;
         let container = self.at.container.id.to_string();
-        match shim.call(Request::Start { container }, Vec::new()).await {
+        match self.at.at.ask(Request::Start { container }, Vec::new()).await {
             Ok((Reply::Started { at, clamped }, _)) => {
                 self.started_at = at;
                 self.at.warn_of_clamped(&clamped);

@@ -8,13 +8,15 @@ use crate::id::Owner;
 use crate::phase::PodPhase;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
-use rrun_shim_protocol::Request;
+use rrun_shim_protocol::{ContainerReport, ContainerState, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 
 /// How long a shim may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a container may take to die after it was killed.
+const DYING: Duration = Duration::from_secs(10);
 
 pub(crate) struct StopPod {
     at: PodAt,
@@ -32,6 +34,11 @@ static STOP_POD: List<StopPod> = List {
     intent: &[],
     effects: &[
         Step { name: "engine.stop-pod.ending", apply: |stop| Box::pin(stop.ending()), undo: None },
+        Step {
+            name: "engine.stop-pod.making",
+            apply: |stop| Box::pin(stop.end_of_making()),
+            undo: None,
+        },
         Step {
             name: "engine.stop-pod.containers",
             apply: |stop| Box::pin(stop.containers()),
@@ -76,9 +83,13 @@ pub(crate) async fn stop(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Resul
     };
     let what = format!("stop pod {}", pod.config.full_name());
     let at = PodAt { engine: Arc::clone(engine), pod };
-    let queue = at.pod.queue.clone();
+    let (queue, waits) = (at.pod.queue.clone(), at.pod.stop_waits());
     let span = at.span("StopPodSandbox");
-    queue.run(async move { at.stop().await }).instrument(span).await.context(|| what)
+    let stop = async move {
+        drop(waits);
+        at.stop().await
+    };
+    queue.run(stop).instrument(span).await.context(|| what)
 }
 
 impl PodAt {
@@ -102,9 +113,21 @@ impl StopPod {
         self.at.pod.change(|record| record.phase = PodPhase::Ending).await
     }
 
-    /// Kills them all; without the shim if that hangs.
+    /// What is being made will be one of the containers, or is taken back; in a hurry.
+    async fn end_of_making(&self) -> Result<()> {
+        let _waits = self.at.pod.stop_waits();
+        self.at.pod.nothing_is_made().await;
+        Ok(())
+    }
+
+    /// Kills them all; without the shim if that hangs, or one of them does.
     async fn containers(&self) -> Result<()> {
-        match self.kill_containers().await {
+        let killed = tokio::select! {
+            biased;
+            killed = self.kill_containers() => killed,
+            error = self.one_lives_on() => Err(error),
+        };
+        match killed {
             Err(error) if of_the_shim(&error) => {
                 tracing::warn!(pod = %self.at.pod.id, %error, "going on without its shim");
                 self.at.give_up_shim("ShimLost").await
@@ -118,10 +141,12 @@ impl StopPod {
         let mut kills = tokio::task::JoinSet::new();
         for container in containers {
             let at = self.at.with(&container);
-            kills.spawn(async move {
+            let span = at.span("StopContainer");
+            let kill = async move {
                 let name = || format!("container {}", at.container.config.name);
                 at.kill_by_shim().await.context(name)
-            });
+            };
+            kills.spawn(kill.instrument(span));
         }
         let mut first = Ok(());
         while let Some(done) = kills.join_next().await {
@@ -129,6 +154,25 @@ impl StopPod {
             first = first.and(done);
         }
         first
+    }
+
+    /// Lasts until a container that was killed has not died in time, because it hangs in the kernel:
+    /// nobody else is to wait for that. One that has ended may take its time for its log.
+    async fn one_lives_on(&self) -> Error {
+        loop {
+            tokio::time::sleep(DYING).await;
+            let Some(shim) = self.at.pod.shim() else { continue };
+            let Ok((Reply::State(report), _)) = shim.call(Request::State, Vec::new()).await else {
+                continue;
+            };
+            let lives = |container: &&ContainerReport| {
+                !matches!(container.state, ContainerState::Exited { .. })
+            };
+            if let Some(container) = report.containers.iter().find(lives) {
+                let message = format!("container {} is killed and not dead", container.id);
+                return Error::new(Kind::Timeout, message);
+            }
+        }
     }
 
     /// Ends the shim, which unpins its namespaces; one that does not answer is killed.
@@ -145,11 +189,8 @@ impl StopPod {
     }
 
     async fn container_cgroups(&self) -> Result<()> {
-        let host = &self.at.engine.ports.host;
         for container in self.at.engine.table.containers_of(&self.at.pod.id) {
-            let cgroup = &container.record().cgroup;
-            host.kill_group(cgroup).await?;
-            host.remove_group(cgroup).await?;
+            self.at.engine.end_group(&container.record().cgroup).await?;
         }
         Ok(())
     }

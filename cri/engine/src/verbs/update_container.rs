@@ -115,7 +115,7 @@ impl UpdateContainer {
     async fn write(&self, change: Cgroups, back: Cgroups) -> Result<()> {
         let container = self.at.container.id.to_string();
         let request = Request::Update(Update { container, change, back });
-        match self.at.at.connected()?.call(request, Vec::new()).await.map_err(Error::from)? {
+        match self.at.at.ask(request, Vec::new()).await.map_err(Error::from)? {
             (Reply::Done, _) => Ok(()),
             (other, _) => Err(Error::internal(format!("shim said {other:?}"))),
         }
