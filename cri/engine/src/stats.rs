@@ -5,7 +5,9 @@ use crate::model::{ContainerConfig, PodConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use rrun_runtime::cgroup::stats::{Memory, Pressure, Pressures, Stall, Stats, Swap};
+pub use rrun_runtime::cgroup::stats::{
+    DeviceIo, Memory, Pressure, Pressures, Stall, Stats, Swap, Throttling,
+};
 
 /// What one container uses.
 #[derive(Clone, Debug)]
@@ -65,7 +67,11 @@ pub struct FsUsage {
 pub struct InterfaceUsage {
     pub name: String,
     pub rx_bytes: u64,
+    pub rx_packets: u64,
     pub rx_errors: u64,
+    pub rx_dropped: u64,
     pub tx_bytes: u64,
+    pub tx_packets: u64,
     pub tx_errors: u64,
+    pub tx_dropped: u64,
 }

@@ -1,7 +1,7 @@
 //! What a group has used.
 //!
 //! A daemon reads these for every container, every ten seconds or oftener: find the files once
-//! ([`Files::find`]), then a reading is five short reads and no allocation but paths.
+//! ([`Files::find`]), then a reading is eight short reads.
 
 mod parse;
 
@@ -11,18 +11,51 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Figures of one container's groups; `None` where the host has no such controller or file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// CPU time used, nanoseconds.
     pub cpu_usage_ns: Option<u64>,
+    /// How often the CPU quota was used up.
+    pub throttling: Option<Throttling>,
     /// Memory.
     pub memory: Option<Memory>,
     /// Swap (v1: only with swap accounting).
     pub swap: Option<Swap>,
     /// Tasks.
     pub pids: Option<u64>,
+    /// What was read from and written to each block device, in the order of their numbers; only
+    /// those that were used.
+    pub devices: Option<Vec<DeviceIo>>,
     /// Pressure of cpu, memory and io (v2 and hybrid).
     pub pressure: Option<Pressures>,
+}
+
+/// How a group fared under its CPU quota: `Documentation/scheduler/sched-bwc.rst`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttling {
+    /// Periods in which it wanted to run.
+    pub periods: u64,
+    /// Those of them in which it had to wait for the next.
+    pub throttled_periods: u64,
+    /// How long it waited in all, nanoseconds.
+    pub throttled_ns: u64,
+}
+
+/// What a group did with one block device. v1 counts what passes its throttle, v2 everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceIo {
+    /// Number of the device.
+    pub major: u32,
+    /// Number of the device.
+    pub minor: u32,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub write_bytes: u64,
+    /// Read operations.
+    pub reads: u64,
+    /// Write operations.
+    pub writes: u64,
 }
 
 /// Memory figures, in bytes and counts.
@@ -90,6 +123,8 @@ pub struct Stall {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     cpu: Option<Source>,
+    throttling: Option<Source>,
+    devices: Option<Source>,
     memory: Option<Source>,
     pids: Option<PathBuf>,
     pressure: Option<PathBuf>,
@@ -116,6 +151,8 @@ impl Files {
         let unified = groups.dirs.iter().find(|dir| dir.unified).map(|dir| dir.path.clone());
         Files {
             cpu: source("cpuacct.usage", "cpu.stat"),
+            throttling: source("cpu.stat", "cpu.stat"),
+            devices: source(BLKIO_BYTES, "io.stat"),
             memory: source("memory.usage_in_bytes", "memory.current"),
             pids: source("pids.current", "pids.current").map(|found| found.dir),
             pressure: unified.filter(|dir| dir.join("cpu.pressure").exists()),
@@ -135,6 +172,13 @@ impl Files {
             } else {
                 parse::number(text.read(&cpu.dir, "cpuacct.usage")?)
             });
+        }
+        if let Some(throttling) = &self.throttling {
+            let text = text.read(&throttling.dir, "cpu.stat")?;
+            stats.throttling = parse::throttling(text, throttling.unified);
+        }
+        if let Some(devices) = &self.devices {
+            stats.devices = Some(devices.devices()?);
         }
         if let Some(memory) = &self.memory {
             stats.memory = Some(memory.memory(&mut text)?);
@@ -166,6 +210,15 @@ impl Files {
 }
 
 impl Source {
+    /// Each device has a line, or several: these files have no bound.
+    fn devices(&self) -> Result<Vec<DeviceIo>> {
+        if self.unified {
+            return Ok(parse::io_stat(&whole(&self.dir, "io.stat")?));
+        }
+        let bytes = whole(&self.dir, BLKIO_BYTES)?;
+        Ok(parse::blkio(&bytes, &whole(&self.dir, BLKIO_OPERATIONS)?))
+    }
+
     fn memory(&self, text: &mut Text) -> Result<Memory> {
         let (usage, limit) = if self.unified {
             ("memory.current", "memory.max")
@@ -239,6 +292,24 @@ fn existing(groups: &Cgroups) -> Result<Files> {
     }
 }
 
+/// v1: with the groups below.
+const BLKIO_BYTES: &str = "blkio.throttle.io_service_bytes_recursive";
+const BLKIO_OPERATIONS: &str = "blkio.throttle.io_serviced_recursive";
+
+/// All of a file, however long.
+fn whole(dir: &Path, file: &str) -> Result<String> {
+    let path = dir.join(file);
+    std::fs::read_to_string(&path).map_err(removed).doing(|| format!("read {}", path.display()))
+}
+
+/// A group that was removed while its file was open is one that is not there.
+fn removed(error: std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(libc::ENODEV) => std::io::Error::from_raw_os_error(libc::ENOENT),
+        _ => error,
+    }
+}
+
 /// What a file of a group holds: a page at most.
 struct Text {
     buffer: [u8; 4096],
@@ -254,14 +325,7 @@ impl Text {
     fn read(&mut self, dir: &Path, file: &str) -> Result<&str> {
         let path = dir.join(file);
         let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut self.buffer));
-        let length = match read {
-            // The group was removed while its file was open.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
-                Err(std::io::Error::from_raw_os_error(libc::ENOENT))
-            }
-            other => other,
-        };
-        let length = length.doing(|| format!("read {}", path.display()))?;
+        let length = read.map_err(removed).doing(|| format!("read {}", path.display()))?;
         let bytes = self.buffer.get(..length).unwrap_or_default();
         Ok(str::from_utf8(bytes).unwrap_or_default())
     }
@@ -271,5 +335,79 @@ impl Text {
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             other => other.map(Some),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::CgroupDir;
+
+    /// A group as a kernel shows it, all of its controllers in one folder.
+    fn sample(version: &str) -> Stats {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cgroup/stats/samples");
+        let path = samples.join(version);
+        let dirs = vec![CgroupDir { path, unified: version != "v1", inherit_cpuset: false }];
+        read(&Cgroups { dirs, ..Cgroups::default() }).unwrap()
+    }
+
+    fn expected() -> Stats {
+        let disk = DeviceIo {
+            major: 8,
+            minor: 0,
+            read_bytes: 1_183_744,
+            write_bytes: 20_480,
+            reads: 31,
+            writes: 4,
+        };
+        let nvme = DeviceIo { major: 259, read_bytes: 4096, reads: 1, ..DeviceIo::default() };
+        Stats {
+            cpu_usage_ns: Some(5_311_042_123),
+            throttling: Some(Throttling {
+                periods: 412,
+                throttled_periods: 57,
+                throttled_ns: 2_950_871_004,
+            }),
+            memory: Some(Memory {
+                usage: 9_142_272,
+                working_set: 9_142_272 - 3_145_728,
+                rss: 4 << 20,
+                page_faults: 2213,
+                major_page_faults: 9,
+                limit: Some(256 << 20),
+                oom_kills: 1,
+            }),
+            swap: Some(Swap { usage: 65_536, limit: None }),
+            pids: Some(7),
+            devices: Some(vec![disk, nvme]),
+            pressure: None,
+        }
+    }
+
+    #[test]
+    fn the_figures_of_a_v1_group_are_read() {
+        assert_eq!(sample("v1"), expected());
+    }
+
+    #[test]
+    fn the_figures_of_a_v2_group_are_read_and_are_the_same_with_pressure_beside() {
+        let line = |total_us| Stall { total_us, ..Stall::default() };
+        let some = |total_us| Stall { avg10: 150, avg60: 25, ..line(total_us) };
+        let pressures = Pressures {
+            cpu: Pressure { some: some(31), full: line(15) },
+            memory: Pressure { some: some(0), full: line(0) },
+            io: Pressure { some: some(512), full: line(256) },
+        };
+        // v2 counts microseconds.
+        let throttled_ns = 2_950_871_000;
+        let throttling = expected().throttling.map(|it| Throttling { throttled_ns, ..it });
+        let cpu_usage_ns = Some(5_311_042_000);
+        let pressure = Some(pressures);
+        assert_eq!(sample("v2"), Stats { cpu_usage_ns, throttling, pressure, ..expected() });
+    }
+
+    #[test]
+    fn what_a_host_does_not_count_is_not_told() {
+        assert_eq!(sample("bare"), Stats { cpu_usage_ns: Some(7000), ..Stats::default() });
     }
 }

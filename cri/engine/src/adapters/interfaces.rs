@@ -24,9 +24,13 @@ fn parse(text: &str) -> Vec<InterfaceUsage> {
         let count = |at: usize| counters.get(at).copied();
         Some(InterfaceUsage {
             rx_bytes: count(0)?,
+            rx_packets: count(1)?,
             rx_errors: count(2)?,
+            rx_dropped: count(3)?,
             tx_bytes: count(8)?,
+            tx_packets: count(9)?,
             tx_errors: count(10)?,
+            tx_dropped: count(11)?,
             name,
         })
     };
@@ -46,13 +50,22 @@ mod tests {
         let text = "Inter-| Receive | Transmit\n face |bytes packets errs\n\
             lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n\
             aux0: 5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0\n\
-            eth0: 100 2 3 0 0 0 0 0 200 4 5 0 0 0 0 0\n\
+            eth0: 100 2 3 7 0 0 0 0 200 4 5 8 0 0 0 0\n\
             torn: 1 2\n";
         let all = parse(text);
         let names: Vec<_> = all.iter().map(|interface| interface.name.as_str()).collect();
         assert_eq!(names, ["eth0", "aux0"]);
-        let first = &all[0];
-        let counters = (first.rx_bytes, first.rx_errors, first.tx_bytes, first.tx_errors);
-        assert_eq!(counters, (100, 3, 200, 5));
+        let expected = InterfaceUsage {
+            name: "eth0".to_owned(),
+            rx_bytes: 100,
+            rx_packets: 2,
+            rx_errors: 3,
+            rx_dropped: 7,
+            tx_bytes: 200,
+            tx_packets: 4,
+            tx_errors: 5,
+            tx_dropped: 8,
+        };
+        assert_eq!(all[0], expected);
     }
 }
