@@ -48,8 +48,6 @@ pub(crate) enum Hint {
     Unreached,
     /// There was a connection, and whoever answered does not speak TLS.
     NotTls,
-    /// The records are no database any more.
-    Damaged,
     /// It is busy (429, or 503 with a time); after the time that it says it may answer.
     Busy(Option<Duration>),
 }
@@ -139,11 +137,7 @@ impl From<rusqlite::Error> for Error {
             }
             _ => Kind::Internal,
         };
-        let hint = match e.sqlite_error_code() {
-            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Some(Hint::Damaged),
-            _ => None,
-        };
-        Error::new(kind, e).with_hint(hint).context("image records")
+        Error::new(kind, e).context("image records")
     }
 }
 

@@ -5,15 +5,16 @@ use rrun_tests::place::workspace;
 use serde_json::Value;
 use std::process::Command;
 
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("rrun-blocking", &[]),
+    ("rrun-database", &[]),
     ("rrun-error", &[]),
     ("rrun-sys", &[]),
     ("rrun-runtime", &["rrun-error", "rrun-sys"]),
     ("rrun-shim-protocol", &["rrun-runtime", "rrun-sys"]),
     ("rrun-shim", &["rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
-    ("rrun-images", &["rrun-blocking", "rrun-error", "rrun-sys"]),
-    ("rrun-cni", &["rrun-blocking", "rrun-error", "rrun-sys"]),
+    ("rrun-images", &["rrun-blocking", "rrun-database", "rrun-error", "rrun-sys"]),
+    ("rrun-cni", &["rrun-blocking", "rrun-database", "rrun-error", "rrun-sys"]),
     (
         "rrun-engine",
         &[

@@ -1,15 +1,8 @@
 //! Opening: directories, records, and the sweep of what a killed process left.
 //!
-//! When the records are made anew: if SQLite says that the file is damaged (`SQLITE_CORRUPT`) or no
-//! database (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount,
-//! another version and a busy database are errors that change nothing. Whoever has the records
-//! open holds a shared lock on `records.lock`, which death releases; they are set aside under the
-//! exclusive one alone, so never beneath a living process. One process opens at a time, by a lock
-//! on the folder: SQLite answers `SQLITE_BUSY` at once to whoever comes between a new file and its
-//! WAL, however long it was told to wait. The records of networks have the same rules.
+//! [`rrun_database`] says when the records are made anew.
 
-use std::fs::{File, TryLockError};
-use std::io;
+use std::fs::File;
 use std::path::Path;
 
 use rrun_sys::step;
@@ -17,7 +10,7 @@ use rrun_sys::step;
 use super::lock::Lock;
 use super::records::{self, Records};
 use super::{Disk, LayerKey, restore};
-use crate::error::{Context, Error, Hint, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
 
@@ -30,66 +23,34 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     })?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
     let boot = boot.trim().to_owned();
-    let path = root.join("records.lock");
-    let lock = step::run("images.open.lock", || File::create(&path)).context(path.display())?;
-    let opening = File::open(root).context(root.display())?;
-    opening.lock().context(root.display())?;
-    let records = step::run("images.open.records", || locked(root, &lock, &boot))?;
-    Ok((records, boot, lock))
+    let lock = step::run("images.open.lock", || records::DATABASE.lock(root))?;
+    let records = step::run("images.open.records", || {
+        // What is made anew knows again what is on disk beside it.
+        let fill = |connection| {
+            let mut records = Records::new(connection);
+            restore::restore(root, &mut records, &boot)?;
+            Ok(records.into_connection())
+        };
+        records::DATABASE.open::<Error>(root, &lock, fill)
+    })?;
+    Ok((Records::new(records), boot, lock))
 }
 
-/// The records, with the shared lock held.
-fn locked(root: &Path, lock: &File, boot: &str) -> Result<Records> {
-    let is_damaged = |e: &Error| e.hint() == Some(Hint::Damaged);
-    let path = root.join("records.db");
-    lock.lock_shared().context("records.lock")?;
-    match Records::open(&path) {
-        Err(e) if is_damaged(&e) => {}
-        done => return done,
-    }
-    lock.unlock().context("records.lock")?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let why = "they are damaged, and another process has them open; when it has ended \
-                       they are made anew";
-            return Err(Error::new(Kind::Unavailable, why).context("image records"));
+impl From<rrun_database::Error> for Error {
+    fn from(refused: rrun_database::Error) -> Error {
+        use rrun_database::Error as Refused;
+        match refused {
+            Refused::Sqlite(e) => e.into(),
+            Refused::File(path, e) => Error::from(e).context(path),
+            other => Error::new(Kind::Unavailable, other).context("image records"),
         }
-        Err(TryLockError::Error(e)) => return Err(e).context("records.lock"),
     }
-    // Somebody else may have been first.
-    let records = match Records::open(&path) {
-        Err(e) if is_damaged(&e) => {
-            tracing::warn!(error = %e, "image records are set aside and made anew");
-            set_aside(&path)?;
-            let mut records = Records::open(&path)?;
-            restore::restore(root, &mut records, boot)?;
-            records
-        }
-        done => done?,
-    };
-    lock.lock_shared().context("records.lock")?;
-    Ok(records)
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let done = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     done.context(path.display())
-}
-
-/// The damaged file stays for whoever wants to look; SQLite's side files go with it, because
-/// they would be applied to the new one.
-fn set_aside(path: &Path) -> Result<()> {
-    for end in ["", "-wal", "-shm"] {
-        let from = format!("{}{end}", path.display());
-        let to = format!("{}.damaged{end}", path.display());
-        match std::fs::rename(&from, &to) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).context(from),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 impl Disk {

@@ -4,9 +4,9 @@
 //! the last commits but never breaks the file, because checkpoints sync. What the lost commits
 //! said is either found again on disk or belongs to containers that the power cut ended.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rrun_database::Database;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::key::{Holder, LayerKey};
@@ -15,7 +15,8 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::Facts;
 use crate::reference::Reference;
 
-const VERSION: i64 = 2;
+pub(super) const DATABASE: Database =
+    Database { file: "records.db", lock: "records.lock", version: 2, schema: SCHEMA };
 
 const SCHEMA: &str = "
 CREATE TABLE layer(
@@ -75,29 +76,13 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Opens or makes the file. An error means that it cannot be used as it is.
-    pub(crate) fn open(path: &Path) -> Result<Records> {
-        let mut db = Connection::open(path)?;
-        db.busy_timeout(Duration::from_secs(20))?;
-        db.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
-        )?;
-        let version = |db: &Connection| db.query_row("PRAGMA user_version", [], |r| r.get(0));
-        if version(&db)? == 0i64 {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Another process may have been first.
-            if version(&tx)? == 0i64 {
-                tx.execute_batch(SCHEMA)?;
-                tx.pragma_update(None, "user_version", VERSION)?;
-            }
-            tx.commit()?;
-        }
-        let found: i64 = version(&db)?;
-        if found != VERSION {
-            let why = format!("image records have version {found}, this program knows {VERSION}");
-            return Err(Error::new(Kind::Unavailable, why));
-        }
-        Ok(Records { db })
+    /// What [`DATABASE`] has opened.
+    pub(crate) fn new(db: Connection) -> Records {
+        Records { db }
+    }
+
+    pub(crate) fn into_connection(self) -> Connection {
+        self.db
     }
 
     /// One transaction, which holds the write lock from the start: no other process changes

@@ -1,0 +1,270 @@
+//! Opening a SQLite database that several processes share, and when it is made anew.
+//!
+//! It is made anew if SQLite says that the file is damaged (`SQLITE_CORRUPT`) or no database
+//! (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount, another
+//! version and a busy database are errors that change nothing. Whoever has it open holds a shared
+//! lock on a file beside it, which death releases; it is set aside under the exclusive one alone,
+//! so never beneath a living process. One process opens at a time, by a lock on the folder: SQLite
+//! answers `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it
+//! was told to wait.
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a statement waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(20);
+
+/// A database: its files in their folder, and its tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Database {
+    /// The database's file.
+    pub file: &'static str,
+    /// The file with its lock.
+    pub lock: &'static str,
+    /// The version of its tables, 1 or more.
+    pub version: i64,
+    /// What makes them.
+    pub schema: &'static str,
+}
+
+/// Why a database is not opened.
+#[derive(Debug)]
+pub enum Error {
+    /// A file or a lock beside it, and what the system says.
+    File(String, io::Error),
+    /// What SQLite says.
+    Sqlite(rusqlite::Error),
+    /// It is damaged, and another process has it open.
+    InUse,
+    /// Its tables have a version (the first) that this program, which knows the second, does not.
+    Version(i64, i64),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::File(path, error) => write!(f, "{path}: {error}"),
+            Error::Sqlite(error) => error.fmt(f),
+            Error::InUse => f.write_str(
+                "they are damaged, and another process has them open; when it has ended they are \
+                 made anew",
+            ),
+            Error::Version(found, known) => {
+                write!(f, "they have version {found}, this program knows {known}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        Error::Sqlite(error)
+    }
+}
+
+impl Error {
+    /// What is in the file is no database, or a damaged one.
+    fn is_damage(&self) -> bool {
+        let Error::Sqlite(error) = self else { return false };
+        let code = error.sqlite_error_code();
+        matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+    }
+}
+
+impl Database {
+    /// Makes the file with the lock, which [`Database::open`] takes and whoever has the database
+    /// open keeps.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn lock(&self, folder: &Path) -> Result<File, Error> {
+        File::create(folder.join(self.lock)).map_err(|error| Error::File(self.lock.into(), error))
+    }
+
+    /// Opens the database in `folder`, in WAL mode, with the shared lock held. One that is damaged
+    /// is set aside, and `fill` puts into the new one what is known otherwise; nobody else can
+    /// open it before that is done.
+    ///
+    /// # Errors
+    /// See above, and those of `fill`.
+    pub fn open<E: From<Error>>(
+        &self,
+        folder: &Path,
+        lock: &File,
+        fill: impl FnOnce(Connection) -> Result<Connection, E>,
+    ) -> Result<Connection, E> {
+        let of_folder = |error| Error::File(folder.display().to_string(), error);
+        let opening = File::open(folder).map_err(of_folder)?;
+        opening.lock().map_err(of_folder)?;
+        let of_lock = |error| Error::File(self.lock.into(), error);
+        let path = folder.join(self.file);
+        lock.lock_shared().map_err(of_lock)?;
+        match self.connect(&path) {
+            Err(error) if error.is_damage() => {}
+            done => return Ok(done?),
+        }
+        lock.unlock().map_err(of_lock)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse.into()),
+            Err(TryLockError::Error(error)) => return Err(of_lock(error).into()),
+        }
+        // Somebody else may have been first.
+        let connection = match self.connect(&path) {
+            Err(error) if error.is_damage() => {
+                let file = path.display();
+                tracing::warn!(%file, "a damaged database is set aside and made anew: {error}");
+                set_aside(&path)?;
+                fill(self.connect(&path)?)?
+            }
+            done => done?,
+        };
+        lock.lock_shared().map_err(of_lock)?;
+        Ok(connection)
+    }
+
+    fn connect(&self, path: &Path) -> Result<Connection, Error> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        if version(&connection)? == 0 {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Another process may have been first.
+            if version(&tx)? == 0 {
+                tx.execute_batch(self.schema)?;
+                tx.pragma_update(None, "user_version", self.version)?;
+            }
+            tx.commit()?;
+        }
+        // Reads the schema: what is damaged there shows here.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        match version(&connection)? {
+            found if found == self.version => Ok(connection),
+            found => Err(Error::Version(found, self.version)),
+        }
+    }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// The damaged file stays for whoever wants to look; SQLite's side files go with it, because they
+/// would be applied to the new one.
+fn set_aside(path: &Path) -> Result<(), Error> {
+    for end in ["", "-wal", "-shm"] {
+        let from = format!("{}{end}", path.display());
+        let to = format!("{}.damaged{end}", path.display());
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::File(from, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const DATABASE: Database = Database {
+        file: "trial.db",
+        lock: "trial.lock",
+        version: 1,
+        schema: "CREATE TABLE word (text TEXT)",
+    };
+
+    /// The database and its lock; `fill` writes a word.
+    fn open(folder: &Path) -> Result<(Connection, File), Error> {
+        let lock = DATABASE.lock(folder)?;
+        let fill = |connection: Connection| -> Result<Connection, Error> {
+            connection.execute("INSERT INTO word VALUES ('again')", [])?;
+            Ok(connection)
+        };
+        Ok((DATABASE.open(folder, &lock, fill)?, lock))
+    }
+
+    fn words(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM word", [], |row| row.get(0)).unwrap()
+    }
+
+    fn damage(folder: &Path) {
+        fs::write(folder.join("trial.db"), "no database, for sure".repeat(400)).unwrap();
+    }
+
+    fn aside(folder: &Path) -> bool {
+        folder.join("trial.db.damaged").exists()
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_set_aside_and_kept_and_the_new_one_is_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        damage(folder.path());
+        let (connection, _lock) = open(folder.path()).unwrap();
+        assert_eq!(words(&connection), 1);
+        let kept = fs::read_to_string(folder.path().join("trial.db.damaged")).unwrap();
+        assert!(kept.starts_with("no database"));
+    }
+
+    #[test]
+    fn a_damaged_database_that_somebody_has_open_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path()).unwrap();
+        // Whole in the file, so that nothing is read from the log instead.
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        opened.0.query_row(checkpoint, [], |_| Ok(())).unwrap();
+        damage(folder.path());
+        assert!(matches!(open(folder.path()), Err(Error::InUse)));
+        assert!(!aside(folder.path()));
+        drop(opened);
+        open(folder.path()).unwrap();
+        assert!(aside(folder.path()));
+    }
+
+    #[test]
+    fn what_is_not_damaged_is_never_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trial.db");
+        open(folder.path()).unwrap().0.execute("INSERT INTO word VALUES ('kept')", []).unwrap();
+        let set = |version: u32| {
+            let connection = Connection::open(&path).unwrap();
+            connection.pragma_update(None, "user_version", version).unwrap();
+        };
+        set(7);
+        let refused = open(folder.path()).unwrap_err();
+        assert_eq!(refused.to_string(), "they have version 7, this program knows 1");
+        set(1);
+        // Not to be opened: a folder in its place, as EIO and EACCES are (SQLITE_CANTOPEN).
+        fs::rename(&path, folder.path().join("else")).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(open(folder.path()).is_err());
+        fs::remove_dir(&path).unwrap();
+        fs::rename(folder.path().join("else"), &path).unwrap();
+        assert!(!aside(folder.path()));
+        assert_eq!(words(&open(folder.path()).unwrap().0), 1);
+    }
+
+    #[test]
+    fn a_new_database_is_opened_by_many_at_once() {
+        for _ in 0..10 {
+            let folder = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| open(folder.path()).unwrap());
+                }
+            });
+        }
+    }
+}
