@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rrun_blocking::Blocking;
+use tracing::Instrument;
 
 use crate::credentials::Credentials;
 use crate::digest::ImageId;
@@ -100,8 +101,9 @@ impl Store {
     /// has go as well, those of an image that is held when the last holder releases it. Their
     /// files are out of the way at once and deleted behind; see [`Store::empty_trash`].
     pub async fn remove(&self, text: &str) -> Result<bool> {
+        let span = tracing::info_span!("verb", name = "RemoveImage", image = %text);
         let text = text.to_owned();
-        self.disk.run(move |disk| disk.remove(&text)).await
+        self.disk.run(move |disk| disk.remove(&text)).instrument(span).await
     }
 
     /// Waits until what was removed is deleted. For a program that ends after it: what it leaves

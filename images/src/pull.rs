@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use rrun_blocking::Pool;
 use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use crate::credentials::Credentials;
 use crate::digest::{Digest, ImageId};
@@ -61,10 +62,12 @@ impl Flights {
         let key = (reference.clone(), auth.cloned());
         let start = || {
             let (disk, (reference, auth)) = (disk.clone(), key.clone());
+            let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
             async move {
                 let registry = Registry::open(disk.certs_dirs(), &reference, auth.as_ref(), &down)?;
                 pull(&disk, registry, &reference, reporter).await
             }
+            .instrument(span)
             .boxed()
             .shared()
         };
@@ -104,9 +107,15 @@ async fn pull(
             return Ok(id);
         }
     }
-    let (digest, bytes) = registry.resolve(reference).await?;
-    let source = Source::Registry(registry);
-    let mut parts = source.parts(bytes).await?;
+    let documents = async {
+        let (digest, bytes) = registry.resolve(reference).await?;
+        let source = Source::Registry(registry);
+        let parts = source.parts(bytes).await?;
+        Ok::<_, Error>((digest, source, parts))
+    };
+    let documents =
+        documents.instrument(tracing::debug_span!("step", name = "images.pull.resolve"));
+    let (digest, source, mut parts) = documents.await?;
     parts.names.push((format!("{}@{digest}", reference.name()), NameKind::Digest));
     parts.names.extend(reference.tagged().map(|tag| (tag, NameKind::Tag)));
     reporter.tell(|| Event::Resolved {
@@ -200,11 +209,16 @@ async fn complete(
     let done = async {
         for _ in 0..COMMITS {
             stream::iter(wanted.clone())
-                .map(|layer| fetch(disk, source, layer, reporter))
+                .map(|layer| {
+                    let (name, digest) = ("images.pull.layer", &layer.blob.digest);
+                    let step = tracing::debug_span!("step", name, layer = %digest);
+                    fetch(disk, source, layer, reporter).instrument(step)
+                })
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<Vec<()>>()
                 .await?;
-            if commit(disk, keys.clone(), Arc::clone(&parts)).await? {
+            let step = tracing::debug_span!("step", name = "images.pull.record");
+            if commit(disk, keys.clone(), Arc::clone(&parts)).instrument(step).await? {
                 return Ok(parts.id.clone());
             }
         }

@@ -5,6 +5,7 @@ mod faults;
 mod hung;
 mod life;
 mod recovery;
+mod spans;
 mod systemd;
 mod world;
 

@@ -1,0 +1,87 @@
+//! What whoever follows the spans sees.
+
+use super::{Machine, running};
+use crate::Owner;
+use crate::verbs::create_container::CREATE_CONTAINER;
+use crate::verbs::run_pod::RUN_POD;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tracing_subscriber::fmt::{self, format::FmtSpan};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+
+const OWNER: &Owner = &Owner::Cri;
+
+/// A line for each span that has ended, with those that it was in before it.
+#[derive(Clone, Default)]
+struct Ended(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Ended {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Ended {
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(": close ")).map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_it() {
+    let ended = Ended::default();
+    let writer = ended.clone();
+    // For all threads: what another one meets first without a subscriber is passed over in all.
+    let layer = fmt::layer()
+        .with_ansi(false)
+        .with_thread_names(true)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(move || writer.clone());
+    tracing::subscriber::set_global_default(registry().with(layer)).unwrap();
+    let machine = Machine::new();
+    let (pod, id) = machine.life(async |engine, _| {
+        let (pod, id) = running(&engine, "web").await;
+        engine.stop_container(OWNER, id.as_str(), Duration::ZERO).await.unwrap();
+        engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+        (pod, id)
+    });
+    // All of this life was on this thread.
+    let here = std::thread::current().name().unwrap().to_owned();
+    let mut lines = ended.lines();
+    lines.retain(|line| line.contains(&here));
+    let of_pod = |verb: &str| format!("verb{{name=\"{verb}\" pod={pod}");
+    let of_container = |verb: &str| format!("{} container={id}", of_pod(verb));
+    let step = |verb: &str, step: &str| format!("{verb}}}:step{{name=\"{step}\"}}");
+    let mut expected: Vec<String> =
+        RUN_POD.names().iter().map(|name| step(&of_pod("RunPodSandbox"), name)).collect();
+    let create = of_container("CreateContainer");
+    expected.extend(CREATE_CONTAINER.names().iter().map(|name| step(&create, name)));
+    for (verb, name) in [
+        ("StartContainer", "engine.start-container.start"),
+        ("StartContainer", "engine.start-container.running"),
+        ("StopContainer", "engine.stop-container.stop"),
+        ("ContainerEnd", "engine.end-container.exited"),
+        ("RemoveContainer", "engine.remove-container.init"),
+        ("RemoveContainer", "engine.remove-container.record"),
+    ] {
+        expected.push(step(&of_container(verb), name));
+    }
+    for name in
+        ["engine.stop-pod.containers", "engine.stop-pod.network", "engine.remove-pod.run-dir"]
+    {
+        expected.push(step(&of_pod("RemovePodSandbox"), name));
+    }
+    for line in expected {
+        assert!(lines.iter().any(|l| l.contains(&line)), "{line} is missing in {lines:#?}");
+    }
+    let of_none = |line: &&String| line.contains("step{") && !line.contains("pod=");
+    let of_none: Vec<_> = lines.iter().filter(of_none).collect();
+    assert!(of_none.is_empty(), "steps of no pod: {of_none:#?}");
+}
