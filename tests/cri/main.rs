@@ -1,14 +1,17 @@
 //! The daemon over gRPC, with real pods in a sandbox. Needs root, `make tools` and `tests/setup`.
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod daemon_death;
 mod exec;
+mod foreign_image;
 mod fuse;
 mod hung_path;
 mod hung_shim;
 mod life;
 mod log;
 mod reboot;
+mod removals;
 mod requests;
 mod shim_death;
 mod stalled_store;

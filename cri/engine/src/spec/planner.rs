@@ -18,6 +18,7 @@ use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord, checksum};
 use crate::session::ExecRequest;
 use crate::status::LinuxUser;
+use nix::errno::Errno;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Spec};
 use rrun_runtime::cgroup::{Controllers, Resources as Limits};
 use rrun_runtime::plan::{self, Cgroups, Namespace, Plan, Slot};
@@ -373,9 +374,12 @@ fn read_of_image(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Vec<u8>>
     let what = || format!("read {} of the image", path.to_string_lossy());
     match rrun_sys::in_root::read_regular(root, path, ACCOUNTS_MAX) {
         Ok(bytes) => Ok(bytes),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
-            io::ErrorKind::InvalidInput => Err(Error::invalid(error.to_string())).context(what),
+        Err(error) => match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => Ok(Vec::new()),
+            // The image is such.
+            (io::ErrorKind::InvalidInput, _) | (_, Some(Errno::ELOOP | Errno::EFBIG)) => {
+                Err(Error::invalid(error.to_string())).context(what)
+            }
             _ => Err(error).context(what),
         },
     }
