@@ -242,7 +242,7 @@ fn what_was_flushed_comes_back_with_the_next_pod() {
 }
 
 #[test]
-fn forwarding_and_the_bridges_address_come_back_with_the_next_pod() {
+fn forwarding_and_the_bridges_address_and_route_come_back_with_the_next_pod() {
     let lab = Lab::new();
     outside(&lab);
     let network = lab.network();
@@ -262,13 +262,15 @@ fn forwarding_and_the_bridges_address_come_back_with_the_next_pod() {
         "ip addr flush dev rrtest0",
         "ip link set rrtest0 down",
         &format!("echo 0 > {localnet}"),
+        "ip route flush dev rrtest0",
     ]
     .into_iter()
     .enumerate()
     {
         sh(loss);
         let message = wait(network.status()).message;
-        assert_eq!(message.contains("until the next pod"), n != 1, "{loss}: {message}");
+        let is_told = !loss.contains("flush");
+        assert_eq!(message.contains("until the next pod"), is_told, "{loss}: {message}");
         let next = lab.pod(&format!("next{n}"));
         next.add(&network).unwrap();
         assert_eq!(reaches(), (true, true), "{loss}");

@@ -112,7 +112,7 @@ impl Host {
     }
 
     /// What somebody took from the bridge since it was set up: `sysctl` with another
-    /// `ip_forward`, `ip addr flush`, `ip link set down`. Looked at before every ADD.
+    /// `ip_forward`, `ip addr flush`, `ip route del`, `ip link set down`. Looked at before every ADD.
     fn mend(&self, socket: &mut Socket, link: Link, subnet: Subnet) -> Result<()> {
         if !link.up {
             tracing::warn!(bridge = self.bridge, "the bridge was down: brought up again");
@@ -123,6 +123,12 @@ impl Host {
             tracing::warn!(bridge = self.bridge, "the bridge lacked its address: added again");
             let add = || route::add_address(socket, link.index, address);
             step::run("cni.bridge.address", add)?;
+        }
+        // Any other address of the subnet is a pod's, or nobody's.
+        if !route::leads_to(socket, link, subnet.host(2))? {
+            tracing::warn!(bridge = self.bridge, "the bridge lacked its route: added again");
+            let add = || route::add_route(socket, link, subnet.base(), address);
+            step::run("cni.bridge.route", add)?;
         }
         for (step, name) in switches(&self.bridge).iter().filter(|(_, name)| !is_on(name)) {
             tracing::warn!(bridge = self.bridge, "{name} was off: switched on again");

@@ -35,8 +35,10 @@ const IFA_BROADCAST: u16 = 4;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
 
 const RTM_F_FIB_MATCH: u32 = 0x2000;
+const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 
 const AF_INET: u8 = 2;
@@ -173,20 +175,48 @@ pub fn set_up(socket: &mut Socket, link: Link) -> Result<()> {
 
 /// Whether `ip` is an address of that link, by the local route that comes and goes with it.
 pub fn has_address(socket: &mut Socket, link: Link, ip: Ipv4Addr) -> Result<bool> {
+    Ok(route_to(socket, ip)? == Some((RTN_LOCAL, Some(link.index))))
+}
+
+/// Whether what is sent to `ip`, which is no address of this host, leaves by that link.
+pub fn leads_to(socket: &mut Socket, link: Link, ip: Ipv4Addr) -> Result<bool> {
+    Ok(route_to(socket, ip)? == Some((RTN_UNICAST, Some(link.index))))
+}
+
+/// Kind and link of the route that is taken to `ip`, if there is one.
+fn route_to(socket: &mut Socket, ip: Ipv4Addr) -> Result<Option<(u8, Option<u32>)>> {
     // struct rtmsg with the route itself asked for (RTM_F_FIB_MATCH), not what it is resolved to.
     let mut header = [AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     header[8..12].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
     let request = Message::new(RTM_GETROUTE, 0).raw(&header).attr(RTA_DST, &ip.octets());
-    let mut has = false;
+    let mut found = None;
     let answer = socket.query(&request, |m| {
         let oif = attribute(m.body.get(12..).unwrap_or_default(), RTA_OIF);
         let oif = oif.and_then(|value| take(value, 0)).map(u32::from_ne_bytes);
-        has = m.body.get(7) == Some(&RTN_LOCAL) && oif == Some(link.index);
+        found = m.body.get(7).map(|kind| (*kind, oif));
     });
     match answer {
-        Ok(()) => Ok(has),
-        Err(e) if matches!(e.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => Ok(false),
+        Ok(()) => Ok(found),
+        Err(e) if matches!(e.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => Ok(None),
         Err(e) => Err(e).context(|| format!("look up the route to {ip}")),
+    }
+}
+
+/// Adds the route to the network of an address that the link has, as the kernel does with the
+/// address itself. There already is done.
+pub fn add_route(socket: &mut Socket, link: Link, base: Ipv4Addr, address: Address) -> Result<()> {
+    // struct rtmsg: main table (254), by the kernel (2), on the link (253), unicast.
+    let header = [AF_INET, address.bits, 0, 0, 254, 2, 253, RTN_UNICAST, 0, 0, 0, 0];
+    let route = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
+        .raw(&header)
+        .attr(RTA_DST, &base.octets())
+        .attr(RTA_PREFSRC, &address.ip.octets())
+        .u32(RTA_OIF, link.index);
+    match socket.run(&[route]) {
+        Err(e) if e.errno != Errno::EEXIST => {
+            Err(Error::from(e).context(format!("add the route to {base}/{}", address.bits)))
+        }
+        _ => Ok(()),
     }
 }
 
