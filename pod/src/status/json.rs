@@ -147,8 +147,13 @@ fn terminated(end: &Terminated, runtime: &str) -> Value {
     fields.insert("exitCode".into(), json!(end.exit_code));
     text(&mut fields, "reason", &end.reason);
     text(&mut fields, "message", &end.message);
-    fields.insert("startedAt".into(), time(end.started_at));
-    fields.insert("finishedAt".into(), time(end.finished_at));
+    // A run that never started did so at the epoch, to the kubelet; of one that nobody knows any
+    // more it says nothing.
+    let at = |at: Timestamp| {
+        if end.container_id.is_empty() { time(at) } else { json!(at.to_string()) }
+    };
+    fields.insert("startedAt".into(), at(end.started_at));
+    fields.insert("finishedAt".into(), at(end.finished_at));
     if !end.container_id.is_empty() {
         fields.insert("containerID".into(), json!(format!("{runtime}://{}", end.container_id)));
     }

@@ -213,6 +213,15 @@ impl PodStatus {
         self.containers.iter().chain(&self.init_containers).find(|c| c.name == name)
     }
 
+    /// Sandbox and volumes are there: told before images are pulled and containers started, which
+    /// may take long (`OnPodSandboxReady` of the kubelet).
+    pub fn set_ready_to_start(&mut self, now: Timestamp) {
+        let known = self.conditions.iter_mut().find(|c| c.kind == "PodReadyToStartContainers");
+        if let Some(condition) = known.filter(|condition| !condition.status) {
+            (condition.status, condition.since) = (true, now);
+        }
+    }
+
     /// Whether the condition `Ready` is true.
     pub fn is_ready(&self) -> bool {
         self.conditions.iter().any(|c| c.kind == "Ready" && c.status)

@@ -307,6 +307,8 @@ impl PodWorker {
                 self.events.warning(None, Reason::FailedCreatePodSandBox, text);
             })?;
             self.learn_address(&id).await?;
+            let now = self.clock.now();
+            self.status.send_modify(|status| status.set_ready_to_start(now));
         }
         if let Err(e) = self.image_volumes(&config).await {
             tracing::warn!(pod = %self.pod.meta.name, "image volume: {}", e.message);

@@ -614,3 +614,18 @@ async fn an_image_that_was_pulled_with_credentials_is_not_for_pods_without_them(
         "Container image \"r.io/p:1\" already present on machine and can be accessed by the pod";
     assert!(said.iter().any(|e| e.reason == Reason::Pulled && e.message == here), "{said:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_sandbox_is_there_is_told_so_before_its_containers_are_started() {
+    let scene = Scene::new().await;
+    scene.cri.exec("slow", |_| Exec { takes: Duration::from_secs(20), result: Ok(0) });
+    let pod = scene.run(
+        "  containers:
+  - {name: a, image: x:1, lifecycle: {postStart: {exec: {command: [slow]}}}}
+",
+    );
+    seconds(5).await;
+    let status = now(&pod);
+    assert_eq!(condition(&status, "PodReadyToStartContainers"), (true, String::new()));
+    assert_eq!(waiting(&status, "a"), "ContainerCreating");
+}
