@@ -4,8 +4,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rrun_cri_api::v1::{ImageFsInfoRequest, RemovePodSandboxRequest, RunPodSandboxRequest};
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
-use rrun_tests::kubelet::{EXPECTED, History, Kubelet, write};
+use rrun_tests::kubelet::{Alone, History, Known, Kubelet, Told, all, differences, follow, write};
 use rrun_tests::leaks::{Snapshot, View};
+use rrun_tests::place;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +14,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long all pods may take to come to what is expected of them.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The kubelet collects what is dead once a minute.
 const COLLECTION: Duration = Duration::from_secs(180);
 
@@ -55,6 +54,8 @@ struct Node {
     kubelet: Option<Kubelet>,
     /// A hostPath of the pods.
     shared: PathBuf,
+    /// The folder of what they wait for.
+    gates: PathBuf,
 }
 
 async fn run(tally: &mut Tally) -> Result<()> {
@@ -71,7 +72,8 @@ async fn run(tally: &mut Tally) -> Result<()> {
     let shared = harness.sandbox().root().join("shared");
     fs::create_dir(&shared)?;
     let kubelet = Some(Kubelet::start(harness.sandbox())?);
-    let mut node = Node { harness, kubelet, shared };
+    let gates = harness.sandbox().root().join("gates");
+    let mut node = Node { harness, kubelet, shared, gates };
     let result = node.claims(tally).await;
     if tally.failed > 0 || result.is_err() {
         println!("{}", node.kubelet()?.log_end());
@@ -130,12 +132,18 @@ impl Node {
     }
 
     async fn claims(&mut self, tally: &mut Tally) -> Result<()> {
-        write(&self.kubelet()?.manifests(), &self.shared)?;
-        let history = self.watch()?;
-        for (pod, expected) in EXPECTED {
-            let rows = history.of(pod).join("\n    ");
-            let held = holds(history.tells(pod, expected), &format!("\n    {rows}"));
-            tally.count(&format!("{pod} goes its way"), held);
+        let alone = alone(tally).await;
+        write(&self.kubelet()?.manifests(), &self.shared, &self.gates)?;
+        let told = |pods: Vec<(String, Value)>| pods.into_iter().map(|(n, p)| (n, Told::Pod(p)));
+        let histories = follow(|| Ok(told(self.kubelet()?.pods()?).collect()), &self.gates)?;
+        for pod in all() {
+            let history = &histories[pod.name];
+            let held = holds(history.is_complete(&pod), &rows(history));
+            tally.count(&format!("{} goes its way", pod.name), held);
+        }
+        match alone {
+            Ok(alone) => compare(tally, &histories, &alone)?,
+            Err(error) => tally.count("rrun runs the same pods", Err(error)),
         }
         tally.count("addresses and ids are those of the pods", self.identities());
         tally.count("logs, exec and port-forward work", self.streams());
@@ -163,20 +171,6 @@ impl Node {
         Ok(())
     }
 
-    /// Notes rows until all have come that are expected.
-    fn watch(&self) -> Result<History> {
-        let mut history = History::default();
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            history.note(&self.kubelet()?.pods()?);
-            if EXPECTED.iter().all(|(pod, rows)| history.tells(pod, rows)) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(history)
-    }
-
     fn pod(&self, name: &str) -> Result<Value> {
         let all = self.kubelet()?.pods()?;
         let found = all.into_iter().find(|(pod, _)| pod == name);
@@ -188,12 +182,15 @@ impl Node {
             let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
             let over = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
             match name.as_str() {
+                // It waits for a folder before it has a sandbox.
+                "nowhere" => {}
                 "host" => ensure!(pod["status"]["podIP"] == pod["status"]["hostIP"], "{ip}"),
                 _ => ensure!(over || !ip.is_empty() && ip != "127.0.0.1", "{name}: {ip:?}"),
             }
             for status in containers(&pod) {
                 let id = status["containerID"].as_str().unwrap_or_default();
-                ensure!(id.starts_with("rrun://"), "{name}: {status}");
+                let waits = status["state"]["waiting"].is_object();
+                ensure!(waits || id.starts_with("rrun://"), "{name}: {status}");
             }
         }
         Ok(())
@@ -234,7 +231,9 @@ impl Node {
     fn fixed(&self) -> Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
         for (name, pod) in self.kubelet()?.pods()? {
-            for status in containers(&pod).filter(|_| name != "crash") {
+            // Another kubelet knows no more that a deadline has passed.
+            let changes = ["crash", "deadline"].contains(&name.as_str());
+            for status in containers(&pod).filter(|_| !changes) {
                 let key = format!("{name}/{}", status["name"]);
                 let (id, restarts) = (&status["containerID"], &status["restartCount"]);
                 found.insert(key, format!("{id} r{restarts}"));
@@ -287,6 +286,45 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// The way of all pods through `rrun`.
+async fn alone(tally: &mut Tally) -> Result<BTreeMap<String, History>> {
+    let mut alone = Alone::start().await?;
+    let histories = alone.follow()?;
+    tally.count("nothing is left of rrun", alone.remove());
+    Ok(histories)
+}
+
+/// One claim for each pod, and one for the list of what is known to differ.
+fn compare(
+    tally: &mut Tally,
+    kubelet: &BTreeMap<String, History>,
+    rrun: &BTreeMap<String, History>,
+) -> Result<()> {
+    let known = Known::read(&place::workspace().join("tests/kubelet/differences.txt"))?;
+    let mut found = Vec::new();
+    for pod in all() {
+        let (ours, theirs) = (&kubelet[pod.name], &rrun[pod.name]);
+        let differences = differences(pod.name, ours, theirs);
+        let new = differences.iter().filter(|difference| !known.has(difference));
+        let mut lines: Vec<String> = new.map(|difference| format!("\n    {difference}")).collect();
+        if theirs.refused().is_none() && !theirs.is_complete(&pod) {
+            lines.push(rows(theirs));
+        }
+        let held = holds(lines.is_empty(), &lines.concat());
+        tally.count(&format!("{} goes under rrun as under the kubelet", pod.name), held);
+        found.extend(differences);
+    }
+    let stale = known.stale(&found).join("\n    ");
+    let held = holds(stale.is_empty(), &format!("no such difference any more:\n    {stale}"));
+    tally.count("all known differences are there", held);
+    Ok(())
+}
+
+/// All that was seen of a pod.
+fn rows(history: &History) -> String {
+    history.rows().iter().map(|row| format!("\n    {row}")).collect()
 }
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {

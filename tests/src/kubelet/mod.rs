@@ -1,10 +1,16 @@
 //! A real kubelet in a sandbox, with static pods and without an API server.
 
+mod alone;
+mod compare;
 mod history;
 mod pods;
+mod rules;
+mod words;
 
-pub use history::{History, row};
-pub use pods::{EXPECTED, write};
+pub use alone::Alone;
+pub use compare::{Known, differences};
+pub use history::{History, Told, follow};
+pub use pods::{all, write};
 
 use crate::place;
 use crate::sandbox::Sandbox;
@@ -36,7 +42,6 @@ impl Kubelet {
         fs::create_dir_all(folder.join("manifests"))?;
         let config = folder.join("config.yaml");
         let root = folder.display().to_string();
-        fs::write(folder.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
         let text = CONFIG.replace("@root@", &root).replace("@cgroup@", &sandbox.cgroup_parent());
         fs::write(&config, text)?;
         let sysctls = SYSCTLS.map(|name| Path::new("/proc/sys").join(name));
@@ -147,7 +152,7 @@ kind: KubeletConfiguration
 staticPodPath: @root@/manifests
 podLogsDir: @root@/pods
 volumePluginDir: @root@/plugins
-resolvConf: @root@/resolv.conf
+resolvConf: /etc/resolv.conf
 containerRuntimeEndpoint: unix:///run/rrun/rrun.sock
 cgroupRoot: @cgroup@
 cgroupDriver: cgroupfs
@@ -165,7 +170,6 @@ readOnlyPort: 0
 healthzPort: 0
 authentication: { anonymous: { enabled: true }, webhook: { enabled: false } }
 authorization: { mode: AlwaysAllow }
-crashLoopBackOff: { maxContainerRestartPeriod: 2s }
 evictionHard: { memory.available: 1Mi }
 shutdownGracePeriod: 0s
 "#;

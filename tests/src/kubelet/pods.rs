@@ -1,70 +1,57 @@
-//! The static pods, and what each of them must come to.
+//! The pods that a kubelet and `rrun` run, and the states that each of them comes to.
+//!
+//! A container that is to stay in a state waits for a file: `WAIT1` in a manifest waits for the one
+//! that is written when the pod has come to its first state, and so on. `HOLD` waits for a signal.
 
+use super::{rules, words};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
 
-/// A pod's name and the rows that must come in this order.
-pub const EXPECTED: [(&str, &[&str]); 9] = [
-    (
-        "init",
-        &[
-            "Pending, not Initialized: ContainersNotInitialized | prepare running r0 | web waiting PodInitializing r0",
-            "Running ready | prepare Completed 0 r0 | web running r0",
-        ],
-    ),
-    (
-        "sidecar",
-        &[
-            "Running ready | helper running r0 | main running r0",
-            "Running, not ContainersReady: ContainersNotReady | helper running r0 | main Completed 0 r0",
-            "Succeeded, not ContainersReady: PodCompleted | helper Completed 0 r0 | main Completed 0 r0",
-        ],
-    ),
-    (
-        "ready",
-        &[
-            "Running, not ContainersReady: ContainersNotReady | web running r0 | echo running r0",
-            "Running ready | web running r0 | echo running r0",
-        ],
-    ),
-    (
-        "alive",
-        &["Running ready | main running r0", "Running ready | main running r1 last Error 137"],
-    ),
-    (
-        "crash",
-        &[
-            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r* last Error 3",
-            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r* last Error 3",
-        ],
-    ),
-    ("hooks", &["Running ready | main running r0"]),
-    ("host", &["Running ready | main running r0"]),
-    ("oom", &["Failed, not ContainersReady: PodFailed | main OOMKilled 137 r0"]),
-    ("stats", &["Running ready | burn running r0 | hold running r0 | write running r0"]),
-];
+/// A pod.
+#[derive(Clone, Copy)]
+pub struct Pod {
+    pub name: &'static str,
+    /// The states that it comes to, as [`super::history`] writes them in a row.
+    pub rows: &'static [&'static str],
+    /// The manifest below `spec`.
+    pub spec: &'static str,
+}
 
-const PODS: [(&str, &str); 9] = [
-    ("init", INIT),
-    ("sidecar", SIDECAR),
-    ("ready", READY),
-    ("alive", ALIVE),
-    ("crash", CRASH),
-    ("hooks", HOOKS),
-    ("host", HOST),
-    ("oom", OOM),
-    ("stats", STATS),
-];
+/// The last state of a pod with one container, `main`.
+pub(super) const SUCCEEDED: &str =
+    "Succeeded, not ContainersReady: PodCompleted | main Completed 0 r0";
+pub(super) const RUNNING: &str = "Running ready | main running r0";
 
-/// Writes all manifests; `shared` is a folder of the host that pods write to.
-pub fn write(folder: &Path, shared: &Path) -> Result<()> {
-    for (name, spec) in PODS {
-        let spec = spec
+/// What `GROUPS` in a manifest prints: what the container's groups say, of cgroup v2 and of v1.
+const GROUPS: &str = "cd /sys/fs/cgroup; for f in cpu.weight cpu.max memory.max cpu/cpu.shares \
+    cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; do [ ! -e $f ] || echo $f $(cat $f); done; \
+    cat /proc/self/oom_score_adj";
+
+/// All pods.
+pub fn all() -> impl Iterator<Item = Pod> {
+    PODS.into_iter().chain(rules::PODS).chain(words::PODS)
+}
+
+/// Writes all manifests into `folder`. `shared` is a folder of the host that pods write to, `gates`
+/// the one with a folder for each pod of what it waits for.
+pub fn write(folder: &Path, shared: &Path, gates: &Path) -> Result<()> {
+    for Pod { name, spec, .. } in all() {
+        let gates = gates.join(name);
+        fs::create_dir_all(&gates)?;
+        let mut spec = spec
             .replace("@shared@", &shared.display().to_string())
+            .replace("@gates@", &gates.display().to_string())
+            .replace("GROUPS", GROUPS)
+            .replace("HOLD", "trap 'exit 0' TERM; sleep 1000 & wait")
             .replace("BUSYBOX", crate::harness::BUSYBOX)
             .replace("WORK", "images.rrun.test/work:1");
-        let head = format!("apiVersion: v1\nkind: Pod\nmetadata: {{ name: {name} }}\nspec:\n");
+        for n in 1..=3 {
+            let wait = format!("until [ -e /gates/{n} ]; do sleep 0.5; done");
+            spec = spec.replace(&format!("WAIT{n}"), &wait);
+        }
+        let metadata = format!("{{ name: {name}, labels: {{ app: kubelet }} }}");
+        let head = format!("apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec:\n");
         // The kubelet passes over names with a leading dot.
         let draft = folder.join(format!(".{name}.yaml"));
         fs::write(&draft, head + spec.trim_start_matches('\n'))?;
@@ -73,76 +60,127 @@ pub fn write(folder: &Path, shared: &Path) -> Result<()> {
     Ok(())
 }
 
-const INIT: &str = r#"
+const PODS: [Pod; 9] = [
+    Pod {
+        name: "init",
+        rows: &[
+            "Pending, not Initialized: ContainersNotInitialized | prepare running r0 | web waiting PodInitializing r0",
+            "Running ready | prepare Completed 0 r0 | web running r0",
+        ],
+        spec: r#"
   terminationGracePeriodSeconds: 1
   initContainers:
-  - { name: prepare, image: BUSYBOX, command: [sh, -c, "sleep 3; echo prepared >/data/index.html"],
-      volumeMounts: [{ name: data, mountPath: /data }] }
+  - { name: prepare, image: BUSYBOX, command: [sh, -c, "WAIT1; echo prepared >/data/index.html"],
+      volumeMounts: [{ name: data, mountPath: /data }, { name: gates, mountPath: /gates }] }
   containers:
   - { name: web, image: BUSYBOX, command: [httpd, -f, -p, "8080", -h, /data],
       volumeMounts: [{ name: data, mountPath: /data, readOnly: true }] }
-  volumes: [{ name: data, emptyDir: {} }]
-"#;
-
-const SIDECAR: &str = r#"
+  volumes: [{ name: data, emptyDir: {} }, { name: gates, hostPath: { path: "@gates@" } }]
+"#,
+    },
+    Pod {
+        name: "sidecar",
+        rows: &[
+            "Running ready | helper running r0 | main running r0",
+            "Running, not ContainersReady: ContainersNotReady | helper running r0 | main Completed 0 r0",
+            "Succeeded, not ContainersReady: PodCompleted | helper Completed 0 r0 | main Completed 0 r0",
+        ],
+        spec: r#"
   restartPolicy: Never
+  terminationGracePeriodSeconds: 120
   initContainers:
-  - { name: helper, image: BUSYBOX, restartPolicy: Always,
-      command: [sh, -c, "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"] }
+  - { name: helper, image: BUSYBOX, restartPolicy: Always, volumeMounts: [{ name: gates, mountPath: /gates }],
+      command: [sh, -c, "trap 'WAIT2; exit 0' TERM; sleep 1000 & wait"] }
   containers:
-  - { name: main, image: BUSYBOX, command: [sh, -c, "sleep 6; exit 0"] }
-"#;
-
-const READY: &str = r#"
+  - { name: main, image: BUSYBOX, volumeMounts: [{ name: gates, mountPath: /gates }],
+      command: [sh, -c, "WAIT1; exit 0"] }
+  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+"#,
+    },
+    Pod {
+        name: "ready",
+        rows: &[
+            "Running, not ContainersReady: ContainersNotReady | web running r0 | echo running r0",
+            "Running ready | web running r0 | echo running r0",
+        ],
+        spec: r#"
+  terminationGracePeriodSeconds: 1
   containers:
-  - { name: web, image: WORK, command: [/bin/work, serve, "8080", ready],
-      readinessProbe: { httpGet: { path: /, port: 8080 }, initialDelaySeconds: 3, periodSeconds: 1 },
-      livenessProbe: { exec: { command: [/bin/true] }, periodSeconds: 1 } }
+  - { name: web, image: BUSYBOX, command: [httpd, -f, -p, "8080", -h, /gates],
+      readinessProbe: { httpGet: { path: /1, port: 8080 }, periodSeconds: 1, timeoutSeconds: 10 },
+      livenessProbe: { exec: { command: ["true"] }, periodSeconds: 1, timeoutSeconds: 10 },
+      volumeMounts: [{ name: gates, mountPath: /gates }] }
   - { name: echo, image: BUSYBOX, command: [nc, -ll, -p, "7", -e, cat] }
-"#;
-
-const ALIVE: &str = r#"
+  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+"#,
+    },
+    Pod {
+        name: "alive",
+        rows: &[
+            "Running ready | main running r0",
+            "Running ready | main running r1 last Error 137",
+        ],
+        spec: r#"
   terminationGracePeriodSeconds: 1
   containers:
   - { name: main, image: BUSYBOX,
-      command: [sh, -c, "trap '' TERM; if mkdir /shared/once; then touch /ok; sleep 4; rm /ok; else touch /ok; fi; while :; do sleep 1; done"],
+      command: [sh, -c, "trap '' TERM; touch /ok; mkdir /gates/once && { WAIT1; rm /ok; }; while :; do sleep 1; done"],
       livenessProbe: { exec: { command: [cat, /ok] }, initialDelaySeconds: 1,
-                       periodSeconds: 1, failureThreshold: 2 },
-      volumeMounts: [{ name: shared, mountPath: /shared }] }
-  volumes: [{ name: shared, hostPath: { path: "@shared@" } }]
-"#;
-
-const CRASH: &str = r#"
+                       periodSeconds: 1, failureThreshold: 2, timeoutSeconds: 10 },
+      volumeMounts: [{ name: gates, mountPath: /gates }] }
+  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+"#,
+    },
+    Pod {
+        name: "crash",
+        rows: &[
+            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r1 last Error 3",
+        ],
+        spec: r#"
   containers:
   - { name: main, image: WORK, command: [/bin/work, exit, "3"] }
-"#;
-
-const HOOKS: &str = r#"
+"#,
+    },
+    Pod {
+        name: "hooks",
+        rows: &["Running ready | main running r0"],
+        spec: r#"
   terminationGracePeriodSeconds: 5
   containers:
-  - { name: main, image: BUSYBOX, command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+  - { name: main, image: BUSYBOX, command: [sh, -c, "HOLD"],
       lifecycle: { postStart: { exec: { command: [sh, -c, "echo started >>/shared/hooks"] } },
                    preStop: { exec: { command: [sh, -c, "echo stopping >>/shared/hooks"] } } },
       volumeMounts: [{ name: shared, mountPath: /shared }] }
   volumes: [{ name: shared, hostPath: { path: "@shared@", type: Directory } }]
-"#;
-
-const HOST: &str = r#"
+"#,
+    },
+    Pod {
+        name: "host",
+        rows: &["Running ready | main running r0"],
+        spec: r#"
   hostNetwork: true
   containers:
   - { name: main, image: WORK, command: [/bin/work, serve, "18080", host] }
-"#;
-
-const OOM: &str = r#"
+"#,
+    },
+    Pod {
+        name: "oom",
+        rows: &["Failed, not ContainersReady: PodFailed | main OOMKilled 137 r0"],
+        spec: r#"
   restartPolicy: Never
   containers:
   - { name: main, image: WORK, command: [/bin/work, hold, "64"], resources: { limits: { memory: 32Mi } } }
-"#;
-
-const STATS: &str = r#"
+"#,
+    },
+    Pod {
+        name: "stats",
+        rows: &["Running ready | burn running r0 | hold running r0 | write running r0"],
+        spec: r#"
   terminationGracePeriodSeconds: 1
   containers:
   - { name: burn, image: WORK, command: [/bin/work, burn], resources: { limits: { cpu: 250m } } }
   - { name: hold, image: WORK, command: [/bin/work, hold, "50"] }
   - { name: write, image: WORK, command: [/bin/work, write, /data, "10"] }
-"#;
+"#,
+    },
+];
