@@ -26,8 +26,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::Instrument;
+
+/// How long a start waits for containers that were being made when the last daemon ended, to be
+/// taken back; what hangs longer is taken back beside it.
+const TAKING_BACK: Duration = Duration::from_secs(30);
 
 /// What [`crate::Engine::open`] met.
 #[derive(Clone, Debug, Default)]
@@ -277,7 +282,7 @@ async fn serve(
     }
     revive(at).await;
     // A shim that has heard of them must forget them, and is dialled now.
-    at.undo_half_made_beside().await;
+    at.undo_half_made_beside(TAKING_BACK).await;
     for (name, _) in &broken {
         drop_broken(at, name).await;
     }

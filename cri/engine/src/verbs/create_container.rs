@@ -23,7 +23,11 @@ use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{Instrument, Span};
+
+/// How long who makes a container waits for others that are taken back.
+const TAKING_BACK: Duration = Duration::from_secs(2);
 
 /// A container on its way.
 pub(crate) struct CreateContainer {
@@ -144,7 +148,7 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
     let config = Arc::new(config);
     let on_host = Arc::new(look_up(&at, &config).await?);
-    at.undo_half_made_beside().await;
+    at.undo_half_made_beside(TAKING_BACK).await;
     // Counted before the look at the phase: a stop changes that first, and then waits.
     let counted = at.pod.making();
     check_ready(&at)?;

@@ -22,8 +22,6 @@ use tracing::Instrument;
 const SELDOM: Duration = Duration::from_secs(300);
 /// How long an answer of the shim may take when a stop of the pod waits for it.
 const HURRY: Duration = Duration::from_secs(1);
-/// How long who makes a container waits for others that are taken back.
-const TAKING_BACK: Duration = Duration::from_secs(2);
 
 /// Removes the scope of a pod's shim, with what the shim has left in it; a group that shims share
 /// stays.
@@ -145,9 +143,9 @@ impl PodAt {
         });
     }
 
-    /// Begins to take back again what could be neither made nor taken back in this pod, and waits a
-    /// little for it: who makes a container next need not wait for one that hangs.
-    pub(crate) async fn undo_half_made_beside(&self) {
+    /// Begins to take back again what could be neither made nor taken back in this pod, and waits for
+    /// it so long: nobody need wait for one that hangs.
+    pub(crate) async fn undo_half_made_beside(&self, limit: Duration) {
         let (at, counted) = (self.clone(), self.pod.making());
         let undo = async move {
             // What cannot be taken back now either is in the log, and is kept.
@@ -155,7 +153,7 @@ impl PodAt {
             drop(counted);
         };
         let undo = tokio::spawn(undo.in_current_span());
-        let _ = tokio::time::timeout(TAKING_BACK, undo).await;
+        let _ = tokio::time::timeout(limit, undo).await;
     }
 
     /// Tries again to take back what could be neither made nor taken back in this pod.
