@@ -3,9 +3,9 @@
 //!
 //! It has one folder, `data`. Nothing of it is cached: every look is a request.
 
+use crate::suite::in_mounts_of;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, setns, unshare};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -91,17 +91,6 @@ impl Fuse {
         let line = mounts.lines().find(|line| line.contains(&source)).unwrap();
         line.split(' ').nth(4).unwrap().to_owned()
     }
-}
-
-/// Works in the mount namespace of a process, on a thread that ends there.
-fn in_mounts_of(pid: u32, work: impl FnOnce() -> nix::Result<()> + Send) {
-    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
-    let inside = || {
-        unshare(CloneFlags::CLONE_FS)?;
-        setns(&namespace, CloneFlags::CLONE_NEWNS)?;
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(inside).join()).unwrap().unwrap();
 }
 
 struct Server {

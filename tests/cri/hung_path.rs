@@ -2,6 +2,7 @@
 
 use crate::fuse::{Answered, Fuse};
 use crate::suite::*;
+use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::{BUSYBOX, WORK};
 use std::path::Path;
@@ -49,6 +50,18 @@ async fn a_path_that_never_answers_costs_its_own_create_and_nothing_else() {
     let config = suite.harness.pod("neighbour");
     let refused = suite.create(&neighbour, with_path("again"), &config).await.unwrap_err();
     assert!(refused.message().contains("has not come back"), "{refused}");
+    // Nor for a file of the node that a pod's own process is confined by.
+    let mut confined = suite.harness.pod("confined");
+    let profile = SecurityProfile {
+        profile_type: security_profile::ProfileType::Localhost as i32,
+        localhost_ref: path.join("profile.json").to_string_lossy().into_owned(),
+    };
+    confined.linux.as_mut().unwrap().security_context =
+        Some(LinuxSandboxSecurityContext { seccomp: Some(profile), ..Default::default() });
+    let request = RunPodSandboxRequest { config: Some(confined), ..Default::default() };
+    let run = tokio::time::timeout(PATIENCE, suite.harness.client.run_pod_sandbox(request));
+    let refused = run.await.expect("the pod waits for its profile").unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
     drop(hung);
     suite
         .until("the path answers", async || {

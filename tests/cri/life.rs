@@ -165,28 +165,9 @@ async fn limits_are_changed_in_place_and_told_by_status() {
     assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
     assert_eq!(limits().await, now);
     // The kernel has them too.
-    let group = format!("/proc/{}/cgroup", suite.pid(&id).await);
-    assert_eq!(memory_limit(&std::fs::read_to_string(group).unwrap()), 96 << 20);
+    assert_eq!(memory_limit(suite.pid(&id).await), 96 << 20);
     suite.remove(&pod).await;
     let gone = update(LinuxContainerResources::default()).await.unwrap_err();
     assert_eq!(gone.code(), tonic::Code::NotFound, "{gone}");
     suite.assert_nothing_left();
-}
-
-/// The limit of memory of a process, by what `/proc/<pid>/cgroup` says: cgroups(7).
-fn memory_limit(groups: &str) -> u64 {
-    let groups = groups.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        Some((parts.next()?, parts.next()?.trim_start_matches('/')))
-    });
-    let files = groups.filter_map(|(controllers, path)| {
-        let root = std::path::Path::new("/sys/fs/cgroup");
-        match controllers {
-            "" => Some(root.join(path).join("memory.max")),
-            "memory" => Some(root.join("memory").join(path).join("memory.limit_in_bytes")),
-            _ => None,
-        }
-    });
-    let text = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
-    text.unwrap().trim().parse().unwrap()
 }

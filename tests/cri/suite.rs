@@ -1,11 +1,12 @@
 //! One daemon with its images pulled, and short names for the calls that every test makes.
 
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use rrun_cri_api::v1::*;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::leaks::{Kind, Snapshot, View};
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -223,6 +224,17 @@ impl Suite {
     }
 }
 
+/// Works in the mount namespace of a process, on a thread that ends there.
+pub fn in_mounts_of(pid: u32, work: impl FnOnce() -> nix::Result<()> + Send) {
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let inside = || {
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(&namespace, CloneFlags::CLONE_NEWNS)?;
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(inside).join()).unwrap().unwrap();
+}
+
 pub type Executed = Result<ExecSyncResponse, tonic::Status>;
 
 pub const READY: i32 = PodSandboxState::SandboxReady as i32;
@@ -235,7 +247,6 @@ pub fn now() -> i64 {
     std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64
 }
 
-/// SIGKILL.
 /// Whether every thread of a process is stopped: proc_pid_stat(5).
 fn stands(pid: i32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -246,10 +257,30 @@ fn stands(pid: i32) -> bool {
     })
 }
 
+/// SIGKILL.
 pub fn kill(pid: i32) {
     signal(pid, Signal::SIGKILL);
 }
 
 pub fn signal(pid: i32, signal: Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+}
+
+/// The limit of memory of a process, by what `/proc/<pid>/cgroup` says: cgroups(7).
+pub fn memory_limit(pid: i64) -> u64 {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let groups = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        Some((parts.next()?, parts.next()?.trim_start_matches('/')))
+    });
+    let files = groups.filter_map(|(controllers, path)| {
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        match controllers {
+            "" => Some(root.join(path).join("memory.max")),
+            "memory" => Some(root.join("memory").join(path).join("memory.limit_in_bytes")),
+            _ => None,
+        }
+    });
+    let text = files.into_iter().find_map(|file| fs::read_to_string(file).ok());
+    text.unwrap().trim().parse().unwrap()
 }

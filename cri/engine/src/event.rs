@@ -93,3 +93,53 @@ impl EventSender {
         now.max(last.unwrap_or(0).saturating_add(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    /// A log in memory.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn event(at: i64) -> Event {
+        Event {
+            owner: Owner::Cri,
+            kind: EventKind::Created,
+            at,
+            pod: PodId::random().unwrap(),
+            container: None,
+            pod_status: None,
+            containers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_subscriber_that_lags_goes_on_and_the_log_says_what_it_lost() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let events = EventSender::new();
+        let mut lagging = events.subscribe(&Owner::Cri);
+        (0..KEPT + 7).for_each(|_| events.tell(event));
+        let oldest = tracing::subscriber::with_default(subscriber, || {
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(lagging.next())
+        });
+        assert!(oldest.is_some());
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("lags") && text.contains("lost=7"), "{text}");
+    }
+}

@@ -120,7 +120,12 @@ fn namespaces(from: &Inputs<'_>) -> Vec<Value> {
     if from.pod.security.namespaces.ipc != NamespaceMode::Node {
         all.push(json!({"type": "ipc"}));
     }
-    if from.config.security.namespaces.pid != NamespaceMode::Node {
+    // A container that says `Pod`, or nothing, has what its pod has.
+    let pid = match from.config.security.namespaces.pid {
+        NamespaceMode::Pod => from.pod.security.namespaces.pid,
+        own => own,
+    };
+    if pid != NamespaceMode::Node {
         all.push(json!({"type": "pid"}));
     }
     if from.unified && !from.config.security.privileged {

@@ -6,7 +6,7 @@ use super::profile::{self, Seccomp};
 use crate::dirs;
 use crate::error::{Context, Error, Result};
 use crate::host_paths::Look;
-use crate::model::{ContainerConfig, DeviceSpec, MountPropagation, MountSpec};
+use crate::model::{ContainerConfig, DeviceSpec, MountPropagation, MountSpec, PodSecurity};
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -29,6 +29,28 @@ pub(crate) struct OnHost {
     pub(crate) profile: Vec<u8>,
 }
 
+/// The profiles of a pod's own process.
+#[derive(Clone, Debug)]
+pub(crate) struct PodProfiles {
+    /// Name of the AppArmor profile, which is loaded; `None` is unconfined.
+    pub(crate) apparmor: Option<String>,
+    /// Which seccomp profile is meant, and its text where it is one of the node.
+    pub(crate) seccomp: Seccomp,
+    pub(crate) text: Vec<u8>,
+}
+
+/// Looks up what a pod's own process is confined by. `profiles` is the folder of relative seccomp
+/// profiles.
+pub(crate) fn look_up_pod(
+    look: &Look,
+    security: &PodSecurity,
+    profiles: &Path,
+) -> Result<PodProfiles> {
+    let seccomp = profile::pod_seccomp(security, profiles)?;
+    let text = text_of(look, &seccomp)?;
+    Ok(PodProfiles { apparmor: None, seccomp, text })
+}
+
 /// Looks it all up. A missing source of a mount is made as a directory and stays, as every runtime
 /// does it. `profiles` is the folder of relative seccomp profiles.
 pub(crate) fn look_up(look: &Look, config: &ContainerConfig, profiles: &Path) -> Result<OnHost> {
@@ -44,10 +66,7 @@ pub(crate) fn look_up(look: &Look, config: &ContainerConfig, profiles: &Path) ->
         devices = devices::with_host(devices, host);
     }
     let seccomp = profile::seccomp(&config.security, profiles)?;
-    let profile = match &seccomp {
-        Seccomp::File(path) => look.at(&path.to_string_lossy(), || read_profile(path))?,
-        Seccomp::None | Seccomp::RuntimeDefault => Vec::new(),
-    };
+    let profile = text_of(look, &seccomp)?;
     Ok(OnHost { devices, real_paths: real_paths(look, &config.mounts)?, seccomp, profile })
 }
 
@@ -71,8 +90,15 @@ fn real_paths(look: &Look, mounts: &[MountSpec]) -> Result<Vec<(String, String)>
     mounts.iter().filter(propagated).map(real).collect()
 }
 
+fn text_of(look: &Look, seccomp: &Seccomp) -> Result<Vec<u8>> {
+    match seccomp {
+        Seccomp::File(path) => look.at(&path.to_string_lossy(), || read_profile(path)),
+        Seccomp::None | Seccomp::RuntimeDefault => Ok(Vec::new()),
+    }
+}
+
 /// A seccomp profile of the node.
-pub(super) fn read_profile(path: &Path) -> Result<Vec<u8>> {
+fn read_profile(path: &Path) -> Result<Vec<u8>> {
     let what = || format!("seccomp profile {}", path.display());
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::invalid("NUL in its path"))

@@ -20,7 +20,7 @@ mod user;
 
 pub(crate) use adjust::adjust;
 pub(crate) use exec::ExecTemplate;
-pub(crate) use host::{OnHost, look_up};
+pub(crate) use host::{OnHost, PodProfiles, look_up, look_up_pod};
 pub(crate) use namespaces::namespaces;
 pub(crate) use planner::{Configured, Planner, Wanted};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};

@@ -3,9 +3,9 @@
 
 use super::build::{self, Inputs};
 use super::exec::keyring;
-use super::host::{OnHost, read_profile};
+use super::host::{OnHost, PodProfiles};
 use super::mounts::uses_pod_shm;
-use super::profile::{self, Seccomp};
+use super::profile::Seccomp;
 use super::resources::resources;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process, runtime};
@@ -39,7 +39,6 @@ const ACCOUNTS_MAX: u64 = 8 << 20;
 /// Makes plans for this host.
 pub(crate) struct Planner {
     host: Host,
-    seccomp_profiles: PathBuf,
     /// Compiled filters by the checksum of their profile: compiling takes longer than anything
     /// else here. Locked for single look-ups only.
     filters: Mutex<HashMap<u64, Filter>>,
@@ -76,8 +75,7 @@ impl Planner {
     pub(crate) fn new(config: &Config) -> Result<Planner> {
         let host = Host::detect(&config.cgroup_root).map_err(runtime)?;
         let host = Host { apparmor: config.lsm.apparmor, selinux: config.lsm.selinux, ..host };
-        let seccomp_profiles = config.seccomp_profiles.clone();
-        Ok(Planner { host, seccomp_profiles, filters: Mutex::default() })
+        Ok(Planner { host, filters: Mutex::default() })
     }
 
     /// Whether the host has nothing but cgroup v2.
@@ -108,12 +106,8 @@ impl Planner {
             real_paths: &wanted.on_host.real_paths,
         })?;
         let held = capabilities::sets(&config.security, self.host.capabilities)?.held;
-        let filter = match &wanted.on_host.seccomp {
-            Seccomp::None => None,
-            Seccomp::RuntimeDefault => Some(self.runtime_default(held)?),
-            Seccomp::File(path) => Some(self.of_node(path, &wanted.on_host.profile)?),
-        };
-        if let Some(filter) = filter {
+        let (seccomp, text) = (&wanted.on_host.seccomp, &wanted.on_host.profile);
+        if let Some(filter) = self.filter(seccomp, text, held)? {
             json["linux"]["seccomp"] = Value::clone(&filter.profile);
         }
         Ok(Configured { json, user: who.user })
@@ -169,13 +163,13 @@ impl Planner {
     }
 
     /// Plans the first process of a shared PID namespace: the pod's user and profiles, no
-    /// capabilities, a leaf group of its own. Blocks: reads a seccomp profile of the node.
+    /// capabilities, a leaf group of its own.
     pub(crate) fn reaper(
         &self,
         pod: &PodConfig,
         namespaces: &[NamespaceKind],
         cgroup: &str,
-        apparmor: Option<&str>,
+        profiles: &PodProfiles,
     ) -> Result<Plan> {
         let security = &pod.security;
         let uid = security.run_as_user.unwrap_or(65534);
@@ -196,7 +190,7 @@ impl Planner {
             "capabilities": {},
             "noNewPrivileges": true,
         });
-        if let Some(profile) = apparmor {
+        if let Some(profile) = &profiles.apparmor {
             process["apparmorProfile"] = json!(profile);
         }
         let spec = Spec::deserialize_from(&json!({
@@ -209,14 +203,10 @@ impl Planner {
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             },
         }))?;
-        let filter = match profile::pod_seccomp(security, &self.seccomp_profiles)? {
-            Seccomp::None => None,
-            Seccomp::RuntimeDefault => Some(self.runtime_default(0)?.compiled),
-            Seccomp::File(path) => Some(self.of_node(&path, &read_profile(&path)?)?.compiled),
-        };
+        let filter = self.filter(&profiles.seccomp, &profiles.text, 0)?;
         let over = Overrides {
             namespaces: NamespaceOverrides { pid: None, ..slots(namespaces) },
-            seccomp: filter,
+            seccomp: filter.map(|filter| filter.compiled),
             systemd: groups::scope(cgroup).is_some(),
             ..Overrides::default()
         };
@@ -261,6 +251,15 @@ impl Planner {
         template.plan(request, &self.host)
     }
 
+    /// The filter of a profile with the `text` of a file; `held` as for the default one.
+    fn filter(&self, seccomp: &Seccomp, text: &[u8], held: u64) -> Result<Option<Filter>> {
+        match seccomp {
+            Seccomp::None => Ok(None),
+            Seccomp::RuntimeDefault => self.runtime_default(held).map(Some),
+            Seccomp::File(path) => self.of_node(path, text).map(Some),
+        }
+    }
+
     /// The default filter; `held` are the capabilities in the bounding set.
     fn runtime_default(&self, held: u64) -> Result<Filter> {
         let profile = || serde_json::to_value(seccomp::runtime_default(held));
@@ -293,6 +292,9 @@ impl Planner {
         let parsed: LinuxSeccomp = serde::Deserialize::deserialize(&profile)
             .map_err(|error| Error::invalid(error.to_string()))?;
         let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE).map_err(runtime)?;
+        for warning in seccomp::warnings(&parsed, seccomp::Arch::NATIVE) {
+            tracing::warn!("seccomp profile: {warning}");
+        }
         let filter = Filter { compiled, profile: Arc::new(profile) };
         self.filters().insert(sum, filter.clone());
         Ok(filter)

@@ -4,6 +4,7 @@ use super::build::{Inputs, build};
 use super::devices::HostDevice;
 use super::profile;
 use super::user::Who;
+use super::{Planner, PodProfiles};
 use crate::check;
 use crate::config::Lsm;
 use crate::error::{Kind, Result};
@@ -262,6 +263,10 @@ fn namespaces_are_the_pods_the_containers_own_or_the_hosts() {
         case.config.security.namespaces.pid = NamespaceMode::Node;
     };
     assert_eq!(kinds(host_pid), "mount network uts ipc");
+    let host_pid_of_the_pod = |case: &mut Case| {
+        case.pod.security.namespaces.pid = NamespaceMode::Node;
+    };
+    assert_eq!(kinds(host_pid_of_the_pod), "mount network uts ipc");
     assert_eq!(kinds(|case| case.unified = true), "mount network uts ipc pid cgroup");
     let privileged = |case: &mut Case| {
         case.unified = true;
@@ -532,4 +537,30 @@ fn a_pod_has_its_own_seccomp_profile_and_else_the_default() {
     assert_eq!(meant(Some(SecurityProfile::Localhost("a.json".into())), "").unwrap(), file());
     assert_eq!(meant(None, "localhost/a.json").unwrap(), file());
     assert!(meant(Some(SecurityProfile::Localhost("../a".into())), "").is_err());
+}
+
+#[test]
+fn a_reaper_is_who_its_pod_says_with_a_keyring_of_its_own() {
+    use rrun_shim_protocol::NamespaceKind::Pid;
+    let planner = Planner::new(&crate::tests::Machine::new().config()).unwrap();
+    let mut pod = PodConfig::default();
+    let text = br#"{"defaultAction": "SCMP_ACT_ALLOW"}"#.to_vec();
+    // The text of the file is what was looked up: nothing is read here.
+    let seccomp = profile::Seccomp::File("/nowhere".into());
+    let profiles = PodProfiles { apparmor: Some("a".into()), seccomp, text };
+    let mut lsm = crate::tests::Machine::new();
+    lsm.lsm.apparmor = true;
+    let confined = Planner::new(&lsm.config()).unwrap();
+    let process = confined.reaper(&pod, &[Pid], "/pod/x", &profiles).unwrap().process;
+    assert_eq!(process.apparmor.as_deref(), Some("a"));
+    assert!(process.seccomp.is_some());
+    assert_eq!(process.keyring.as_deref(), Some(""));
+    assert_eq!((process.user.uid, process.user.gid), (65534, 65534));
+
+    let profiles =
+        PodProfiles { apparmor: None, seccomp: profile::Seccomp::RuntimeDefault, text: Vec::new() };
+    (pod.security.run_as_user, pod.security.run_as_group) = (Some(5), Some(6));
+    pod.security.supplemental_groups = vec![7];
+    let user = planner.reaper(&pod, &[Pid], "/pod/x", &profiles).unwrap().process.user;
+    assert_eq!((user.uid, user.gid, user.groups), (5, 6, vec![7]));
 }

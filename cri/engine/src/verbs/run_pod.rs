@@ -10,12 +10,13 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::files;
 use crate::groups;
+use crate::host_paths::Look;
 use crate::id::{Owner, PodId};
 use crate::model::PodConfig;
 use crate::phase::PodPhase;
 use crate::ports::Attachment;
 use crate::record::{self, PodRecord};
-use crate::spec;
+use crate::spec::{self, PodProfiles};
 use crate::steps::{List, Step, Verb};
 use crate::table::{Pod, Shared};
 use rrun_shim_protocol::{Reply, Request};
@@ -28,7 +29,7 @@ use tracing::Instrument;
 /// A pod on its way.
 pub(crate) struct RunPod {
     at: PodAt,
-    apparmor: Option<String>,
+    profiles: PodProfiles,
     reaper: Option<i32>,
     ips: Vec<IpAddr>,
 }
@@ -171,10 +172,10 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
     let at = PodAt { engine: Arc::clone(&engine), pod: Arc::clone(&pod) };
     let work = at.clone();
     let span = at.span("RunPodSandbox");
+    let profiles = look_up(&at).instrument(span.clone()).await?;
     pod.queue
         .run(async move {
-            let mut verb =
-                RunPod { at: work.clone(), apparmor: None, reaper: None, ips: Vec::new() };
+            let mut verb = RunPod { at: work.clone(), profiles, reaper: None, ips: Vec::new() };
             if let Err((error, not_undone)) = RUN_POD.run(&mut verb).await {
                 work.keep_not_undone(&not_undone, SOON).await;
                 return Err(error);
@@ -187,6 +188,15 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
         .instrument(span)
         .await?;
     Ok(pod.id.clone())
+}
+
+/// Looks at the files of the host that the pod names, before there is anything of it: they may
+/// never answer.
+async fn look_up(at: &PodAt) -> Result<PodProfiles> {
+    let (config, profiles) =
+        (Arc::clone(&at.pod.config), at.engine.config.seccomp_profiles.clone());
+    let look = move |look: &Look| spec::look_up_pod(look, &config.security, &profiles);
+    at.engine.host_paths.look(look).await
 }
 
 impl RunPod {
@@ -243,15 +253,15 @@ impl RunPod {
     async fn apparmor(&mut self) -> Result<()> {
         let lsm = &self.at.engine.config.lsm;
         let meant = spec::pod_apparmor(&self.at.pod.config.security, lsm)?;
-        self.apparmor = self.at.apparmor(meant).await?;
+        self.profiles.apparmor = self.at.apparmor(meant).await?;
         Ok(())
     }
 
     async fn sandbox(&mut self) -> Result<()> {
-        let (at, apparmor) = (self.at.clone(), self.apparmor.take());
+        let (at, profiles) = (self.at.clone(), self.profiles.clone());
         let request = move || {
             let record = at.pod.record();
-            sandbox::request(&at.engine.planner, &record, apparmor.as_deref())
+            sandbox::request(&at.engine.planner, &record, &profiles)
         };
         let request = blocking(request).await?;
         let groups = request.reaper.as_ref().map(|reaper| reaper.plan.cgroups.clone());

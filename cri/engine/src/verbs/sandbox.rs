@@ -5,17 +5,16 @@ use crate::files;
 use crate::groups;
 use crate::model::PodConfig;
 use crate::record::PodRecord;
-use crate::spec::{Planner, namespaces};
+use crate::spec::{Planner, PodProfiles, namespaces};
 use rrun_shim_protocol::{NamespaceKind, Pin, Reaper, Sandbox};
 
 /// Size of a pod's `/dev/shm`, bytes.
 const SHM_SIZE: u64 = 64 << 20;
 
-/// Blocks: the reaper may have a seccomp profile of the node, which is read.
 pub(crate) fn request(
     planner: &Planner,
     record: &PodRecord,
-    apparmor: Option<&str>,
+    profiles: &PodProfiles,
 ) -> Result<Sandbox> {
     let config = &record.config;
     let namespaces = namespaces(config);
@@ -24,7 +23,7 @@ pub(crate) fn request(
     let reaper = match has(NamespaceKind::Pid) {
         true => {
             let group = groups::of_reaper(record);
-            let plan = planner.reaper(config, &namespaces, &group, apparmor);
+            let plan = planner.reaper(config, &namespaces, &group, profiles);
             Some(Reaper { plan: plan.context(|| "plan reaper")? })
         }
         false => None,
