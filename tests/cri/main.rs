@@ -1,11 +1,14 @@
 //! The daemon over gRPC, with real pods in a sandbox. Needs root, `make tools` and `tests/setup`.
 #![allow(clippy::unwrap_used)]
 
+mod asked;
 mod attacks;
 mod daemon_death;
 mod exec;
 mod foreign_image;
+mod full_disk;
 mod fuse;
+mod groups;
 mod hung_path;
 mod hung_shim;
 mod life;
@@ -14,6 +17,7 @@ mod reboot;
 mod removals;
 mod requests;
 mod shim_death;
+mod stalled_registry;
 mod stalled_store;
 mod suite;
 mod upgrade;

@@ -29,7 +29,10 @@ async fn what_is_not_there_is_not_found_or_already_gone() {
     let container = suite.harness.container("main", WORK, &["/bin/sleeper"]);
     says(suite.create(&none, container, &config).await, Code::NotFound, &none);
 
-    suite.remove(&none).await;
+    let pod_sandbox_id = none.clone();
+    let request = StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
+    client.stop_pod_sandbox(request).await.unwrap();
+    client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await.unwrap();
     let request = RemoveContainerRequest { container_id: none.clone() };
     client.remove_container(request).await.unwrap();
     let image = ImageSpec { image: "images.rrun.test/none:1".to_owned(), ..Default::default() };

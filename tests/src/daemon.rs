@@ -51,7 +51,8 @@ impl Daemon {
     ) -> Result<Self> {
         let folder = s.inside("/etc/rrun");
         fs::create_dir_all(&folder)?;
-        let text = format!("{config}\n[cgroup]\nparent = \"{}\"\n", s.cgroup_parent());
+        let table = if config.contains("[cgroup]") { "" } else { "[cgroup]" };
+        let text = format!("{config}\n{table}\nparent = \"{}\"\n", s.cgroup_parent());
         fs::write(folder.join("rrund.toml"), text)?;
         let mut command = s.command(program);
         command.envs(environment.iter().copied());

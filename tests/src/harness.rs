@@ -34,7 +34,8 @@ impl Harness {
         Self::start_with("").await
     }
 
-    /// `rrund` with this TOML; `[cgroup]` is the harness's own.
+    /// `rrund` with this TOML; its `[cgroup]`, if there is one, comes last and gets the sandbox'
+    /// own parent.
     pub async fn start_with(config: &str) -> Result<Self> {
         let (sandbox, registry) = Self::ground()?;
         registry.write_mirrors(&sandbox.inside("/etc/rrun/certs.d"))?;
@@ -82,6 +83,11 @@ impl Harness {
     /// `kill -9` of the daemon.
     pub fn kill(&mut self) {
         self.daemon = None;
+    }
+
+    /// What it is started with from the next start on: as [`Harness::start_with`].
+    pub fn configure(&mut self, config: &str) {
+        config.clone_into(&mut self.config);
     }
 
     /// Starts `rrund` again on the same state.

@@ -12,7 +12,7 @@ mod stats;
 
 pub use container::{container_config, container_filter, container_item, container_status};
 pub use error::status;
-pub use image::image_to_pull;
+pub use image::{credentials, image_to_pull};
 pub use network::pod_cidrs;
 pub use pod::{pod_config, pod_filter, pod_item, pod_status};
 pub use resources::{changed_resources, resources};

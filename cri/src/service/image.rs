@@ -4,7 +4,7 @@ use super::{Service, logged, required};
 use crate::convert;
 use rrun_cri_api::v1;
 use rrun_engine::stats::FsUsage;
-use rrun_images::{Credentials, Holder, HolderKind, Image, Kind, Reference};
+use rrun_images::{Holder, HolderKind, Image, Kind, Reference};
 use std::collections::BTreeMap;
 use tonic::{Code, Status};
 
@@ -50,7 +50,7 @@ impl Service {
         let name = convert::image_to_pull(required(request.image, "image")?);
         let name = name.map_err(super::fail)?;
         let reference: Reference = name.parse().map_err(fail)?;
-        let auth = request.auth.map(credentials);
+        let auth = request.auth.map(convert::credentials);
         let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(fail)?;
         Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
     }
@@ -101,17 +101,6 @@ impl Service {
             image_filesystems: vec![convert::filesystem(&images)],
             container_filesystems: vec![convert::filesystem(&containers)],
         })
-    }
-}
-
-fn credentials(auth: v1::AuthConfig) -> Credentials {
-    Credentials {
-        username: auth.username,
-        password: auth.password,
-        auth: auth.auth,
-        server_address: auth.server_address,
-        identity_token: auth.identity_token,
-        registry_token: auth.registry_token,
     }
 }
 

@@ -46,6 +46,7 @@ impl Backend for Commands {
         let cmd: Vec<&str> = r.cmd.iter().map(String::as_str).collect();
         match cmd.as_slice() {
             ["cat"] => cat(io).await,
+            ["request"] => told(&mut io, &r).await,
             ["say", out, err, code] => {
                 if let Some(stdout) = &mut io.stdout {
                     stdout.write_all(out.as_bytes()).await.map_err(text)?;
@@ -73,16 +74,28 @@ impl Backend for Commands {
         }
     }
 
-    async fn attach(&self, _: AttachRequest, io: Stdio) -> Result<(), String> {
-        cat(io).await.map(drop)
+    async fn attach(&self, r: AttachRequest, mut io: Stdio) -> Result<(), String> {
+        match r.container_id.as_str() {
+            "request" => told(&mut io, &r).await.map(drop),
+            _ => cat(io).await.map(drop),
+        }
     }
 
-    async fn port_forward(&self, _: &str, port: u16) -> Result<Box<dyn Connection>, String> {
+    async fn port_forward(&self, pod: &str, port: u16) -> Result<Box<dyn Connection>, String> {
+        if pod == "request" {
+            return Err(format!("asked for {pod} and {port}"));
+        }
         match TcpStream::connect(("127.0.0.1", port)).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(e) => Err(format!("failed to connect to localhost:{port} inside: {e}")),
         }
     }
+}
+
+/// Tells the request, and which streams came with it.
+async fn told(io: &mut Stdio, request: &impl std::fmt::Debug) -> Result<i32, String> {
+    let streams = [io.stdin.is_some(), io.stdout.is_some(), io.stderr.is_some()];
+    say(io, &format!("{request:?} {streams:?}")).await
 }
 
 async fn cat(io: Stdio) -> Result<i32, String> {

@@ -1,6 +1,6 @@
 //! What is refused before a protocol is spoken, and protocols that only old clients speak.
 
-use rrun_cri_api::v1::ExecRequest;
+use rrun_cri_api::v1::{AttachRequest, ExecRequest, PortForwardRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -122,6 +122,41 @@ async fn dashboards_get_their_older_protocols() {
         ];
         assert_eq!(frames(&mut stream).await, want, "{protocol:?}");
     }
+}
+
+/// What a server says on one of its channels.
+fn on_channel(frames: &[(u8, Vec<u8>)], channel: u8) -> String {
+    let of =
+        frames.iter().filter(|(opcode, payload)| *opcode < 8 && payload.first() == Some(&channel));
+    String::from_utf8(of.flat_map(|(_, payload)| payload[1..].to_vec()).collect()).unwrap()
+}
+
+#[tokio::test]
+async fn a_session_is_the_one_that_its_request_asks_for() {
+    let served = Served::start().await;
+    let headers = format!("{WEBSOCKET}Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n");
+    let said = async |url: String, channel: u8| {
+        let (mut stream, _) = dial(&url, &headers).await;
+        on_channel(&frames(&mut stream).await, channel)
+    };
+    let container_id = "request".to_owned();
+    for (stdin, stderr, tty) in
+        [(false, true, false), (true, true, false), (false, false, false), (true, false, true)]
+    {
+        let (stdout, cmd) = (true, vec!["request".to_owned()]);
+        let exec =
+            ExecRequest { container_id: container_id.clone(), cmd, tty, stdin, stdout, stderr };
+        let want = format!("{exec:?} [{stdin}, {stdout}, {stderr}]");
+        assert_eq!(said(served.streaming.exec_url(exec).unwrap(), 1).await, want);
+        let attach =
+            AttachRequest { container_id: container_id.clone(), stdin, tty, stdout, stderr };
+        let want = format!("{attach:?} [{stdin}, {stdout}, {stderr}]");
+        assert_eq!(said(served.streaming.attach_url(attach).unwrap(), 1).await, want);
+    }
+    let (pod_sandbox_id, port) = ("request".to_owned(), vec![7]);
+    let forward = PortForwardRequest { pod_sandbox_id, port };
+    let error = said(served.streaming.port_forward_url(forward).unwrap(), 1).await;
+    assert!(error.contains("asked for request and 7"), "{error}");
 }
 
 fn base64(text: &str) -> String {

@@ -23,6 +23,17 @@ impl Sources {
         Sources(all)
     }
 
+    /// What stands between the name of a function and the line that closes it.
+    #[allow(dead_code, reason = "not every table asks for it")]
+    pub fn body(&self, test: &str) -> Option<&str> {
+        let begin = self.0.find(&format!("fn {test}("))?;
+        let line = self.0[..begin].rfind('\n').map_or(0, |at| at + 1);
+        let indent: String = self.0[line..].chars().take_while(|c| *c == ' ').collect();
+        let rest = &self.0[begin..];
+        let end = rest.find(&format!("\n{indent}}}\n")).unwrap_or(rest.len());
+        Some(&rest[..end])
+    }
+
     /// Whether a test, or another function, has this name.
     pub fn have(&self, test: &str) -> bool {
         self.0.contains(&format!("fn {test}("))

@@ -1,0 +1,243 @@
+//! Parts of requests that only a real container can show.
+
+use crate::suite::*;
+use futures::StreamExt;
+use rrun_cri_api::Cri;
+use rrun_cri_api::v1::*;
+use rrun_tests::harness::{BUSYBOX, WORK};
+use rrun_tests::place;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+fn namespaces(pid: NamespaceMode) -> Option<NamespaceOption> {
+    Some(NamespaceOption { pid: pid as i32, ..Default::default() })
+}
+
+#[tokio::test]
+async fn a_container_and_its_execs_have_a_session_keyring_of_their_own() {
+    let suite = Suite::start().await;
+    let mut config = suite.harness.pod("keys");
+    config.linux.as_mut().unwrap().security_context =
+        Some(LinuxSandboxSecurityContext { privileged: true, ..Default::default() });
+    let pod = suite.run_pod(&config).await;
+    // A privileged one, where /proc/keys is not masked, whose user sees a ring of root's only as a
+    // member of it.
+    let script = "grep -o '_ses.[0-9a-f]*' /proc/keys; sleep 1000";
+    let mut container = suite.harness.container("main", BUSYBOX, &["sh", "-c", script]);
+    let security = LinuxContainerSecurityContext {
+        privileged: true,
+        run_as_user: Some(Int64Value { value: 1234 }),
+        ..Default::default()
+    };
+    container.linux.as_mut().unwrap().security_context = Some(security);
+    let id = suite.create(&pod, container, &config).await.unwrap();
+    suite.start_container(&id).await.unwrap();
+    let ring = format!("_ses.{id}");
+    let log = suite.log_path("keys", "main");
+    let said = async || fs::read_to_string(&log).is_ok_and(|text| text.contains("_ses."));
+    suite.until("it has looked", said).await;
+    assert!(fs::read_to_string(&log).unwrap().contains(&ring));
+    let exec = suite.exec(&id, &["grep", "-c", &ring, "/proc/keys"], 10).await.unwrap();
+    assert_eq!(exec.stdout, b"1\n");
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_container_that_says_pod_has_the_processes_that_its_pod_gives_it() {
+    let suite = Suite::start().await;
+    let ns = |pid: i64| fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
+    let host = ns(std::process::id().into());
+    for (pid, shared, is_host) in [
+        (NamespaceMode::Pod, true, false),
+        (NamespaceMode::Container, false, false),
+        (NamespaceMode::Node, true, true),
+    ] {
+        let mut config = suite.harness.pod(&format!("pids-{shared}-{is_host}"));
+        config.linux.as_mut().unwrap().security_context = Some(LinuxSandboxSecurityContext {
+            namespace_options: namespaces(pid),
+            ..Default::default()
+        });
+        let pod = suite.run_pod(&config).await;
+        let mut all = Vec::new();
+        for name in ["a", "b"] {
+            let mut container = suite.harness.container(name, WORK, &["/bin/sleeper"]);
+            container.linux.as_mut().unwrap().security_context =
+                Some(LinuxContainerSecurityContext {
+                    namespace_options: namespaces(NamespaceMode::Pod),
+                    ..Default::default()
+                });
+            let id = suite.create(&pod, container, &config).await.unwrap();
+            suite.start_container(&id).await.unwrap();
+            all.push(ns(suite.pid(&id).await));
+        }
+        assert_eq!(all[0] == all[1], shared);
+        assert_eq!(all.contains(&host), is_host);
+        suite.remove(&pod).await;
+    }
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn statuses_tell_containers_specs_and_more_to_who_is_verbose() {
+    let suite = Suite::start().await;
+    let client = &suite.harness.client;
+    let (pod, id) = suite.run("told", &["/bin/sleeper"]).await;
+    let shown = |info: &BTreeMap<String, String>, key: &str| -> bool {
+        let info = info.get("info").and_then(|text| serde_json::from_str(text).ok());
+        info.is_some_and(|info: serde_json::Value| !info[key].is_null())
+    };
+    for verbose in [false, true] {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.clone(), verbose };
+        let answer = client.pod_sandbox_status(request).await.unwrap();
+        assert_eq!(shown(&answer.info, "pid"), verbose, "{:?}", answer.info);
+        let [status] = &answer.containers_statuses[..] else { panic!("{answer:?}") };
+        assert_eq!((&status.id, status.state), (&id, RUNNING));
+
+        let request = ContainerStatusRequest { container_id: id.clone(), verbose };
+        let answer = client.container_status(request).await.unwrap();
+        assert_eq!(shown(&answer.info, "runtimeSpec"), verbose, "{:?}", answer.info);
+
+        let image = ImageSpec { image: WORK.to_owned(), ..Default::default() };
+        let request = ImageStatusRequest { image: Some(image), verbose };
+        let answer = client.image_status(request).await.unwrap();
+        assert_eq!(shown(&answer.info, "imageSpec"), verbose, "{:?}", answer.info);
+        let image = answer.image.unwrap();
+        assert_eq!(image.spec.unwrap().image, image.id);
+
+        let answer = client.status(StatusRequest { verbose }).await.unwrap();
+        assert_eq!(!answer.info.is_empty(), verbose, "{:?}", answer.info);
+    }
+    let listed = client.list_images(Default::default()).await.unwrap().images;
+    assert!(listed.iter().all(|image| image.spec.as_ref().unwrap().image == image.id));
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn stats_are_those_of_what_is_asked_for() {
+    let suite = Suite::start().await;
+    let client = &suite.harness.client;
+    let mut pods = Vec::new();
+    for name in ["one", "two"] {
+        let mut config = suite.harness.pod(name);
+        config.labels.insert("name".to_owned(), name.to_owned());
+        let pod = suite.run_pod(&config).await;
+        let mut container = suite.harness.container("main", WORK, &["/bin/sleeper"]);
+        container.labels.insert("name".to_owned(), name.to_owned());
+        let id = suite.create(&pod, container, &config).await.unwrap();
+        suite.start_container(&id).await.unwrap();
+        pods.push((pod, id));
+    }
+    let (pod_sandbox_id, container_id) = pods[0].clone();
+    let label_selector = BTreeMap::from([("name".to_owned(), "one".to_owned())]);
+
+    let request = ContainerStatsRequest { container_id: container_id.clone() };
+    let stats = client.container_stats(request).await.unwrap().stats.unwrap();
+    assert_eq!(stats.attributes.unwrap().id, container_id);
+    assert!(stats.memory.unwrap().usage_bytes.unwrap().value > 0);
+    let request = PodSandboxStatsRequest { pod_sandbox_id: pod_sandbox_id.clone() };
+    let stats = client.pod_sandbox_stats(request).await.unwrap().stats.unwrap();
+    assert_eq!(stats.attributes.unwrap().id, pod_sandbox_id);
+    let linux = stats.linux.unwrap();
+    assert!(linux.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
+    assert_eq!(linux.network.unwrap().default_interface.unwrap().name, "eth0");
+    assert_eq!(linux.containers[0].attributes.as_ref().unwrap().id, container_id);
+
+    let of = |filter: ContainerStatsFilter| Some(filter);
+    for filter in [
+        ContainerStatsFilter { id: container_id.clone(), ..Default::default() },
+        ContainerStatsFilter { pod_sandbox_id: pod_sandbox_id.clone(), ..Default::default() },
+        ContainerStatsFilter { label_selector: label_selector.clone(), ..Default::default() },
+    ] {
+        let request = ListContainerStatsRequest { filter: of(filter.clone()) };
+        let listed = client.list_container_stats(request).await.unwrap().stats;
+        let request = StreamContainerStatsRequest { filter: of(filter) };
+        let mut streamed = client.stream_container_stats(request).await.unwrap();
+        let streamed = streamed.next().await.unwrap().unwrap().container_stats;
+        for stats in [listed, streamed] {
+            let ids: Vec<String> = stats.into_iter().map(|s| s.attributes.unwrap().id).collect();
+            assert_eq!(ids, [container_id.as_str()]);
+        }
+    }
+    for filter in [
+        PodSandboxStatsFilter { id: pod_sandbox_id.clone(), ..Default::default() },
+        PodSandboxStatsFilter { label_selector, ..Default::default() },
+    ] {
+        let request = ListPodSandboxStatsRequest { filter: Some(filter.clone()) };
+        let listed = client.list_pod_sandbox_stats(request).await.unwrap().stats;
+        let request = StreamPodSandboxStatsRequest { filter: Some(filter) };
+        let mut streamed = client.stream_pod_sandbox_stats(request).await.unwrap();
+        let streamed = streamed.next().await.unwrap().unwrap().pod_sandbox_stats;
+        for stats in [listed, streamed] {
+            let ids: Vec<String> = stats.into_iter().map(|s| s.attributes.unwrap().id).collect();
+            assert_eq!(ids, [pod_sandbox_id.as_str()]);
+        }
+    }
+    for (pod, _) in pods {
+        suite.remove(&pod).await;
+    }
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_stop_and_an_exec_last_as_long_as_they_may() {
+    let suite = Suite::start().await;
+    let (pod, id) = suite.run("stubborn", &["/bin/stubborn"]).await;
+    let begun = Instant::now();
+    let request = ExecSyncRequest {
+        container_id: id.clone(),
+        cmd: ["/bin/work", "tree", "1"].map(str::to_owned).to_vec(),
+        timeout: 1,
+    };
+    let late = suite.harness.client.exec_sync(request).await.unwrap_err();
+    assert_eq!(late.code(), tonic::Code::DeadlineExceeded, "{late}");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let begun = Instant::now();
+    let request = StopContainerRequest { container_id: id.clone(), timeout: 2 };
+    suite.harness.client.stop_container(request).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    assert_eq!(suite.status(&id).await.exit_code, 137);
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn who_attaches_is_read_where_that_is_asked_and_to_the_end_where_once() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("input");
+    let pod = suite.run_pod(&config).await;
+    let cat = async |name: &str, stdin: bool, stdin_once: bool| {
+        let container = suite.harness.container(name, BUSYBOX, &["cat"]);
+        let container = ContainerConfig { stdin, stdin_once, ..container };
+        let id = suite.create(&pod, container, &config).await.unwrap();
+        suite.start_container(&id).await.unwrap();
+        id
+    };
+    let without = cat("without", false, false).await;
+    assert_eq!(suite.ended(&without).await.exit_code, 0, "it has read the end at once");
+    let (once, goes_on) = (cat("once", true, true).await, cat("goes-on", true, false).await);
+    for (id, name) in [(&once, "once"), (&goes_on, "goes-on")] {
+        assert_eq!(suite.status(id).await.state, RUNNING);
+        let mut client = suite.harness.sandbox().command("timeout");
+        client.arg(PATIENCE.as_secs().to_string()).arg(place::tool("crictl").unwrap());
+        let endpoint = suite.harness.daemon().unwrap().endpoint();
+        client.args(["--runtime-endpoint", &endpoint, "attach", "--stdin", id]);
+        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        let log = suite.log_path("input", name);
+        let said = async || fs::read_to_string(&log).is_ok_and(|text| text.contains("F hello"));
+        suite.until("it has said it again", said).await;
+        if name == "goes-on" {
+            client.kill().unwrap();
+        }
+        client.wait().unwrap();
+    }
+    assert_eq!(suite.ended(&once).await.exit_code, 0);
+    assert_eq!(suite.status(&goes_on).await.state, RUNNING);
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
