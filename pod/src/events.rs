@@ -184,7 +184,9 @@ impl Events {
         loop {
             match self.live.try_recv() {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(broadcast::error::TryRecvError::Lagged(lost)) => {
+                    tracing::warn!("{lost} events came faster than they were read");
+                }
                 Err(_) => return None,
             }
         }

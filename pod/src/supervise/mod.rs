@@ -9,6 +9,7 @@ mod definition;
 pub mod image_gc;
 mod image_records;
 pub mod logs;
+mod recording;
 pub mod rotate;
 mod store;
 mod supervisor;

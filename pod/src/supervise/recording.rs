@@ -1,0 +1,81 @@
+//! A pod's records while it runs. They are written on threads that may block.
+
+use rrun_blocking::Pool;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::rotate::PERIOD;
+use super::store::LockedPod;
+use crate::engine::PodHandle;
+use crate::error::Result;
+
+/// Pods whose records are written at a time.
+static RECORDS: Pool = Pool::new(32);
+
+/// Keeps the records of a pod until it is over; the answer is the pod, still taken.
+pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod {
+    let (mut state, mut events) = (handle.state(), handle.events());
+    let mut again = tokio::time::interval(PERIOD);
+    let mut faults = Faults::default();
+    let (mut unsaved, mut told_all, mut over) = (true, false, false);
+    while !over {
+        tokio::select! {
+            changed = state.changed() => over = changed.is_err(),
+            event = events.recv(), if !told_all => {
+                match event {
+                    Ok(event) => {
+                        let done;
+                        (pod, done) = write(pod, move |pod| pod.record(&event)).await;
+                        faults.note("event", done);
+                    }
+                    Err(RecvError::Lagged(lost)) => {
+                        tracing::warn!("{lost} events came faster than they could be recorded");
+                    }
+                    Err(RecvError::Closed) => told_all = true,
+                }
+                continue;
+            }
+            _ = again.tick(), if unsaved => {}
+        }
+        let now = state.borrow_and_update().clone();
+        let done;
+        (pod, done) = write(pod, move |pod| pod.save(now)).await;
+        unsaved = done.is_err();
+        faults.note("state", done);
+    }
+    while let Some(event) = events.next_now() {
+        let done;
+        (pod, done) = write(pod, move |pod| pod.record(&event)).await;
+        faults.note("event", done);
+    }
+    pod
+}
+
+async fn write(
+    mut pod: LockedPod,
+    work: impl FnOnce(&mut LockedPod) -> Result<()> + Send + 'static,
+) -> (LockedPod, Result<()>) {
+    let write = move || {
+        let done = work(&mut pod);
+        (pod, done)
+    };
+    RECORDS.run(write).await
+}
+
+/// What could not be done, told once until it goes well again or fails for another reason.
+#[derive(Default)]
+pub(super) struct Faults(std::collections::BTreeMap<&'static str, String>);
+
+impl Faults {
+    pub(super) fn note(&mut self, what: &'static str, result: Result<()>) {
+        match result {
+            Ok(()) => drop(self.0.remove(what)),
+            Err(e) => {
+                let text = e.to_string();
+                if self.0.get(what) != Some(&text) {
+                    tracing::error!("{text}");
+                    self.0.insert(what, text);
+                }
+            }
+        }
+    }
+}
