@@ -62,6 +62,7 @@ async fn a_path_that_never_answers_costs_its_own_create_and_nothing_else() {
     let run = tokio::time::timeout(PATIENCE, suite.harness.client.run_pod_sandbox(request));
     let refused = run.await.expect("the pod waits for its profile").unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
+    assert!(refused.message().contains("profile.json: no answer in 10s"), "{refused}");
     drop(hung);
     suite
         .until("the path answers", async || {

@@ -21,11 +21,11 @@ fn options_that_are_not_supported_are_refused_by_name() {
     }
     // An activation names the process that the sockets are for.
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
-    let create = bundle.runtime(&["create", "-b", dir, &bundle.id]);
+    let run = bundle.runtime(&["run", "-b", dir, &bundle.id]);
     let output = std::process::Command::new("sh")
         .args(["-c", script])
-        .arg(create.get_program())
-        .args(create.get_args())
+        .arg(run.get_program())
+        .args(run.get_args())
         .output()
         .unwrap();
     assert!(text(&output.stderr).contains("LISTEN_FDS"), "{}", text(&output.stderr));
