@@ -199,8 +199,9 @@ fn breach(step: &Open) -> Option<String> {
     Some(format!("{} {what}:\n  {}", step.step, lines.join("\n  ")))
 }
 
-/// What is another between two looks. A process is its number, whatever it is called by now; its
-/// end is a change when it is reaped: it dies by itself, if only of a signal.
+/// What is another between two looks. A process is its number, whatever it is called by now. Its
+/// end is no change: it dies by itself, if only of a signal, and its parent reaps it whenever one of
+/// its threads comes to that, beside the step of another.
 fn changes(before: &Snapshot, after: &Snapshot) -> Vec<(Change, String)> {
     let pid = |line: &str| line.split(' ').nth(1).map(str::to_owned);
     let all = before.differences(after);
@@ -209,8 +210,8 @@ fn changes(before: &Snapshot, after: &Snapshot) -> Vec<(Change, String)> {
         *times.entry(pid(line)).or_default() += 1;
     }
     let is_change = |kind: Kind, line: &str| {
-        let dies = line.starts_with("gone") && !line.ends_with("(zombie)");
-        kind != Kind::Process || !(dies || times.get(&pid(line)) == Some(&2))
+        let ends = line.starts_with("gone");
+        kind != Kind::Process || !(ends || times.get(&pid(line)) == Some(&2))
     };
     let changed = all.into_iter().filter(|(kind, line)| is_change(*kind, line));
     changed.map(|(kind, line)| (Change::of(kind), format!("{kind:?} {line}"))).collect()

@@ -1,6 +1,7 @@
 //! The same pods through `rrun`: the command, with no daemon and no kubelet.
 
 use super::history::{History, Told, follow};
+use super::pod::Pod;
 use super::pods;
 use crate::harness::{BUSYBOX, Harness, WORK};
 use crate::leaks::{Snapshot, View};
@@ -107,7 +108,7 @@ impl Alone {
 
     /// Removes all pods, of which nothing must be left.
     pub fn remove(&self) -> Result<()> {
-        let there = |pod: &pods::Pod| !self.refused.contains(pod.name);
+        let there = |pod: &Pod| !self.refused.contains(pod.name);
         let all: Vec<_> = pods::all().filter(there).collect();
         let children: Vec<Child> = all
             .iter()

@@ -5,7 +5,8 @@
 //! what is kept of a state does not depend on how fast anything was, and what passes between two
 //! states, which one may see and miss, is not kept.
 
-use super::pods::{self, Pod};
+use super::pod::Pod;
+use super::pods;
 use anyhow::Result;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 mod alone;
 mod compare;
 mod history;
+mod pod;
 mod pods;
 mod rules;
 mod words;

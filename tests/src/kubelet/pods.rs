@@ -3,25 +3,11 @@
 //! A container that is to stay in a state waits for a file: `WAIT1` in a manifest waits for the one
 //! that is written when the pod has come to its first state, and so on. `HOLD` waits for a signal.
 
+use super::pod::Pod;
 use super::{rules, words};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
-
-/// A pod.
-#[derive(Clone, Copy)]
-pub struct Pod {
-    pub name: &'static str,
-    /// The states that it comes to, as [`super::history`] writes them in a row.
-    pub rows: &'static [&'static str],
-    /// The manifest below `spec`.
-    pub spec: &'static str,
-}
-
-/// The last state of a pod with one container, `main`.
-pub(super) const SUCCEEDED: &str =
-    "Succeeded, not ContainersReady: PodCompleted | main Completed 0 r0";
-pub(super) const RUNNING: &str = "Running ready | main running r0";
 
 /// What `GROUPS` in a manifest prints: what the container's groups say, of cgroup v2 and of v1.
 const GROUPS: &str = "cd /sys/fs/cgroup; for f in cpu.weight cpu.max memory.max cpu/cpu.shares \

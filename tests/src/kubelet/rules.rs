@@ -1,6 +1,6 @@
 //! Pods that each show a rule or two of the kubelet's.
 
-use super::pods::{Pod, RUNNING};
+use super::pod::{Pod, RUNNING};
 
 pub const PODS: [Pod; 10] = [
     Pod {

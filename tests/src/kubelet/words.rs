@@ -1,6 +1,6 @@
 //! Pods whose last word is what their container sees, and pods that cannot be run as they are.
 
-use super::pods::{Pod, RUNNING, SUCCEEDED};
+use super::pod::{Pod, RUNNING, SUCCEEDED};
 
 pub const PODS: [Pod; 19] = [
     // A pod's own resources.
