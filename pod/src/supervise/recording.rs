@@ -19,6 +19,8 @@ pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod 
     let (mut unsaved, mut told_all, mut over) = (true, false, false);
     while !over {
         tokio::select! {
+            // Whoever takes the pod over goes on from its state; events are for people.
+            biased;
             changed = state.changed() => over = changed.is_err(),
             event = events.recv(), if !told_all => {
                 match event {

@@ -111,6 +111,7 @@ fn of_two_rruns_one_is_killed_the_other_goes_on_and_the_orphan_is_taken_over() {
     let two = machine.run("two", &pod("two", "Always", &["sleeper"]));
     one.expect("pod one: Running");
     two.expect("pod two: Running");
+    machine.await_ps("one", "1/1", "Running");
     one.signal("KILL");
     assert_eq!(one.end(), None);
     assert_eq!(machine.ps("one").unwrap()[3], "Unattended");

@@ -143,6 +143,7 @@ fn a_pod_that_nobody_attends_is_stopped_and_removed_by_others() {
     for ways in [&[&["stop", "alone"][..], &["rm", "alone"]][..], &[&["rm", "-f", "alone"]]] {
         let run = machine.run("alone", &manifest);
         run.expect("pod alone: Running, ready");
+        machine.await_ps("alone", "2/2", "Running");
         run.signal("KILL");
         run.end();
         machine.await_ps("alone", "2/2", "Unattended");
