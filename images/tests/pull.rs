@@ -4,12 +4,11 @@
 mod support;
 
 use rrun_images::Kind;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use support::layer::{dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, index, reference};
-use tracing_subscriber::fmt::{self, format::FmtSpan};
+use tracing_subscriber::fmt::{self, MakeWriter, format::FmtSpan};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 
@@ -59,18 +58,7 @@ async fn a_missing_manifest_is_not_found_in_the_registrys_words() {
 }
 
 /// A line for each span that has ended, with those that it was in before it.
-#[derive(Clone, Default)]
-struct Ended(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Ended {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+static ENDED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 #[tokio::test]
 async fn a_pull_is_a_span_with_its_image_and_its_steps_are_spans_in_it() {
@@ -78,17 +66,15 @@ async fn a_pull_is_a_span_with_its_image_and_its_steps_are_spans_in_it() {
     registry_here.put("a/b", "1", &small_image());
     let scratch = Scratch::new().await;
     let name = format!("{}/a/b:1", registry_here.address);
-    let ended = Ended::default();
-    let writer = ended.clone();
     let layer = fmt::layer()
         .with_ansi(false)
         .with_span_events(FmtSpan::CLOSE)
-        .with_writer(move || writer.clone());
+        .with_writer(|| ENDED.make_writer());
     // For all threads: what another one meets first without a subscriber is passed over in all.
     tracing::subscriber::set_global_default(registry().with(layer)).unwrap();
     let pulled = scratch.store.pull(&reference(&name), None, None).await.unwrap();
     scratch.store.remove(&pulled.id.to_string()).await.unwrap();
-    let text = String::from_utf8(ended.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(ENDED.lock().unwrap().clone()).unwrap();
     let pull = format!("verb{{name=\"PullImage\" image={name}}}:");
     for step in ["images.pull.resolve", "images.pull.layer", "images.pull.record"] {
         let line = format!("{pull}step{{name=\"{step}\"");

@@ -97,22 +97,10 @@ impl EventSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
     use std::sync::Mutex;
+    use tracing_subscriber::fmt::MakeWriter;
 
-    /// A log in memory.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
     fn event(at: i64) -> Event {
         Event {
@@ -128,10 +116,8 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_lags_goes_on_and_the_log_says_what_it_lost() {
-        let log = Log::default();
-        let writer = log.clone();
         let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            tracing_subscriber::fmt().with_ansi(false).with_writer(|| LOG.make_writer()).finish();
         let events = EventSender::new();
         let mut lagging = events.subscribe(&Owner::Cri);
         (0..KEPT + 7).for_each(|_| events.tell(event));
@@ -139,7 +125,7 @@ mod tests {
             tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(lagging.next())
         });
         assert!(oldest.is_some());
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
         assert!(text.contains("lags") && text.contains("lost=7"), "{text}");
     }
 }

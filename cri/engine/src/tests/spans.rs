@@ -4,46 +4,30 @@ use super::{Machine, running};
 use crate::Owner;
 use crate::verbs::create_container::CREATE_CONTAINER;
 use crate::verbs::run_pod::RUN_POD;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
-use tracing_subscriber::fmt::{self, format::FmtSpan};
+use tracing_subscriber::fmt::{self, MakeWriter, format::FmtSpan};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 
 const OWNER: &Owner = &Owner::Cri;
 
 /// A line for each span that has ended, with those that it was in before it.
-#[derive(Clone, Default)]
-struct Ended(Arc<Mutex<Vec<u8>>>);
+static ENDED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-impl Write for Ended {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Ended {
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains(": close ")).map(str::to_owned).collect()
-    }
+fn ended() -> Vec<String> {
+    let text = String::from_utf8(ENDED.lock().unwrap().clone()).unwrap();
+    text.lines().filter(|line| line.contains(": close ")).map(str::to_owned).collect()
 }
 
 #[test]
 fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_it() {
-    let ended = Ended::default();
-    let writer = ended.clone();
     // For all threads: what another one meets first without a subscriber is passed over in all.
     let layer = fmt::layer()
         .with_ansi(false)
         .with_thread_names(true)
         .with_span_events(FmtSpan::CLOSE)
-        .with_writer(move || writer.clone());
+        .with_writer(|| ENDED.make_writer());
     tracing::subscriber::set_global_default(registry().with(layer)).unwrap();
     let machine = Machine::new();
     let (pod, id) = machine.life(async |engine, _| {
@@ -54,7 +38,7 @@ fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_
     });
     // All of this life was on this thread.
     let here = std::thread::current().name().unwrap().to_owned();
-    let mut lines = ended.lines();
+    let mut lines = ended();
     lines.retain(|line| line.contains(&here));
     let of_pod = |verb: &str| format!("verb{{name=\"{verb}\" pod={pod}");
     let of_container = |verb: &str| format!("{} container={id}", of_pod(verb));
