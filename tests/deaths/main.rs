@@ -2,7 +2,7 @@
 //! that reaches it dies there, the daemon starts again, the verbs are asked for again as a kubelet
 //! does, and nothing is left.
 //!
-//! `RRUN_FAULTS=<text>` walks only the points whose scene and name contain the text. Needs root.
+//! `RRUN_DEATHS=<text>` walks only the points whose scene and name contain the text. Needs root.
 #![allow(clippy::unwrap_used)]
 
 mod census;
@@ -66,7 +66,7 @@ async fn learn(scenes: Arc<Mutex<Vec<(usize, Scene)>>>) -> (Walk, Vec<Learned>) 
 
 /// Every point that occurs, the last ones first, and what is wrong with the steps' changes.
 fn points(mut learned: Vec<Learned>) -> (Vec<(Scene, String)>, Vec<String>) {
-    let wanted = std::env::var("RRUN_FAULTS").unwrap_or_default();
+    let wanted = std::env::var("RRUN_DEATHS").unwrap_or_default();
     let (mut points, mut wrong) = (Vec::new(), Vec::new());
     let (mut lives, mut starts) = (BTreeSet::new(), BTreeSet::new());
     learned.sort_by_key(|(at, ..)| *at);
