@@ -1,6 +1,6 @@
-//! The OCI runtime: specification to plan, plan to processes, and the `rrun-oci` command.
+//! The OCI runtime: configuration to plan, plan to processes, and the `rrun-oci` command.
 //!
-//! [`spec`] and [`seccomp`] decide and touch nothing: they make a [`plan`]; [`run`] does what a
+//! [`planning`] and [`seccomp`] decide and touch nothing: they make a [`plan`]; [`run`] does what a
 //! plan says and decides nothing; [`cgroup`] is where a container's control groups are made,
 //! read, killed and removed, [`systemd`] who makes them where it is the first process.
 //! None of them knows of pods, of CRI or of images: they take an OCI bundle.
@@ -9,9 +9,9 @@ pub mod cgroup;
 mod error;
 pub mod lsm;
 pub mod plan;
+pub mod planning;
 pub mod run;
 pub mod seccomp;
-pub mod spec;
 pub mod systemd;
 pub mod time;
 

@@ -4,7 +4,7 @@ use crate::log::Log;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Process, Spec};
-use rrun_runtime::{Context, Error, Kind, Result, spec};
+use rrun_runtime::{Context, Error, Kind, Result, planning};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
     let file = folder.join("config.json");
     let context = || format!("read {}", file.display());
     let json = std::fs::read(&file).doing(context)?;
-    let loaded = spec::load(&json).doing(context)?;
+    let loaded = planning::load(&json).doing(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok((folder, loaded.value))
 }
@@ -29,7 +29,7 @@ pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
 pub fn process(path: &Path, log: &Log) -> Result<Process> {
     let context = || format!("read {}", path.display());
     let json = std::fs::read(path).doing(context)?;
-    let loaded = spec::load_process(&json).doing(context)?;
+    let loaded = planning::load_process(&json).doing(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok(loaded.value)
 }

@@ -8,8 +8,8 @@ use crate::record::{Folder, Record, write_whole};
 use crate::{config, console, delete, protect};
 use oci_spec::runtime::Spec;
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
+use rrun_runtime::planning::{self, Host, Overrides};
 use rrun_runtime::run::{self, Child};
-use rrun_runtime::spec::{self, Host, Overrides};
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
@@ -44,7 +44,7 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     record.keyring.clone_from(&plan.process.keyring);
     record.scope = scope.as_ref().map(Scope::path);
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    record.resources = spec::created_resources(resources, &host)?;
+    record.resources = planning::created_resources(resources, &host)?;
 
     let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
@@ -131,7 +131,7 @@ fn overrides(global: &Global, options: &Create, bundle: &Path, joined: &Joined) 
 
 /// The scope that it is to be, where systemd makes the groups and can be reached.
 fn scope(spec: &Spec, over: &Overrides) -> Result<Option<Scope>> {
-    let scope = spec::scope(spec, over)?;
+    let scope = planning::scope(spec, over)?;
     if scope.is_some() {
         systemd::check().doing(|| "--systemd-cgroup")?;
     }
@@ -143,13 +143,13 @@ fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Pla
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
     if let (Some(process), Some(rootfs)) = (spec.process_mut(), rootfs) {
         config::set_home(process, config::open_root(&rootfs).ok().as_ref())?;
-        spec::warnings(process, host).iter().for_each(|warning| log.warning(warning));
+        planning::warnings(process, host).iter().for_each(|warning| log.warning(warning));
     }
     if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
         let warnings = seccomp::warnings(profile, seccomp::Arch::NATIVE);
         warnings.iter().for_each(|warning| log.warning(&format!("linux.seccomp: {warning}")));
     }
-    spec::plan(spec, host, over).doing(|| format!("{}", bundle.join("config.json").display()))
+    planning::plan(spec, host, over).doing(|| format!("{}", bundle.join("config.json").display()))
 }
 
 fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {

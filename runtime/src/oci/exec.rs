@@ -9,7 +9,7 @@ use crate::wait::Forwarded;
 use crate::{config, console, invalid, protect, status};
 use oci_spec::runtime::{Capability, Process};
 use rrun_runtime::plan::{CgroupDir, ExecPlan};
-use rrun_runtime::spec::{self, Host};
+use rrun_runtime::planning::{self, Host};
 use rrun_runtime::{Context, Result, cgroup, run};
 use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -83,8 +83,9 @@ fn plan(
     };
     let root = root_of(init, record.init.map_or(0, |init| init.pid))?;
     config::set_home(&mut process, Some(&root))?;
-    spec::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
-    let mut plan = spec::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
+    planning::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
+    let mut plan =
+        planning::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
     plan.cgroups = plan.groups(&format!("exec-{}", std::process::id()));
     Ok(plan)
 }

@@ -4,7 +4,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
 use rrun_runtime::plan::{Namespace, Slot};
-use rrun_runtime::spec::NamespaceOverrides;
+use rrun_runtime::planning::NamespaceOverrides;
 use rrun_runtime::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;

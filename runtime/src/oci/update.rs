@@ -8,7 +8,7 @@ use crate::status::Status;
 use oci_spec::runtime::LinuxResources;
 use rrun_runtime::cgroup::{self, Controllers, Resources};
 use rrun_runtime::plan::Cgroups;
-use rrun_runtime::spec::{self, Host};
+use rrun_runtime::planning::{self, Host};
 use rrun_runtime::{Context, Result, systemd};
 use rrun_sys::step;
 use serde_json::{Map, Value, json};
@@ -31,8 +31,8 @@ fn change(root: &Path, options: &Update) -> Result<()> {
         None => from_options(options)?,
     };
     let host = Host::detect(Path::new(CGROUP_ROOT))?;
-    let change = spec::changed_resources(&asked, &host)?;
-    spec::check_usage(&asked, &record.groups)?;
+    let change = planning::changed_resources(&asked, &host)?;
+    planning::check_usage(&asked, &record.groups)?;
     let after = record.resources.after(&change);
     let forward = planned(&record, &record.resources, &change, &host)?;
     if let Err(error) = apply(&record, &forward) {

@@ -7,7 +7,7 @@ use crate::record::ContainerRecord;
 use crate::session::ExecRequest;
 use oci_spec::runtime::Process;
 use rrun_runtime::plan::{Cgroups, ExecPlan, Seccomp};
-use rrun_runtime::spec::Host;
+use rrun_runtime::planning::Host;
 
 /// What the execs in a container have in common: made once, from its configuration.
 pub(crate) struct ExecTemplate {
@@ -41,7 +41,7 @@ impl ExecTemplate {
         process.set_args(Some(request.command.clone())).set_terminal(Some(request.tty));
         process.set_console_size(None);
         let seccomp = self.seccomp.clone();
-        let plan = rrun_runtime::spec::exec_plan(&process, &self.groups, host, seccomp);
+        let plan = rrun_runtime::planning::exec_plan(&process, &self.groups, host, seccomp);
         let mut plan = plan.map_err(runtime)?;
         plan.process.env = self.env.clone();
         plan.process.keyring = Some(self.keyring.clone());

@@ -22,8 +22,8 @@ use nix::errno::Errno;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Spec};
 use rrun_runtime::cgroup::{Controllers, Resources as Limits};
 use rrun_runtime::plan::{self, Cgroups, Namespace, Plan, Slot};
+use rrun_runtime::planning::{Host, NamespaceOverrides, Overrides};
 use rrun_runtime::seccomp;
-use rrun_runtime::spec::{Host, NamespaceOverrides, Overrides};
 use rrun_shim_protocol::NamespaceKind;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -121,7 +121,7 @@ impl Planner {
             systemd: groups::scope(&wanted.container.cgroup).is_some(),
             ..overrides(&wanted.pod.config, &wanted.container.config, targets, filter)
         };
-        let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over).map_err(runtime)?;
         let text = spec.process().as_ref().and_then(|process| process.env().as_deref());
         plan.process.env = process::bytes(text.unwrap_or_default(), &wanted.container.config.envs);
         plan.process.keyring = Some(keyring(&wanted.container.id));
@@ -131,7 +131,7 @@ impl Planner {
     /// What a configuration limits a container to.
     pub(crate) fn limits(&self, spec: &Value) -> Result<Limits> {
         let resources = resources_of(&spec["linux"]["resources"])?;
-        rrun_runtime::spec::created_resources(resources.as_ref(), &self.host).map_err(runtime)
+        rrun_runtime::planning::created_resources(resources.as_ref(), &self.host).map_err(runtime)
     }
 
     /// New limits of a container, from those in force in its group `cgroup`: what will be in force,
@@ -144,7 +144,7 @@ impl Planner {
     ) -> Result<(Limits, Cgroups, Cgroups)> {
         let resources = resources_of(&Value::Object(resources(asked)))?.unwrap_or_default();
         let change =
-            rrun_runtime::spec::changed_resources(&resources, &self.host).map_err(runtime)?;
+            rrun_runtime::planning::changed_resources(&resources, &self.host).map_err(runtime)?;
         let layout = self.host.cgroups.as_ref();
         let layout = layout.ok_or_else(|| Error::invalid("no control groups are mounted"))?;
         let dirs = layout.dirs(Path::new(cgroup));
@@ -210,7 +210,7 @@ impl Planner {
             systemd: groups::scope(cgroup).is_some(),
             ..Overrides::default()
         };
-        let mut plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over).map_err(runtime)?;
         // One without a name: nobody joins the reaper.
         plan.process.keyring = Some(String::new());
         Ok(plan)
@@ -237,7 +237,7 @@ impl Planner {
             systemd: groups::scope(&container.cgroup).is_some(),
             ..Overrides::default()
         };
-        let plan = rrun_runtime::spec::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let plan = rrun_runtime::planning::plan(&spec, &self.host, &over).map_err(runtime)?;
         let process = spec.process().clone().ok_or_else(|| Error::internal("no process"))?;
         Ok(ExecTemplate::new(process, plan.cgroups, filter, container))
     }

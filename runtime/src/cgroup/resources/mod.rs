@@ -6,7 +6,7 @@
 //! weight, the number of processes), nothing is said; -1 of a limit is [`Value::Unset`].
 //!
 //! ```text
-//! config.json ── spec::resources ──► asked ──┐
+//! config.json ─ planning::resources ► asked ──┐
 //!                                            ├─► in_force.plan(&asked, …) ──► Cgroups ── make or update
 //! record, or none for a new group ► in force ┘   in_force.after(&asked) ──► record
 //! ```

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cgroup::{Controllers, Resources};
 use crate::plan::device_filter::{Access, Rule, Type};
-use crate::spec::device_rules::policy;
+use crate::planning::device_rules::policy;
 
 /// Resources, what v1 (and hybrid) gets, what v2 gets.
 type Row = (Value, &'static [&'static str], &'static [&'static str]);
@@ -374,8 +374,8 @@ fn device_rules_that_v1_would_not_keep_are_refused() {
 fn changes(layout: Layout, config: &Value, patch: &Value) -> Result<Vec<String>> {
     let host = host(layout.clone());
     let read = |json: &Value| serde_json::from_value(json.clone()).unwrap();
-    let in_force = crate::spec::created_resources(Some(&read(config)), &host).unwrap();
-    let change = crate::spec::changed_resources(&read(patch), &host).unwrap();
+    let in_force = crate::planning::created_resources(Some(&read(config)), &host).unwrap();
+    let change = crate::planning::changed_resources(&read(patch), &host).unwrap();
     let dirs = layout.dirs(std::path::Path::new("/pod/c"));
     let groups = in_force.plan(&change, &dirs, &Controllers::find(&layout, &dirs))?;
     // Taking it back asks for what was in force.
@@ -513,7 +513,7 @@ fn resources_are_read_back_from_json_as_they_were() {
     let json = json!({ "memory": { "limit": 4096 }, "unified": { "memory.high": "1" },
                        "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }] });
     let resources = serde_json::from_value(json).unwrap();
-    let resources = crate::spec::created_resources(Some(&resources), &host(full_v2())).unwrap();
+    let resources = crate::planning::created_resources(Some(&resources), &host(full_v2())).unwrap();
     let text = serde_json::to_string(&resources).unwrap();
     assert_eq!(serde_json::from_str::<Resources>(&text).unwrap(), resources);
 }

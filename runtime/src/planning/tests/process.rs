@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::Namespace;
-use crate::spec::{NamespaceOverrides, warnings};
+use crate::planning::{NamespaceOverrides, warnings};
 
 fn process(patch: Value) -> Result<crate::plan::Process> {
     planned_on(hybrid(), &json!({ "process": patch })).map(|plan| plan.process)

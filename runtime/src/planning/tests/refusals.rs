@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::CgroupDir;
-use crate::spec::check_usage;
+use crate::planning::check_usage;
 
 #[test]
 fn what_is_not_supported_is_refused_by_its_name() {
