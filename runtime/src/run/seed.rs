@@ -8,7 +8,7 @@ use crate::{Context, Error, Kind, Result};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
-use rrun_sys::mount::{self, Attributes};
+use rrun_sys::mount::{self, MountAttr};
 use rrun_sys::procfs;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,7 +58,7 @@ fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd>
         setns(base, CloneFlags::CLONE_NEWNS).doing(|| "enter the base")?;
     }
     unshare(CloneFlags::CLONE_NEWNS).doing(|| "unshare")?;
-    let private = Attributes { propagation: libc::MS_PRIVATE, ..Default::default() };
+    let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
     mount::set_attributes(AT_FDCWD, c"/", &private, true).doing(|| "make mounts private")?;
     let root = tmpfs(&[(c"mode", c"755"), (c"nr_inodes", c"16")], 0).doing(|| "root")?;
     mount::become_root(root.as_fd()).doing(|| "enter the root")?;
@@ -71,7 +71,7 @@ fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd>
         let target = openat(AT_FDCWD, "/shm", flags, Mode::empty()).doing(|| "open /shm")?;
         mount::attach(shm.as_fd(), target.as_fd()).doing(|| "attach /shm")?;
     }
-    let read_only = Attributes { set: attr::RDONLY, ..Default::default() };
+    let read_only = MountAttr { set: attr::RDONLY, ..Default::default() };
     mount::set_attributes(root.as_fd(), c"", &read_only, false).doing(|| "root")?;
     own_namespace(&proc, "mnt")
 }

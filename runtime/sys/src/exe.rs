@@ -22,7 +22,7 @@ pub fn protected(path: &Path) -> Result<OwnedFd, Errno> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     let file = openat(AT_FDCWD, path.as_c_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let copy = mount::clone_tree(file.as_fd(), c"", false)?;
-    let attributes = mount::Attributes {
+    let attributes = mount::MountAttr {
         set: libc::MOUNT_ATTR_RDONLY,
         propagation: libc::MS_PRIVATE,
         ..Default::default()

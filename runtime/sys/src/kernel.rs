@@ -1,7 +1,7 @@
 //! What this kernel has of what is leant on: each tried by a call that changes nothing.
 
 use crate::call::syscall;
-use crate::mount::{Attributes, Context, clone_tree, set_attributes};
+use crate::mount::{Context, MountAttr, clone_tree, set_attributes};
 use crate::{in_root, memfd, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -116,7 +116,7 @@ fn move_mount() -> Result<(), Errno> {
 
 fn mount_setattr() -> Result<(), Errno> {
     let tree = clone_tree(AT_FDCWD, c"/", false)?;
-    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+    let attributes = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
     set_attributes(tree.as_fd(), c"", &attributes, false)
 }
 

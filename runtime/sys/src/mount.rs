@@ -130,7 +130,7 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno
 /// What mount_setattr(2) is asked to change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Attributes {
+pub struct MountAttr {
     /// `MOUNT_ATTR_*` to set.
     pub set: u64,
     /// `MOUNT_ATTR_*` to clear.
@@ -148,16 +148,16 @@ pub struct Attributes {
 pub fn set_attributes(
     directory: BorrowedFd<'_>,
     path: &CStr,
-    attributes: &Attributes,
+    attributes: &MountAttr,
     recursive: bool,
 ) -> Result<(), Errno> {
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
     }
-    let size = size_of::<Attributes>();
+    let size = size_of::<MountAttr>();
     let pointer = std::ptr::from_ref(attributes);
-    // SAFETY: `Attributes` has the layout of struct mount_attr, version 0, and lives on.
+    // SAFETY: `MountAttr` has the layout of struct mount_attr, version 0, and lives on.
     unsafe { syscall!(libc::SYS_mount_setattr, directory, path.as_ptr(), flags, pointer, size)? };
     Ok(())
 }

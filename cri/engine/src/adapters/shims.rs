@@ -56,7 +56,7 @@ fn read_only(program: &Path) -> nix::Result<OwnedFd> {
     let path = CString::new(program.as_os_str().as_bytes()).map_err(|_| nix::Error::EINVAL)?;
     let tree = mount::clone_tree(AT_FDCWD, &path, false)?;
     let attributes =
-        mount::Attributes { set: rrun_runtime::plan::attr::RDONLY, ..Default::default() };
+        mount::MountAttr { set: rrun_runtime::plan::attr::RDONLY, ..Default::default() };
     mount::set_attributes(tree.as_fd(), c"", &attributes, false)?;
     Ok(tree)
 }

@@ -4,7 +4,7 @@ use super::text::{c_string, split};
 use super::{Compiler, Handover};
 use crate::plan::{Device, Mount, MountSource, Namespace, Plan, Propagation, RootfsSource, attr};
 use crate::{Context, Error, Kind, Result};
-use rrun_sys::mount::Attributes;
+use rrun_sys::mount::MountAttr;
 use rrun_sys::program::{Base, DescriptorOp, FileOp, MountOp, Program, Reg, Rules};
 use std::ffi::CString;
 
@@ -116,7 +116,7 @@ impl Compiler<'_> {
         // host; a slave is made while there is a master.
         let slave = plan.rootfs.propagation == Some(Propagation::Slave);
         let propagation = if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
-        let attributes = Attributes { propagation, ..Default::default() };
+        let attributes = MountAttr { propagation, ..Default::default() };
         self.program.step("set root", MountOp::Set { mount: root, attributes, recursive: true });
         let mut regs = Vec::with_capacity(plan.mounts.len());
         for mount in &plan.mounts {
@@ -183,7 +183,7 @@ impl Compiler<'_> {
         if let Some(kind @ (Propagation::Shared | Propagation::Unbindable)) =
             plan.rootfs.propagation
         {
-            let attributes = Attributes { propagation: flag(kind), ..Default::default() };
+            let attributes = MountAttr { propagation: flag(kind), ..Default::default() };
             self.program
                 .step("set root", MountOp::Set { mount: root, attributes, recursive: false });
         }
@@ -203,7 +203,7 @@ impl Compiler<'_> {
             self.program.step(format!("mask {path}"), op);
         }
         if let Some(mount) = mounts.writable_later {
-            let attributes = Attributes { clear: attr::RDONLY, ..Default::default() };
+            let attributes = MountAttr { clear: attr::RDONLY, ..Default::default() };
             let op = MountOp::Set { mount, attributes, recursive: false };
             self.program.step("make /proc writable", op);
         }
@@ -258,8 +258,8 @@ impl Compiler<'_> {
         // Access times are one field of several bits, which the kernel wants cleared as a whole.
         let times = (set | mount.clear) & libc::MOUNT_ATTR__ATIME != 0;
         let clear = mount.clear | if times { libc::MOUNT_ATTR__ATIME } else { 0 };
-        let attributes = Attributes { set, clear, propagation, userns: 0 };
-        if attributes != Attributes::default() {
+        let attributes = MountAttr { set, clear, propagation, userns: 0 };
+        if attributes != MountAttr::default() {
             let recursive = mount.recursive_attrs;
             self.set(label(), reg, attributes, recursive);
         }
@@ -282,10 +282,10 @@ impl Compiler<'_> {
     }
 
     /// Propagation always goes to the mounts below too, attributes where asked.
-    fn set(&mut self, label: String, mount: Reg, attributes: Attributes, recursive: bool) {
-        let own = Attributes { propagation: 0, ..attributes };
-        let below = Attributes { propagation: attributes.propagation, ..Attributes::default() };
-        if recursive || own == Attributes::default() {
+    fn set(&mut self, label: String, mount: Reg, attributes: MountAttr, recursive: bool) {
+        let own = MountAttr { propagation: 0, ..attributes };
+        let below = MountAttr { propagation: attributes.propagation, ..MountAttr::default() };
+        if recursive || own == MountAttr::default() {
             self.program.step(label, MountOp::Set { mount, attributes, recursive: true });
             return;
         }
@@ -341,7 +341,7 @@ impl Compiler<'_> {
 }
 
 fn read_only(program: &mut Program<'_>, label: String, mount: Reg) {
-    let attributes = Attributes { set: attr::RDONLY, ..Default::default() };
+    let attributes = MountAttr { set: attr::RDONLY, ..Default::default() };
     program.step(label, MountOp::Set { mount, attributes, recursive: false });
 }
 

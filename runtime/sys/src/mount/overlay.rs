@@ -1,6 +1,6 @@
 //! An overlay as a detached mount, by whichever way this kernel has.
 
-use super::{Attributes, Context, clone_tree, set_attributes};
+use super::{Context, MountAttr, clone_tree, set_attributes};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MsFlags, mount};
@@ -144,7 +144,7 @@ impl Layers<'_> {
     /// of no more use by then, and takes a detached copy.
     fn mount_apart(&self) -> Result<OwnedFd, Errno> {
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
-        let private = Attributes { propagation: libc::MS_PRIVATE, ..Default::default() };
+        let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
         set_attributes(AT_FDCWD, c"/", &private, true)?;
         // An overlay takes layers of the caller's own mount namespace only.
         let lower: Vec<OwnedFd> =

@@ -4,7 +4,7 @@ use super::Reg;
 use super::copy;
 use super::machine::Machine;
 use crate::in_root::{self, Leaf, is};
-use crate::mount::{self, Attributes, Context};
+use crate::mount::{self, Context, MountAttr};
 use crate::procfs;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -52,7 +52,7 @@ pub enum MountOp {
         /// Which.
         mount: Reg,
         /// How.
-        attributes: Attributes,
+        attributes: MountAttr,
         /// Those below it too.
         recursive: bool,
     },
@@ -161,7 +161,7 @@ impl MountOp {
                 mount::set_attributes(machine.fd(*mount)?, c"", attributes, *recursive)?;
             }
             MountOp::Private => {
-                let private = Attributes { propagation: libc::MS_PRIVATE, ..Default::default() };
+                let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
                 mount::set_attributes(AT_FDCWD, c"/", &private, true)?;
             }
             MountOp::Attach { mount, root, path, rules } => {
@@ -308,7 +308,7 @@ fn mask(
 
 fn read_only(target: BorrowedFd<'_>) -> Result<(), Errno> {
     let copy = mount::clone_tree(target, c"", true)?;
-    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+    let attributes = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
     mount::set_attributes(copy.as_fd(), c"", &attributes, true)?;
     mount::attach(copy.as_fd(), target)
 }
