@@ -36,8 +36,8 @@ pub(crate) enum Purpose {
     Exec,
 }
 
-/// Groups that a child is about to enter.
-pub(crate) struct Joined {
+/// Groups that a child is about to enter, opened.
+pub(crate) struct OpenGroups {
     /// Path and open `tasks` of each v1 group. The right to join is checked when it is opened.
     pub(crate) tasks: Vec<(String, OwnedFd)>,
     /// The directory to be born in.
@@ -49,8 +49,8 @@ pub(crate) fn enter(
     groups: &Cgroups,
     purpose: Purpose,
     steps: &mut Steps<Error>,
-) -> Result<Joined> {
-    let mut joined = Joined { tasks: Vec::with_capacity(groups.dirs.len()), unified: None };
+) -> Result<OpenGroups> {
+    let mut joined = OpenGroups { tasks: Vec::with_capacity(groups.dirs.len()), unified: None };
     if groups.asked {
         return Ok(joined);
     }

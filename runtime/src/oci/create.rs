@@ -3,7 +3,7 @@
 use crate::cli::{Create, Global};
 use crate::first_process::ProcessStart;
 use crate::log::Log;
-use crate::namespaces::Joined;
+use crate::namespaces::JoinedNamespaces;
 use crate::record::{Folder, Record, write_whole};
 use crate::{config, console, delete, protect};
 use oci_spec::runtime::Spec;
@@ -31,7 +31,7 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     let root = &global.root;
     let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
     let process = spec.process().clone();
-    let joined = Joined::open(&spec)?;
+    let joined = JoinedNamespaces::open(&spec)?;
     let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
     let over = overrides(global, options, &bundle, &joined);
     let scope = scope(&spec, &over)?;
@@ -115,7 +115,12 @@ fn prepare(
 }
 
 /// What this command line knows beside the configuration.
-fn overrides(global: &Global, options: &Create, bundle: &Path, joined: &Joined) -> Overrides {
+fn overrides(
+    global: &Global,
+    options: &Create,
+    bundle: &Path,
+    joined: &JoinedNamespaces,
+) -> Overrides {
     let cgroup = match global.systemd_cgroup {
         true => format!(":rrun:{}", options.id),
         false => format!("/rrun-oci/{}", options.id),

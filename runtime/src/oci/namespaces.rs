@@ -13,21 +13,21 @@ use crate::invalid;
 
 /// The namespaces that are joined, opened.
 #[derive(Default)]
-pub struct Joined {
+pub struct JoinedNamespaces {
     /// What each of them is for a plan.
     pub over: NamespaceOverrides,
     fds: Vec<OwnedFd>,
 }
 
-impl Joined {
+impl JoinedNamespaces {
     /// Opens the paths of a configuration, each once: what is looked at is what is joined. One
     /// that leads to this process's own namespace counts as none, because whatever is set in it
     /// would be set on the host (a sysctl, the host name).
     ///
     /// # Errors
     /// A path that cannot be opened, or is no namespace of its kind.
-    pub fn open(spec: &Spec) -> Result<Joined> {
-        let mut joined = Joined::default();
+    pub fn open(spec: &Spec) -> Result<JoinedNamespaces> {
+        let mut joined = JoinedNamespaces::default();
         let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
         for entry in listed.unwrap_or_default() {
             let Some(path) = entry.path().as_ref().filter(|path| path.is_absolute()) else {
