@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::platform::{Node, Platform};
+use crate::platform::{HostPlatform, Platform};
 
 /// What a registry is asked to answer a manifest request with.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -146,7 +146,7 @@ fn descriptor(raw: RawDescriptor) -> Result<Descriptor> {
 
 impl Descriptor {
     /// Whether this entry of an index may be an image for `node`: it says so, or says nothing.
-    pub(crate) fn may_run_on(&self, node: &Node) -> bool {
+    pub(crate) fn may_run_on(&self, node: &HostPlatform) -> bool {
         let is_document = self.media_type.is_empty()
             || self.media_type.contains("manifest")
             || self.media_type.contains("index");
@@ -160,7 +160,10 @@ impl Descriptor {
 /// The entries of an index that may run on this node, the best first: the highest variant, and of
 /// equals the first one, which every other client takes. Those that do not say for which machine
 /// they are come last; their configs tell.
-pub(crate) fn choose<'a>(index: &'a [Descriptor], node: &Node) -> Result<Vec<&'a Descriptor>> {
+pub(crate) fn choose<'a>(
+    index: &'a [Descriptor],
+    node: &HostPlatform,
+) -> Result<Vec<&'a Descriptor>> {
     let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| node.rank(p)).unwrap_or(0);
     let mut fitting: Vec<&Descriptor> = index.iter().filter(|d| d.may_run_on(node)).collect();
     fitting.sort_by_key(|d| std::cmp::Reverse(rank(d)));
@@ -215,7 +218,7 @@ mod tests {
             name: None,
             is_attestation: false,
         };
-        let node = Node::new("amd64", 3);
+        let node = HostPlatform::new("amd64", 3);
         let index = [
             entry(1, "unknown", "unknown"),
             entry(2, "linux", "arm64"),
@@ -251,7 +254,7 @@ mod tests {
             d(r#","mediaType":"application/vnd.example.sbom+json""#),
         );
         let Ok(Document::Index(entries)) = parse(index.as_bytes()) else { panic!("no index") };
-        let node = Node::new("amd64", 3);
+        let node = HostPlatform::new("amd64", 3);
         let fitting = choose(&entries, &node).unwrap();
         assert_eq!(fitting.len(), 1);
         assert_eq!(fitting[0].platform.as_ref().unwrap().os, "Linux");
@@ -270,8 +273,11 @@ mod tests {
             d(3, here)
         );
         let Ok(Document::Index(entries)) = parse(index.as_bytes()) else { panic!("no index") };
-        let order: Vec<_> =
-            choose(&entries, &Node::new("amd64", 1)).unwrap().iter().map(|d| &d.digest).collect();
+        let order: Vec<_> = choose(&entries, &HostPlatform::new("amd64", 1))
+            .unwrap()
+            .iter()
+            .map(|d| &d.digest)
+            .collect();
         assert_eq!(order, [&entries[2].digest, &entries[0].digest, &entries[1].digest]);
     }
 }

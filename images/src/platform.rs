@@ -29,18 +29,18 @@ impl fmt::Display for Platform {
 
 /// This machine: architecture and the highest variant it runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Node {
+pub(crate) struct HostPlatform {
     architecture: &'static str,
     level: u32,
 }
 
-impl Node {
-    pub(crate) fn new(architecture: &'static str, level: u32) -> Node {
-        Node { architecture, level }
+impl HostPlatform {
+    pub(crate) fn new(architecture: &'static str, level: u32) -> HostPlatform {
+        HostPlatform { architecture, level }
     }
 
     /// The machine this runs on.
-    pub(crate) fn here() -> Node {
+    pub(crate) fn here() -> HostPlatform {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -49,7 +49,7 @@ impl Node {
             "powerpc64" => "ppc64le",
             other => other,
         };
-        Node::new(architecture, level())
+        HostPlatform::new(architecture, level())
     }
 
     /// How well an image for `platform` fits: `None` not at all, else the higher the better. Upper
@@ -87,7 +87,7 @@ impl Node {
     }
 }
 
-impl fmt::Display for Node {
+impl fmt::Display for HostPlatform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "linux/{}", self.architecture)
     }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_highest_variant_that_the_machine_runs_fits_best() {
-        let node = Node::new("amd64", 3);
+        let node = HostPlatform::new("amd64", 3);
         let rank = |arch: &str, variant: &str| node.rank(&Platform::new("linux", arch, variant));
         assert_eq!(rank("amd64", ""), Some(1));
         assert_eq!(rank("amd64", "v3"), Some(3));
@@ -134,12 +134,15 @@ mod tests {
         assert_eq!(rank("arm64", ""), None);
         assert_eq!(node.rank(&Platform::new("windows", "amd64", "")), None);
         assert_eq!(node.rank(&Platform::new("Linux", "X86_64", "V2")), Some(2));
-        assert_eq!(Node::new("arm64", 8).rank(&Platform::new("linux", "aarch64", "8")), Some(8));
+        assert_eq!(
+            HostPlatform::new("arm64", 8).rank(&Platform::new("linux", "aarch64", "8")),
+            Some(8)
+        );
     }
 
     #[test]
     fn what_a_config_leaves_out_is_as_here_and_what_it_says_counts() {
-        let node = Node::new("amd64", 3);
+        let node = HostPlatform::new("amd64", 3);
         assert!(node.runs(&Platform::new("", "", "")));
         assert!(node.runs(&Platform::new("linux", "", "")));
         assert!(!node.runs(&Platform::new("", "arm64", "")));

@@ -20,7 +20,7 @@ use crate::layer::seam::{self, Below};
 use crate::layer::{self, Facts, Feed, Job};
 use crate::layout::Layout;
 use crate::manifest::{self, Descriptor};
-use crate::platform::Node;
+use crate::platform::HostPlatform;
 use crate::progress::{Event, Reporter};
 use crate::reference::Reference;
 use crate::registry::{DownHosts, Registry};
@@ -138,7 +138,7 @@ pub(crate) async fn import(
         Ok((layout, index))
     };
     let (layout, all) = disk.run(open).await?;
-    let index = manifest::choose(&all, &Node::here())?;
+    let index = manifest::choose(&all, &HostPlatform::here())?;
     if name.is_some() && index.len() != 1 {
         let why = format!("{} images in the layout, but one name", index.len());
         return Err(Error::invalid(why));

@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Feed;
 use crate::layout::Layout;
 use crate::manifest::{self, Descriptor, Document};
-use crate::platform::Node;
+use crate::platform::HostPlatform;
 use crate::progress::Reporter;
 use crate::registry::{BlobStream, Registry};
 use crate::store::records::NameKind;
@@ -76,7 +76,7 @@ impl Source {
                 return Err(Error::invalid("an index in an index in an index"));
             }
             let mut foreign = None;
-            for entry in manifest::choose(&entries, &Node::here())? {
+            for entry in manifest::choose(&entries, &HostPlatform::here())? {
                 let is_decided = is_decided || entry.platform.is_some();
                 let bytes = self.manifest(entry).await?;
                 match self.parts_below(bytes, is_decided, levels - 1).await {
@@ -101,7 +101,7 @@ impl Source {
         };
         let bytes = bytes.context("config")?;
         let facts = config::parse(&bytes)?;
-        let node = Node::here();
+        let node = HostPlatform::here();
         if !is_decided && !node.runs(&facts.platform) {
             let why = format!("the image is for {}, this node is {node}", facts.platform);
             return Err(Error::not_found(why));

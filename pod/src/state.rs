@@ -54,15 +54,16 @@ mod tests {
     use crate::status::{Phase, PodStatus};
     use crate::testing;
 
-    struct Node {
+    /// A runtime over which engines are started one after the other.
+    struct Restarts {
         cri: Arc<FakeCri>,
         clock: Clock,
     }
 
-    impl Node {
-        fn new() -> Node {
+    impl Restarts {
+        fn new() -> Restarts {
             let clock = Clock::virtual_from(Timestamp::from_nanos(1_800_000_000_000_000_000));
-            Node { cri: Arc::new(FakeCri::new(clock.clone())), clock }
+            Restarts { cri: Arc::new(FakeCri::new(clock.clone())), clock }
         }
 
         /// Another engine, as after the death of the one before.
@@ -88,7 +89,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn taking_a_pod_over_resets_neither_readiness_nor_times() {
-        let node = Node::new();
+        let node = Restarts::new();
         node.cri.exec("probe", |_| Exec { takes: Duration::ZERO, result: Ok(0) });
         let probe = "{periodSeconds: 5, exec: {command: [probe]}}";
         let spec = format!(
@@ -114,7 +115,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_back_off_goes_on_where_the_engine_before_left_it() {
-        let node = Node::new();
+        let node = Restarts::new();
         node.cri.script("a", &[Life::ends(1, 1)]);
         let spec = "  containers: [{name: a, image: x:1}]\n";
         let first = node.engine().await;
@@ -134,7 +135,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_phase_is_the_last_for_the_next_engine_too() {
-        let node = Node::new();
+        let node = Restarts::new();
         node.cri.script("a", &[Life::ends(1, 3)]);
         let spec = "  restartPolicy: Never
   containers: [{name: a, image: x:1}]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::fault::Fault;
 pub use super::fault::Read;
 use super::scalar::whole;
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 use crate::quantity::Quantity;
 
 /// What is gathered while reading: a sentence for each thing that is not done.
@@ -29,7 +29,7 @@ impl Notes {
 #[derive(Clone, Debug)]
 pub struct Item<'a> {
     notes: &'a Notes,
-    node: &'a Node,
+    node: &'a YamlNode,
     line: usize,
     /// `spec.containers[0].name`; empty for the document.
     pub path: String,
@@ -37,7 +37,7 @@ pub struct Item<'a> {
 
 impl<'a> Item<'a> {
     /// The document itself.
-    pub fn root(notes: &'a Notes, node: &'a Node) -> Self {
+    pub fn root(notes: &'a Notes, node: &'a YamlNode) -> Self {
         Item { notes, node, line: node.line, path: String::new() }
     }
 
@@ -182,7 +182,7 @@ impl<'a> Item<'a> {
     /// A list of things.
     pub fn list<T>(&self, read: impl Fn(&Item<'a>) -> Read<T>) -> Read<Vec<T>> {
         let Value::List(nodes) = &self.node.value else { return Err(self.wrong_type("a list")) };
-        let item = |(i, node): (usize, &'a Node)| Item {
+        let item = |(i, node): (usize, &'a YamlNode)| Item {
             notes: self.notes,
             node,
             line: node.line,
@@ -236,7 +236,7 @@ impl<'a> Item<'a> {
 #[derive(Debug)]
 pub struct Fields<'a> {
     at: Item<'a>,
-    entries: &'a [(String, usize, Node)],
+    entries: &'a [(String, usize, YamlNode)],
     seen: Vec<bool>,
 }
 

@@ -26,7 +26,7 @@ mod tests;
 use fault::Fault;
 use fields::{Item, Notes};
 use object::Documents;
-use tree::{Node, Value};
+use tree::{Value, YamlNode};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::Pod;
@@ -69,7 +69,7 @@ fn read_objects(source: &Source<'_>, objects: &mut Documents) -> fields::Read<()
 
 fn read_pod(source: Source<'_>, mut objects: Documents) -> fields::Read<Pod> {
     let nodes = yaml::documents(source.text)?;
-    let (others, pods): (Vec<&Node>, Vec<&Node>) =
+    let (others, pods): (Vec<&YamlNode>, Vec<&YamlNode>) =
         nodes.iter().partition(|node| matches!(kind(node), Some("ConfigMap" | "Secret")));
     let root = match pods.as_slice() {
         [] => return Err(Fault::at(0, "", "no Pod in it")),
@@ -101,7 +101,7 @@ fn read_pod(source: Source<'_>, mut objects: Documents) -> fields::Read<Pod> {
     }
 }
 
-fn kind(node: &Node) -> Option<&str> {
+fn kind(node: &YamlNode) -> Option<&str> {
     let Value::Map(entries) = &node.value else { return None };
     entries.iter().find(|(key, ..)| key == "kind").and_then(|(_, _, node)| match &node.value {
         Value::Text(text) => Some(text.as_str()),
@@ -110,7 +110,7 @@ fn kind(node: &Node) -> Option<&str> {
 }
 
 /// The line of the deepest part of `path` (`spec.containers[1].name`) that is in the tree.
-fn line_of(root: &Node, path: &str) -> usize {
+fn line_of(root: &YamlNode, path: &str) -> usize {
     let (mut node, mut line) = (root, root.line);
     for part in path.split(['.', '[']) {
         let next = match (&node.value, part.strip_suffix(']')) {

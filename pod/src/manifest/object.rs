@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 
 use super::fields::{Fields, Item, Notes, Read};
-use super::tree::Node;
+use super::tree::YamlNode;
 use super::values::{CLUSTER_META, data_key_fault, expect};
 use crate::ids;
 use crate::model::{ConfigMap, Objects, Secret};
@@ -62,7 +62,7 @@ const MAX_DATA: usize = 1 << 20;
 
 /// Reads one ConfigMap or Secret into `objects`. A second one of the same kind and name is
 /// refused: which of them counts would depend on the order of files.
-pub fn document(node: &Node, objects: &mut Documents) -> Read<()> {
+pub fn document(node: &YamlNode, objects: &mut Documents) -> Read<()> {
     let notes = Notes::default();
     let name = read(&Item::root(&notes, node), objects)?;
     let all = notes.into_sentences().into_iter().map(|note| format!("{name}: {note}"));

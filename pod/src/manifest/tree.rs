@@ -2,7 +2,7 @@
 
 /// A value and the line it starts on, counted from 1.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub struct YamlNode {
     /// Line of its first character.
     pub line: usize,
     /// What it is.
@@ -23,9 +23,9 @@ pub enum Value {
     /// A string.
     Text(String),
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// A mapping: key, line of the key, value; keys are unique.
-    Map(Vec<(String, usize, Node)>),
+    Map(Vec<(String, usize, YamlNode)>),
 }
 
 impl Value {

@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use super::fault::Fault;
 use super::scalar::{self, scalar};
 use super::text;
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 
 /// Largest manifest that is read, in bytes (the kubelet's bound for static pods).
 pub const MAX_BYTES: usize = 10 << 20;
@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 200_000;
 
 /// Reads every document of `bytes`, UTF-8 or UTF-16 with a byte order mark.
-pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, Fault> {
+pub fn documents(bytes: &[u8]) -> Result<Vec<YamlNode>, Fault> {
     if bytes.len() > MAX_BYTES {
         return Err(Fault::at(0, "", format!("larger than {MAX_BYTES} bytes")));
     }
@@ -43,7 +43,7 @@ pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, Fault> {
 
 struct Builder<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
-    anchors: HashMap<usize, (Node, usize)>,
+    anchors: HashMap<usize, (YamlNode, usize)>,
     nodes: usize,
 }
 
@@ -56,12 +56,12 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn node(&mut self, depth: usize) -> Result<Node, Fault> {
+    fn node(&mut self, depth: usize) -> Result<YamlNode, Fault> {
         let (event, span) = self.next()?;
         self.node_of(event, span.start.line(), depth)
     }
 
-    fn node_of(&mut self, event: Event<'t>, line: usize, depth: usize) -> Result<Node, Fault> {
+    fn node_of(&mut self, event: Event<'t>, line: usize, depth: usize) -> Result<YamlNode, Fault> {
         if depth > MAX_DEPTH {
             return Err(Fault::at(line, "", format!("nested deeper than {MAX_DEPTH}")));
         }
@@ -77,7 +77,7 @@ impl<'t> Builder<'t> {
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             _ => return Err(Fault::at(line, "", "YAML: unexpected end")),
         };
-        let node = Node { line, value };
+        let node = YamlNode { line, value };
         if anchor != 0 {
             let size = self.nodes - before;
             self.count(line, size)?;
@@ -86,7 +86,7 @@ impl<'t> Builder<'t> {
         Ok(node)
     }
 
-    fn alias(&mut self, id: usize, line: usize) -> Result<Node, Fault> {
+    fn alias(&mut self, id: usize, line: usize) -> Result<YamlNode, Fault> {
         let Some((node, size)) = self.anchors.get(&id) else {
             return Err(Fault::at(line, "", "YAML: alias to an anchor that is not complete"));
         };
@@ -147,13 +147,13 @@ fn is_merge(event: &Event<'_>) -> bool {
 /// A mapping while it is read: what is found where, and which keys were merged in.
 #[derive(Default)]
 struct Entries {
-    list: Vec<(String, usize, Node)>,
+    list: Vec<(String, usize, YamlNode)>,
     places: HashMap<String, (usize, bool)>,
 }
 
 impl Entries {
     /// An entry of the mapping itself. It replaces one that was merged in before it.
-    fn own(&mut self, key: String, line: usize, value: Node) -> Result<(), Fault> {
+    fn own(&mut self, key: String, line: usize, value: YamlNode) -> Result<(), Fault> {
         match self.places.get(&key) {
             Some((_, false)) => Err(Fault::at(line, &key, "the key appears twice")),
             _ => {
@@ -165,12 +165,12 @@ impl Entries {
 
     /// Merges a mapping, or a list of them of which the earlier ones win. As with Kubernetes'
     /// reader, a merge that stands after a key replaces it.
-    fn merge(&mut self, value: Node, line: usize) -> Result<(), Fault> {
+    fn merge(&mut self, value: YamlNode, line: usize) -> Result<(), Fault> {
         let wrong = || Fault::at(line, "<<", "YAML: a merge needs a mapping or a list of mappings");
         let maps = match value.value {
             Value::Map(entries) => vec![entries],
             Value::List(items) => {
-                let map = |item: Node| match item.value {
+                let map = |item: YamlNode| match item.value {
                     Value::Map(entries) => Ok(entries),
                     _ => Err(wrong()),
                 };
@@ -184,7 +184,7 @@ impl Entries {
         Ok(())
     }
 
-    fn put(&mut self, key: String, line: usize, value: Node, merged: bool) {
+    fn put(&mut self, key: String, line: usize, value: YamlNode, merged: bool) {
         match self.places.get_mut(&key) {
             Some((i, was_merged)) => {
                 *was_merged = merged;

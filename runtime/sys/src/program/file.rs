@@ -85,7 +85,7 @@ impl FileOp {
             }
             FileOp::Device { root, parent, name, mode, rdev, owner } => {
                 let parent = in_root::ensure(machine.fd(*root)?, parent, Leaf::Directory)?;
-                let node = Node { mode: *mode, rdev: *rdev, owner: *owner };
+                let node = DeviceNode { mode: *mode, rdev: *rdev, owner: *owner };
                 node.make(parent.as_fd(), name)
             }
             FileOp::Link { root, parent, name, target } => {
@@ -110,13 +110,13 @@ impl FileOp {
 }
 
 /// A device node that is to be.
-struct Node {
+struct DeviceNode {
     mode: u32,
     rdev: u64,
     owner: (u32, u32),
 }
 
-impl Node {
+impl DeviceNode {
     /// A neighbour who shares the directory may exchange the node for a link or another file as
     /// soon as it is made: mode and owner are set through a descriptor of what was seen to be it.
     fn make(&self, parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
