@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::model::Pod;
-use crate::probe::{Kind, Verdict};
+use crate::probe::{ProbeKind, Verdict};
 use crate::status::{PodStatus, StartFailure};
 
 /// Waits and last errors of pulls, by image.
@@ -26,7 +26,7 @@ pub struct PodState {
     pub(crate) crashes: Backoff,
     pub(crate) pulls: Pulls,
     pub(crate) failures: BTreeMap<String, StartFailure>,
-    pub(crate) verdicts: Vec<(String, Kind, Verdict)>,
+    pub(crate) verdicts: Vec<(String, ProbeKind, Verdict)>,
 }
 
 impl PodState {

@@ -10,6 +10,7 @@ use crate::model::{
     Container, ContainerPort, MountPropagation, Protocol, RecursiveReadOnly, ResourceList,
     Resources, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
 };
+use crate::probe::ProbeKind;
 
 /// The words of `restartPolicy`.
 pub const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
@@ -39,7 +40,6 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             ("File", TerminationMessagePolicy::File),
             ("FallbackToLogsOnError", TerminationMessagePolicy::FallbackToLogsOnError),
         ];
-        let killing = probe::ProbeKind::Killing;
         Ok(Container {
             command: f.list("command", Item::text)?,
             args: f.list("args", Item::text)?,
@@ -50,9 +50,9 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             resources,
             restart_policy,
             mounts: f.list("volumeMounts", mount)?,
-            liveness: f.opt("livenessProbe", |i| probe::probe(i, killing))?,
-            readiness: f.opt("readinessProbe", |i| probe::probe(i, probe::ProbeKind::Readiness))?,
-            startup: f.opt("startupProbe", |i| probe::probe(i, killing))?,
+            liveness: f.opt("livenessProbe", |i| probe::probe(i, ProbeKind::Liveness))?,
+            readiness: f.opt("readinessProbe", |i| probe::probe(i, ProbeKind::Readiness))?,
+            startup: f.opt("startupProbe", |i| probe::probe(i, ProbeKind::Startup))?,
             lifecycle: f.opt("lifecycle", probe::lifecycle)?.unwrap_or_default(),
             termination_message_path: f.word_or(
                 "terminationMessagePath",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::fields::{Item, Read};
 use crate::ids;
 use crate::model::{Handler, HttpGet, Lifecycle, PortRef, Probe, Scheme};
+use crate::probe::ProbeKind;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
@@ -12,27 +13,18 @@ enum Use {
     Hook,
 }
 
-/// Which probe is read: liveness and startup allow one success only.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// `readinessProbe`
-    Readiness,
-    /// `livenessProbe`, `startupProbe`
-    Killing,
-}
-
-/// A probe with the API server's defaults.
+/// A probe with the API server's defaults. One for liveness or startup, which kills, has one
+/// success at most and may have a grace period of its own.
 pub fn probe(item: &Item<'_>, kind: ProbeKind) -> Read<Probe> {
     item.object(|f| {
         let handler = handler(f, Use::Probe)?;
         let success_threshold = f.positive_or("successThreshold", 1)?;
-        if let (ProbeKind::Killing, 2.., Some(at)) =
-            (kind, success_threshold, f.get("successThreshold"))
-        {
+        let kills = kind != ProbeKind::Readiness;
+        if let (true, 2.., Some(at)) = (kills, success_threshold, f.get("successThreshold")) {
             return Err(at.fault("must be 1"));
         }
         let grace = f.get("terminationGracePeriodSeconds");
-        if let (ProbeKind::Readiness, Some(at)) = (kind, &grace) {
+        if let (false, Some(at)) = (kills, &grace) {
             return Err(at.fault("must not be set for readiness probes"));
         }
         Ok(Probe {

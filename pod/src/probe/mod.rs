@@ -11,5 +11,5 @@ pub(crate) use check::port;
 pub use check::{ProbedContainer, check};
 pub use http::{Fetch, HOOK_AGENT, PROBE_AGENT, Response, get, hook};
 pub use result::ProbeResult;
-pub use results::{Kind, Results, Verdict};
+pub use results::{ProbeKind, Results, Verdict};
 pub(crate) use worker::{Context, ProbeWorkers};

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// Which probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Kind {
+pub enum ProbeKind {
     /// `livenessProbe`
     Liveness,
     /// `readinessProbe`
@@ -17,13 +17,13 @@ pub enum Kind {
     Startup,
 }
 
-impl Kind {
+impl ProbeKind {
     /// As events name it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Liveness => "Liveness",
-            Kind::Readiness => "Readiness",
-            Kind::Startup => "Startup",
+            ProbeKind::Liveness => "Liveness",
+            ProbeKind::Readiness => "Readiness",
+            ProbeKind::Startup => "Startup",
         }
     }
 }
@@ -42,19 +42,19 @@ pub enum Verdict {
 /// Verdicts by run and kind; a change can be waited for.
 #[derive(Debug, Default)]
 pub struct Results {
-    verdicts: Mutex<HashMap<(String, Kind), Verdict>>,
+    verdicts: Mutex<HashMap<(String, ProbeKind), Verdict>>,
     version: watch::Sender<u64>,
 }
 
 impl Results {
     /// What another engine found out before.
-    pub fn restored(verdicts: Vec<(String, Kind, Verdict)>) -> Self {
+    pub fn restored(verdicts: Vec<(String, ProbeKind, Verdict)>) -> Self {
         let verdicts = verdicts.into_iter().map(|(id, kind, verdict)| ((id, kind), verdict));
         Results { verdicts: Mutex::new(verdicts.collect()), version: watch::Sender::new(0) }
     }
 
     /// All verdicts, sorted.
-    pub fn all(&self) -> Vec<(String, Kind, Verdict)> {
+    pub fn all(&self) -> Vec<(String, ProbeKind, Verdict)> {
         let mut all: Vec<_> = self.with(|all| {
             all.iter().map(|((id, kind), verdict)| (id.clone(), *kind, *verdict)).collect()
         });
@@ -62,17 +62,17 @@ impl Results {
         all
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<(String, Kind), Verdict>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<(String, ProbeKind), Verdict>) -> T) -> T {
         work(&mut self.verdicts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The verdict on a run.
-    pub fn get(&self, id: &str, kind: Kind) -> Option<Verdict> {
+    pub fn get(&self, id: &str, kind: ProbeKind) -> Option<Verdict> {
         self.with(|all| all.get(&(id.to_owned(), kind)).copied())
     }
 
     /// Sets a verdict; a new one wakes who waits.
-    pub fn set(&self, id: &str, kind: Kind, verdict: Verdict) {
+    pub fn set(&self, id: &str, kind: ProbeKind, verdict: Verdict) {
         let before = self.with(|all| all.insert((id.to_owned(), kind), verdict));
         if before != Some(verdict) {
             self.version.send_modify(|v| *v += 1);
@@ -80,7 +80,7 @@ impl Results {
     }
 
     /// Forgets a run.
-    pub fn remove(&self, id: &str, kind: Kind) {
+    pub fn remove(&self, id: &str, kind: ProbeKind) {
         self.with(|all| all.remove(&(id.to_owned(), kind)));
     }
 

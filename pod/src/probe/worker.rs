@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Kind, ProbeResult, ProbedContainer, Results, Verdict, check};
+use super::{ProbeKind, ProbeResult, ProbedContainer, Results, Verdict, check};
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Reason, Recorder};
 use crate::model::{Container, Pod, Probe};
@@ -50,14 +50,14 @@ impl ProbeWorkers {
         let mut triggers = BTreeMap::new();
         for (_, container) in context.pod.spec.all() {
             let probes = [
-                (Kind::Startup, &container.startup),
-                (Kind::Readiness, &container.readiness),
-                (Kind::Liveness, &container.liveness),
+                (ProbeKind::Startup, &container.startup),
+                (ProbeKind::Readiness, &container.readiness),
+                (ProbeKind::Liveness, &container.liveness),
             ];
             for (kind, probe) in probes {
                 let Some(probe) = probe else { continue };
                 let trigger = Arc::new(Notify::new());
-                if kind == Kind::Readiness {
+                if kind == ProbeKind::Readiness {
                     triggers.insert(container.name.clone(), trigger.clone());
                 }
                 let worker = ProbeWorker {
@@ -88,7 +88,7 @@ struct ProbeWorker {
     context: Context,
     container: Container,
     probe: Probe,
-    kind: Kind,
+    kind: ProbeKind,
     run: Option<String>,
     last: Option<Verdict>,
     in_a_row: u32,
@@ -110,7 +110,7 @@ impl ProbeWorker {
             let last_word = self.context.results.get(&id, self.kind);
             // A quiet end: what was said of a run stays until the pod is gone, except for
             // readiness, which a pod that ended has not.
-            if self.kind == Kind::Readiness && last_word.is_some() {
+            if self.kind == ProbeKind::Readiness && last_word.is_some() {
                 self.context.results.remove(&id, self.kind);
             }
         }
@@ -120,7 +120,7 @@ impl ProbeWorker {
     fn take_up(&mut self, id: &str) {
         match self.context.results.get(id, self.kind) {
             Some(known) => {
-                self.on_hold = self.kind == Kind::Startup && known != Verdict::Unknown;
+                self.on_hold = self.kind == ProbeKind::Startup && known != Verdict::Unknown;
             }
             None => {
                 self.set(id, initial(self.kind));
@@ -157,7 +157,7 @@ impl ProbeWorker {
                 return self.comes_back(other);
             }
         };
-        if *self.context.stopping.borrow() && self.kind != Kind::Readiness {
+        if *self.context.stopping.borrow() && self.kind != ProbeKind::Readiness {
             self.set(&id, Verdict::Success);
             return false;
         }
@@ -184,7 +184,7 @@ impl ProbeWorker {
     fn due(&self, found: &ContainerStatus, started_at: Timestamp) -> bool {
         let age = self.context.clock.now().since(started_at).as_secs();
         let started = found.started == Some(true);
-        age >= u64::from(self.probe.initial_delay) && started != (self.kind == Kind::Startup)
+        age >= u64::from(self.probe.initial_delay) && started != (self.kind == ProbeKind::Startup)
     }
 
     async fn attempt(&self, id: &str, address: &str) -> Option<Verdict> {
@@ -231,8 +231,8 @@ impl ProbeWorker {
             return;
         }
         self.set(id, verdict);
-        let fatal = self.kind == Kind::Liveness && verdict == Verdict::Failure;
-        if fatal || self.kind == Kind::Startup {
+        let fatal = self.kind == ProbeKind::Liveness && verdict == Verdict::Failure;
+        if fatal || self.kind == ProbeKind::Startup {
             // The run is judged; the next one is probed again.
             self.on_hold = true;
             self.in_a_row = 0;
@@ -240,10 +240,10 @@ impl ProbeWorker {
     }
 }
 
-fn initial(kind: Kind) -> Verdict {
+fn initial(kind: ProbeKind) -> Verdict {
     match kind {
-        Kind::Readiness => Verdict::Failure,
-        Kind::Liveness => Verdict::Success,
-        Kind::Startup => Verdict::Unknown,
+        ProbeKind::Readiness => Verdict::Failure,
+        ProbeKind::Liveness => Verdict::Success,
+        ProbeKind::Startup => Verdict::Unknown,
     }
 }

@@ -18,7 +18,7 @@ pub use json::to_json;
 
 use crate::clock::Timestamp;
 use crate::model::{Container, Pod};
-use crate::probe::{Kind, Results, Verdict};
+use crate::probe::{ProbeKind, Results, Verdict};
 use crate::resources::{self, Qos, qos};
 use crate::sync::observe::{LinuxUser, Observed};
 
@@ -312,12 +312,12 @@ fn judge(inputs: &Inputs<'_>, container: &Container, found: &mut ContainerStatus
     let running = matches!(found.state, State::Running { .. });
     let verdict = |kind| found.container_id.as_deref().and_then(|id| inputs.results.get(id, kind));
     let started = running
-        && match verdict(Kind::Startup) {
+        && match verdict(ProbeKind::Startup) {
             Some(verdict) => verdict == Verdict::Success,
             None => container.startup.is_none(),
         };
     let ready = started
-        && match verdict(Kind::Readiness) {
+        && match verdict(ProbeKind::Readiness) {
             Some(Verdict::Success) => true,
             _ => container.readiness.is_none(),
         };

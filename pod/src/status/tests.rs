@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Inputs, Phase, PodStatus, StartFailure, State, generate};
 use crate::clock::Timestamp;
 use crate::model::Pod;
-use crate::probe::{Kind, Results, Verdict};
+use crate::probe::{ProbeKind, Results, Verdict};
 use crate::sync::observe::{LinuxUser, Observed, Run, RunResources, RunState, Sandbox};
 use crate::testing;
 
@@ -196,11 +196,11 @@ fn verdicts_decide_started_and_ready() {
         (found.containers[0].started, found.containers[0].ready)
     };
     assert_eq!(look(&results), (Some(false), false));
-    results.set("a-0", Kind::Readiness, Verdict::Success);
+    results.set("a-0", ProbeKind::Readiness, Verdict::Success);
     assert_eq!(look(&results), (Some(false), false));
-    results.set("a-0", Kind::Startup, Verdict::Success);
+    results.set("a-0", ProbeKind::Startup, Verdict::Success);
     assert_eq!(look(&results), (Some(true), true));
-    results.set("a-0", Kind::Readiness, Verdict::Failure);
+    results.set("a-0", ProbeKind::Readiness, Verdict::Failure);
     assert_eq!(look(&results), (Some(true), false));
 }
 

@@ -7,7 +7,7 @@ use super::observe::{Observed, RunState};
 use super::plan::kill;
 pub use super::plan::{Actions, KillReason};
 use crate::model::{Container, Pod, RestartPolicy};
-use crate::probe::{Kind, Results, Verdict};
+use crate::probe::{ProbeKind, Results, Verdict};
 use crate::translate::labels;
 
 /// Whether the pod needs another sandbox, with which attempt, and which one it has now
@@ -120,10 +120,10 @@ fn regular(
     let failed = |kind| probes.get(&run.id, kind) == Some(Verdict::Failure);
     let (message, reason, restart) = if run.hash != labels::hash(container) {
         (format!("Container {name} definition changed"), KillReason::Other, true)
-    } else if failed(Kind::Liveness) {
+    } else if failed(ProbeKind::Liveness) {
         let restart = pod.spec.restart_policy_of(container) != RestartPolicy::Never;
         (format!("Container {name} failed liveness probe"), KillReason::LivenessProbe, restart)
-    } else if failed(Kind::Startup) {
+    } else if failed(ProbeKind::Startup) {
         let restart = pod.spec.restart_policy_of(container) != RestartPolicy::Never;
         (format!("Container {name} failed startup probe"), KillReason::StartupProbe, restart)
     } else {

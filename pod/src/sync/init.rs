@@ -3,7 +3,7 @@
 use super::observe::{Observed, Run, RunState};
 use super::plan::{Actions, KillReason, kill};
 use crate::model::{Container, Pod};
-use crate::probe::{Kind, Results, Verdict};
+use crate::probe::{ProbeKind, Results, Verdict};
 use crate::translate::labels;
 
 /// Adds what the init containers need; whether initialisation is over.
@@ -112,7 +112,7 @@ impl Walk<'_> {
             actions.init.push(i);
         };
         if container.startup.is_some() {
-            match self.probes.get(&run.id, Kind::Startup) {
+            match self.probes.get(&run.id, ProbeKind::Startup) {
                 Some(Verdict::Success) => {}
                 Some(Verdict::Failure) => {
                     let message = format!("Init container {name} failed startup probe");
@@ -124,7 +124,7 @@ impl Walk<'_> {
         let last = i + 1 == self.pod.spec.init_containers.len();
         let changed = run.hash != labels::hash(container);
         let dead = container.liveness.is_some()
-            && self.probes.get(&run.id, Kind::Liveness) == Some(Verdict::Failure);
+            && self.probes.get(&run.id, ProbeKind::Liveness) == Some(Verdict::Failure);
         if last {
             self.initialised = true;
         } else if !self.passed {

@@ -2,7 +2,7 @@
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rrun_runtime::plan::{Namespace, Slot};
 use rrun_runtime::planning::NamespaceOverrides;
 use rrun_runtime::{Context, Result};
@@ -35,14 +35,14 @@ impl JoinedNamespaces {
             };
             let over = &mut joined.over;
             let (place, name) = match entry.typ() {
-                Kind::Pid => (&mut over.pid, "pid"),
-                Kind::Network => (&mut over.network, "net"),
-                Kind::Ipc => (&mut over.ipc, "ipc"),
-                Kind::Uts => (&mut over.uts, "uts"),
-                Kind::Cgroup => (&mut over.cgroup, "cgroup"),
-                Kind::Time => (&mut over.time, "time"),
+                LinuxNamespaceType::Pid => (&mut over.pid, "pid"),
+                LinuxNamespaceType::Network => (&mut over.network, "net"),
+                LinuxNamespaceType::Ipc => (&mut over.ipc, "ipc"),
+                LinuxNamespaceType::Uts => (&mut over.uts, "uts"),
+                LinuxNamespaceType::Cgroup => (&mut over.cgroup, "cgroup"),
+                LinuxNamespaceType::Time => (&mut over.time, "time"),
                 // Refused when the plan is made.
-                Kind::Mount | Kind::User => continue,
+                LinuxNamespaceType::Mount | LinuxNamespaceType::User => continue,
             };
             let opened = open_namespace(path, name);
             let (fd, own) = opened.doing(|| format!("linux.namespaces: {}", path.display()))?;

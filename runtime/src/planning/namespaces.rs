@@ -3,7 +3,7 @@
 use super::{NamespaceOverrides, invalid};
 use crate::Result;
 use crate::plan::{IdMaps, IdRange, Namespace, Namespaces};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Kind};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
     let listed = linux.namespaces().as_deref().unwrap_or_default();
@@ -17,41 +17,41 @@ pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
             return Err(invalid(format!("linux.namespaces: {path:?} is not absolute")));
         }
     }
-    let find = |kind: Kind| listed.iter().find(|entry| entry.typ() == kind);
-    match find(Kind::Mount) {
+    let find = |kind: LinuxNamespaceType| listed.iter().find(|entry| entry.typ() == kind);
+    match find(LinuxNamespaceType::Mount) {
         None => return Err(invalid("linux.namespaces: a container needs a mount namespace")),
         Some(entry) if entry.path().is_some() => {
             return Err(invalid("linux.namespaces: joining a mount namespace is not supported"));
         }
         Some(_) => {}
     }
-    let user = match find(Kind::User) {
+    let user = match find(LinuxNamespaceType::User) {
         None => Namespace::Host,
         Some(entry) if entry.path().is_some() => {
             return Err(invalid("linux.namespaces: joining a user namespace is not supported"));
         }
         Some(_) => Namespace::New,
     };
-    let one = |kind: Kind, over: &Option<Namespace>| match (over, find(kind)) {
+    let one = |kind: LinuxNamespaceType, over: &Option<Namespace>| match (over, find(kind)) {
         (Some(other), _) => other.clone(),
         (None, None) => Namespace::Host,
         (None, Some(entry)) => entry.path().clone().map_or(Namespace::New, Namespace::Path),
     };
     Ok(Namespaces {
-        pid: one(Kind::Pid, &over.pid),
-        network: one(Kind::Network, &over.network),
-        ipc: one(Kind::Ipc, &over.ipc),
-        uts: one(Kind::Uts, &over.uts),
-        cgroup: one(Kind::Cgroup, &over.cgroup),
+        pid: one(LinuxNamespaceType::Pid, &over.pid),
+        network: one(LinuxNamespaceType::Network, &over.network),
+        ipc: one(LinuxNamespaceType::Ipc, &over.ipc),
+        uts: one(LinuxNamespaceType::Uts, &over.uts),
+        cgroup: one(LinuxNamespaceType::Cgroup, &over.cgroup),
         user,
-        time: one(Kind::Time, &over.time),
+        time: one(LinuxNamespaceType::Time, &over.time),
     })
 }
 
 /// The ids of a new user namespace, which has none of its own accord.
 pub fn id_maps(linux: &Linux) -> Result<Option<IdMaps>> {
     let listed = linux.namespaces().as_deref().unwrap_or_default();
-    let new = listed.iter().any(|entry| entry.typ() == Kind::User);
+    let new = listed.iter().any(|entry| entry.typ() == LinuxNamespaceType::User);
     let users = ranges(linux.uid_mappings());
     let groups = ranges(linux.gid_mappings());
     for (field, ranges) in [("linux.uidMappings", &users), ("linux.gidMappings", &groups)] {

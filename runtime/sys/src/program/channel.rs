@@ -2,7 +2,7 @@
 
 use super::Reg;
 use super::machine::Machine;
-use super::report::{self, Ask, Kind};
+use super::report::{self, Ask, MessageKind};
 use crate::call::syscall;
 use nix::errno::Errno;
 use std::os::fd::RawFd;
@@ -23,7 +23,7 @@ pub enum ChannelOp {
 impl ChannelOp {
     pub(super) fn run(&self, machine: &mut Machine<'_>) -> Result<(), Errno> {
         match self {
-            ChannelOp::Ready => report::send(machine.channel, Kind::Waiting, &[]),
+            ChannelOp::Ready => report::send(machine.channel, MessageKind::Waiting, &[]),
             ChannelOp::Await => await_packet(machine.channel)?,
             ChannelOp::Ask(question) => ask(machine, *question)?,
             ChannelOp::Accept(listener) => accept(machine, *listener)?,

@@ -1,7 +1,7 @@
 //! The interpreter. Everything here and in the topic modules' `run` runs in the child: no
 //! allocation, no lock, no panic.
 
-use super::report::{self, Detail, Kind};
+use super::report::{self, Detail, MessageKind};
 use super::{Op, Reg, Step};
 use crate::call::syscall;
 use nix::errno::Errno;
@@ -49,7 +49,7 @@ impl Machine<'_> {
                 exit(code);
             }
             if std::mem::take(&mut self.clamped) {
-                report::send(self.channel, Kind::Clamped, &step.label);
+                report::send(self.channel, MessageKind::Clamped, &step.label);
             }
         }
         exit(0)

@@ -3,7 +3,7 @@
 use super::Reg;
 use super::clone::{Forked, clone3};
 use super::machine::{self, Machine};
-use super::report::{self, Kind};
+use super::report::{self, MessageKind};
 use crate::call::syscall;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -94,8 +94,12 @@ fn hand_over(machine: &mut Machine<'_>) -> Result<(), Errno> {
             Ok(())
         }
         Forked::Parent(pid, pidfd) => {
-            let sent =
-                report::send_fd(machine.channel, Kind::Handover, pid.as_raw(), pidfd.as_raw_fd());
+            let sent = report::send_fd(
+                machine.channel,
+                MessageKind::Handover,
+                pid.as_raw(),
+                pidfd.as_raw_fd(),
+            );
             if sent.is_err() {
                 // Nobody would know of it.
                 let _ = crate::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);

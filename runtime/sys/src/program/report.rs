@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     Waiting = 1,
     Handover = 2,
     Console = 3,
@@ -150,15 +150,15 @@ fn parse(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Message> {
     let errno = Errno::from_raw(i32::from_ne_bytes([e0, e1, e2, e3]));
     let label = || String::from_utf8_lossy(label).into_owned();
     Some(match kind {
-        k if k == Kind::Waiting as u8 => Message::Waiting,
-        k if k == Kind::Handover as u8 => Message::Handover {
+        k if k == MessageKind::Waiting as u8 => Message::Waiting,
+        k if k == MessageKind::Handover as u8 => Message::Handover {
             pid: Pid::from_raw(i32::from_ne_bytes([p0, p1, p2, p3])),
             pidfd: fds.pop()?,
         },
-        k if k == Kind::Console as u8 => Message::Console(fds.pop()?),
-        k if k == Kind::Ask as u8 => Message::Ask(Ask::from_byte(detail)?),
-        k if k == Kind::Clamped as u8 => Message::Clamped(label()),
-        k if k == Kind::Failed as u8 => {
+        k if k == MessageKind::Console as u8 => Message::Console(fds.pop()?),
+        k if k == MessageKind::Ask as u8 => Message::Ask(Ask::from_byte(detail)?),
+        k if k == MessageKind::Clamped as u8 => Message::Clamped(label()),
+        k if k == MessageKind::Failed as u8 => {
             let text = label();
             // No label has a NUL: it ends where the words begin.
             let (label, said) = text.split_once('\0').unwrap_or((&text, ""));
@@ -190,26 +190,26 @@ pub(super) const ANSWER_MAX: usize = 254;
 
 /// Asks; the answer is read from the channel.
 pub(super) fn send_ask(channel: RawFd, ask: Ask) -> Result<(), Errno> {
-    let mut head = head(Kind::Ask, Detail::Plain, 0, 0);
+    let mut head = head(MessageKind::Ask, Detail::Plain, 0, 0);
     head[1] = ask as u8;
     send_packet(channel, head, [&[], &[]], None)
 }
 
 /// Says something without a descriptor; a parent that is gone does not matter here.
-pub(super) fn send(channel: RawFd, kind: Kind, label: &[u8]) {
+pub(super) fn send(channel: RawFd, kind: MessageKind, label: &[u8]) {
     let _ = send_packet(channel, head(kind, Detail::Plain, 0, 0), [label, &[]], None);
 }
 
 /// `text` is the step's label, and what there is to say about it.
 pub(super) fn send_failure(channel: RawFd, detail: Detail, errno: Errno, text: [&[u8]; 2]) {
-    let _ = send_packet(channel, head(Kind::Failed, detail, errno as i32, 0), text, None);
+    let _ = send_packet(channel, head(MessageKind::Failed, detail, errno as i32, 0), text, None);
 }
 
-pub(super) fn send_fd(channel: RawFd, kind: Kind, pid: i32, fd: RawFd) -> Result<(), Errno> {
+pub(super) fn send_fd(channel: RawFd, kind: MessageKind, pid: i32, fd: RawFd) -> Result<(), Errno> {
     send_packet(channel, head(kind, Detail::Plain, 0, pid), [&[], &[]], Some(fd))
 }
 
-fn head(kind: Kind, detail: Detail, errno: i32, pid: i32) -> [u8; HEAD] {
+fn head(kind: MessageKind, detail: Detail, errno: i32, pid: i32) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[0] = kind as u8;
     head[1] = detail as u8;

@@ -3,7 +3,7 @@
 use super::Reg;
 use super::descriptor::duplicate;
 use super::machine::Machine;
-use super::report::{self, Kind};
+use super::report::{self, MessageKind};
 use crate::call::{fresh, syscall};
 use crate::in_root::{self, Leaf, is};
 use crate::mount;
@@ -49,7 +49,7 @@ impl TerminalOp {
                     bind_console(machine, root, peer.as_fd())?;
                 }
                 (0..3).try_for_each(|to| duplicate(peer.as_raw_fd(), to))?;
-                report::send_fd(machine.channel, Kind::Console, 0, master.as_raw_fd())
+                report::send_fd(machine.channel, MessageKind::Console, 0, master.as_raw_fd())
             }
             TerminalOp::Session { terminal } => {
                 match nix::unistd::setsid() {
