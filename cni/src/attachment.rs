@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// otherwise meaningless here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// The sandbox, as plugins and the ledger know it (`CNI_CONTAINERID`).
+    /// The sandbox, as plugins and records know it (`CNI_CONTAINERID`).
     pub id: String,
     /// Where the namespace is pinned, `/var/run/netns/cni-<uuid>`.
     pub netns: PathBuf,
@@ -134,9 +134,9 @@ pub struct Attached {
     pub result: String,
 }
 
-/// A line of the ledger: an ADD that was begun and whose DEL has not succeeded yet.
+/// An attachment on record: an ADD that was begun and whose DEL has not succeeded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct RecordedAttachment {
     /// The sandbox.
     pub id: String,
     /// Name of the network.

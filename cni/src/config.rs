@@ -28,7 +28,7 @@ pub struct Config {
     pub conf_dir: PathBuf,
     /// Folders of plugins, first match wins.
     pub bin_dirs: Vec<PathBuf>,
-    /// Folder of the ledger and the addresses; every process of this machine that shares the
+    /// Folder of the records and the addresses; every process of this machine that shares the
     /// bridge must share it.
     pub state_dir: PathBuf,
     /// Name of the built-in bridge.

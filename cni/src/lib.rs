@@ -2,11 +2,11 @@
 //!
 //! [`Network`] attaches a pinned network namespace and detaches it again, by one of two ways: the
 //! first network configuration of a folder, with plugins executed as the CNI specification has it
-//! (0.3.0 to 1.1.0), or a bridge of our own over netlink. What is attached stands in a ledger before
-//! anything is done, and DEL works from that record alone: with the namespace gone, the
+//! (0.3.0 to 1.1.0), or a bridge of our own over netlink. What is to be attached is put on record
+//! before anything is done, and DEL works from that record alone: with the namespace gone, the
 //! configuration changed, or the process that did the ADD dead at any point.
 //!
-//! The ledger and the addresses are shared by every process of the machine.
+//! The records and the addresses are shared by every process of the machine.
 
 mod attachment;
 mod bridge;
@@ -21,7 +21,7 @@ mod selection;
 mod store;
 mod subnet;
 
-pub use attachment::{Attached, Attachment, Dns, Entry, PortMapping, Protocol};
+pub use attachment::{Attached, Attachment, Dns, PortMapping, Protocol, RecordedAttachment};
 pub use config::{Config, Mode};
 pub use error::{Error, Kind, Result};
 pub use network::{Network, Status};

@@ -1,7 +1,7 @@
 //! The network of this node, as its callers see it: asynchronous, and whatever waits for a disk, the
 //! database or the kernel goes through [`Blocking`].
 
-use crate::attachment::{Attached, Attachment, Entry, check_id};
+use crate::attachment::{Attached, Attachment, RecordedAttachment, check_id};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::plugin::Runner;
@@ -86,14 +86,14 @@ impl Network {
         }
     }
 
-    /// Attaches a namespace. The ledger is written first; after a failure what was done is taken
-    /// back, and what could not be stays in the ledger.
+    /// Attaches a namespace. Its record is written first; after a failure what was done is taken
+    /// back, and the record of what could not be stays.
     ///
     /// Dropping the future stops waiting; the built-in bridge finishes, a plugin is killed. Either
-    /// way the entry stays until [`Network::del`].
+    /// way the record stays until [`Network::del`].
     ///
     /// # Errors
-    /// `Exists` when the ledger has this id; `Unavailable` without a network or when a plugin wants
+    /// `Exists` when this id is on record; `Unavailable` without a network or when a plugin wants
     /// to be tried again.
     pub async fn add(&self, a: &Attachment) -> Result<Attached> {
         self.try_add(a).await.context(|| "add")
@@ -109,7 +109,7 @@ impl Network {
             Ok(attached) => Ok(attached),
             Err(e) => match self.try_del(&a.id).await {
                 Ok(()) => Err(e),
-                Err(left) => Err(Error::new(e.kind(), format!("{e} (left in the ledger: {left})"))),
+                Err(left) => Err(Error::new(e.kind(), format!("{e} (its record stays: {left})"))),
             },
         }
     }
@@ -128,11 +128,11 @@ impl Network {
         }
     }
 
-    /// Detaches by the ledger's record of the ADD, whatever the folder holds by now. Unknown is
+    /// Detaches by the record of the ADD, whatever the folder holds by now. Unknown is
     /// done; a namespace that is gone is no error.
     ///
     /// # Errors
-    /// A plugin that fails or is not there; the entry stays then.
+    /// A plugin that fails or is not there; the record stays then.
     pub async fn del(&self, id: &str) -> Result<()> {
         self.try_del(id).await.context(|| "del")
     }
@@ -152,8 +152,8 @@ impl Network {
     ///
     /// # Errors
     /// Of the database.
-    pub async fn ledger(&self) -> Result<Vec<Entry>> {
-        self.pods.call(Pods::ledger).await
+    pub async fn attachments(&self) -> Result<Vec<RecordedAttachment>> {
+        self.pods.call(Pods::attachments).await
     }
 
     /// What an ADD that succeeded has got; `None` if there was none.

@@ -1,6 +1,6 @@
 //! The blocking half of the network: the records of pods, and the built-in bridge.
 
-use crate::attachment::{Attached, Attachment, Entry, refuse_bandwidth};
+use crate::attachment::{Attached, Attachment, RecordedAttachment, refuse_bandwidth};
 use crate::bridge::Bridge;
 use crate::config::Config;
 use crate::error::{Context, Result};
@@ -49,7 +49,7 @@ impl Pods {
         let durable = matches!(via, Via::Plugins(_));
         let record = Record::new(a, via);
         let json = record.to_json()?;
-        step::run("cni.add.ledger", || self.store.insert(&a.id, &json, durable))?;
+        step::run("cni.add.record", || self.store.insert(&a.id, &json, durable))?;
         Ok(record.via)
     }
 
@@ -85,20 +85,26 @@ impl Pods {
 
     /// Ends a record.
     pub fn forget(&self, id: &str) -> Result<()> {
-        step::run("cni.del.ledger", || self.store.remove(id))
+        step::run("cni.del.record", || self.store.remove(id))
     }
 
     /// Every record.
-    pub fn ledger(&self) -> Result<Vec<Entry>> {
-        let rows = self.store.all().context(|| "ledger")?;
+    pub fn attachments(&self) -> Result<Vec<RecordedAttachment>> {
+        let rows = self.store.all().context(|| "list attachments")?;
         Ok(rows
             .iter()
             .map(|row| match Record::parse(row) {
-                Ok(record) => record.entry(row),
+                Ok(record) => record.summary(row),
                 Err(e) => {
                     tracing::warn!(id = row.id, "network record is lost: {e}");
                     let (id, attached) = (row.id.clone(), row.result.is_some());
-                    Entry { id, network: String::new(), netns: "".into(), created: 0, attached }
+                    RecordedAttachment {
+                        id,
+                        network: String::new(),
+                        netns: "".into(),
+                        created: 0,
+                        attached,
+                    }
                 }
             })
             .collect())

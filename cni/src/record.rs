@@ -1,7 +1,7 @@
-//! A record of the ledger: everything that DEL needs, whatever the folder of configurations holds
-//! by then.
+//! What is on record of an attachment: everything that DEL needs, whatever the folder of
+//! configurations holds by then.
 
-use crate::attachment::{Attachment, Entry};
+use crate::attachment::{Attachment, RecordedAttachment};
 use crate::bridge;
 use crate::error::{Context, Error, Result};
 use crate::plugin;
@@ -55,8 +55,8 @@ impl Record {
         parse().map_err(Error::invalid).context(|| format!("record of {}", row.id))
     }
 
-    pub fn entry(&self, row: &Row) -> Entry {
-        Entry {
+    pub fn summary(&self, row: &Row) -> RecordedAttachment {
+        RecordedAttachment {
             id: row.id.clone(),
             network: match &self.via {
                 Via::Bridge(names) => names.bridge.clone(),

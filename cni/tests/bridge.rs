@@ -33,17 +33,17 @@ fn pods_reach_each_other_and_the_host_reaches_them() {
     a.del(&network).unwrap();
     b.del(&network).unwrap();
     assert_eq!(traces(), "");
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 #[test]
-fn an_attachment_stands_in_the_ledger_with_its_result() {
+fn an_attachment_stands_on_record_with_its_result() {
     let lab = Lab::new();
     let network = lab.network();
     let pod = lab.pod("a");
     assert_eq!(wait(network.status_of("a")).unwrap(), None);
     let attached = pod.add(&network).unwrap();
-    let entries = wait(lab.network().ledger()).unwrap();
+    let entries = wait(lab.network().attachments()).unwrap();
     assert_eq!((entries.len(), entries[0].id.as_str(), entries[0].attached), (1, "a", true));
     assert_eq!(wait(network.status_of("a")).unwrap(), Some(attached));
     let again = pod.add(&network).unwrap_err();
@@ -193,7 +193,7 @@ fn a_taken_host_port_is_refused_and_nothing_stays_of_the_attempt() {
     a.add(&network).unwrap();
     let refused = b.add(&network).unwrap_err();
     assert_eq!(refused.to_string(), "add: host port 8080/tcp is taken by pod a");
-    assert_eq!(wait(network.ledger()).unwrap().len(), 1);
+    assert_eq!(wait(network.attachments()).unwrap().len(), 1);
     a.serve(80);
     ask([127, 0, 0, 1], 8080).unwrap();
     a.del(&network).unwrap();
@@ -383,7 +383,7 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
         assert!(worker.wait().unwrap().success());
     }
     let network = lab.network();
-    let entries = wait(network.ledger()).unwrap();
+    let entries = wait(network.attachments()).unwrap();
     let ips: BTreeSet<IpAddr> =
         entries.iter().map(|e| wait(network.status_of(&e.id)).unwrap().unwrap().ips[0]).collect();
     assert_eq!((entries.len(), ips.len()), (100, 100));
@@ -393,7 +393,7 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
         assert!(worker.wait().unwrap().success());
     }
     assert_eq!(traces(), "");
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn kill_and_detach(lab: &Lab, at: &str) {
     let status = { killed }.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{at}");
     let network = lab.network();
-    for entry in wait(network.ledger()).unwrap() {
+    for entry in wait(network.attachments()).unwrap() {
         wait(network.del(&entry.id)).unwrap();
     }
     assert_eq!(traces(), "", "{at}");

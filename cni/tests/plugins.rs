@@ -104,7 +104,7 @@ fn plugins_get_what_the_specification_says() {
     let result: Value = serde_json::from_str(&attached.result).unwrap();
     assert_eq!(seen(&lab, "first.DEL")["prevResult"], result);
     assert_eq!(seen(&lab, "second.DEL")["runtimeConfig"], expected);
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 #[test]
@@ -129,11 +129,11 @@ fn a_failed_add_is_taken_back_at_once_and_says_which_plugin() {
     assert_eq!(refused.to_string(), "add: plugin second: agent is starting");
     assert_eq!(refused.kind(), Kind::Unavailable);
     assert_eq!(turns(&lab), ["first ADD", "second ADD", "second DEL", "first DEL"]);
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 #[test]
-fn what_a_plugin_could_not_take_back_stays_in_the_ledger() {
+fn what_a_plugin_could_not_take_back_stays_on_record() {
     let lab = Lab::new();
     two_plugins(&lab, "1.0.0");
     instead(&lab, "first.DEL", "echo broken >&2; exit 3");
@@ -142,13 +142,13 @@ fn what_a_plugin_could_not_take_back_stays_in_the_ledger() {
     pod.add(&network).unwrap();
     let refused = pod.del(&network).unwrap_err();
     assert_eq!(refused.to_string(), "del: plugin first: exit status 3: broken");
-    assert_eq!(wait(network.ledger()).unwrap().len(), 1);
+    assert_eq!(wait(network.attachments()).unwrap().len(), 1);
     instead(&lab, "first.DEL", "");
     pod.unpin();
     pod.del(&cni(&lab)).unwrap();
     let env = fs::read_to_string(lab.path("log/first.DEL.env")).unwrap();
     assert!(env.contains("CNI_NETNS=\n"), "{env}");
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_plugin_that_is_missing_is_named_with_where_it_was_looked_for() {
     assert_eq!(status.message, format!("Network plugin returns error: {not_found}"));
     let refused = lab.pod("a").add(&network).unwrap_err();
     assert_eq!(refused.to_string(), format!("add: {not_found}"));
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 #[test]
@@ -265,13 +265,13 @@ fn the_real_plugins_attach_and_leave_nothing() {
         pod.add(&network).unwrap();
         pod.unpin();
     }
-    for entry in wait(network.ledger()).unwrap() {
+    for entry in wait(network.attachments()).unwrap() {
         wait(network.del(&entry.id)).unwrap();
     }
     let leases = sh(&format!("ls {}/real | grep -c 10.214 || true", lab.path("ipam").display()));
     assert_eq!(leases.trim(), "0");
     assert_eq!(sh("ip -o link show master cnitest0 | wc -l").trim(), "0");
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }
 
 /// As Debian's podman installs it, without the plugins.
@@ -347,5 +347,5 @@ fn a_database_that_stalls_holds_up_no_other_task() {
             del.await.unwrap().unwrap();
         }
     });
-    assert_eq!(wait(network.ledger()).unwrap(), []);
+    assert_eq!(wait(network.attachments()).unwrap(), []);
 }

@@ -1,7 +1,7 @@
 //! The built-in network: one bridge, a veth pair per pod, addresses from the shared store, and one
 //! static nftables table. IPv4.
 //!
-//! Every change is a step with a name, and every object has a name that was put down in the ledger
+//! Every change is a step with a name, and every object has a name that was put on record
 //! before the first step, so that [`Bridge::del`] finds them whatever process asks and however far
 //! ADD came.
 
@@ -29,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// What the ledger keeps of an attachment to the bridge: all that DEL needs.
+/// What is on record of an attachment to the bridge: all that DEL needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     pub bridge: String,
@@ -163,8 +163,8 @@ fn claims(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<Claim>> {
     mapped.map(claim).collect()
 }
 
-/// Eleven digits behind `veth`, which network managers are set up to leave alone. It is put down in
-/// the ledger, and found again from the id where a record is lost: by every release, so the hash is
+/// Eleven digits behind `veth`, which network managers are set up to leave alone. It is put on
+/// record, and found again from the id where a record is lost: by every release, so the hash is
 /// FNV-1a, which is the same everywhere.
 fn veth_name(id: &str) -> String {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;

@@ -11,7 +11,7 @@ const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// A plugin's own part of a configuration.
 pub type Plugin = Map<String, Value>;
 
-/// A network: plugins that run one after the other. Stands in the ledger as it is.
+/// A network: plugins that run one after the other. Stands in the record as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     pub name: String,

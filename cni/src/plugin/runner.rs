@@ -65,7 +65,7 @@ impl Runner {
         Ok(Attached { ips, result })
     }
 
-    /// Runs the plugins backwards, with what the ledger has of the ADD.
+    /// Runs the plugins backwards, with what is on record of the ADD.
     pub async fn del(&self, network: &Network, a: &Attachment, result: Option<&str>) -> Result<()> {
         let result: Option<Value> = result
             .filter(|_| network.del_has_result())

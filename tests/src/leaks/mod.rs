@@ -36,7 +36,7 @@ pub enum Kind {
     /// A file or directory below the watched roots.
     File,
     /// A row of a pod or a container in a database below the watched roots: the lease of an image,
-    /// an address, a host port, an entry of the network's ledger.
+    /// an address, a host port, a record of the network.
     Row,
 }
 

@@ -21,8 +21,8 @@ impl Network for HostNetwork {
     }
 
     async fn attached(&self) -> Result<Vec<String>> {
-        let entries = self.0.ledger().await.map_err(network)?;
-        Ok(entries.into_iter().map(|entry| entry.id).collect())
+        let attachments = self.0.attachments().await.map_err(network)?;
+        Ok(attachments.into_iter().map(|attachment| attachment.id).collect())
     }
 }
 
