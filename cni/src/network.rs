@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::plugin::Runner;
 use crate::pods::{ByPlugins, Pods};
-use crate::record::Via;
+use crate::record::Provider;
 use crate::selection::{Folders, Selected};
 use rrun_blocking::Blocking;
 use serde_json::json;
@@ -103,9 +103,9 @@ impl Network {
         a.check()?;
         let selected = self.folders.call(Folders::select).await?;
         let attachment = a.clone();
-        let via = self.pods.call(move |pods| pods.begin(&attachment, selected)).await?;
+        let provider = self.pods.call(move |pods| pods.begin(&attachment, selected)).await?;
         // From here on there is something to take back, even if nothing was done.
-        match self.attach(a, via).await {
+        match self.attach(a, provider).await {
             Ok(attached) => Ok(attached),
             Err(e) => match self.try_del(&a.id).await {
                 Ok(()) => Err(e),
@@ -114,13 +114,13 @@ impl Network {
         }
     }
 
-    async fn attach(&self, a: &Attachment, via: Via) -> Result<Attached> {
-        match via {
-            Via::Bridge(names) => {
+    async fn attach(&self, a: &Attachment, provider: Provider) -> Result<Attached> {
+        match provider {
+            Provider::Bridge(names) => {
                 let a = a.clone();
                 self.pods.call(move |pods| pods.attach(&a, &names)).await
             }
-            Via::Plugins(network) => {
+            Provider::Plugins(network) => {
                 let attached = self.plugins.add(&network, a).await?;
                 let id = a.id.clone();
                 self.pods.call(move |pods| pods.end(&id, attached)).await

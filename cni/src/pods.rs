@@ -5,7 +5,7 @@ use crate::bridge::Bridge;
 use crate::config::Config;
 use crate::error::{Context, Result};
 use crate::plugin;
-use crate::record::{Record, Via};
+use crate::record::{Provider, Record};
 use crate::selection::Selected;
 use crate::store::Store;
 use rrun_sys::step;
@@ -34,23 +34,23 @@ impl Pods {
     }
 
     /// Records what is about to be attached, and by what.
-    pub fn begin(&self, a: &Attachment, selected: Selected) -> Result<Via> {
-        let via = match selected {
+    pub fn begin(&self, a: &Attachment, selected: Selected) -> Result<Provider> {
+        let provider = match selected {
             Selected::Bridge(passed_over) => {
                 refuse_bandwidth(&a.annotations)?;
                 if let Some(why) = passed_over {
                     tracing::warn!(id = a.id, "{why}");
                 }
-                Via::Bridge(self.bridge.names(&a.id))
+                Provider::Bridge(self.bridge.names(&a.id))
             }
-            Selected::Plugins(network) => Via::Plugins(network),
+            Selected::Plugins(network) => Provider::Plugins(network),
         };
         // Plugins keep state on disk that outlives a power cut; the bridge does not.
-        let durable = matches!(via, Via::Plugins(_));
-        let record = Record::new(a, via);
+        let durable = matches!(provider, Provider::Plugins(_));
+        let record = Record::new(a, provider);
         let json = record.to_json()?;
         step::run("cni.add.record", || self.store.insert(&a.id, &json, durable))?;
-        Ok(record.via)
+        Ok(record.provider)
     }
 
     /// Attaches a pod to the built-in bridge.
@@ -68,11 +68,11 @@ impl Pods {
     /// detach.
     pub fn detach(&self, id: &str) -> Result<Option<ByPlugins>> {
         let Some(row) = self.store.get(id)? else { return Ok(None) };
-        match Record::parse(&row).map(|record| (record.via, record.attachment)) {
-            Ok((Via::Plugins(network), attachment)) => {
+        match Record::parse(&row).map(|record| (record.provider, record.attachment)) {
+            Ok((Provider::Plugins(network), attachment)) => {
                 return Ok(Some(ByPlugins { network, attachment, result: row.result }));
             }
-            Ok((Via::Bridge(names), _)) => self.bridge.del(id, &names)?,
+            Ok((Provider::Bridge(names), _)) => self.bridge.del(id, &names)?,
             // Everything of ours is found by the id; what plugins made is theirs to collect.
             Err(e) => {
                 tracing::warn!(id, "network record is lost, detaching by its id: {e}");

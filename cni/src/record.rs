@@ -17,21 +17,21 @@ pub struct Record {
     version: u32,
     created: u64,
     pub attachment: Attachment,
-    pub via: Via,
+    pub provider: Provider,
 }
 
-/// Who made it and has to take it back.
+/// Who attaches a pod, and has to detach it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Via {
+pub enum Provider {
     Bridge(bridge::Names),
     Plugins(plugin::Network),
 }
 
 impl Record {
-    pub fn new(attachment: &Attachment, via: Via) -> Record {
+    pub fn new(attachment: &Attachment, provider: Provider) -> Record {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Record { version: VERSION, created, attachment: attachment.clone(), via }
+        Record { version: VERSION, created, attachment: attachment.clone(), provider }
     }
 
     pub fn to_json(&self) -> Result<String> {
@@ -58,9 +58,9 @@ impl Record {
     pub fn summary(&self, row: &Row) -> RecordedAttachment {
         RecordedAttachment {
             id: row.id.clone(),
-            network: match &self.via {
-                Via::Bridge(names) => names.bridge.clone(),
-                Via::Plugins(network) => network.name.clone(),
+            network: match &self.provider {
+                Provider::Bridge(names) => names.bridge.clone(),
+                Provider::Plugins(network) => network.name.clone(),
             },
             netns: self.attachment.netns.clone(),
             created: self.created,
