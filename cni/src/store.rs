@@ -15,7 +15,7 @@ mod addresses;
 mod open;
 mod ports;
 
-pub use ports::Claim;
+pub use ports::HostPort;
 
 /// A record with its result, if there is one.
 pub struct Row {

@@ -156,7 +156,7 @@ impl Host {
         if found == Table::Same {
             return Ok(());
         }
-        let mut batch = rules.create(&self.store.claims(None)?);
+        let mut batch = rules.create(&self.store.host_ports(None)?);
         if found == Table::Other {
             // One transaction: no packet sees a moment without rules.
             batch.insert(0, nft::delete_table(&self.table));

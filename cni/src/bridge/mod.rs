@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::netlink::route::{self, Address, Veth};
 use crate::netlink::{Socket, conntrack};
-use crate::store::{Claim, Store};
+use crate::store::{HostPort, Store};
 use crate::subnet::Subnet;
 use host::Host;
 pub use host::lost;
@@ -63,9 +63,9 @@ impl Bridge {
         let mut socket = Socket::route()?;
         let base = self.host.ensure(&mut socket)?;
         let ip = step::run("cni.add.address", || self.store.allocate(base.subnet, &a.id))?;
-        let claims = claims(&a.ports, ip)?;
-        if !claims.is_empty() {
-            step::run("cni.add.port-claims", || self.store.claim(&a.id, &claims))?;
+        let ports = host_ports(&a.ports, ip)?;
+        if !ports.is_empty() {
+            step::run("cni.add.reserve-ports", || self.store.reserve_ports(&a.id, &ports))?;
         }
         let veth = Veth {
             host: &names.veth,
@@ -82,38 +82,38 @@ impl Bridge {
             let configure = || configure(&a.ifname, address, subnet.gateway());
             run_in(&netns, configure).context(|| "enter the pod's network namespace")?
         })?;
-        if !claims.is_empty() {
-            step::run("cni.add.host-ports", || self.map(&claims, subnet))?;
+        if !ports.is_empty() {
+            step::run("cni.add.host-ports", || self.map(&ports, subnet))?;
         }
-        if claims.iter().any(|claim| claim.protocol == Protocol::Udp) {
-            step::run("cni.add.conntrack", || self.forget(&claims))?;
+        if ports.iter().any(|port| port.protocol == Protocol::Udp) {
+            step::run("cni.add.conntrack", || self.forget(&ports))?;
         }
         Ok(attached(a, names, ip, subnet))
     }
 
-    fn map(&self, claims: &[Claim], subnet: Subnet) -> Result<()> {
+    fn map(&self, ports: &[HostPort], subnet: Subnet) -> Result<()> {
         let Host { bridge, table, .. } = &self.host;
-        let batch = Rules { table, bridge, subnet }.add(claims);
+        let batch = Rules { table, bridge, subnet }.add(ports);
         self.host.netfilter(|socket| socket.transact(batch).context(|| "map host ports"))
     }
 
-    fn forget(&self, claims: &[Claim]) -> Result<()> {
-        let udp = claims.iter().filter(|claim| claim.protocol == Protocol::Udp);
-        let ports: Vec<u16> = udp.map(|claim| claim.port).collect();
-        self.host.netfilter(|socket| conntrack::forget_udp(socket, &ports))
+    fn forget(&self, ports: &[HostPort]) -> Result<()> {
+        let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
+        let numbers: Vec<u16> = udp.map(|port| port.port).collect();
+        self.host.netfilter(|socket| conntrack::forget_udp(socket, &numbers))
     }
 
     /// Takes back all that [`Bridge::add`] did or began for `id`. The namespace is not needed.
     pub fn del(&self, id: &str, names: &Names) -> Result<()> {
-        let claims = self.store.claims(Some(id))?;
-        if !claims.is_empty() {
+        let ports = self.store.host_ports(Some(id))?;
+        if !ports.is_empty() {
             step::run("cni.del.host-ports", || {
-                self.host.netfilter(|socket| unmap(socket, names, &claims))
+                self.host.netfilter(|socket| unmap(socket, names, &ports))
             })?;
         }
         step::run("cni.del.veth", || route::remove_link(&names.veth))?;
-        if !claims.is_empty() {
-            step::run("cni.del.port-claims", || self.store.unclaim(id))?;
+        if !ports.is_empty() {
+            step::run("cni.del.release-ports", || self.store.release_ports(id))?;
         }
         // Last: an address must not be given to the next while this pod still answers to it.
         step::run("cni.del.address", || self.store.free(id))
@@ -129,25 +129,25 @@ fn configure(ifname: &str, address: Address, gateway: Ipv4Addr) -> Result<()> {
 }
 
 /// Elements may be gone, with the whole table even: what counts is that none is left.
-fn unmap(socket: &mut Socket, names: &Names, claims: &[Claim]) -> Result<()> {
+fn unmap(socket: &mut Socket, names: &Names, ports: &[HostPort]) -> Result<()> {
     // Not in a rule that removes: any will do.
     let subnet = Subnet::new(Ipv4Addr::UNSPECIFIED, 8)?;
     let rules = Rules { table: &names.table, bridge: &names.bridge, subnet };
-    let mut remove = |claims: &[Claim]| match socket.transact(rules.delete(claims)) {
+    let mut remove = |ports: &[HostPort]| match socket.transact(rules.delete(ports)) {
         Err(e) if e.errno != Errno::ENOENT => Err(e).context(|| "unmap host ports"),
         other => Ok(other.is_ok()),
     };
-    if !remove(claims)? {
-        for claim in claims {
-            remove(std::slice::from_ref(claim))?;
+    if !remove(ports)? {
+        for port in ports {
+            remove(std::slice::from_ref(port))?;
         }
     }
     Ok(())
 }
 
-fn claims(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<Claim>> {
+fn host_ports(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<HostPort>> {
     let mapped = ports.iter().filter(|port| port.host_port != 0);
-    let claim = |port: &PortMapping| {
+    let host_port = |port: &PortMapping| {
         let host_ip = match port.host_ip {
             Some(IpAddr::V4(ip)) => Some(ip).filter(|ip| !ip.is_unspecified()),
             Some(IpAddr::V6(ip)) if !ip.is_unspecified() => {
@@ -158,9 +158,9 @@ fn claims(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<Claim>> {
             _ => None,
         };
         let target = (target, port.container_port);
-        Ok(Claim { protocol: port.protocol, port: port.host_port, host_ip, target })
+        Ok(HostPort { protocol: port.protocol, port: port.host_port, host_ip, target })
     };
-    mapped.map(claim).collect()
+    mapped.map(host_port).collect()
 }
 
 /// Eleven digits behind `veth`, which network managers are set up to leave alone. It is put on

@@ -28,7 +28,7 @@ use crate::netlink::nft::{
     Element, Expression as E, Hook, Map, REG, add_chain, add_elements, add_map, add_rule,
     add_table, delete_elements, insert_rule,
 };
-use crate::store::Claim;
+use crate::store::HostPort;
 use crate::subnet::Subnet;
 
 /// nft's numbers of types, of which a concatenation has six bits each.
@@ -66,7 +66,7 @@ impl Rules<'_> {
     }
 
     /// The whole table, with the ports that are taken.
-    pub fn create(&self, claims: &[Claim]) -> Vec<Message> {
+    pub fn create(&self, ports: &[HostPort]) -> Vec<Message> {
         let hook = |kind, number, priority| Some(Hook { kind, number, priority });
         let mut batch = vec![
             add_table(self.table, &self.comment()),
@@ -81,7 +81,7 @@ impl Rules<'_> {
         self.guard(&mut batch);
         self.hostports(&mut batch);
         self.masquerade(&mut batch);
-        batch.extend(self.add(claims));
+        batch.extend(self.add(ports));
         batch
     }
 
@@ -157,26 +157,26 @@ impl Rules<'_> {
     }
 
     /// Maps the ports.
-    pub fn add(&self, claims: &[Claim]) -> Vec<Message> {
-        self.each_map(claims, add_elements)
+    pub fn add(&self, ports: &[HostPort]) -> Vec<Message> {
+        self.each_map(ports, add_elements)
     }
 
     /// Unmaps the ports.
-    pub fn delete(&self, claims: &[Claim]) -> Vec<Message> {
-        self.each_map(claims, delete_elements)
+    pub fn delete(&self, ports: &[HostPort]) -> Vec<Message> {
+        self.each_map(ports, delete_elements)
     }
 
     fn each_map(
         &self,
-        claims: &[Claim],
+        ports: &[HostPort],
         message: impl Fn(&str, &str, &[Element]) -> Message,
     ) -> Vec<Message> {
-        let (by_ip, any): (Vec<&Claim>, Vec<&Claim>) =
-            claims.iter().partition(|claim| claim.host_ip.is_some());
+        let (by_ip, any): (Vec<&HostPort>, Vec<&HostPort>) =
+            ports.iter().partition(|port| port.host_ip.is_some());
         let mut messages = Vec::new();
-        for (map, claims) in [(ANY, any), (BY_IP, by_ip)] {
-            for chunk in claims.chunks(CHUNK) {
-                let elements: Vec<Element> = chunk.iter().map(|claim| element(claim)).collect();
+        for (map, ports) in [(ANY, any), (BY_IP, by_ip)] {
+            for chunk in ports.chunks(CHUNK) {
+                let elements: Vec<Element> = chunk.iter().map(|port| element(port)).collect();
                 messages.push(message(self.table, map.name, &elements));
             }
         }
@@ -192,19 +192,19 @@ fn interface(name: &str) -> [u8; 16] {
     bytes
 }
 
-/// Key and data of a claim; each part of a concatenation has four bytes.
-fn element(claim: &Claim) -> Element {
-    let port = |port: u16| {
-        let bytes = port.to_be_bytes();
+/// Key and data of a port; each part of a concatenation has four bytes.
+fn element(port: &HostPort) -> Element {
+    let padded = |number: u16| {
+        let bytes = number.to_be_bytes();
         [bytes[0], bytes[1], 0, 0]
     };
     let mut key = Vec::with_capacity(12);
-    if let Some(ip) = claim.host_ip {
+    if let Some(ip) = port.host_ip {
         key.extend_from_slice(&ip.octets());
     }
-    key.extend_from_slice(&[claim.protocol.number(), 0, 0, 0]);
-    key.extend_from_slice(&port(claim.port));
-    let data = [claim.target.0.octets(), port(claim.target.1)].concat();
+    key.extend_from_slice(&[port.protocol.number(), 0, 0, 0]);
+    key.extend_from_slice(&padded(port.port));
+    let data = [port.target.0.octets(), padded(port.target.1)].concat();
     Element { key, data }
 }
 
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_element_has_its_parts_padded_to_four_bytes() {
-        let claim = Claim {
+        let port = HostPort {
             protocol: Protocol::Tcp,
             port: 8080,
             host_ip: None,
@@ -225,8 +225,8 @@ mod tests {
             key: vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0],
             data: vec![10, 77, 0, 5, 0, 80, 0, 0],
         };
-        assert_eq!(element(&claim), expected);
-        let claim = Claim { host_ip: Some([192, 0, 2, 1].into()), ..claim };
-        assert_eq!(element(&claim).key, [192, 0, 2, 1, 6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
+        assert_eq!(element(&port), expected);
+        let port = HostPort { host_ip: Some([192, 0, 2, 1].into()), ..port };
+        assert_eq!(element(&port).key, [192, 0, 2, 1, 6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
     }
 }

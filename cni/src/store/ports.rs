@@ -1,5 +1,5 @@
 //! Host ports: who has which. A map element in the kernel is removed by its key alone, so only the
-//! holder of a claim may add or remove it.
+//! holder of a port may add or remove it.
 
 use super::Store;
 use crate::attachment::Protocol;
@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 /// A host port and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct HostPort {
     pub protocol: Protocol,
     pub port: u16,
     /// `None` is every address of the host.
@@ -17,19 +17,19 @@ pub struct Claim {
     pub target: (Ipv4Addr, u16),
 }
 
-impl Claim {
+impl HostPort {
     fn host_ip_text(&self) -> String {
         self.host_ip.map(|ip| ip.to_string()).unwrap_or_default()
     }
 }
 
 impl Store {
-    /// Takes all of `claims` for `id`, or none. A port on all addresses and the same on one of them
-    /// exclude each other.
+    /// Reserves all of `ports` for `id`, or none. A port on all addresses and the same on one of
+    /// them exclude each other.
     ///
     /// # Errors
-    /// `Exists`, naming the holder; `Invalid` for two claims that exclude each other.
-    pub fn claim(&self, id: &str, claims: &[Claim]) -> Result<()> {
+    /// `Exists`, naming the holder; `Invalid` for two ports that exclude each other.
+    pub fn reserve_ports(&self, id: &str, ports: &[HostPort]) -> Result<()> {
         self.write(|tx| {
             let mut holder = tx.prepare_cached(
                 "SELECT id FROM port WHERE protocol = ?1 AND port = ?2
@@ -39,9 +39,9 @@ impl Store {
                 "INSERT INTO port (protocol, port, host_ip, id, target_ip, target_port)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
-            for claim in claims {
-                let Claim { port, target, .. } = claim;
-                let (protocol, host_ip) = (claim.protocol.to_string(), claim.host_ip_text());
+            for asked in ports {
+                let HostPort { port, target, .. } = asked;
+                let (protocol, host_ip) = (asked.protocol.to_string(), asked.host_ip_text());
                 let held: Option<String> = holder
                     .query_row(params![protocol, port, host_ip], |row| row.get(0))
                     .optional()?;
@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// What `id` holds, or what all hold.
-    pub fn claims(&self, id: Option<&str>) -> Result<Vec<Claim>> {
+    pub fn host_ports(&self, id: Option<&str>) -> Result<Vec<HostPort>> {
         let connection = self.connection();
         let mut select = connection.prepare_cached(
             "SELECT protocol, port, host_ip, target_ip, target_port FROM port
@@ -70,7 +70,7 @@ impl Store {
             let text = |at| row.get::<_, String>(at);
             Ok((text(0)?, row.get(1)?, text(2)?, text(3)?, row.get(4)?))
         })?;
-        let mut claims = Vec::new();
+        let mut ports = Vec::new();
         for row in rows {
             let (protocol, port, host_ip, ip, target_port) = row?;
             let protocol = match protocol.as_str() {
@@ -81,13 +81,13 @@ impl Store {
             // A row that does not parse was not written by us, and no element is its own.
             let Ok(ip) = ip.parse() else { continue };
             let host_ip = host_ip.parse().ok();
-            claims.push(Claim { protocol, port, host_ip, target: (ip, target_port) });
+            ports.push(HostPort { protocol, port, host_ip, target: (ip, target_port) });
         }
-        Ok(claims)
+        Ok(ports)
     }
 
     /// Gives back the ports of `id`.
-    pub fn unclaim(&self, id: &str) -> Result<()> {
+    pub fn release_ports(&self, id: &str) -> Result<()> {
         self.connection().prepare_cached("DELETE FROM port WHERE id = ?1")?.execute([id])?;
         Ok(())
     }
@@ -97,28 +97,28 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn claim(port: u16, host_ip: Option<&str>) -> Claim {
+    fn port(port: u16, host_ip: Option<&str>) -> HostPort {
         let host_ip = host_ip.map(|ip| ip.parse().unwrap());
-        Claim { protocol: Protocol::Tcp, port, host_ip, target: ([10, 0, 0, 2].into(), 80) }
+        HostPort { protocol: Protocol::Tcp, port, host_ip, target: ([10, 0, 0, 2].into(), 80) }
     }
 
     #[test]
     fn a_port_has_one_holder_and_the_refusal_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        store.claim("a", &[claim(80, None), claim(81, Some("10.1.1.1"))]).unwrap();
+        store.reserve_ports("a", &[port(80, None), port(81, Some("10.1.1.1"))]).unwrap();
         let refused =
-            store.claim("b", &[claim(82, None), claim(80, Some("10.1.1.1"))]).unwrap_err();
+            store.reserve_ports("b", &[port(82, None), port(80, Some("10.1.1.1"))]).unwrap_err();
         assert_eq!(refused.kind(), Kind::Exists);
         assert_eq!(refused.to_string(), "host port 80/tcp is taken by pod a");
-        let twice = store.claim("b", &[claim(82, None), claim(82, None)]).unwrap_err();
+        let twice = store.reserve_ports("b", &[port(82, None), port(82, None)]).unwrap_err();
         assert_eq!(twice.kind(), Kind::Invalid);
         assert_eq!(twice.to_string(), "host port 82/tcp is asked for twice");
-        assert!(store.claim("b", &[claim(81, None)]).is_err());
-        store.claim("b", &[claim(81, Some("10.1.1.2")), claim(82, None)]).unwrap();
-        assert_eq!(store.claims(Some("b")).unwrap().len(), 2);
-        assert_eq!(store.claims(None).unwrap().len(), 4);
-        store.unclaim("a").unwrap();
-        store.claim("b", &[claim(80, None)]).unwrap();
+        assert!(store.reserve_ports("b", &[port(81, None)]).is_err());
+        store.reserve_ports("b", &[port(81, Some("10.1.1.2")), port(82, None)]).unwrap();
+        assert_eq!(store.host_ports(Some("b")).unwrap().len(), 2);
+        assert_eq!(store.host_ports(None).unwrap().len(), 4);
+        store.release_ports("a").unwrap();
+        store.reserve_ports("b", &[port(80, None)]).unwrap();
     }
 }
