@@ -156,15 +156,6 @@ impl Network {
         self.pods.call(Pods::attachments).await
     }
 
-    /// What an ADD that succeeded has got; `None` if there was none.
-    ///
-    /// # Errors
-    /// Of the database; `Invalid` for a result that has no address.
-    pub async fn status_of(&self, id: &str) -> Result<Option<Attached>> {
-        let own = id.to_owned();
-        self.pods.call(move |pods| pods.status_of(&own)).await
-    }
-
     fn describe(&self, selected: &Selected) -> String {
         let config = match selected {
             Selected::Bridge(_) => json!({

@@ -109,13 +109,4 @@ impl Pods {
             })
             .collect())
     }
-
-    /// What an ADD that succeeded has got.
-    pub fn status_of(&self, id: &str) -> Result<Option<Attached>> {
-        let status_of = || format!("status of {id}");
-        let result = self.store.get(id).context(status_of)?.and_then(|row| row.result);
-        let Some(result) = result else { return Ok(None) };
-        let ips = plugin::addresses(&result).context(status_of)?;
-        Ok(Some(Attached { ips, result }))
-    }
 }

@@ -5,7 +5,7 @@
 
 mod lab;
 
-use lab::{Lab, ask, open, serve, sh, traces, wait};
+use lab::{Lab, ask, first_address, open, serve, sh, traces, wait};
 use rrun_cni::{Kind, Mode, Protocol};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, UdpSocket};
@@ -41,11 +41,10 @@ fn an_attachment_stands_on_record_with_its_result() {
     let lab = Lab::new();
     let network = lab.network();
     let pod = lab.pod("a");
-    assert_eq!(wait(network.status_of("a")).unwrap(), None);
     let attached = pod.add(&network).unwrap();
     let entries = wait(lab.network().attachments()).unwrap();
     assert_eq!((entries.len(), entries[0].id.as_str(), entries[0].attached), (1, "a", true));
-    assert_eq!(wait(network.status_of("a")).unwrap(), Some(attached));
+    assert_eq!(lab.results(), [("a".to_owned(), attached.result)]);
     let again = pod.add(&network).unwrap_err();
     assert_eq!(again.kind(), Kind::Exists);
     assert_eq!(again.to_string(), "add: a is attached already, or not yet detached");
@@ -384,8 +383,8 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
     }
     let network = lab.network();
     let entries = wait(network.attachments()).unwrap();
-    let ips: BTreeSet<IpAddr> =
-        entries.iter().map(|e| wait(network.status_of(&e.id)).unwrap().unwrap().ips[0]).collect();
+    let ips: BTreeSet<String> =
+        lab.results().iter().map(|(_, result)| first_address(result)).collect();
     assert_eq!((entries.len(), ips.len()), (100, 100));
     let del = [("LAB_VERB", "del")];
     let workers = [worker(&lab, "x", 50, &del), worker(&lab, "y", 50, &del)];

@@ -7,7 +7,6 @@ mod exec;
 mod folder;
 mod runner;
 
-pub use answer::addresses;
 pub use conf::Network;
 pub use folder::{Found, first};
 pub use runner::{Runner, check};

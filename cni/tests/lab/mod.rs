@@ -48,11 +48,25 @@ impl Lab {
         open(self.config()).unwrap()
     }
 
+    /// The results on record, by the ids of their sandboxes.
+    pub fn results(&self) -> Vec<(String, String)> {
+        let database = rusqlite::Connection::open(self.path("state/network.db")).unwrap();
+        let mut select = database.prepare("SELECT id, result FROM attachment ORDER BY id").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
+
     /// A pinned network namespace.
     pub fn pod(&self, id: &str) -> Pod {
         pin(&self.path("netns").join(id));
         pod(self.dir.path(), id)
     }
+}
+
+/// The first address of a CNI result.
+pub fn first_address(result: &str) -> String {
+    let result: serde_json::Value = serde_json::from_str(result).unwrap();
+    result["ips"][0]["address"].as_str().unwrap().to_owned()
 }
 
 /// Opens a network from a thread without a runtime.
