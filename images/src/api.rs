@@ -118,65 +118,65 @@ impl Store {
         self.disk.run(|disk| disk.collect(Vec::new())).await
     }
 
-    /// Holds `image` for `owner` beside whatever he holds already. Idempotent.
+    /// Holds `image` for `holder` beside whatever it holds already. Idempotent.
     ///
     /// # Errors
     /// `NotFound` if there is no such image.
-    pub async fn hold(&self, owner: &Holder, image: &ImageId) -> Result<()> {
-        self.view(owner, image).await.map(drop)
+    pub async fn hold(&self, holder: &Holder, image: &ImageId) -> Result<()> {
+        self.view(holder, image).await.map(drop)
     }
 
-    /// Holds `image` for `owner` and tells its directories for a read-only mount, the top one
+    /// Holds `image` for `holder` and tells its directories for a read-only mount, the top one
     /// first; at least one. Idempotent.
     ///
     /// # Errors
     /// As [`Store::hold`].
-    pub async fn view(&self, owner: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
-        let (owner, image) = (owner.clone(), image.clone());
-        self.disk.run(move |disk| disk.view(&owner, &image)).await
+    pub async fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
+        let (holder, image) = (holder.clone(), image.clone());
+        self.disk.run(move |disk| disk.view(&holder, &image)).await
     }
 
-    /// Holds `image` for `owner` and makes his writable layer, of which an owner has one.
+    /// Holds `image` for `holder` and makes its writable layer, of which a holder has one.
     /// Idempotent.
     ///
     /// # Errors
     /// `Exists` if his writable layer is of another image, `NotFound` if there is no such image.
-    pub async fn prepare(&self, owner: &Holder, image: &ImageId) -> Result<Rootfs> {
-        let (owner, image) = (owner.clone(), image.clone());
-        self.disk.run(move |disk| disk.prepare(&owner, &image)).await
+    pub async fn prepare(&self, holder: &Holder, image: &ImageId) -> Result<Rootfs> {
+        let (holder, image) = (holder.clone(), image.clone());
+        self.disk.run(move |disk| disk.prepare(&holder, &image)).await
     }
 
-    /// Ends one lease of `owner` that has no writable layer. Idempotent.
+    /// Ends one lease of `holder` that has no writable layer. Idempotent.
     ///
     /// # Errors
     /// `Exists` if his writable layer is of this image: that goes by [`Store::release`].
-    pub async fn let_go(&self, owner: &Holder, image: &ImageId) -> Result<()> {
-        let (owner, image) = (owner.clone(), image.clone());
-        self.disk.run(move |disk| disk.let_go(&owner, &image)).await
+    pub async fn let_go(&self, holder: &Holder, image: &ImageId) -> Result<()> {
+        let (holder, image) = (holder.clone(), image.clone());
+        self.disk.run(move |disk| disk.let_go(&holder, &image)).await
     }
 
-    /// Ends every lease of `owner` and removes his writable layer, which must not be mounted any
-    /// more. Idempotent; an owner without a lease is no error.
-    pub async fn release(&self, owner: &Holder) -> Result<()> {
-        let owner = owner.clone();
-        self.disk.run(move |disk| disk.release(&owner)).await
+    /// Ends every lease of `holder` and removes its writable layer, which must not be mounted any
+    /// more. Idempotent; a holder without a lease is no error.
+    pub async fn release(&self, holder: &Holder) -> Result<()> {
+        let holder = holder.clone();
+        self.disk.run(move |disk| disk.release(&holder)).await
     }
 
-    /// Marks what `owner` holds as used now: he starts, or something is executed in him.
-    pub async fn used(&self, owner: &Holder) -> Result<()> {
-        let owner = owner.clone();
-        self.disk.run(move |disk| disk.used(&owner)).await
+    /// Marks what `holder` holds as used now: the container starts, or something is executed in it.
+    pub async fn used(&self, holder: &Holder) -> Result<()> {
+        let holder = holder.clone();
+        self.disk.run(move |disk| disk.used(&holder)).await
     }
 
     /// Everybody who holds something, for whoever knows which of them are gone.
-    pub async fn owners(&self) -> Result<Vec<Holder>> {
-        self.disk.run(Disk::owners).await
+    pub async fn holders(&self) -> Result<Vec<Holder>> {
+        self.disk.run(Disk::holders).await
     }
 
-    /// What the writable layer of `owner` takes, by a walk through it.
-    pub async fn writable_usage(&self, owner: &Holder) -> Result<Usage> {
-        let owner = owner.clone();
-        self.disk.run(move |disk| disk.writable_usage(&owner)).await
+    /// What the writable layer of `holder` takes, by a walk through it.
+    pub async fn writable_usage(&self, holder: &Holder) -> Result<Usage> {
+        let holder = holder.clone();
+        self.disk.run(move |disk| disk.writable_usage(&holder)).await
     }
 
     /// What images take of their filesystem, from the records.

@@ -8,9 +8,9 @@ use std::time::Duration;
 /// What a caller can do about an error; maps to one gRPC code each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// No such image, manifest, platform or owner.
+    /// No such image, manifest, platform or holder.
     NotFound,
-    /// The owner's writable layer is of another image.
+    /// The holder's writable layer is of another image.
     Exists,
     /// A malformed reference, manifest, digest, layer or `hosts.toml`; content that does not
     /// match its digest.

@@ -375,7 +375,7 @@ fn place(
 /// has them. The lock tells whoever collects that the pull lives; death releases it.
 struct PullLease {
     disk: Disk,
-    owner: Holder,
+    holder: Holder,
     lock: Lock,
 }
 
@@ -383,26 +383,26 @@ impl PullLease {
     async fn begin(disk: &Disk, keys: Vec<LayerKey>) -> Result<PullLease> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let owner = Holder::new(HolderKind::Pull, format!("{}-{n}", std::process::id()))?;
-        let lock = Lock::take(disk, &owner.file_name()).await?;
-        let holder = owner.clone();
+        let holder = Holder::new(HolderKind::Pull, format!("{}-{n}", std::process::id()))?;
+        let lock = Lock::take(disk, &holder.file_name()).await?;
+        let recorded = holder.clone();
         let hold = move |disk: &Disk| {
             disk.records(|r| {
                 r.write(|tx| {
                     // A dead process may have had this number.
-                    records::end_leases(tx, &holder)?;
-                    keys.iter().try_for_each(|key| records::hold_layer(tx, &holder, key))
+                    records::end_leases(tx, &recorded)?;
+                    keys.iter().try_for_each(|key| records::hold_layer(tx, &recorded, key))
                 })
             })
         };
         disk.run(hold).await?;
-        Ok(PullLease { disk: disk.clone(), owner, lock })
+        Ok(PullLease { disk: disk.clone(), holder, lock })
     }
 
     async fn end(self) -> Result<()> {
-        let PullLease { disk, owner, lock } = self;
+        let PullLease { disk, holder, lock } = self;
         let end = move |disk: &Disk| {
-            disk.records(|r| r.write(|tx| records::end_leases(tx, &owner)))?;
+            disk.records(|r| r.write(|tx| records::end_leases(tx, &holder)))?;
             lock.remove();
             Ok(())
         };

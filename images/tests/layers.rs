@@ -35,8 +35,8 @@ async fn unpack(scratch: &Scratch, items: &[Item]) -> PathBuf {
 
 async fn unpack_raw(scratch: &Scratch, layer: (Vec<u8>, Vec<u8>)) -> PathBuf {
     let image = import(scratch, &TestImage::of(&[layer])).await.unwrap();
-    let owner = Holder::container(format!("o{}", image.id.digest().hex())).unwrap();
-    scratch.store.prepare(&owner, &image.id).await.unwrap().lower.pop().unwrap()
+    let holder = Holder::container(format!("o{}", image.id.digest().hex())).unwrap();
+    scratch.store.prepare(&holder, &image.id).await.unwrap().lower.pop().unwrap()
 }
 
 fn xattr(path: &Path, name: &std::ffi::CStr) -> Option<Vec<u8>> {

@@ -29,16 +29,16 @@ async fn a_tag_behind_an_index_is_pulled_and_prepared() {
     assert_eq!(pulled.tags, [format!("{name}:1")]);
     assert_eq!(pulled.digests, [format!("{name}@{}", rrun_images::Digest::of(&top))]);
     assert_eq!(pulled.config.cmd, ["sh"]);
-    let owner = rrun_images::Holder::container("c1").unwrap();
-    let rootfs = scratch.store.prepare(&owner, &pulled.id).await.unwrap();
+    let holder = rrun_images::Holder::container("c1").unwrap();
+    let rootfs = scratch.store.prepare(&holder, &pulled.id).await.unwrap();
     let hello = std::fs::read_to_string(rootfs.lower[0].join("etc/hello")).unwrap();
     assert_eq!(hello, "hello\n");
     assert!(rootfs.upper.is_dir() && rootfs.work.is_dir());
-    assert_eq!(scratch.store.prepare(&owner, &pulled.id).await.unwrap(), rootfs);
-    assert_eq!(scratch.store.owners().await.unwrap(), std::slice::from_ref(&owner));
-    scratch.store.release(&owner).await.unwrap();
-    scratch.store.release(&owner).await.unwrap();
-    assert!(scratch.store.owners().await.unwrap().is_empty());
+    assert_eq!(scratch.store.prepare(&holder, &pulled.id).await.unwrap(), rootfs);
+    assert_eq!(scratch.store.holders().await.unwrap(), std::slice::from_ref(&holder));
+    scratch.store.release(&holder).await.unwrap();
+    scratch.store.release(&holder).await.unwrap();
+    assert!(scratch.store.holders().await.unwrap().is_empty());
     scratch.assert_no_debris().await;
 }
 

@@ -23,7 +23,7 @@ fn top(name: &str) -> (Vec<u8>, Vec<u8>) {
     layer(&[file(name, name)])
 }
 
-fn owner(name: &str) -> Holder {
+fn holder(name: &str) -> Holder {
     Holder::container(name).unwrap()
 }
 
@@ -92,25 +92,25 @@ async fn layers_of_a_held_image_stay_until_it_is_released_and_shared_ones_longer
     let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
     let first = store.pull(&pull("1"), None, None).await.unwrap();
     let second = store.pull(&pull("2"), None, None).await.unwrap();
-    let rootfs = store.prepare(&owner("c"), &first.id).await.unwrap();
+    let rootfs = store.prepare(&holder("c"), &first.id).await.unwrap();
     let holders =
         async |image: &Image| store.find(&image.id.to_string()).await.unwrap().unwrap().holders;
-    assert_eq!(holders(&first).await, [owner("c")]);
+    assert_eq!(holders(&first).await, [holder("c")]);
     assert_eq!(holders(&second).await, []);
-    assert_eq!(store.prepare(&owner("c"), &second.id).await.unwrap_err().kind(), Kind::Exists);
+    assert_eq!(store.prepare(&holder("c"), &second.id).await.unwrap_err().kind(), Kind::Exists);
     store.remove(&first.id.to_string()).await.unwrap();
     assert!(store.find(&first.id.to_string()).await.unwrap().is_none());
     assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
     assert_eq!(
-        store.prepare(&owner("c"), &first.id).await.unwrap(),
+        store.prepare(&holder("c"), &first.id).await.unwrap(),
         rootfs,
         "idempotent while held"
     );
-    assert_eq!(store.prepare(&owner("d"), &first.id).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.prepare(&holder("d"), &first.id).await.unwrap_err().kind(), Kind::NotFound);
     std::fs::write(rootfs.upper.join("f"), vec![1; 10_000]).unwrap();
-    let usage = store.writable_usage(&owner("c")).await.unwrap();
+    let usage = store.writable_usage(&holder("c")).await.unwrap();
     assert_eq!((usage.bytes, usage.inodes), (12_288, 1));
-    store.release(&owner("c")).await.unwrap();
+    store.release(&holder("c")).await.unwrap();
     assert_eq!(scratch.names("writable"), [""; 0]);
     let left: Vec<bool> = rootfs.lower.iter().map(|dir| dir.is_dir()).collect();
     assert_eq!(left.iter().filter(|there| **there).count(), 1, "the base is the other image's");
@@ -131,7 +131,7 @@ async fn equal_layers_and_empty_images_make_lists_that_overlayfs_takes() {
     for tag in ["twice", "none", "opaque"] {
         let name = reference(&format!("{}/r/i:{tag}", registry.address));
         let image = store.pull(&name, None, None).await.unwrap();
-        let mut rootfs = store.prepare(&owner(tag), &image.id).await.unwrap();
+        let mut rootfs = store.prepare(&holder(tag), &image.id).await.unwrap();
         counts.push(rootfs.lower.len());
         rootfs.lower.sort();
         rootfs.lower.dedup();
@@ -148,7 +148,7 @@ async fn a_directory_that_a_layer_only_implies_keeps_the_attributes_from_below()
     let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    let rootfs = scratch.store.prepare(&owner("c"), &id).await.unwrap();
+    let rootfs = scratch.store.prepare(&holder("c"), &id).await.unwrap();
     assert_eq!(rootfs.lower.len(), 3);
     let of = |name: &str| {
         let meta = rootfs.lower[0].join(name).metadata().unwrap();
@@ -165,7 +165,7 @@ async fn a_damaged_database_is_set_aside_and_everything_is_found_again() {
     let scratch = Scratch::new().await;
     let name = format!("{}/r/i:1", registry.address);
     let image = scratch.store.pull(&reference(&name), None, None).await.unwrap();
-    let rootfs = scratch.store.prepare(&owner("c"), &image.id).await.unwrap();
+    let rootfs = scratch.store.prepare(&holder("c"), &image.id).await.unwrap();
     let Scratch { dir, store } = scratch;
     drop(store);
     for end in ["-wal", "-shm"] {
@@ -179,8 +179,8 @@ async fn a_damaged_database_is_set_aside_and_everything_is_found_again() {
         (found.id, found.tags, found.digests),
         (image.id.clone(), image.tags, image.digests)
     );
-    assert_eq!(store.owners().await.unwrap(), [owner("c")]);
-    assert_eq!(store.prepare(&owner("c"), &image.id).await.unwrap(), rootfs);
+    assert_eq!(store.holders().await.unwrap(), [holder("c")]);
+    assert_eq!(store.prepare(&holder("c"), &image.id).await.unwrap(), rootfs);
     assert!(dir.path().join("images/records.db.damaged").exists());
 }
 
@@ -210,27 +210,27 @@ async fn a_layer_that_a_power_cut_may_have_hit_is_pulled_anew_though_an_old_leas
     let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    let rootfs = scratch.store.prepare(&owner("old"), &id).await.unwrap();
+    let rootfs = scratch.store.prepare(&holder("old"), &id).await.unwrap();
     lose_power(&scratch, &base().0);
 
     let store = Store::open(config(scratch.dir.path())).await.unwrap();
     assert!(store.find(&id.to_string()).await.unwrap().is_none());
     assert_eq!(scratch.names("records"), [""; 0]);
-    let error = store.prepare(&owner("old"), &id).await.unwrap_err();
+    let error = store.prepare(&holder("old"), &id).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
     assert!(error.to_string().contains("not synced before the last boot ended"), "{error}");
 
     assert_eq!(store.pull(&name, None, None).await.unwrap().id, id);
     assert_eq!(registry.count(&image.blobs[0].0.to_string()), 2);
     assert_eq!(registry.count(&image.blobs[1].0.to_string()), 1, "the other layer was durable");
-    assert_eq!(store.prepare(&owner("old"), &id).await.unwrap(), rootfs);
+    assert_eq!(store.prepare(&holder("old"), &id).await.unwrap(), rootfs);
     let base = rootfs.lower.iter().map(|dir| dir.join("base")).find(|file| file.exists());
     assert_eq!(std::fs::read(base.unwrap()).unwrap(), b"b");
 
     // Whoever opens the store next in this boot has no doubts any more.
     let again = Store::open(config(scratch.dir.path())).await.unwrap();
     assert_eq!(again.find(&id.to_string()).await.unwrap().unwrap().tags.len(), 1);
-    again.release(&owner("old")).await.unwrap();
+    again.release(&holder("old")).await.unwrap();
     assert!(again.find(&id.to_string()).await.unwrap().is_some());
     assert!(again.remove(&id.to_string()).await.unwrap());
     for folder in ["layers", "records", "writable", "locks"] {
@@ -246,10 +246,10 @@ async fn an_old_lease_on_a_lost_image_is_released_with_nothing_left() {
     let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    scratch.store.prepare(&owner("old"), &id).await.unwrap();
+    scratch.store.prepare(&holder("old"), &id).await.unwrap();
     lose_power(&scratch, &base().0);
     let store = Store::open(config(scratch.dir.path())).await.unwrap();
-    store.release(&owner("old")).await.unwrap();
+    store.release(&holder("old")).await.unwrap();
     for folder in ["layers", "records", "writable", "locks"] {
         assert_eq!(scratch.names(folder), [""; 0], "{folder}");
     }
@@ -329,7 +329,7 @@ async fn overlayfs_mounts_the_prepared_directories_and_shows_the_image() {
     let scratch = Scratch::new().await;
     let name = reference(&format!("{}/r/i:1", registry.address));
     let id = scratch.store.pull(&name, None, None).await.unwrap().id;
-    let rootfs = scratch.store.prepare(&owner("c"), &id).await.unwrap();
+    let rootfs = scratch.store.prepare(&holder("c"), &id).await.unwrap();
     let at = scratch.dir.path().join("mnt");
     std::fs::create_dir(&at).unwrap();
     let show = |path: &std::path::Path| path.display().to_string();
@@ -349,7 +349,7 @@ async fn overlayfs_mounts_the_prepared_directories_and_shows_the_image() {
         .unwrap();
     let words = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(words, "./srv ./srv/new ./tmp ./tmp/implied 1777\n", "{done:?}");
-    scratch.store.release(&owner("c")).await.unwrap();
+    scratch.store.release(&holder("c")).await.unwrap();
     scratch.assert_no_debris().await;
 }
 
@@ -375,19 +375,19 @@ async fn an_image_that_was_pulled_or_imported_is_there_after_the_next_boot() {
     reboot(&scratch);
     let store = Store::open(config(scratch.dir.path())).await.unwrap();
     let name = name.to_string();
-    for (holder, name, id, layers) in
+    for (container, name, id, layers) in
         [("c", &*name, pulled, 3), ("d", "example.com/a/b:3", imported, 2)]
     {
         let found = store.find(name).await.unwrap().unwrap();
         assert_eq!(found.id, id);
-        let rootfs = store.prepare(&owner(holder), &id).await.unwrap();
+        let rootfs = store.prepare(&holder(container), &id).await.unwrap();
         assert!(rootfs.lower.len() >= layers, "{name}, with its seam: {:?}", rootfs.lower);
         assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
     }
 }
 
 #[tokio::test]
-async fn an_owner_holds_many_images_with_or_without_a_writable_layer_and_others_hold_them_too() {
+async fn a_holder_has_many_images_with_or_without_a_writable_layer_and_others_hold_them_too() {
     let registry = TestRegistry::start().await;
     let scratch = Scratch::new().await;
     let store = &scratch.store;
@@ -399,24 +399,24 @@ async fn an_owner_holds_many_images_with_or_without_a_writable_layer_and_others_
     }
     let volume = Holder::new(HolderKind::Volume, "pod-1.data").unwrap();
     let person = Holder::new(HolderKind::Person, "me").unwrap();
-    let rootfs = store.prepare(&owner("c"), &ids[0]).await.unwrap();
-    let view = store.view(&owner("c"), &ids[1]).await.unwrap();
+    let rootfs = store.prepare(&holder("c"), &ids[0]).await.unwrap();
+    let view = store.view(&holder("c"), &ids[1]).await.unwrap();
     assert_eq!(store.view(&volume, &ids[1]).await.unwrap(), view);
     store.hold(&person, &ids[0]).await.unwrap();
     store.hold(&person, &ids[0]).await.unwrap();
-    assert_eq!(store.owners().await.unwrap(), [owner("c"), person.clone(), volume.clone()]);
+    assert_eq!(store.holders().await.unwrap(), [holder("c"), person.clone(), volume.clone()]);
     assert_eq!(scratch.names("writable"), ["container-c"]);
-    assert_eq!(store.let_go(&owner("c"), &ids[0]).await.unwrap_err().kind(), Kind::Exists);
+    assert_eq!(store.let_go(&holder("c"), &ids[0]).await.unwrap_err().kind(), Kind::Exists);
     for id in &ids {
         assert!(store.remove(&id.to_string()).await.unwrap());
     }
     // The container goes, the others have what they hold.
-    store.release(&owner("c")).await.unwrap();
+    store.release(&holder("c")).await.unwrap();
     assert!(rootfs.lower.iter().chain(&view).all(|dir| dir.is_dir()));
     store.let_go(&volume, &ids[1]).await.unwrap();
     assert!(!view[0].exists() && rootfs.lower.iter().all(|dir| dir.is_dir()));
     store.release(&person).await.unwrap();
-    assert_eq!(store.owners().await.unwrap(), []);
+    assert_eq!(store.holders().await.unwrap(), []);
     assert_eq!(scratch.names("layers"), [""; 0]);
     scratch.assert_no_debris().await;
     let unknown = store.hold(&person, &ids[0]).await.unwrap_err();
@@ -439,12 +439,12 @@ async fn an_image_is_used_when_its_holder_is() {
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000);
     age();
     assert_eq!(last().await, old);
-    store.prepare(&owner("c"), &id).await.unwrap();
+    store.prepare(&holder("c"), &id).await.unwrap();
     assert!(last().await > old, "made");
     age();
-    store.used(&owner("other")).await.unwrap();
+    store.used(&holder("other")).await.unwrap();
     assert_eq!(last().await, old);
-    store.used(&owner("c")).await.unwrap();
+    store.used(&holder("c")).await.unwrap();
     assert!(last().await > old, "started, or executed in");
     age();
     store.pull(&name, None, None).await.unwrap();
@@ -480,12 +480,12 @@ async fn what_a_dead_pull_held_is_collected_and_what_a_living_one_holds_is_not()
     let scratch = Scratch::new().await;
     let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
     let key = |digit: &str| digit.repeat(64);
-    for (owner, key) in [("pull/1-1", key("a")), ("pull/2-2", key("b"))] {
+    for (holder, key) in [("pull/1-1", key("a")), ("pull/2-2", key("b"))] {
         std::fs::create_dir(scratch.root().join("layers").join(&key)).unwrap();
         let layer = "INSERT INTO layer(key, bytes, inodes, implied, opaque, boot, durable, used)
                      VALUES(?1, 1, 1, '[]', 0, 'b', 1, 1000)";
         db.execute(layer, [&key]).unwrap();
-        db.execute("INSERT INTO layer_lease(owner, key) VALUES(?1, ?2)", [owner, &key]).unwrap();
+        db.execute("INSERT INTO layer_lease(holder, key) VALUES(?1, ?2)", [holder, &key]).unwrap();
     }
     let alive = std::fs::File::create(scratch.root().join("locks/pull-2-2")).unwrap();
     alive.lock().unwrap();

@@ -84,8 +84,8 @@ async fn an_image_pulled_by_a_process_that_ended_at_once_is_there_after_a_reboot
     assert!(records.execute("UPDATE layer SET boot = 'another'", []).unwrap() > 0);
     let store = ground::open(ground.root()).await;
     let image = store.find(&hosted()).await.unwrap().unwrap();
-    let owner = rrun_images::Holder::container("c").unwrap();
-    let rootfs = store.prepare(&owner, &image.id).await.unwrap();
+    let holder = rrun_images::Holder::container("c").unwrap();
+    let rootfs = store.prepare(&holder, &image.id).await.unwrap();
     assert!(rootfs.lower.iter().all(|layer| layer.is_dir()));
-    store.release(&owner).await.unwrap();
+    store.release(&holder).await.unwrap();
 }

@@ -27,8 +27,8 @@ pub struct Ports {
     pub host: Arc<dyn Host>,
 }
 
-/// Images and root file systems. An owner of a root file system is a name chosen by the engine
-/// (the container's id): what it holds is not collected before it is released.
+/// Images and root file systems. A holder is a container, by its id: what it holds is not
+/// collected before it is released.
 #[async_trait]
 pub trait Images: Send + Sync {
     /// The image that an id, tag or digest names.
@@ -37,20 +37,20 @@ pub trait Images: Send + Sync {
     /// `NotFound` when it is not there.
     async fn find(&self, reference: &str) -> Result<ImageInfo>;
 
-    /// Leases the image to `owner` and prepares its root file system. Idempotent.
-    async fn prepare(&self, owner: &str, image_id: &str) -> Result<RootfsDirs>;
+    /// Leases the image to `holder` and prepares its root file system. Idempotent.
+    async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs>;
 
-    /// Gives back what `owner` holds, and its writable layer. Unknown is done.
-    async fn release(&self, owner: &str) -> Result<()>;
+    /// Gives back what `holder` holds, and its writable layer. Unknown is done.
+    async fn release(&self, holder: &str) -> Result<()>;
 
-    /// The image of `owner` is used now: he starts, or something is executed in him.
-    async fn used(&self, owner: &str) -> Result<()>;
+    /// The image of `holder` is used now: the container starts, or something is executed in it.
+    async fn used(&self, holder: &str) -> Result<()>;
 
-    /// Owners that hold something, of this engine or of others on this machine.
-    async fn owners(&self) -> Result<Vec<String>>;
+    /// Holders, of this engine or of others on this machine.
+    async fn holders(&self) -> Result<Vec<String>>;
 
-    /// Space taken by the writable layer of `owner`.
-    async fn writable_usage(&self, owner: &str) -> Result<FsUsage>;
+    /// Space taken by the writable layer of `holder`.
+    async fn writable_usage(&self, holder: &str) -> Result<FsUsage>;
 }
 
 /// An image, as far as a container needs it.

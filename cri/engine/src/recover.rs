@@ -374,20 +374,20 @@ async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
 /// object is made, so whatever another process makes meanwhile is found on record.
 async fn release_unknown(engine: &Arc<Shared>, report: &mut Recovery) {
     let ports = &engine.ports;
-    let owners = ports.images.owners().await.unwrap_or_default();
+    let holders = ports.images.holders().await.unwrap_or_default();
     let attached = ports.network.attached().await.unwrap_or_default();
     let config = engine.config.clone();
     let (pods, containers) = match blocking(move || on_record(&config)).await {
         Ok(known) => known,
         Err(error) => return report.not_undone.push(("records".to_owned(), error.to_string())),
     };
-    for owner in owners {
+    for holder in holders {
         // What has no container's name is not ours to touch.
-        let Ok(id) = owner.parse::<ContainerId>() else { continue };
+        let Ok(id) = holder.parse::<ContainerId>() else { continue };
         if !containers.contains(&id)
-            && let Err(error) = ports.images.release(&owner).await
+            && let Err(error) = ports.images.release(&holder).await
         {
-            report.not_undone.push((owner, error.to_string()));
+            report.not_undone.push((holder, error.to_string()));
         }
     }
     for entry in attached {

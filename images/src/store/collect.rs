@@ -24,10 +24,10 @@ impl Disk {
 
     /// A pull holds a lock of its name as long as it runs.
     fn release_dead_pulls(&self) -> Result<()> {
-        let owners = self.records(|r| r.read(records::owners))?;
-        for owner in owners.iter().filter(|owner| owner.kind() == HolderKind::Pull) {
-            if let Some(lock) = Lock::try_take(&self.path("locks"), &owner.file_name())? {
-                self.records(|r| r.write(|tx| records::end_leases(tx, owner)))?;
+        let holders = self.records(|r| r.read(records::all_holders))?;
+        for holder in holders.iter().filter(|holder| holder.kind() == HolderKind::Pull) {
+            if let Some(lock) = Lock::try_take(&self.path("locks"), &holder.file_name())? {
+                self.records(|r| r.write(|tx| records::end_leases(tx, holder)))?;
                 lock.remove();
             }
         }

@@ -1,4 +1,4 @@
-//! Names of layers and owners on disk.
+//! Names of layers and holders on disk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -96,7 +96,7 @@ impl Holder {
         if good {
             return Ok(Holder { kind, name });
         }
-        Err(Error::invalid(format_args!("owner {name:?}: not 1 to 128 of a-z A-Z 0-9 _ . -")))
+        Err(Error::invalid(format_args!("holder {name:?}: not 1 to 128 of a-z A-Z 0-9 _ . -")))
     }
 
     /// A container, by its id.
@@ -117,12 +117,12 @@ impl Holder {
         &self.name
     }
 
-    /// A single name for files of this owner.
+    /// A single name for files of this holder.
     pub(crate) fn file_name(&self) -> String {
         format!("{}-{}", self.kind.as_str(), self.name)
     }
 
-    /// The owner of a file that is called so.
+    /// The holder of a file that is called so.
     pub(crate) fn of_file_name(text: &str) -> Result<Holder> {
         Holder::split(text, '-')
     }
@@ -130,7 +130,7 @@ impl Holder {
     fn split(text: &str, by: char) -> Result<Holder> {
         let (kind, name) = text.split_once(by).unwrap_or_default();
         let kind = HolderKind::ALL.into_iter().find(|k| k.as_str() == kind);
-        let kind = kind.ok_or_else(|| Error::invalid(format_args!("{text:?} is no owner")))?;
+        let kind = kind.ok_or_else(|| Error::invalid(format_args!("{text:?} is no holder")))?;
         Holder::new(kind, name)
     }
 }
@@ -154,11 +154,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_is_a_kind_and_a_name_on_record_and_on_disk() {
+    fn a_holder_is_a_kind_and_a_name_on_record_and_on_disk() {
         for kind in HolderKind::ALL {
-            let owner = Holder::new(kind, "a-b.c_1").unwrap();
-            assert_eq!(owner.to_string().parse::<Holder>().unwrap(), owner);
-            assert_eq!(Holder::of_file_name(&owner.file_name()).unwrap(), owner);
+            let holder = Holder::new(kind, "a-b.c_1").unwrap();
+            assert_eq!(holder.to_string().parse::<Holder>().unwrap(), holder);
+            assert_eq!(Holder::of_file_name(&holder.file_name()).unwrap(), holder);
         }
         for bad in ["", "a", "container", "container/", "container/a/b", "nobody/a"] {
             assert!(bad.parse::<Holder>().is_err(), "{bad}");

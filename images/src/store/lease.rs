@@ -37,25 +37,25 @@ impl Disk {
     ///
     /// Steps: `images.prepare.lease`, `images.prepare.writable`, `images.prepare.work`,
     /// `images.prepare.upper`.
-    pub(crate) fn prepare(&self, owner: &Holder, image: &ImageId) -> Result<Rootfs> {
-        self.prepare_steps(owner, image).context(format_args!("prepare {owner}"))
+    pub(crate) fn prepare(&self, holder: &Holder, image: &ImageId) -> Result<Rootfs> {
+        self.prepare_steps(holder, image).context(format_args!("prepare {holder}"))
     }
 
-    fn prepare_steps(&self, owner: &Holder, image: &ImageId) -> Result<Rootfs> {
+    fn prepare_steps(&self, holder: &Holder, image: &ImageId) -> Result<Rootfs> {
         let mut steps = Steps::default();
         let undo = |disk: &Disk| {
-            let (disk, owner) = (disk.clone(), owner.clone());
-            move || disk.release(&owner)
+            let (disk, holder) = (disk.clone(), holder.clone());
+            move || disk.release(&holder)
         };
-        let known = self.records(|r| r.read(|tx| records::held(tx, owner)))?;
+        let known = self.records(|r| r.read(|tx| records::held(tx, holder)))?;
         let layers = if known.is_empty() {
-            steps.run("images.prepare.lease", || self.lease(owner, image, true), undo(self))?
+            steps.run("images.prepare.lease", || self.lease(holder, image, true), undo(self))?
         } else {
             // A repeated call undoes nothing that an earlier one did.
-            step::run("images.prepare.lease", || self.lease(owner, image, true))?
+            step::run("images.prepare.lease", || self.lease(holder, image, true))?
         };
         let lower = self.lower(&layers)?;
-        let dir = self.path("writable").join(owner.file_name());
+        let dir = self.path("writable").join(holder.file_name());
         let (upper, work) = (dir.join("upper"), dir.join("work"));
         step::run("images.prepare.writable", || make_writable(&dir, image))?;
         step::run("images.prepare.work", || make(&work, 0o700))?;
@@ -65,10 +65,10 @@ impl Disk {
     }
 
     /// In one transaction, so that nobody removes the image in between.
-    fn lease(&self, owner: &Holder, image: &ImageId, rw: bool) -> Result<Vec<(LayerKey, bool)>> {
+    fn lease(&self, holder: &Holder, image: &ImageId, rw: bool) -> Result<Vec<(LayerKey, bool)>> {
         self.records(|r| {
             r.write(|tx| {
-                let layers = hold(tx, owner, image, rw)?;
+                let layers = hold(tx, holder, image, rw)?;
                 if !rw {
                     // The writable layer's folder tells of the others.
                     restore::save(&self.inner.config.root, tx, image)?;
@@ -79,31 +79,31 @@ impl Disk {
     }
 
     /// See [`crate::Store::view`].
-    pub(crate) fn view(&self, owner: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
-        let layers = self.lease(owner, image, false);
-        layers.and_then(|layers| self.lower(&layers)).context(format_args!("hold for {owner}"))
+    pub(crate) fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
+        let layers = self.lease(holder, image, false);
+        layers.and_then(|layers| self.lower(&layers)).context(format_args!("hold for {holder}"))
     }
 
     /// See [`crate::Store::let_go`].
-    pub(crate) fn let_go(&self, owner: &Holder, image: &ImageId) -> Result<()> {
+    pub(crate) fn let_go(&self, holder: &Holder, image: &ImageId) -> Result<()> {
         let ended = self.records(|r| {
             r.write(|tx| {
-                if records::writable(tx, owner)?.as_ref() == Some(image) {
+                if records::writable(tx, holder)?.as_ref() == Some(image) {
                     let why = format!("he has a writable layer of {image}");
                     return Err(Error::new(Kind::Exists, why));
                 }
                 let layers = records::image_layers(tx, image)?;
-                records::end_lease(tx, owner, image)?;
+                records::end_lease(tx, holder, image)?;
                 restore::save(&self.inner.config.root, tx, image)?;
                 unnamed(tx, image, layers)
             })
         });
-        ended.and_then(|layers| self.collect(layers)).context(format_args!("let go for {owner}"))
+        ended.and_then(|layers| self.collect(layers)).context(format_args!("let go for {holder}"))
     }
 
     /// See [`crate::Store::used`].
-    pub(crate) fn used(&self, owner: &Holder) -> Result<()> {
-        self.records(|r| r.write(|tx| records::used(tx, owner)))
+    pub(crate) fn used(&self, holder: &Holder) -> Result<()> {
+        self.records(|r| r.write(|tx| records::used(tx, holder)))
     }
 
     /// From bottom-first records to overlayfs' order. What lies below a layer that hides
@@ -128,17 +128,17 @@ impl Disk {
     /// See [`crate::Store::release`].
     ///
     /// Steps: `images.release.writable`, `images.release.lease`, `images.release.collect`.
-    pub(crate) fn release(&self, owner: &Holder) -> Result<()> {
-        self.release_steps(owner).context(format_args!("release {owner}"))
+    pub(crate) fn release(&self, holder: &Holder) -> Result<()> {
+        self.release_steps(holder).context(format_args!("release {holder}"))
     }
 
-    fn release_steps(&self, owner: &Holder) -> Result<()> {
-        let dir = self.path("writable").join(owner.file_name());
+    fn release_steps(&self, holder: &Holder) -> Result<()> {
+        let dir = self.path("writable").join(holder.file_name());
         // The lease ends after its directory is out of the way, so that a killed release is
-        // found again by `owners`.
+        // found again by `holders`.
         step::run("images.release.writable", || self.discard(&dir))?;
         let layers = step::run("images.release.lease", || {
-            self.records(|r| r.write(|tx| self.end_leases(tx, owner)))
+            self.records(|r| r.write(|tx| self.end_leases(tx, holder)))
         })?;
         if layers.is_empty() {
             return Ok(());
@@ -146,17 +146,17 @@ impl Disk {
         step::run("images.release.collect", || self.collect(layers))
     }
 
-    /// Takes everything from `owner`; what nobody holds any more is to be collected.
-    fn end_leases(&self, tx: &Connection, owner: &Holder) -> Result<Vec<LayerKey>> {
+    /// Takes everything from `holder`; what nobody holds any more is to be collected.
+    fn end_leases(&self, tx: &Connection, holder: &Holder) -> Result<Vec<LayerKey>> {
         let mut held = Vec::new();
-        for image in records::held(tx, owner)? {
+        for image in records::held(tx, holder)? {
             held.push((records::image_layers(tx, &image)?, image));
         }
-        records::end_leases(tx, owner)?;
+        records::end_leases(tx, holder)?;
         let mut gone = Vec::new();
         for (layers, image) in held {
             gone.extend(unnamed(tx, &image, layers)?);
-            if owner.kind() != HolderKind::Container {
+            if holder.kind() != HolderKind::Container {
                 restore::save(&self.inner.config.root, tx, &image)?;
             }
         }
@@ -164,13 +164,13 @@ impl Disk {
     }
 
     /// Everybody who holds something.
-    pub(crate) fn owners(&self) -> Result<Vec<Holder>> {
-        self.records(|r| r.read(records::owners))
+    pub(crate) fn holders(&self) -> Result<Vec<Holder>> {
+        self.records(|r| r.read(records::all_holders))
     }
 
     /// See [`crate::Store::writable_usage`].
-    pub(crate) fn writable_usage(&self, owner: &Holder) -> Result<Usage> {
-        let upper = self.path("writable").join(owner.file_name()).join("upper");
+    pub(crate) fn writable_usage(&self, holder: &Holder) -> Result<Usage> {
+        let upper = self.path("writable").join(holder.file_name()).join("upper");
         let mut usage = Usage::default();
         let mut linked = HashSet::new();
         let mut folders = vec![upper];
@@ -206,18 +206,18 @@ fn unnamed(tx: &Connection, image: &ImageId, layers: Vec<LayerKey>) -> Result<Ve
 /// of them are opaque.
 fn hold(
     tx: &Connection,
-    owner: &Holder,
+    holder: &Holder,
     image: &ImageId,
     rw: bool,
 ) -> Result<Vec<(LayerKey, bool)>> {
-    if let Some(other) = records::writable(tx, owner)?.filter(|other| rw && other != image) {
+    if let Some(other) = records::writable(tx, holder)?.filter(|other| rw && other != image) {
         return Err(Error::new(Kind::Exists, format!("it holds image {other} already")));
     }
-    let is_held = records::held(tx, owner)?.contains(image);
+    let is_held = records::held(tx, holder)?.contains(image);
     if !is_held && !records::touch(tx, image)? {
         return Err(Error::not_found(format_args!("no image {image}")));
     }
-    records::add_lease(tx, owner, image, rw)?;
+    records::add_lease(tx, holder, image, rw)?;
     let with_mark = |key: LayerKey| match records::layer(tx, &key)? {
         Some(facts) => Ok((key, facts.is_opaque)),
         None => {
@@ -228,7 +228,7 @@ fn hold(
     records::image_layers(tx, image)?.into_iter().map(with_mark).collect()
 }
 
-/// The owner's directory and in it the image's id, from which the lease can be recorded anew.
+/// The holder's directory and in it the image's id, from which the lease can be recorded anew.
 fn make_writable(dir: &Path, image: &ImageId) -> Result<()> {
     // 0710: an unprivileged user of the node must not reach setuid files in there.
     make(dir, 0o710)?;
@@ -239,7 +239,7 @@ fn make_writable(dir: &Path, image: &ImageId) -> Result<()> {
     }
 }
 
-/// `upper`, with the owner and mode of the image's root, which it covers. It gets its name last:
+/// `upper`, with the holder and mode of the image's root, which it covers. It gets its name last:
 /// a killed call must not leave one with attributes that a repeated call would keep.
 fn make_upper(upper: &Path, lower: &[PathBuf]) -> Result<()> {
     if upper.exists() {

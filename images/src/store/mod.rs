@@ -5,7 +5,7 @@
 //! records.lock         see `open`
 //! records/<id>.json    a plain copy of an image's record, see `restore`
 //! layers/<diffID>/     one unpacked layer, as overlayfs takes it
-//! writable/<owner>/    upper/ and work/ of a lease; image -> the image's id
+//! writable/<holder>/   upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
 //! locks/<name>         see `lock`
 //! trash/               renamed here first, then removed behind, see `trash`

@@ -16,7 +16,7 @@ use crate::layer::Facts;
 use crate::reference::Reference;
 
 pub(super) const DATABASE: Database =
-    Database { file: "records.db", lock: "records.lock", version: 2, schema: SCHEMA };
+    Database { file: "records.db", lock: "records.lock", version: 3, schema: SCHEMA };
 
 const SCHEMA: &str = "
 CREATE TABLE layer(
@@ -35,10 +35,10 @@ CREATE TABLE name(
     image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE) STRICT;
 CREATE INDEX name_image ON name(image);
 CREATE TABLE lease(
-    owner TEXT NOT NULL, image TEXT NOT NULL REFERENCES image(id),
-    writable INTEGER NOT NULL, PRIMARY KEY(owner, image)) STRICT;
+    holder TEXT NOT NULL, image TEXT NOT NULL REFERENCES image(id),
+    writable INTEGER NOT NULL, PRIMARY KEY(holder, image)) STRICT;
 CREATE INDEX lease_image ON lease(image);
-CREATE TABLE layer_lease(owner TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY(owner, key)) STRICT;
+CREATE TABLE layer_lease(holder TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY(holder, key)) STRICT;
 CREATE INDEX layer_lease_key ON layer_lease(key);
 CREATE TABLE trash(
     name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL) STRICT;
@@ -234,9 +234,10 @@ fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
 }
 
 fn holders(tx: &Connection, id: &str) -> Result<Vec<Holder>> {
-    let mut select = tx.prepare_cached("SELECT owner FROM lease WHERE image=?1 ORDER BY owner")?;
+    let mut select =
+        tx.prepare_cached("SELECT holder FROM lease WHERE image=?1 ORDER BY holder")?;
     let rows = select.query_map([id], |r| r.get::<_, String>(0))?;
-    rows.map(|owner| owner?.parse()).collect()
+    rows.map(|holder| holder?.parse()).collect()
 }
 
 /// The image that has this name, tag or digest.
@@ -306,51 +307,51 @@ pub(crate) fn touch(tx: &Connection, id: &ImageId) -> Result<bool> {
     Ok(n == 1)
 }
 
-/// The image of which `owner` has a writable layer.
-pub(crate) fn writable(tx: &Connection, owner: &Holder) -> Result<Option<ImageId>> {
+/// The image of which `holder` has a writable layer.
+pub(crate) fn writable(tx: &Connection, holder: &Holder) -> Result<Option<ImageId>> {
     let id: Option<String> = tx
-        .prepare_cached("SELECT image FROM lease WHERE owner=?1 AND writable=1")?
-        .query_row([owner.to_string()], |r| r.get(0))
+        .prepare_cached("SELECT image FROM lease WHERE holder=?1 AND writable=1")?
+        .query_row([holder.to_string()], |r| r.get(0))
         .optional()?;
     id.map(|id| id.parse()).transpose()
 }
 
-/// The images that `owner` holds.
-pub(crate) fn held(tx: &Connection, owner: &Holder) -> Result<Vec<ImageId>> {
-    let mut select = tx.prepare_cached("SELECT image FROM lease WHERE owner=?1 ORDER BY image")?;
-    let rows = select.query_map([owner.to_string()], |r| r.get::<_, String>(0))?;
+/// The images that `holder` holds.
+pub(crate) fn held(tx: &Connection, holder: &Holder) -> Result<Vec<ImageId>> {
+    let mut select = tx.prepare_cached("SELECT image FROM lease WHERE holder=?1 ORDER BY image")?;
+    let rows = select.query_map([holder.to_string()], |r| r.get::<_, String>(0))?;
     rows.map(|id| id?.parse()).collect()
 }
 
 /// Records a lease; one that is there may become writable.
-pub(crate) fn add_lease(tx: &Connection, owner: &Holder, id: &ImageId, rw: bool) -> Result<()> {
+pub(crate) fn add_lease(tx: &Connection, holder: &Holder, id: &ImageId, rw: bool) -> Result<()> {
     tx.prepare_cached(
-        "INSERT INTO lease(owner, image, writable) VALUES(?1, ?2, ?3)
-         ON CONFLICT(owner, image) DO UPDATE SET writable=max(writable, ?3)",
+        "INSERT INTO lease(holder, image, writable) VALUES(?1, ?2, ?3)
+         ON CONFLICT(holder, image) DO UPDATE SET writable=max(writable, ?3)",
     )?
-    .execute(params![owner.to_string(), id.to_string(), rw])?;
+    .execute(params![holder.to_string(), id.to_string(), rw])?;
     Ok(())
 }
 
-/// Records that `owner` holds a layer, which may not be here yet.
-pub(crate) fn hold_layer(tx: &Connection, owner: &Holder, key: &LayerKey) -> Result<()> {
-    tx.prepare_cached("INSERT OR IGNORE INTO layer_lease(owner, key) VALUES(?1, ?2)")?
-        .execute(params![owner.to_string(), key.as_str()])?;
+/// Records that `holder` holds a layer, which may not be here yet.
+pub(crate) fn hold_layer(tx: &Connection, holder: &Holder, key: &LayerKey) -> Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO layer_lease(holder, key) VALUES(?1, ?2)")?
+        .execute(params![holder.to_string(), key.as_str()])?;
     Ok(())
 }
 
 /// Ends one lease, and the image with it if it was removed and nobody else holds it.
-pub(crate) fn end_lease(tx: &Connection, owner: &Holder, id: &ImageId) -> Result<()> {
-    tx.prepare_cached("DELETE FROM lease WHERE owner=?1 AND image=?2")?
-        .execute(params![owner.to_string(), id.to_string()])?;
+pub(crate) fn end_lease(tx: &Connection, holder: &Holder, id: &ImageId) -> Result<()> {
+    tx.prepare_cached("DELETE FROM lease WHERE holder=?1 AND image=?2")?
+        .execute(params![holder.to_string(), id.to_string()])?;
     drop_unheld(tx)
 }
 
-/// Ends all that `owner` holds, likewise.
-pub(crate) fn end_leases(tx: &Connection, owner: &Holder) -> Result<()> {
-    let owner = owner.to_string();
-    tx.prepare_cached("DELETE FROM lease WHERE owner=?1")?.execute([&owner])?;
-    tx.prepare_cached("DELETE FROM layer_lease WHERE owner=?1")?.execute([&owner])?;
+/// Ends all that `holder` holds, likewise.
+pub(crate) fn end_leases(tx: &Connection, holder: &Holder) -> Result<()> {
+    let holder = holder.to_string();
+    tx.prepare_cached("DELETE FROM lease WHERE holder=?1")?.execute([&holder])?;
+    tx.prepare_cached("DELETE FROM layer_lease WHERE holder=?1")?.execute([&holder])?;
     drop_unheld(tx)
 }
 
@@ -361,21 +362,21 @@ fn drop_unheld(tx: &Connection) -> Result<()> {
 }
 
 /// All holders.
-pub(crate) fn owners(tx: &Connection) -> Result<Vec<Holder>> {
+pub(crate) fn all_holders(tx: &Connection) -> Result<Vec<Holder>> {
     let mut select = tx.prepare_cached(
-        "SELECT owner FROM lease UNION SELECT owner FROM layer_lease ORDER BY owner",
+        "SELECT holder FROM lease UNION SELECT holder FROM layer_lease ORDER BY holder",
     )?;
     let rows = select.query_map([], |r| r.get::<_, String>(0))?;
-    rows.map(|owner| owner?.parse()).collect()
+    rows.map(|holder| holder?.parse()).collect()
 }
 
-/// Marks what `owner` holds as used now, unless that is on record to the minute.
-pub(crate) fn used(tx: &Connection, owner: &Holder) -> Result<()> {
+/// Marks what `holder` holds as used now, unless that is on record to the minute.
+pub(crate) fn used(tx: &Connection, holder: &Holder) -> Result<()> {
     tx.prepare_cached(
         "UPDATE image SET used=?2 WHERE used < ?2 - 60
-         AND id IN (SELECT image FROM lease WHERE owner=?1)",
+         AND id IN (SELECT image FROM lease WHERE holder=?1)",
     )?
-    .execute(params![owner.to_string(), now()])?;
+    .execute(params![holder.to_string(), now()])?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `records/<id>.json`, written by rename when an image is recorded or held for longer than a
 //! container lives, and removed with it.
-//! Leases with a writable layer are found in `writable/<owner>/image`.
+//! Leases with a writable layer are found in `writable/<holder>/image`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -126,8 +126,8 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
 }
 
 fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
-    let owner = Holder::of_file_name(&dir.file_name().unwrap_or_default().to_string_lossy())?;
+    let holder = Holder::of_file_name(&dir.file_name().unwrap_or_default().to_string_lossy())?;
     let image = std::fs::read_link(dir.join("image"))?;
     let id: ImageId = image.to_string_lossy().parse()?;
-    records.write(|tx| records::add_lease(tx, &owner, &id, true))
+    records.write(|tx| records::add_lease(tx, &holder, &id, true))
 }

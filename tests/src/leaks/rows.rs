@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The tables whose rows belong to a pod or a container, and what names one of them. Images,
 /// layers and the cursors of subnets stay when a pod goes.
 const TABLES: [(&str, &str); 4] = [
-    ("lease", "owner"),
+    ("lease", "holder"),
     ("attachment", "id"),
     ("address", "id || ' ' || subnet || ' host ' || host"),
     ("port", "id || ' ' || protocol || ' ' || port || ' ' || host_ip"),

@@ -49,34 +49,35 @@ impl Images for StoreImages {
         }
     }
 
-    async fn prepare(&self, owner: &str, image_id: &str) -> Result<RootfsDirs> {
-        let owner = Holder::container(owner).map_err(told)?;
+    async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs> {
+        let holder = Holder::container(holder).map_err(told)?;
         let image = self.store.find(image_id).await.map_err(told)?;
         let image =
             image.ok_or_else(|| Error::not_found(format!("image {image_id}: not found")))?;
-        let dirs = self.store.prepare(&owner, &image.id).await.map_err(told)?;
+        let dirs = self.store.prepare(&holder, &image.id).await.map_err(told)?;
         Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
     }
 
-    async fn release(&self, owner: &str) -> Result<()> {
-        let owner = Holder::container(owner).map_err(told)?;
-        self.store.release(&owner).await.map_err(told)
+    async fn release(&self, holder: &str) -> Result<()> {
+        let holder = Holder::container(holder).map_err(told)?;
+        self.store.release(&holder).await.map_err(told)
     }
 
-    async fn used(&self, owner: &str) -> Result<()> {
-        let owner = Holder::container(owner).map_err(told)?;
-        self.store.used(&owner).await.map_err(told)
+    async fn used(&self, holder: &str) -> Result<()> {
+        let holder = Holder::container(holder).map_err(told)?;
+        self.store.used(&holder).await.map_err(told)
     }
 
-    async fn owners(&self) -> Result<Vec<String>> {
-        let owners = self.store.owners().await.map_err(told)?;
-        let containers = owners.into_iter().filter(|owner| owner.kind() == HolderKind::Container);
-        Ok(containers.map(|owner| owner.name().to_owned()).collect())
+    async fn holders(&self) -> Result<Vec<String>> {
+        let holders = self.store.holders().await.map_err(told)?;
+        let containers =
+            holders.into_iter().filter(|holder| holder.kind() == HolderKind::Container);
+        Ok(containers.map(|holder| holder.name().to_owned()).collect())
     }
 
-    async fn writable_usage(&self, owner: &str) -> Result<FsUsage> {
-        let owner = Holder::container(owner).map_err(told)?;
-        let usage = self.store.writable_usage(&owner).await.map_err(told)?;
+    async fn writable_usage(&self, holder: &str) -> Result<FsUsage> {
+        let holder = Holder::container(holder).map_err(told)?;
+        let usage = self.store.writable_usage(&holder).await.map_err(told)?;
         let mountpoint = match self.mountpoint.get() {
             Some(known) => known.clone(),
             None => self.store.fs_info().await.map_err(told)?.mountpoint,

@@ -110,8 +110,8 @@ impl World {
         })
     }
 
-    pub(crate) fn lease(&self, owner: &str) {
-        self.state(|state| state.leases.insert(owner.to_owned()));
+    pub(crate) fn lease(&self, holder: &str) {
+        self.state(|state| state.leases.insert(holder.to_owned()));
     }
 
     pub(crate) fn layer_walks(&self) -> usize {
@@ -219,22 +219,22 @@ impl Images for World {
         Ok(ImageInfo { id: "sha256:1".into(), reference: "web@sha256:2".into(), config })
     }
 
-    async fn prepare(&self, owner: &str, _: &str) -> Result<RootfsDirs> {
-        self.lease(owner);
+    async fn prepare(&self, holder: &str, _: &str) -> Result<RootfsDirs> {
+        self.lease(holder);
         Ok(RootfsDirs { lower: Vec::new(), upper: PathBuf::new(), work: PathBuf::new() })
     }
 
-    async fn release(&self, owner: &str) -> Result<()> {
+    async fn release(&self, holder: &str) -> Result<()> {
         self.state(|state| {
             if state.broken_images {
                 return Err(Error::new(Kind::Internal, "store broken"));
             }
-            state.leases.remove(owner);
+            state.leases.remove(holder);
             Ok(())
         })
     }
 
-    async fn owners(&self) -> Result<Vec<String>> {
+    async fn holders(&self) -> Result<Vec<String>> {
         Ok(self.state(|state| state.leases.iter().cloned().collect()))
     }
 
