@@ -6,7 +6,7 @@ use crate::service::Service;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use rrun_cri_api::server;
-use rrun_engine::{Claim, Owner};
+use rrun_engine::{Owner, Takeover};
 use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
@@ -35,7 +35,7 @@ pub fn run(config: Config) -> Result<(), String> {
 async fn serve(config: Arc<Config>) -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o022));
     let _lock = lock(&config.run)?;
-    let parts = parts::open(&config, Claim::Owner(Owner::Cri)).await?;
+    let parts = parts::open(&config, Takeover::Owner(Owner::Cri)).await?;
     let service = Service::start(parts, Owner::Cri, Arc::clone(&config))
         .await
         .map_err(|error| format!("streaming on {}: {error}", config.streaming.address))?;

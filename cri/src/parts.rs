@@ -3,19 +3,19 @@
 use crate::config::{Config, NetworkMode};
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
-use rrun_engine::{CgroupDriver, Claim, Engine};
+use rrun_engine::{CgroupDriver, Engine, Takeover};
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
-/// `claim` names are served; what their recovery met is logged.
+/// `takeover` names are served; what their recovery met is logged.
 ///
 /// # Errors
 /// The part that cannot be opened, and why. A broken record is none.
-pub async fn open(config: &Config, claim: Claim) -> Result<Parts, String> {
+pub async fn open(config: &Config, takeover: Takeover) -> Result<Parts, String> {
     let images = images(config).await?;
     let network = rrun_cni::Network::open(network(config)?)
         .await
         .map_err(|error| format!("open networks: {error}"))?;
-    let settings = engine(config, claim)?;
+    let settings = engine(config, takeover)?;
     let ports = Ports::of_host(&settings, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
     let opened = Engine::open(settings, ports).await;
@@ -71,14 +71,14 @@ fn table(bridge: &str) -> String {
     if bridge == default { "rrun".to_owned() } else { format!("rrun-{bridge}") }
 }
 
-fn engine(config: &Config, claim: Claim) -> Result<rrun_engine::Config, String> {
+fn engine(config: &Config, takeover: Takeover) -> Result<rrun_engine::Config, String> {
     let host = rrun_engine::Config::of_host();
-    let driver = match claim {
+    let driver = match takeover {
         // Its groups are made by whoever runs the pod.
-        Claim::Pod(..) => CgroupDriver::Cgroupfs,
-        Claim::Owner(_) => config.cgroup.driver(),
+        Takeover::Pod(..) => CgroupDriver::Cgroupfs,
+        Takeover::Owner(_) => config.cgroup.driver(),
     };
-    if matches!(claim, Claim::Owner(_)) {
+    if matches!(takeover, Takeover::Owner(_)) {
         config.cgroup.check(driver)?;
     }
     Ok(rrun_engine::Config {
@@ -94,7 +94,7 @@ fn engine(config: &Config, claim: Claim) -> Result<rrun_engine::Config, String> 
             drain_timeout: std::time::Duration::from_secs(config.log.drain_timeout),
             drain_bytes: config.log.drain_bytes,
         },
-        claim,
+        takeover,
         ..host
     })
 }

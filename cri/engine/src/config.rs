@@ -27,8 +27,8 @@ pub struct Config {
     pub lsm: Lsm,
     /// Logs of containers.
     pub log: LogLimits,
-    /// Which of the pods on disk this process works on.
-    pub claim: Claim,
+    /// Which of the pods on disk this process takes over.
+    pub takeover: Takeover,
 }
 
 /// Who makes control groups.
@@ -67,28 +67,28 @@ impl Default for LogLimits {
     }
 }
 
-/// Which of the pods on disk an engine takes into service when it is opened. What it does not
-/// claim it leaves as it is, locked or not: another process may be about to.
+/// Which of the pods on disk an engine takes over when it is opened. What it does not
+/// take over it leaves as it is, locked or not: another process may be about to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum Takeover {
     /// All pods of this owner, and whatever has no readable record.
     Owner(Owner),
     /// The pods of this owner with this uid: of one that is run by itself.
     Pod(Owner, String),
 }
 
-impl Claim {
-    /// Whether a pod is claimed whose record says this.
+impl Takeover {
+    /// Whether a pod is taken over whose record says this.
     pub(crate) fn takes(&self, owner: &Owner, uid: &str) -> bool {
         match self {
-            Claim::Owner(claimed) => claimed == owner,
-            Claim::Pod(claimed, wanted) => claimed == owner && wanted == uid,
+            Takeover::Owner(ours) => ours == owner,
+            Takeover::Pod(ours, our_uid) => ours == owner && our_uid == uid,
         }
     }
 
-    /// Whether a folder is claimed that has no record, or a broken one.
+    /// Whether a folder is taken over that has no record, or a broken one.
     pub(crate) fn takes_nameless(&self) -> bool {
-        matches!(self, Claim::Owner(_))
+        matches!(self, Takeover::Owner(_))
     }
 }
 
@@ -127,7 +127,7 @@ impl Config {
             seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
             lsm: Lsm::of_host(),
             log: LogLimits::default(),
-            claim: Claim::Owner(Owner::Cri),
+            takeover: Takeover::Owner(Owner::Cri),
         }
     }
 }

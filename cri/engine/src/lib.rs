@@ -42,7 +42,7 @@ mod usage;
 mod verbs;
 mod view;
 
-pub use config::{CgroupDriver, Claim, Config, LogLimits, Lsm};
+pub use config::{CgroupDriver, Config, LogLimits, Lsm, Takeover};
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};

@@ -39,7 +39,7 @@ const TAKING_BACK: Duration = Duration::from_secs(30);
 pub struct Recovery {
     /// Pods that are served again.
     pub pods: Vec<PodId>,
-    /// Pods that another process works on, or that are not claimed.
+    /// Pods that another process works on, or that are not to be taken over.
     pub foreign: Vec<PodId>,
     /// Records that were moved away, with the reason.
     pub quarantined: Vec<(String, String)>,
@@ -121,15 +121,15 @@ fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
 async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     let dirs = Dirs::new(&engine.config, id);
     let folders = dirs.clone();
-    let claim = engine.config.claim.clone();
+    let takeover = engine.config.takeover.clone();
     let read = blocking(move || {
         // Before the lock: taken only to look, it would make the pod's own process believe that
         // another one works on it. Records are renamed into place, and their owner stays.
-        let claimed = match record::read::<PodRecord>(&folders.record()) {
-            Ok(record) => claim.takes(&record.owner, &record.config.uid),
-            Err(_) => claim.takes_nameless(),
+        let is_ours = match record::read::<PodRecord>(&folders.record()) {
+            Ok(record) => takeover.takes(&record.owner, &record.config.uid),
+            Err(_) => takeover.takes_nameless(),
         };
-        if !claimed {
+        if !is_ours {
             return Ok(None);
         }
         step::run("engine.recover.run-dir", || dirs::make(&folders.run))?;

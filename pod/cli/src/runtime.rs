@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow, bail};
 use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
-use rrun_engine::{CgroupDriver, Claim, Owner};
+use rrun_engine::{CgroupDriver, Owner, Takeover};
 use rrun_pod::clock::Clock;
 use rrun_pod::node::{LinuxNode, Roots};
 use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
@@ -115,12 +115,12 @@ pub async fn connect(endpoint: &str) -> Result<Arc<Client>> {
     Ok(Arc::new(client))
 }
 
-/// The container engine with one pod claimed.
+/// The container engine with one pod taken over.
 async fn in_process(context: &Context, uid: &str) -> Result<Arc<Service>> {
     let config = &context.config;
     let owner = Owner::Engine(OWNER.to_owned());
-    let claim = Claim::Pod(owner.clone(), uid.to_owned());
-    let parts = parts::open(config, claim).await.map_err(|error| anyhow!(error))?;
+    let takeover = Takeover::Pod(owner.clone(), uid.to_owned());
+    let parts = parts::open(config, takeover).await.map_err(|error| anyhow!(error))?;
     let service = Service::start(parts, owner, Arc::clone(config)).await;
     let service =
         service.map_err(|error| anyhow!("streaming on {}: {error}", config.streaming.address))?;

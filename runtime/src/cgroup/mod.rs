@@ -5,7 +5,6 @@
 //! them by CLONE_INTO_CGROUP. Such a library joins by pid, after the clone, from the parent, and
 //! moving a running process costs the kernel a grace period for each hierarchy.
 
-mod claim;
 mod controllers;
 mod devices;
 mod freeze;
@@ -13,12 +12,12 @@ mod kill;
 mod layout;
 mod make;
 mod members;
+mod missing;
 mod move_processes;
 mod remove;
 mod resources;
 pub mod stats;
 
-pub use claim::missing;
 pub use controllers::{ControllerDir, Controllers};
 pub use devices::DevicePolicy;
 pub use freeze::{freeze, is_frozen, thaw};
@@ -26,6 +25,7 @@ pub use kill::{kill, processes, signal};
 pub use layout::{Hierarchy, Layout, Mode};
 pub(crate) use make::{Purpose, enter};
 pub use make::{join, make, update};
+pub use missing::missing;
 pub use move_processes::move_processes;
 pub use remove::{remove, try_remove};
 pub use resources::{Resources, Setting, Value};

@@ -9,7 +9,7 @@ mod spans;
 mod systemd;
 mod world;
 
-use crate::config::{Claim, Config, LogLimits, Lsm};
+use crate::config::{Config, LogLimits, Lsm, Takeover};
 use crate::model::{ContainerConfig, ImageSpec, PodConfig};
 use crate::{CgroupDriver, Engine, Owner, PodId, Recovery};
 use std::path::Path;
@@ -58,7 +58,7 @@ impl Machine {
             seccomp_profiles: at("seccomp"),
             lsm: self.lsm,
             log: LogLimits::default(),
-            claim: Claim::Owner(Owner::Cri),
+            takeover: Takeover::Owner(Owner::Cri),
         }
     }
 
