@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::credentials::Credentials;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer::seam::{self, Below};
+use crate::layer::directories::{self, OpenLayer};
 use crate::layer::{self, Facts, Feed, Job};
 use crate::layout::Layout;
 use crate::manifest::{self, Descriptor};
@@ -232,7 +232,7 @@ async fn complete(
 
 /// Records the image once all of its layers are on the disk; `false` if some are gone meanwhile.
 async fn commit(disk: &Disk, mut keys: Vec<LayerKey>, parts: Arc<Parts>) -> Result<bool> {
-    keys.extend(make_seam(disk, &keys).await.context("seam")?);
+    keys.extend(make_directory_layer(disk, &keys).await.context("layer of directories")?);
     let work = move |disk: &Disk| {
         disk.make_durable(&keys)?;
         let new =
@@ -242,15 +242,15 @@ async fn commit(disk: &Disk, mut keys: Vec<LayerKey>, parts: Arc<Parts>) -> Resu
     disk.run(work).await
 }
 
-/// The seam over the layers (bottom first), if they need one.
-async fn make_seam(disk: &Disk, keys: &[LayerKey]) -> Result<Option<LayerKey>> {
+/// The layer of directories on top of the layers (bottom first), if they need one.
+async fn make_directory_layer(disk: &Disk, keys: &[LayerKey]) -> Result<Option<LayerKey>> {
     let layers = keys.to_vec();
-    let planned = disk.run(move |disk| plan_seam(disk, &layers)).await?;
+    let planned = disk.run(move |disk| plan_directories(disk, &layers)).await?;
     if planned.is_empty() {
         return Ok(None);
     }
     let names: Vec<&str> = keys.iter().map(LayerKey::as_str).collect();
-    let key = LayerKey::seam(&Digest::of(names.join("\n").as_bytes()));
+    let key = LayerKey::directories(&Digest::of(names.join("\n").as_bytes()));
     let lock = Lock::take(disk, key.as_str()).await?;
     let made = key.clone();
     let work = move |disk: &Disk| {
@@ -261,22 +261,22 @@ async fn make_seam(disk: &Disk, keys: &[LayerKey]) -> Result<Option<LayerKey>> {
         let folder = disk.path("tmp").join(made.as_str());
         place(disk, &folder, &made, || {
             let root = RootDir::open(&folder, Rule::Beneath).context(folder.display())?;
-            seam::make(&root, &planned)
+            directories::make(&root, &planned)
         })
     };
     disk.run(work).await?;
     Ok(Some(key))
 }
 
-fn plan_seam(disk: &Disk, keys: &[LayerKey]) -> Result<Vec<seam::Stitch>> {
+fn plan_directories(disk: &Disk, keys: &[LayerKey]) -> Result<Vec<directories::Directory>> {
     let mut below = Vec::new();
     for key in keys.iter().rev() {
         // Gone again already: the commit will tell.
         let facts = disk.records(|r| r.read(|tx| records::layer(tx, key)))?;
         let Some(facts) = facts else { return Ok(Vec::new()) };
-        below.push(Below::open(disk.layer_dir(key), &facts)?);
+        below.push(OpenLayer::open(disk.layer_dir(key), &facts)?);
     }
-    seam::plan(&below)
+    directories::plan(&below)
 }
 
 /// Fetches a layer, from the next host if one sent what the digest does not say.

@@ -381,7 +381,8 @@ async fn an_image_that_was_pulled_or_imported_is_there_after_the_next_boot() {
         let found = store.find(name).await.unwrap().unwrap();
         assert_eq!(found.id, id);
         let rootfs = store.prepare(&holder(container), &id).await.unwrap();
-        assert!(rootfs.lower.len() >= layers, "{name}, with its seam: {:?}", rootfs.lower);
+        let lower = &rootfs.lower;
+        assert!(lower.len() >= layers, "{name}, with the layer of directories: {lower:?}");
         assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
     }
 }

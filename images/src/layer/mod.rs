@@ -5,8 +5,8 @@
 
 mod attributes;
 mod decode;
+pub(crate) mod directories;
 mod pipeline;
-pub(crate) mod seam;
 mod unpack;
 
 pub(crate) use pipeline::{Feed, Job, run};

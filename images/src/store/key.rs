@@ -7,7 +7,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 
 /// The directory name of a layer: the hex of its diffID, short because overlayfs paths are
-/// counted; other hashes and seams carry a prefix.
+/// counted; other hashes and layers of directories carry a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LayerKey(String);
 
@@ -20,9 +20,9 @@ impl LayerKey {
         })
     }
 
-    /// A directory that gives described owners and modes to what upper layers only imply.
-    pub(crate) fn seam(of: &Digest) -> LayerKey {
-        LayerKey(format!("seam-{}", of.hex()))
+    /// The layer of directories on top of the layers `of`: see [`crate::layer::directories`].
+    pub(crate) fn directories(of: &Digest) -> LayerKey {
+        LayerKey(format!("dirs-{}", of.hex()))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -34,7 +34,7 @@ impl FromStr for LayerKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<LayerKey> {
-        let hex = text.strip_prefix("sha512-").or(text.strip_prefix("seam-")).unwrap_or(text);
+        let hex = text.strip_prefix("sha512-").or(text.strip_prefix("dirs-")).unwrap_or(text);
         let good = matches!(hex.len(), 64 | 128) && hex.bytes().all(|b| b.is_ascii_hexdigit());
         if good { Ok(LayerKey(text.to_owned())) } else { Err(Error::invalid("not a layer's name")) }
     }

@@ -2,8 +2,8 @@
 //!
 //! Layers are unpacked by themselves, so `etc/x` without an entry for `etc` makes an `etc` with
 //! default owner and mode, and overlayfs shows the attributes of the topmost one. Where a lower
-//! layer describes it otherwise, the image gets one more layer on top, of such directories alone:
-//! a seam. Most images need none.
+//! layer describes it otherwise, the image gets one more layer on top, of such directories alone.
+//! Most images need none.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -17,30 +17,30 @@ use super::unpack::{DIR_MODE, OVERLAY_OPAQUE};
 use crate::error::{Context, Result};
 
 /// One layer of the image to look into.
-pub(crate) struct Below {
+pub(crate) struct OpenLayer {
     root: RootDir,
     implied: HashSet<RelPath>,
     is_opaque: bool,
 }
 
-impl Below {
-    pub(crate) fn open(dir: PathBuf, facts: &Facts) -> Result<Below> {
+impl OpenLayer {
+    pub(crate) fn open(dir: PathBuf, facts: &Facts) -> Result<OpenLayer> {
         let implied = facts.implied.iter().filter_map(|path| RelPath::parse(path).ok()).collect();
         let root = RootDir::open(&dir, Rule::Beneath).context(dir.display())?;
-        Ok(Below { root, implied, is_opaque: facts.is_opaque })
+        Ok(OpenLayer { root, implied, is_opaque: facts.is_opaque })
     }
 }
 
-/// A directory of a seam.
+/// A directory of the layer on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stitch {
+pub(crate) struct Directory {
     path: RelPath,
     mode: u32,
     owner: (u32, u32),
 }
 
 /// What a layer says of a directory.
-enum Word {
+enum InLayer {
     Described(FileStat),
     Implied,
     Absent,
@@ -48,12 +48,12 @@ enum Word {
     Hidden,
 }
 
-/// The directories that the seam over `layers` (top first) needs; parents come before children.
-pub(crate) fn plan(layers: &[Below]) -> Result<Vec<Stitch>> {
+/// The directories that are to go on top of `layers` (top first); parents come before children.
+pub(crate) fn plan(layers: &[OpenLayer]) -> Result<Vec<Directory>> {
     let mut wanted = BTreeSet::new();
     for path in layers.iter().flat_map(|layer| &layer.implied) {
-        if let Some((stitch, true)) = visible(layers, path)? {
-            let is_default = stitch.mode == DIR_MODE.bits() && stitch.owner == (0, 0);
+        if let Some((directory, true)) = visible(layers, path)? {
+            let is_default = directory.mode == DIR_MODE.bits() && directory.owner == (0, 0);
             if !is_default {
                 let mut at = Some(path.clone());
                 while let Some(path) = at {
@@ -63,52 +63,52 @@ pub(crate) fn plan(layers: &[Below]) -> Result<Vec<Stitch>> {
             }
         }
     }
-    let stitches: Result<Vec<Option<_>>> =
+    let directories: Result<Vec<Option<_>>> =
         wanted.iter().map(|path| visible(layers, path)).collect();
-    Ok(stitches?.into_iter().flatten().map(|(stitch, _)| stitch).collect())
+    Ok(directories?.into_iter().flatten().map(|(directory, _)| directory).collect())
 }
 
 /// How the image shows a directory, and whether an implied one covers the described one.
-fn visible(layers: &[Below], path: &RelPath) -> Result<Option<(Stitch, bool)>> {
+fn visible(layers: &[OpenLayer], path: &RelPath) -> Result<Option<(Directory, bool)>> {
     let mut is_covered = false;
     for layer in layers {
-        match word(layer, path)? {
-            Word::Described(stat) => {
+        match look_up(layer, path)? {
+            InLayer::Described(stat) => {
                 let owner = (stat.st_uid, stat.st_gid);
                 let mode = stat.st_mode & 0o7777;
-                return Ok(Some((Stitch { path: path.clone(), mode, owner }, is_covered)));
+                return Ok(Some((Directory { path: path.clone(), mode, owner }, is_covered)));
             }
-            Word::Implied => is_covered = true,
-            Word::Absent => {}
-            Word::Hidden => break,
+            InLayer::Implied => is_covered = true,
+            InLayer::Absent => {}
+            InLayer::Hidden => break,
         }
         if layer.is_opaque || hides(layer, path)? {
             break;
         }
     }
-    let stitch = Stitch { path: path.clone(), mode: DIR_MODE.bits(), owner: (0, 0) };
-    Ok(is_covered.then_some((stitch, false)))
+    let directory = Directory { path: path.clone(), mode: DIR_MODE.bits(), owner: (0, 0) };
+    Ok(is_covered.then_some((directory, false)))
 }
 
-fn word(layer: &Below, path: &RelPath) -> Result<Word> {
+fn look_up(layer: &OpenLayer, path: &RelPath) -> Result<InLayer> {
     let stat = match path.split() {
         None => Some(nix::sys::stat::fstat(layer.root.fd())?),
         Some(_) => match layer.root.place(path) {
             Ok(place) => place.stat()?,
             Err(e) if e.raw_os_error() == Some(nix::libc::ENOENT) => None,
             // A file, whiteout or symlink on the way.
-            Err(_) => return Ok(Word::Hidden),
+            Err(_) => return Ok(InLayer::Hidden),
         },
     };
-    let Some(stat) = stat else { return Ok(Word::Absent) };
+    let Some(stat) = stat else { return Ok(InLayer::Absent) };
     if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
-        return Ok(Word::Hidden);
+        return Ok(InLayer::Hidden);
     }
-    Ok(if layer.implied.contains(path) { Word::Implied } else { Word::Described(stat) })
+    Ok(if layer.implied.contains(path) { InLayer::Implied } else { InLayer::Described(stat) })
 }
 
 /// Whether a directory on the way hides what lower layers have in it.
-fn hides(layer: &Below, path: &RelPath) -> Result<bool> {
+fn hides(layer: &OpenLayer, path: &RelPath) -> Result<bool> {
     let mut at = path.clone();
     while let Some((parent, _)) = at.split() {
         if let Ok(dir) = layer.root.dir(&at)
@@ -121,24 +121,24 @@ fn hides(layer: &Below, path: &RelPath) -> Result<bool> {
     Ok(false)
 }
 
-/// Makes the directories in an empty one.
-pub(crate) fn make(root: &RootDir, stitches: &[Stitch]) -> Result<Facts> {
-    for stitch in stitches {
-        let mode = Mode::from_bits_truncate(stitch.mode);
-        if stitch.path.is_root() {
+/// Makes the layer in an empty directory.
+pub(crate) fn make(root: &RootDir, directories: &[Directory]) -> Result<Facts> {
+    for directory in directories {
+        let mode = Mode::from_bits_truncate(directory.mode);
+        if directory.path.is_root() {
             nix::unistd::fchown(
                 root.fd(),
-                Some(stitch.owner.0.into()),
-                Some(stitch.owner.1.into()),
+                Some(directory.owner.0.into()),
+                Some(directory.owner.1.into()),
             )?;
             nix::sys::stat::fchmod(root.fd(), mode)?;
             continue;
         }
-        let place = root.place(&stitch.path).context(&stitch.path)?;
-        place.mkdir(DIR_MODE).context(&stitch.path)?;
-        place.set_owner(stitch.owner.0, stitch.owner.1).context(&stitch.path)?;
-        place.set_mode(mode).context(&stitch.path)?;
+        let place = root.place(&directory.path).context(&directory.path)?;
+        place.mkdir(DIR_MODE).context(&directory.path)?;
+        place.set_owner(directory.owner.0, directory.owner.1).context(&directory.path)?;
+        place.set_mode(mode).context(&directory.path)?;
     }
-    let inodes = stitches.len() as u64;
+    let inodes = directories.len() as u64;
     Ok(Facts { bytes: inodes * 4096, inodes, implied: Vec::new(), is_opaque: false })
 }
