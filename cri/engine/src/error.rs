@@ -23,6 +23,8 @@ pub enum Kind {
     Exhausted,
     /// A time limit has passed.
     Timeout,
+    /// The work was given up before its end.
+    Cancelled,
     /// Not built yet, or refused by this host.
     Unimplemented,
     /// Everything else: the disk, the kernel, a broken record.
@@ -122,15 +124,60 @@ impl From<WireError> for Error {
     }
 }
 
-/// Adds a context on the way up.
+impl From<rrun_images::Error> for Error {
+    fn from(error: rrun_images::Error) -> Error {
+        use rrun_images::Kind as Images;
+        let kind = match error.kind() {
+            Images::NotFound => Kind::NotFound,
+            Images::Exists => Kind::Exists,
+            Images::Invalid => Kind::Invalid,
+            Images::Denied => Kind::Denied,
+            Images::Unavailable => Kind::Unavailable,
+            Images::Exhausted => Kind::Exhausted,
+            Images::Cancelled => Kind::Cancelled,
+            Images::Internal => Kind::Internal,
+        };
+        Error::from_chain(kind, error.chain())
+    }
+}
+
+impl From<rrun_cni::Error> for Error {
+    fn from(error: rrun_cni::Error) -> Error {
+        use rrun_cni::Kind as Network;
+        let kind = match error.kind() {
+            Network::NotFound => Kind::NotFound,
+            // The pod does not exist; something else has what it asks for.
+            Network::Exists => Kind::FailedPrecondition,
+            Network::Invalid => Kind::Invalid,
+            Network::Unavailable => Kind::Unavailable,
+            Network::Exhausted => Kind::Exhausted,
+            Network::Timeout => Kind::Timeout,
+            Network::Internal => Kind::Internal,
+        };
+        Error::from_chain(kind, error.chain())
+    }
+}
+
+impl From<rrun_runtime::Error> for Error {
+    fn from(error: rrun_runtime::Error) -> Error {
+        let kind = match error.kind() {
+            rrun_runtime::Kind::Invalid => Kind::Invalid,
+            rrun_runtime::Kind::NotFound => Kind::NotFound,
+            _ => Kind::Internal,
+        };
+        Error::from_chain(kind, error.chain())
+    }
+}
+
+/// Adds a context on the way up; an error of another crate becomes ours by `From`.
 pub(crate) trait Context<T> {
     /// Adds the context that `what` words.
     fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
 }
 
-impl<T> Context<T> for Result<T> {
+impl<T, E: Into<Error>> Context<T> for Result<T, E> {
     fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| error.context(what()))
+        self.map_err(|error| error.into().context(what()))
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the engine needs of other crates, small enough that a test can stand in and fail at will.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::PodId;
 use crate::model::{Dns, PortMapping, Tags};
 use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 pub use rrun_images::ImageConfig;
 use rrun_runtime::plan::Cgroups;
-use rrun_shim_protocol::{Events, Exec, Reply, Request, Running};
+use rrun_shim_protocol::{Events, Exec, Reply, Request, Running, WireKind};
 use rrun_sys::kernel::Feature;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -160,6 +160,37 @@ pub struct Refusal {
     pub code: Option<i32>,
     /// Why.
     pub error: Error,
+}
+
+impl From<rrun_shim_protocol::Error> for Refusal {
+    fn from(error: rrun_shim_protocol::Error) -> Refusal {
+        use rrun_shim_protocol::Kind as Shim;
+        let kind = match error.kind() {
+            Shim::Refused(wire) => {
+                let code = match wire.kind {
+                    WireKind::Exec(code) => Some(code),
+                    _ => None,
+                };
+                return Refusal { code, error: Error::from(wire.clone()) };
+            }
+            Shim::Older => Kind::Unimplemented,
+            Shim::Gone => Kind::Unavailable,
+            Shim::Protocol | Shim::Os => Kind::Internal,
+        };
+        Error::new(kind, error.to_string()).into()
+    }
+}
+
+impl From<rrun_shim_protocol::Error> for Error {
+    fn from(error: rrun_shim_protocol::Error) -> Error {
+        Refusal::from(error).error
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal { code: None, error }
+    }
 }
 
 impl From<Refusal> for Error {

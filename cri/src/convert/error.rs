@@ -14,6 +14,7 @@ pub fn status(error: &Error) -> Status {
         Kind::Denied => Code::PermissionDenied,
         Kind::Exhausted => Code::ResourceExhausted,
         Kind::Timeout => Code::DeadlineExceeded,
+        Kind::Cancelled => Code::Cancelled,
         Kind::Unimplemented => Code::Unimplemented,
         Kind::Internal => Code::Internal,
     };

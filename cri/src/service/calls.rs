@@ -1,6 +1,6 @@
 //! Pods and containers, RPC by RPC.
 
-use super::{Service, fail, required};
+use super::{Service, required, to_status};
 use crate::convert;
 use futures::StreamExt;
 use rrun_cri_api::v1::*;
@@ -36,7 +36,7 @@ impl Cri for Service {
         r: UpdateRuntimeConfigRequest,
     ) -> Answer<UpdateRuntimeConfigResponse> {
         let network = r.runtime_config.unwrap_or_default().network_config.unwrap_or_default();
-        convert::pod_cidrs(&network.pod_cidr).map_err(fail)?;
+        convert::pod_cidrs(&network.pod_cidr).map_err(to_status)?;
         // An error would keep the kubelet from going on, which asks this of every runtime.
         tracing::info!(
             pod_cidr = network.pod_cidr,
@@ -47,13 +47,13 @@ impl Cri for Service {
     }
 
     async fn run_pod_sandbox(&self, r: RunPodSandboxRequest) -> Answer<RunPodSandboxResponse> {
-        let config = convert::pod_config(required(r.config, "config")?).map_err(fail)?;
+        let config = convert::pod_config(required(r.config, "config")?).map_err(to_status)?;
         let pod = self.engine.run_pod(&self.owner, config, &r.runtime_handler).await;
-        Ok(RunPodSandboxResponse { pod_sandbox_id: pod.map_err(fail)?.to_string() })
+        Ok(RunPodSandboxResponse { pod_sandbox_id: pod.map_err(to_status)?.to_string() })
     }
 
     async fn stop_pod_sandbox(&self, r: StopPodSandboxRequest) -> Answer<StopPodSandboxResponse> {
-        self.engine.stop_pod(&self.owner, &r.pod_sandbox_id).await.map_err(fail)?;
+        self.engine.stop_pod(&self.owner, &r.pod_sandbox_id).await.map_err(to_status)?;
         Ok(StopPodSandboxResponse {})
     }
 
@@ -61,7 +61,7 @@ impl Cri for Service {
         &self,
         r: RemovePodSandboxRequest,
     ) -> Answer<RemovePodSandboxResponse> {
-        self.engine.remove_pod(&self.owner, &r.pod_sandbox_id).await.map_err(fail)?;
+        self.engine.remove_pod(&self.owner, &r.pod_sandbox_id).await.map_err(to_status)?;
         Ok(RemovePodSandboxResponse {})
     }
 
@@ -74,7 +74,8 @@ impl Cri for Service {
         // To ask is how a client learns that something is gone: no news for the log.
         let pod = pod.map_err(|error| convert::status(&error))?;
         let (status, info) = convert::pod_status(&pod);
-        let containers = self.engine.pod_containers(&self.owner, pod.id.as_str()).map_err(fail)?;
+        let containers =
+            self.engine.pod_containers(&self.owner, pod.id.as_str()).map_err(to_status)?;
         Ok(PodSandboxStatusResponse {
             status: Some(status),
             info,
@@ -100,24 +101,24 @@ impl Cri for Service {
     }
 
     async fn create_container(&self, r: CreateContainerRequest) -> Answer<CreateContainerResponse> {
-        let config = convert::container_config(required(r.config, "config")?).map_err(fail)?;
+        let config = convert::container_config(required(r.config, "config")?).map_err(to_status)?;
         let made = self.engine.create_container(&self.owner, &r.pod_sandbox_id, config).await;
-        Ok(CreateContainerResponse { container_id: made.map_err(fail)?.to_string() })
+        Ok(CreateContainerResponse { container_id: made.map_err(to_status)?.to_string() })
     }
 
     async fn start_container(&self, r: StartContainerRequest) -> Answer<StartContainerResponse> {
-        self.engine.start_container(&self.owner, &r.container_id).await.map_err(fail)?;
+        self.engine.start_container(&self.owner, &r.container_id).await.map_err(to_status)?;
         Ok(StartContainerResponse {})
     }
 
     async fn stop_container(&self, r: StopContainerRequest) -> Answer<StopContainerResponse> {
         let grace = Duration::from_secs(r.timeout.try_into().unwrap_or(0));
-        self.engine.stop_container(&self.owner, &r.container_id, grace).await.map_err(fail)?;
+        self.engine.stop_container(&self.owner, &r.container_id, grace).await.map_err(to_status)?;
         Ok(StopContainerResponse {})
     }
 
     async fn remove_container(&self, r: RemoveContainerRequest) -> Answer<RemoveContainerResponse> {
-        self.engine.remove_container(&self.owner, &r.container_id).await.map_err(fail)?;
+        self.engine.remove_container(&self.owner, &r.container_id).await.map_err(to_status)?;
         Ok(RemoveContainerResponse {})
     }
 
@@ -150,9 +151,9 @@ impl Cri for Service {
         r: UpdateContainerResourcesRequest,
     ) -> Answer<UpdateContainerResourcesResponse> {
         let container = r.container_id.clone();
-        let limits = convert::changed_resources(r).map_err(fail)?;
+        let limits = convert::changed_resources(r).map_err(to_status)?;
         let updated = self.engine.update_resources(&self.owner, &container, limits).await;
-        updated.map_err(fail)?;
+        updated.map_err(to_status)?;
         Ok(UpdateContainerResourcesResponse {})
     }
 
@@ -160,14 +161,14 @@ impl Cri for Service {
         &self,
         r: ReopenContainerLogRequest,
     ) -> Answer<ReopenContainerLogResponse> {
-        self.engine.reopen_log(&self.owner, &r.container_id).await.map_err(fail)?;
+        self.engine.reopen_log(&self.owner, &r.container_id).await.map_err(to_status)?;
         Ok(ReopenContainerLogResponse {})
     }
 
     async fn exec_sync(&self, r: ExecSyncRequest) -> Answer<ExecSyncResponse> {
         let timeout = u64::try_from(r.timeout).ok().filter(|s| *s > 0).map(Duration::from_secs);
         let ended = self.engine.exec_sync(&self.owner, &r.container_id, r.cmd, timeout).await;
-        let output = ended.map_err(fail)?;
+        let output = ended.map_err(to_status)?;
         Ok(ExecSyncResponse {
             stdout: output.stdout,
             stderr: output.stderr,
@@ -187,7 +188,7 @@ impl Cri for Service {
 
     async fn port_forward(&self, r: PortForwardRequest) -> Answer<PortForwardResponse> {
         let pod = self.engine.pod_status(&self.owner, &r.pod_sandbox_id, false).await;
-        if !pod.map_err(fail)?.is_ready() {
+        if !pod.map_err(to_status)?.is_ready() {
             let words = format!("port-forward: pod {} is not ready", r.pod_sandbox_id);
             return Err(Status::failed_precondition(words));
         }
@@ -196,7 +197,7 @@ impl Cri for Service {
 
     async fn container_stats(&self, r: ContainerStatsRequest) -> Answer<ContainerStatsResponse> {
         let stats = self.engine.container_stats(&self.owner, &r.container_id).await;
-        let stats = Some(convert::container_stats(&stats.map_err(fail)?));
+        let stats = Some(convert::container_stats(&stats.map_err(to_status)?));
         Ok(ContainerStatsResponse { stats })
     }
 
@@ -231,7 +232,8 @@ impl Cri for Service {
         &self,
         r: PodSandboxStatsRequest,
     ) -> Answer<PodSandboxStatsResponse> {
-        let stats = self.engine.pod_stats(&self.owner, &r.pod_sandbox_id).await.map_err(fail)?;
+        let stats =
+            self.engine.pod_stats(&self.owner, &r.pod_sandbox_id).await.map_err(to_status)?;
         Ok(PodSandboxStatsResponse { stats: Some(convert::pod_stats(&stats)) })
     }
 
@@ -296,7 +298,8 @@ impl Cri for Service {
 impl Service {
     /// Exec and attach want a running container, before their URL is given out.
     async fn must_run(&self, id: &str) -> Answer<()> {
-        let status = self.engine.container_status(&self.owner, id, false).await.map_err(fail)?;
+        let status =
+            self.engine.container_status(&self.owner, id, false).await.map_err(to_status)?;
         match status.phase {
             rrun_engine::ContainerPhase::Running => Ok(()),
             phase => {

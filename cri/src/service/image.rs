@@ -1,12 +1,12 @@
 //! Images, RPC by RPC.
 
-use super::{Service, logged, required};
+use super::{Service, required, to_status};
 use crate::convert;
 use rrun_cri_api::v1;
 use rrun_engine::stats::FsUsage;
-use rrun_images::{Holder, HolderKind, Image, Kind, Reference};
+use rrun_images::{Holder, HolderKind, Image, Reference};
 use std::collections::BTreeMap;
-use tonic::{Code, Status};
+use tonic::Status;
 
 impl Service {
     pub(super) async fn images_listed(
@@ -15,8 +15,8 @@ impl Service {
     ) -> Result<v1::ListImagesResponse, Status> {
         let name = filter.and_then(|filter| filter.image).map(|spec| spec.image);
         let images = match name.filter(|name| !name.is_empty()) {
-            Some(name) => self.images.find(&name).await.map_err(fail)?.into_iter().collect(),
-            None => self.images.list().await.map_err(fail)?,
+            Some(name) => self.images.find(&name).await.map_err(to_status)?.into_iter().collect(),
+            None => self.images.list().await.map_err(to_status)?,
         };
         Ok(v1::ListImagesResponse {
             images: images.iter().map(|found| self.image(found)).collect(),
@@ -30,7 +30,7 @@ impl Service {
         verbose: bool,
     ) -> Result<v1::ImageStatusResponse, Status> {
         let name = required(spec, "image")?.image;
-        let found = self.images.find(&name).await.map_err(fail)?;
+        let found = self.images.find(&name).await.map_err(to_status)?;
         let info = match &found {
             Some(found) if verbose => {
                 let document: serde_json::Value =
@@ -48,10 +48,10 @@ impl Service {
         request: v1::PullImageRequest,
     ) -> Result<v1::PullImageResponse, Status> {
         let name = convert::image_to_pull(required(request.image, "image")?);
-        let name = name.map_err(super::fail)?;
-        let reference: Reference = name.parse().map_err(fail)?;
+        let name = name.map_err(to_status)?;
+        let reference: Reference = name.parse().map_err(to_status)?;
         let auth = request.auth.map(convert::credentials);
-        let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(fail)?;
+        let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(to_status)?;
         Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
     }
 
@@ -62,7 +62,7 @@ impl Service {
         spec: Option<v1::ImageSpec>,
     ) -> Result<v1::RemoveImageResponse, Status> {
         let name = required(spec, "image")?.image;
-        self.images.remove(&name).await.map_err(fail)?;
+        self.images.remove(&name).await.map_err(to_status)?;
         Ok(v1::RemoveImageResponse {})
     }
 
@@ -88,7 +88,7 @@ impl Service {
     }
 
     pub(super) async fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
-        let info = self.images.fs_info().await.map_err(fail)?;
+        let info = self.images.fs_info().await.map_err(to_status)?;
         let images = FsUsage {
             at: super::now(),
             mountpoint: info.mountpoint,
@@ -111,21 +111,6 @@ fn user(text: &str) -> (Option<i64>, String) {
         Ok(id) => (Some(id), String::new()),
         Err(_) => (None, user.to_owned()),
     }
-}
-
-/// An error of the image store on the wire. The kubelet shows the text as it is.
-fn fail(error: rrun_images::Error) -> Status {
-    let code = match error.kind() {
-        Kind::NotFound => Code::NotFound,
-        Kind::Invalid => Code::InvalidArgument,
-        Kind::Exists => Code::AlreadyExists,
-        Kind::Unavailable => Code::Unavailable,
-        Kind::Denied => Code::PermissionDenied,
-        Kind::Exhausted => Code::ResourceExhausted,
-        Kind::Cancelled => Code::Cancelled,
-        Kind::Internal => Code::Internal,
-    };
-    logged(Status::new(code, error.to_string()))
 }
 
 #[cfg(test)]

@@ -68,15 +68,12 @@ impl Service {
     }
 }
 
-/// An engine's error on the wire.
-fn fail(error: rrun_engine::Error) -> Status {
-    logged(convert::status(&error))
-}
-
-/// Who looks at a node at night has the daemon's log, and not its client's.
-fn logged(refused: Status) -> Status {
-    tracing::warn!(code = ?refused.code(), "{}", refused.message());
-    refused
+/// An error as the client gets it. Who looks at a node at night has the daemon's log, and not its
+/// client's: it is logged too.
+fn to_status(error: impl Into<rrun_engine::Error>) -> Status {
+    let status = convert::status(&error.into());
+    tracing::warn!(code = ?status.code(), "{}", status.message());
+    status
 }
 
 /// What a request must have.

@@ -22,13 +22,13 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) async fn send(request: RequestBuilder) -> Result<Response> {
     match tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(e)) => Err(failure(e)),
+        Ok(Err(e)) => Err(to_error(e)),
         Err(_) => Err(Error::new(Kind::Unavailable, "no answer within 60 s")),
     }
 }
 
 /// What reqwest says, without the URL that the context has already, down to the cause.
-pub(crate) fn failure(e: reqwest::Error) -> Error {
+pub(crate) fn to_error(e: reqwest::Error) -> Error {
     if e.is_connect() && e.is_timeout() {
         return Error::new(Kind::Unavailable, "no connection within the dial timeout")
             .with_hint(Some(Hint::Unreached));
@@ -94,7 +94,7 @@ fn is_refusal(e: &rustls::Error) -> bool {
 pub(crate) async fn piece(response: &mut Response) -> Result<Option<bytes::Bytes>> {
     match tokio::time::timeout(IDLE_TIMEOUT, response.chunk()).await {
         Ok(Ok(piece)) => Ok(piece),
-        Ok(Err(e)) => Err(failure(e)),
+        Ok(Err(e)) => Err(to_error(e)),
         Err(_) => Err(Error::new(Kind::Unavailable, "nothing came for 30 s")),
     }
 }

@@ -51,7 +51,7 @@ pub struct Response {
 /// Sends the request. `Unavailable` if there is no answer, `Timeout` if it came too late.
 pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
     let url = url(fetch, scheme);
-    send(fetch, &url).await.map_err(|e| told(&e, &url))
+    send(fetch, &url).await.map_err(|e| to_error(&e, &url))
 }
 
 fn url(fetch: &Fetch<'_>, scheme: Scheme) -> String {
@@ -65,7 +65,7 @@ fn url(fetch: &Fetch<'_>, scheme: Scheme) -> String {
     format!("{word}://{host}:{}{slash}{}", fetch.port, fetch.get.path)
 }
 
-fn told(e: &reqwest::Error, url: &str) -> Error {
+fn to_error(e: &reqwest::Error, url: &str) -> Error {
     let kind = if e.is_timeout() { Kind::Timeout } else { Kind::Unavailable };
     Error::new(kind, chain(e)).within(format!("Get {url:?}"))
 }
@@ -108,7 +108,7 @@ pub async fn hook(fetch: &Fetch<'_>) -> Result<bool> {
             get(&Fetch { get: &open, ..fetch.clone() }, Scheme::Http).await?;
             Ok(true)
         }
-        Err(e) => Err(told(&e, &url)),
+        Err(e) => Err(to_error(&e, &url)),
     }
 }
 

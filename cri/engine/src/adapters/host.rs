@@ -3,7 +3,7 @@
 use super::interfaces;
 use super::process::over;
 use crate::apparmor;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::groups;
 use crate::ports::{Host, RootfsDirs};
 use crate::stats::{InterfaceUsage, Stats};
@@ -51,7 +51,7 @@ struct Kernel {
 
 impl KernelHost {
     pub(super) fn new(cgroup_root: &Path) -> Result<KernelHost> {
-        let layout = Layout::detect(cgroup_root).map_err(runtime)?;
+        let layout = Layout::detect(cgroup_root)?;
         let kernel =
             Blocking::new(Kernel { layout: layout.clone(), files: Mutex::default() }, AT_ONCE);
         let features = rrun_sys::kernel::features(layout.unified.as_deref());
@@ -69,8 +69,7 @@ impl KernelHost {
         work: fn(&Cgroups) -> Result<T, rrun_runtime::Error>,
     ) -> Result<T> {
         let (cgroup, what) = (cgroup.to_owned(), format!("{what} {cgroup}"));
-        let work =
-            move |kernel: &Kernel| work(&kernel.groups(&cgroup)).map_err(runtime).context(|| what);
+        let work = move |kernel: &Kernel| work(&kernel.groups(&cgroup)).context(|| what);
         self.kernel.call(work).await
     }
 }
@@ -135,15 +134,7 @@ fn description(scope: &Scope) -> String {
 /// Makes a scope of a process.
 pub(super) fn place(scope: &Scope, groups: &Cgroups, pid: i32) -> Result<()> {
     let pid = nix::unistd::Pid::from_raw(pid);
-    systemd::place(scope, &description(scope), groups, pid).map_err(runtime)
-}
-
-fn runtime(error: rrun_runtime::Error) -> Error {
-    let kind = match error.kind() {
-        rrun_runtime::Kind::NotFound => Kind::NotFound,
-        _ => Kind::Internal,
-    };
-    Error::from_chain(kind, error.chain())
+    Ok(systemd::place(scope, &description(scope), groups, pid)?)
 }
 
 #[async_trait]
@@ -159,7 +150,7 @@ impl Host for KernelHost {
 
     async fn unpin(&self, path: &Path) -> Result<()> {
         let path = path.to_owned();
-        self.kernel.call(move |_| namespace::unpin(&path).map_err(runtime)).await
+        Ok(self.kernel.call(move |_| namespace::unpin(&path)).await?)
     }
 
     async fn make_group(&self, cgroup: &str) -> Result<()> {
@@ -168,7 +159,7 @@ impl Host for KernelHost {
             Some(Unit::Scope(_)) => Ok(()),
             Some(Unit::Slice(slice)) => {
                 let make = move |_: &Kernel| systemd::make_slice(&slice, "a pod of rrun");
-                self.kernel.call(make).await.map_err(runtime)
+                Ok(self.kernel.call(make).await?)
             }
         }
     }
@@ -186,7 +177,7 @@ impl Host for KernelHost {
         let Some(scope) = groups::scope(cgroup) else { return Ok(()) };
         let change = change.clone();
         let tell = move |_: &Kernel| systemd::tell(&scope, &change);
-        self.kernel.call(tell).await.map_err(runtime)
+        Ok(self.kernel.call(tell).await?)
     }
 
     async fn kill_group(&self, cgroup: &str) -> Result<()> {
@@ -202,7 +193,7 @@ impl Host for KernelHost {
         if let Some(unit) = Unit::of(cgroup) {
             let path = cgroup.to_owned();
             let stop = move |kernel: &Kernel| unit.stop(&kernel.groups(&path));
-            if !self.kernel.call(stop).await.map_err(runtime)? {
+            if !self.kernel.call(stop).await? {
                 return Ok(());
             }
         }
@@ -214,7 +205,7 @@ impl Host for KernelHost {
         let (from, to) = (cgroup.to_owned(), to.to_owned());
         let work = move |kernel: &Kernel| {
             let (from, to) = (kernel.groups(&from), kernel.groups(&to));
-            cgroup::move_processes(&from, &to).map_err(runtime).context(|| what)
+            cgroup::move_processes(&from, &to).context(|| what)
         };
         self.kernel.call(work).await
     }

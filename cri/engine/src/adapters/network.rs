@@ -1,6 +1,6 @@
 //! Pod networks over the crate that makes them.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::id::PodId;
 use crate::model::{PortMapping, Protocol};
 use crate::ports::{Attachment, Network};
@@ -13,15 +13,15 @@ pub(super) struct HostNetwork(pub(super) rrun_cni::Network);
 impl Network for HostNetwork {
     async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>> {
         let attachment = convert(attachment)?;
-        Ok(self.0.add(&attachment).await.map_err(network)?.ips)
+        Ok(self.0.add(&attachment).await?.ips)
     }
 
     async fn del(&self, pod: &PodId) -> Result<()> {
-        self.0.del(pod.as_str()).await.map_err(network)
+        Ok(self.0.del(pod.as_str()).await?)
     }
 
     async fn attached(&self) -> Result<Vec<String>> {
-        let attachments = self.0.attachments().await.map_err(network)?;
+        let attachments = self.0.attachments().await?;
         Ok(attachments.into_iter().map(|attachment| attachment.id).collect())
     }
 }
@@ -68,18 +68,4 @@ fn port(port: &PortMapping) -> Result<rrun_cni::PortMapping> {
         host_port: number("host", port.host_port)?,
         host_ip,
     })
-}
-
-fn network(error: rrun_cni::Error) -> Error {
-    let kind = match error.kind() {
-        rrun_cni::Kind::NotFound => Kind::NotFound,
-        // The pod does not exist; something else has what it asks for.
-        rrun_cni::Kind::Exists => Kind::FailedPrecondition,
-        rrun_cni::Kind::Invalid => Kind::Invalid,
-        rrun_cni::Kind::Unavailable => Kind::Unavailable,
-        rrun_cni::Kind::Exhausted => Kind::Exhausted,
-        rrun_cni::Kind::Timeout => Kind::Timeout,
-        _ => Kind::Internal,
-    };
-    Error::from_chain(kind, error.chain())
 }

@@ -11,7 +11,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::poll::PollFlags;
 use rrun_runtime::cgroup::Layout;
 use rrun_runtime::plan::Cgroups;
-use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, WireKind, launch};
+use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, launch};
 use rrun_sys::mount;
 use rrun_sys::pidfd;
 use std::ffi::CString;
@@ -66,7 +66,7 @@ impl Shims for RealShims {
     async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()> {
         let dirs = self.layout.dirs(Path::new(cgroup));
         let scope = groups::scope(cgroup);
-        let order = Launch {
+        let wanted = Launch {
             shim: PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd())),
             run_dir: run_dir.to_owned(),
             cgroups: match scope {
@@ -75,12 +75,12 @@ impl Shims for RealShims {
             },
             oom_score_adj: OOM_SCORE_ADJ,
         };
-        launch(&order).await.map_err(|error| told(error).error)?;
+        launch(&wanted).await?;
         let Some(scope) = scope else { return Ok(()) };
         let (socket, groups) = (Launch::socket(run_dir), Cgroups { dirs, ..Cgroups::default() });
         let late = |_| Error::new(Kind::Timeout, format!("{}: no answer", socket.display()));
         let greeted = timeout(GREETING, Client::connect(&socket)).await.map_err(late)?;
-        let pid = greeted.map_err(|error| told(error).error)?.0.pid();
+        let pid = greeted?.0.pid();
         let place = blocking(move || super::host::place(&scope, &groups, pid));
         place.await.context(|| "place the shim")
     }
@@ -91,7 +91,7 @@ impl Shims for RealShims {
             Ok(Ok((client, events))) => {
                 Ok(Dialled { shim: Arc::new(Connection { client }), events })
             }
-            Ok(Err(error)) => Err(told(error).error),
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => {
                 let message = format!("{}: no answer in {GREETING:?}", socket.display());
                 Err(Error::new(Kind::Timeout, message))
@@ -173,7 +173,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            answer = answer => answer.map_err(told),
+            answer = answer => answer.map_err(Refusal::from),
             () = self.silence() => late(SILENCE),
             () = sleep(limit) => late(limit),
         }
@@ -202,21 +202,5 @@ impl Shim for Connection {
 
     async fn exec(&self, exec: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Refusal> {
         self.within(WORK, self.client.exec(exec, stdio)).await
-    }
-}
-
-fn told(error: rrun_shim_protocol::Error) -> Refusal {
-    use rrun_shim_protocol::Kind as Sort;
-    match error.kind() {
-        Sort::Refused(wire) => {
-            let code = match wire.kind {
-                WireKind::Exec(code) => Some(code),
-                _ => None,
-            };
-            Refusal { code, error: Error::from(wire.clone()) }
-        }
-        Sort::Older => Error::new(Kind::Unimplemented, error.to_string()).into(),
-        Sort::Gone => Error::new(Kind::Unavailable, error.to_string()).into(),
-        Sort::Protocol | Sort::Os => Error::new(Kind::Internal, error.to_string()).into(),
     }
 }

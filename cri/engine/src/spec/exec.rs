@@ -1,6 +1,6 @@
 //! One more process in a container.
 
-use super::{process, runtime};
+use super::process;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::record::ContainerRecord;
@@ -42,7 +42,7 @@ impl ExecTemplate {
         process.set_console_size(None);
         let seccomp = self.seccomp.clone();
         let plan = rrun_runtime::planning::exec_plan(&process, &self.groups, host, seccomp);
-        let mut plan = plan.map_err(runtime)?;
+        let mut plan = plan?;
         plan.process.env = self.env.clone();
         plan.process.keyring = Some(self.keyring.clone());
         plan.process.terminal_size = request.size.filter(|_| request.tty);

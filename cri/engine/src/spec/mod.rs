@@ -26,14 +26,3 @@ pub(crate) use planner::{Configured, Planner, Wanted};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;
-
-use crate::error::{Error, Kind};
-
-fn runtime(error: rrun_runtime::Error) -> Error {
-    let kind = match error.kind() {
-        rrun_runtime::Kind::Invalid => Kind::Invalid,
-        rrun_runtime::Kind::NotFound => Kind::NotFound,
-        _ => Kind::Internal,
-    };
-    Error::from_chain(kind, error.chain())
-}

@@ -8,7 +8,7 @@ use super::mounts::uses_pod_shm;
 use super::profile::Seccomp;
 use super::resources::resources;
 use super::user::{self, Accounts, Who};
-use super::{ExecTemplate, capabilities, namespaces, process, runtime};
+use super::{ExecTemplate, capabilities, namespaces, process};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::files;
@@ -73,7 +73,7 @@ pub(crate) struct Configured {
 
 impl Planner {
     pub(crate) fn new(config: &Config) -> Result<Planner> {
-        let host = Host::detect(&config.cgroup_root).map_err(runtime)?;
+        let host = Host::detect(&config.cgroup_root)?;
         let host = Host { apparmor: config.lsm.apparmor, selinux: config.lsm.selinux, ..host };
         Ok(Planner { host, filters: Mutex::default() })
     }
@@ -121,7 +121,7 @@ impl Planner {
             systemd: groups::scope(&wanted.container.cgroup).is_some(),
             ..overrides(&wanted.pod.config, &wanted.container.config, targets, filter)
         };
-        let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
         let text = spec.process().as_ref().and_then(|process| process.env().as_deref());
         plan.process.env = process::bytes(text.unwrap_or_default(), &wanted.container.config.envs);
         plan.process.keyring = Some(keyring(&wanted.container.id));
@@ -131,7 +131,7 @@ impl Planner {
     /// What a configuration limits a container to.
     pub(crate) fn limits(&self, spec: &Value) -> Result<Limits> {
         let resources = resources_of(&spec["linux"]["resources"])?;
-        rrun_runtime::planning::created_resources(resources.as_ref(), &self.host).map_err(runtime)
+        Ok(rrun_runtime::planning::created_resources(resources.as_ref(), &self.host)?)
     }
 
     /// New limits of a container, from those in force in its group `cgroup`: what will be in force,
@@ -143,15 +143,14 @@ impl Planner {
         asked: &Resources,
     ) -> Result<(Limits, Cgroups, Cgroups)> {
         let resources = resources_of(&Value::Object(resources(asked)))?.unwrap_or_default();
-        let change =
-            rrun_runtime::planning::changed_resources(&resources, &self.host).map_err(runtime)?;
+        let change = rrun_runtime::planning::changed_resources(&resources, &self.host)?;
         let layout = self.host.cgroups.as_ref();
         let layout = layout.ok_or_else(|| Error::invalid("no control groups are mounted"))?;
         let dirs = layout.dirs(Path::new(cgroup));
         let controllers = Controllers::find(layout, &dirs);
         let after = in_force.after(&change);
-        let forward = in_force.plan(&change, &dirs, &controllers).map_err(runtime)?;
-        let back = after.plan(&in_force.back(&change), &dirs, &controllers).map_err(runtime)?;
+        let forward = in_force.plan(&change, &dirs, &controllers)?;
+        let back = after.plan(&in_force.back(&change), &dirs, &controllers)?;
         Ok((after, forward, back))
     }
 
@@ -210,7 +209,7 @@ impl Planner {
             systemd: groups::scope(cgroup).is_some(),
             ..Overrides::default()
         };
-        let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
         // One without a name: nobody joins the reaper.
         plan.process.keyring = Some(String::new());
         Ok(plan)
@@ -237,7 +236,7 @@ impl Planner {
             systemd: groups::scope(&container.cgroup).is_some(),
             ..Overrides::default()
         };
-        let plan = rrun_runtime::planning::plan(&spec, &self.host, &over).map_err(runtime)?;
+        let plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
         let process = spec.process().clone().ok_or_else(|| Error::internal("no process"))?;
         Ok(ExecTemplate::new(process, plan.cgroups, filter, container))
     }
@@ -291,7 +290,7 @@ impl Planner {
         }
         let parsed: LinuxSeccomp = serde::Deserialize::deserialize(&profile)
             .map_err(|error| Error::invalid(error.to_string()))?;
-        let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE).map_err(runtime)?;
+        let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE)?;
         for warning in seccomp::warnings(&parsed, seccomp::Arch::NATIVE) {
             tracing::warn!("seccomp profile: {warning}");
         }

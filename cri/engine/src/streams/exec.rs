@@ -99,12 +99,6 @@ pub(super) async fn start(
     Ok(Started { exec, console: running.console })
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        Refusal { code: None, error }
-    }
-}
-
 /// What execs in a container have in common, made at the first.
 async fn template(
     engine: &Arc<Shared>,
