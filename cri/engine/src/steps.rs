@@ -1,7 +1,7 @@
 //! The runner of verbs: a verb is a static list of steps, each with its undo beside it.
 //!
 //! [`rrun_sys::step`] says what a step is. This runner adds two things: steps are asynchronous,
-//! and an undo sees only what is on record (`Kept`), because the process that replays it after
+//! and an undo sees only what is on record (`OnRecord`), because the process that replays it after
 //! a crash has nothing else.
 
 use crate::error::{Error, Result};
@@ -16,10 +16,10 @@ pub(crate) type Doing<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>
 /// A verb on its way: what its steps share, and what of it can be found again from the record.
 pub(crate) trait Verb: Send + Sync {
     /// The object on record.
-    type Kept: Send + Sync;
+    type OnRecord: Send + Sync;
 
     /// The object on record.
-    fn kept(&self) -> &Self::Kept;
+    fn on_record(&self) -> &Self::OnRecord;
 }
 
 /// One change of one kind. Both sides are idempotent.
@@ -27,7 +27,7 @@ pub(crate) struct Step<V: Verb> {
     pub(crate) name: &'static str,
     pub(crate) apply: for<'a> fn(&'a mut V) -> Doing<'a>,
     /// `None` for a step that leaves nothing behind, or only inside what another one takes back.
-    pub(crate) undo: Option<Undo<V::Kept>>,
+    pub(crate) undo: Option<Undo<V::OnRecord>>,
 }
 
 /// How a step is taken back, from what is on record.
@@ -55,7 +55,7 @@ impl<V: Verb> List<V> {
                 #[cfg(test)]
                 Err(error) if faults::is_death(&error) => return Err((error, NotUndone::new())),
                 Err(error) => {
-                    let not_undone = self.undo_first(at + 1, verb.kept()).await;
+                    let not_undone = self.undo_first(at + 1, verb.on_record()).await;
                     return Err((error, not_undone));
                 }
             }
@@ -64,8 +64,8 @@ impl<V: Verb> List<V> {
     }
 
     /// Takes everything back: for an object whose maker is gone.
-    pub(crate) async fn undo(&self, kept: &V::Kept) -> NotUndone {
-        self.undo_first(self.intent.len() + self.effects.len(), kept).await
+    pub(crate) async fn undo(&self, on_record: &V::OnRecord) -> NotUndone {
+        self.undo_first(self.intent.len() + self.effects.len(), on_record).await
     }
 
     /// The names of its steps, in order.
@@ -74,7 +74,7 @@ impl<V: Verb> List<V> {
         self.intent.iter().chain(self.effects).map(|step| step.name).collect()
     }
 
-    async fn undo_first(&self, count: usize, kept: &V::Kept) -> NotUndone {
+    async fn undo_first(&self, count: usize, on_record: &V::OnRecord) -> NotUndone {
         let mut not_undone = NotUndone::new();
         let begun = self.intent.iter().chain(self.effects).take(count);
         for (at, step) in begun.enumerate().collect::<Vec<_>>().into_iter().rev() {
@@ -83,7 +83,7 @@ impl<V: Verb> List<V> {
             }
             let Some(undo) = step.undo else { continue };
             let name = format!("{}.undo", step.name);
-            if let Err(error) = run_step(&name, undo(kept)).await {
+            if let Err(error) = run_step(&name, undo(on_record)).await {
                 not_undone.push((step.name, error));
             }
         }
@@ -150,9 +150,9 @@ mod tests {
     }
 
     impl Verb for Trial {
-        type Kept = Trial;
+        type OnRecord = Trial;
 
-        fn kept(&self) -> &Trial {
+        fn on_record(&self) -> &Trial {
             self
         }
     }

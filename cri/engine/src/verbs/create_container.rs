@@ -52,9 +52,9 @@ struct Planned {
 }
 
 impl Verb for CreateContainer {
-    type Kept = ContainerAt;
+    type OnRecord = ContainerAt;
 
-    fn kept(&self) -> &ContainerAt {
+    fn on_record(&self) -> &ContainerAt {
         &self.at
     }
 }

@@ -15,9 +15,9 @@ struct RemoveContainer {
 }
 
 impl Verb for RemoveContainer {
-    type Kept = ContainerAt;
+    type OnRecord = ContainerAt;
 
-    fn kept(&self) -> &ContainerAt {
+    fn on_record(&self) -> &ContainerAt {
         &self.at
     }
 }
@@ -64,9 +64,9 @@ struct RemovePod {
 }
 
 impl Verb for RemovePod {
-    type Kept = PodAt;
+    type OnRecord = PodAt;
 
-    fn kept(&self) -> &PodAt {
+    fn on_record(&self) -> &PodAt {
         &self.at
     }
 }

@@ -35,9 +35,9 @@ pub(crate) struct RunPod {
 }
 
 impl Verb for RunPod {
-    type Kept = PodAt;
+    type OnRecord = PodAt;
 
-    fn kept(&self) -> &PodAt {
+    fn on_record(&self) -> &PodAt {
         &self.at
     }
 }

@@ -21,9 +21,9 @@ struct StartContainer {
 }
 
 impl Verb for StartContainer {
-    type Kept = ContainerAt;
+    type OnRecord = ContainerAt;
 
-    fn kept(&self) -> &ContainerAt {
+    fn on_record(&self) -> &ContainerAt {
         &self.at
     }
 }

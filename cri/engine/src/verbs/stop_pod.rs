@@ -23,9 +23,9 @@ pub(crate) struct StopPod {
 }
 
 impl Verb for StopPod {
-    type Kept = PodAt;
+    type OnRecord = PodAt;
 
-    fn kept(&self) -> &PodAt {
+    fn on_record(&self) -> &PodAt {
         &self.at
     }
 }

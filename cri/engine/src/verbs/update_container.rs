@@ -30,9 +30,9 @@ struct Planned {
 }
 
 impl Verb for UpdateContainer {
-    type Kept = ContainerAt;
+    type OnRecord = ContainerAt;
 
-    fn kept(&self) -> &ContainerAt {
+    fn on_record(&self) -> &ContainerAt {
         &self.at
     }
 }
