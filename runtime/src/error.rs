@@ -95,15 +95,15 @@ impl From<std::io::Error> for Error {
 
 /// Puts what was being done before an error.
 pub trait Context<T> {
-    /// Adds `doing`, computed only when there is an error.
+    /// Adds `doing`, worded only when there is an error.
     ///
     /// # Errors
     /// The error, with its context.
-    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
+    fn context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
-    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
+    fn context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| error.into().context(doing()))
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn an_error_reads_from_the_outside_in() {
         let failed: std::result::Result<(), _> = Err(nix::errno::Errno::EPERM);
-        let error = failed.doing(|| "mount /etc/hosts").doing(|| "create web").unwrap_err();
+        let error = failed.context(|| "mount /etc/hosts").context(|| "create web").unwrap_err();
         assert_eq!(error.to_string(), "create web: mount /etc/hosts: EPERM");
         assert_eq!(error.kind(), Kind::Kernel);
     }
@@ -124,7 +124,7 @@ mod tests {
     fn a_value_that_the_kernel_does_not_take_is_invalid() {
         let failed: std::result::Result<(), _> =
             Err(std::io::Error::from_raw_os_error(libc::ERANGE));
-        let error = failed.doing(|| "write \"0-999\" to cpuset.cpus").unwrap_err();
+        let error = failed.context(|| "write \"0-999\" to cpuset.cpus").unwrap_err();
         assert_eq!(error.to_string(), "write \"0-999\" to cpuset.cpus: ERANGE");
         assert_eq!(error.kind(), Kind::Invalid);
     }

@@ -67,7 +67,7 @@ impl Pod {
         let Some(reaper) = &self.reaper else { return Ok(()) };
         rrun_sys::step::run("shim.shutdown.reaper", || {
             rrun_sys::pidfd::send_signal(reaper.pidfd.as_fd(), nix::libc::SIGKILL)
-                .doing(|| "kill the reaper")
+                .context(|| "kill the reaper")
         })
     }
 
@@ -99,7 +99,7 @@ fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
             let path = pin.path.clone();
             move || namespace::unpin(&path)
         };
-        let file = || File::create(&pin.path).doing(|| format!("pin {}", pin.path.display()));
+        let file = || File::create(&pin.path).context(|| format!("pin {}", pin.path.display()));
         steps.run("shim.sandbox.pin-file", file, undo())?;
         let mount = || namespace::pin(fd.as_fd(), &pin.path);
         steps.run("shim.sandbox.pin", mount, undo())?;

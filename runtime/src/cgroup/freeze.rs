@@ -36,7 +36,7 @@ impl Freezer {
             (Freezer::V1(file), true) => (file.clone(), "FROZEN"),
             (Freezer::V1(file), false) => (file.clone(), "THAWED"),
         };
-        std::fs::write(&path, value).doing(|| format!("write {value} to {}", path.display()))
+        std::fs::write(&path, value).context(|| format!("write {value} to {}", path.display()))
     }
 
     /// All of it stands still.
@@ -48,7 +48,7 @@ impl Freezer {
         match std::fs::read_to_string(&path) {
             Err(error) if members::is_gone(&error) => Ok(false),
             text => {
-                let text = text.doing(|| format!("read {}", path.display()))?;
+                let text = text.context(|| format!("read {}", path.display()))?;
                 Ok(text.lines().any(|line| line == frozen))
             }
         }

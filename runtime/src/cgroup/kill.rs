@@ -87,9 +87,9 @@ fn write_existing(path: &Path, value: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         file => {
             let context = || format!("write {value} to {}", path.display());
-            match std::io::Write::write_all(&mut file.doing(context)?, value.as_bytes()) {
+            match std::io::Write::write_all(&mut file.context(context)?, value.as_bytes()) {
                 Err(error) if members::is_gone(&error) => Ok(()),
-                other => other.doing(context),
+                other => other.context(context),
             }
         }
     }

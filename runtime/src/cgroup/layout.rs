@@ -48,11 +48,11 @@ impl Layout {
     pub fn detect(root: &Path) -> Result<Layout> {
         let context = || format!("control groups at {}", root.display());
         // A v2 mount at the root hides whatever is mounted below its directory.
-        let kind = statfs(root).doing(context)?.filesystem_type();
+        let kind = statfs(root).context(context)?.filesystem_type();
         let (v1, unified) = if kind == CGROUP2_SUPER_MAGIC {
             (Vec::new(), Some(root.to_owned()))
         } else {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(context)?;
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").context(context)?;
             below(root, &mounts)
         };
         let mode = match (v1.is_empty(), &unified) {
@@ -68,7 +68,7 @@ impl Layout {
         let mut unified_controllers = Vec::new();
         if let Some(unified) = &unified {
             let file = unified.join("cgroup.controllers");
-            let offered = std::fs::read_to_string(file).doing(context)?;
+            let offered = std::fs::read_to_string(file).context(context)?;
             unified_controllers = offered.split_whitespace().map(str::to_owned).collect();
         }
         // proc(5): a line of headings, then one for each device or file.

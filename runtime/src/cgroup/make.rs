@@ -60,10 +60,10 @@ pub(crate) fn enter(
         if dir.unified {
             let mut options = OpenOptions::new();
             options.read(true).custom_flags(libc::O_DIRECTORY);
-            joined.unified = Some(options.open(&dir.path).doing(context)?.into());
+            joined.unified = Some(options.open(&dir.path).context(context)?.into());
         } else {
             let tasks = dir.path.join("tasks");
-            let file = OpenOptions::new().write(true).open(&tasks).doing(context)?;
+            let file = OpenOptions::new().write(true).open(&tasks).context(context)?;
             joined.tasks.push((tasks.display().to_string(), file.into()));
         }
     }
@@ -98,13 +98,13 @@ pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
     }
     for dir in dirs.iter().filter(|dir| dir.unified) {
         // Those that systemd does not know.
-        enable_controllers(&dir.path).doing(|| format!("make {}", dir.path.display()))?;
+        enable_controllers(&dir.path).context(|| format!("make {}", dir.path.display()))?;
     }
     make_dirs(groups, &dirs, Purpose::Parent, &Made::default())?;
     for dir in dirs {
         let procs = dir.path.join("cgroup.procs");
         std::fs::write(&procs, pid.to_string())
-            .doing(|| format!("write {pid} to {}", procs.display()))?;
+            .context(|| format!("write {pid} to {}", procs.display()))?;
     }
     Ok(())
 }
@@ -147,13 +147,13 @@ fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose, made: &Mad
     for dir in dirs {
         let context = || format!("make {}", dir.path.display());
         if dir.unified && purpose != Purpose::Exec && !dir.path.exists() {
-            enable_controllers(&dir.path).doing(context)?;
+            enable_controllers(&dir.path).context(context)?;
         }
-        if make_dir(dir).doing(context)? {
+        if make_dir(dir).context(context)? {
             made.lock().unwrap_or_else(PoisonError::into_inner).push((*dir).clone());
         }
         if dir.inherit_cpuset {
-            inherit_cpuset(&dir.path).doing(context)?;
+            inherit_cpuset(&dir.path).context(context)?;
         }
     }
     apply(groups, dirs, rrun_sys::bpf::attach_device_filter)
@@ -177,8 +177,8 @@ fn apply(
         && let Some(dir) = dirs.iter().find(|dir| dir.unified)
     {
         let context = || format!("device filter of {}", dir.path.display());
-        let directory = File::open(&dir.path).doing(context)?;
-        set_filter(directory.as_fd(), filter).doing(context)?;
+        let directory = File::open(&dir.path).context(context)?;
+        set_filter(directory.as_fd(), filter).context(context)?;
     }
     Ok(())
 }
@@ -207,10 +207,10 @@ fn make_dir(dir: &CgroupDir) -> Result<bool> {
 fn inherit_cpuset(dir: &Path) -> Result<()> {
     let parent = dir.parent().unwrap_or(dir);
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let own = std::fs::read(dir.join(file)).doing(|| file)?;
+        let own = std::fs::read(dir.join(file)).context(|| file)?;
         if own.trim_ascii().is_empty() {
-            let value = std::fs::read(parent.join(file)).doing(|| file)?;
-            std::fs::write(dir.join(file), value).doing(|| file)?;
+            let value = std::fs::read(parent.join(file)).context(|| file)?;
+            std::fs::write(dir.join(file), value).context(|| file)?;
         }
     }
     Ok(())
@@ -222,9 +222,9 @@ fn write_value(dir: &CgroupDir, write: &CgroupWrite) -> Result<()> {
     match OpenOptions::new().write(true).open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound && write.optional => Ok(()),
         opened => {
-            let mut file = opened.doing(context)?;
+            let mut file = opened.context(context)?;
             // One write: each is a command of its own.
-            file.write_all(write.value.as_bytes()).doing(context)
+            file.write_all(write.value.as_bytes()).context(context)
         }
     }
 }

@@ -24,7 +24,7 @@ fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
         // The last process has gone and somebody has removed the group meanwhile.
         Err(error) if is_gone(&error) => return Ok(()),
         text => {
-            let text = text.doing(|| format!("read {}", path.display()))?;
+            let text = text.context(|| format!("read {}", path.display()))?;
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
     }
@@ -55,14 +55,14 @@ pub(super) fn signal(dir: &Path, pids: &[i32], signal: i32) -> Result<()> {
                 Ok(process) => opened.push((*pid, process)),
                 // EINVAL: the number is a thread's by now.
                 Err(Errno::ESRCH | Errno::EINVAL) => {}
-                Err(errno) => return Err(errno).doing(|| format!("open process {pid}")),
+                Err(errno) => return Err(errno).context(|| format!("open process {pid}")),
             }
         }
         let still = all(dir)?;
         for (pid, process) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
             match pidfd::send_signal(process.as_fd(), signal) {
                 Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno).doing(|| format!("signal process {pid}")),
+                Err(errno) => return Err(errno).context(|| format!("signal process {pid}")),
             }
         }
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 pub fn missing(groups: &Cgroups) -> Result<Vec<CgroupDir>> {
     let mut missing = Vec::new();
     for dir in &groups.dirs {
-        if let Some(frozen) = frozen(dir).doing(|| format!("look at {}", dir.path.display()))? {
+        if let Some(frozen) = frozen(dir).context(|| format!("look at {}", dir.path.display()))? {
             let text = format!("{} is frozen", frozen.display());
             return Err(Error::new(Kind::Exists, text));
         }

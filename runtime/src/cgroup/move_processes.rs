@@ -36,6 +36,6 @@ fn move_one(pid: i32, to: &Path) -> Result<bool> {
     match std::fs::write(&to, pid.to_string()) {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
-        Err(error) => Err(error).doing(|| format!("move {pid} to {}", to.display())),
+        Err(error) => Err(error).context(|| format!("move {pid} to {}", to.display())),
     }
 }

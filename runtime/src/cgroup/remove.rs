@@ -24,7 +24,7 @@ pub fn remove(dirs: &[CgroupDir]) -> Result<()> {
         let mut result = Ok(());
         for dir in dirs {
             let removed = remove_tree(&dir.path, &mut tries);
-            result = result.and(removed.doing(|| format!("remove {}", dir.path.display())));
+            result = result.and(removed.context(|| format!("remove {}", dir.path.display())));
         }
         result
     })
@@ -44,7 +44,7 @@ pub fn try_remove(dirs: &[CgroupDir]) -> Result<bool> {
                 all = all.map(|_| false);
             }
             failed => {
-                let failed = failed.doing(|| format!("remove {}", dir.path.display()));
+                let failed = failed.context(|| format!("remove {}", dir.path.display()));
                 all = all.and(failed.map(|()| true));
             }
         }

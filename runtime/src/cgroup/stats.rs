@@ -299,7 +299,7 @@ const BLKIO_OPERATIONS: &str = "blkio.throttle.io_serviced_recursive";
 /// All of a file, however long.
 fn whole(dir: &Path, file: &str) -> Result<String> {
     let path = dir.join(file);
-    std::fs::read_to_string(&path).map_err(removed).doing(|| format!("read {}", path.display()))
+    std::fs::read_to_string(&path).map_err(removed).context(|| format!("read {}", path.display()))
 }
 
 /// A group that was removed while its file was open is one that is not there.
@@ -325,7 +325,7 @@ impl Text {
     fn read(&mut self, dir: &Path, file: &str) -> Result<&str> {
         let path = dir.join(file);
         let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut self.buffer));
-        let length = read.map_err(removed).doing(|| format!("read {}", path.display()))?;
+        let length = read.map_err(removed).context(|| format!("read {}", path.display()))?;
         let bytes = self.buffer.get(..length).unwrap_or_default();
         Ok(str::from_utf8(bytes).unwrap_or_default())
     }

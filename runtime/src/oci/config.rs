@@ -16,11 +16,11 @@ const PASSWD_MAX: u64 = 1 << 20;
 
 /// A bundle's folder, absolute, and its configuration.
 pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
-    let folder = std::fs::canonicalize(path).doing(|| format!("bundle {}", path.display()))?;
+    let folder = std::fs::canonicalize(path).context(|| format!("bundle {}", path.display()))?;
     let file = folder.join("config.json");
     let context = || format!("read {}", file.display());
-    let json = std::fs::read(&file).doing(context)?;
-    let loaded = planning::load(&json).doing(context)?;
+    let json = std::fs::read(&file).context(context)?;
+    let loaded = planning::load(&json).context(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok((folder, loaded.value))
 }
@@ -28,8 +28,8 @@ pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
 /// A `process.json`.
 pub fn process(path: &Path, log: &Log) -> Result<Process> {
     let context = || format!("read {}", path.display());
-    let json = std::fs::read(path).doing(context)?;
-    let loaded = planning::load_process(&json).doing(context)?;
+    let json = std::fs::read(path).context(context)?;
+    let loaded = planning::load_process(&json).context(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok(loaded.value)
 }

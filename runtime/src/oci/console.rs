@@ -21,7 +21,7 @@ pub fn connect(
         (true, None) => Err(invalid("a terminal needs --console-socket")),
         (false, Some(_)) => Err(invalid("--console-socket needs a terminal")),
         (true, Some(path)) => {
-            UnixStream::connect(path).doing(|| format!("connect to {}", path.display())).map(Some)
+            UnixStream::connect(path).context(|| format!("connect to {}", path.display())).map(Some)
         }
     }
 }
@@ -32,7 +32,7 @@ pub fn hand_over(child: &mut Child, socket: &UnixStream) -> Result<()> {
         .take_console()
         .ok_or_else(|| Error::new(Kind::Kernel, "the process has opened no terminal"))?;
     let sent = rrun_sys::fdpass::send(socket.as_fd(), b"/dev/ptmx", &[master.as_fd()]);
-    sent.doing(|| "send the terminal").map(|_| ())
+    sent.context(|| "send the terminal").map(|_| ())
 }
 
 /// The terminal of a program in the foreground, unless somebody else has got it.
@@ -42,8 +42,9 @@ pub fn relay(child: &mut Child) -> Result<Option<Relay>> {
 
 /// This process's own standard descriptors.
 pub fn own_stdio() -> Result<Stdio> {
-    let copy =
-        |fd: BorrowedFd<'_>| -> Result<OwnedFd> { fd.try_clone_to_owned().doing(|| "copy stdio") };
+    let copy = |fd: BorrowedFd<'_>| -> Result<OwnedFd> {
+        fd.try_clone_to_owned().context(|| "copy stdio")
+    };
     Ok(Stdio {
         stdin: copy(std::io::stdin().as_fd())?,
         stdout: copy(std::io::stdout().as_fd())?,

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub fn create(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
     options.check()?;
     protect::executable()?;
-    make(global, options, foreground, log).doing(|| format!("create {}", options.id))
+    make(global, options, foreground, log).context(|| format!("create {}", options.id))
 }
 
 fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
@@ -138,7 +138,7 @@ fn overrides(
 fn scope(spec: &Spec, over: &Overrides) -> Result<Option<Scope>> {
     let scope = planning::scope(spec, over)?;
     if scope.is_some() {
-        systemd::check().doing(|| "--systemd-cgroup")?;
+        systemd::check().context(|| "--systemd-cgroup")?;
     }
     Ok(scope)
 }
@@ -154,7 +154,7 @@ fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Pla
         let warnings = seccomp::warnings(profile, seccomp::Arch::NATIVE);
         warnings.iter().for_each(|warning| log.warning(&format!("linux.seccomp: {warning}")));
     }
-    planning::plan(spec, host, over).doing(|| format!("{}", bundle.join("config.json").display()))
+    planning::plan(spec, host, over).context(|| format!("{}", bundle.join("config.json").display()))
 }
 
 fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {

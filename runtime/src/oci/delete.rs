@@ -17,7 +17,7 @@ const PATIENCE: u16 = 10_000;
 /// Removes a stopped container, and one that never started. With `force` a running one is killed
 /// first, and one that is not there is no error.
 pub fn delete(root: &Path, id: &Id, force: bool) -> Result<()> {
-    match remove(root, id, force).doing(|| format!("delete {id}")) {
+    match remove(root, id, force).context(|| format!("delete {id}")) {
         Err(error) if force && error.kind() == Kind::NotFound => Ok(()),
         other => other,
     }
@@ -74,7 +74,7 @@ pub fn end_process(process: BorrowedFd<'_>) -> Result<()> {
 
 fn wait_for_end(process: BorrowedFd<'_>) -> Result<()> {
     let mut fds = [PollFd::new(process, PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::from(PATIENCE)).doing(|| "wait for its end")? {
+    match poll(&mut fds, PollTimeout::from(PATIENCE)).context(|| "wait for its end")? {
         0 => Err(Error::new(Kind::Kernel, "the first process does not die")),
         _ => Ok(()),
     }

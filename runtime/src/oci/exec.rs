@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub fn exec(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
     options.check()?;
     protect::executable()?;
-    start(root, options, log).doing(|| format!("exec in {}", options.id))
+    start(root, options, log).context(|| format!("exec in {}", options.id))
 }
 
 fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {

@@ -15,7 +15,7 @@ use std::str::FromStr;
 /// Sends a signal to the first process, or to all.
 pub fn kill(root: &Path, options: &Kill) -> Result<()> {
     let signal = signal(&options.signal)?;
-    send(root, options, signal).doing(|| format!("kill {}", options.id))
+    send(root, options, signal).context(|| format!("kill {}", options.id))
 }
 
 fn send(root: &Path, options: &Kill, signal: i32) -> Result<()> {

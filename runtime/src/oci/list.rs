@@ -14,7 +14,7 @@ use std::path::Path;
 pub fn list(root: &Path, format: ListFormat, quiet: bool, log: &Log) -> Result<()> {
     let entries = match std::fs::read_dir(root) {
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        entries => entries.doing(|| format!("list {}", root.display()))?.flatten().collect(),
+        entries => entries.context(|| format!("list {}", root.display()))?.flatten().collect(),
     };
     let mut all = Vec::new();
     for entry in entries {

@@ -45,7 +45,7 @@ impl JoinedNamespaces {
                 LinuxNamespaceType::Mount | LinuxNamespaceType::User => continue,
             };
             let opened = open_namespace(path, name);
-            let (fd, own) = opened.doing(|| format!("linux.namespaces: {}", path.display()))?;
+            let (fd, own) = opened.context(|| format!("linux.namespaces: {}", path.display()))?;
             if own {
                 *place = Some(Namespace::Host);
                 continue;

@@ -17,7 +17,7 @@ pub fn pause(root: &Path, id: &Id) -> Result<()> {
             status => Err(invalid(format!("cannot pause a container that is {status}"))),
         }
     };
-    freeze().doing(|| format!("pause {id}"))
+    freeze().context(|| format!("pause {id}"))
 }
 
 /// Lets a paused container go on.
@@ -30,5 +30,5 @@ pub fn resume(root: &Path, id: &Id) -> Result<()> {
             status => Err(invalid(format!("cannot resume a container that is {status}"))),
         }
     };
-    thaw().doing(|| format!("resume {id}"))
+    thaw().context(|| format!("resume {id}"))
 }

@@ -11,15 +11,15 @@ use std::process::Command;
 /// (CVE-2019-5736).
 pub fn executable() -> Result<()> {
     let path = Path::new("/proc/self/exe");
-    let place = nix::sys::statvfs::statvfs(path).doing(|| "look at /proc/self/exe")?;
+    let place = nix::sys::statvfs::statvfs(path).context(|| "look at /proc/self/exe")?;
     if place.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
         return Ok(());
     }
-    let program = rrun_sys::exe::protected(path).doing(|| "protect /proc/self/exe")?;
+    let program = rrun_sys::exe::protected(path).context(|| "protect /proc/self/exe")?;
     let mut args = std::env::args_os();
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     if let Some(name) = args.next() {
         command.arg0(name);
     }
-    Err(command.args(args).exec()).doing(|| "execute /proc/self/exe again")
+    Err(command.args(args).exec()).context(|| "execute /proc/self/exe again")
 }

@@ -152,7 +152,7 @@ impl Folder {
             Err(nix::errno::Errno::ENOENT) => {
                 Err(Error::new(Kind::NotFound, format!("container {id} does not exist")))
             }
-            Err(errno) => Err(errno).doing(|| format!("open {}", path.display())),
+            Err(errno) => Err(errno).context(|| format!("open {}", path.display())),
         }
     }
 
@@ -166,13 +166,13 @@ impl Folder {
     pub fn read(&self) -> Result<Record> {
         let path = self.path.join("state.json");
         let context = || format!("read {}", path.display());
-        let json = std::fs::read(&path).doing(context)?;
+        let json = std::fs::read(&path).context(context)?;
         let record: Record = serde_json::from_slice(&json)
             .map_err(|error| Error::new(Kind::Invalid, error.to_string()))
-            .doing(context)?;
+            .context(context)?;
         if record.version > VERSION {
             let text = format!("version {} is newer than this program", record.version);
-            return Err(Error::new(Kind::Invalid, text)).doing(context);
+            return Err(Error::new(Kind::Invalid, text)).context(context);
         }
         Ok(record)
     }
@@ -193,7 +193,7 @@ impl Folder {
     pub fn read_filter(&self, record: &Record) -> Result<Option<Seccomp>> {
         let Some(flags) = record.seccomp_flags else { return Ok(None) };
         let path = self.path.join("seccomp.bpf");
-        let filter = std::fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        let filter = std::fs::read(&path).context(|| format!("read {}", path.display()))?;
         Ok(Some(Seccomp { filter, flags }))
     }
 
@@ -201,7 +201,7 @@ impl Folder {
     pub fn remove(path: &Path) -> Result<()> {
         match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).doing(|| format!("remove {}", path.display()))
+                Err(error).context(|| format!("remove {}", path.display()))
             }
             _ => Ok(()),
         }
@@ -219,5 +219,5 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     std::fs::write(&beside, bytes)
         .and_then(|()| std::fs::rename(&beside, path))
-        .doing(|| format!("write {}", path.display()))
+        .context(|| format!("write {}", path.display()))
 }

@@ -13,5 +13,5 @@ pub fn write(bundle: &Path) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         Ok::<_, rrun_runtime::Error>(file.write_all(include_bytes!("config.json"))?)
     })
-    .doing(|| format!("write {}", path.display()))
+    .context(|| format!("write {}", path.display()))
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Lets a created container's program run; returns when it does.
 pub fn start(root: &Path, id: &Id) -> Result<()> {
-    open(root, id).doing(|| format!("start {id}"))
+    open(root, id).context(|| format!("start {id}"))
 }
 
 fn open(root: &Path, id: &Id) -> Result<()> {

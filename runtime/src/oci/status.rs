@@ -91,7 +91,7 @@ impl ContainerState {
 /// The verb `state`.
 pub fn print(root: &Path, id: &Id) -> Result<()> {
     let shown = Folder::open(root, id).and_then(|folder| ContainerState::of(&folder));
-    let shown = shown.doing(|| format!("state {id}"))?;
+    let shown = shown.context(|| format!("state {id}"))?;
     let json = serde_json::to_string_pretty(&shown).map_err(|e| invalid(e.to_string()))?;
     println!("{json}");
     Ok(())

@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// Changes what limits a container that is created or runs: what is not spoken of stays.
 pub fn update(root: &Path, options: &Update) -> Result<()> {
-    change(root, options).doing(|| format!("update {}", options.id))
+    change(root, options).context(|| format!("update {}", options.id))
 }
 
 fn change(root: &Path, options: &Update) -> Result<()> {
@@ -66,10 +66,10 @@ fn planned(
 fn from_file(file: &Path) -> Result<LinuxResources> {
     let context = || format!("read {}", file.display());
     let json = match file.to_str() {
-        Some("-") => std::io::read_to_string(std::io::stdin()).doing(context)?,
-        _ => std::fs::read_to_string(file).doing(context)?,
+        Some("-") => std::io::read_to_string(std::io::stdin()).context(context)?,
+        _ => std::fs::read_to_string(file).context(context)?,
     };
-    serde_json::from_str(&json).map_err(|error| invalid(error.to_string())).doing(context)
+    serde_json::from_str(&json).map_err(|error| invalid(error.to_string())).context(context)
 }
 
 fn from_options(options: &Update) -> Result<LinuxResources> {

@@ -27,9 +27,9 @@ impl Forwarded {
         ] {
             set.add(signal);
         }
-        set.thread_block().doing(|| "block signals")?;
+        set.thread_block().context(|| "block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Forwarded(SignalFd::with_flags(&set, flags).doing(|| "signalfd")?))
+        Ok(Forwarded(SignalFd::with_flags(&set, flags).context(|| "signalfd")?))
     }
 
     /// Waits for the end of a child, reaps it, and gives its exit code: 128 + n for signal n.
@@ -79,14 +79,14 @@ impl Forwarded {
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => Ok(fds.get(typed).is_some_and(|fd| fd.any() == Some(true))),
             Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno).doing(|| "poll"),
+            Err(errno) => Err(errno).context(|| "poll"),
         }
     }
 }
 
 fn ended(child: BorrowedFd<'_>) -> Result<Option<u8>> {
     let status = pidfd::wait(child, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
-    match status.doing(|| "wait")? {
+    match status.context(|| "wait")? {
         WaitStatus::StillAlive => Ok(None),
         WaitStatus::Exited(_, code) => Ok(Some(code as u8)),
         WaitStatus::Signaled(_, signal, _) => Ok(Some(128 + signal as u8)),

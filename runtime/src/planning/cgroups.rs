@@ -38,7 +38,7 @@ pub fn scope(linux: &Linux, over: &Overrides) -> Result<Option<Scope>> {
     let asked = linux.cgroups_path().as_deref().and_then(Path::to_str);
     let text = asked.filter(|path| !path.is_empty()).or(over.cgroup.as_deref());
     let scope = Scope::parse(text.unwrap_or_default());
-    scope.map(Some).doing(|| "linux.cgroupsPath")
+    scope.map(Some).context(|| "linux.cgroupsPath")
 }
 
 /// `cgroupsPath` below the hierarchies' roots.

@@ -31,7 +31,7 @@ impl Host {
     /// When `/proc/self/status` cannot be read.
     pub fn detect(cgroup_root: &Path) -> Result<Host> {
         let status =
-            std::fs::read_to_string("/proc/self/status").doing(|| "read /proc/self/status")?;
+            std::fs::read_to_string("/proc/self/status").context(|| "read /proc/self/status")?;
         let capabilities = hex(&status, "CapPrm:") & hex(&status, "CapBnd:");
         let last_cap = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
             .ok()

@@ -163,7 +163,7 @@ fn seccomp(linux: &Linux, host: &Host, over: &Overrides) -> Result<Option<Seccom
         None => Ok(None),
         Some(_) if !host.seccomp => Err(invalid("linux.seccomp: this kernel has no seccomp")),
         Some(profile) => crate::seccomp::compile(profile, crate::seccomp::Arch::NATIVE)
-            .doing(|| "linux.seccomp")
+            .context(|| "linux.seccomp")
             .map(Some),
     }
 }

@@ -41,7 +41,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides, groups: &Cgroups) -> Res
             made.mounts.push(seed(&over.seed[at]));
             continue;
         }
-        one(&context, entry, target.clone(), &mut made).doing(|| format!("mounts: {target}"))?;
+        one(&context, entry, target.clone(), &mut made).context(|| format!("mounts: {target}"))?;
     }
     let missing = over.seed.iter().zip(seeded).filter(|(_, there)| !there);
     made.mounts.extend(missing.map(|(entry, _)| seed(entry)));

@@ -65,11 +65,11 @@ impl Child {
         cgroup: Option<BorrowedFd<'_>>,
         waits: bool,
     ) -> Result<Child> {
-        let (ours, theirs) = report::channel().doing(|| "channel")?;
+        let (ours, theirs) = report::channel().context(|| "channel")?;
         let namespaces = compiled.namespaces.bits() as u64;
         let placement = Placement { namespaces, cgroup };
         let (pid, pidfd) =
-            program::start(&mut compiled.program, theirs.as_fd(), placement).doing(|| "clone")?;
+            program::start(&mut compiled.program, theirs.as_fd(), placement).context(|| "clone")?;
         Ok(Child {
             pid,
             pidfd,

@@ -29,11 +29,11 @@ pub fn spawn(
     gate: &Path,
 ) -> Result<Child> {
     let context = || format!("make the gate {}", gate.display());
-    let socket = packets().doing(context)?;
-    bind(socket.as_raw_fd(), &UnixAddr::new(gate).doing(context)?).doing(context)?;
+    let socket = packets().context(context)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(gate).context(context)?).context(context)?;
     let spawned = Backlog::new(1)
         .and_then(|one| listen(&socket, one))
-        .doing(context)
+        .context(context)
         .and_then(|()| super::spawn_at(plan, slots, None, stdio, Some(socket)));
     if spawned.is_err() {
         let _ = std::fs::remove_file(gate);
@@ -47,15 +47,15 @@ pub fn spawn(
 /// As [`Child::advance`]; `NotFound` when nobody waits.
 pub fn open(gate: &Path) -> Result<()> {
     let context = || format!("open the gate {}", gate.display());
-    let socket = packets().doing(context)?;
-    let connected = connect(socket.as_raw_fd(), &UnixAddr::new(gate).doing(context)?);
+    let socket = packets().context(context)?;
+    let connected = connect(socket.as_raw_fd(), &UnixAddr::new(gate).context(context)?);
     if connected == Err(Errno::ECONNREFUSED) {
         return Err(Error::new(Kind::NotFound, "nobody waits").context(context()));
     }
-    connected.doing(context)?;
+    connected.context(context)?;
     let went = follow(socket.as_fd());
     match std::fs::remove_file(gate) {
-        Err(error) if error.kind() != ErrorKind::NotFound => went.and(Err(error).doing(context)),
+        Err(error) if error.kind() != ErrorKind::NotFound => went.and(Err(error).context(context)),
         _ => went,
     }
 }

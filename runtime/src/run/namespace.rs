@@ -60,19 +60,19 @@ pub struct Setup<'a> {
 /// # Errors
 /// The name of what could not be made or set, and the kernel's answer.
 pub fn make(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
-    in_thread(|| build(kinds, setup)).doing(|| "make namespaces")
+    in_thread(|| build(kinds, setup)).context(|| "make namespaces")
 }
 
 fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
-    let proc = procfs::open().doing(|| "open /proc")?;
+    let proc = procfs::open().context(|| "open /proc")?;
     let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | kind.flag());
-    unshare(flags).doing(|| "unshare")?;
+    unshare(flags).context(|| "unshare")?;
     // The host's own name, sysctls and `lo` are nobody's to change here.
     if let Some(name) = setup.hostname.filter(|_| kinds.contains(&NamespaceKind::Uts)) {
-        nix::unistd::sethostname(name).doing(|| format!("set host name {name}"))?;
+        nix::unistd::sethostname(name).context(|| format!("set host name {name}"))?;
     }
     if setup.loopback && kinds.contains(&NamespaceKind::Network) {
-        rrun_sys::loopback::up().doing(|| "bring up lo")?;
+        rrun_sys::loopback::up().context(|| "bring up lo")?;
     }
     for (name, value) in setup.sysctls {
         let path = sysctl_path(name)?;
@@ -81,7 +81,7 @@ fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
         let written = file
             .map_err(Error::from)
             .and_then(|file| Ok(std::fs::File::from(file).write_all(value.as_bytes())?));
-        written.doing(|| format!("sysctl {name}"))?;
+        written.context(|| format!("sysctl {name}"))?;
     }
     kinds.iter().map(|kind| own_namespace(&proc, kind.file())).collect()
 }
@@ -93,7 +93,7 @@ fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
 pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let context = || format!("pin {}", path.display());
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).doing(context)?;
+        std::fs::create_dir_all(parent).context(context)?;
     }
     let mut options = std::fs::OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).open(path);
@@ -103,15 +103,15 @@ pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     {
         return Err(Error::new(Kind::Exists, "something is bound there").context(context()));
     }
-    drop(file.doing(context)?);
-    let copy = mount::clone_tree(namespace, c"", false).doing(context)?;
+    drop(file.context(context)?);
+    let copy = mount::clone_tree(namespace, c"", false).context(context)?;
     let target = CString::new(path.as_os_str().as_bytes());
     let target = target.map_err(|_| Error::new(Kind::Invalid, "a NUL in the path"))?;
     let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
     let target =
         nix::fcntl::openat(AT_FDCWD, target.as_c_str(), flags, nix::sys::stat::Mode::empty())
-            .doing(context)?;
-    mount::attach(copy.as_fd(), target.as_fd()).doing(context)
+            .context(context)?;
+    mount::attach(copy.as_fd(), target.as_fd()).context(context)
 }
 
 /// Takes back [`pin`]; what is gone already is done. Steps `runtime.delete.pin` and
@@ -121,10 +121,10 @@ pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
 /// What the kernel says.
 pub fn unpin(path: &Path) -> Result<()> {
     let context = || format!("unpin {}", path.display());
-    step::run("runtime.delete.pin", || detach(path)).doing(context)?;
+    step::run("runtime.delete.pin", || detach(path)).context(context)?;
     step::run("runtime.delete.pin-file", || match std::fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other.doing(context),
+        other => other.context(context),
     })
 }
 

@@ -27,7 +27,7 @@ pub struct Reaper {
 /// # Errors
 /// What the kernel says.
 pub fn binary() -> Result<OwnedFd> {
-    rrun_sys::memfd::sealed(c"reaper", rrun_sys::reaper::PROGRAM).doing(|| "memfd of the reaper")
+    rrun_sys::memfd::sealed(c"reaper", rrun_sys::reaper::PROGRAM).context(|| "memfd of the reaper")
 }
 
 /// Starts the reaper `binary` as pid 1 of a new PID namespace, in an empty read-only root, with
@@ -52,7 +52,7 @@ pub fn spawn(
     let mut child = step::run("runtime.create.reaper", || Child::start(compiled, unified, false))?;
     // Its namespace is there from the clone on, and cannot be looked up once it has died.
     let path = format!("/proc/{}/ns/pid", child.pid());
-    let namespace = std::fs::File::open(&path).doing(|| format!("open {path}"))?;
+    let namespace = std::fs::File::open(&path).context(|| format!("open {path}"))?;
     child.wait_running()?;
     steps.commit();
     Ok(Reaper { pid: child.pid(), pidfd: child.pidfd_owned()?, namespace: namespace.into() })

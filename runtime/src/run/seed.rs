@@ -28,7 +28,7 @@ pub fn make(shm_size: Option<u64>) -> Result<OwnedFd> {
 /// # Errors
 /// What the kernel says.
 pub fn make_from(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
-    in_thread(|| build(base, shm_size)).doing(|| "make the seed")
+    in_thread(|| build(base, shm_size)).context(|| "make the seed")
 }
 
 /// Runs `work` in a thread of its own, which may change its namespaces: they end with it unless
@@ -45,34 +45,34 @@ pub(super) fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Res
 pub(super) fn own_namespace(proc: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let context = || format!("open ns/{name}");
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let folder = procfs::open_file(proc.as_fd(), c"thread-self/ns", flags).doing(context)?;
+    let folder = procfs::open_file(proc.as_fd(), c"thread-self/ns", flags).context(context)?;
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    openat(&folder, name, flags, Mode::empty()).doing(context)
+    openat(&folder, name, flags, Mode::empty()).context(context)
 }
 
 fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
-    let proc = procfs::open().doing(|| "open /proc")?;
+    let proc = procfs::open().context(|| "open /proc")?;
     if let Some(base) = base {
         // A thread that shares root and working directory may not change its mount namespace.
-        unshare(CloneFlags::CLONE_FS).doing(|| "unshare")?;
-        setns(base, CloneFlags::CLONE_NEWNS).doing(|| "enter the base")?;
+        unshare(CloneFlags::CLONE_FS).context(|| "unshare")?;
+        setns(base, CloneFlags::CLONE_NEWNS).context(|| "enter the base")?;
     }
-    unshare(CloneFlags::CLONE_NEWNS).doing(|| "unshare")?;
+    unshare(CloneFlags::CLONE_NEWNS).context(|| "unshare")?;
     let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
-    mount::set_attributes(AT_FDCWD, c"/", &private, true).doing(|| "make mounts private")?;
-    let root = tmpfs(&[(c"mode", c"755"), (c"nr_inodes", c"16")], 0).doing(|| "root")?;
-    mount::become_root(root.as_fd()).doing(|| "enter the root")?;
+    mount::set_attributes(AT_FDCWD, c"/", &private, true).context(|| "make mounts private")?;
+    let root = tmpfs(&[(c"mode", c"755"), (c"nr_inodes", c"16")], 0).context(|| "root")?;
+    mount::become_root(root.as_fd()).context(|| "enter the root")?;
     if let Some(size) = shm_size {
-        std::fs::create_dir("/shm").doing(|| "make /shm")?;
+        std::fs::create_dir("/shm").context(|| "make /shm")?;
         let size = CString::new(size.to_string()).unwrap_or_default();
         let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-        let shm = tmpfs(&[(c"mode", c"1777"), (c"size", &size)], attributes).doing(|| "shm")?;
+        let shm = tmpfs(&[(c"mode", c"1777"), (c"size", &size)], attributes).context(|| "shm")?;
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let target = openat(AT_FDCWD, "/shm", flags, Mode::empty()).doing(|| "open /shm")?;
-        mount::attach(shm.as_fd(), target.as_fd()).doing(|| "attach /shm")?;
+        let target = openat(AT_FDCWD, "/shm", flags, Mode::empty()).context(|| "open /shm")?;
+        mount::attach(shm.as_fd(), target.as_fd()).context(|| "attach /shm")?;
     }
     let read_only = MountAttr { set: attr::RDONLY, ..Default::default() };
-    mount::set_attributes(root.as_fd(), c"", &read_only, false).doing(|| "root")?;
+    mount::set_attributes(root.as_fd(), c"", &read_only, false).context(|| "root")?;
     own_namespace(&proc, "mnt")
 }
 

@@ -94,9 +94,9 @@ impl Bus {
     pub(super) fn at(place: Place<'_>) -> Result<Bus> {
         let context = || format!("connect {}", place.path);
         let until = Instant::now() + PATIENCE;
-        let stream = open(Path::new(place.path)).doing(context)?;
+        let stream = open(Path::new(place.path)).context(context)?;
         let mut bus = Bus { stream, serial: 0, until, signals: VecDeque::new() };
-        bus.greet(place).doing(context)?;
+        bus.greet(place).context(context)?;
         Ok(bus)
     }
 
@@ -178,7 +178,7 @@ impl Bus {
         loop {
             let (member, body) = match self.signals.pop_front() {
                 Some(signal) => signal,
-                None => match self.receive().doing(|| format!("wait for {job}"))? {
+                None => match self.receive().context(|| format!("wait for {job}"))? {
                     Received::Signal(member, body) => (member, body),
                     _ => continue,
                 },
@@ -198,9 +198,9 @@ impl Bus {
         self.serial += 1;
         let serial = self.serial;
         let context = || format!("{} {}", method.destination, method.member);
-        self.write(&message::call(method, arguments, serial)).doing(context)?;
+        self.write(&message::call(method, arguments, serial)).context(context)?;
         loop {
-            match self.receive().doing(context)? {
+            match self.receive().context(context)? {
                 Received::Reply(to, body) if to == serial => return Ok(body),
                 Received::Error(to, name, words) if to == serial => {
                     let short = name.rsplit('.').next().unwrap_or_default().to_owned();

@@ -44,7 +44,7 @@ pub fn place(scope: &Scope, description: &str, groups: &Cgroups, pid: Pid) -> Re
     step::run("runtime.create.scope", || {
         start(&mut Bus::connect()?, scope, description, groups, pid)
     })
-    .doing(|| format!("make {}", scope.name()))?;
+    .context(|| format!("make {}", scope.name()))?;
     step::run("runtime.create.scope-groups", || cgroup::join(groups, pid))
 }
 
@@ -89,7 +89,7 @@ pub fn make_slice(slice: &Slice, description: &str) -> Result<()> {
             other => other,
         }
     };
-    step::run("runtime.create.slice", make).doing(|| format!("make {slice}"))
+    step::run("runtime.create.slice", make).context(|| format!("make {slice}"))
 }
 
 fn start_transient(bus: &mut Bus, unit: &str, properties: Vec<Property>) -> Result<()> {
@@ -107,7 +107,7 @@ fn start_transient(bus: &mut Bus, unit: &str, properties: Vec<Property>) -> Resu
 /// What systemd says, or the kernel to the kill.
 pub fn stop(scope: &Scope, description: &str, groups: &Cgroups) -> Result<bool> {
     let stop = || stop_ours(&mut Bus::connect()?, scope, description, groups);
-    step::run("runtime.delete.scope", stop).doing(|| format!("stop {}", scope.name()))
+    step::run("runtime.delete.scope", stop).context(|| format!("stop {}", scope.name()))
 }
 
 fn stop_ours(bus: &mut Bus, scope: &Scope, description: &str, groups: &Cgroups) -> Result<bool> {
@@ -130,7 +130,7 @@ fn stop_ours(bus: &mut Bus, scope: &Scope, description: &str, groups: &Cgroups) 
 /// What systemd says.
 pub fn stop_slice(slice: &Slice) -> Result<()> {
     let stop = || stop_unit(&mut Bus::connect()?, slice.name());
-    step::run("runtime.delete.slice", stop).doing(|| format!("stop {slice}"))
+    step::run("runtime.delete.slice", stop).context(|| format!("stop {slice}"))
 }
 
 fn stop_unit(bus: &mut Bus, unit: &str) -> Result<()> {
@@ -177,7 +177,7 @@ pub fn tell(scope: &Scope, change: &Cgroups) -> Result<()> {
         Bus::connect()?.manager("SetUnitProperties", &arguments)?;
         Ok(())
     };
-    step::run("runtime.update.scope", tell).doing(|| format!("tell limits of {}", scope.name()))
+    step::run("runtime.update.scope", tell).context(|| format!("tell limits of {}", scope.name()))
 }
 
 /// Whether systemd can be reached, so that a container is refused before anything is made of it.

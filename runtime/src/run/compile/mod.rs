@@ -195,7 +195,7 @@ impl<'fd> Compiler<'fd> {
     fn new(slots: &[BorrowedFd<'fd>]) -> Result<Compiler<'fd>> {
         let mut program = Program::default();
         let slots = slots.iter().map(|slot| program.borrow(*slot)).collect();
-        let proc = program.own(rrun_sys::procfs::open().doing(|| "open /proc")?);
+        let proc = program.own(rrun_sys::procfs::open().context(|| "open /proc")?);
         Ok(Compiler {
             program,
             slots,
@@ -223,7 +223,12 @@ impl<'fd> Compiler<'fd> {
         self.program.step("set umask", CredentialOp::Umask(0));
         let null = || -> Result<OwnedFd> {
             let mut options = std::fs::OpenOptions::new();
-            Ok(options.read(true).write(true).open("/dev/null").doing(|| "open /dev/null")?.into())
+            Ok(options
+                .read(true)
+                .write(true)
+                .open("/dev/null")
+                .context(|| "open /dev/null")?
+                .into())
         };
         let fds = match stdio {
             Some(stdio) => [stdio.stdin, stdio.stdout, stdio.stderr],
@@ -295,7 +300,7 @@ impl<'fd> Compiler<'fd> {
                     self.program.step(label, NamespaceOp::EnterPath { path, kind });
                 }
                 Namespace::Slot(slot) => {
-                    let fd = self.slot(*slot).doing(|| label.clone())?;
+                    let fd = self.slot(*slot).context(|| label.clone())?;
                     self.program.step(label, NamespaceOp::Enter { fd, kinds: kind });
                 }
             }

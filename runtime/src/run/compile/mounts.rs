@@ -100,7 +100,7 @@ impl Compiler<'_> {
     pub(super) fn open_sources(&mut self, plan: &Plan) -> Result<Mounts> {
         let root = match &plan.rootfs.source {
             RootfsSource::Detached(slot) => {
-                let root = self.slot(*slot).doing(|| "rootfs")?;
+                let root = self.slot(*slot).context(|| "rootfs")?;
                 self.slots.retain(|reg| *reg != root);
                 root
             }
@@ -122,7 +122,7 @@ impl Compiler<'_> {
         for mount in &plan.mounts {
             let reg = match &mount.source {
                 MountSource::Detached(slot) => {
-                    self.slot(*slot).doing(|| format!("mount {}", mount.target))?
+                    self.slot(*slot).context(|| format!("mount {}", mount.target))?
                 }
                 _ => self.program.empty(),
             };
@@ -225,14 +225,14 @@ impl Compiler<'_> {
         let entry = plan.mounts.get(at).zip(mounts.regs.get(at).copied());
         let Some((mount, reg)) = entry else { return Ok(()) };
         let label = || format!("mount {}", mount.target);
-        let rules = rules(mount).doing(label)?;
+        let rules = rules(mount).context(label)?;
         let mut set = mount.set;
         let mut propagation = mount.propagation.map_or(0, flag);
         match &mount.source {
             MountSource::Bind { .. } if propagation == 0 => propagation = libc::MS_PRIVATE,
             MountSource::Bind { .. } | MountSource::Detached(_) => {}
             MountSource::Seed(name) => {
-                let path = c_string(format!("/{name}")).doing(label)?;
+                let path = c_string(format!("/{name}")).context(label)?;
                 self.program.step(label(), MountOp::Copy { path, recursive: false, to: reg });
             }
             MountSource::New { fstype, source, options } => {
@@ -246,10 +246,10 @@ impl Compiler<'_> {
                 }
                 let mut all = vec![(c"source".into(), Some(c_string(source.as_str())?))];
                 for (key, value) in options {
-                    let value = value.as_deref().map(c_string).transpose().doing(label)?;
-                    all.push((c_string(key.as_str()).doing(label)?, value));
+                    let value = value.as_deref().map(c_string).transpose().context(label)?;
+                    all.push((c_string(key.as_str()).context(label)?, value));
                 }
-                let fstype = c_string(fstype.as_str()).doing(label)?;
+                let fstype = c_string(fstype.as_str()).context(label)?;
                 let op = MountOp::New { fstype, options: all, attributes: set, to: reg };
                 self.program.step(label(), op);
                 set = 0;
@@ -263,7 +263,7 @@ impl Compiler<'_> {
             let recursive = mount.recursive_attrs;
             self.set(label(), reg, attributes, recursive);
         }
-        let path = c_string(mount.target.as_str()).doing(label)?;
+        let path = c_string(mount.target.as_str()).context(label)?;
         if mount.copy_up {
             let (root, path) = (mounts.root, path.clone());
             let op = MountOp::CopyUp { mount: reg, root, path, attributes: !has_mode(mount) };
@@ -324,14 +324,14 @@ impl Compiler<'_> {
         let is_bound =
             |device: &&Device| mounts.devices.iter().any(|(path, _)| *path == device.path);
         for device in plan.devices.iter().filter(|device| !is_bound(device)) {
-            let (parent, name) = split(&device.path).doing(|| "device")?;
+            let (parent, name) = split(&device.path).context(|| "device")?;
             let (mode, rdev) = (device.mode, device.rdev);
             let owner = (device.uid, device.gid);
             let op = FileOp::Device { root, parent, name, mode, rdev, owner };
             self.program.step(format!("make device {}", device.path), op);
         }
         for link in &plan.links {
-            let (parent, name) = split(&link.path).doing(|| "link")?;
+            let (parent, name) = split(&link.path).context(|| "link")?;
             let target = c_string(link.target.as_str())?;
             let op = FileOp::Link { root, parent, name, target };
             self.program.step(format!("make link {}", link.path), op);

@@ -52,7 +52,7 @@ impl Compiler<'_> {
             self.program.step(format!("set SELinux label {label} of keys"), op);
         }
         if let Some(name) = &process.keyring {
-            let op = CredentialOp::SessionKeyring(c_string(name.as_str()).doing(|| "keyring")?);
+            let op = CredentialOp::SessionKeyring(c_string(name.as_str()).context(|| "keyring")?);
             self.program.step("join the session keyring", op);
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Compiler<'_> {
         }
         let terminal = process.terminal;
         self.program.step("begin a session", TerminalOp::Session { terminal });
-        let cwd = c_string(process.cwd.as_str()).doing(|| "working directory")?;
+        let cwd = c_string(process.cwd.as_str()).context(|| "working directory")?;
         let label = format!("enter {}", process.cwd);
         self.program.step(label.as_str(), ExecOp::Enter(cwd.clone()));
         self.identity_before_filter(process)?;
@@ -96,10 +96,10 @@ impl Compiler<'_> {
         self.program.step(name, ExecOp::Find { candidates: candidates.clone(), search });
         self.late_filter(process);
         let arguments = process.args.iter().map(|arg| c_string(arg.as_str()));
-        let arguments: Vec<CString> = arguments.collect::<Result<_>>().doing(|| "arguments")?;
+        let arguments: Vec<CString> = arguments.collect::<Result<_>>().context(|| "arguments")?;
         let environment = process.env.iter().map(|entry| c_string(entry.as_slice()));
         let environment: Vec<CString> =
-            environment.collect::<Result<_>>().doing(|| "environment")?;
+            environment.collect::<Result<_>>().context(|| "environment")?;
         let (arguments, environment) = (Strings::from(arguments), Strings::from(environment));
         self.program.step(name, ExecOp::Run { candidates, arguments, environment });
         Ok(())
