@@ -47,7 +47,7 @@ impl Error {
 
     /// Adds what was being done, on the way up.
     #[must_use]
-    pub fn within(mut self, what: impl Into<String>) -> Self {
+    pub fn context(mut self, what: impl Into<String>) -> Self {
         self.chain.push(what);
         self
     }
@@ -69,7 +69,7 @@ impl Error {
             K::InvalidInput | K::NotADirectory | K::IsADirectory => Kind::Invalid,
             _ => Kind::Unavailable,
         };
-        Error::new(kind, error.to_string()).within(what)
+        Error::new(kind, error.to_string()).context(what)
     }
 
     /// A nix error, its kind read from the errno.
@@ -91,7 +91,7 @@ impl Error {
             Code::Unavailable | Code::Aborted => Kind::Unavailable,
             _ => Kind::Internal,
         };
-        Error::new(kind, status.message()).within(what)
+        Error::new(kind, status.message()).context(what)
     }
 
     /// The innermost text: what an event or a status shows, where the context is known.
@@ -111,23 +111,23 @@ impl std::error::Error for Error {}
 /// Adds context to a result.
 pub trait Context<T> {
     /// Adds what was being done, only when it failed.
-    fn within<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T> Context<T> for Result<T> {
-    fn within<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|e| e.within(what()))
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| e.context(what()))
     }
 }
 
 impl<T> Context<T> for std::io::Result<T> {
-    fn within<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|e| Error::io(what(), &e))
     }
 }
 
 impl<T> Context<T> for nix::Result<T> {
-    fn within<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|e| Error::errno(what(), e))
     }
 }

@@ -72,7 +72,7 @@ async fn measure(pod: &Arc<Pod>, cri: &dyn Cri, node: &dyn Node) -> Result<Usage
         Err(e) => return Err(Error::status("container stats", &e)),
     };
     let what = || format!("measure pod {}", pod.meta.name);
-    let node = node.disk_usage(pod.clone()).await.within(what)?;
+    let node = node.disk_usage(pod.clone()).await.context(what)?;
     Ok(Usage { node, layers: layers(stats) })
 }
 

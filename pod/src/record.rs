@@ -63,7 +63,7 @@ impl Format {
             options.open(&new)?.write_all(line.as_bytes())?;
             fs::rename(&new, path)
         };
-        write().within(|| format!("write {}", path.display()))
+        write().context(|| format!("write {}", path.display()))
     }
 
     /// The record at `path`, if there is one.
@@ -73,10 +73,10 @@ impl Format {
     pub fn read<T: DeserializeOwned>(self, path: &Path) -> Result<Option<T>> {
         let text = match fs::read_to_string(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.within(|| format!("read {}", path.display()))?,
+            other => other.context(|| format!("read {}", path.display()))?,
         };
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        self.parse(line).map(Some).within(|| format!("read {}", path.display()))
+        self.parse(line).map(Some).context(|| format!("read {}", path.display()))
     }
 
     /// Appends to a list of records.
@@ -85,7 +85,7 @@ impl Format {
     /// Those of the file system; `file` may then end with a torn line.
     pub fn append<T: Serialize>(self, file: &mut File, value: &T) -> Result<()> {
         let line = self.line(value)?;
-        file.write_all(line.as_bytes()).within(|| format!("append to {}", self.name))
+        file.write_all(line.as_bytes()).context(|| format!("append to {}", self.name))
     }
 
     /// The records of a list that can be read; none when there is no file.
@@ -96,7 +96,7 @@ impl Format {
         match fs::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             other => {
-                let bytes = other.within(|| format!("read {}", path.display()))?;
+                let bytes = other.context(|| format!("read {}", path.display()))?;
                 let text = String::from_utf8_lossy(&bytes);
                 Ok(text.lines().filter_map(|line| self.parse(line).ok()).collect())
             }
@@ -109,7 +109,7 @@ impl Format {
 /// # Errors
 /// Those of the file system.
 pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::create(path).within(|| format!("make {}", path.display()))?;
+    let file = File::create(path).context(|| format!("make {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
@@ -122,7 +122,7 @@ pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
 /// # Errors
 /// Those of the file system.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
-    let file = File::create(path).within(|| format!("make {}", path.display()))?;
+    let file = File::create(path).context(|| format!("make {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::errno(format!("lock {}", path.display()), errno))
 }

@@ -89,7 +89,7 @@ impl Runtime {
     pub async fn forget(&self, pod: LockedPod) -> rrun_pod::error::Result<()> {
         use rrun_pod::error::Context as _;
         let full = pod.entry.full_name();
-        self.pods.remove(&pod.entry.pod()?).await.within(|| format!("remove pod {full}"))?;
+        self.pods.remove(&pod.entry.pod()?).await.context(|| format!("remove pod {full}"))?;
         pod.discard()
     }
 }

@@ -68,7 +68,7 @@ impl LinuxNode {
     /// Reads the node's facts. Makes nothing.
     pub fn new(roots: Roots) -> Result<Self> {
         let cgroups = cgroup::Hierarchies::read()?;
-        let facts = facts::read(&roots, cgroups.mode()).within(|| "read the node's facts")?;
+        let facts = facts::read(&roots, cgroups.mode()).context(|| "read the node's facts")?;
         Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups })))
     }
 
@@ -107,7 +107,7 @@ impl Shared {
         let cgroup_parent = self.pod_cgroup(&pod.meta.uid);
         self.cgroups
             .make(&cgroup_parent, &resources::pod_cgroup(pod))
-            .within(|| format!("cgroup {cgroup_parent}"))?;
+            .context(|| format!("cgroup {cgroup_parent}"))?;
         let set = volumes::Set { pod, dir: &dir, addresses, facts: &self.facts };
         Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()? })
     }
@@ -118,8 +118,8 @@ impl Shared {
         // The cgroup goes even if a volume stays: they do not depend on each other.
         let cgroup = self.pod_cgroup(uid);
         let removed = self.cgroups.remove(&cgroup, &self.roots.cgroup);
-        gone.within(|| format!("volumes of {uid}"))?;
-        removed.within(|| format!("cgroup {cgroup}"))
+        gone.context(|| format!("volumes of {uid}"))?;
+        removed.context(|| format!("cgroup {cgroup}"))
     }
 }
 
@@ -144,7 +144,7 @@ impl Node for LinuxNode {
                 match std::fs::read(path) {
                     Ok(text) => return Ok(Some(text)),
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e).within(|| format!("read {path}")),
+                    Err(e) => return Err(e).context(|| format!("read {path}")),
                 }
             }
             Ok(None)
@@ -193,7 +193,7 @@ impl Node for LinuxNode {
         let target = place.join(request.container).join(request.index.to_string());
         let (root, path) = (request.root.to_owned(), request.path.to_owned());
         let what = format!("subPath {:?} of volume {}", request.path, request.volume);
-        self.blocking(move |_| sub_path::bind(&root, &path, &target)).await.within(|| what)
+        self.blocking(move |_| sub_path::bind(&root, &path, &target)).await.context(|| what)
     }
 
     async fn log_folder(&self, place: &PodPlace, container: &str) -> Result<u32> {

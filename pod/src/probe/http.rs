@@ -67,7 +67,7 @@ fn url(fetch: &Fetch<'_>, scheme: Scheme) -> String {
 
 fn to_error(e: &reqwest::Error, url: &str) -> Error {
     let kind = if e.is_timeout() { Kind::Timeout } else { Kind::Unavailable };
-    Error::new(kind, chain(e)).within(format!("Get {url:?}"))
+    Error::new(kind, chain(e)).context(format!("Get {url:?}"))
 }
 
 async fn send(fetch: &Fetch<'_>, url: &str) -> reqwest::Result<Response> {

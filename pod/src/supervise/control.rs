@@ -111,7 +111,8 @@ impl Sockets {
     /// The pod's lock says that nobody is behind a socket that is there; its folder is root's.
     fn bind(&mut self, path: PathBuf) -> Result<UnixListener> {
         let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).within(|| format!("listen on {}", path.display()));
+        let listener =
+            UnixListener::bind(&path).context(|| format!("listen on {}", path.display()));
         self.paths.push(path);
         listener
     }
@@ -150,7 +151,7 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
 /// Its answer, or that it does not answer.
 pub async fn ask(store: &Store, uid: &PodUid, request: Request) -> Result<()> {
     let path = store.socket(uid, "stop");
-    let line = exchange(&path, request).await.within(|| format!("ask {}", path.display()))?;
+    let line = exchange(&path, request).await.context(|| format!("ask {}", path.display()))?;
     match line.trim_end() {
         "done" => Ok(()),
         "" => Err(Error::new(Kind::Unavailable, "the process that runs the pod ended")),

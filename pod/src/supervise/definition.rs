@@ -46,7 +46,7 @@ impl Document {
         } else {
             fs::read(path)
         };
-        let bytes = bytes.within(|| format!("read {name}"))?;
+        let bytes = bytes.context(|| format!("read {name}"))?;
         let text = match String::from_utf8(bytes) {
             Ok(text) => Text::Utf8(text),
             Err(e) => Text::Base64(STANDARD.encode(e.as_bytes())),

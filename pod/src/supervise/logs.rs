@@ -177,7 +177,7 @@ impl Reader {
                 to(&Piece { container, run: *run, stream, time, text, ends });
             };
             let read = tail.read(&folder, *run, &mut to);
-            if let Err(e) = read.within(|| format!("read {}/{run}.log", folder.display())) {
+            if let Err(e) = read.context(|| format!("read {}/{run}.log", folder.display())) {
                 failed.get_or_insert(e);
             }
             // The output of a run is in its log before the next run begins.
@@ -284,7 +284,7 @@ fn oldest(folder: &Path, run: u64) -> Result<Option<File>> {
     for path in parts(folder, run)? {
         match File::open(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            other => return other.map(Some).within(|| format!("open {}", path.display())),
+            other => return other.map(Some).context(|| format!("open {}", path.display())),
         }
     }
     Ok(None)
@@ -309,7 +309,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
             Ok(Vec::new())
         }
         other => {
-            let entries = other.within(|| format!("read {}", folder.display()))?;
+            let entries = other.context(|| format!("read {}", folder.display()))?;
             Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
         }
     }

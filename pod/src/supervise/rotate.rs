@@ -52,7 +52,7 @@ pub async fn rotate(
         let folder = folder.join(&found.name);
         let Some(path) = too_long(&folder, limits.max_size) else { continue };
         if let Err(e) = rotate_one(cri, id, &path, limits, now).await {
-            failed.get_or_insert(e.within(format!("rotate {}", path.display())));
+            failed.get_or_insert(e.context(format!("rotate {}", path.display())));
         }
     }
     failed.map_or(Ok(()), Err)
@@ -83,18 +83,18 @@ async fn rotate_one(
     if rotated.exists() {
         return Ok(());
     }
-    fs::rename(path, &rotated).within(|| "rename")?;
+    fs::rename(path, &rotated).context(|| "rename")?;
     let request = v1::ReopenContainerLogRequest { container_id: id.to_owned() };
     if let Err(e) = cri.reopen_container_log(request).await {
         // The runtime writes on to the file that it has: it gets its name back.
-        fs::rename(&rotated, path).within(|| "rename back")?;
+        fs::rename(&rotated, path).context(|| "rename back")?;
         return Err(Error::status("reopen", &e));
     }
     let run = path.file_stem().and_then(|run| run.to_str()?.parse().ok()).unwrap_or(0);
     let mut all = parts(path.parent().unwrap_or(Path::new("/")), run)?;
     let surplus = all.len().saturating_sub(limits.max_files.max(2));
     for old in all.drain(..surplus) {
-        fs::remove_file(&old).within(|| format!("remove {}", old.display()))?;
+        fs::remove_file(&old).context(|| format!("remove {}", old.display()))?;
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ impl Store {
     pub fn all(&self) -> Result<(Vec<Entry>, Vec<Error>)> {
         let folders = match fs::read_dir(&self.root) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-            other => other.within(|| format!("read {}", self.root.display()))?,
+            other => other.context(|| format!("read {}", self.root.display()))?,
         };
         let (mut entries, mut broken) = (Vec::new(), Vec::new());
         // The names of what is no pod's have no `_`, as those of namespaces and pods have none.
@@ -302,11 +302,11 @@ impl LockedPod {
         let path = self.folder.join("events");
         if fs::metadata(&path).is_ok_and(|file| file.len() > LONGEST_EVENTS) {
             fs::rename(&path, path.with_extension("before"))
-                .within(|| format!("rename {}", path.display()))?;
+                .context(|| format!("rename {}", path.display()))?;
         }
         let mut options = OpenOptions::new();
         let file = options.append(true).create(true).mode(0o600).open(&path);
-        let mut file = file.within(|| format!("open {}", path.display()))?;
+        let mut file = file.context(|| format!("open {}", path.display()))?;
         EVENTS.append(&mut file, event)
     }
 
@@ -317,7 +317,7 @@ impl LockedPod {
     pub fn discard(self) -> Result<()> {
         match fs::remove_dir_all(&self.folder) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(e).within(|| format!("remove {}", self.folder.display()))
+                Err(e).context(|| format!("remove {}", self.folder.display()))
             }
             _ => Ok(()),
         }
@@ -337,14 +337,14 @@ fn read(folder: &Path) -> Result<(Option<Entry>, Option<Error>)> {
         return Ok((None, None));
     };
     let Defined { namespace, name, uid, definition } = defined;
-    let uid = PodUid::parse(&uid).within(|| folder.display().to_string())?;
+    let uid = PodUid::parse(&uid).context(|| folder.display().to_string())?;
     let path = folder.join("state");
     let (state, fault) = match STATE.read(&path) {
         Ok(state) => (state, None),
         Err(e) => {
             let aside = path.with_extension("broken");
             let _ = fs::rename(&path, &aside);
-            (None, Some(e.within(format!("set aside as {}", aside.display()))))
+            (None, Some(e.context(format!("set aside as {}", aside.display()))))
         }
     };
     Ok((Some(Entry { namespace, name, uid, definition, state }), fault))
@@ -353,7 +353,7 @@ fn read(folder: &Path) -> Result<(Option<Entry>, Option<Error>)> {
 /// Definitions may hold secrets.
 fn make_private(folder: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.within(|| format!("make {}", folder.display()))
+    made.context(|| format!("make {}", folder.display()))
 }
 
 #[cfg(test)]

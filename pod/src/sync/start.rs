@@ -176,7 +176,7 @@ impl PodWorker {
         let mut mounts = Vec::with_capacity(c.mounts.len() + 2);
         for (index, mount) in c.mounts.iter().enumerate() {
             let made = self.volume_mount(c, (index, mount), place, environment).await;
-            mounts.push(made.within(|| format!("mount {}", mount.name))?);
+            mounts.push(made.context(|| format!("mount {}", mount.name))?);
         }
         let uid = &self.pod.meta.uid;
         let own = c.mounts.iter().any(|m| container::same_path(&m.mount_path, HOSTS));

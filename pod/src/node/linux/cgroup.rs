@@ -25,7 +25,7 @@ pub struct Hierarchies {
 impl Hierarchies {
     /// Reads this process' mount table.
     pub fn read() -> Result<Self> {
-        let table = fs::read_to_string("/proc/self/mountinfo").within(|| "read mountinfo")?;
+        let table = fs::read_to_string("/proc/self/mountinfo").context(|| "read mountinfo")?;
         Ok(Self::parse(&table))
     }
 
@@ -96,14 +96,14 @@ fn make_dirs(dir: &Path) -> Result<()> {
     loop {
         match fs::create_dir_all(dir) {
             Err(e) if e.kind() == ErrorKind::NotFound && tries < 8 => tries += 1,
-            other => return other.within(|| format!("mkdir {}", dir.display())),
+            other => return other.context(|| format!("mkdir {}", dir.display())),
         }
     }
 }
 
 fn set(dir: &Path, file: &str, value: &str) -> Result<()> {
     let path = dir.join(file);
-    fs::write(&path, value).within(|| format!("write {value:?} to {}", path.display()))
+    fs::write(&path, value).context(|| format!("write {value:?} to {}", path.display()))
 }
 
 fn make_v1(
@@ -141,7 +141,7 @@ fn inherit_cpuset(root: &Path, path: &str) -> Result<()> {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let read = |d: &Path| {
                 fs::read_to_string(d.join(file))
-                    .within(|| format!("read {}", d.join(file).display()))
+                    .context(|| format!("read {}", d.join(file).display()))
             };
             if read(&dir)?.trim().is_empty() {
                 set(&dir, file, read(&parent)?.trim())?;
@@ -185,7 +185,7 @@ fn make_v2(root: &Path, path: &str, limits: &PodCgroup) -> Result<()> {
 /// Passes every controller on to children, one at a time: one that is refused keeps no other.
 fn delegate(dir: &Path) -> Result<()> {
     let file = dir.join("cgroup.controllers");
-    let text = fs::read_to_string(&file).within(|| format!("read {}", file.display()))?;
+    let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
     for controller in text.split_whitespace() {
         let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
     }
@@ -210,7 +210,7 @@ fn remove_empty(dir: &Path) -> Result<()> {
                 tries += 1;
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
-            other => return other.within(|| format!("rmdir {}", dir.display())),
+            other => return other.context(|| format!("rmdir {}", dir.display())),
         }
     }
 }

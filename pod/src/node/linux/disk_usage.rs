@@ -26,7 +26,7 @@ pub fn measure(pod: &Pod, dir: &Path, logs: &Path) -> Result<DiskUsage> {
 
 /// The file system that `path` is on.
 pub fn space(path: &Path) -> Result<DiskSpace> {
-    let found = nix::sys::statvfs::statvfs(path).within(|| format!("stat {}", path.display()))?;
+    let found = nix::sys::statvfs::statvfs(path).context(|| format!("stat {}", path.display()))?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
     Ok(DiskSpace { capacity: bytes(found.blocks()), available: bytes(found.blocks_available()) })
 }
@@ -38,7 +38,7 @@ fn tree(root: &Path) -> Result<u64> {
     let top = match std::fs::symlink_metadata(root) {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(e).within(|| format!("stat {}", root.display())),
+        Err(e) => return Err(e).context(|| format!("stat {}", root.display())),
     };
     let (mut seen, mut bytes) = (BTreeSet::new(), 0);
     let mut to_do: Vec<PathBuf> = vec![root.to_owned()];

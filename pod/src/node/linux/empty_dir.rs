@@ -30,7 +30,7 @@ pub fn tmpfs(dir: &Path, size: i64) -> Result<()> {
     let quiet = mount(Some("tmpfs"), dir, Some("tmpfs"), flags, Some(options(",noswap").as_str()));
     quiet
         .or_else(|_| mount(Some("tmpfs"), dir, Some("tmpfs"), flags, Some(options("").as_str())))
-        .within(|| format!("mount tmpfs on {}", dir.display()))
+        .context(|| format!("mount tmpfs on {}", dir.display()))
 }
 
 /// Gives a folder to the pod's fsGroup: group-writable, and new files inherit the group.
@@ -38,7 +38,7 @@ pub fn own(dir: &Path, group: Option<i64>) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let Some(gid) = group.and_then(|g| u32::try_from(g).ok()) else { return Ok(()) };
     std::os::unix::fs::lchown(dir, None, Some(gid))
-        .within(|| format!("chgrp {gid} {}", dir.display()))?;
-    let found = std::fs::metadata(dir).within(|| format!("stat {}", dir.display()))?;
+        .context(|| format!("chgrp {gid} {}", dir.display()))?;
+    let found = std::fs::metadata(dir).context(|| format!("stat {}", dir.display()))?;
     files::set_mode(dir, found.permissions().mode() & 0o7777 | 0o2770)
 }

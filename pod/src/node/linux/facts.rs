@@ -14,8 +14,8 @@ use crate::node::{CgroupMode, NodeFacts};
 
 /// Reads everything once.
 pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").within(|| "read the hostname")?;
-    let meminfo = fs::read_to_string("/proc/meminfo").within(|| "read /proc/meminfo")?;
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").context(|| "read the hostname")?;
+    let meminfo = fs::read_to_string("/proc/meminfo").context(|| "read /proc/meminfo")?;
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     Ok(NodeFacts {
         name: name.trim().to_lowercase(),
@@ -45,7 +45,7 @@ fn read_resolv(path: &str) -> Result<Option<ResolvConf>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(ResolvConf::parse(&text))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).within(|| format!("read {path}")),
+        Err(e) => Err(e).context(|| format!("read {path}")),
     }
 }
 
@@ -54,7 +54,7 @@ fn addresses() -> Result<Vec<String>> {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let default = default_interface(&routes);
     let mut found = Vec::new();
-    for interface in getifaddrs().within(|| "list addresses")? {
+    for interface in getifaddrs().context(|| "list addresses")? {
         let up = interface.flags.contains(InterfaceFlags::IFF_UP)
             && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
         let Some(address) = interface.address.filter(|_| up) else { continue };

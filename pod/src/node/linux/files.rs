@@ -9,14 +9,14 @@ use crate::error::{Context, Result};
 
 /// Makes a folder and its parents; sets `mode` on the folder itself only.
 pub fn make_dirs(path: &Path, mode: u32) -> Result<()> {
-    fs::create_dir_all(path).within(|| format!("mkdir {}", path.display()))?;
+    fs::create_dir_all(path).context(|| format!("mkdir {}", path.display()))?;
     set_mode(path, mode)
 }
 
 /// Sets a mode, following no umask.
 pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     let wanted = fs::Permissions::from_mode(mode);
-    fs::set_permissions(path, wanted).within(|| format!("chmod {}", path.display()))
+    fs::set_permissions(path, wanted).context(|| format!("chmod {}", path.display()))
 }
 
 /// Writes a file in place, never through a symlink.
@@ -32,7 +32,7 @@ pub fn overwrite(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         file.write_all(content)?;
         file.set_permissions(fs::Permissions::from_mode(mode))
     };
-    write().within(|| format!("write {}", path.display()))
+    write().context(|| format!("write {}", path.display()))
 }
 
 fn open(path: &Path) -> Result<Option<File>> {
@@ -45,7 +45,7 @@ fn open(path: &Path) -> Result<Option<File>> {
     match opened {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).within(|| format!("open {}", path.display())),
+        Err(e) => Err(e).context(|| format!("open {}", path.display())),
     }
 }
 
@@ -54,7 +54,7 @@ pub fn read_head(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(file) = open(path)? {
         let read = file.take(limit as u64).read_to_end(&mut bytes);
-        read.within(|| format!("read {}", path.display()))?;
+        read.context(|| format!("read {}", path.display()))?;
     }
     Ok(bytes)
 }
@@ -70,14 +70,14 @@ pub fn read_tail(path: &Path, limit: usize) -> Result<Vec<u8>> {
         Ok(bytes)
     };
     let done: std::io::Result<Vec<u8>> = read();
-    done.within(|| format!("read {}", path.display()))
+    done.context(|| format!("read {}", path.display()))
 }
 
 /// Removes a tree; nothing there is fine. The caller knows that nothing is mounted below.
 pub fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
-            Err(e).within(|| format!("remove {}", path.display()))
+            Err(e).context(|| format!("remove {}", path.display()))
         }
         _ => Ok(()),
     }
@@ -86,7 +86,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 /// One more than the highest `<n>.log…` in a folder, 0 if there is none: after a reboot the
 /// runtime may have forgotten its containers, and their logs must not be written over.
 pub fn next_run(dir: &Path) -> Result<u32> {
-    let entries = fs::read_dir(dir).within(|| format!("list {}", dir.display()))?;
+    let entries = fs::read_dir(dir).context(|| format!("list {}", dir.display()))?;
     let run = |name: &str| {
         let (number, rest) = name.split_once(".log")?;
         let known = rest.is_empty() || rest.starts_with('.');
@@ -107,7 +107,7 @@ pub fn remove_log(path: &Path) -> Result<()> {
         let found = found.to_string_lossy();
         if found == name || found.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')) {
             fs::remove_file(entry.path())
-                .within(|| format!("remove {}", entry.path().display()))?;
+                .context(|| format!("remove {}", entry.path().display()))?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ pub fn prepare(path: &Path, kind: HostPathType) -> Result<()> {
     let found = match fs::metadata(path) {
         Ok(found) => Some(found.file_type()),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
-        Err(e) => return Err(e).within(|| format!("stat {}", path.display())),
+        Err(e) => return Err(e).context(|| format!("stat {}", path.display())),
     };
     let Some(found) = found else { return make(path, kind) };
     let (ok, want) = match kind {
@@ -35,7 +35,7 @@ fn make(path: &Path, kind: HostPathType) -> Result<()> {
             .recursive(true)
             .mode(0o755)
             .create(path)
-            .within(|| format!("mkdir {}", path.display())),
+            .context(|| format!("mkdir {}", path.display())),
         // Its folder is not made, as with the kubelet.
         HostPathType::FileOrCreate => OpenOptions::new()
             .write(true)
@@ -44,7 +44,7 @@ fn make(path: &Path, kind: HostPathType) -> Result<()> {
             .mode(0o644)
             .open(path)
             .map(drop)
-            .within(|| format!("create {}", path.display())),
+            .context(|| format!("create {}", path.display())),
         HostPathType::Directory => Err(wrong(path, "directory")),
         HostPathType::File => Err(wrong(path, "file")),
         HostPathType::Socket => Err(wrong(path, "socket")),

@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Kind, Result};
 
 /// Mount points at or below `dir`, in the order of the table (a later one may lie on an earlier).
 pub fn below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let table = std::fs::read("/proc/self/mountinfo").within(|| "read /proc/self/mountinfo")?;
+    let table = std::fs::read("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
     Ok(points(&table).filter(|point| point.starts_with(dir)).collect())
 }
 
@@ -24,7 +24,7 @@ pub fn is_mount_point(path: &Path) -> Result<bool> {
 pub fn detach_below(dir: &Path) -> Result<()> {
     for point in below(dir)?.iter().rev() {
         umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
-            .within(|| format!("unmount {}", point.display()))?;
+            .context(|| format!("unmount {}", point.display()))?;
     }
     match below(dir)?.first() {
         None => Ok(()),

@@ -86,16 +86,16 @@ fn place(root: &Path, path: &str, file: &File, group: Option<i64>) -> Result<()>
 fn give(path: &Path, group: Option<i64>, more: u32) -> Result<()> {
     let Some(gid) = group.and_then(|g| u32::try_from(g).ok()) else { return Ok(()) };
     std::os::unix::fs::lchown(path, None, Some(gid))
-        .within(|| format!("chgrp {gid} {}", path.display()))?;
-    let found = fs::metadata(path).within(|| format!("stat {}", path.display()))?;
+        .context(|| format!("chgrp {gid} {}", path.display()))?;
+    let found = fs::metadata(path).context(|| format!("stat {}", path.display()))?;
     files::set_mode(path, found.permissions().mode() & 0o7777 | more)
 }
 
 fn swap(dir: &Path, version: &str) -> Result<()> {
     let next = dir.join("..data_tmp");
     let _ = fs::remove_file(&next);
-    symlink(version, &next).within(|| format!("symlink {}", next.display()))?;
-    fs::rename(&next, dir.join(DATA)).within(|| format!("rename {}", next.display()))
+    symlink(version, &next).context(|| format!("symlink {}", next.display()))?;
+    fs::rename(&next, dir.join(DATA)).context(|| format!("rename {}", next.display()))
 }
 
 fn first_part(path: &str) -> &str {
@@ -107,7 +107,7 @@ fn link_names(dir: &Path, payload: &Payload) -> Result<()> {
     for name in &names {
         match symlink(Path::new(DATA).join(name), dir.join(name)) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-                return Err(e).within(|| format!("symlink {name}"));
+                return Err(e).context(|| format!("symlink {name}"));
             }
             _ => {}
         }
@@ -117,7 +117,7 @@ fn link_names(dir: &Path, payload: &Payload) -> Result<()> {
 
 /// Removes old versions, and names that the new one has no more.
 fn sweep(dir: &Path, version: &str) -> Result<()> {
-    let entries = fs::read_dir(dir).within(|| format!("list {}", dir.display()))?;
+    let entries = fs::read_dir(dir).context(|| format!("list {}", dir.display()))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -127,7 +127,7 @@ fn sweep(dir: &Path, version: &str) -> Result<()> {
         if name.starts_with("..") {
             files::remove_tree(&entry.path())?;
         } else if !dir.join(DATA).join(&*name).exists() {
-            fs::remove_file(entry.path()).within(|| format!("remove {name}"))?;
+            fs::remove_file(entry.path()).context(|| format!("remove {name}"))?;
         }
     }
     Ok(())

@@ -80,7 +80,7 @@ impl Pulls<'_> {
         match fs::read_dir(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             other => {
-                let entries = other.within(|| format!("read {}", path.display()))?;
+                let entries = other.context(|| format!("read {}", path.display()))?;
                 Ok(entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect())
             }
         }
@@ -90,7 +90,7 @@ impl Pulls<'_> {
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        other => other.within(|| format!("remove {}", path.display())),
+        other => other.context(|| format!("remove {}", path.display())),
     }
 }
 

@@ -20,15 +20,15 @@ use crate::error::{Context, Error, Kind, Result};
 /// Binds `path` inside `root` to `target` and answers `target`.
 pub fn bind(root: &Path, path: &str, target: &Path) -> Result<std::path::PathBuf> {
     let base = open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-        .within(|| format!("open {}", root.display()))?;
+        .context(|| format!("open {}", root.display()))?;
     let found = match look_up(&base, path, OFlag::O_PATH) {
         Err(Errno::ENOENT) => make(&base, root, path)?,
         other => other.map_err(|e| refusal(path, e))?,
     };
-    let kind = fstat(&found).within(|| format!("stat {path}"))?.st_mode & SFlag::S_IFMT.bits();
+    let kind = fstat(&found).context(|| format!("stat {path}"))?.st_mode & SFlag::S_IFMT.bits();
     if mounts::is_mount_point(target)? {
         umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
-            .within(|| format!("unmount {}", target.display()))?;
+            .context(|| format!("unmount {}", target.display()))?;
     }
     place(target, kind == SFlag::S_IFDIR.bits())?;
     let source = format!("/proc/self/fd/{}", found.as_raw_fd());
@@ -39,7 +39,7 @@ pub fn bind(root: &Path, path: &str, target: &Path) -> Result<std::path::PathBuf
         MsFlags::MS_BIND | MsFlags::MS_REC,
         None::<&str>,
     )
-    .within(|| format!("bind to {}", target.display()))?;
+    .context(|| format!("bind to {}", target.display()))?;
     Ok(target.to_owned())
 }
 
@@ -68,7 +68,7 @@ fn refusal(path: &str, errno: Errno) -> Error {
 
 /// Makes the missing folders with the volume's own mode.
 fn make(base: &OwnedFd, root: &Path, path: &str) -> Result<OwnedFd> {
-    let mode = fs::metadata(root).within(|| format!("stat {}", root.display()))?.mode() & 0o7777;
+    let mode = fs::metadata(root).context(|| format!("stat {}", root.display()))?.mode() & 0o7777;
     let mut at = look_up(base, ".", OFlag::O_DIRECTORY).map_err(|e| refusal(path, e))?;
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         let next = match look_up(&at, part, OFlag::O_DIRECTORY) {
@@ -80,7 +80,7 @@ fn make(base: &OwnedFd, root: &Path, path: &str) -> Result<OwnedFd> {
                 }
                 let made = look_up(&at, part, OFlag::O_DIRECTORY).map_err(|e| refusal(path, e))?;
                 // mkdir is subject to the umask; the descriptor is the folder just made.
-                fchmod(&made, bits).within(|| format!("chmod {path:?}"))?;
+                fchmod(&made, bits).context(|| format!("chmod {path:?}"))?;
                 made
             }
             other => other.map_err(|e| refusal(path, e))?,
@@ -97,10 +97,10 @@ fn place(target: &Path, folder: bool) -> Result<()> {
     // What was there may be of the other kind; nothing is mounted on it now.
     match fs::symlink_metadata(target) {
         Ok(found) if found.is_dir() && !folder => {
-            fs::remove_dir(target).within(|| format!("rmdir {}", target.display()))?;
+            fs::remove_dir(target).context(|| format!("rmdir {}", target.display()))?;
         }
         Ok(found) if !found.is_dir() && folder => {
-            fs::remove_file(target).within(|| format!("remove {}", target.display()))?;
+            fs::remove_file(target).context(|| format!("remove {}", target.display()))?;
         }
         _ => {}
     }

@@ -34,7 +34,7 @@ impl Set<'_> {
     pub fn prepare(&self) -> Result<BTreeMap<String, PathBuf>> {
         let mut places = BTreeMap::new();
         for volume in &self.pod.spec.volumes {
-            let place = self.one(volume).within(|| format!("volume {}", volume.name))?;
+            let place = self.one(volume).context(|| format!("volume {}", volume.name))?;
             places.extend(place.map(|path| (volume.name.clone(), path)));
         }
         Ok(places)
