@@ -12,4 +12,4 @@ pub use check::{ProbedContainer, check};
 pub use http::{Fetch, HOOK_AGENT, PROBE_AGENT, Response, get, hook};
 pub use result::ProbeResult;
 pub use results::{ProbeKind, Results, Verdict};
-pub(crate) use worker::{Context, ProbeWorkers};
+pub(crate) use worker::{ProbeContext, ProbeWorkers};

@@ -20,7 +20,7 @@ const TRIES: usize = 3;
 
 /// What every worker of a pod shares.
 #[derive(Clone)]
-pub struct Context {
+pub struct ProbeContext {
     /// The runtime.
     pub cri: Arc<dyn Cri>,
     /// The pod.
@@ -45,7 +45,7 @@ pub struct ProbeWorkers {
 
 impl ProbeWorkers {
     /// Starts a worker for every probe.
-    pub fn start(context: &Context) -> Self {
+    pub fn start(context: &ProbeContext) -> Self {
         let mut tasks = JoinSet::new();
         let mut triggers = BTreeMap::new();
         for (_, container) in context.pod.spec.all() {
@@ -85,7 +85,7 @@ impl ProbeWorkers {
 }
 
 struct ProbeWorker {
-    context: Context,
+    context: ProbeContext,
     container: Container,
     probe: Probe,
     kind: ProbeKind,

@@ -36,7 +36,7 @@ struct SyncResult {
 
 impl PodWorker {
     pub(crate) async fn run(mut self) {
-        let context = probe::Context {
+        let context = probe::ProbeContext {
             cri: self.cri.clone(),
             pod: self.pod.clone(),
             clock: self.clock.clone(),

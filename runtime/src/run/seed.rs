@@ -77,7 +77,7 @@ fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd>
 }
 
 fn tmpfs(options: &[(&CStr, &CStr)], attributes: u64) -> Result<OwnedFd> {
-    let context = mount::Context::open(c"tmpfs")?;
+    let context = mount::FsContext::open(c"tmpfs")?;
     context.set(c"source", Some(c"rrun"))?;
     for (key, value) in options {
         context.set(key, Some(value))?;

@@ -1,7 +1,7 @@
 //! What this kernel has of what is leant on: each tried by a call that changes nothing.
 
 use crate::call::syscall;
-use crate::mount::{Context, MountAttr, clone_tree, set_attributes};
+use crate::mount::{FsContext, MountAttr, clone_tree, set_attributes};
 use crate::{in_root, memfd, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -36,11 +36,11 @@ const ROWS: [Row; 18] = [
     ("clone3 with CLONE_INTO_CGROUP", "5.7", None, clone_into_cgroup),
     ("pidfd_open", "5.3", None, || pidfd::open(std::process::id().cast_signed()).map(drop)),
     ("openat2", "5.6", None, openat2),
-    ("fsopen", "5.2", None, || Context::open(c"tmpfs").map(drop)),
+    ("fsopen", "5.2", None, || FsContext::open(c"tmpfs").map(drop)),
     ("open_tree with OPEN_TREE_CLONE", "5.2", None, || clone_tree(AT_FDCWD, c"/", false).map(drop)),
     ("move_mount", "5.2", None, move_mount),
     ("mount_setattr", "5.12", None, mount_setattr),
-    ("overlay", "3.18", None, || Context::open(c"overlay").map(drop)),
+    ("overlay", "3.18", None, || FsContext::open(c"overlay").map(drop)),
     (
         "overlay with lowerdir+",
         "6.7",
@@ -121,7 +121,7 @@ fn mount_setattr() -> Result<(), Errno> {
 }
 
 fn lowerdir_plus() -> Result<(), Errno> {
-    let context = Context::open(c"overlay")?;
+    let context = FsContext::open(c"overlay")?;
     // Before 6.5 every name is taken, and refused at the mount.
     if context.set(c"no-such-option", Some(c"/")).is_ok() {
         return Err(Errno::EINVAL);

@@ -37,23 +37,23 @@ pub fn clone_tree(
 
 /// A file system that is being set up: fsopen(2).
 #[derive(Debug)]
-pub struct Context(OwnedFd);
+pub struct FsContext(OwnedFd);
 
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_SET_FD: u32 = 5;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 
-impl Context {
+impl FsContext {
     /// Begins a new instance of a file system type.
     ///
     /// # Errors
     /// `ENODEV` for an unknown type.
-    pub fn open(fstype: &CStr) -> Result<Context, Errno> {
+    pub fn open(fstype: &CStr) -> Result<FsContext, Errno> {
         // SAFETY: a valid string and an integer; returns a fresh descriptor.
         let fd = unsafe { syscall!(libc::SYS_fsopen, fstype.as_ptr(), libc::FSOPEN_CLOEXEC)? };
         // SAFETY: just returned by the kernel.
-        Ok(Context(unsafe { fresh(fd) }))
+        Ok(FsContext(unsafe { fresh(fd) }))
     }
 
     /// Sets an option, or the `source`; one without a value is a flag.
@@ -95,7 +95,7 @@ impl Context {
         Some(String::from_utf8_lossy(line.get(..length)?).trim_end().to_owned())
     }
 
-    /// As [`Context::message`], into a buffer: how long it is.
+    /// As [`FsContext::message`], into a buffer: how long it is.
     pub(crate) fn read_message(&self, line: &mut [u8]) -> Option<usize> {
         nix::unistd::read(&self.0, line).ok()
     }

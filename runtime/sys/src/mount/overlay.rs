@@ -1,6 +1,6 @@
 //! An overlay as a detached mount, by whichever way this kernel has.
 
-use super::{Context, MountAttr, clone_tree, set_attributes};
+use super::{FsContext, MountAttr, clone_tree, set_attributes};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MsFlags, mount};
@@ -102,9 +102,9 @@ impl Layers<'_> {
 
     fn set_each(
         &self,
-        set: impl Fn(&Context, &CStr, BorrowedFd<'_>) -> Result<(), Errno>,
+        set: impl Fn(&FsContext, &CStr, BorrowedFd<'_>) -> Result<(), Errno>,
     ) -> Result<Way, Refused> {
-        let context = Context::open(c"overlay")?;
+        let context = FsContext::open(c"overlay")?;
         let said =
             |errno| Refused { errno, said: std::iter::from_fn(|| context.message()).collect() };
         context.set(c"source", Some(c"overlay")).map_err(said)?;

@@ -4,7 +4,7 @@ use super::Reg;
 use super::copy;
 use super::machine::Machine;
 use crate::in_root::{self, Leaf, is};
-use crate::mount::{self, Context, MountAttr};
+use crate::mount::{self, FsContext, MountAttr};
 use crate::procfs;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -148,7 +148,7 @@ impl MountOp {
                 machine.put(*to, copy);
             }
             MountOp::New { fstype, options, attributes, to } => {
-                let context = Context::open(fstype)?;
+                let context = FsContext::open(fstype)?;
                 match new(&context, options, *attributes) {
                     Ok(made) => machine.put(*to, made),
                     Err(errno) => {
@@ -197,7 +197,7 @@ impl MountOp {
 }
 
 fn new(
-    context: &Context,
+    context: &FsContext,
     options: &[(CString, Option<CString>)],
     attributes: u64,
 ) -> Result<OwnedFd, Errno> {
@@ -208,7 +208,7 @@ fn new(
 }
 
 /// The first error that the kernel has a word about: `e proc: Unknown parameter 'x'`.
-fn say_message(machine: &mut Machine<'_>, context: &Context) {
+fn say_message(machine: &mut Machine<'_>, context: &FsContext) {
     let mut line = [0; 256];
     while let Some(length) = context.read_message(&mut line) {
         if let Some(words) = line.get(..length).and_then(|line| line.strip_prefix(b"e ")) {
@@ -297,7 +297,7 @@ fn mask(
         | libc::MOUNT_ATTR_NOSUID
         | libc::MOUNT_ATTR_NODEV
         | libc::MOUNT_ATTR_NOEXEC;
-    let context = Context::open(c"tmpfs")?;
+    let context = FsContext::open(c"tmpfs")?;
     context.set(c"nr_inodes", Some(c"1"))?;
     context.set(c"ro", None)?;
     let made = context.mount(attributes)?;
