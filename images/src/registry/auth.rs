@@ -16,7 +16,7 @@ const LARGEST_TOKEN: u64 = 1 << 20;
 const MOST_REDIRECTS: usize = 5;
 
 /// Who asks, for what.
-pub(crate) struct Asker<'a> {
+pub(crate) struct Authenticator<'a> {
     pub client: &'a Client,
     /// Of the registry that sent the challenge.
     pub origin: &'a Url,
@@ -26,7 +26,7 @@ pub(crate) struct Asker<'a> {
     pub headers: &'a [(String, String)],
 }
 
-impl Asker<'_> {
+impl Authenticator<'_> {
     /// The header that answers the challenges: bearer if offered, else basic.
     pub(crate) async fn answer(&self, challenges: &[Challenge]) -> Result<String> {
         let scheme = |name: &str| challenges.iter().find(|c| c.scheme == name);

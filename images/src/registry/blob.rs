@@ -5,7 +5,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Method, Response, StatusCode};
 
 use super::coding::Decoder;
-use super::endpoint::{Ask, Endpoint};
+use super::endpoint::{Endpoint, Query};
 use super::retry::pause;
 use super::{Answer, Registry, http};
 use crate::digest::{Digest, Hasher};
@@ -114,9 +114,9 @@ impl<'a> BlobStream<'a> {
     }
 
     async fn open(&mut self) -> Result<Response> {
-        let ask = self.ask();
+        let query = self.query();
         let registry = self.registry;
-        let Answer { endpoint, response } = registry.ask(&ask, |host| host.may_pull).await?;
+        let Answer { endpoint, response } = registry.ask(&query, |host| host.may_pull).await?;
         self.servers.push(endpoint);
         self.decoder = None;
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
@@ -147,23 +147,23 @@ impl<'a> BlobStream<'a> {
         Ok(response)
     }
 
-    fn ask(&self) -> Ask<'static> {
+    fn query(&self) -> Query<'static> {
         let path = format!("blobs/{}", self.digest);
         let from = if self.is_coded { 0 } else { self.at };
-        Ask { method: Method::GET, path, accept: None, from }
+        Query { method: Method::GET, path, accept: None, from }
     }
 
     /// Adds who sent the last bytes.
     fn place(&self, why: Error) -> Error {
         match self.servers.last() {
-            Some(server) => why.context(server.place(&self.ask())),
+            Some(server) => why.context(server.place(&self.query())),
             None => why,
         }
     }
 
     fn blame(&self, why: Error) -> Error {
         if let Some(server) = self.servers.first() {
-            server.distrust(&self.ask(), why.clone());
+            server.distrust(&self.query(), why.clone());
         }
         self.place(why)
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::auth::Asker;
+use super::auth::Authenticator;
 use super::host::{Host, authority};
 use super::retry::DownHosts;
 use super::{challenge, http, tls};
@@ -36,9 +36,9 @@ struct Learned {
     distrust: Option<Error>,
 }
 
-/// What to ask for.
+/// What to ask a registry for.
 #[derive(Clone)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct Query<'a> {
     pub method: Method,
     /// Below the repository, for example `manifests/latest`.
     pub path: String,
@@ -75,14 +75,14 @@ impl Endpoint {
 
     /// It sent what is not what its digest says: it is not asked again in this pull, and `why` is
     /// the reason that is told for it.
-    pub(crate) fn distrust(&self, ask: &Ask<'_>, why: Error) {
-        let why = why.context(self.place(ask));
+    pub(crate) fn distrust(&self, query: &Query<'_>, why: Error) {
+        let why = why.context(self.place(query));
         self.learn(|l| l.distrust = Some(why));
     }
 
     /// How errors name a request.
-    pub(crate) fn place(&self, ask: &Ask<'_>) -> String {
-        format!("{} {}", ask.method, self.url(&self.learned().base, ask))
+    pub(crate) fn place(&self, query: &Query<'_>) -> String {
+        format!("{} {}", query.method, self.url(&self.learned().base, query))
     }
 
     /// What [`Endpoint::distrust`] was told.
@@ -99,28 +99,32 @@ impl Endpoint {
     }
 
     /// Asks, answers challenges, follows redirects. The response is a success.
-    pub(crate) async fn ask(&self, ask: &Ask<'_>, who: Option<&Credentials>) -> Result<Response> {
-        let done = self.ask_either(ask, who).await;
+    pub(crate) async fn ask(
+        &self,
+        query: &Query<'_>,
+        who: Option<&Credentials>,
+    ) -> Result<Response> {
+        let done = self.ask_either(query, who).await;
         let hint = done.as_ref().err().and_then(Error::hint);
         self.down.note(self.host.base.as_str(), hint == Some(Hint::Unreached));
         done
     }
 
-    async fn ask_either(&self, ask: &Ask<'_>, who: Option<&Credentials>) -> Result<Response> {
-        let url = self.url(&self.learned().base, ask);
-        match self.exchange(&url, ask, who).await {
+    async fn ask_either(&self, query: &Query<'_>, who: Option<&Credentials>) -> Result<Response> {
+        let url = self.url(&self.learned().base, query);
+        match self.exchange(&url, query, who).await {
             Err(e) if self.may_fall_back(&url, &e) => {
                 let mut base = self.learned().base;
                 base.set_scheme("http").ok();
-                let plain = self.url(&base, ask);
-                let done = self.exchange(&plain, ask, who).await;
+                let plain = self.url(&base, query);
+                let done = self.exchange(&plain, query, who).await;
                 if done.is_ok() {
                     self.learn(|l| l.base = base);
                 }
                 // Both failed: what TLS said is no use to anybody if plain HTTP answered.
-                done.context(format_args!("{} {plain}", ask.method))
+                done.context(format_args!("{} {plain}", query.method))
             }
-            done => done.context(format_args!("{} {url}", ask.method)),
+            done => done.context(format_args!("{} {url}", query.method)),
         }
     }
 
@@ -132,9 +136,9 @@ impl Endpoint {
             && e.hint() == Some(Hint::NotTls)
     }
 
-    fn url(&self, base: &Url, ask: &Ask<'_>) -> Url {
+    fn url(&self, base: &Url, query: &Query<'_>) -> Url {
         let mut url = base.clone();
-        url.set_path(&format!("{}/{}/{}", base.path(), self.repository, ask.path));
+        url.set_path(&format!("{}/{}/{}", base.path(), self.repository, query.path));
         if let Some(namespace) = &self.host.namespace {
             url.query_pairs_mut().append_pair("ns", namespace);
         }
@@ -144,12 +148,12 @@ impl Endpoint {
     async fn exchange(
         &self,
         url: &Url,
-        ask: &Ask<'_>,
+        query: &Query<'_>,
         who: Option<&Credentials>,
     ) -> Result<Response> {
         let mut answered: Vec<String> = Vec::new();
         for _ in 0..MOST_CHALLENGES {
-            let response = self.follow(url, ask).await?;
+            let response = self.follow(url, query).await?;
             let there = response.url().clone();
             let place = origin(&there);
             // An answer that was not good enough is refused, and not given again.
@@ -164,14 +168,14 @@ impl Endpoint {
                 .flat_map(challenge::parse)
                 .collect();
             let is_own = is_same(url, &there);
-            let asker = Asker {
+            let authenticator = Authenticator {
                 client: self.client()?,
                 origin: &there,
                 repository: &self.repository,
                 secret: if is_own { self.secret(who)? } else { elsewhere(url, &there, who)? },
                 headers: if is_own { &self.host.headers } else { &[] },
             };
-            let authorization = asker.answer(&challenges).await?;
+            let authorization = authenticator.answer(&challenges).await?;
             self.learn(|l| drop(l.authorizations.insert(place.clone(), authorization)));
             answered.push(place);
         }
@@ -190,16 +194,16 @@ impl Endpoint {
     /// Sends the request and follows redirects. The configured headers go to the first origin
     /// alone, and each origin gets its own authorization: a blob store must not learn the
     /// registry's token.
-    async fn follow(&self, url: &Url, ask: &Ask<'_>) -> Result<Response> {
+    async fn follow(&self, url: &Url, query: &Query<'_>) -> Result<Response> {
         let mut at = url.clone();
         for _ in 0..MOST_REDIRECTS {
-            let mut request = self.client()?.request(ask.method.clone(), at.clone());
-            if let Some(accept) = ask.accept {
+            let mut request = self.client()?.request(query.method.clone(), at.clone());
+            if let Some(accept) = query.accept {
                 request = request.header(ACCEPT, accept);
             }
             request = request.header(ACCEPT_ENCODING, "identity");
-            if ask.from > 0 {
-                request = request.header(RANGE, format!("bytes={}-", ask.from));
+            if query.from > 0 {
+                request = request.header(RANGE, format!("bytes={}-", query.from));
             }
             let response = http::send(self.own_headers(request, url, &at)).await?;
             let Some(next) = http::redirect(response.headers(), response.status(), &at) else {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use reqwest::{Method, Response};
 
 pub(crate) use blob::BlobStream;
-use endpoint::{Ask, Endpoint};
+use endpoint::{Endpoint, Query};
 use host::Host;
 pub(crate) use retry::DownHosts;
 use retry::{back_off, pause};
@@ -67,7 +67,7 @@ impl Registry {
     /// as a pull; `None` if this registry cannot tell it in that way: then a GET is the answer, or
     /// tells what is wrong.
     pub(crate) async fn current(&self, reference: &Reference) -> Result<Option<Digest>> {
-        let ask = Ask {
+        let query = Query {
             method: Method::HEAD,
             path: format!("manifests/{}", reference.target()),
             accept: Some(manifest::ACCEPT),
@@ -78,7 +78,7 @@ impl Registry {
         } else {
             |h: &Host| h.may_resolve
         };
-        match self.ask(&ask, may).await {
+        match self.ask(&query, may).await {
             // That it is there is all that was asked.
             Ok(_) if reference.digest().is_some() => Ok(reference.digest().cloned()),
             Ok(answer) => Ok(said_digest(&answer.response)),
@@ -93,19 +93,19 @@ impl Registry {
             return Ok((digest.clone(), self.manifest(digest, None).await?));
         }
         // A host that may resolve but not pull is asked for the digest alone.
-        let mut ask = Ask {
+        let mut query = Query {
             method: Method::GET,
             path: format!("manifests/{}", reference.target()),
             accept: Some(manifest::ACCEPT),
             from: 0,
         };
         if !self.endpoints.iter().any(|e| e.host.may_resolve && e.host.may_pull) {
-            ask.method = Method::HEAD;
+            query.method = Method::HEAD;
         }
         loop {
-            let answer = self.ask(&ask, |h| h.may_resolve).await.context("manifest")?;
+            let answer = self.ask(&query, |h| h.may_resolve).await.context("manifest")?;
             let said = said_digest(&answer.response);
-            if ask.method == Method::HEAD || !answer.endpoint.host.may_pull {
+            if query.method == Method::HEAD || !answer.endpoint.host.may_pull {
                 let none = || Error::invalid("manifest: no digest in the answer");
                 let digest = said.ok_or_else(none)?;
                 return Ok((digest.clone(), self.manifest(&digest, None).await?));
@@ -114,7 +114,7 @@ impl Registry {
             let Some(said) = said else { return Ok((Digest::of(&bytes), bytes)) };
             match said.verify(&bytes) {
                 Ok(()) => return Ok((said, bytes)),
-                Err(e) => answer.endpoint.distrust(&ask, e),
+                Err(e) => answer.endpoint.distrust(&query, e),
             }
         }
     }
@@ -137,10 +137,10 @@ impl Registry {
 
     async fn content(&self, path: String, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>> {
         let accept = Some(manifest::ACCEPT).filter(|_| path.starts_with("manifests/"));
-        let ask = Ask { method: Method::GET, path, accept, from: 0 };
+        let query = Query { method: Method::GET, path, accept, from: 0 };
         let mut failures = 0;
         loop {
-            let Answer { endpoint, response } = self.ask(&ask, |h| h.may_pull).await?;
+            let Answer { endpoint, response } = self.ask(&query, |h| h.may_pull).await?;
             let bytes = match http::body(response, manifest::LARGEST).await {
                 Err(e) if e.kind() == Kind::Unavailable && failures < ROUNDS => {
                     tokio::time::sleep(back_off(failures)).await;
@@ -151,7 +151,7 @@ impl Registry {
             };
             match verify(&bytes, digest, size) {
                 Ok(()) => return Ok(bytes),
-                Err(e) => endpoint.distrust(&ask, e),
+                Err(e) => endpoint.distrust(&query, e),
             }
         }
     }
@@ -159,7 +159,7 @@ impl Registry {
     /// Asks one host after the other; again, after a pause, those that were unwell, as long as the
     /// last one was. Hosts that could not be reached a moment ago come after the others, so that a
     /// dead mirror does not cost its dial timeout at every request.
-    async fn ask(&self, ask: &Ask<'_>, may: fn(&Host) -> bool) -> Result<Answer<'_>> {
+    async fn ask(&self, query: &Query<'_>, may: fn(&Host) -> bool) -> Result<Answer<'_>> {
         let mut failures: Vec<Option<Error>> =
             self.endpoints.iter().map(Endpoint::distrusted).collect();
         for round in 0..ROUNDS {
@@ -174,7 +174,7 @@ impl Registry {
                 if is_settled || is_needless || !may(&endpoint.host) {
                     continue;
                 }
-                match endpoint.ask(ask, self.credentials.as_ref()).await {
+                match endpoint.ask(query, self.credentials.as_ref()).await {
                     Ok(response) => return Ok(Answer { endpoint, response }),
                     Err(e) => failures[*at] = Some(e),
                 }

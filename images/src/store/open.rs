@@ -56,7 +56,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 impl Disk {
     /// Removes what killed processes left; what a live one is working on is locked and stays.
     pub(super) fn sweep(&self) -> Result<()> {
-        self.distrust()?;
+        self.forget_doubtful_layers()?;
         self.collect(self.unrecorded()?)?;
         for entry in std::fs::read_dir(self.path("tmp"))? {
             let entry = entry?;
@@ -73,13 +73,13 @@ impl Disk {
     ///
     /// In one transaction, for which everybody else who opens the store waits: until it is
     /// committed the rows tell that the layers are doubtful.
-    fn distrust(&self) -> Result<()> {
+    fn forget_doubtful_layers(&self) -> Result<()> {
         self.records(|r| {
             r.write(|tx| {
                 for key in records::doubtful(tx, &self.inner.boot)? {
                     tracing::warn!(layer = %key, "not synced before the last boot ended: forgotten");
                     self.discard(&self.layer_dir(&key))?;
-                    for image in records::distrust(tx, &key)? {
+                    for image in records::forget_doubtful_layer(tx, &key)? {
                         restore::save(&self.inner.config.root, tx, &image)?;
                     }
                 }

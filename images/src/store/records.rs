@@ -472,7 +472,7 @@ pub(crate) fn doubtful(tx: &Connection, boot: &str) -> Result<Vec<LayerKey>> {
 
 /// Forgets a doubtful layer and takes the images that have it out of sight; tells which. A held
 /// image keeps its list of layers, which a new pull fills again.
-pub(crate) fn distrust(tx: &Connection, key: &LayerKey) -> Result<Vec<ImageId>> {
+pub(crate) fn forget_doubtful_layer(tx: &Connection, key: &LayerKey) -> Result<Vec<ImageId>> {
     let mut select = tx.prepare_cached("SELECT DISTINCT image FROM image_layer WHERE key=?1")?;
     let rows = select.query_map([key.as_str()], |r| r.get::<_, String>(0))?;
     let images: Vec<ImageId> = rows.map(|id| id?.parse()).collect::<Result<_>>()?;
