@@ -7,7 +7,7 @@ use crate::log::{LogCommand, LogThread};
 use crate::output::{Missing, Output};
 use crate::own_log;
 use crate::poll::{Key, Poll, Token};
-use crate::process::{refuse, wire};
+use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
@@ -207,7 +207,7 @@ impl Container {
 
     /// Hears what the init reports; an error is that of the init, the same at every later call.
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
-        let state = self.child.advance().map_err(|error| wire(&error))?;
+        let state = self.child.advance().map_err(|error| to_wire(&error))?;
         if let Some(console) = self.child.take_console() {
             let copy = console.try_clone().map_err(|e| refuse(WireKind::Kernel, e))?;
             self.output
@@ -233,7 +233,8 @@ impl Container {
 
     /// Lets the init go on to its program.
     pub fn start(&mut self, asker: Requester) -> Result<(), WireError> {
-        step::run("shim.start.release", || self.child.release()).map_err(|error| wire(&error))?;
+        step::run("shim.start.release", || self.child.release())
+            .map_err(|error| to_wire(&error))?;
         self.phase = Phase::Starting;
         self.starts.push(asker);
         Ok(())
@@ -454,7 +455,7 @@ pub fn exec_group(group: usize) -> String {
 }
 
 fn spawn(plan: &Plan, with: &CreateContext<'_>, stdio: Option<Stdio>) -> Result<Child, WireError> {
-    run::spawn(plan, with.slots, with.seed, stdio).map_err(|error| wire(&error))
+    run::spawn(plan, with.slots, with.seed, stdio).map_err(|error| to_wire(&error))
 }
 
 /// The ends that the container gets, and the write end of its stdin.

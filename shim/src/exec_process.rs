@@ -4,7 +4,7 @@ use crate::clock::now;
 use crate::connections::Requester;
 use crate::container::exec_group;
 use crate::poll::Key;
-use crate::process::{refuse, wire};
+use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::Cgroups;
@@ -66,7 +66,7 @@ impl ExecProcess {
     ) -> Result<ExecProcess, WireError> {
         let mut plan = exec.plan;
         plan.cgroups = plan.groups(&exec_group(group));
-        let child = run::exec(&plan, init, stdio).map_err(|error| wire(&error))?;
+        let child = run::exec(&plan, init, stdio).map_err(|error| to_wire(&error))?;
         Ok(ExecProcess {
             owner: asker.0,
             number: exec.exec,
@@ -103,9 +103,9 @@ impl ExecProcess {
 
     /// Hears what it reports; its terminal's master comes with the state that has it.
     pub fn advance(&mut self) -> Result<(State, Option<OwnedFd>), WireError> {
-        let mut state = self.child.advance().map_err(|error| wire(&error))?;
+        let mut state = self.child.advance().map_err(|error| to_wire(&error))?;
         if state == State::Asking {
-            self.child.refuse().map_err(|error| wire(&error))?;
+            self.child.refuse().map_err(|error| to_wire(&error))?;
             state = self.child.state();
         }
         let console = match state {

@@ -1,6 +1,6 @@
 //! The pod's own surroundings: namespaces and their pins, the seed, the reaper.
 
-use crate::process::{refuse, wire};
+use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_runtime::plan::CgroupDir;
 use rrun_runtime::run::namespace::NamespaceKind as Kind;
@@ -31,7 +31,7 @@ impl Pod {
             }
             Err(error) => {
                 steps.roll_back();
-                Err(wire(&error))
+                Err(to_wire(&error))
             }
         }
     }

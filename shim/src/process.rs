@@ -44,7 +44,7 @@ pub fn refuse(kind: WireKind, words: impl ToString) -> WireError {
 }
 
 /// An executor's error for the daemon.
-pub fn wire(error: &rrun_runtime::Error) -> WireError {
+pub fn to_wire(error: &rrun_runtime::Error) -> WireError {
     let kind = match error.kind() {
         Kind::Exec { code } => WireKind::Exec(code),
         Kind::NotFound => WireKind::NotFound,

@@ -1,7 +1,7 @@
 //! How the limits of a container are changed.
 
 use crate::own_log;
-use crate::process::{refuse, wire};
+use crate::process::{refuse, to_wire};
 use crate::shim::{Answer, DONE, Shim};
 use rrun_runtime::cgroup;
 use rrun_shim_protocol::{Update, WireKind};
@@ -24,6 +24,6 @@ impl Shim {
             let words = format!("take back new limits of {}: {left}", container.id);
             own_log::note(&self.run_dir, &words);
         }
-        Err(wire(&error))
+        Err(to_wire(&error))
     }
 }
