@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, makedev};
 use nix::unistd::{getegid, geteuid};
 use rrun_sys::root::{Place, RelPath, RootDir};
-use rrun_sys::xattr;
+use rrun_sys::{write_back, xattr};
 use serde::{Deserialize, Serialize};
 
 use super::attributes::EntryAttributes;
@@ -41,6 +42,8 @@ pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 pub(super) const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
 /// The kernel's own limit for one lookup.
 const MOST_LINKS: usize = 40;
+/// Bytes of a file after which the kernel is asked to write them.
+const WRITE_BACK: u64 = 4 << 20;
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 
 pub(super) struct Unpacker {
@@ -370,8 +373,10 @@ impl Unpacker {
     }
 }
 
+/// Starts to write a large file to the disk while it is unpacked, so that the sync before the image
+/// is recorded has little left to wait for. Small files are cheaper all at once.
 fn copy<R: BufRead>(file: &mut std::fs::File, data: &mut Archive<R>) -> Result<u64> {
-    let mut total = 0;
+    let (mut total, mut started) = (0, 0);
     loop {
         let piece = data.data()?;
         let n = piece.len();
@@ -381,6 +386,10 @@ fn copy<R: BufRead>(file: &mut std::fs::File, data: &mut Archive<R>) -> Result<u
         file.write_all(piece)?;
         data.consume(n);
         total += n as u64;
+        if total - started >= WRITE_BACK {
+            write_back::start(file.as_fd(), started, total - started);
+            started = total;
+        }
     }
 }
 

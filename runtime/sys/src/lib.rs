@@ -23,4 +23,5 @@ pub mod reaper;
 pub mod root;
 pub mod step;
 pub mod thread;
+pub mod write_back;
 pub mod xattr;
