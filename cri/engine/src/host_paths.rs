@@ -73,7 +73,7 @@ impl HostPaths {
         let look = Look { paths: self.clone(), progress: Arc::default() };
         let (done, outcome) = sync_channel(1);
         let its = look.clone();
-        rrun_sys::thread::spawn_without_descriptors("host-paths", move || {
+        rrun_sys::thread::run_without_descriptors(move || {
             // Nobody waits any more: nobody misses it.
             let _ = done.send(work(&its));
         })

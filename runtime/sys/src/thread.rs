@@ -3,27 +3,61 @@
 use crate::call::syscall;
 use nix::errno::Errno;
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 
-/// Starts a thread with a table of descriptors of its own, which is empty: for work that may hang
-/// in the kernel for ever. A process that is killed ends with its last thread, and what its
-/// threads share stays open until then: locks would be held and sockets be bound by a dead
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The thread that came back and waits for more: to start one costs more than most work.
+static IDLE: Mutex<Option<SyncSender<Work>>> = Mutex::new(None);
+
+/// Runs `work` on a thread with a table of descriptors of its own, which is empty: for work that
+/// may hang in the kernel for ever. A process that is killed ends with its last thread, and what
+/// its threads share stays open until then: locks would be held and sockets be bound by a dead
 /// process. A thread of this kind holds nothing.
 ///
-/// `work` must neither use nor own a descriptor that was opened before, and what it opens is below
-/// `/proc/thread-self/fd`: `/proc/self/fd` shows those of the others.
+/// `work` must neither use nor own a descriptor that was opened before, must close what it opens,
+/// and finds that below `/proc/thread-self/fd`: `/proc/self/fd` shows those of the others.
 ///
 /// # Errors
 /// The thread cannot be made (`EAGAIN`).
-pub fn spawn_without_descriptors(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    Builder::new().name(name.to_owned()).spawn(move || {
-        // Without it (before kernel 5.9) the work is done all the same.
-        let _ = close_all();
+pub fn run_without_descriptors(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut work: Work = Box::new(work);
+    let waits = idle().take();
+    if let Some(thread) = waits {
+        match thread.send(work) {
+            Ok(()) => return Ok(()),
+            Err(SendError(back)) => work = back,
+        }
+    }
+    Builder::new().name("no-descriptors".into()).spawn(move || serve(work)).map(drop)
+}
+
+fn serve(mut work: Work) {
+    // Without it (before kernel 5.9) the work is done all the same.
+    let _ = close_all();
+    loop {
         work();
-    })
+        let Some(more) = wait() else { return };
+        let Ok(next) = more.recv() else { return };
+        work = next;
+    }
+}
+
+/// Where more work comes from, if no other thread waits already: they were many while work hung.
+fn wait() -> Option<Receiver<Work>> {
+    let mut idle = idle();
+    if idle.is_some() {
+        return None;
+    }
+    let (sender, more) = sync_channel(1);
+    *idle = Some(sender);
+    Some(more)
+}
+
+fn idle() -> MutexGuard<'static, Option<SyncSender<Work>>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn close_all() -> Result<(), Errno> {
@@ -43,10 +77,9 @@ mod tests {
         let mine = fs::File::open("/dev/null").unwrap();
         let (done, open) = mpsc::channel();
         let count = || fs::read_dir("/proc/thread-self/fd").unwrap().count();
-        let thread = spawn_without_descriptors("empty", move || done.send(count()).unwrap());
+        run_without_descriptors(move || done.send(count()).unwrap()).unwrap();
         // The folder itself.
         assert_eq!(open.recv().unwrap(), 1);
-        thread.unwrap().join().unwrap();
         assert!(mine.metadata().is_ok());
     }
 
@@ -61,8 +94,22 @@ mod tests {
             let root = fs::File::open("/").unwrap();
             done.send(crate::in_root::read_regular(root.as_fd(), &name, 100).unwrap()).unwrap();
         };
-        spawn_without_descriptors("reads", work).unwrap().join().unwrap();
+        run_without_descriptors(work).unwrap();
         assert_eq!(read.recv().unwrap(), b"mine");
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn work_that_hangs_or_panics_holds_up_no_other() {
+        let (release, hangs) = mpsc::channel::<()>();
+        let (done, came) = mpsc::channel();
+        run_without_descriptors(move || drop(hangs.recv())).unwrap();
+        run_without_descriptors(|| panic!("expected")).unwrap();
+        for n in 0..3 {
+            let done = done.clone();
+            run_without_descriptors(move || done.send(n).unwrap()).unwrap();
+            assert_eq!(came.recv().unwrap(), n);
+        }
+        drop(release);
     }
 }
