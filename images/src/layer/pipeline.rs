@@ -154,11 +154,7 @@ impl Fed {
 
 impl Read for Fed {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let n = have.len().min(to.len());
-        to[..n].copy_from_slice(&have[..n]);
-        self.consume(n);
-        Ok(n)
+        read_buffered(self, to)
     }
 }
 
@@ -176,6 +172,15 @@ impl BufRead for Fed {
     }
 }
 
+/// `read` of a reader whose bytes lie in its buffer.
+fn read_buffered(reader: &mut impl BufRead, to: &mut [u8]) -> io::Result<usize> {
+    let have = reader.fill_buf()?;
+    let n = have.len().min(to.len());
+    to[..n].copy_from_slice(&have[..n]);
+    reader.consume(n);
+    Ok(n)
+}
+
 /// The uncompressed bytes as a reader that hashes what it hands on.
 struct Inflated {
     full_out: sync::Receiver<io::Result<Vec<u8>>>,
@@ -187,11 +192,7 @@ struct Inflated {
 
 impl Read for Inflated {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let n = have.len().min(to.len());
-        to[..n].copy_from_slice(&have[..n]);
-        self.consume(n);
-        Ok(n)
+        read_buffered(self, to)
     }
 }
 

@@ -181,7 +181,8 @@ fn tls() -> rustls::ClientConfig {
 }
 
 /// Accepts every certificate: a probe asks whether the server answers, not who it is. Signatures
-/// are still checked, so that a broken server is not taken for a live one.
+/// are still checked, so that a broken server is not taken for a live one. The image store has the
+/// same for `skip_verify`; no crate below both knows TLS.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 

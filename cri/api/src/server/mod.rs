@@ -64,9 +64,7 @@ impl<C: Cri + 'static> Service<C> {
         T: Send + 'static,
         F: Future<Output = Result<T, Status>> + Send + 'static,
     {
-        let deadline = deadline::of(rpc, request.metadata())?;
-        let work = handler(Arc::clone(&self.cri), request.into_inner());
-        call::run(rpc, deadline, WhenLost::GoOn, work).await.map(Response::new)
+        self.answer(rpc, WhenLost::GoOn, request, handler).await
     }
 
     /// A call whose work is dropped with its client.
@@ -80,9 +78,23 @@ impl<C: Cri + 'static> Service<C> {
         T: Send + 'static,
         F: Future<Output = Result<T, Status>> + Send + 'static,
     {
+        self.answer(rpc, WhenLost::Cancel, request, handler).await
+    }
+
+    async fn answer<R, T, F>(
+        &self,
+        rpc: &'static str,
+        when_lost: WhenLost,
+        request: Request<R>,
+        handler: impl FnOnce(Arc<C>, R) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+    {
         let deadline = deadline::of(rpc, request.metadata())?;
         let work = handler(Arc::clone(&self.cri), request.into_inner());
-        call::run(rpc, deadline, WhenLost::Cancel, work).await.map(Response::new)
+        call::run(rpc, deadline, when_lost, work).await.map(Response::new)
     }
 
     /// A call that answers a stream; the deadline is that of the whole stream.

@@ -26,6 +26,7 @@ pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
         hugepage_sizes: hugepages(),
         masked_paths: masked(),
         cgroup,
+        // As a kubelet looks: CRI does not tell, and the runtime may be any.
         apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
             .is_ok_and(|text| text.starts_with('Y')),
         seccomp_root: roots.seccomp.clone(),
