@@ -6,6 +6,7 @@ use tonic::Code;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Pod, Profile, RecursiveReadOnly, VolumeSource};
+use crate::sysctl;
 
 /// Sysctls that are namespaced and touch no other pod (`safe_sysctls.go`).
 const SAFE_SYSCTLS: &[&str] = &[
@@ -114,17 +115,20 @@ pub fn check(
         return refuse("securityContext.appArmorProfile", text);
     }
     for (name, _) in &pod.spec.security.sysctls {
-        if let Err(why) = sysctl(pod, name, unsafe_sysctls) {
+        if let Err(why) = check_sysctl(pod, name, unsafe_sysctls) {
             return refuse("spec.securityContext.sysctls", &format!("forbidden sysctl: {why}"));
         }
     }
     Ok(())
 }
 
-fn sysctl(pod: &Pod, name: &str, allowed: &[String]) -> std::result::Result<(), String> {
-    let matches = |pattern: &String| match pattern.replace('/', ".").strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == pattern.replace('/', "."),
+fn check_sysctl(pod: &Pod, name: &str, allowed: &[String]) -> std::result::Result<(), String> {
+    let matches = |pattern: &String| {
+        let pattern = sysctl::dotted(pattern);
+        match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == pattern,
+        }
     };
     let host = match namespace(name) {
         Some(Namespace::Net) => pod.spec.host_network.then_some("network"),

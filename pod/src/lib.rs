@@ -39,6 +39,7 @@ pub mod state;
 pub mod status;
 pub mod supervise;
 mod sync;
+mod sysctl;
 #[cfg(test)]
 mod testing;
 pub mod translate;

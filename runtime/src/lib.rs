@@ -12,6 +12,7 @@ pub mod plan;
 pub mod planning;
 pub mod run;
 pub mod seccomp;
+mod sysctl;
 pub mod systemd;
 pub mod time;
 

@@ -3,16 +3,17 @@
 use super::fields::{Fields, Item, Read};
 use super::values::local_path_fault;
 use crate::model::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
+use crate::sysctl;
 
 /// `spec.securityContext`.
 pub fn pod(item: &Item<'_>) -> Read<PodSecurity> {
     item.object(|f| {
         f.refuse(&["windowsOptions"])?;
         f.ignore(&["seLinuxChangePolicy"]);
-        let sysctl = |item: &Item<'_>| {
+        let one = |item: &Item<'_>| {
             item.object(|f| {
                 Ok((
-                    f.need("name", |i| i.checked(sysctl_fault))?.replace('/', "."),
+                    sysctl::dotted(&f.need("name", |i| i.checked(sysctl_fault))?),
                     f.or("value", Item::text, String::new())?,
                 ))
             })
@@ -29,7 +30,7 @@ pub fn pod(item: &Item<'_>) -> Read<PodSecurity> {
             supplemental_groups: f.list("supplementalGroups", Item::id)?,
             supplemental_groups_policy: f
                 .word("supplementalGroupsPolicy", |i| i.one_of(&groups))?,
-            sysctls: f.list("sysctls", sysctl)?,
+            sysctls: f.list("sysctls", one)?,
             seccomp: f.opt("seccompProfile", profile)?,
             apparmor: f.opt("appArmorProfile", profile)?,
             selinux: f.opt("seLinuxOptions", selinux)?,

@@ -28,6 +28,7 @@ mod tests;
 pub use host::Host;
 pub use load::{Loaded, load, load_process};
 pub use overrides::{NamespaceOverrides, Overrides};
+pub use sysctl::check as check_sysctl;
 
 use crate::cgroup::Resources;
 use crate::plan::{Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};

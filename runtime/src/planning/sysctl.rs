@@ -1,8 +1,8 @@
 //! Kernel parameters: only those that belong to a namespace which the host does not share.
 
 use super::invalid;
-use crate::Result;
 use crate::plan::{Namespace, Namespaces};
+use crate::{Context, Result, sysctl};
 use oci_spec::runtime::Linux;
 
 /// What `kernel/` holds for each IPC namespace.
@@ -25,34 +25,22 @@ const IPC: [&str; 12] = [
 pub fn plan(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
     let mut planned = Vec::new();
     for (name, value) in linux.sysctl().iter().flatten() {
-        let path = path(name)
-            .ok_or_else(|| invalid(format!("linux.sysctl: {name:?} is no parameter's name")))?;
-        allowed(&path, namespaces)
-            .map_err(|why| invalid(format!("linux.sysctl: {name}: {why}")))?;
+        let path = check(name, namespaces).context(|| "linux.sysctl")?;
         planned.push((path, value.clone()));
     }
     planned.sort();
     Ok(planned)
 }
 
-/// The name below `/proc/sys`, as sysctl(8) reads it: the separator that comes first is the one
-/// that separates, and the other one is a plain character then, but that `.` stands for `/` and
-/// `/` for `.` in names with dots (`net.ipv4.conf.eth0/100.forwarding`).
-fn path(name: &str) -> Option<String> {
-    let first = name.find(['.', '/'])?;
-    let path: String = match name.as_bytes()[first] {
-        b'/' => name.to_owned(),
-        _ => name
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            })
-            .collect(),
-    };
-    let plain = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    (plain && !path.contains('\0')).then_some(path)
+/// The path below `/proc/sys` of a parameter that may be set where these namespaces are.
+///
+/// # Errors
+/// `Invalid`, for one of the host too.
+pub fn check(name: &str, namespaces: &Namespaces) -> Result<String> {
+    let path =
+        sysctl::path(name).ok_or_else(|| invalid(format!("{name:?} is no parameter's name")))?;
+    allowed(&path, namespaces).map_err(|why| invalid(format!("{name}: {why}")))?;
+    Ok(path)
 }
 
 fn allowed(path: &str, namespaces: &Namespaces) -> Result<(), &'static str> {

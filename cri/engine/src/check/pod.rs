@@ -2,10 +2,12 @@
 
 use super::check_userns;
 use crate::config::Lsm;
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::{Context, Error, Result};
 use crate::model::{NamespaceMode, PodConfig};
 use crate::spec::{self, numeric_id};
+use rrun_runtime::plan::{Namespace, Namespaces};
+use rrun_runtime::planning::check_sysctl;
+use rrun_shim_protocol::NamespaceKind;
 
 /// Refuses a pod that makes no sense, and what this release or this host cannot do.
 ///
@@ -46,21 +48,23 @@ fn check_namespaces(config: &PodConfig) -> Result<()> {
 }
 
 fn check_sysctls(config: &PodConfig) -> Result<()> {
-    let namespaces = &config.security.namespaces;
-    let own = |name: &str| {
-        let network = name.starts_with("net.") && files::has_network(config);
-        let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
-        network || (ipc && namespaces.ipc != NamespaceMode::Node)
+    let kinds = spec::namespaces(config);
+    let own = |kind| match kinds.contains(&kind) {
+        true => Namespace::New,
+        false => Namespace::Host,
     };
-    match config.sysctls.keys().find(|name| !own(name)) {
-        Some(name) => {
-            let message = format!("sysctls: {name} is not of a namespace that the pod has");
-            Err(Error::invalid(message))
-        }
-        None => Ok(()),
-    }
+    let namespaces = Namespaces {
+        network: own(NamespaceKind::Network),
+        ipc: own(NamespaceKind::Ipc),
+        uts: own(NamespaceKind::Uts),
+        // No sysctl is of these.
+        pid: Namespace::Host,
+        cgroup: Namespace::Host,
+        user: Namespace::Host,
+        time: Namespace::Host,
+    };
+    let check = |name: &String| check_sysctl(name, &namespaces).map(drop);
+    config.sysctls.keys().try_for_each(check).context(|| "sysctls")
 }
 
 /// Names, paths and lines of files: each must stay what and where it says.
