@@ -91,13 +91,20 @@ impl From<nix::errno::Errno> for Error {
     }
 }
 
-impl From<rusqlite::Error> for Error {
-    fn from(e: rusqlite::Error) -> Error {
-        let kind = match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
-            _ => Kind::Internal,
+impl From<rrun_database::Error> for Error {
+    fn from(e: rrun_database::Error) -> Error {
+        let kind = match e.kind() {
+            rrun_database::Kind::Full => Kind::Exhausted,
+            rrun_database::Kind::Unavailable => Kind::Unavailable,
+            rrun_database::Kind::Internal => Kind::Internal,
         };
         Error::new(kind, e).context("network records")
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Error {
+        rrun_database::Error::from(e).into()
     }
 }
 

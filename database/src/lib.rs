@@ -44,6 +44,17 @@ pub enum Error {
     Version(i64, i64),
 }
 
+/// What sort of failure it is, for the error of whoever has the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No room is left on the disk.
+    Full,
+    /// Its surroundings are at fault, and not what is in it: later may do.
+    Unavailable,
+    /// Everything else.
+    Internal,
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -69,6 +80,24 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
+    /// What sort of failure.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::File(_, error) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
+                _ => Kind::Internal,
+            },
+            Error::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => Kind::Full,
+                Some(
+                    ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DatabaseBusy,
+                ) => Kind::Unavailable,
+                _ => Kind::Internal,
+            },
+            Error::InUse | Error::Version(..) => Kind::Unavailable,
+        }
+    }
+
     /// What is in the file is no database, or a damaged one.
     fn is_damage(&self) -> bool {
         let Error::Sqlite(error) = self else { return false };

@@ -1,6 +1,6 @@
 //! Opening the records of networks: [`rrun_database`] says when they are made anew.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use rrun_database::Database;
 use rrun_sys::step;
 use rusqlite::Connection;
@@ -33,17 +33,6 @@ pub(super) fn open(dir: &Path) -> Result<(Connection, File)> {
     // Nothing of them is known otherwise.
     let records = || RECORDS.open::<Error>(dir, &lock, Ok);
     Ok((step::run("cni.open.records", records)?, lock))
-}
-
-impl From<rrun_database::Error> for Error {
-    fn from(refused: rrun_database::Error) -> Error {
-        use rrun_database::Error as Refused;
-        match refused {
-            Refused::Sqlite(e) => e.into(),
-            Refused::File(path, e) => Error::from(e).context(path),
-            other => Error::new(Kind::Unavailable, other).context("network records"),
-        }
-    }
 }
 
 #[cfg(test)]

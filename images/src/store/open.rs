@@ -10,7 +10,7 @@ use rrun_sys::step;
 use super::lock::Lock;
 use super::records::{self, Records};
 use super::{Disk, LayerKey, restore};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 
 const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
 
@@ -34,17 +34,6 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
         records::DATABASE.open::<Error>(root, &lock, fill)
     })?;
     Ok((Records::new(records), boot, lock))
-}
-
-impl From<rrun_database::Error> for Error {
-    fn from(refused: rrun_database::Error) -> Error {
-        use rrun_database::Error as Refused;
-        match refused {
-            Refused::Sqlite(e) => e.into(),
-            Refused::File(path, e) => Error::from(e).context(path),
-            other => Error::new(Kind::Unavailable, other).context("image records"),
-        }
-    }
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
