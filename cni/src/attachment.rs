@@ -1,4 +1,4 @@
-//! What is attached, and what came of it.
+//! The attachment of a pod to a network: what is asked for, what it got, what is on record of it.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

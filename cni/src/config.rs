@@ -1,4 +1,4 @@
-//! What network there is and where it keeps its things.
+//! Settings: which network pods get, and where plugins, records and the bridge are.
 
 use crate::error::{Error, Result};
 use crate::subnet::Subnet;

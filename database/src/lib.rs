@@ -49,7 +49,7 @@ pub enum Error {
 pub enum Kind {
     /// No room is left on the disk.
     Full,
-    /// Its surroundings are at fault, and not what is in it: later may do.
+    /// The disk or another process is at fault, and not what is in it: later may do.
     Unavailable,
     /// Everything else.
     Internal,

@@ -1,4 +1,4 @@
-//! What is known of a pod only once its sandbox stands.
+//! Addresses of a pod: known only once its sandbox is made.
 
 /// A pod's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

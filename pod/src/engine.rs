@@ -1,4 +1,4 @@
-//! The pod engine: the crate's front door.
+//! The pod engine: runs pods, and tells their statuses.
 
 use std::sync::Arc;
 use std::time::Duration;

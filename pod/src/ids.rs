@@ -1,4 +1,4 @@
-//! Names that are checked once, where they enter.
+//! Names and uids of Kubernetes, checked once, where they are read.
 
 use std::fmt;
 

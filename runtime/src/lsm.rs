@@ -1,4 +1,4 @@
-//! Which Linux security modules are active here: the one place that looks.
+//! Which Linux security modules are active here.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The pod's own surroundings: namespaces and their pins, the seed, the reaper.
+//! The pod's namespaces, their pins on the host, the seed mount namespace, and the reaper.
 
 use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;

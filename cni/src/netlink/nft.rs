@@ -1,5 +1,5 @@
 //! nftables messages (`linux/netfilter/nf_tables.h`): tables, chains, rules, maps, elements of the
-//! `ip` family. What they are put together to is decided by [`crate::bridge`].
+//! `ip` family. [`crate::bridge`] makes a ruleset of them.
 
 use super::message::{Message, attribute};
 use super::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Socket};

@@ -1,4 +1,4 @@
-//! Where the engine keeps its things.
+//! Settings of the engine.
 
 use crate::id::Owner;
 use std::path::PathBuf;

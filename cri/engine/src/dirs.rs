@@ -1,4 +1,4 @@
-//! Where the things of one pod are.
+//! The folders of one pod, the files in them, and the lock that says who works on the pod.
 
 use crate::config::Config;
 use crate::error::{Context, Result};

@@ -1,4 +1,4 @@
-//! What happened, told after it can be seen.
+//! Events of containers. One is sent after the status has what it tells.
 
 use crate::clock;
 use crate::id::{ContainerId, Owner, PodId};

@@ -1,4 +1,4 @@
-//! Names that cannot lie: ids of pods and containers, and who owns a pod.
+//! Ids of pods and containers, checked when they are made, and who owns a pod.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Figures that are kept for a moment.
+//! The last reading of something measured, told again for a second.
 
 use crate::stats::{Stats, Usage};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Where pods and containers stand: one enum each, one transition table each.
+//! Phases of pods and of containers: one enum each, with one table of transitions each.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! A record is a line with what it is, its version and a checksum, then JSON. It is written to a
 //! temporary file and renamed. It is not fsynced: after a power cut the boot id has changed, every
 //! pod has ended, and what a lost record would have told is found again through the records of the
-//! network and the owners of root file systems. The checksum tells a torn record.
+//! network and the holders of root file systems. The checksum tells a torn record.
 //!
 //! What a record holds may grow within a version: a field that is added has a default
 //! (`#[serde(default)]`), and one that is not known is passed over. A field that goes, or means

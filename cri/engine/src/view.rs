@@ -1,4 +1,4 @@
-//! Records as clients see them.
+//! From records to the items and statuses that clients see.
 
 use crate::record::ContainerRecord;
 use crate::status::{

@@ -1,4 +1,4 @@
-//! Containers.
+//! Messages about containers.
 
 use super::security::id_mapping;
 use super::{info, refuse_windows, resources, security, signal};

@@ -1,4 +1,4 @@
-//! Images.
+//! Messages about images.
 
 use rrun_cri_api::v1;
 use rrun_engine::{Result, check};

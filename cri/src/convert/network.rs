@@ -1,4 +1,4 @@
-//! The network of the node.
+//! The message about the network of the node.
 
 use rrun_engine::{Error, Result};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Pods.
+//! Messages about pods.
 
 use super::{info, refuse_windows, resources, security};
 use rrun_cri_api::v1;

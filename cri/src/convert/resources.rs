@@ -1,4 +1,4 @@
-//! Limits.
+//! Messages about limits.
 
 use rrun_cri_api::v1;
 use rrun_engine::model::{HugepageLimit, Resources};

@@ -1,4 +1,4 @@
-//! What containers and pods use.
+//! Messages about what containers and pods use.
 
 use super::{container, pod};
 use rrun_cri_api::v1;

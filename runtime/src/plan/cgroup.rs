@@ -1,4 +1,4 @@
-//! Where a process is placed and what limits it there.
+//! The control groups of a process, and the values that are written to them.
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};

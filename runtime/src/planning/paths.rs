@@ -1,4 +1,4 @@
-//! Paths of the configuration, made plain.
+//! Paths of the configuration without `.`, `..` and doubled slashes.
 
 use super::invalid;
 use crate::Result;

@@ -1,4 +1,4 @@
-//! A process on its way to its program.
+//! A child between its clone and the execve of its program, as its parent sees it.
 
 use super::compile::Compiled;
 use super::id_maps;

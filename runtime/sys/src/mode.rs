@@ -1,4 +1,4 @@
-//! Permission bits of what may be exchanged meanwhile.
+//! Permission bits of a file that somebody may exchange meanwhile.
 
 use crate::call::syscall;
 use nix::errno::Errno;

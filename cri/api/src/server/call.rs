@@ -1,4 +1,4 @@
-//! One call: its own task, its deadline, its panic.
+//! One call: it runs in a task of its own until its deadline, and a panic of it is an error.
 
 use std::any::Any;
 use std::future::Future;

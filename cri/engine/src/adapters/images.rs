@@ -1,4 +1,4 @@
-//! Images and root file systems from the store.
+//! [`Images`] over the image store.
 
 use crate::clock;
 use crate::error::{Error, Result};

@@ -1,4 +1,5 @@
-//! The ports over the real crates.
+//! The traits of [`crate::ports`] over the crates that make images, networks and shims, and over the
+//! kernel.
 
 mod host;
 mod images;

@@ -1,4 +1,4 @@
-//! Pod networks over the crate that makes them.
+//! [`Network`] over the crate that makes pod networks.
 
 use crate::error::{Error, Result};
 use crate::id::PodId;

@@ -1,4 +1,4 @@
-//! Containers.
+//! What cannot be asked of a container.
 
 use super::{check_userns, not_built};
 use crate::config::Lsm;

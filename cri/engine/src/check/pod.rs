@@ -1,4 +1,4 @@
-//! Pods.
+//! What cannot be asked of a pod.
 
 use super::check_userns;
 use crate::config::Lsm;

@@ -1,4 +1,4 @@
-//! How control groups end.
+//! The end of a control group: what is in it is killed, then it is removed.
 
 use crate::error::Result;
 use crate::table::Shared;

@@ -1,4 +1,4 @@
-//! What a pod's shim is asked for: pure.
+//! The request by which a shim makes a pod's namespaces and its reaper: a pure function.
 
 use crate::error::{Context, Result};
 use crate::files;

@@ -1,4 +1,4 @@
-//! Strings for the kernel.
+//! Texts of a plan as C strings.
 
 use crate::{Error, Kind, Result, sysctl};
 use std::ffi::CString;
