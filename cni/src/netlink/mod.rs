@@ -79,7 +79,7 @@ impl Socket {
             setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
             Ok(fd)
         };
-        let fd = open().map_err(|e: Errno| Error::from(e).context("netlink socket"))?;
+        let fd = open().map_err(|e: Errno| Error::from(e).context("open a netlink socket"))?;
         Ok(Socket { fd, seq: 1, buffer: vec![0; 32 * 1024] })
     }
 

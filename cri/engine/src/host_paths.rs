@@ -77,12 +77,14 @@ impl HostPaths {
             // Nobody waits any more: nobody misses it.
             let _ = done.send(work(&its));
         })
-        .context(|| "start a thread")?;
+        .context(|| "start a thread that looks at the host's paths")?;
         // Waited for by a thread too: one without descriptors cannot wake the runtime.
         let wait = move || match outcome.recv_timeout(limit) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => Err(look.give_up(limit)),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("the look broke off")),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::internal("the thread that looked at the host's paths has panicked"))
+            }
         };
         WAITING.run(wait).await
     }
@@ -108,7 +110,8 @@ impl Look {
         progress.at = None;
         if progress.given_up {
             self.paths.hanging().remove(path);
-            return Err(Error::new(Kind::Timeout, "the look was given up"));
+            let message = format!("host path {path}: nobody waits for it any more");
+            return Err(Error::new(Kind::Timeout, message));
         }
         outcome
     }

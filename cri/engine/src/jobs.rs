@@ -54,7 +54,7 @@ where
         let done = answer.wait_for(Option::is_some).await;
         match done.as_deref() {
             Ok(Some(result)) => result.clone(),
-            _ => Err(Error::new(Kind::Internal, "the job broke off")),
+            _ => Err(Error::new(Kind::Internal, "the task that makes it has panicked")),
         }
     }
 
@@ -70,7 +70,7 @@ where
         let mut jobs = lock(&self.jobs);
         if let Some(job) = jobs.get(&key) {
             if job.config_hash != config_hash {
-                return Err(Error::new(Kind::Exists, "it exists with another config"));
+                return Err(Error::new(Kind::Exists, "it is there with another config"));
             }
             return Ok(job.answer.clone());
         }

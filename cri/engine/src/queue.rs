@@ -37,7 +37,9 @@ impl Queue {
         self.push(async move {
             let _ = sender.send(work.await);
         });
-        outcome.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the verb broke off")))
+        outcome.await.unwrap_or_else(|_| {
+            Err(Error::new(Kind::Internal, "the task that does it has panicked"))
+        })
     }
 
     /// Queues `work` without waiting.

@@ -53,7 +53,7 @@ pub(crate) fn run(job: &Job, feed: mpsc::Receiver<Feed>) -> Result<Facts> {
                 full_in.send(Err(e)).ok();
             }
         })
-        .context("thread")?;
+        .context("start the inflating thread")?;
     let done = write(job, Inflated { full_out, empty_in, now: Vec::new(), at: 0, hasher: None });
     // The writer has dropped its queues, so the inflater cannot be stuck.
     let ended = inflater.join();

@@ -166,7 +166,7 @@ impl Unpacker {
         self.last
             .as_ref()
             .map(|(_, dir)| dir)
-            .ok_or_else(|| Error::new(Kind::Internal, "no parent"))
+            .ok_or_else(|| Error::new(Kind::Internal, "its parent directory is not open"))
     }
 
     fn imply(&mut self, path: &RelPath, why: io::Error) -> Result<RootDir> {

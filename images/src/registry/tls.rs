@@ -35,14 +35,14 @@ pub(crate) fn client(host: &Host) -> Result<reqwest::Client> {
         // As Go's clients do: a proxy's loopback is another machine's.
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|e| Error::new(crate::Kind::Internal, e).context("http client"))
+    builder.build().map_err(|e| Error::new(crate::Kind::Internal, e).context("set up HTTP"))
 }
 
 fn config(host: &Host) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|e| Error::new(crate::Kind::Internal, e).context("TLS"))?;
+        .map_err(|e| Error::new(crate::Kind::Internal, e).context("set up TLS"))?;
     let builder = if host.skip_verify {
         builder
             .dangerous()

@@ -194,7 +194,7 @@ impl Disk {
         }
         let root = self.path("layers");
         let folder = File::open(&root).context(root.display())?;
-        nix::unistd::syncfs(&folder).context("sync")?;
+        nix::unistd::syncfs(&folder).context(format_args!("sync {}", root.display()))?;
         self.records(|r| r.write_synced(|tx| records::mark_durable(tx, &fresh)))
     }
 

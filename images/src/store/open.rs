@@ -21,7 +21,8 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
         let mode = |dir| if dir == "empty" { 0o755 } else { 0o700 };
         DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(*dir)))
     })?;
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
+    let boot =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
     let boot = boot.trim().to_owned();
     let lock = step::run("images.open.lock", || records::DATABASE.lock(root))?;
     let records = step::run("images.open.records", || {

@@ -33,12 +33,14 @@ impl Relay {
     /// # Errors
     /// What the kernel says to either.
     pub fn new(master: OwnedFd) -> Result<Relay> {
-        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(|| "the terminal")?;
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+            .context(|| "make the terminal non-blocking")?;
         let mut before = None;
         if let Ok(own) = tcgetattr(stdin()) {
             let mut raw = own.clone();
             cfmakeraw(&mut raw);
-            tcsetattr(stdin(), SetArg::TCSANOW, &raw).context(|| "set the terminal")?;
+            tcsetattr(stdin(), SetArg::TCSANOW, &raw)
+                .context(|| "set our own terminal to raw mode")?;
             before = Some(own);
         }
         let master = File::from(master);

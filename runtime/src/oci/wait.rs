@@ -29,7 +29,7 @@ impl Forwarded {
         }
         set.thread_block().context(|| "block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Forwarded(SignalFd::with_flags(&set, flags).context(|| "signalfd")?))
+        Ok(Forwarded(SignalFd::with_flags(&set, flags).context(|| "make a descriptor of signals")?))
     }
 
     /// Waits for the end of a child, reaps it, and gives its exit code: 128 + n for signal n.
@@ -79,14 +79,14 @@ impl Forwarded {
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => Ok(fds.get(typed).is_some_and(|fd| fd.any() == Some(true))),
             Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno).context(|| "poll"),
+            Err(errno) => Err(errno).context(|| "wait for the process: poll"),
         }
     }
 }
 
 fn ended(child: BorrowedFd<'_>) -> Result<Option<u8>> {
     let status = pidfd::wait(child, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
-    match status.context(|| "wait")? {
+    match status.context(|| "wait for the process")? {
         WaitStatus::StillAlive => Ok(None),
         WaitStatus::Exited(_, code) => Ok(Some(code as u8)),
         WaitStatus::Signaled(_, signal, _) => Ok(Some(128 + signal as u8)),

@@ -65,7 +65,7 @@ impl Child {
         cgroup: Option<BorrowedFd<'_>>,
         waits: bool,
     ) -> Result<Child> {
-        let (ours, theirs) = report::channel().context(|| "channel")?;
+        let (ours, theirs) = report::channel().context(|| "make the channel to the child")?;
         let namespaces = compiled.namespaces.bits() as u64;
         let placement = Placement { namespaces, cgroup };
         let (pid, pidfd) =
@@ -252,7 +252,7 @@ impl Child {
             Err(Errno::EPIPE | Errno::ECONNRESET) => {
                 Err(Error::new(Kind::Ended, "the process died while it waited for its start"))
             }
-            Err(errno) => Err(Error::from(errno).context("release")),
+            Err(errno) => Err(Error::from(errno).context("release the process")),
         }
     }
 

@@ -28,7 +28,7 @@ pub fn make(shm_size: Option<u64>) -> Result<OwnedFd> {
 /// # Errors
 /// What the kernel says.
 pub fn make_from(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
-    in_thread(|| build(base, shm_size)).context(|| "make the seed")
+    in_thread(|| build(base, shm_size)).context(|| "make the seed mount namespace")
 }
 
 /// Runs `work` in a thread of its own, which may change its namespaces: they end with it unless
@@ -60,19 +60,22 @@ fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd>
     unshare(CloneFlags::CLONE_NEWNS).context(|| "unshare")?;
     let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
     mount::set_attributes(AT_FDCWD, c"/", &private, true).context(|| "make mounts private")?;
-    let root = tmpfs(&[(c"mode", c"755"), (c"nr_inodes", c"16")], 0).context(|| "root")?;
+    let root =
+        tmpfs(&[(c"mode", c"755"), (c"nr_inodes", c"16")], 0).context(|| "mount the root")?;
     mount::become_root(root.as_fd()).context(|| "enter the root")?;
     if let Some(size) = shm_size {
         std::fs::create_dir("/shm").context(|| "make /shm")?;
         let size = CString::new(size.to_string()).unwrap_or_default();
         let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-        let shm = tmpfs(&[(c"mode", c"1777"), (c"size", &size)], attributes).context(|| "shm")?;
+        let shm =
+            tmpfs(&[(c"mode", c"1777"), (c"size", &size)], attributes).context(|| "mount /shm")?;
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let target = openat(AT_FDCWD, "/shm", flags, Mode::empty()).context(|| "open /shm")?;
         mount::attach(shm.as_fd(), target.as_fd()).context(|| "attach /shm")?;
     }
     let read_only = MountAttr { set: attr::RDONLY, ..Default::default() };
-    mount::set_attributes(root.as_fd(), c"", &read_only, false).context(|| "root")?;
+    mount::set_attributes(root.as_fd(), c"", &read_only, false)
+        .context(|| "make the root read-only")?;
     own_namespace(&proc, "mnt")
 }
 

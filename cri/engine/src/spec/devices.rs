@@ -95,7 +95,7 @@ fn collect(host: &Path, target: &str, access: &str, all: &mut Vec<HostDevice>) -
     if metadata.is_dir() {
         for entry in fs::read_dir(host).context(|| format!("read {}", host.display()))? {
             let entry = entry.context(|| format!("read {}", host.display()))?;
-            let below = entry.file_type().context(|| "file type")?;
+            let below = entry.file_type().context(|| format!("stat {}", entry.path().display()))?;
             if !below.is_symlink() {
                 let target = format!("{target}/{}", entry.file_name().to_string_lossy());
                 collect(&entry.path(), &target, access, all)?;

@@ -212,7 +212,9 @@ fn unexecutable(request: &ExecRequest, code: i32, error: &Error) -> Result<Sessi
     // A pipe takes more than this at once.
     let message = format!("{error}\n");
     let line = &message.as_bytes()[..message.len().min(4096)];
-    nix::unistd::write(&write, line).map_err(std::io::Error::from).context(|| "write a message")?;
+    nix::unistd::write(&write, line)
+        .map_err(std::io::Error::from)
+        .context(|| "tell why the command cannot be executed")?;
     let (stdout, stderr) = if request.stderr { (None, Some(read)) } else { (Some(read), None) };
     Ok(Session { stdin: None, stdout, stderr, handle: Box::new(Unexecutable(code)) })
 }

@@ -59,7 +59,12 @@ impl ContainerAt {
                 .context(|| format!("append to {}", log.display()))
         });
         let work = async {
-            let late = |_| Err(Error::new(Kind::Timeout, "the log does not take it"));
+            let late = |_| {
+                Err(Error::new(
+                    Kind::Timeout,
+                    format!("append to the log: not done in {PATIENCE:?}"),
+                ))
+            };
             tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(late)
         };
         if let Err(error) = run_step("engine.give-up.log", work).await {
