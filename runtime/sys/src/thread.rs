@@ -103,7 +103,10 @@ mod tests {
     fn work_that_hangs_or_panics_holds_up_no_other() {
         let (release, hangs) = mpsc::channel::<()>();
         let (done, came) = mpsc::channel();
-        run_without_descriptors(move || drop(hangs.recv())).unwrap();
+        run_without_descriptors(move || {
+            let _ = hangs.recv();
+        })
+        .unwrap();
         run_without_descriptors(|| panic!("expected")).unwrap();
         for n in 0..3 {
             let done = done.clone();
