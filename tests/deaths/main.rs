@@ -52,14 +52,25 @@ async fn a_death_at_any_step_of_a_pods_life_is_survived_and_leaves_nothing() {
 /// changes between them.
 type Learned = (usize, Scene, Vec<String>, Vec<String>);
 
+/// A scene, the fewest points that it must have, and its place in the order.
+type Unlearned = (usize, (Scene, usize));
+
 /// Learns until no scene is left.
-async fn learn(scenes: Arc<Mutex<Vec<(usize, Scene)>>>) -> (Walk, Vec<Learned>) {
+async fn learn(scenes: Arc<Mutex<Vec<Unlearned>>>) -> (Walk, Vec<Learned>) {
     let mut walk = Walk::start().await.unwrap();
     let mut learned = Vec::new();
     loop {
         let next = scenes.lock().unwrap().pop();
-        let Some((at, scene)) = next else { return (walk, learned) };
-        let (points, wrong) = walk.learn(scene).await.unwrap();
+        let Some((at, (scene, fewest))) = next else { return (walk, learned) };
+        let (points, mut wrong) = walk.learn(scene).await.unwrap();
+        println!("{scene:?}: {} points, of at least {fewest}", points.len());
+        if points.len() < fewest {
+            wrong.push(format!(
+                "{scene:?} has {} points and must have {fewest} (tests/faults/scene.rs): it ended \
+                 early, or steps have lost their names",
+                points.len()
+            ));
+        }
         learned.push((at, scene, points, wrong));
     }
 }
