@@ -58,9 +58,7 @@ fn limits_are_written_and_figures_are_read() {
     let init = place.start(&plan).unwrap();
     // The shell has written when it has become the sleeper.
     let cmdline = format!("/proc/{}/comm", init.pid());
-    while std::fs::read_to_string(&cmdline).unwrap() != "sleep\n" {
-        std::thread::yield_now();
-    }
+    await_that("it sleeps", || std::fs::read_to_string(&cmdline).unwrap() == "sleep\n");
     let files = stats::Files::find(&place.groups);
     let read = files.read().unwrap();
     let memory = read.memory.unwrap();

@@ -463,12 +463,15 @@ async fn what_a_daemon_that_is_gone_was_asked_is_refused() {
     made.abort();
     let _ = made.await;
     // The container goes, and its name is free again.
-    loop {
-        match pod.client.call(Request::State, Vec::new()).await.unwrap().0 {
-            Reply::State(report) if report.containers.is_empty() => break,
-            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+    let gone = async {
+        loop {
+            match pod.client.call(Request::State, Vec::new()).await.unwrap().0 {
+                Reply::State(report) if report.containers.is_empty() => break,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
     pod.shut_down().await;
 }
 

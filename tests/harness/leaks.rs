@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Leaks, expects exactly one line of that kind containing `name`, cleans, expects none.
 fn leak<T>(
@@ -43,6 +44,14 @@ fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> (Child, String) {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, line.trim().to_owned())
+}
+
+fn await_that(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in 20 seconds: {what}");
+        std::thread::yield_now();
+    }
 }
 
 fn end(mut child: Child) {
@@ -152,9 +161,7 @@ fn a_daemonised_process_in_its_own_namespaces_is_named() {
             child.wait().unwrap();
             // setsid and unshare execute the next command in place.
             let comm = format!("/proc/{pid}/comm");
-            while fs::read_to_string(&comm).unwrap() != "sleep\n" {
-                std::thread::yield_now();
-            }
+            await_that("it sleeps", || fs::read_to_string(&comm).unwrap() == "sleep\n");
             pid
         },
         |_, pid| run(Command::new("kill").args(["-KILL", &pid])),
@@ -170,9 +177,7 @@ fn a_zombie_that_is_left_is_named() {
         |sandbox| {
             let (child, pid) = spawn(sandbox, &["perl", "-e", script]);
             let stat = format!("/proc/{pid}/stat");
-            while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
-                std::thread::yield_now();
-            }
+            await_that("it has ended", || fs::read_to_string(&stat).unwrap().contains(") Z "));
             child
         },
         |_, child| end(child),

@@ -60,8 +60,12 @@ impl Bundle {
         command
     }
 
+    /// What it says, and how it ends: killed, if it does not end by itself.
     pub fn call(&self, args: &[&str]) -> Output {
-        self.runtime(args).output().unwrap()
+        let runtime = self.runtime(args);
+        let mut command = Command::new("timeout");
+        command.args(["--foreground", "-s", "KILL", "60"]).arg(runtime.get_program());
+        command.args(runtime.get_args()).stdin(Stdio::null()).output().unwrap()
     }
 
     /// A command that must succeed.

@@ -5,6 +5,7 @@ use crate::is_peer;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 /// A bundle that cannot be made, in the group of another.
 fn broken_in(cgroup: &str) -> Bundle {
@@ -49,7 +50,12 @@ impl Drop for Made {
     fn drop(&mut self) {
         for dir in &self.0 {
             // A process that was killed may leave a moment later.
-            while std::fs::remove_dir(dir).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY)) {
+            let is_busy = || {
+                let removed = std::fs::remove_dir(dir);
+                removed.is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY))
+            };
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while is_busy() && Instant::now() < deadline {
                 std::thread::yield_now();
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::bundle::{Bundle, wait_for_end};
 use crate::is_peer;
+use crate::support::await_that;
 
 #[test]
 fn run_gives_the_exit_code_of_the_program() {
@@ -93,9 +94,7 @@ fn a_signal_reaches_the_program() {
     bundle.start();
     let pid = bundle.pid();
     // The trap is set by the time the file is there.
-    while !bundle.rootfs().join("ready").exists() {
-        std::thread::yield_now();
-    }
+    await_that("the trap is set", || bundle.rootfs().join("ready").exists());
     bundle.ok(&["kill", &bundle.id, "SIGTERM"]);
     wait_for_end(pid);
     assert_eq!(bundle.status(), "stopped");

@@ -3,6 +3,7 @@
 
 use crate::bundle::{Bundle, text, wait_for_end};
 use crate::is_peer;
+use crate::support::await_that;
 use rrun_runtime::systemd::is_running;
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
@@ -269,10 +270,10 @@ fn a_scope_of_somebody_else_is_refused_and_goes_on() {
         .spawn()
         .unwrap();
     let is_active = || scoped.property("ActiveState") == "active";
-    while !is_active() {
+    await_that("its scope is active", || {
         assert!(other.try_wait().unwrap().is_none(), "systemd-run has ended");
-        std::thread::yield_now();
-    }
+        is_active()
+    });
     let words = scoped.create(&[]).unwrap_err();
     assert!(words.contains("holds processes of somebody else"), "{words}");
     scoped.call(&["delete", "--force", &scoped.bundle.id]);

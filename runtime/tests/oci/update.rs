@@ -1,6 +1,7 @@
 //! Limits that are changed while the container runs, and a container that is paused.
 
 use crate::bundle::Bundle;
+use crate::support::await_that;
 use crate::{is_peer, on_v2, v2_limits};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -222,9 +223,7 @@ fn a_paused_container_stands_still_until_it_is_resumed() {
         let file = std::fs::metadata(bundle.rootfs().join("ticks"));
         file.map_or(0, |file| file.len())
     };
-    while ticks() == 0 {
-        std::thread::yield_now();
-    }
+    await_that("it ticks", || ticks() > 0);
     bundle.ok(&["pause", &bundle.id]);
     assert_eq!(bundle.status(), "paused");
     let before = ticks();
@@ -236,9 +235,7 @@ fn a_paused_container_stands_still_until_it_is_resumed() {
     assert_eq!(ticks(), before);
     bundle.ok(&["resume", &bundle.id]);
     assert_eq!(bundle.status(), "running");
-    while ticks() == before {
-        std::thread::yield_now();
-    }
+    await_that("it ticks again", || ticks() > before);
     assert!(!bundle.fails(&["resume", &bundle.id]).is_empty());
 }
 

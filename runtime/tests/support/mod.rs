@@ -276,3 +276,12 @@ pub fn wait_fd(pidfd: BorrowedFd<'_>) -> i32 {
         other => panic!("{other:?}"),
     }
 }
+
+/// Waits for what comes to be so by itself, with an end.
+pub fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "not in 20 seconds: {what}");
+        std::thread::yield_now();
+    }
+}
