@@ -1,4 +1,4 @@
-//! The command line: written by the daemon, so there is no help to show.
+//! The command line: written by the daemon.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +12,18 @@ pub struct Args {
     pub cgroups: Vec<PathBuf>,
     /// Wanted `oom_score_adj`.
     pub oom_score_adj: i32,
+}
+
+/// What a person is told who asks for help or the version; `None` for what the daemon says.
+pub fn about(first: Option<OsString>) -> Option<&'static str> {
+    match first?.to_str()? {
+        "--help" | "-h" => Some(
+            "The supervisor of one pod. rrund and rrun start it and say what it does; there is \
+             nothing to ask of it by hand.",
+        ),
+        "--version" | "-V" => Some(concat!("rrun-shim ", env!("CARGO_PKG_VERSION"))),
+        _ => None,
+    }
 }
 
 /// Reads the command line, program name left out.
@@ -54,5 +66,10 @@ mod tests {
         assert!(parse(words("--run-dir")).unwrap_err().contains("--run-dir"));
         assert!(parse(words("--x 1")).unwrap_err().contains("--x"));
         assert!(parse(words("")).unwrap_err().contains("--run-dir"));
+        assert_eq!(about(words("--run-dir").next()), None);
+        assert!(about(words("-h").next()).is_some_and(|text| text.contains("rrund")));
+        assert!(
+            about(words("--version").next()).is_some_and(|text| text.starts_with("rrun-shim "))
+        );
     }
 }

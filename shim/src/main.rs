@@ -46,6 +46,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(text) = args::about(std::env::args_os().nth(1)) {
+        println!("{text}");
+        return ExitCode::SUCCESS;
+    }
     let started = args::parse(std::env::args_os().skip(1)).and_then(|args| {
         let listener = prepare(&args)?;
         Ok((args, listener))
