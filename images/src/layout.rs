@@ -34,7 +34,11 @@ impl Layout {
         if path.is_dir() {
             return Ok(Layout::Dir(path.to_owned()));
         }
-        let file = File::open(path)?;
+        Layout::open_tar(File::open(path)?)
+            .context("not an OCI layout, which is a directory or a plain tar file of one")
+    }
+
+    fn open_tar(file: File) -> Result<Layout> {
         let mut archive = Archive::new(BufReader::with_capacity(PIECE, file.try_clone()?));
         let mut files = HashMap::new();
         while let Some(entry) = archive.next_entry()? {

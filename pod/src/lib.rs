@@ -32,7 +32,7 @@ pub mod probe;
 pub mod pull_records;
 pub mod quantity;
 mod record;
-mod registry;
+pub mod registry;
 pub mod resources;
 pub mod security;
 pub mod state;

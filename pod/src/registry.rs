@@ -43,10 +43,15 @@ pub struct Credential {
 pub fn credentials(pod: &Pod, node: Option<&[u8]>, image: &str) -> Vec<Credential> {
     let secrets = pod.spec.image_pull_secrets.iter();
     let own = secrets.filter_map(|name| pod.objects.secrets.get(name)).flat_map(entries).collect();
-    let nodes = node.map_or_else(Vec::new, |text| config(text, true));
+    let nodes = node.map_or_else(Vec::new, |text| of_node(text, image));
     let of = |of_pod| move |auth| Credential { auth, of_pod };
     let own = fitting(own, image).into_iter().map(of(true));
-    own.chain(fitting(nodes, image).into_iter().map(of(false))).collect()
+    own.chain(nodes.into_iter().map(of(false))).collect()
+}
+
+/// Every credential of the node's own `config.json` that fits `image`, the longest match first.
+pub fn of_node(text: &[u8], image: &str) -> Vec<v1::AuthConfig> {
+    fitting(config(text, true), image)
 }
 
 fn fitting(entries: Vec<(String, v1::AuthConfig)>, image: &str) -> Vec<v1::AuthConfig> {

@@ -7,7 +7,9 @@ use crate::table;
 use anyhow::{Result, anyhow, bail};
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
-use rrun_images::{Digest, Event, Image, Reference, Store};
+use rrun_images::{Credentials, Digest, Event, Image, Reference, Store};
+use rrun_pod::node::docker_config;
+use rrun_pod::registry::of_node;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,23 +61,46 @@ fn add(rows: &mut Vec<[String; 3]>, (tags, digests): (&[String], &[String]), id:
     }
 }
 
-/// Pulls an image and tells its progress on standard error; a CRI server tells none.
+/// Pulls an image and tells its progress on standard error; a CRI server tells none. As for a pod,
+/// each of the node's credentials that fits is shown in turn, and none at all only if none fits.
 pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     let reference: Reference = reference.parse()?;
-    let id = match &context.endpoint {
-        Some(endpoint) => {
-            let image = spec(&reference.to_string());
-            let request = v1::PullImageRequest { image, ..Default::default() };
-            let reply = connect(endpoint).await?.pull_image(request).await;
-            reply.map_err(|status| from_status(&status))?.image_ref
-        }
-        None => pull_here(&store(context).await?, &reference).await?,
+    let known = docker_config()?.map_or_else(Vec::new, |text| of_node(&text, &reference.name()));
+    let mut tries = match known.is_empty() {
+        true => vec![None],
+        false => known.into_iter().map(Some).collect(),
     };
-    println!("{id}");
+    let last = tries.pop().flatten();
+    for auth in tries {
+        if let Ok(id) = pull_as(context, &reference, auth).await {
+            println!("{id}");
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    println!("{}", pull_as(context, &reference, last).await?);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn pull_here(store: &Store, reference: &Reference) -> Result<String> {
+async fn pull_as(
+    context: &Context,
+    reference: &Reference,
+    auth: Option<v1::AuthConfig>,
+) -> Result<String> {
+    let Some(endpoint) = &context.endpoint else {
+        let who = auth.map(rrun_cri::convert::credentials);
+        return pull_here(&store(context).await?, reference, who).await;
+    };
+    let image = spec(&reference.to_string());
+    let request = v1::PullImageRequest { image, auth, ..Default::default() };
+    let reply = connect(endpoint).await?.pull_image(request).await;
+    Ok(reply.map_err(|status| from_status(&status))?.image_ref)
+}
+
+async fn pull_here(
+    store: &Store,
+    reference: &Reference,
+    who: Option<Credentials>,
+) -> Result<String> {
     let (sender, mut events) = mpsc::unbounded_channel();
     let progress = tokio::spawn(async move {
         let mut sizes = HashMap::new();
@@ -83,7 +108,7 @@ async fn pull_here(store: &Store, reference: &Reference) -> Result<String> {
             tell(event, &mut sizes);
         }
     });
-    let image = store.pull(reference, None, Some(sender)).await?;
+    let image = store.pull(reference, who.as_ref(), Some(sender)).await?;
     progress.await?;
     Ok(image.id.to_string())
 }

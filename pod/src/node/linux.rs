@@ -123,6 +123,21 @@ impl Shared {
     }
 }
 
+/// This machine's `config.json` with credentials of registries, which all pods may use.
+///
+/// # Errors
+/// A file that is there and cannot be read.
+pub fn docker_config() -> Result<Option<Vec<u8>>> {
+    for path in DOCKER_CONFIGS {
+        match std::fs::read(path) {
+            Ok(text) => return Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).context(|| format!("read {path}")),
+        }
+    }
+    Ok(None)
+}
+
 #[async_trait]
 impl Node for LinuxNode {
     fn facts(&self) -> &NodeFacts {
@@ -139,17 +154,7 @@ impl Node for LinuxNode {
     }
 
     async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
-        self.blocking(|_| {
-            for path in DOCKER_CONFIGS {
-                match std::fs::read(path) {
-                    Ok(text) => return Ok(Some(text)),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e).context(|| format!("read {path}")),
-                }
-            }
-            Ok(None)
-        })
-        .await
+        self.blocking(|_| docker_config()).await
     }
 
     async fn host_hosts(&self) -> Result<String> {

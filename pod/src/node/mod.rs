@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use linux::{LinuxNode, Roots};
+pub use linux::{LinuxNode, Roots, docker_config};
 
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;

@@ -34,6 +34,8 @@ fn images_are_imported_listed_and_removed_by_name_and_id() {
     );
     let missing = machine.refused(&["image", "import", "/none"]);
     assert!(missing.contains("/none"), "{missing}");
+    let other = machine.refused(&["image", "import", "/etc/hostname"]);
+    assert!(other.contains("/etc/hostname: not an OCI layout"), "{other}");
     let wrong = machine.refused(&["pull", "UPPER/case"]);
     assert!(wrong.contains("UPPER/case"), "{wrong}");
     let nowhere = machine.refused(&["pull", "127.0.0.1:1/none:1"]);
@@ -43,15 +45,42 @@ fn images_are_imported_listed_and_removed_by_name_and_id() {
 /// `someone`, `right`.
 const HTPASSWD: &str = "someone:$2y$04$GAfcVQdCnE2L6nB9vWuFoeZAFckbj34JsGPUH7dWao/8VuMuwzai.\n";
 
-#[test]
-fn an_image_that_one_pod_pulled_with_a_secret_is_not_for_a_pod_without_it() {
-    let machine = Machine::new();
+/// A registry that wants them, and an image of it.
+fn private(machine: &Machine) -> (Registry, String) {
     let file = machine.sandbox.root().join("htpasswd");
     std::fs::write(&file, HTPASSWD).unwrap();
     let storage = rrun_tests::images::store().unwrap().storage;
     let registry = Registry::options(&storage).read_only().htpasswd(&file);
     let registry = registry.behind(&machine.sandbox.prefix()).start().unwrap();
     let image = format!("{}/e2e-test-images/busybox:1.29-2", registry.address());
+    (registry, image)
+}
+
+#[test]
+fn a_pull_by_hand_shows_the_nodes_own_credentials() {
+    let machine = Machine::new();
+    let (registry, image) = private(&machine);
+    let refused = machine.refused(&["pull", &image]);
+    assert!(refused.contains("401 unauthorized"), "{refused}");
+    let folder = machine.sandbox.inside("/var/lib/kubelet");
+    std::fs::create_dir_all(&folder).unwrap();
+    let auths = |password: &str| {
+        let name = registry.address();
+        let who = format!(r#"{{"username": "someone", "password": "{password}"}}"#);
+        format!(r#"{{"auths": {{"{name}": {who}}}}}"#)
+    };
+    std::fs::write(folder.join("config.json"), auths("wrong")).unwrap();
+    let refused = machine.refused(&["pull", &image]);
+    assert!(refused.contains("401 unauthorized"), "{refused}");
+    std::fs::write(folder.join("config.json"), auths("right")).unwrap();
+    machine.ok(&["pull", &image]);
+    assert!(machine.ok(&["images"]).contains(&image));
+}
+
+#[test]
+fn an_image_that_one_pod_pulled_with_a_secret_is_not_for_a_pod_without_it() {
+    let machine = Machine::new();
+    let (registry, image) = private(&machine);
     let manifest = |name: &str, policy: &str, secret: &str| {
         let plain = pod(name, "Never", &["true"]).replace(IMAGE, &image);
         let plain = plain.replace("PullPolicy: Never", &format!("PullPolicy: {policy}"));
