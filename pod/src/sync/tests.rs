@@ -220,6 +220,17 @@ async fn a_readiness_probe_gates_ready_and_is_asked_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_exec_probes_command_is_expanded_before_it_is_run() {
+    let scene = Scene::new().await;
+    let pod = scene.run("  containers:
+  - {name: a, image: x:1, env: [{name: WORD, value: ready}], readinessProbe: {exec: {command: [$(WORD)]}}}
+");
+    seconds(2).await;
+    assert!(now(&pod).is_ready());
+    assert!(!scene.cri.when("exec a ready").is_empty(), "{:?}", scene.cri.entries());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_liveness_probe_that_fails_three_times_restarts_the_container() {
     let scene = Scene::new().await;
     scene.cri.exec("alive", |at| Exec::code(i32::from((20..60).contains(&at))));

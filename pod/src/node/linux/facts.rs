@@ -36,17 +36,21 @@ pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
 /// The node's resolv.conf as it is now. Where it names nothing but the stub of systemd-resolved,
 /// which answers in the node's own network namespace alone, the file with the stub's servers.
 pub fn resolv() -> Result<ResolvConf> {
-    let etc = read_resolv("/etc/resolv.conf")?.unwrap_or_default();
+    resolv_of(Path::new("/etc/resolv.conf"), Path::new("/run/systemd/resolve/resolv.conf"))
+}
+
+fn resolv_of(etc: &Path, behind_stub: &Path) -> Result<ResolvConf> {
+    let etc = read_resolv(etc)?.unwrap_or_default();
     let stub = !etc.servers.is_empty() && etc.servers.iter().all(|s| s == "127.0.0.53");
-    let behind = if stub { read_resolv("/run/systemd/resolve/resolv.conf")? } else { None };
+    let behind = if stub { read_resolv(behind_stub)? } else { None };
     Ok(behind.unwrap_or(etc))
 }
 
-fn read_resolv(path: &str) -> Result<Option<ResolvConf>> {
+fn read_resolv(path: &Path) -> Result<Option<ResolvConf>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(ResolvConf::parse(&text))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).context(|| format!("read {path}")),
+        Err(e) => Err(e).context(|| format!("read {}", path.display())),
     }
 }
 
@@ -139,6 +143,22 @@ fn masked() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_the_stub_of_systemd_are_its_servers_and_other_files_are_taken_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (etc, behind) = (folder.path().join("etc"), folder.path().join("behind"));
+        let servers = || resolv_of(&etc, &behind).unwrap().servers;
+        assert!(servers().is_empty(), "neither is there");
+        fs::write(&etc, "nameserver 127.0.0.53\nsearch a\n").unwrap();
+        assert_eq!(servers(), ["127.0.0.53"], "a stub without its file");
+        fs::write(&behind, "nameserver 10.0.0.1\n").unwrap();
+        assert_eq!(servers(), ["10.0.0.1"]);
+        for other in ["127.0.0.1", "127.0.0.53\nnameserver 9.9.9.9"] {
+            fs::write(&etc, format!("nameserver {other}\n")).unwrap();
+            assert_ne!(servers(), ["10.0.0.1"]);
+        }
+    }
 
     #[test]
     fn kernel_lists_are_read() {
