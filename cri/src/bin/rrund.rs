@@ -28,7 +28,9 @@ fn main() -> ExitCode {
     match daemon::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            let root = nix::unistd::geteuid().is_root();
+            let hint = if root { "" } else { " (rrund works as root only)" };
+            tracing::error!("{error}{hint}");
             ExitCode::FAILURE
         }
     }

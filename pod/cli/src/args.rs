@@ -111,7 +111,7 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", default_value = "10Mi", value_parser = size)]
     pub log_max_size: u64,
     /// Keep so many files of a log, at least 2
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_files)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_files, value_parser = files)]
     pub log_max_files: usize,
 }
 
@@ -177,6 +177,11 @@ pub enum Image {
 fn size(text: &str) -> Result<u64, String> {
     let value = Quantity::parse(text).map_err(|error| error.to_string())?.value();
     u64::try_from(value).ok().filter(|value| *value > 0).ok_or("want more than nothing".to_owned())
+}
+
+/// The file that is written, and those that were rotated.
+fn files(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|files| *files >= 2).ok_or("want 2 or more".to_owned())
 }
 
 /// `90s`, `5m`, `2h` in seconds.

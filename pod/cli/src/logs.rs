@@ -24,9 +24,13 @@ pub async fn logs(context: &Context, args: args::Logs) -> Result<ExitCode> {
     let with_name = args.container.is_none() && spec.all().count() > 1;
     let runs = if args.previous { Runs::Previous } else { Runs::Newest };
     let files = LogFiles::new(context.logs(&entry), args.container.clone(), runs);
-    let mut reader = Reader::new(files);
+    let mut reader = Reader::new(files.clone());
     let mut lines = Lines::new(stdout(), with_name);
-    for piece in past(&mut reader, args.tail, args.since)? {
+    let past = past(&mut reader, args.tail, args.since)?;
+    if args.previous && files.is_empty() {
+        bail!("pod {}: no container of it was started again: there is no run before", args.pod);
+    }
+    for piece in past {
         if !print(&mut lines, &piece.borrow())? {
             return Ok(ExitCode::SUCCESS);
         }

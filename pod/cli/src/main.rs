@@ -35,10 +35,15 @@ fn main() -> ExitCode {
     match start(args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rrun: {error:#}");
+            eprintln!("rrun: {error:#}{}", without_root());
             ExitCode::from(2)
         }
     }
+}
+
+/// What an error is most likely about that somebody else than root meets.
+fn without_root() -> &'static str {
+    if nix::unistd::geteuid().is_root() { "" } else { " (rrun works as root only)" }
 }
 
 fn start(args: Args) -> Result<ExitCode> {

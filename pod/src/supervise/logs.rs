@@ -126,6 +126,11 @@ impl LogFiles {
         Ok(())
     }
 
+    /// Whether there was none at the last look.
+    pub fn is_empty(&self) -> bool {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).known.is_empty()
+    }
+
     fn folder_of(&self, container: &str) -> PathBuf {
         self.0.folder.join(container)
     }

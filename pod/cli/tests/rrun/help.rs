@@ -64,6 +64,7 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
         (&["exec", "web"], "required"),
         (&["logs", "web", "--since", "5"], "want a number and s, m or h, as in 90s"),
         (&["run", "x.yaml", "--log-max-size", "0"], "want more than nothing"),
+        (&["run", "x.yaml", "--log-max-files", "1"], "want 2 or more"),
         (&["--config", "/none.toml", "ps"], "/none.toml"),
         (&["--endpoint", "what", "images"], "want unix:///path"),
         (&["--endpoint", "unix:///none.sock", "images"], "connect unix:///none.sock"),

@@ -54,6 +54,8 @@ fn logs_are_chosen_by_container_run_number_and_time_and_followed_to_the_end() {
     machine.ok(&["run", "--detach", &machine.write("two", &manifest)]);
     await_that("the second run", || machine.ok(&["logs", "two", "-c", "a"]) == "again\n");
     assert_eq!(machine.ok(&["logs", "two", "-c", "a", "--previous"]), "the first try\n");
+    let none = machine.refused(&["logs", "two", "-c", "b", "--previous"]);
+    assert!(none.contains("there is no run before"), "{none}");
     let lines = |args: &[&str]| machine.ok(&[&["logs", "two", "-c", "b"], args].concat());
     assert_eq!(lines(&[]).lines().count(), 16);
     assert_eq!(lines(&["--tail", "1"]), format!("{:063}\n", 15));
