@@ -409,6 +409,30 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_every_key_and_no_other() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let section = readme.split("\n## ").find(|part| part.starts_with("Configuration")).unwrap();
+        let first_columns = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let first_columns = first_columns.filter_map(|row| row.split(" |").next());
+        let mut told: Vec<&str> = first_columns
+            .flat_map(|column| column.split(", "))
+            .map(|key| key.trim_matches('`'))
+            .collect();
+        let all = serde_json::to_value(Config::default()).unwrap();
+        let mut keys = Vec::new();
+        for (name, value) in all.as_object().unwrap() {
+            match value.as_object() {
+                Some(table) => keys.extend(table.keys().map(|key| format!("{name}.{key}"))),
+                None => keys.push(name.clone()),
+            }
+        }
+        told.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(told, keys);
+    }
+
+    #[test]
     fn a_file_that_was_named_must_be_there() {
         let error = Config::load(Some(Path::new("/nonexistent/rrund.toml"))).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/rrund.toml"), "{error}");
