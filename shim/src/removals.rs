@@ -105,3 +105,55 @@ impl Removals {
         Some(Removed { then: pending.removal.then, left })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::process::{Child, Command};
+
+    /// A group of this test's own, in any hierarchy, with a process in it.
+    fn busy_group() -> (CgroupDir, Child) {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
+        let is_root = |root: &PathBuf| root.join("cgroup.procs").exists();
+        let root = roots.map(PathBuf::from).into_iter().find(is_root).unwrap();
+        let path = root.join(format!("rrun-removals-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        std::fs::write(path.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+        (CgroupDir { path, unified: true, inherit_cpuset: false }, sleeper)
+    }
+
+    #[test]
+    fn a_busy_group_is_tried_again_when_its_time_has_come_and_never_waited_for() {
+        if !nix::unistd::geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let (dir, mut sleeper) = busy_group();
+        let removal = |until| {
+            let dirs = vec![dir.clone()];
+            Removal { dirs, process: None, until, then: Then::ShutDown }
+        };
+        let (mut removals, now) = (Removals::default(), Instant::now());
+        // The caller goes on at once, and what is left is tried later.
+        assert!(removals.begin(removal(None), now).is_none());
+        let next = removals.next().unwrap();
+        assert!(next > now && removals.due(now).is_empty());
+        assert!(removals.due(next).is_empty() && removals.next().unwrap() > next);
+        let late = Removals::default().begin(removal(Some(now)), now);
+        assert!(late.and_then(|removed| removed.left).is_some_and(|left| left.contains("busy")));
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        let deadline = now + Duration::from_secs(20);
+        let removed = loop {
+            let when = removals.next().unwrap();
+            assert!(Instant::now() < deadline, "the group of a dead process is still busy");
+            if let Some(removed) = removals.due(when).pop() {
+                break removed;
+            }
+            std::thread::yield_now();
+        };
+        assert!(removed.left.is_none() && removals.next().is_none());
+        assert!(!dir.path.exists());
+    }
+}
