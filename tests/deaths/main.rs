@@ -66,7 +66,7 @@ async fn learn(scenes: Arc<Mutex<Vec<Unlearned>>>) -> (Walk, Vec<Learned>) {
         println!("{scene:?}: {} points, of at least {fewest}", points.len());
         if points.len() < fewest {
             wrong.push(format!(
-                "{scene:?} has {} points and must have {fewest} (tests/faults/scene.rs): it ended \
+                "{scene:?} has {} points and must have {fewest} (tests/deaths/scene.rs): it ended \
                  early, or steps have lost their names",
                 points.len()
             ));
