@@ -83,6 +83,9 @@ fn a_mask_that_cannot_be_put_is_an_error() {
 /// How many containers must have come to run while `/proc` was being exchanged: each such try is
 /// refused where the link was there, and this many of so many are not.
 const MASKED: usize = 3;
+/// How many tries there are at least. Were masks looked up by their paths, one of some ten would
+/// expose something.
+const ENOUGH: usize = 100;
 const TRIES: usize = 2000;
 
 /// Runs containers whose `/proc` a neighbour exchanges for a link, and back, all the time.
@@ -106,7 +109,7 @@ fn race_for_proc(place: &Box, pid: Namespace, slots: &[BorrowedFd<'_>]) {
         });
         let (mut masked, mut tries) = (0, 0);
         let mut exposed = None;
-        while exposed.is_none() && (masked < MASKED || tries < 20) && tries < TRIES {
+        while exposed.is_none() && (masked < MASKED || tries < ENOUGH) && tries < TRIES {
             tries += 1;
             let Ok((_, output)) = place.run_with(&plan, slots) else { continue };
             masked += usize::from(output.contains("masked"));

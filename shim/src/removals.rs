@@ -113,15 +113,37 @@ mod tests {
     use std::process::{Child, Command};
 
     /// A group of this test's own, in any hierarchy, with a process in it.
-    fn busy_group() -> (CgroupDir, Child) {
-        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
-        let is_root = |root: &PathBuf| root.join("cgroup.procs").exists();
-        let root = roots.map(PathBuf::from).into_iter().find(is_root).unwrap();
-        let path = root.join(format!("rrun-removals-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        let sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
-        std::fs::write(path.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
-        (CgroupDir { path, unified: true, inherit_cpuset: false }, sleeper)
+    struct BusyGroup {
+        dir: CgroupDir,
+        sleeper: Child,
+    }
+
+    impl BusyGroup {
+        fn new() -> BusyGroup {
+            let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
+            let is_root = |root: &PathBuf| root.join("cgroup.procs").exists();
+            let root = roots.map(PathBuf::from).into_iter().find(is_root).unwrap();
+            let path = root.join(format!("rrun-removals-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            let sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+            std::fs::write(path.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+            BusyGroup { dir: CgroupDir { path, unified: true, inherit_cpuset: false }, sleeper }
+        }
+
+        fn end(&mut self) {
+            self.sleeper.kill().unwrap();
+            self.sleeper.wait().unwrap();
+        }
+    }
+
+    impl Drop for BusyGroup {
+        fn drop(&mut self) {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            self.end();
+            while !cgroup::try_remove(std::slice::from_ref(&self.dir)).unwrap() {
+                assert!(Instant::now() < deadline, "the group is still busy");
+            }
+        }
     }
 
     #[test]
@@ -129,7 +151,8 @@ mod tests {
         if !nix::unistd::geteuid().is_root() {
             return println!("skipped: needs root");
         }
-        let (dir, mut sleeper) = busy_group();
+        let mut group = BusyGroup::new();
+        let dir = group.dir.clone();
         let removal = |until| {
             let dirs = vec![dir.clone()];
             Removal { dirs, process: None, until, then: Then::ShutDown }
@@ -142,8 +165,7 @@ mod tests {
         assert!(removals.due(next).is_empty() && removals.next().unwrap() > next);
         let late = Removals::default().begin(removal(Some(now)), now);
         assert!(late.and_then(|removed| removed.left).is_some_and(|left| left.contains("busy")));
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
+        group.end();
         let deadline = now + Duration::from_secs(20);
         let removed = loop {
             let when = removals.next().unwrap();

@@ -362,3 +362,42 @@ fn flag(propagation: Propagation) -> u64 {
         Propagation::Unbindable => libc::MS_UNBINDABLE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Namespace, Slot};
+    use crate::planning::{self, Host, NamespaceOverrides, Overrides};
+    use crate::run::compile::{self, Inputs};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_proc_that_neighbours_see_is_read_only_until_its_masks_are_put() {
+        let spec = serde_json::json!({
+            "ociVersion": "1.0.2",
+            "root": { "path": "/r" },
+            "process": { "cwd": "/", "args": ["/true"], "user": { "uid": 0, "gid": 0 } },
+            "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+            "linux": {
+                "namespaces": [{ "type": "mount" }, { "type": "pid" }],
+                "maskedPaths": ["/proc/keys"],
+                "readonlyPaths": ["/proc/sys"]
+            }
+        });
+        let spec = serde_json::from_value(spec).unwrap();
+        let host = Host::detect(std::path::Path::new("/sys/fs/cgroup")).unwrap();
+        let pid = Some(Namespace::Slot(Slot(0)));
+        let namespaces = NamespaceOverrides { pid, ..Default::default() };
+        let over = Overrides { namespaces, cgroup: Some("/x".into()), ..Default::default() };
+        let plan = planning::plan(&spec, &host, &over).unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let slots = [null.as_fd()];
+        let given = Inputs { slots: &slots, seed: None, stdio: None, tasks: vec![], gate: None };
+        let program = format!("{:?}", compile::init(&plan, given).unwrap().program);
+        // Labels are bytes.
+        let at = |label: &str| program.find(&format!("{:?}", label.as_bytes()));
+        let [mask, read_only, writable] =
+            ["mask /proc/keys", "make /proc/sys read-only", "make /proc writable"].map(at);
+        assert!(mask.is_some() && read_only.is_some());
+        assert!(writable > mask && writable > read_only, "{writable:?} {mask:?} {read_only:?}");
+    }
+}

@@ -266,6 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_the_kernel_would_cut_off_is_refused() {
+        let long = c_string("x".repeat(4096)).unwrap();
+        let options: [Setting<'_>; 1] = [(c"option", Some(&long))];
+        let layers = Layers { lower: &[], changes: None, options: &options };
+        assert_eq!(layers.list(&[], &[]), Err(Errno::E2BIG));
+    }
+
+    #[test]
     fn every_way_shows_the_same_layers() {
         if !nix::unistd::geteuid().is_root() {
             return println!("skipped: needs root");
