@@ -77,3 +77,32 @@ pub(super) fn signal(dir: &Path, pids: &[i32], signal: i32) -> Result<()> {
 pub(super) fn is_gone(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_number_that_the_group_has_no_more_is_somebody_elses_and_not_signalled() {
+        // A folder that is read as a group is.
+        let group = tempfile::tempdir().unwrap();
+        let procs = group.path().join("cgroup.procs");
+        let mut cat = Command::new("cat");
+        let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let pid = cat.id().cast_signed();
+        std::fs::write(&procs, "").unwrap();
+        signal(group.path(), &[pid], libc::SIGKILL).unwrap();
+        // It ends with its input, and answers as long as it lives.
+        let mut input = cat.stdin.take().unwrap();
+        let answers = input.write_all(b"x").and_then(|()| {
+            let mut answer = [0];
+            cat.stdout.as_mut().unwrap().read_exact(&mut answer)
+        });
+        answers.expect("it was killed");
+        std::fs::write(&procs, format!("{pid}\n")).unwrap();
+        signal(group.path(), &[pid], libc::SIGKILL).unwrap();
+        assert!(!cat.wait().unwrap().success());
+    }
+}
