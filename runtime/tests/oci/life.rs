@@ -180,11 +180,8 @@ fn a_missing_program_is_told_at_create() {
     }
     for program in ["/no/such/program", "no-such-program"] {
         let bundle = Bundle::new(&[program]);
-        bundle.write();
-        let dir = bundle.dir.to_str().unwrap();
-        let output = bundle.call(&["create", "--bundle", dir, &bundle.id]);
-        assert_eq!(output.status.code(), Some(127), "{output:?}");
-        let words = crate::bundle::text(&output.stderr);
+        let (code, words) = bundle.try_create();
+        assert_eq!(code, Some(127), "{words}");
         assert!(words.contains("no such file") || words.contains("not found in $PATH"), "{words}");
         bundle.fails(&["state", &bundle.id]);
         assert!(bundle.groups().is_empty());
