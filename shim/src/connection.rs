@@ -176,6 +176,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_peer_sends_at_once_is_served_in_bounded_pieces() {
+        if !nix::unistd::geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let (mut connection, mut peer) = pair();
+        let room = nix::sys::socket::sockopt::SndBufForce;
+        nix::sys::socket::setsockopt(&peer, room, &(16 << 20)).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let one = request(1);
+        let count = 3 * READS * CHUNK / one.len();
+        peer.write_all(&one.repeat(count)).unwrap();
+        let (mut served, mut reads) = (0, 0);
+        while served < count {
+            let received = connection.read();
+            assert!(!received.is_over && received.frames.len() * one.len() <= READS * CHUNK);
+            served += received.frames.len();
+            reads += 1;
+            assert!(reads <= count, "{served} of {count} have come");
+        }
+        assert!(reads > 2);
+    }
+
+    #[test]
     fn an_answer_that_cannot_be_sent_is_answered_by_an_error() {
         let (mut connection, peer) = pair();
         let release = "x".repeat(5 << 20);
