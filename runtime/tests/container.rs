@@ -233,6 +233,17 @@ fn ids_groups_umask_and_limits_are_set() {
 }
 
 #[test]
+fn the_number_that_is_no_id_is_refused_and_not_taken_for_the_callers_own() {
+    let place = Box::new();
+    for (uid, gid) in [(u32::MAX, 5), (5, u32::MAX)] {
+        let mut plan = place.plan(&["id"]);
+        plan.process.user = User { uid, gid, ..User::default() };
+        let error = place.run(&plan).unwrap_err().to_string();
+        assert!(error.contains("become user") && error.contains("EINVAL"), "{error}");
+    }
+}
+
+#[test]
 fn no_signal_is_ignored_or_blocked() {
     let place = Box::new();
     let expected = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n\

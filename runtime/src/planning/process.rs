@@ -22,17 +22,11 @@ pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<
         return Err(invalid("process.oomScoreAdj is not within -1000 to 1000"));
     }
     let terminal = process.terminal().unwrap_or(false);
-    let user = process.user();
     Ok(plan::Process {
         args,
         env: env(process.env().as_deref().unwrap_or_default())?,
         cwd: paths::inside(process.cwd(), "process.cwd")?,
-        user: User {
-            uid: user.uid(),
-            gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
-            umask: user.umask(),
-        },
+        user: user(process.user())?,
         capabilities: capability::plan(process, host),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         seccomp,
@@ -44,6 +38,21 @@ pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<
         selinux: label(process.selinux_label(), host, "process.selinuxLabel")?.map(str::to_owned),
         keyring: None,
     })
+}
+
+/// The number that is no id: setresuid(2) and its like take it for "leave it as it is", and who was
+/// to be nobody would be root.
+const NO_ID: u32 = u32::MAX;
+
+fn user(user: &oci_spec::runtime::User) -> Result<User> {
+    let groups = user.additional_gids().clone().unwrap_or_default();
+    let ids = [("uid", user.uid()), ("gid", user.gid())].into_iter();
+    for (name, id) in ids.chain(groups.iter().map(|gid| ("additionalGids", *gid))) {
+        if id == NO_ID {
+            return Err(invalid(format!("process.user.{name}: {id} is no id")));
+        }
+    }
+    Ok(User { uid: user.uid(), gid: user.gid(), groups, umask: user.umask() })
 }
 
 /// The profile to change to. Without AppArmor everything is unconfined, and nothing else.

@@ -25,13 +25,19 @@ struct Account<'a> {
     home: &'a str,
 }
 
+/// A number as an id. The highest is none: the kernel takes it for "leave it as it is", and whoever
+/// was to be that user would be root.
+fn id(text: &str) -> Option<u32> {
+    text.parse::<u32>().ok().filter(|id| *id != u32::MAX)
+}
+
 /// Lines of passwd(5); those that are not such lines are passed over, as libc does.
 fn accounts(passwd: &[u8]) -> impl Iterator<Item = Account<'_>> {
     passwd.split(|b| *b == b'\n').filter_map(|line| {
         let mut fields = std::str::from_utf8(line).ok()?.split(':');
         let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let home = fields.nth(1).unwrap_or("");
-        Some(Account { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+        Some(Account { name, uid: id(uid)?, gid: id(gid)?, home })
     })
 }
 
@@ -40,7 +46,7 @@ fn groups(group: &[u8]) -> impl Iterator<Item = (&str, u32, &str)> {
     group.split(|b| *b == b'\n').filter_map(|line| {
         let mut fields = std::str::from_utf8(line).ok()?.split(':');
         let (name, _, gid) = (fields.next()?, fields.next()?, fields.next()?);
-        Some((name, gid.parse().ok()?, fields.next().unwrap_or("")))
+        Some((name, id(gid)?, fields.next().unwrap_or("")))
     })
 }
 
@@ -86,7 +92,8 @@ pub(crate) fn resolve(
 
 /// A number of the wire as a user or group id.
 pub(crate) fn numeric_id(number: i64, what: &str) -> Result<u32> {
-    u32::try_from(number).map_err(|_| Error::invalid(format!("{what}: no such id {number}")))
+    let id = u32::try_from(number).ok().filter(|id| *id != u32::MAX);
+    id.ok_or_else(|| Error::invalid(format!("{what}: no such id {number}")))
 }
 
 /// A name wins over a number, and a number need not be in passwd.
@@ -94,7 +101,7 @@ fn find_account<'a>(user: &str, files: &Accounts<'a>) -> Result<Account<'a>> {
     if let Some(account) = accounts(files.passwd).find(|account| account.name == user) {
         return Ok(account);
     }
-    let uid: u32 = user.parse().map_err(|_| not_in_passwd("user", user))?;
+    let uid = id(user).ok_or_else(|| not_in_passwd("user", user))?;
     let known = accounts(files.passwd).find(|account| account.uid == uid);
     Ok(known.unwrap_or(Account { name: "", uid, gid: 0, home: "" }))
 }
@@ -107,7 +114,7 @@ fn find_group(group: &str, files: &Accounts<'_>) -> Result<u32> {
     if let Some((_, gid, _)) = groups(files.group).find(|(name, _, _)| *name == group) {
         return Ok(gid);
     }
-    group.parse().map_err(|_| {
+    id(group).ok_or_else(|| {
         Error::invalid(format!("group {group:?} is not in the container's /etc/group"))
     })
 }
@@ -176,5 +183,25 @@ mod tests {
         assert!(error.contains("run_as_username: user \"1234\""), "{error}");
         let negative = ContainerSecurity { run_as_user: Some(-1), ..security };
         assert!(resolve(&negative, "", &FILES).is_err());
+    }
+
+    #[test]
+    fn the_number_that_is_no_id_is_nobodys() {
+        let files = Accounts {
+            passwd: b"evil:x:4294967295:0::/:\nlow:x:5:4294967295::/:\n",
+            group: b"evil:x:4294967295:web\n",
+        };
+        let image = |user: &str| resolve(&ContainerSecurity::default(), user, &files);
+        for user in ["4294967295", "evil", "low", "5:4294967295", "5:evil", "4294967296", "-1"] {
+            assert!(image(user).is_err(), "{user}");
+        }
+        let highest = Some(i64::from(u32::MAX));
+        for security in [
+            ContainerSecurity { run_as_user: highest, ..ContainerSecurity::default() },
+            ContainerSecurity { run_as_group: highest, ..ContainerSecurity::default() },
+            ContainerSecurity { supplemental_groups: vec![-1], ..ContainerSecurity::default() },
+        ] {
+            assert!(resolve(&security, "5", &files).is_err());
+        }
     }
 }

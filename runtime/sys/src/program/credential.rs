@@ -180,6 +180,10 @@ fn drop_bounding(keep: u64) -> Result<(), Errno> {
 }
 
 fn set_ids(groups: &[u32], gid: u32, uid: u32) -> Result<(), Errno> {
+    // The kernel takes this number for "leave it as it is": the process would stay root.
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::EINVAL);
+    }
     // SAFETY: a list with its length; integers. The C library's wrappers would signal threads
     // that this process does not have.
     unsafe {
