@@ -32,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         "rrun-cri",
         &["rrun-blocking", "rrun-cni", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-sys"],
     ),
-    ("rrun-pod", &["rrun-blocking", "rrun-cri-api", "rrun-error"]),
+    ("rrun-pod", &["rrun-blocking", "rrun-cri-api", "rrun-error", "rrun-sys"]),
     (
         "rrun-cli",
         &["rrun-cri", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-pod", "rrun-sys"],

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::SFlag;
 use rrun_sys::step::{self, Steps};
 use rusqlite::Connection;
 
@@ -173,26 +174,18 @@ impl Disk {
         let upper = self.path("writable").join(holder.file_name()).join("upper");
         let mut usage = Usage::default();
         let mut linked = HashSet::new();
-        let mut folders = vec![upper];
-        while let Some(folder) = folders.pop() {
-            // Files come and go while a container runs.
-            let entries = match std::fs::read_dir(&folder) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                done => done.context(folder.display())?,
-            };
-            for entry in entries {
-                let entry = entry.context(folder.display())?;
-                let Ok(meta) = entry.metadata() else { continue };
-                if meta.nlink() > 1 && !meta.is_dir() && !linked.insert(meta.ino()) {
-                    continue;
-                }
-                usage.inodes += 1;
-                usage.bytes += meta.blocks() * 512;
-                if meta.is_dir() {
-                    folders.push(entry.path());
-                }
+        // A container is at work in it: it may exchange a folder for a link to anywhere.
+        rrun_sys::tree::visit(&upper, &mut |stat| {
+            let is_folder =
+                SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+            if stat.st_nlink > 1 && !is_folder && !linked.insert(stat.st_ino) {
+                return;
             }
-        }
+            usage.inodes += 1;
+            usage.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        })
+        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+        .context(upper.display())?;
         Ok(usage)
     }
 }

@@ -55,7 +55,7 @@ impl Disk {
             let names: Vec<OsString> = entries.flatten().map(|e| e.file_name()).collect();
             let Some(name) = names.into_iter().find(|name| !left.contains(name)) else { break };
             let path = trash.join(&name);
-            match std::fs::remove_dir_all(&path) {
+            match rrun_sys::tree::remove(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), error = %e, "left behind");
                     left.insert(name);

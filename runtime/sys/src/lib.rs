@@ -23,5 +23,6 @@ pub mod reaper;
 pub mod root;
 pub mod step;
 pub mod thread;
+pub mod tree;
 pub mod write_back;
 pub mod xattr;

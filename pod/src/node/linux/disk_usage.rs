@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use nix::sys::stat::{FileStat, SFlag};
 
 use crate::error::{Context, Result};
 use crate::model::{Pod, VolumeSource};
@@ -32,27 +34,25 @@ pub fn space(path: &Path) -> Result<DiskSpace> {
 }
 
 /// Bytes of the blocks of everything below `root` on its file system; a file with several names
-/// counts once. What vanishes meanwhile, or lies deeper than a path can say, is left out: the
-/// tree is the pod's own and it changes. No symlink is followed.
+/// counts once. What vanishes meanwhile is left out: the tree is the pod's own and it changes. No
+/// symlink is followed.
 fn tree(root: &Path) -> Result<u64> {
     let top = match std::fs::symlink_metadata(root) {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e).context(|| format!("stat {}", root.display())),
     };
-    let (mut seen, mut bytes) = (BTreeSet::new(), 0);
-    let mut to_do: Vec<PathBuf> = vec![root.to_owned()];
-    while let Some(path) = to_do.pop() {
-        let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
-        if found.dev() != top.dev() || (found.nlink() > 1 && !seen.insert(found.ino())) {
-            continue;
-        }
-        bytes += found.blocks() * 512;
-        if found.is_dir()
-            && let Ok(entries) = std::fs::read_dir(&path)
-        {
-            to_do.extend(entries.flatten().map(|entry| entry.path()));
-        }
+    let (mut seen, mut bytes) = (BTreeSet::new(), top.blocks() * 512);
+    if top.is_dir() {
+        let mut add = |stat: &FileStat| {
+            let is_folder = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
+            let is_other = stat.st_dev != top.dev();
+            if !is_other && (stat.st_nlink == 1 || is_folder || seen.insert(stat.st_ino)) {
+                bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            }
+        };
+        let visited = rrun_sys::tree::visit(root, &mut add);
+        visited.context(|| format!("look through {}", root.display()))?;
     }
     Ok(bytes)
 }

@@ -75,7 +75,7 @@ pub fn read_tail(path: &Path, limit: usize) -> Result<Vec<u8>> {
 
 /// Removes a tree; nothing there is fine. The caller knows that nothing is mounted below.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    match rrun_sys::tree::remove(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(e).context(|| format!("remove {}", path.display()))
         }

@@ -17,6 +17,9 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use super::{files, mounts};
 use crate::error::{Context, Error, Kind, Result};
 
+/// How often a lookup is tried that a rename has disturbed: the pod can rename without end.
+const TRIES: usize = 128;
+
 /// Binds `path` inside `root` to `target` and answers `target`.
 pub fn bind(root: &Path, path: &str, target: &Path) -> Result<std::path::PathBuf> {
     let base = open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
@@ -48,13 +51,14 @@ fn look_up(base: impl AsFd, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    loop {
+    for _ in 0..TRIES {
         match openat2(base.as_fd(), path, how) {
             // The kernel saw a rename beside the walk; asking again is what its manual says.
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             other => return other,
         }
     }
+    Err(Errno::EAGAIN)
 }
 
 fn refusal(path: &str, errno: Errno) -> Error {

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
@@ -126,21 +125,7 @@ impl Place {
 
     /// Removes an object and, if it is a directory, everything below it.
     pub fn remove_tree(&self) -> io::Result<()> {
-        match unlinkat(self.dir(), self.name(), UnlinkatFlags::NoRemoveDir) {
-            Err(Errno::EISDIR) => {}
-            done => return Ok(done?),
-        }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let inside = Arc::new(self.open(flags, Mode::empty())?);
-        let mut listing = Dir::from_fd(inside.try_clone()?)?;
-        let names: Vec<CString> = listing
-            .iter()
-            .map(|entry| entry.map(|e| e.file_name().to_owned()))
-            .collect::<Result<_, _>>()?;
-        for name in names.iter().filter(|n| !matches!(n.to_bytes(), b"." | b"..")) {
-            Place { dir: Arc::clone(&inside), name: name.clone() }.remove_tree()?;
-        }
-        Ok(unlinkat(self.dir(), self.name(), UnlinkatFlags::RemoveDir)?)
+        Ok(crate::tree::remove_at(self.dir(), self.name())?)
     }
 
     /// Whether a directory stands here.
