@@ -31,10 +31,20 @@ fn kill_all(groups: &Cgroups) -> Result<()> {
         Some(unified) => write_existing(&unified.path.join("cgroup.kill"), "1"),
         None => kill_v1(groups, &freezer),
     };
-    for state in &freezer {
-        write_existing(state, "THAWED")?;
+    for dir in freezer.iter().filter_map(|state| state.parent()) {
+        thaw_tree(dir)?;
     }
     killed
+}
+
+/// Thaws a v1 group and those below it: one that was frozen by itself (a container in the container
+/// has been paused) stays so when only its parent is thawed.
+fn thaw_tree(dir: &Path) -> Result<()> {
+    write_existing(&dir.join("freezer.state"), "THAWED")?;
+    for below in members::below(dir)? {
+        thaw_tree(&below)?;
+    }
+    Ok(())
 }
 
 fn kill_v1(groups: &Cgroups, freezer: &[PathBuf]) -> Result<()> {

@@ -52,8 +52,9 @@ impl Layout {
         let (v1, unified) = if kind == CGROUP2_SUPER_MAGIC {
             (Vec::new(), Some(root.to_owned()))
         } else {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").context(context)?;
-            below(root, &mounts)
+            // Names of mount points are bytes, and whoever mounts chooses them.
+            let mounts = std::fs::read("/proc/self/mountinfo").context(context)?;
+            below(root, &String::from_utf8_lossy(&mounts))
         };
         let mode = match (v1.is_empty(), &unified) {
             (true, None) => {

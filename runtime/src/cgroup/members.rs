@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use rrun_sys::pidfd;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How many descriptors are open at a time.
 const BATCH: usize = 256;
@@ -28,17 +28,23 @@ fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
     }
+    below(dir)?.iter().try_for_each(|group| collect(group, pids))
+}
+
+/// The groups directly below one; none below one that is gone.
+pub(super) fn below(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(dir) {
-        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
         other => other?,
     };
+    let mut groups = Vec::new();
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            collect(&entry.path(), pids)?;
+            groups.push(entry.path());
         }
     }
-    Ok(())
+    Ok(groups)
 }
 
 /// Sends a signal to `pids` that were read from the group a moment ago.

@@ -57,10 +57,33 @@ pub fn processes(root: &Path, id: &Id, format: ListFormat) -> Result<()> {
         ListFormat::Table => {
             println!("{:>8} COMMAND", "PID");
             for pid in pids {
-                let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                println!("{pid:>8} {}", name.trim_end());
+                let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+                println!("{pid:>8} {}", shown(name.trim_ascii_end()));
             }
         }
     }
     Ok(())
+}
+
+/// The name that a process has given itself, with nothing in it that a terminal obeys.
+fn shown(name: &[u8]) -> String {
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(name).chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_process_cannot_speak_to_the_terminal_by_its_name() {
+        for (name, text) in [
+            (b"sh".as_slice(), "sh"),
+            (b"\x1b[2J", "\u{fffd}[2J"),
+            (b"a\nb\xff", "a\u{fffd}b\u{fffd}"),
+            ("\u{9b}x ä".as_bytes(), "\u{fffd}x ä"),
+        ] {
+            assert_eq!(shown(name), text);
+        }
+    }
 }

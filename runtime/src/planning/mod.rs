@@ -35,6 +35,7 @@ use crate::plan::{Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSIO
 use crate::systemd::Scope;
 use crate::{Context, Error, Kind, Result};
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use std::path::Path;
 
 /// The plan of a container: <https://github.com/opencontainers/runtime-spec>, Linux, up to 1.3.
 ///
@@ -58,8 +59,8 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
         mounts: made.mounts,
         devices: devices.nodes,
         links: made.links,
-        masked: linux.masked_paths().clone().unwrap_or_default(),
-        readonly: linux.readonly_paths().clone().unwrap_or_default(),
+        masked: clean(linux.masked_paths(), "linux.maskedPaths")?,
+        readonly: clean(linux.readonly_paths(), "linux.readonlyPaths")?,
         hostname: namespaces::name(spec.hostname(), &namespaces.uts, "hostname")?,
         domainname: namespaces::name(spec.domainname(), &namespaces.uts, "domainname")?,
         sysctls: sysctl::plan(linux, &namespaces)?,
@@ -136,6 +137,13 @@ pub fn check_usage(resources: &LinuxResources, groups: &Cgroups) -> Result<()> {
 /// not know or this process cannot grant.
 pub fn warnings(process: &Process, host: &Host) -> Vec<String> {
     capability::warnings(process, host)
+}
+
+/// Paths in one spelling: each is looked up beneath the mount that it names, and another spelling of
+/// the same would be looked up elsewhere, or not be found and passed over.
+fn clean(listed: &Option<Vec<String>>, field: &str) -> Result<Vec<String>> {
+    let named = listed.iter().flatten().filter(|path| !path.is_empty());
+    named.map(|path| paths::inside(Path::new(path), field)).collect()
 }
 
 fn rootfs(spec: &Spec, linux: &Linux, over: &Overrides) -> Result<Rootfs> {

@@ -11,6 +11,7 @@
 mod bundle;
 mod exec;
 mod groups;
+mod hostile;
 mod life;
 mod limits;
 mod process;

@@ -367,7 +367,9 @@ fn mountinfo(container: &ContainerRecord) -> Result<String> {
     if container.config.mounts.iter().all(private) {
         return Ok(String::new());
     }
-    fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")
+    // Names of mount points are bytes, and whoever mounts chooses them.
+    let table = fs::read("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
+    Ok(String::from_utf8_lossy(&table).into_owned())
 }
 
 /// A file of the image, looked up inside its root; empty when it is not there.

@@ -25,8 +25,9 @@ pub struct Hierarchies {
 impl Hierarchies {
     /// Reads this process' mount table.
     pub fn read() -> Result<Self> {
-        let table = fs::read_to_string("/proc/self/mountinfo").context(|| "read mountinfo")?;
-        Ok(Self::parse(&table))
+        // Names of mount points are bytes, and whoever mounts chooses them.
+        let table = fs::read("/proc/self/mountinfo").context(|| "read mountinfo")?;
+        Ok(Self::parse(&String::from_utf8_lossy(&table)))
     }
 
     fn parse(table: &str) -> Self {
