@@ -47,6 +47,11 @@ impl EntryAttributes {
         })
     }
 
+    /// Bytes of the extended attributes.
+    pub(super) fn size(&self) -> usize {
+        self.xattrs.iter().map(|(name, value)| name.count_bytes() + value.len()).sum()
+    }
+
     /// Sets all on an open file or directory, which has the owner `ids` so far. The order is the
     /// kernel's demand: a change of owner clears setuid and capabilities.
     pub(super) fn set_file(&self, file: &File, ids: (u32, u32)) -> Result<()> {

@@ -45,6 +45,12 @@ const MOST_LINKS: usize = 40;
 /// Bytes of a file after which the kernel is asked to write them.
 const WRITE_BACK: u64 = 4 << 20;
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
+/// What is held in memory of a layer's directories until its end: those that entries describe, and
+/// those that are implied, which go on record. A few MiB of archive may name paths of gigabytes.
+const MOST_DESCRIBED: usize = 256 << 20;
+const MOST_IMPLIED: usize = 32 << 20;
+/// Of one directory beside its path and attributes.
+const HELD: usize = 128;
 
 pub(super) struct Unpacker {
     root: RootDir,
@@ -55,6 +61,8 @@ pub(super) struct Unpacker {
     dirs: BTreeMap<RelPath, EntryAttributes>,
     facts: Facts,
     implied: BTreeSet<RelPath>,
+    /// Bytes of `dirs` and of `implied`, those counted too that have gone again.
+    held: (usize, usize),
     ids: (u32, u32),
 }
 
@@ -70,6 +78,7 @@ impl Unpacker {
             dirs: BTreeMap::new(),
             facts: Facts::default(),
             implied,
+            held: (0, 0),
             ids,
         })
     }
@@ -180,8 +189,17 @@ impl Unpacker {
             self.root.place(made)?.set_mode(DIR_MODE)?;
         }
         self.facts.inodes += made.len() as u64;
-        self.implied.extend(made);
+        self.hold_implied(made)?;
         self.root.dir(path).map_err(|e| escape(e, path))
+    }
+
+    fn hold_implied(&mut self, made: Vec<RelPath>) -> Result<()> {
+        self.held.1 += made.iter().map(|path| path.as_bytes().len() + HELD).sum::<usize>();
+        if self.held.1 > MOST_IMPLIED {
+            return Err(Error::invalid("too many directories without an entry"));
+        }
+        self.implied.extend(made);
+        Ok(())
     }
 
     /// A whiteout on the way to `path` becomes a directory that hides what it hid.
@@ -194,7 +212,7 @@ impl Unpacker {
             if is_whiteout(&place)? {
                 place.unlink()?;
                 place.mkdir(DIR_MODE)?;
-                self.implied.insert(at.clone());
+                self.hold_implied(vec![at.clone()])?;
                 self.mark_opaque(&at)?;
             }
         }
@@ -247,6 +265,10 @@ impl Unpacker {
             return Err(Error::invalid("the root is not a directory"));
         }
         self.implied.remove(&path);
+        self.held.0 += path.as_bytes().len() + attributes.size() + HELD;
+        if self.held.0 > MOST_DESCRIBED {
+            return Err(Error::invalid("too many directories, or too large attributes of theirs"));
+        }
         self.dirs.insert(path, attributes);
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(crate) struct BlobStream<'a> {
     response: Option<Response>,
     /// For a server that codes what it sends; a range of that would be one of coded bytes.
     decoder: Option<Decoder>,
+    /// What has come and is not decoded yet.
+    coded: Bytes,
     is_coded: bool,
     /// Who sent the bytes, in order.
     servers: Vec<&'a Endpoint>,
@@ -47,7 +49,7 @@ impl<'a> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
         let (at, skip, cuts, cut_at, reported) = (0, 0, 0, 0, 0);
         let (response, servers) = (None, Vec::new());
-        let (decoder, is_coded) = (None, false);
+        let (decoder, coded, is_coded) = (None, Bytes::new(), false);
         BlobStream {
             registry,
             digest,
@@ -56,6 +58,7 @@ impl<'a> BlobStream<'a> {
             hasher,
             response,
             decoder,
+            coded,
             is_coded,
             servers,
             skip,
@@ -89,11 +92,15 @@ impl<'a> BlobStream<'a> {
             None => self.open().await?,
         };
         let early = || Error::new(Kind::Unavailable, "the connection ended early");
-        let piece = http::piece(&mut response).await.map_err(|e| self.place(e))?;
-        let mut piece: Bytes = match (piece, &mut self.decoder) {
-            (Some(piece), None) => piece,
-            (Some(piece), Some(decoder)) => {
-                decoder.decode(&piece).map_err(|e| self.blame(e))?.into()
+        let came = match self.coded.is_empty() {
+            true => http::piece(&mut response).await.map_err(|e| self.place(e))?,
+            false => Some(std::mem::take(&mut self.coded)),
+        };
+        let mut piece: Bytes = match (came, &mut self.decoder) {
+            (Some(came), None) => came,
+            (Some(came), Some(decoder)) => {
+                self.coded = came;
+                decoder.decode(&mut self.coded).map_err(|e| self.blame(e))?.into()
             }
             (None, _) => {
                 let rest = match self.decoder.take() {
@@ -119,6 +126,7 @@ impl<'a> BlobStream<'a> {
         let Answer { endpoint, response } = registry.ask(&query, |host| host.may_pull).await?;
         self.servers.push(endpoint);
         self.decoder = None;
+        self.coded = Bytes::new();
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
             let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
             let start = header.map(str::trim).filter(|h| !h.is_empty()).map(range_start);

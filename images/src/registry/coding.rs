@@ -4,13 +4,17 @@
 
 use std::io::Write;
 
+use bytes::{Buf, Bytes};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use zstd::stream::write::Decoder as ZstdDecoder;
 
 use crate::error::{Error, Result};
 
-/// Undoes the coding of one body, piece by piece.
+/// Coded bytes at a time. Four bytes of zstd may say 128 KiB: this much is held at most 16 MiB.
+const PART: usize = 512;
+
+/// Undoes the coding of one body, part by part, because little may become much.
 pub(crate) enum Decoder {
     Gzip(MultiGzDecoder<Vec<u8>>),
     /// Which of its two forms it has, the first byte tells.
@@ -49,8 +53,10 @@ impl Decoder {
         Ok(found)
     }
 
-    /// What a piece of the body decodes to; may be nothing yet.
-    pub(crate) fn decode(&mut self, piece: &[u8]) -> Result<Vec<u8>> {
+    /// Takes a part of `coded`, the next bytes of the body, and tells what it decodes to; may be
+    /// nothing yet.
+    pub(crate) fn decode(&mut self, coded: &mut Bytes) -> Result<Vec<u8>> {
+        let piece = &coded.split_to(coded.remaining().min(PART))[..];
         if let (Decoder::Deflate, Some(first)) = (&self, piece.first()) {
             // RFC 9110 means zlib's format, many servers send what is inside of it. A zlib stream
             // of this method begins with the method's number in the lower half.
@@ -91,13 +97,17 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use std::io::Read;
 
     fn decode(coding: &'static str, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
         let headers = [(CONTENT_ENCODING, coding.parse().unwrap())].into_iter().collect();
         let Some(mut decoder) = Decoder::of(&headers)? else { return Ok(None) };
         let mut all = Vec::new();
         for piece in bytes.chunks(3) {
-            all.extend(decoder.decode(piece)?);
+            let mut piece = Bytes::copy_from_slice(piece);
+            while !piece.is_empty() {
+                all.extend(decoder.decode(&mut piece)?);
+            }
         }
         all.extend(decoder.finish()?);
         Ok(Some(all))
@@ -133,6 +143,15 @@ mod tests {
         for none in ["", "identity", " , "] {
             assert!(decode(none, b"x").unwrap().is_none());
         }
+        let bomb = zstd::encode_all(std::io::repeat(0).take(256 << 20), 1).unwrap();
+        let mut decoder = Decoder::Zstd(Box::new(ZstdDecoder::new(Vec::new()).unwrap()));
+        let (mut coded, mut total) = (Bytes::from(bomb), 0);
+        while !coded.is_empty() {
+            let part = decoder.decode(&mut coded).unwrap();
+            assert!(part.len() <= 16 << 20, "{} bytes at once", part.len());
+            total += part.len();
+        }
+        assert_eq!(total + decoder.finish().unwrap().len(), 256 << 20);
         let cut = &table[0].1[..table[0].1.len() / 2];
         assert!(decode("gzip", cut).is_err());
         assert!(decode("gzip, gzip", &gzip(&gzip(&text))).is_err());

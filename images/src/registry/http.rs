@@ -13,8 +13,6 @@ use crate::error::{Error, Hint, Kind, Result};
 
 /// From the request to the head of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Coded bytes at a time.
-const DECODED: usize = 4 << 10;
 /// Between two pieces of a body.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -110,11 +108,12 @@ pub(crate) async fn body(mut response: Response, largest: u64) -> Result<Vec<u8>
         body.extend_from_slice(piece);
         Ok(())
     };
-    while let Some(piece) = piece(&mut response).await? {
+    while let Some(mut piece) = piece(&mut response).await? {
         match &mut decoder {
-            // In small parts, because little may become much.
             Some(decoder) => {
-                piece.chunks(DECODED).try_for_each(|part| add(&decoder.decode(part)?))?;
+                while !piece.is_empty() {
+                    add(&decoder.decode(&mut piece)?)?;
+                }
             }
             None => add(&piece)?,
         }

@@ -16,7 +16,8 @@ pub use sparse::Segment;
 use crate::error::{Error, Result};
 
 pub(crate) const BLOCK: usize = 512;
-/// A PAX header or long name beyond this is refused, as in Go's archive/tar.
+/// What the PAX headers and long names of one entry may be long together. One of them may be so in
+/// Go's archive/tar; there may be any number of them before an entry, and all are held until it.
 const LARGEST_EXTENSION: u64 = 1 << 20;
 
 /// What an entry makes.
@@ -83,6 +84,7 @@ impl<R: BufRead> Archive<R> {
     /// The next entry; `None` at the end of the archive. Unread data are skipped.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extra = Records::default();
+        let mut held = 0;
         loop {
             self.skip_data()?;
             let Some(block) = self.block()? else { return Ok(None) };
@@ -90,12 +92,12 @@ impl<R: BufRead> Archive<R> {
             self.left = header.size;
             self.padding = padding(header.size);
             match header.kind {
-                b'x' => extra.merge(parse_records(&self.extension()?)?),
+                b'x' => extra.merge(parse_records(&self.extension(&mut held)?)?),
                 // Global records say nothing about single files in images (`git archive` writes
                 // a comment); every client drops them.
                 b'g' => {}
-                b'L' => extra.path = Some(cut_nul(self.extension()?)),
-                b'K' => extra.link = Some(cut_nul(self.extension()?)),
+                b'L' => extra.path = Some(cut_nul(self.extension(&mut held)?)),
+                b'K' => extra.link = Some(cut_nul(self.extension(&mut held)?)),
                 // GNU's volume label and multi-volume parts.
                 b'V' | b'M' | b'N' => return Err(Error::invalid("a part of a multi-volume tar")),
                 _ => return self.entry(header, &block, extra).map(Some),
@@ -239,11 +241,11 @@ impl<R: BufRead> Archive<R> {
         self.block()?.ok_or_else(|| Error::invalid("the archive ends inside a header"))
     }
 
-    /// The data of an extension header.
-    fn extension(&mut self) -> Result<Vec<u8>> {
-        if self.left > LARGEST_EXTENSION {
-            let why = format!("an extension header of {} bytes", self.left);
-            return Err(Error::invalid(why));
+    /// The data of an extension header; the entry has `held` bytes of others.
+    fn extension(&mut self, held: &mut u64) -> Result<Vec<u8>> {
+        *held = held.saturating_add(self.left);
+        if *held > LARGEST_EXTENSION {
+            return Err(Error::invalid(format!("extension headers of {held} bytes")));
         }
         let mut all = Vec::new();
         loop {

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::{ContainerConfig, EnvVar};
 use crate::ports::ImageConfig;
+use std::collections::HashMap;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -30,9 +31,11 @@ pub(crate) fn env(
     home: Option<&str>,
 ) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
+    // An image may have hundreds of thousands.
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut set = |var: Vec<u8>| {
-        let name = name(&var).to_vec();
-        match all.iter_mut().find(|other| self::name(other) == name) {
+        let place = *places.entry(name(&var).to_vec()).or_insert(all.len());
+        match all.get_mut(place) {
             Some(other) => *other = var,
             None => all.push(var),
         }
