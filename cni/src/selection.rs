@@ -9,6 +9,7 @@ use crate::plugin;
 /// The folders of configurations and plugins. Every look reads them.
 pub struct Folders {
     config: Config,
+    bridge: bridge::Look,
 }
 
 /// What the next ADD goes through.
@@ -21,14 +22,14 @@ pub enum Selected {
 impl Folders {
     /// What keeps pods of the built-in bridge from the rest of the world, for people.
     pub fn lost(&self) -> Vec<String> {
-        match bridge::lost(&self.config.bridge) {
+        match self.bridge.lost(&self.config.bridge) {
             Ok(lost) => lost,
             Err(e) => vec![e.to_string()],
         }
     }
 
     pub fn new(config: &Config) -> Folders {
-        Folders { config: config.clone() }
+        Folders { config: config.clone(), bridge: bridge::Look::default() }
     }
 
     /// # Errors

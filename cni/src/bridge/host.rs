@@ -1,6 +1,7 @@
 //! The host's side of the built-in network, made once and looked at before every ADD: the bridge
 //! with its address, forwarding, the nftables table.
 
+use super::forward::{Forward, IPTABLES};
 use super::rules::Rules;
 use super::{legacy, mac};
 use crate::config::Config;
@@ -23,6 +24,25 @@ pub struct Base {
     pub link: Link,
 }
 
+/// A netfilter socket that stays open, because closing one waits until the kernel has freed what was
+/// removed from tables before: 10 ms after the removal of one host port.
+#[derive(Default)]
+pub struct Netfilter(Mutex<Option<Socket>>);
+
+impl Netfilter {
+    pub fn with<T>(&self, work: impl FnOnce(&mut Socket) -> Result<T>) -> Result<T> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut socket = match held.take() {
+            Some(socket) => socket,
+            None => Socket::netfilter()?,
+        };
+        let value = work(&mut socket)?;
+        // Not after an error: the rest of an answer could be queued.
+        *held = Some(socket);
+        Ok(value)
+    }
+}
+
 /// The host's side.
 pub struct Host {
     pub bridge: String,
@@ -30,7 +50,10 @@ pub struct Host {
     configured: Option<Subnet>,
     store: Arc<Store>,
     subnet: OnceLock<Subnet>,
-    netfilter: Mutex<Option<Socket>>,
+    pub netfilter: Netfilter,
+    forward: Forward,
+    /// What [`Forward`] saw, as far as it is in the log.
+    told: Mutex<Vec<String>>,
     /// Index of the bridge that this process has set up; 0 is none.
     done: AtomicU32,
 }
@@ -43,24 +66,11 @@ impl Host {
             configured: config.subnet,
             store,
             subnet: OnceLock::new(),
-            netfilter: Mutex::new(None),
+            netfilter: Netfilter::default(),
+            forward: Forward::default(),
+            told: Mutex::default(),
             done: AtomicU32::new(0),
         }
-    }
-
-    /// Works with the one netfilter socket of this process. It stays open, because closing one
-    /// waits until the kernel has freed what was removed from tables before: 10 ms after the
-    /// removal of one host port.
-    pub fn netfilter<T>(&self, work: impl FnOnce(&mut Socket) -> Result<T>) -> Result<T> {
-        let mut held = self.netfilter.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut socket = match held.take() {
-            Some(socket) => socket,
-            None => Socket::netfilter()?,
-        };
-        let value = work(&mut socket)?;
-        // Not after an error: the rest of an answer could be queued.
-        *held = Some(socket);
-        Ok(value)
     }
 
     /// Makes what is missing. Idempotent, and safe beside other processes that do the same; what
@@ -76,7 +86,11 @@ impl Host {
             }
             _ => self.set_up(socket, subnet).context(ensure)?,
         };
-        self.netfilter(|socket| self.ensure_table(subnet, socket)).context(ensure)?;
+        let tables = |socket: &mut Socket| {
+            self.ensure_table(subnet, socket)?;
+            self.tell_forbidding(subnet, socket)
+        };
+        self.netfilter.with(tables).context(ensure)?;
         let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
         match legacy::accept(subnet, &rules.comment()) {
             // Most such tables forbid nothing: the pod is attached, and whoever looks is told.
@@ -138,14 +152,25 @@ impl Host {
     }
 
     fn ensure_forwarding(&self, rules: &Rules<'_>, socket: &mut Socket) -> Result<()> {
-        let (table, chain) = FORWARD;
-        if !nft::drops_by_policy(socket, table, chain)?
+        let (table, chain) = IPTABLES;
+        if !self.forward.look(socket, &self.bridge, rules.subnet)?.iptables
             || nft::rules_with(socket, table, chain, &rules.comment())? > 0
         {
             return Ok(());
         }
-        let accept = || socket.transact(rules.accept(FORWARD));
+        let accept = || socket.transact(rules.accept(IPTABLES));
         step::run("cni.bridge.accept", accept).context(|| "accept forwarding")
+    }
+
+    /// Says once which chains of others forbid what pods do.
+    fn tell_forbidding(&self, subnet: Subnet, socket: &mut Socket) -> Result<()> {
+        let words = self.forward.look(socket, &self.bridge, subnet)?.words;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in words.iter().filter(|new| !told.contains(new)) {
+            tracing::warn!("{new}");
+        }
+        *told = words;
+        Ok(())
     }
 
     fn ensure_table(&self, subnet: Subnet, socket: &mut Socket) -> Result<()> {
@@ -176,9 +201,6 @@ impl Host {
     }
 }
 
-/// Where iptables, and with it Docker and many a firewall, forbids forwarding by a policy.
-const FORWARD: (&str, &str) = ("filter", "FORWARD");
-
 /// The first candidate that no route of the host leads into.
 fn choose(socket: &mut Socket) -> Result<Subnet> {
     let routes = route::routes(socket)?;
@@ -199,17 +221,33 @@ fn outward_mtu(socket: &mut Socket) -> Result<u32> {
     Ok(route::link_by_index(socket, index)?.map_or(ETHERNET, |link| link.mtu))
 }
 
-/// What keeps pods from the rest of the world until the next ADD mends it, for people. Nothing while
-/// there is no bridge.
-pub fn lost(bridge: &str) -> Result<Vec<String>> {
-    let mut lost = Vec::new();
-    let Some(link) = route::link(&mut Socket::route()?, bridge)? else { return Ok(lost) };
-    if !link.up {
-        lost.push(format!("bridge {bridge} is down until the next pod is attached"));
+/// What looks at the bridge without changing anything.
+#[derive(Default)]
+pub struct Look {
+    netfilter: Netfilter,
+    forward: Forward,
+}
+
+impl Look {
+    /// What keeps pods from the rest of the world, for people. Nothing while there is no bridge.
+    pub fn lost(&self, bridge: &str) -> Result<Vec<String>> {
+        let mut lost = Vec::new();
+        let mut socket = Socket::route()?;
+        let Some(link) = route::link(&mut socket, bridge)? else { return Ok(lost) };
+        if !link.up {
+            lost.push(format!("bridge {bridge} is down until the next pod is attached"));
+        }
+        let off = switches(bridge).into_iter().filter(|(_, name)| !is_on(name));
+        lost.extend(off.map(|(_, name)| format!("{name} is off until the next pod is attached")));
+        let routes = route::routes(&mut socket)?.into_iter();
+        let mut its = routes.filter(|route| route.oif == Some(link.index));
+        // The others are those of single addresses.
+        if let Some(subnet) = its.find_map(|route| Subnet::new(route.base, route.bits).ok()) {
+            let look = |socket: &mut Socket| self.forward.look(socket, bridge, subnet);
+            lost.extend(self.netfilter.with(look)?.words);
+        }
+        Ok(lost)
     }
-    let off = switches(bridge).into_iter().filter(|(_, name)| !is_on(name));
-    lost.extend(off.map(|(_, name)| format!("{name} is off until the next pod is attached")));
-    Ok(lost)
 }
 
 fn bridge_address(subnet: Subnet) -> Address {

@@ -25,7 +25,7 @@ pub fn accept(subnet: Subnet, comment: &str) -> Result<()> {
     }
     let program = program()?;
     let chain = run(program, &["-S", "FORWARD"])?;
-    if !chain.lines().any(|line| line == "-P FORWARD DROP") {
+    if !forbids(&chain) {
         return Ok(());
     }
     let subnet = subnet.to_string();
@@ -39,6 +39,14 @@ pub fn accept(subnet: Subnet, comment: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// By its policy, or by a last rule that asks nothing, as many a firewall's is.
+fn forbids(chain: &str) -> bool {
+    let last = chain.lines().last().unwrap_or_default();
+    let refuses = ["-A FORWARD -j REJECT", "-A FORWARD -j DROP"];
+    chain.lines().any(|line| line == "-P FORWARD DROP")
+        || refuses.iter().any(|rule| last.starts_with(rule))
 }
 
 fn program() -> Result<&'static str> {

@@ -5,6 +5,7 @@
 //! before the first step, so that [`Bridge::del`] finds them whatever process asks and however far
 //! ADD came.
 
+mod forward;
 mod host;
 mod legacy;
 mod rules;
@@ -17,7 +18,7 @@ use crate::netlink::{Socket, conntrack};
 use crate::store::{HostPort, Store};
 use crate::subnet::Subnet;
 use host::Host;
-pub use host::lost;
+pub use host::Look;
 use nix::errno::Errno;
 use rrun_sys::netns::run_in;
 use rrun_sys::step;
@@ -94,13 +95,13 @@ impl Bridge {
     fn map(&self, ports: &[HostPort], subnet: Subnet) -> Result<()> {
         let Host { bridge, table, .. } = &self.host;
         let batch = Rules { table, bridge, subnet }.add(ports);
-        self.host.netfilter(|socket| socket.transact(batch).context(|| "map host ports"))
+        self.host.netfilter.with(|socket| socket.transact(batch).context(|| "map host ports"))
     }
 
     fn forget(&self, ports: &[HostPort]) -> Result<()> {
         let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
         let numbers: Vec<u16> = udp.map(|port| port.port).collect();
-        self.host.netfilter(|socket| conntrack::forget_udp(socket, &numbers))
+        self.host.netfilter.with(|socket| conntrack::forget_udp(socket, &numbers))
     }
 
     /// Takes back all that [`Bridge::add`] did or began for `id`. The namespace is not needed.
@@ -108,7 +109,7 @@ impl Bridge {
         let ports = self.store.host_ports(Some(id))?;
         if !ports.is_empty() {
             step::run("cni.del.host-ports", || {
-                self.host.netfilter(|socket| unmap(socket, names, &ports))
+                self.host.netfilter.with(|socket| unmap(socket, names, &ports))
             })?;
         }
         step::run("cni.del.veth", || route::remove_link(&names.veth))?;

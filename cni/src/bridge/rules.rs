@@ -185,7 +185,7 @@ impl Rules<'_> {
 }
 
 /// A name as it is compared in the kernel: sixteen bytes.
-fn interface(name: &str) -> [u8; 16] {
+pub fn interface(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     let length = name.len().min(15);
     bytes[..length].copy_from_slice(&name.as_bytes()[..length]);

@@ -8,6 +8,7 @@ pub mod conntrack;
 pub mod message;
 pub mod nft;
 pub mod route;
+pub mod ruleset;
 
 use crate::error::{Error, Kind, Result};
 use message::{Message, Received, messages, take};

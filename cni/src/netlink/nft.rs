@@ -12,7 +12,6 @@ const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
-const GETCHAIN: u16 = 4;
 const NEWRULE: u16 = 6;
 const GETRULE: u16 = 7;
 const NEWSET: u16 = 9;
@@ -168,22 +167,6 @@ fn rule(flags: u16, (table, chain): (&str, &str), expressions: &[Expression<'_>]
         }
         list
     })
-}
-
-/// Whether there is such a chain, and it drops what no rule of it accepts.
-pub fn drops_by_policy(socket: &mut Socket, table: &str, chain: &str) -> Result<bool> {
-    const NFTA_CHAIN_POLICY: u16 = 5;
-    let mut drops = false;
-    let request = message(GETCHAIN, 0).text(1, table).text(3, chain);
-    let answer = socket.query(&request, |m| {
-        let policy = attribute(m.body.get(4..).unwrap_or_default(), NFTA_CHAIN_POLICY);
-        drops = policy == Some(&[0; 4]);
-    });
-    match answer {
-        Ok(()) => Ok(drops),
-        Err(e) if e.errno == Errno::ENOENT => Ok(false),
-        Err(e) => Err(e).context(|| format!("look up nft chain {table} {chain}")),
-    }
 }
 
 /// A rule before all others of its chain, with a comment to know it again by.
