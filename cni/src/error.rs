@@ -77,11 +77,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
             _ => Kind::Internal,
         };
-        match e.raw_os_error() {
-            // The name is what people search for.
-            Some(code) => Error::new(kind, format!("{:?}", nix::errno::Errno::from_raw(code))),
-            None => Error::new(kind, e),
-        }
+        Error::new(kind, rrun_error::reason(&e))
     }
 }
 

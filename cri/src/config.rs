@@ -1,6 +1,7 @@
 //! The daemon's configuration: TOML, every key optional, an unknown one refused.
 
 use rrun_engine::CgroupDriver;
+use rrun_error::reason;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -324,7 +325,7 @@ impl Config {
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Config::default())
             }
-            Err(error) => Err(Unusable(format!("config {}: {error}", file.display()))),
+            Err(error) => Err(Unusable(format!("config {}: {}", file.display(), reason(&error)))),
         }
     }
 

@@ -7,6 +7,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use rrun_cri_api::server;
 use rrun_engine::{Owner, Takeover};
+use rrun_error::reason;
 use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
@@ -28,7 +29,7 @@ pub fn run(config: Config) -> Result<(), String> {
         .worker_threads(WORKERS)
         .enable_all()
         .build()
-        .map_err(|error| format!("start: {error}"))?;
+        .map_err(|error| format!("start: {}", reason(&error)))?;
     runtime.block_on(serve(Arc::new(config)))
 }
 
@@ -36,11 +37,12 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o022));
     let _lock = lock(&config.run)?;
     let parts = parts::open(&config, Takeover::Owner(Owner::Cri)).await?;
-    let service = Service::start(parts, Owner::Cri, Arc::clone(&config))
-        .await
-        .map_err(|error| format!("streaming on {}: {error}", config.streaming.address))?;
+    let service =
+        Service::start(parts, Owner::Cri, Arc::clone(&config)).await.map_err(|error| {
+            format!("streaming on {}: {}", config.streaming.address, reason(&error))
+        })?;
     let listener = step::run("rrund.start.socket", || listen(&config.socket))
-        .map_err(|error| format!("listen on {}: {error}", config.socket.display()))?;
+        .map_err(|error| format!("listen on {}: {}", config.socket.display(), reason(&error)))?;
     tracing::info!("serving CRI on {}", config.socket.display());
     let routes = server::Service::new(Arc::new(service.clone())).routes();
     let ended = async {
@@ -49,7 +51,7 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
     };
     server::serve(listener, routes, ended)
         .await
-        .map_err(|error| format!("serve on {}: {error}", config.socket.display()))?;
+        .map_err(|error| format!("serve on {}: {}", config.socket.display(), reason(&error)))?;
     let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
     Ok(())
 }
@@ -59,9 +61,9 @@ fn lock(run: &Path) -> Result<Flock<File>, String> {
     let path = run.join("rrund.lock");
     let make = || fs::create_dir_all(run).and_then(|()| File::create(&path));
     let file = step::run("rrund.start.lock", make);
-    let file = file.map_err(|error| format!("lock {}: {error}", path.display()))?;
+    let file = file.map_err(|error| format!("lock {}: {}", path.display(), reason(&error)))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| format!("lock {}: {error}: another rrund runs", path.display()))
+        .map_err(|(_, error)| format!("lock {}: {error:?}: another rrund runs", path.display()))
 }
 
 fn listen(socket: &Path) -> io::Result<UnixListener> {

@@ -58,7 +58,7 @@ pub enum Kind {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::File(path, error) => write!(f, "{path}: {error}"),
+            Error::File(path, error) => write!(f, "{path}: {}", rrun_error::reason(error)),
             Error::Sqlite(error) => error.fmt(f),
             Error::InUse => f.write_str(
                 "they are damaged, and another process has them open; when it has ended they are \

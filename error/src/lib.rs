@@ -3,7 +3,10 @@
 //! Each crate has an error of its own, with the kinds that its callers decide by. What they have in
 //! common is here.
 
+use nix::errno::Errno;
+use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// A cause, and the contexts that were added to it on the way up. Shown from the outside in:
 /// `create web: mount /etc/hosts: EPERM`.
@@ -54,6 +57,20 @@ impl fmt::Display for Chain {
     }
 }
 
+/// What an error says for itself, without its sources. Where the system refused something it is the
+/// errno's name: that is what people search for.
+pub fn reason(error: &(dyn Error + 'static)) -> String {
+    let io = error.downcast_ref::<io::Error>();
+    if let Some(wrapped) = io.and_then(io::Error::get_ref) {
+        return reason(wrapped);
+    }
+    let errno = io.and_then(io::Error::raw_os_error).map(Errno::from_raw);
+    match errno.or_else(|| error.downcast_ref().copied()) {
+        Some(errno) => format!("{errno:?}"),
+        None => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +84,14 @@ mod tests {
         assert_eq!(chain.to_string(), "create web: mount /etc/hosts: EPERM");
         assert_eq!(chain.cause(), "EPERM");
         assert_eq!(Chain::from_outermost(chain.iter()), chain);
+    }
+
+    #[test]
+    fn a_reason_of_the_system_is_the_name_of_its_errno() {
+        let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
+        assert_eq!(reason(&full), "ENOSPC");
+        assert_eq!(reason(&Errno::EPERM), "EPERM");
+        assert_eq!(reason(&io::Error::other("torn")), "torn");
+        assert_eq!(reason(&io::Error::other(full)), "ENOSPC");
     }
 }

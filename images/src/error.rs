@@ -116,7 +116,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::UnexpectedEof => Kind::Invalid,
             _ => Kind::Internal,
         };
-        Error::new(kind, e)
+        Error::new(kind, rrun_error::reason(&e))
     }
 }
 

@@ -69,7 +69,7 @@ impl Error {
             K::InvalidInput | K::NotADirectory | K::IsADirectory => Kind::Invalid,
             _ => Kind::Unavailable,
         };
-        Error::new(kind, error.to_string()).context(what)
+        Error::new(kind, rrun_error::reason(error)).context(what)
     }
 
     /// A nix error, its kind read from the errno.

@@ -80,7 +80,7 @@ impl From<nix::errno::Errno> for Error {
             _ => Kind::Kernel,
         };
         // `ENOENT: No such file or directory` says it twice; the name is what people search for.
-        Error::new(kind, format!("{errno:?}"))
+        Error::new(kind, rrun_error::reason(&errno))
     }
 }
 
@@ -88,7 +88,7 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         match error.raw_os_error() {
             Some(code) => nix::errno::Errno::from_raw(code).into(),
-            None => Error::new(Kind::Kernel, error.to_string()),
+            None => Error::new(Kind::Kernel, rrun_error::reason(&error)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::own_log;
 use crate::poll::{Key, Poll, Token};
 use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
+use rrun_error::reason;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
 use rrun_runtime::run::{self, Ask, Child, Refusal, State, Stdio};
@@ -112,14 +113,14 @@ impl Container {
             (None, None)
         } else {
             let (stdio, input) = pipes(stdin, &mut output, context.poll)
-                .map_err(|e| refuse(WireKind::Kernel, format!("pipe: {e}")))?;
+                .map_err(|e| refuse(WireKind::Kernel, format!("pipe: {}", reason(&e))))?;
             (Some(stdio), input)
         };
         let child = spawn(&plan, context, stdio)?;
         context
             .poll
             .add(child.channel(), Token::Init(key))
-            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {e}")))?;
+            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {}", reason(&e))))?;
         if let Some(log) = &log {
             let journal = log_journal::path(context.run_dir, &id);
             context.log.send(LogCommand::Open(key, log.path.clone(), journal));
@@ -209,10 +210,10 @@ impl Container {
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
         let state = self.child.advance().map_err(|error| to_wire(&error))?;
         if let Some(console) = self.child.take_console() {
-            let copy = console.try_clone().map_err(|e| refuse(WireKind::Kernel, e))?;
+            let copy = console.try_clone().map_err(|e| refuse(WireKind::Kernel, reason(&e)))?;
             self.output
                 .watch(Stream::Stdout, copy, poll)
-                .map_err(|e| refuse(WireKind::Kernel, format!("console: {e}")))?;
+                .map_err(|e| refuse(WireKind::Kernel, format!("console: {}", reason(&e))))?;
             self.console = Some(console);
         }
         if matches!(state, State::Running) {
@@ -353,7 +354,7 @@ impl Container {
     pub fn input(&self) -> Result<OwnedFd, WireError> {
         let fd = if self.terminal { &self.console } else { &self.stdin };
         let fd = fd.as_ref().ok_or_else(|| refuse(WireKind::Invalid, "stdin is not open"))?;
-        fd.try_clone().map_err(|e| refuse(WireKind::Kernel, e))
+        fd.try_clone().map_err(|e| refuse(WireKind::Kernel, reason(&e)))
     }
 
     /// It has a terminal.
@@ -389,7 +390,7 @@ impl Container {
         let console = self.console.as_ref();
         let console = console.ok_or_else(|| refuse(WireKind::Invalid, "it has no terminal"))?;
         rrun_sys::pty::set_size(console.as_fd(), rows, columns)
-            .map_err(|e| refuse(WireKind::Kernel, format!("resize: {e}")))
+            .map_err(|e| refuse(WireKind::Kernel, format!("resize: {}", reason(&e))))
     }
 
     /// For the daemon.

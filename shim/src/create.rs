@@ -12,6 +12,7 @@ use crate::process::refuse;
 use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, Shim};
 use crate::timers::Alarm;
+use rrun_error::reason;
 use rrun_runtime::run::State;
 use rrun_shim_protocol::{Create, Reply, WireError, WireKind};
 use std::io;
@@ -65,7 +66,7 @@ impl Shim {
         container.log_opened();
         match (result, &container.phase) {
             (Err(error), &Phase::Preparing(asker)) => {
-                self.discard(key, asker, refuse(WireKind::Kernel, error));
+                self.discard(key, asker, refuse(WireKind::Kernel, reason(&error)));
             }
             _ => self.init_waits(key),
         }
@@ -86,7 +87,7 @@ impl Shim {
             Ok(pidfd) => {
                 self.connections.answer(asker, &Reply::Created { pid, clamped }, vec![pidfd])
             }
-            Err(error) => self.discard(key, asker, refuse(WireKind::Kernel, error)),
+            Err(error) => self.discard(key, asker, refuse(WireKind::Kernel, reason(&error))),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::processes::ProcessOwner;
 use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, DONE, Shim};
 use crate::timers::Alarm;
+use rrun_error::reason;
 use rrun_shim_protocol::{Event, Reply, WireKind, exit_record};
 use rrun_sys::step;
 use std::time::{Duration, Instant};
@@ -34,7 +35,10 @@ impl Shim {
         if !std::mem::replace(&mut container.signalled, true) {
             let send = || rrun_sys::pidfd::send_signal(container.pidfd(), signal);
             step::run("shim.stop.signal", send).map_err(|error| {
-                refuse(WireKind::Kernel, format!("signal {signal} to container {id}: {error}"))
+                refuse(
+                    WireKind::Kernel,
+                    format!("signal {signal} to container {id}: {}", reason(&error)),
+                )
             })?;
         }
         let alarm = Alarm::KillContainer(container.key);
@@ -150,7 +154,7 @@ impl Shim {
         let removed = match left {
             Some(words) => Err(words),
             None => step::run("shim.delete.record", record)
-                .map_err(|error| format!("exit record of {id}: {error}")),
+                .map_err(|error| format!("exit record of {id}: {}", reason(&error))),
         };
         let reply = match removed {
             Ok(()) => {

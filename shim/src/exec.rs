@@ -8,6 +8,7 @@ use crate::process::{Ended, is_reaped, refuse};
 use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, DONE, Shim};
 use crate::timers::Alarm;
+use rrun_error::reason;
 use rrun_runtime::run::State;
 use rrun_shim_protocol::{Event, Exec, Reply, WireError, WireKind};
 use std::os::fd::OwnedFd;
@@ -38,7 +39,7 @@ impl Shim {
         };
         self.poll
             .add(process.channel(), Token::Exec(key))
-            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {e}")))?;
+            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {}", reason(&e))))?;
         if let Some(at) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
             self.timers.set(at, Alarm::KillExec(key));
         }

@@ -6,6 +6,7 @@ use crate::container::exec_group;
 use crate::poll::Key;
 use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
+use rrun_error::reason;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::{self, Child, State, Stdio};
@@ -46,7 +47,7 @@ pub fn stdio(exec: &Exec, fds: Vec<OwnedFd>) -> Result<Option<Stdio>, WireError>
     let mut fds = fds.into_iter();
     let mut next = |is_there: bool| match is_there.then(|| fds.next()).flatten() {
         Some(fd) => Ok(fd),
-        None => null().map_err(|e| refuse(WireKind::Kernel, format!("/dev/null: {e}"))),
+        None => null().map_err(|e| refuse(WireKind::Kernel, format!("/dev/null: {}", reason(&e)))),
     };
     let [stdin, stdout, stderr] = exec.stdio;
     Ok(Some(Stdio { stdin: next(stdin)?, stdout: next(stdout)?, stderr: next(stderr)? }))

@@ -3,6 +3,7 @@
 use crate::clock::now;
 use crate::own_log;
 use nix::libc::SIGKILL;
+use rrun_error::reason;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::{Exit, ExitReason, exit_record};
@@ -27,6 +28,6 @@ pub fn new(code: i32, start_error: Option<String>, cgroups: &Cgroups) -> Exit {
 pub fn record(run_dir: &Path, id: &str, started_at: i64, exit: &Exit) {
     let write = || exit_record::write(run_dir, id, started_at, exit);
     if let Err(error) = step::run("shim.exit.record", write) {
-        own_log::note(run_dir, &format!("exit record of {id}: {error}"));
+        own_log::note(run_dir, &format!("exit record of {id}: {}", reason(&error)));
     }
 }

@@ -13,6 +13,7 @@ use crate::poll::Key;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use rrun_error::reason;
 use rrun_shim_protocol::cri_log::{Formatter, Stream, Timestamp};
 use rrun_shim_protocol::log_journal::{Chunk, Journal};
 use rrun_sys::step;
@@ -324,7 +325,7 @@ impl Log {
 
 fn open(path: &Path) -> io::Result<File> {
     let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("open log {}: {error}", path.display()))
+        io::Error::new(error.kind(), format!("open log {}: {}", path.display(), reason(&error)))
     };
     if let Some(folder) = path.parent() {
         let make = || DirBuilder::new().recursive(true).mode(0o755).create(folder);

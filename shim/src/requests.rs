@@ -8,6 +8,7 @@ use crate::pod::Pod;
 use crate::poll::Key;
 use crate::process::refuse;
 use crate::shim::{Answer, DONE, Shim};
+use rrun_error::reason;
 use rrun_shim_protocol::frame::{Frame, FrameKind};
 use rrun_shim_protocol::{OLDEST, Reply, Request, Sandbox, ShimReport, VERSION, WireKind};
 use std::io;
@@ -115,7 +116,7 @@ impl Shim {
         container
             .output
             .attach(copies)
-            .map_err(|e| refuse(WireKind::Kernel, format!("attach {id}: {e}")))?;
+            .map_err(|e| refuse(WireKind::Kernel, format!("attach {id}: {}", reason(&e))))?;
         Ok(Some((Reply::Attached, input)))
     }
 
@@ -136,7 +137,8 @@ impl Shim {
     fn log_pipes(&mut self, id: &str) -> Answer {
         let tee = self.log.tee();
         let container = self.processes.container_of(id)?;
-        let failed = |error| refuse(WireKind::Kernel, format!("duplicate its pipes: {error}"));
+        let failed =
+            |error| refuse(WireKind::Kernel, format!("duplicate its pipes: {}", reason(&error)));
         let [stdout, stderr] = container.output.duplicates().map_err(failed)?;
         let stdin = if container.is_terminal() { None } else { container.input().ok() };
         let reply = Reply::LogPipes {
@@ -161,7 +163,7 @@ impl Shim {
         let Some(container) = self.processes.container(key) else { return };
         let reply = match result {
             Ok(()) => Reply::Done,
-            Err(error) => Reply::Error(refuse(WireKind::Kernel, error)),
+            Err(error) => Reply::Error(refuse(WireKind::Kernel, reason(&error))),
         };
         let askers = std::mem::take(&mut container.reopens);
         self.connections.answer_all(askers, &reply);

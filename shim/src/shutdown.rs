@@ -7,6 +7,7 @@ use crate::pod::Pod;
 use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Shim, Shutdown};
 use crate::timers::Alarm;
+use rrun_error::reason;
 use rrun_shim_protocol::{Launch, Reply};
 use rrun_sys::step;
 use std::time::{Duration, Instant};
@@ -63,7 +64,10 @@ impl Shim {
         let socket = Launch::socket(&self.run_dir);
         let unlink = || std::fs::remove_file(&socket);
         if let Err(error) = step::run("shim.shutdown.socket", unlink) {
-            own_log::note(&self.run_dir, &format!("shut down: {}: {error}", socket.display()));
+            own_log::note(
+                &self.run_dir,
+                &format!("shut down: {}: {}", socket.display(), reason(&error)),
+            );
         }
         let askers = self.shutdown.take().map(|shutdown| shutdown.askers).unwrap_or_default();
         self.connections.answer_and_end(askers, &Reply::Done);

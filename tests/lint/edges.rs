@@ -7,12 +7,12 @@ use std::process::Command;
 
 const ALLOWED: [(&str, &[&str]); 15] = [
     ("rrun-blocking", &[]),
-    ("rrun-database", &[]),
+    ("rrun-database", &["rrun-error"]),
     ("rrun-error", &[]),
     ("rrun-sys", &[]),
     ("rrun-runtime", &["rrun-error", "rrun-sys"]),
-    ("rrun-shim-protocol", &["rrun-runtime", "rrun-sys"]),
-    ("rrun-shim", &["rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
+    ("rrun-shim-protocol", &["rrun-error", "rrun-runtime", "rrun-sys"]),
+    ("rrun-shim", &["rrun-error", "rrun-runtime", "rrun-shim-protocol", "rrun-sys"]),
     ("rrun-images", &["rrun-blocking", "rrun-database", "rrun-error", "rrun-sys"]),
     ("rrun-cni", &["rrun-blocking", "rrun-database", "rrun-error", "rrun-sys"]),
     (
@@ -27,15 +27,31 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "rrun-sys",
         ],
     ),
-    ("rrun-cri-api", &[]),
+    ("rrun-cri-api", &["rrun-error"]),
     (
         "rrun-cri",
-        &["rrun-blocking", "rrun-cni", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-sys"],
+        &[
+            "rrun-blocking",
+            "rrun-cni",
+            "rrun-cri-api",
+            "rrun-engine",
+            "rrun-error",
+            "rrun-images",
+            "rrun-sys",
+        ],
     ),
     ("rrun-pod", &["rrun-blocking", "rrun-cri-api", "rrun-error", "rrun-sys"]),
     (
         "rrun-cli",
-        &["rrun-cri", "rrun-cri-api", "rrun-engine", "rrun-images", "rrun-pod", "rrun-sys"],
+        &[
+            "rrun-cri",
+            "rrun-cri-api",
+            "rrun-engine",
+            "rrun-error",
+            "rrun-images",
+            "rrun-pod",
+            "rrun-sys",
+        ],
     ),
     (
         "rrun-tests",

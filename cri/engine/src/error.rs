@@ -93,7 +93,7 @@ impl Error {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Exhausted,
             _ => Kind::Internal,
         };
-        Error::new(kind, error.to_string()).context(what)
+        Error::new(kind, rrun_error::reason(error)).context(what)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::streaming::{Backend, BoxReader, BoxWriter, Connection, Size, Stdio};
 use rrun_blocking::Pool;
 use rrun_cri_api::v1::{AttachRequest, ExecRequest};
 use rrun_engine::{Engine, Owner, Session};
+use rrun_error::reason;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -105,7 +106,7 @@ impl Backend for EngineStreams {
         let connected = DIALS
             .run(move || connect(netns, port))
             .await
-            .map_err(|error| format!("connect to localhost:{port}: {error}"))?;
+            .map_err(|error| format!("connect to localhost:{port}: {}", reason(&error)))?;
         let stream = tokio::net::TcpStream::from_std(connected).map_err(text)?;
         Ok(Box::new(stream))
     }

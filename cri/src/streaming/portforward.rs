@@ -1,5 +1,6 @@
 //! Port-forward over SPDY: a pair of streams per connection, many on one session.
 
+use rrun_error::reason;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -184,7 +185,7 @@ async fn relay(
     match outward {
         // A reset is how some servers end a connection; all that came before it was sent.
         Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
-        Err(e) => Err(format!("read from the pod: {e}")),
+        Err(e) => Err(format!("read from the pod: {}", reason(&e))),
         Ok(_) => Ok(()),
     }
 }

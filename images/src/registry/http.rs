@@ -44,7 +44,7 @@ pub(crate) fn to_error(e: reqwest::Error) -> Error {
                 kind = Kind::Denied;
             }
         }
-        text = inner.to_string();
+        text = rrun_error::reason(inner);
         // What an io::Error wraps is itself to it, and not its source.
         let io = inner.downcast_ref::<io::Error>();
         // The connection was there and ended in the middle of the handshake.

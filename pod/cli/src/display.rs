@@ -109,7 +109,7 @@ impl Display {
             }
         });
         self.note("logs", read.err().map(|e| e.to_string()));
-        self.note("standard output", written.err().map(|e| e.to_string()));
+        self.note("standard output", written.err().map(|e| rrun_error::reason(&e)));
     }
 
     /// Tells a fault once, until it is over or another one.

@@ -59,7 +59,7 @@ fn print(lines: &mut Lines<impl Write>, piece: &Piece<'_>) -> Result<bool> {
     match lines.show(piece) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => bail!("standard output: {e}"),
+        Err(e) => bail!("standard output: {}", rrun_error::reason(&e)),
     }
 }
 

@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     match start(args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rrun: {error:#}{}", without_root());
+            let causes: Vec<String> = error.chain().map(rrun_error::reason).collect();
+            eprintln!("rrun: {}{}", causes.join(": "), without_root());
             ExitCode::from(2)
         }
     }

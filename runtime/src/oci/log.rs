@@ -16,7 +16,11 @@ impl Log {
     pub fn open(global: &Global) -> Log {
         let file = global.log.as_ref().and_then(|path| {
             let opened = OpenOptions::new().append(true).create(true).open(path);
-            opened.inspect_err(|error| eprintln!("rrun-oci: log {}: {error}", path.display())).ok()
+            opened
+                .inspect_err(|error| {
+                    eprintln!("rrun-oci: log {}: {}", path.display(), rrun_error::reason(error))
+                })
+                .ok()
         });
         Log { file, format: global.log_format }
     }

@@ -4,6 +4,7 @@ use crate::error::{Error, Kind};
 use crate::frame::{Decoder, Frame, FrameKind, encode};
 use crate::message::{Event, Exec, Reply, Request};
 use crate::report::Exit;
+use rrun_error::reason;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,7 +70,7 @@ impl Client {
         let place = socket.display();
         let stream = UnixStream::connect(socket)
             .await
-            .map_err(|e| Error::new(Kind::Gone, format!("connect {place}: {e}")))?;
+            .map_err(|e| Error::new(Kind::Gone, format!("connect {place}: {}", reason(&e))))?;
         let stream = Arc::new(stream);
         let shared = Arc::new(Shared::default());
         let (outgoing, queue) = mpsc::channel(64);

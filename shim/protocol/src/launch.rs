@@ -40,7 +40,7 @@ pub async fn launch(launch: &Launch) -> Result<(), Error> {
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let what = format!("launch shim in {}", launch.run_dir.display());
-    let output = command.output().await.map_err(|e| Error::os(&what, e))?;
+    let output = command.output().await.map_err(|e| Error::os(&what, rrun_error::reason(&e)))?;
     if output.status.success() {
         Ok(())
     } else {

@@ -70,9 +70,9 @@ fn parse(endpoint: &str) -> Result<Endpoint, Status> {
 }
 
 /// tonic says "transport error"; the reason is at the end of the chain.
-fn innermost(error: &dyn std::error::Error) -> String {
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     match error.source() {
         Some(source) => innermost(source),
-        None => error.to_string(),
+        None => rrun_error::reason(error),
     }
 }

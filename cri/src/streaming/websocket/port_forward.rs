@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use rrun_cri_api::v1::PortForwardRequest;
+use rrun_error::reason;
 use tokio::io::{AsyncWriteExt, BufReader, copy_buf, split};
 
 use super::super::chunks::CHUNK;
@@ -70,7 +71,7 @@ async fn forward(link: Link<'_>, client: PipeReader, outgoing: &Outgoing, contex
         () = inward => {}
         ended = outward => {
             if let Err(e) = ended {
-                outgoing.send(data + 1, format!("read from the pod: {e}").as_bytes()).await;
+                outgoing.send(data + 1, format!("read from the pod: {}", reason(&e)).as_bytes()).await;
             }
         }
     }
