@@ -19,7 +19,7 @@ use crate::model::{Meta, Pod};
 use crate::node::Node;
 use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
-use crate::state::PodState;
+use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
 use crate::sync::observe;
 use crate::sync::{PodWorker, Stop};
@@ -122,6 +122,7 @@ impl PodEngine {
             saved,
             stop: stop.subscribe(),
             stopping,
+            ending: Ending::No,
             excess: told,
             verification: self.verification.clone(),
             hints: self.hints.subscribe(),

@@ -1,6 +1,6 @@
 //! A container's environment, and `$(VAR)`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::addresses::Addresses;
 use crate::error::{Error, Kind, Result};
@@ -41,9 +41,10 @@ impl Environment {
     /// As [`Environment::expand`], but a name that is not set is an error (`subPathExpr`).
     pub fn expand_strictly(&self, text: &str) -> Result<String> {
         match expand(text, |name| self.get(name)) {
-            (text, None) => Ok(text),
-            (_, Some(missing)) => {
-                Err(Error::new(Kind::Invalid, format!("missing value for {missing:?}")))
+            (text, missing) if missing.is_empty() => Ok(text),
+            (_, missing) => {
+                let names: Vec<String> = missing.into_iter().collect();
+                Err(Error::new(Kind::Invalid, format!("missing value for {}", names.join(", "))))
             }
         }
     }
@@ -62,10 +63,10 @@ pub fn fixed(container: &Container) -> Environment {
     env
 }
 
-/// The expansion and the first name that had no value (Kubernetes' `expansion.Expand`).
-fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> (String, Option<String>) {
+/// The expansion and the names that had no value (Kubernetes' `expansion.Expand`).
+fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> (String, BTreeSet<String>) {
     let mut out = String::with_capacity(text.len());
-    let mut missing = None;
+    let mut missing = BTreeSet::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
@@ -78,7 +79,7 @@ fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> (String, O
             match value(name) {
                 Some(value) => out.push_str(value),
                 None => {
-                    missing.get_or_insert_with(|| name.to_owned());
+                    missing.insert(name.to_owned());
                     out.push_str("$(");
                     out.push_str(name);
                     out.push(')');
@@ -209,8 +210,32 @@ pub fn field_value(
 
 /// `key="value"` a line, as the downward API writes maps.
 fn quoted_map(map: &BTreeMap<String, String>) -> String {
-    let lines: Vec<String> = map.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    let lines: Vec<String> = map.iter().map(|(k, v)| format!("{k}=\"{}\"", quoted(v))).collect();
     lines.join("\n")
+}
+
+/// What stands between the quotes of Go's `%q`. What can be printed is so by Rust's table, behind a
+/// letter: a mark that would stand alone is escaped there.
+fn quoted(text: &str) -> String {
+    let one = |c: char| -> String {
+        let code = u32::from(c);
+        match c {
+            '\u{7}' => "\\a".to_owned(),
+            '\u{8}' => "\\b".to_owned(),
+            '\u{b}' => "\\v".to_owned(),
+            '\u{c}' => "\\f".to_owned(),
+            _ if code < 0x20 && !matches!(c, '\t' | '\n' | '\r') || code == 0x7f => {
+                format!("\\x{code:02x}")
+            }
+            '\'' => c.to_string(),
+            _ => match format!("x{c}").escape_debug().to_string() {
+                escaped if !escaped.starts_with("x\\u{") => escaped[1..].to_owned(),
+                _ if code > 0xffff => format!("\\U{code:08x}"),
+                _ => format!("\\u{code:04x}"),
+            },
+        }
+    };
+    text.chars().map(one).collect()
 }
 
 /// An amount of a container's resources in units of the divisor, rounded up. A missing limit is
@@ -278,9 +303,22 @@ mod tests {
             assert_eq!(env.expand(text), want, "{text}");
         }
         assert_eq!(
-            env.expand_strictly("a/$(NO)").unwrap_err().to_string(),
-            "missing value for \"NO\""
+            env.expand_strictly("a/$(NO)/$(A)/$(MISSING)/$(NO)").unwrap_err().to_string(),
+            "missing value for MISSING, NO"
         );
+    }
+
+    #[test]
+    fn labels_and_annotations_are_quoted_as_go_quotes() {
+        for (text, want) in [
+            ("a b'\"\\", r#"a b'\"\\"#),
+            ("\t\n\r\u{7}\u{8}\u{b}\u{c}", r"\t\n\r\a\b\v\f"),
+            ("\0\u{1b}\u{7f}", r"\x00\x1b\x7f"),
+            ("é e\u{301} 日本 🦀", "é e\u{301} 日本 🦀"),
+            ("\u{a0}\u{200b}\u{e0001}", r"\u00a0\u200b\U000e0001"),
+        ] {
+            assert_eq!(quoted(text), want, "{text:?}");
+        }
     }
 
     #[test]

@@ -15,9 +15,12 @@ const MAX_KERNEL_HOSTNAME: usize = 64;
 
 /// A pod's hostname and the domain after it, which may be empty.
 pub fn name_and_domain(pod: &Pod) -> (String, String) {
-    let full = pod.spec.hostname.as_ref().unwrap_or(&pod.meta.name);
-    let cut = &full[..full.len().min(MAX_HOSTNAME)];
-    let name = cut.trim_end_matches(['-', '.']).to_owned();
+    let cut =
+        |full: &str| full[..full.len().min(MAX_HOSTNAME)].trim_end_matches(['-', '.']).to_owned();
+    if let Some(name) = &pod.spec.hostname_override {
+        return (cut(name), String::new());
+    }
+    let name = cut(pod.spec.hostname.as_ref().unwrap_or(&pod.meta.name));
     let domain = pod.spec.subdomain.as_ref().map_or_else(String::new, |sub| {
         format!("{sub}.{}.svc.{CLUSTER_DOMAIN}", pod.meta.namespace)
     });
@@ -87,6 +90,18 @@ mod tests {
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
         assert!(text.contains("10.0.0.2\th.s.default.svc.cluster.local\th\n"));
         assert!(text.ends_with("\n# Entries added by HostAliases.\n10.1.1.1\tx\tz\n"));
+    }
+
+    #[test]
+    fn a_hostname_that_overrides_stands_alone() {
+        let pod = pod("  containers: [{name: a, image: i}]
+  hostname: h
+  subdomain: s
+  hostnameOverride: db.example.test
+");
+        assert_eq!(kernel_hostname(&pod).unwrap(), "db.example.test");
+        let text = content(&pod, &["10.0.0.2".into()], "");
+        assert!(text.ends_with("10.0.0.2\tdb.example.test\n"), "{text}");
     }
 
     #[test]

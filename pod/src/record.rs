@@ -109,8 +109,7 @@ impl Format {
 /// # Errors
 /// Those of the file system.
 pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::create(path).context(|| format!("make {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+    match Flock::lock(lock_file(path)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(Error::errno(format!("lock {}", path.display()), errno)),
@@ -122,9 +121,15 @@ pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
 /// # Errors
 /// Those of the file system.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
-    let file = File::create(path).context(|| format!("make {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive)
+    Flock::lock(lock_file(path)?, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::errno(format!("lock {}", path.display()), errno))
+}
+
+/// What whoever has the lock wrote into it stays.
+fn lock_file(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(path);
+    file.context(|| format!("make {}", path.display()))
 }
 
 /// The first half of SHA-256, in hexadecimal digits.

@@ -17,12 +17,25 @@ pub struct Pulls {
     pub(crate) errors: BTreeMap<String, String>,
 }
 
+/// How far the end of a pod has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// It has not begun.
+    No,
+    /// Nothing is started any more.
+    Begun,
+    /// Every container has ended; what the pod used may still be there.
+    Done,
+}
+
 /// A pod as one engine leaves it and the next one takes it up: with it, the times of conditions,
 /// the start time, back-offs, the last phase and readiness stay as they were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodState {
     /// As it was last published.
     pub status: PodStatus,
+    /// How far its end has come.
+    pub ending: Ending,
     pub(crate) crashes: Backoff,
     pub(crate) pulls: Pulls,
     pub(crate) failures: BTreeMap<String, StartFailure>,
@@ -34,6 +47,7 @@ impl PodState {
     pub fn new(pod: &Pod, now: Timestamp) -> Self {
         PodState {
             status: PodStatus::new(pod, now),
+            ending: Ending::No,
             crashes: Backoff::default(),
             pulls: Pulls::default(),
             failures: BTreeMap::new(),

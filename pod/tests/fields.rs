@@ -102,6 +102,10 @@ fn needed(path: &str) -> Value {
         ("hostAliases[]", json!({"ip": "10.0.0.1"})),
         ("options[]", json!({"name": "n"})),
         ("readinessGates[]", json!({"conditionType": "a/b"})),
+        (
+            "restartPolicyRules[]",
+            json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}),
+        ),
         ("initContainers[]", json!({"name": "b", "image": "i:1"})),
     ];
     let found = all.into_iter().find(|(end, _)| path.ends_with(end));
@@ -158,6 +162,9 @@ fn set(documents: &mut BTreeMap<&'static str, Value>, entry: &Entry, value: Opti
             && path.contains("initContainers[]")
         {
             at["restartPolicy"] = json!("Always");
+        }
+        if part == "restartPolicyRules[]" {
+            at["restartPolicy"] = json!("Never");
         }
         at = &mut at[name];
         if at.is_null() {

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
 use rrun_images::{Credentials, Digest, Event, Image, Reference, Store};
-use rrun_pod::node::docker_config;
+use rrun_pod::node::{docker_config, forget_pull};
 use rrun_pod::registry::of_node;
 use std::collections::HashMap;
 use std::path::Path;
@@ -154,31 +154,32 @@ fn called(image: &Image) -> String {
 
 /// Removes an image under all of its names.
 pub async fn remove(context: &Context, image: &str) -> Result<ExitCode> {
-    let found = match &context.endpoint {
+    let removed = match &context.endpoint {
         Some(endpoint) => remove_there(endpoint, image).await?,
         None => {
             let store = store(context).await?;
-            let found = store.remove(image).await?;
+            let found = store.find(image).await?;
+            store.remove(image).await?;
             // Nobody else may be there who would free the space.
             store.empty_trash().await?;
-            found
+            found.map(|found| found.id.to_string())
         }
     };
-    if !found {
-        bail!("image {image}: not found (rrun images)");
-    }
+    let Some(id) = removed else { bail!("image {image}: not found (rrun images)") };
+    forget_pull(&context.pulls(context.endpoint.as_deref()), &id)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A removal of what is not there succeeds over CRI, so it is looked at first.
-async fn remove_there(endpoint: &str, image: &str) -> Result<bool> {
+/// The id of what was removed. A removal of what is not there succeeds over CRI, so it is looked at
+/// first.
+async fn remove_there(endpoint: &str, image: &str) -> Result<Option<String>> {
     let cri = connect(endpoint).await?;
     let request = v1::ImageStatusRequest { image: spec(image), verbose: false };
     let found = cri.image_status(request).await.map_err(|status| from_status(&status))?.image;
-    let Some(found) = found.filter(|found| !found.id.is_empty()) else { return Ok(false) };
+    let Some(found) = found.filter(|found| !found.id.is_empty()) else { return Ok(None) };
     let request = v1::RemoveImageRequest { image: spec(&found.id) };
     cri.remove_image(request).await.map_err(|status| from_status(&status))?;
-    Ok(true)
+    Ok(Some(found.id))
 }
 
 /// `12.3 MiB`

@@ -3,6 +3,8 @@
 use crate::context::Context;
 use crate::table;
 use anyhow::Result;
+use rrun_pod::state::Ending;
+use rrun_pod::status::{Summary, summarize};
 use rrun_pod::supervise::Entry;
 use std::process::ExitCode;
 
@@ -17,22 +19,26 @@ pub fn ps(context: &Context, all: bool) -> Result<ExitCode> {
 }
 
 fn row(pod: &Entry, attended: bool) -> [String; 7] {
-    let status = pod.state.as_ref().map(|state| &state.status);
-    let (regular, init) = match status {
-        Some(status) => (&status.containers[..], &status.init_containers[..]),
-        None => (&[][..], &[][..]),
+    let state = pod.state.as_ref();
+    let summary = state.zip(pod.pod().ok()).map(|(state, defined)| {
+        summarize(&defined.spec, &state.status, state.ending != Ending::No)
+    });
+    let (ready, restarts, mut reason) = match summary {
+        Some(Summary { ready, total, reason, restarts }) => {
+            (format!("{ready}/{total}"), restarts, reason)
+        }
+        None => ("0/0".to_owned(), 0, pod.phase().as_str().to_owned()),
     };
-    let ready = regular.iter().filter(|container| container.ready).count();
-    let restarts: u32 = regular.iter().chain(init).map(|container| container.restart_count).sum();
     // What runs without its rrun is not probed and not restarted.
-    let unattended = !pod.phase().is_terminal() && !attended;
-    let phase = if unattended { "Unattended" } else { pod.phase().as_str() };
-    let address = status.and_then(|status| status.pod_ips.first().cloned());
+    if !pod.phase().is_terminal() && !attended {
+        reason = "Unattended".to_owned();
+    }
+    let address = state.and_then(|state| state.status.pod_ips.first().cloned());
     [
         pod.namespace.clone(),
         pod.name.clone(),
-        format!("{ready}/{}", regular.len()),
-        phase.to_owned(),
+        ready,
+        reason,
         restarts.to_string(),
         address.unwrap_or_else(|| "-".to_owned()),
         pod.uid.to_string(),

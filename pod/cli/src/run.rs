@@ -9,7 +9,7 @@ use rrun_pod::PodHandle;
 use rrun_pod::status::Phase;
 use rrun_pod::supervise::logs::{LogFiles, Runs};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{Definition, Ended, LockedPod, Supervision, supervise};
+use rrun_pod::supervise::{Definition, Ended, LockedPod, Supervision, control, supervise};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -70,11 +70,9 @@ async fn follow(
     let ended = supervise(pod, attended.handle, attended.requests, supervision).await;
     let Ended { pod, status, remove, asked } = ended;
     // What is open is shown to its end, whatever is removed meanwhile.
-    let _ = files.look();
-    let done = if keep && !remove { Ok(()) } else { runtime.forget(pod).await };
-    for one in asked {
-        one.answer(&done).await;
-    }
+    files.look_in_time().await;
+    let work = async { if keep && !remove { Ok(()) } else { runtime.forget(pod).await } };
+    let done = control::answer_with(asked, work).await;
     drop(attended.sockets);
     if let Some(shown) = shown {
         counted.mark_unchanged();

@@ -1,7 +1,7 @@
 //! The runtime that has a pod, and the pod engine over it.
 
 use crate::context::Context;
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
@@ -122,6 +122,8 @@ async fn in_process(context: &Context, uid: &str) -> Result<Arc<Service>> {
     let takeover = Takeover::Pod(owner.clone(), uid.to_owned());
     let parts = parts::open(config, takeover).await.map_err(|error| anyhow!(error))?;
     let service = Service::start(parts, owner, Arc::clone(config)).await;
-    let service = service.with_context(|| format!("streaming on {}", config.streaming.address))?;
+    let service = service.map_err(|error| {
+        anyhow::Error::new(error).context(format!("streaming on {}", config.streaming.address))
+    })?;
     Ok(Arc::new(service))
 }

@@ -5,11 +5,15 @@ use crate::runtime::Runtime;
 use anyhow::{Result, bail};
 use rrun_pod::supervise::control::{self, Request};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{Entry, LockedPod, supervise};
+use rrun_pod::supervise::{LockedPod, supervise};
 use std::process::ExitCode;
 
 /// Stops a pod and waits until it has ended.
 pub async fn stop(context: &Context, pod: &str, grace: Option<u32>) -> Result<ExitCode> {
+    if let Some(attended) = context.store.find_attended(pod) {
+        control::ask(&context.store, &attended.uid, Request::Stop(grace)).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let entry = context.store.find(pod)?;
     match context.store.lock_existing(&entry).await? {
         None => control::ask(&context.store, &entry.uid, Request::Stop(grace)).await?,
@@ -26,32 +30,36 @@ async fn end(context: &Context, pod: LockedPod, grace: Option<u32>) -> Result<()
     attended.handle.stop(grace);
     let supervision = runtime.supervision(&context.logs(&pod.entry), Limits::default());
     let ended = supervise(pod, attended.handle, attended.requests, supervision).await;
-    let done = if ended.remove { runtime.forget(ended.pod).await } else { Ok(()) };
-    for one in ended.asked {
-        one.answer(&done).await;
-    }
-    Ok(done?)
+    let (pod, remove) = (ended.pod, ended.remove);
+    let work = async { if remove { runtime.forget(pod).await } else { Ok(()) } };
+    Ok(control::answer_with(ended.asked, work).await?)
 }
 
 /// Removes a pod; one that runs only with `force`.
 pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCode> {
+    if let Some(attended) = context.store.find_attended(pod) {
+        refuse_running(&attended.full_name, force)?;
+        control::ask(&context.store, &attended.uid, Request::Remove).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let entry = context.store.find(pod)?;
+    let full_name = entry.full_name();
     let Some(pod) = context.store.lock_existing(&entry).await? else {
-        refuse_running(&entry, force)?;
+        refuse_running(&full_name, force)?;
         control::ask(&context.store, &entry.uid, Request::Remove).await?;
         return Ok(ExitCode::SUCCESS);
     };
     if !pod.entry.phase().is_terminal() {
-        refuse_running(&entry, force)?;
+        refuse_running(&full_name, force)?;
     }
     let runtime = Runtime::open(context, &pod.entry).await?;
     runtime.forget(pod).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn refuse_running(entry: &Entry, force: bool) -> Result<()> {
+fn refuse_running(full_name: &str, force: bool) -> Result<()> {
     if !force {
-        bail!("pod {}: it runs: stop it first, or use --force", entry.full_name());
+        bail!("pod {full_name}: it runs: stop it first, or use --force");
     }
     Ok(())
 }

@@ -100,6 +100,8 @@ pub struct FakeCri {
     pub stuck_images: Mutex<Vec<String>>,
     /// Images that only this user may pull.
     pub private: Mutex<BTreeMap<String, String>>,
+    /// Whose credentials pulls have shown.
+    pub shown: Mutex<Vec<Option<String>>>,
 }
 
 impl FakeCri {
@@ -114,6 +116,7 @@ impl FakeCri {
             images: Mutex::default(),
             stuck_images: Mutex::default(),
             private: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -396,6 +399,7 @@ impl FakeCri {
             labels: c.config.labels,
             annotations: c.config.annotations,
             mounts: c.config.mounts,
+            log_path: "/logs/0.log".into(),
             ..Default::default()
         };
         Ok(ContainerStatusResponse { status: Some(status), ..Default::default() })
@@ -429,8 +433,10 @@ impl FakeCri {
         let name = r.image.unwrap().image;
         self.note(format!("pull {name}"));
         let user = r.auth.map(|auth| auth.username);
+        self.shown.lock().unwrap().push(user.clone());
         if self.private.lock().unwrap().get(&name).is_some_and(|only| Some(only) != user.as_ref()) {
-            return Err(Status::permission_denied("unauthorized"));
+            let who = user.unwrap_or_else(|| "nobody".to_owned());
+            return Err(Status::permission_denied(format!("{who} may not pull it")));
         }
         let mut bad = self.bad_pulls.lock().unwrap();
         match bad.get_mut(&name) {

@@ -23,6 +23,10 @@ pub struct FakeNode {
     pub resolv: Mutex<ResolvConf>,
     /// What every termination message file holds.
     pub message: Mutex<String>,
+    /// What every log holds.
+    pub log: Mutex<String>,
+    /// The node's own credentials.
+    pub docker_config: Mutex<Option<String>>,
     /// How often `prepare` is to fail.
     pub broken: Mutex<usize>,
     pub torn_down: Mutex<bool>,
@@ -42,6 +46,8 @@ impl Default for FakeNode {
             facts: testing::facts(),
             resolv: Mutex::default(),
             message: Mutex::default(),
+            log: Mutex::default(),
+            docker_config: Mutex::default(),
             broken: Mutex::default(),
             torn_down: Mutex::default(),
             usage: Mutex::default(),
@@ -78,7 +84,7 @@ impl Node for FakeNode {
     }
 
     async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
-        Ok(None)
+        Ok(self.docker_config.lock().unwrap().clone().map(String::into_bytes))
     }
 
     async fn host_hosts(&self) -> Result<String> {
@@ -93,8 +99,10 @@ impl Node for FakeNode {
         Ok(format!("/messages/{container}/{run}").into())
     }
 
-    async fn read_tail(&self, _: &Path, limit: usize) -> Result<Vec<u8>> {
-        let bytes = self.message.lock().unwrap().clone().into_bytes();
+    async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>> {
+        let is_log = path.extension().is_some_and(|extension| extension == "log");
+        let text = if is_log { &self.log } else { &self.message };
+        let bytes = text.lock().unwrap().clone().into_bytes();
         Ok(bytes[bytes.len().saturating_sub(limit)..].to_vec())
     }
 

@@ -8,7 +8,7 @@ use super::{env, probe, security};
 use crate::ids;
 use crate::model::{
     Container, ContainerPort, MountPropagation, Protocol, RecursiveReadOnly, ResourceList,
-    Resources, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
+    Resources, RestartPolicy, RestartRule, SubPath, TerminationMessagePolicy, VolumeMount,
 };
 use crate::probe::ProbeKind;
 
@@ -24,9 +24,13 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
     item.object(|f| {
         let name = f.need("name", |i| i.checked(ids::label_fault))?;
         let image = f.need("image", image_name)?;
-        f.refuse(&["volumeDevices", "restartPolicyRules"])?;
+        f.refuse(&["volumeDevices"])?;
         f.ignore(&["resizePolicy"]);
         let restart_policy = f.word("restartPolicy", |i| i.one_of(RESTART_POLICIES))?;
+        let restart_rules = f.list("restartPolicyRules", restart_rule)?;
+        if restart_policy.is_none() && !restart_rules.is_empty() {
+            return Err(f.here().fault("restartPolicyRules need a restartPolicy beside them"));
+        }
         let lasting = !init || restart_policy == Some(RestartPolicy::Always);
         for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
             if !lasting && let Some(item) = f.get(field) {
@@ -49,6 +53,7 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             env: f.list("env", env::var)?,
             resources,
             restart_policy,
+            restart_rules,
             mounts: f.list("volumeMounts", mount)?,
             liveness: f.opt("livenessProbe", |i| probe::probe(i, ProbeKind::Liveness))?,
             readiness: f.opt("readinessProbe", |i| probe::probe(i, ProbeKind::Readiness))?,
@@ -75,6 +80,24 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             tty: f.flag("tty")?,
             name,
             image,
+        })
+    })
+}
+
+fn restart_rule(item: &Item<'_>) -> Read<RestartRule> {
+    item.object(|f| {
+        f.need("action", |i| match i.text()?.as_str() {
+            "Restart" => Ok(()),
+            "RestartAllContainers" => Err(i.fault("not supported yet: \"RestartAllContainers\"")),
+            _ => i.one_of(&[("Restart", ()), ("RestartAllContainers", ())]),
+        })?;
+        f.need("exitCodes", |i| {
+            i.object(|f| {
+                let operators = [("In", true), ("NotIn", false)];
+                let listed = f.need("operator", |i| i.one_of(&operators))?;
+                let code = |i: &Item<'_>| Ok(i.int(i32::MIN.into(), i32::MAX.into())? as i32);
+                Ok(RestartRule { listed, exit_codes: f.list("values", code)? })
+            })
         })
     })
 }

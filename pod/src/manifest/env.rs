@@ -88,19 +88,39 @@ pub fn resource_ref(item: &Item<'_>) -> Read<ResourceFieldRef> {
         ("requests.ephemeral-storage", ResourceField::Request(EphemeralStorage)),
     ];
     item.object(|f| {
-        let divisor = f.or("divisor", Item::quantity, Quantity::ZERO)?;
+        let field = f.need("resource", |i| i.one_of(&names))?;
+        let of_cpu = matches!(field, ResourceField::Limit(Cpu) | ResourceField::Request(Cpu));
+        let divisor = f.or("divisor", |i| divisor(i, of_cpu), Quantity::ZERO)?;
         Ok(ResourceFieldRef {
             container: f.word("containerName", Item::text)?,
-            field: f.need("resource", |i| i.one_of(&names))?,
+            field,
             divisor: if divisor == Quantity::ZERO { Quantity::from_units(1) } else { divisor },
         })
     })
 }
 
+/// A unit, and nothing else: `validateContainerResourceDivisor`.
+fn divisor(item: &Item<'_>, of_cpu: bool) -> Read<Quantity> {
+    let value = item.quantity()?;
+    let (one, milli) = (Quantity::from_units(1), Quantity::from_milli(1));
+    let powers = |base: i64| (1..=6).map(move |n| Quantity::from_units(base.pow(n)));
+    let mut units = powers(1000).chain(powers(1024));
+    let is_unit = match of_cpu {
+        true => value == milli,
+        false => units.any(|unit| unit == value),
+    };
+    if value == Quantity::ZERO || value == one || is_unit {
+        return Ok(value);
+    }
+    let known =
+        if of_cpu { "1m, 1" } else { "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei" };
+    Err(item.fault(format!("is not one of {known}")))
+}
+
 /// One entry of `envFrom`.
 pub fn from(item: &Item<'_>) -> Read<EnvFrom> {
     item.object(|f| {
-        let prefix = f.or("prefix", Item::text, String::new())?;
+        let prefix = f.word_or("prefix", |i| i.checked(env_name_fault), String::new())?;
         let reference = |i: &Item<'_>| {
             i.object(|f| {
                 Ok((f.need("name", |i| i.checked(ids::subdomain_fault))?, f.flag("optional")?))

@@ -86,7 +86,7 @@ fn keyed(key: &str, item: &Item<'_>) -> Read<()> {
 fn spec(item: &Item<'_>) -> Read<PodSpec> {
     item.object(|f| {
         f.ignore(CLUSTER_FIELDS);
-        f.refuse(&["resourceClaims", "hostnameOverride"])?;
+        f.refuse(&["resourceClaims"])?;
         f.opt("os", |i| i.object(|f| f.need("name", |i| expect(i, "linux"))))?;
         if let Some(item) = f.get("hostUsers")
             && !item.boolean()?
@@ -125,6 +125,7 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
             hostname: f.word("hostname", |i| i.checked(ids::label_fault))?,
             subdomain: f.word("subdomain", |i| i.checked(ids::label_fault))?,
             hostname_as_fqdn: f.flag("setHostnameAsFQDN")?,
+            hostname_override: f.opt("hostnameOverride", |i| i.checked(ids::subdomain_fault))?,
             host_aliases: f.list("hostAliases", host_alias)?,
             image_pull_secrets: f.list("imagePullSecrets", secret)?.into_iter().flatten().collect(),
             runtime_class: f.word("runtimeClassName", |i| i.checked(ids::subdomain_fault))?,

@@ -486,3 +486,32 @@ fn a_pull_secret_that_is_not_there_is_noted() {
     let pod = read(&with_spec("  imagePullSecrets: [{name: regcred}]\n")).unwrap();
     assert_eq!(noted(&pod), ["spec.imagePullSecrets: no Secret \"regcred\" was given"]);
 }
+
+#[test]
+fn a_divisor_is_a_unit_of_its_resource() {
+    let with = |resource: &str, divisor: &str| {
+        let reference = format!("{{resource: {resource}, divisor: {divisor}}}");
+        let from =
+            format!("    env: [{{name: A, valueFrom: {{resourceFieldRef: {reference}}}}}]\n");
+        read(&with_container(&from)).map(drop)
+    };
+    for (resource, divisor) in [
+        ("limits.cpu", "1"),
+        ("limits.cpu", "1m"),
+        ("limits.cpu", "0"),
+        ("requests.memory", "1Mi"),
+        ("requests.memory", "1k"),
+        ("limits.ephemeral-storage", "1Ei"),
+    ] {
+        with(resource, divisor).unwrap();
+    }
+    for (resource, divisor) in [
+        ("limits.cpu", "100m"),
+        ("limits.cpu", "1k"),
+        ("limits.memory", "1m"),
+        ("limits.memory", "2"),
+    ] {
+        let refused = with(resource, divisor).unwrap_err();
+        assert!(refused.contains("resourceFieldRef.divisor: is not one of 1"), "{refused}");
+    }
+}

@@ -13,6 +13,22 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// Exit codes after which a container is started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartRule {
+    /// Those in the list, else those that are not.
+    pub listed: bool,
+    /// The list.
+    pub exit_codes: Vec<i32>,
+}
+
+impl RestartRule {
+    /// Whether the rule is about this exit code.
+    pub fn matches(&self, exit_code: i32) -> bool {
+        self.exit_codes.contains(&exit_code) == self.listed
+    }
+}
+
 /// When an image is asked of its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullPolicy {
@@ -152,6 +168,8 @@ pub struct Container {
     pub resources: Resources,
     /// Its own policy, if it has one.
     pub restart_policy: Option<RestartPolicy>,
+    /// Exit codes after which it is started again whatever its policy; the policy is set then.
+    pub restart_rules: Vec<RestartRule>,
     /// Volumes, mount paths unique.
     pub mounts: Vec<VolumeMount>,
     /// Kills it when it fails.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 pub use container::{
     Container, ContainerKind, ContainerPort, Lifecycle, MountPropagation, Protocol, PullPolicy,
-    RecursiveReadOnly, RestartPolicy, SubPath, TerminationMessagePolicy, VolumeMount,
+    RecursiveReadOnly, RestartPolicy, RestartRule, SubPath, TerminationMessagePolicy, VolumeMount,
 };
 pub use env::{
     ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField,
@@ -102,6 +102,8 @@ pub struct PodSpec {
     pub subdomain: Option<String>,
     /// The FQDN as the kernel's hostname.
     pub hostname_as_fqdn: bool,
+    /// Instead of all that: one name, which may have dots.
+    pub hostname_override: Option<String>,
     /// Extra lines for /etc/hosts: address, names.
     pub host_aliases: Vec<(String, Vec<String>)>,
     /// Names of Secrets with registry credentials.
@@ -137,6 +139,9 @@ impl PodSpec {
 
     /// Whether a container that ended with `exit_code` is to be started again.
     pub fn restarts_after(&self, container: &Container, exit_code: i32) -> bool {
+        if container.restart_rules.iter().any(|rule| rule.matches(exit_code)) {
+            return true;
+        }
         match self.restart_policy_of(container) {
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure => exit_code != 0,

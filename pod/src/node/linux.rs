@@ -18,6 +18,7 @@ mod volumes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rrun_blocking::Pool;
@@ -26,7 +27,7 @@ use super::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
@@ -34,6 +35,9 @@ use crate::resources;
 
 /// Where a kubelet looks for the node's credentials; the first that is there counts.
 const DOCKER_CONFIGS: &[&str] = &["/var/lib/kubelet/config.json", "/root/.docker/config.json"];
+
+/// How long a small file is waited for.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Pods whose folders, volumes and groups are worked on at a time.
 static FILES: Pool = Pool::new(64);
@@ -64,6 +68,14 @@ struct Shared {
     cgroups: cgroup::Hierarchies,
 }
 
+/// Forgets who pulled an image that was removed. `pulls` is [`Roots::pulls`] of its runtime.
+///
+/// # Errors
+/// Those of the file system.
+pub fn forget_pull(pulls: &Path, id: &str) -> Result<()> {
+    pulls::Pulls(pulls).forget(id)
+}
+
 impl LinuxNode {
     /// Reads the node's facts. Makes nothing.
     pub fn new(roots: Roots) -> Result<Self> {
@@ -78,6 +90,20 @@ impl LinuxNode {
     ) -> Result<T> {
         let shared = self.0.clone();
         FILES.run(move || work(&shared)).await
+    }
+
+    /// What is done in a moment, unless the disk hangs: the pod's end waits for it.
+    async fn in_time<T: Send + 'static>(
+        &self,
+        path: PathBuf,
+        work: impl FnOnce(&Path) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shown = path.display().to_string();
+        let done = tokio::time::timeout(ANSWER, self.blocking(move |_| work(&path))).await;
+        done.unwrap_or_else(|_| {
+            let text = format!("no answer in {ANSWER:?}");
+            Err(Error::new(Kind::Timeout, text).context(shown))
+        })
     }
 }
 
@@ -189,8 +215,7 @@ impl Node for LinuxNode {
     }
 
     async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>> {
-        let path = path.to_owned();
-        self.blocking(move |_| files::read_tail(&path, limit)).await
+        self.in_time(path.to_owned(), move |path| files::read_tail(path, limit)).await
     }
 
     async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf> {
@@ -211,8 +236,7 @@ impl Node for LinuxNode {
     }
 
     async fn remove_log(&self, path: &Path) -> Result<()> {
-        let path = path.to_owned();
-        self.blocking(move |_| files::remove_log(&path)).await
+        self.in_time(path.to_owned(), files::remove_log).await
     }
 
     async fn disk_usage(&self, pod: Arc<Pod>) -> Result<DiskUsage> {

@@ -30,10 +30,11 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
         None => without_run(inputs, container, old),
     };
     found.volume_mounts = details::mounts(container, inputs.recursive_read_only);
+    // One that is done is not started again, and a sidecar that ended well is told as it is.
+    if init && matches!(&found.state, State::Terminated(end) if end.exit_code == 0) {
+        return found;
+    }
     if init && !container.is_sidecar() {
-        if matches!(&found.state, State::Terminated(end) if end.exit_code == 0) {
-            return found;
-        }
         let forgotten = inputs.seen.latest(&container.name).is_none();
         if forgotten
             && regular_was_created(inputs.pod, inputs.seen)

@@ -5,6 +5,7 @@ mod containers;
 mod details;
 mod json;
 mod phase;
+mod summary;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use details::{Amounts, MountStatus, ResourceStatus};
 pub use json::to_json;
+pub use summary::{Summary, summarize};
 
 use crate::clock::Timestamp;
 use crate::model::{Container, Pod};

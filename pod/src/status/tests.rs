@@ -145,6 +145,17 @@ fn a_container_that_cannot_be_started_waits_with_the_reason_and_keeps_its_last_e
     let State::Waiting { reason, .. } = &found.containers[0].state else { panic!("waiting") };
     assert_eq!(reason, "CrashLoopBackOff");
     assert_eq!(found.containers[0].last.as_ref().unwrap().exit_code, 3);
+    // A sidecar that ended well is told as it is.
+    let side = testing::pod(
+        "  initContainers: [{name: s, image: x:1, restartPolicy: Always}]\n  containers: [{name: a, image: x:1}]\n",
+    );
+    for (run, waits) in [("s:exit3", true), ("s:exit0", false)] {
+        let runs = format!("{run} a:running");
+        let found =
+            status(&side, &runs, &PodStatus::new(&side, NOW), &[("s", "CrashLoopBackOff")], false);
+        let state = &found.container("s").unwrap().state;
+        assert_eq!(matches!(state, State::Waiting { .. }), waits, "{run}");
+    }
     // A container that runs is not waiting for anything.
     let found = status(&pod, "a:running", &old, &[("a", "CrashLoopBackOff")], false);
     assert!(matches!(found.containers[0].state, State::Running { .. }));

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rrun_cri_api::server;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -17,6 +18,9 @@ use tonic::service::Routes;
 use super::store::{LockedPod, Store};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
+
+/// How long after the end of a pod whoever asked for it waits for what is still to be done.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest line either way, in bytes.
 const LINE: u64 = 4096;
@@ -67,6 +71,33 @@ impl Asked {
     }
 }
 
+/// Answers those that asked with what becomes of `work`. If that takes long, they are told so, and it
+/// goes on.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn answer_with(asked: Vec<Asked>, work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::pin!(work);
+    let done = tokio::time::timeout(PATIENCE, &mut work).await.ok();
+    let answer = done.clone().unwrap_or_else(|| Err(late()));
+    for one in asked {
+        one.answer(&answer).await;
+    }
+    match done {
+        Some(done) => done,
+        None => work.await,
+    }
+}
+
+/// What is said when a disk may hang.
+pub(super) fn late() -> Error {
+    let text = format!(
+        "it has ended, and {} s later its records, volumes or logs are not written or removed;          that goes on",
+        PATIENCE.as_secs()
+    );
+    Error::new(Kind::Timeout, text)
+}
+
 /// The open sockets; dropped, they are closed and removed.
 #[derive(Debug)]
 pub struct Sockets {
@@ -83,6 +114,7 @@ pub fn listen(
     pod: &LockedPod,
     cri: Option<Routes>,
 ) -> Result<(Sockets, mpsc::Receiver<Asked>)> {
+    pod.announce()?;
     let mut sockets = Sockets { paths: Vec::new(), tasks: Vec::new() };
     if let Some(routes) = cri {
         let calls = sockets.bind(store.socket(&pod.entry.uid, "cri"))?;
@@ -100,7 +132,7 @@ pub fn listen(
             match requests.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(converse(stream, sender.clone()))),
                 // Want of descriptors passes.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }));

@@ -10,11 +10,18 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rrun_blocking::Pool;
 
 use crate::error::{Context, Result};
 
 /// What has come of a line is handed over when it is longer than this, in bytes.
 const LONGEST: usize = 1 << 20;
+
+/// Looks that may hang at a time, and how long one is waited for.
+static LOOKS: Pool = Pool::new(8);
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 << 10;
@@ -81,6 +88,14 @@ impl LogFiles {
     /// Those below `folder`, or those of one container.
     pub fn new(folder: PathBuf, container: Option<String>, runs: Runs) -> LogFiles {
         LogFiles(Arc::new(Shared { folder, container, runs, seen: Mutex::default() }))
+    }
+
+    /// Opens what is new, unless that takes long: the folder may hang.
+    pub async fn look_in_time(&self) {
+        let files = self.clone();
+        let look = LOOKS.run(move || files.look());
+        // What fails is told by whoever reads.
+        let _ = tokio::time::timeout(LOOK_LIMIT, look).await;
     }
 
     /// Opens what is new.

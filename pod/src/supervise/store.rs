@@ -1,14 +1,14 @@
 //! Where the records of pods are, and who works on which.
 //!
 //! `<root>/<namespace>_<name>/` holds the records `definition`, `state` and the list `events`;
-//! `<run>/<namespace>_<name>.lock` is locked by the process that works on the pod, and
-//! `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock. Beside the folders,
+//! `<run>/<namespace>_<name>.lock` is locked by the process that works on the pod and holds its uid,
+//! and `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock. Beside the folders,
 //! `<root>/images` is the record of images, and `<run>/images.lock` its lock.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -155,11 +155,30 @@ impl Store {
         }
     }
 
+    /// The pod of that uid, name or full name that a process runs now, and can be asked. No record
+    /// is read for that: their disk may hang.
+    pub fn find_attended(&self, text: &str) -> Option<Attended> {
+        let locks = fs::read_dir(&self.run).ok()?.flatten();
+        let attended = |lock: fs::DirEntry| {
+            let name = lock.file_name().into_string().ok()?;
+            let (namespace, name) = name.strip_suffix(".lock")?.split_once('_')?;
+            let uid = PodUid::parse(fs::read_to_string(lock.path()).ok()?.trim()).ok()?;
+            let full_name = format!("{namespace}/{name}");
+            let is_meant = uid.as_str() == text
+                || full_name == text
+                || (namespace == "default" && name == text);
+            let is_there = is_meant && self.socket(&uid, "stop").exists();
+            is_there.then_some(Attended { full_name, uid })
+        };
+        locks.filter_map(attended).find(|found| {
+            let (namespace, name) = found.full_name.split_once('/').unwrap_or_default();
+            is_held(&self.lock_path(&key(namespace, name)))
+        })
+    }
+
     /// Whether a process works on the pod now.
     pub fn is_locked(&self, entry: &Entry) -> bool {
-        File::open(self.lock_path(&entry.key())).is_ok_and(|file| {
-            matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
-        })
+        is_held(&self.lock_path(&entry.key()))
     }
 
     /// The events on record, oldest first.
@@ -249,7 +268,7 @@ impl Store {
                 for what in ["cri", "stop"] {
                     let _ = fs::remove_file(self.socket(&entry.uid, what));
                 }
-                return Ok(Some(LockedPod { entry, folder, path, _lock: lock }));
+                return Ok(Some(LockedPod { entry, folder, path, lock }));
             }
         }
     }
@@ -263,6 +282,21 @@ impl Store {
     }
 }
 
+/// A pod that some process runs.
+#[derive(Clone, Debug)]
+pub struct Attended {
+    /// `namespace/name`
+    pub full_name: String,
+    /// Its uid.
+    pub uid: PodUid,
+}
+
+fn is_held(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|file| {
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+    })
+}
+
 /// A pod that this process alone works on.
 #[derive(Debug)]
 pub struct LockedPod {
@@ -270,10 +304,22 @@ pub struct LockedPod {
     pub entry: Entry,
     folder: PathBuf,
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl LockedPod {
+    /// Says in the lock which pod it is of.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn announce(&self) -> Result<()> {
+        let write = || {
+            self.lock.set_len(0)?;
+            self.lock.write_all_at(self.entry.uid.as_str().as_bytes(), 0)
+        };
+        write().context(|| format!("write {}", self.path.display()))
+    }
+
     fn write_definition(&self) -> Result<()> {
         let Entry { namespace, name, uid, definition, .. } = &self.entry;
         let defined = Defined {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use rrun_cri_api::Cri;
 use tokio::sync::mpsc;
 
-use super::control::{Asked, Request};
+use super::control::{self, Asked, Request};
 use super::image_gc::ImageGc;
 use super::recording::{self, Faults};
 use super::rotate::{self, Limits};
 use super::store::LockedPod;
 use crate::clock::Clock;
 use crate::engine::PodHandle;
+use crate::state::Ending;
 use crate::status::PodStatus;
 
 /// A pod that is over.
@@ -57,34 +58,58 @@ pub async fn supervise(
     let collecting = gc.map(|gc| tokio::spawn(gc.run(handle.recorder())));
     let rotating = tokio::spawn(rotating(handle.clone(), supervision));
     let mut asked = Vec::new();
+    let mut remove = false;
     // A disk that hangs under the records keeps nobody from stopping the pod.
     let pod = tokio::select! {
         pod = recording::record(pod, &handle) => pod,
-        never = serve(requests, &handle, &mut asked) => match never {},
+        never = serve(requests, &handle, &mut asked, &mut remove) => match never {},
     };
     rotating.abort();
     if let Some(collecting) = collecting {
         collecting.abort();
     }
-    let remove = asked.iter().any(|one| one.request == Request::Remove);
     let status = handle.state().borrow().status.clone();
     Ended { pod, status, remove, asked }
 }
 
-/// Does what others ask for, and notes who they are.
+/// Does what others ask for, and notes who they are. What is not written or removed for long after
+/// the end keeps nobody waiting.
 async fn serve(
     mut requests: mpsc::Receiver<Asked>,
     handle: &PodHandle,
     asked: &mut Vec<Asked>,
+    remove: &mut bool,
 ) -> Infallible {
-    while let Some(one) = requests.recv().await {
-        handle.stop(match one.request {
-            Request::Stop(grace) => grace,
-            Request::Remove => Some(0),
-        });
-        asked.push(one);
+    let late = late(handle);
+    tokio::pin!(late);
+    let mut is_late = false;
+    loop {
+        tokio::select! {
+            () = &mut late, if !is_late => is_late = true,
+            Some(one) = requests.recv() => {
+                *remove |= one.request == Request::Remove;
+                handle.stop(match one.request {
+                    Request::Stop(grace) => grace,
+                    Request::Remove => Some(0),
+                });
+                asked.push(one);
+            }
+            else => return pending().await,
+        }
+        if is_late {
+            for one in std::mem::take(asked) {
+                one.answer(&Err(control::late())).await;
+            }
+        }
     }
-    pending().await
+}
+
+/// Until the pod has ended and some time after.
+async fn late(handle: &PodHandle) {
+    let mut state = handle.state();
+    // It closes when all is done, and then nobody waits any more.
+    let _ = state.wait_for(|state| state.ending == Ending::Done).await;
+    tokio::time::sleep(control::PATIENCE).await;
 }
 
 async fn rotating(handle: Arc<PodHandle>, supervision: Supervision) {

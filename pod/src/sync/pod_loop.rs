@@ -17,13 +17,16 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::events::Reason;
 use crate::gc;
+use crate::node::PodPlace;
 use crate::probe::{self, ProbeWorkers};
-use crate::state::PodState;
+use crate::state::{Ending, PodState};
 use crate::status::{self, Inputs, Phase};
 use crate::translate::sandbox;
 
 /// How often the runtime's lists are looked at when it tells nothing by itself.
 const RELIST: Duration = Duration::from_secs(1);
+/// How long volumes may take before that is told (`podAttachAndMountTimeout`).
+const MOUNTS: Duration = Duration::from_secs(123);
 const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
 
 /// What a sync leaves to do.
@@ -61,7 +64,7 @@ impl PodWorker {
                     continue;
                 }
             };
-            self.publish(&seen, &probes, false);
+            self.publish(&seen, &probes);
             self.collect(&seen).await;
             if self.is_over() {
                 break;
@@ -83,7 +86,7 @@ impl PodWorker {
             if result.retry_at.is_some()
                 && let Ok((seen, _)) = self.look().await
             {
-                self.publish(&seen, &probes, false);
+                self.publish(&seen, &probes);
             }
             self.wait(&fingerprint, result.retry_at, &mut verdicts).await;
         }
@@ -136,7 +139,8 @@ impl PodWorker {
         Ok((seen, fingerprint))
     }
 
-    pub(super) fn publish(&self, seen: &Observed, probes: &ProbeWorkers, ended: bool) {
+    pub(super) fn publish(&self, seen: &Observed, probes: &ProbeWorkers) {
+        let ended = self.ending == Ending::Done;
         let old = self.status.borrow().clone();
         let mut old = old;
         if let Some(first) = seen.sandboxes.last() {
@@ -175,6 +179,7 @@ impl PodWorker {
     fn save(&self) {
         let state = PodState {
             status: self.status.borrow().clone(),
+            ending: self.ending,
             crashes: self.crashes.clone(),
             pulls: self.pulls.clone(),
             failures: self.failures.clone(),
@@ -277,17 +282,10 @@ impl PodWorker {
     }
 
     async fn start_all(&mut self, actions: &Actions, seen: &Observed) -> Result<SyncResult> {
-        let place = match self.node.prepare(self.pod.clone(), &self.addresses).await {
-            Ok(place) => place,
-            Err(e) => {
-                self.events.warning(
-                    None,
-                    Reason::FailedMount,
-                    format!("MountVolume.SetUp failed: {e}"),
-                );
-                return Err(e);
-            }
-        };
+        let place = self.prepare().await.inspect_err(|e| {
+            let text = format!("MountVolume.SetUp failed: {e}");
+            self.events.warning(None, Reason::FailedMount, text);
+        })?;
         let resolv = self.node.resolv_conf().await?;
         let made = sandbox::config(&self.pod, actions.attempt, &place, &resolv);
         let (config, warning) = made.inspect_err(|e| {
@@ -316,6 +314,18 @@ impl PodWorker {
         }
         let context = SandboxContext { sandbox: &id, config: &config, place: &place, seen };
         Ok(self.start_in(actions, &context).await)
+    }
+
+    /// Volumes that hang are told once, as at the kubelet, and waited for.
+    async fn prepare(&self) -> Result<PodPlace> {
+        let prepared = self.node.prepare(self.pod.clone(), &self.addresses);
+        tokio::pin!(prepared);
+        if let Ok(prepared) = tokio::time::timeout(MOUNTS, &mut prepared).await {
+            return prepared;
+        }
+        let text = "Unable to attach or mount volumes: timed out waiting for the condition";
+        self.events.warning(None, Reason::FailedMount, text);
+        prepared.await
     }
 
     async fn start_in(&mut self, actions: &Actions, context: &SandboxContext<'_>) -> SyncResult {

@@ -1,7 +1,7 @@
 //! Getting a container's image (`pkg/kubelet/images/image_manager.go`).
 
 use rrun_cri_api::v1;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::worker::PodWorker;
 use crate::events::Reason;
@@ -149,7 +149,7 @@ impl PodWorker {
             };
             (Some(credential.auth), access)
         });
-        let mut last = Status::internal("no try was made");
+        let mut failed = Vec::new();
         for (auth, access) in shown.chain(anonymous) {
             let request = v1::PullImageRequest {
                 image: Some(self.image_spec(image)),
@@ -158,13 +158,14 @@ impl PodWorker {
             };
             match self.cri.pull_image(request).await {
                 Ok(reply) if reply.image_ref.is_empty() => {
-                    last = Status::internal("the runtime answered an empty image reference");
+                    let text = "the runtime answered an empty image reference";
+                    failed.push(Status::internal(text));
                 }
                 Ok(reply) => return Ok((reply.image_ref, access)),
-                Err(e) => last = e,
+                Err(e) => failed.push(e),
             }
         }
-        Err(last)
+        Err(all_of(&failed))
     }
 
     async fn credentials(&self, image: &str) -> Vec<Credential> {
@@ -218,6 +219,21 @@ impl PodWorker {
             Image { reference: found.id, user: ImageUser { uid, name } }
         }))
     }
+}
+
+/// What each credential was answered, the same once (`NewAggregate`).
+fn all_of(failed: &[Status]) -> Status {
+    let mut texts: Vec<&str> = Vec::new();
+    for status in failed {
+        if !texts.contains(&status.message()) {
+            texts.push(status.message());
+        }
+    }
+    let text = match texts[..] {
+        [only] => only.to_owned(),
+        _ => format!("[{}]", texts.join(", ")),
+    };
+    Status::new(failed.last().map_or(Code::Internal, Status::code), text)
 }
 
 /// A runtime tells two kinds of failure by the text's first word (cri-api `errors.go`).

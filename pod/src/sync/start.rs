@@ -175,7 +175,8 @@ impl PodWorker {
     ) -> Result<Vec<v1::Mount>> {
         let mut mounts = Vec::with_capacity(c.mounts.len() + 2);
         for (index, mount) in c.mounts.iter().enumerate() {
-            let made = self.volume_mount(c, (index, mount), place, environment).await;
+            let sub = sub_path(mount, environment)?;
+            let made = self.volume_mount(c, (index, mount), place, sub).await;
             mounts.push(made.context(|| format!("mount {}", mount.name))?);
         }
         let uid = &self.pod.meta.uid;
@@ -200,13 +201,8 @@ impl PodWorker {
         c: &Container,
         (index, mount): (usize, &VolumeMount),
         place: &PodPlace,
-        environment: &Environment,
+        sub: String,
     ) -> Result<v1::Mount> {
-        let sub = match &mount.sub_path {
-            SubPath::Whole => String::new(),
-            SubPath::Path(path) => path.clone(),
-            SubPath::Expr(text) => environment.expand_strictly(text)?,
-        };
         let volume = self.pod.spec.volumes.iter().find(|v| v.name == mount.name);
         let source = volume.map(|v| &v.source);
         if let Some(VolumeSource::Image { reference, .. }) = source {
@@ -219,11 +215,6 @@ impl PodWorker {
         let path = if sub.is_empty() {
             root.clone()
         } else {
-            // An expansion may bring in what the manifest's check could not see.
-            if Path::new(&sub).is_absolute() || sub.split('/').any(|part| part == "..") {
-                let text = format!("subPath {sub:?} must be a relative path without '..'");
-                return Err(crate::error::Error::new(crate::error::Kind::Invalid, text));
-            }
             let request = SubPathRequest {
                 uid: &self.pod.meta.uid,
                 volume: &mount.name,
@@ -285,4 +276,22 @@ impl PodWorker {
 fn go_duration(time: std::time::Duration) -> String {
     let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
     if minutes == 0 { format!("{seconds}s") } else { format!("{minutes}m{seconds}s") }
+}
+
+/// The path in a volume, in the kubelet's words if it is none. An expansion may bring in what the
+/// manifest's check could not see.
+fn sub_path(mount: &VolumeMount, environment: &Environment) -> Result<String> {
+    let path = match &mount.sub_path {
+        SubPath::Whole => return Ok(String::new()),
+        SubPath::Path(path) => path.clone(),
+        SubPath::Expr(text) => environment.expand_strictly(text)?,
+    };
+    let why = if Path::new(&path).is_absolute() {
+        format!("error SubPath `{path}` must not be an absolute path")
+    } else if path.split('/').any(|part| part == "..") {
+        format!("unable to provision SubPath `{path}`: must not contain '..'")
+    } else {
+        return Ok(path);
+    };
+    Err(crate::error::Error::new(crate::error::Kind::Invalid, why))
 }

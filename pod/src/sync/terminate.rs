@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::worker::{PodWorker, RETRY};
 use crate::events::Reason;
 use crate::probe::ProbeWorkers;
+use crate::state::Ending;
 
 /// How long the end of a pod waits for its sandbox to be made.
 const SANDBOX: Duration = Duration::from_secs(60);
@@ -13,6 +14,7 @@ impl PodWorker {
     /// Ends everything; a shorter grace that comes meanwhile takes over.
     pub(super) async fn terminate(&mut self, probes: &ProbeWorkers) {
         self.stopping.send_replace(true);
+        self.ending = Ending::Begun;
         let mut stop = self.stop.clone();
         loop {
             let asked = stop.borrow_and_update().as_ref().and_then(|s| s.grace);
@@ -27,7 +29,7 @@ impl PodWorker {
                     self.making = None;
                 }
                 let (seen, _) = self.look().await?;
-                self.publish(&seen, probes, false);
+                self.publish(&seen, probes);
                 self.kill_pod(&seen, grace).await
             };
             let result = tokio::select! {
@@ -56,7 +58,8 @@ impl PodWorker {
                     continue;
                 }
             };
-            self.publish(&seen, probes, true);
+            self.ending = Ending::Done;
+            self.publish(&seen, probes);
             break;
         }
         if let Err(e) = self.node.tear_down(&self.pod.meta.uid).await {

@@ -374,6 +374,33 @@ async fn a_never_pod_keeps_its_exit_code_and_its_last_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rule_restarts_a_container_by_its_exit_code_whatever_its_policy() {
+    for (rule, code, starts, phase) in [
+        ("{operator: In, values: [42, 43]}", 42, 2, Phase::Running),
+        ("{operator: In, values: [42, 43]}", 44, 1, Phase::Failed),
+        ("{operator: In, values: [0]}", 0, 2, Phase::Running),
+        ("{operator: NotIn, values: [42]}", 44, 2, Phase::Running),
+        ("{operator: NotIn, values: [42]}", 42, 1, Phase::Failed),
+        ("{operator: NotIn, values: [42]}", 0, 2, Phase::Running),
+    ] {
+        let scene = Scene::new().await;
+        scene.cri.script("a", &[Life::ends(1, code), Life::FOREVER]);
+        let pod = scene.run(&format!(
+            "  restartPolicy: Always
+  containers:
+  - name: a
+    image: x:1
+    restartPolicy: Never
+    restartPolicyRules: [{{action: Restart, exitCodes: {rule}}}]
+"
+        ));
+        seconds(30).await;
+        let found = (scene.cri.when("start a").len(), now(&pod).phase);
+        assert_eq!(found, (starts, phase), "{rule} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_active_deadline_fails_the_pod() {
     let scene = Scene::new().await;
     let pod = scene.run(
@@ -624,6 +651,75 @@ async fn an_image_that_was_pulled_with_credentials_is_not_for_pods_without_them(
     let here =
         "Container image \"r.io/p:1\" already present on machine and can be accessed by the pod";
     assert!(said.iter().any(|e| e.reason == Reason::Pulled && e.message == here), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_fitting_credentials_nobody_tries_without_and_what_each_was_answered_is_told() {
+    let own = "r.io/p:1";
+    let node = "{\"auths\": {\"r.io\": {\"username\": \"node\", \"password\": \"p\"}}}";
+    for (user, of_node, shown, told) in [
+        (None, None, &[None][..], "nobody may not pull it"),
+        (Some("bob"), None, &[Some("bob")], "bob may not pull it"),
+        (None, Some(node), &[Some("node")], "node may not pull it"),
+        (
+            Some("bob"),
+            Some(node),
+            &[Some("bob"), Some("node")],
+            "[bob may not pull it, node may not pull it]",
+        ),
+    ] {
+        let scene = Scene::new().await;
+        scene.cri.private.lock().unwrap().insert(own.into(), "anna".into());
+        *scene.node.docker_config.lock().unwrap() = of_node.map(str::to_owned);
+        let pod = scene.engine.run(private("u-1", "Always", user));
+        seconds(1).await;
+        let asked = scene.cri.shown.lock().unwrap().clone();
+        let asked: Vec<_> = asked.iter().map(Option::as_deref).collect();
+        assert_eq!(asked, shown);
+        let status = now(&pod);
+        let State::Waiting { reason, message } = &status.container("a").unwrap().state else {
+            panic!("{status:?}");
+        };
+        assert_eq!((reason.as_str(), message.as_str()), ("ErrImagePull", told));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_words_are_the_end_of_a_message_and_of_a_log() {
+    const HEAD: &str = "2026-01-01T00:00:00Z stdout F ";
+    let log = |line: &dyn Fn(u32) -> String| -> String {
+        (1..=500).map(|n| format!("{HEAD}{}\n", line(n))).collect()
+    };
+    let short: String = (421..=500).map(|n| format!("line {n}\n")).collect();
+    let long: String =
+        (1..=500).map(|n| format!("a long line with the number {n} in it\n")).collect();
+    let long = long[long.len() - 2048..].to_owned();
+    let message = format!("begin{}end", "x".repeat(4093));
+    let end = message[message.len() - 4096..].to_owned();
+    let logs = "FallbackToLogsOnError";
+    for (policy, message, log, code, told) in [
+        ("File", message.as_str(), String::new(), 1, end.as_str()),
+        (logs, &message, log(&|n| format!("line {n}")), 1, &end),
+        (logs, "", log(&|n| format!("line {n}")), 1, &short),
+        (logs, "", log(&|n| format!("a long line with the number {n} in it")), 1, &long),
+        (logs, "", log(&|n| format!("line {n}")), 0, ""),
+        ("File", "", log(&|n| format!("line {n}")), 1, ""),
+    ] {
+        let scene = Scene::new().await;
+        *scene.node.message.lock().unwrap() = message.to_owned();
+        *scene.node.log.lock().unwrap() = log;
+        scene.cri.script("a", &[Life::ends(1, code)]);
+        let pod = scene.run(&format!(
+            "  restartPolicy: Never
+  containers: [{{name: a, image: x:1, terminationMessagePolicy: {policy}}}]
+"
+        ));
+        let status = pod.wait().await;
+        let State::Terminated(end) = &status.container("a").unwrap().state else {
+            panic!("{status:?}");
+        };
+        assert_eq!(end.message, told, "{policy} {code}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
-use crate::state::{PodState, Pulls};
+use crate::state::{Ending, PodState, Pulls};
 use crate::status::{PodStatus, StartFailure};
 
 /// When a sync that failed is tried again.
@@ -45,6 +45,7 @@ pub(crate) struct PodWorker {
     pub stop: watch::Receiver<Option<Stop>>,
     /// Becomes true when nothing is to be started any more.
     pub stopping: watch::Sender<bool>,
+    pub ending: Ending,
     /// Why the pod is to be evicted, once it takes more of the disk than it may.
     pub excess: watch::Receiver<Option<String>>,
     /// Which images that are here the pod may use without asking their registry.

@@ -19,6 +19,15 @@ pub fn pod(pod: &Pod) -> Result<(), Refusal> {
     if spec.share_process_namespace && spec.host_pid {
         return refuse("spec.shareProcessNamespace", "may not be set together with hostPID");
     }
+    let path = "spec.hostnameOverride";
+    match &spec.hostname_override {
+        Some(_) if spec.hostname_as_fqdn => {
+            return refuse(path, "may not be set together with setHostnameAsFQDN");
+        }
+        Some(_) if spec.host_network => return refuse(path, "may not be set with hostNetwork"),
+        Some(name) if name.len() > 64 => return refuse(path, "must not be longer than 64"),
+        _ => {}
+    }
     if spec.dns_policy == DnsPolicy::None && spec.dns_config.nameservers.is_empty() {
         return refuse("spec.dnsConfig.nameservers", "must not be empty when dnsPolicy is None");
     }

@@ -13,6 +13,7 @@ use rrun_runtime::run::{self, Child};
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,12 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
     let over = overrides(global, options, &bundle, &joined);
     let scope = scope(&spec, &over)?;
+    if scope.is_some() {
+        for name in unset_properties(&spec) {
+            let text = "no property of a scope is set but those of its limits";
+            log.warning(&format!("annotations: {name}: {text}"));
+        }
+    }
     let mut plan = plan(&mut spec, &host, &over, log)?;
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     let terminal =
@@ -143,6 +150,12 @@ fn scope(spec: &Spec, over: &Overrides) -> Result<Option<Scope>> {
     Ok(scope)
 }
 
+/// Annotations by which crun and runc set properties of a container's scope.
+fn unset_properties(spec: &Spec) -> BTreeSet<&str> {
+    let names = spec.annotations().iter().flat_map(|all| all.keys());
+    names.map(String::as_str).filter(|name| name.starts_with("org.systemd.property.")).collect()
+}
+
 fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Plan> {
     let bundle = &over.bundle;
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
@@ -167,4 +180,19 @@ fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record
     record.own_pids = plan.namespaces.pid == Namespace::New;
     record.seccomp_flags = plan.process.seccomp.as_ref().map(|seccomp| seccomp.flags);
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_of_a_scope_that_are_not_set_are_named() {
+        let mut spec = Spec::default();
+        let names = ["org.systemd.property.After", "org.systemd.property.TimeoutStopUSec", "a.b"];
+        spec.set_annotations(Some(names.map(|name| (name.to_owned(), "x".to_owned())).into()));
+        assert_eq!(unset_properties(&spec).into_iter().collect::<Vec<_>>(), names[..2]);
+        spec.set_annotations(None);
+        assert!(unset_properties(&spec).is_empty());
+    }
 }

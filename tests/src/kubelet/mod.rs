@@ -3,6 +3,7 @@
 mod alone;
 mod compare;
 mod history;
+mod odd;
 mod pod;
 mod pods;
 mod rules;

@@ -62,7 +62,7 @@ fn a_pod_that_takes_more_of_the_disk_than_its_limits_is_evicted() {
         run.expect(&format!("! Evicted: {}", message.trim_end()));
         run.expect(&format!("pod {name}: Failed: Evicted: {message}"));
         assert_eq!(run.end(), Some(1), "{name}");
-        assert_eq!(machine.ps(name).unwrap()[3], "Failed", "{name}");
+        assert_eq!(machine.ps(name).unwrap()[3], "Evicted", "{name}");
         machine.ok(&["rm", name]);
     }
     machine.assert_nothing_left();

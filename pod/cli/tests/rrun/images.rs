@@ -111,9 +111,17 @@ fn an_image_that_one_pod_pulled_with_a_secret_is_not_for_a_pod_without_it() {
     // Another file and another name, and the same credentials.
     let third = with(&manifest("third", "Never", "same"), &secret("same"));
     assert_eq!(third.status.code(), Some(0), "{}", text(&third.stderr));
+    let on_record = || {
+        let folder = machine.sandbox.state().join("pulls/local/pulled");
+        std::fs::read_dir(folder).unwrap().count()
+    };
     machine.configure("[images]\nimage_pull_credentials_verification_policy = \"NeverVerify\"\n");
     machine.ok(&["run", &manifest("other", "Never", "none")]);
     machine.configure("[images]\nimage_pull_credentials_verification_policy = \"Sometimes\"\n");
     let refused = machine.refused(&["run", &manifest("other", "Never", "none")]);
     assert!(refused.contains("\"Sometimes\" is no policy of the kubelet's"), "{refused}");
+    machine.configure("");
+    assert_eq!(on_record(), 1);
+    machine.ok(&["rmi", &image]);
+    assert_eq!(on_record(), 0, "who pulled an image that was removed");
 }

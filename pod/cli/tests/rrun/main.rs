@@ -5,6 +5,7 @@ mod disk;
 mod endpoint;
 mod exec;
 mod faults;
+mod hang;
 mod help;
 mod images;
 mod logs;
@@ -119,7 +120,7 @@ fn of_two_rruns_one_is_killed_the_other_goes_on_and_the_orphan_is_taken_over() {
     machine.assert_exec_works("one");
     let stopped = machine.rrun(&["stop", "one"]);
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
-    assert_eq!(machine.ps("one").unwrap()[3], "Succeeded");
+    assert_eq!(machine.ps("one").unwrap()[3], "Completed");
     let removed = machine.rrun(&["rm", "one"]);
     assert!(removed.status.success(), "{}", text(&removed.stderr));
     machine.assert_exec_works("two");

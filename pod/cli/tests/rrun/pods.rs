@@ -52,7 +52,7 @@ spec:
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let row = machine.ps("many").unwrap();
-    assert_eq!((row[2].as_str(), row[3].as_str()), ("0/2", "Succeeded"));
+    assert_eq!((row[2].as_str(), row[3].as_str()), ("0/3", "Completed"));
     let events = machine.ok(&["events", "many"]);
     let started: Vec<&str> = events
         .lines()
@@ -77,7 +77,7 @@ fn a_detached_pod_is_kept_until_it_is_removed() {
         let row = machine.await_ps("far", "1/1", "Running");
         assert_eq!(format!("{}\n", row[6]), uid);
         machine.ok(&["stop", "far"]);
-        assert_eq!(machine.ps("far").unwrap()[3], "Succeeded");
+        assert_eq!(machine.ps("far").unwrap()[3], "Completed");
         let again = machine.refused(&["run", &path]);
         assert!(again.contains("it has ended (Succeeded): rrun rm it first"), "{again}");
         machine.ok(&["rm", "far"]);
@@ -98,7 +98,8 @@ fn detach_returns_when_the_pod_is_accepted_or_says_why_it_is_not() {
     await_that("the reason among the events", || {
         machine.ok(&["events", "never"]).contains("Failed to pull image")
     });
-    assert_eq!(machine.ps("never").unwrap()[3], "Pending");
+    let shown = machine.ps("never").unwrap()[3].clone();
+    assert!(["ErrImagePull", "ImagePullBackOff"].contains(&&*shown), "{shown}");
     machine.ok(&["stop", "never"]);
     machine.ok(&["rm", "never"]);
     let wrong = machine.write("wrong", &never.replace("args:", "arsg:"));

@@ -49,7 +49,7 @@ fn stdin_is_open_where_it_was_asked_for_and_closed_after_the_first_that_attached
         open.kill().unwrap();
         open.wait().unwrap();
     }
-    await_that("a row", || machine.ps("in").is_some_and(|row| row[3] == "Running"));
+    await_that("a row", || machine.ps("in").is_some_and(|row| row[3] == "NotReady"));
     machine.ok(&["stop", "in", "--time", "1"]);
     run.end();
     machine.assert_nothing_left();

@@ -14,7 +14,7 @@ fn ps_and_events_are_laid_out_as_they_are_written_here() {
     let gap = " ".repeat(ip.len() - 2);
     let expected = format!(
         "NAMESPACE  NAME  READY  STATUS  RESTARTS  IP{gap}  UID\n\
-         default    once  0/1    Failed  0         {ip}  {uid}\n"
+         default    once  0/1    Error   0         {ip}  {uid}\n"
     );
     assert_eq!(machine.ok(&["ps", "--all"]), expected);
     assert_eq!(machine.ok(&["ps"]), "NAMESPACE  NAME  READY  STATUS  RESTARTS  IP  UID\n");

@@ -50,6 +50,15 @@ impl Pulls<'_> {
         remove(&self.pulling(pod, image))
     }
 
+    /// Forgets an image that was removed.
+    pub fn forget(&self, id: &str) -> Result<()> {
+        if self.names("pulled")?.is_empty() {
+            return Ok(());
+        }
+        let _lock = lock(&self.0.join("lock"))?;
+        remove(&self.0.join("pulled").join(hash(id)))
+    }
+
     /// Forgets images that are gone.
     pub fn retain(&self, present: &BTreeSet<String>, before: Timestamp) -> Result<()> {
         let names = self.names("pulled")?;
@@ -141,7 +150,11 @@ mod tests {
             pulls.end(&pod, id, Some(pulled_image(id, "h", at))).unwrap();
         }
         pulls.retain(&BTreeSet::from(["here".to_owned()]), Timestamp::from_nanos(5)).unwrap();
-        let known = ["here", "gone", "late"].map(|id| pulls.find(id, id).unwrap().record.is_some());
-        assert_eq!(known, [true, false, true]);
+        let known =
+            || ["here", "gone", "late"].map(|id| pulls.find(id, id).unwrap().record.is_some());
+        assert_eq!(known(), [true, false, true]);
+        pulls.forget("late").unwrap();
+        pulls.forget("late").unwrap();
+        assert_eq!(known(), [true, false, false]);
     }
 }

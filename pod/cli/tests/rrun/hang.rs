@@ -1,0 +1,126 @@
+//! Disks under what `rrun` keeps that stop answering: whatever would change them hangs, and cannot
+//! even be killed.
+
+use crate::machine::{Machine, await_that, pod, printed, text};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A small file system over a folder of `rrun`'s state. Dropped, it goes on and is unmounted.
+struct Disk<'a> {
+    machine: &'a Machine,
+    at: String,
+}
+
+impl Disk<'_> {
+    fn mount<'a>(machine: &'a Machine, folder: &str) -> Disk<'a> {
+        let at = format!("/var/lib/rrun/{folder}");
+        let file = machine.sandbox.root().join("disk.ext4").display().to_string();
+        let script = "truncate -s 32M $1 && mkfs.ext4 -q $1 && mkdir -p $2 && mount -o loop $1 $2";
+        let disk = Disk { machine, at };
+        disk.run("sh", &["-ec", script, "disk", &file, &disk.at]);
+        disk
+    }
+
+    fn freeze(&self) {
+        self.run("fsfreeze", &["--freeze", &self.at]);
+    }
+
+    fn go_on(&self) {
+        self.run("fsfreeze", &["--unfreeze", &self.at]);
+    }
+
+    fn run(&self, program: &str, args: &[&str]) {
+        let done = self.machine.sandbox.command(program).args(args).output().unwrap();
+        printed(args, &done);
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let script = "fsfreeze --unfreeze $1 2>/dev/null; umount --lazy $1";
+        let mut command = self.machine.sandbox.command("sh");
+        let _ = command.args(["-c", script, "disk", &self.at]).status();
+    }
+}
+
+/// Runs commands beside each other, each of which must end though the disk hangs.
+fn in_time(machine: &Machine, commands: &[&[&str]]) -> Vec<Output> {
+    let start = |args: &&[&str]| {
+        let mut command = machine.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let children: Vec<_> = commands.iter().map(start).collect();
+    let ended = |(mut child, args): (std::process::Child, &&[&str])| {
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                panic!("{args:?} hangs with the disk");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        child.wait_with_output().unwrap()
+    };
+    children.into_iter().zip(commands).map(ended).collect()
+}
+
+/// Processes of containers.
+fn processes(machine: &Machine) -> usize {
+    let groups = format!("*{}/pod*", machine.sandbox.cgroup_parent());
+    let mut find = Command::new("find");
+    find.args(["/sys/fs/cgroup", "-path", &groups, "-name", "cgroup.procs"]);
+    let found = find.args(["-exec", "cat", "{}", "+"]).output().unwrap();
+    // Groups come and go while it looks.
+    text(&found.stdout).lines().collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// Two pods, one in front and one in the background, end while the disk under `folder` hangs.
+fn pods_end_while_the_disk_hangs(folder: &str) {
+    let machine = Machine::new();
+    let disk = Disk::mount(&machine, folder);
+    let volume =
+        "      volumeMounts: [{name: v, mountPath: /v}]\n  volumes: [{name: v, emptyDir: {}}]\n";
+    let manifest = |name: &str| pod(name, "Always", &["numbers", "100"]) + volume;
+    let one = machine.run("one", &manifest("one"));
+    machine.ok(&["run", "--detach", &machine.write("two", &manifest("two"))]);
+    for name in ["one", "two"] {
+        machine.await_ps(name, "1/1", "Running");
+    }
+    assert_eq!(processes(&machine), 2);
+
+    disk.freeze();
+    let done =
+        in_time(&machine, &[&["ps"], &["images"], &["exec", "two", "--", "/bin/work", "true"]]);
+    for done in &done {
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    assert_eq!(text(&done[0].stdout).matches("Running").count(), 2);
+    let ends: [&[&str]; 2] = [&["stop", "one", "--time", "1"], &["rm", "--force", "two"]];
+    for done in in_time(&machine, &ends) {
+        let said = text(&done.stderr);
+        assert!(said.contains("it has ended, and 30 s later"), "{folder}: {said}");
+    }
+    assert_eq!(processes(&machine), 0, "{folder}");
+
+    disk.go_on();
+    one.end();
+    await_that("an end of both", || ["one", "two"].iter().all(|name| machine.ps(name).is_none()));
+    drop(disk);
+    std::fs::remove_file(machine.sandbox.root().join("disk.ext4")).unwrap();
+    machine.assert_nothing_left();
+}
+
+#[test]
+fn pods_are_stopped_and_removed_while_the_disk_under_their_records_hangs() {
+    pods_end_while_the_disk_hangs("rrun");
+}
+
+#[test]
+fn pods_are_stopped_and_removed_while_the_disk_under_their_volumes_hangs() {
+    pods_end_while_the_disk_hangs("volumes");
+}
+
+#[test]
+fn pods_are_stopped_and_removed_while_the_disk_under_their_logs_hangs() {
+    pods_end_while_the_disk_hangs("logs");
+}
