@@ -51,6 +51,12 @@ impl Store {
         Ok(value)
     }
 
+    /// Gives something back, on a full disk as well.
+    fn give_back<T>(&self, work: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+        let is_full = |error: &Error| error.kind() == Kind::Exhausted;
+        rrun_database::give_back(&mut self.connection(), is_full, work)
+    }
+
     /// Puts a record down before its ADD. `durable` when plugins keep state of their own.
     ///
     /// # Errors
@@ -102,8 +108,10 @@ impl Store {
 
     /// Forgets a record.
     pub fn remove(&self, id: &str) -> Result<()> {
-        self.connection().prepare_cached("DELETE FROM attachment WHERE id = ?1")?.execute([id])?;
-        Ok(())
+        self.give_back(|connection| {
+            connection.prepare_cached("DELETE FROM attachment WHERE id = ?1")?.execute([id])?;
+            Ok(())
+        })
     }
 }
 

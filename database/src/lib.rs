@@ -7,6 +7,9 @@
 //! so never beneath a living process. One process opens at a time, by a lock on the folder: SQLite
 //! answers `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it
 //! was told to wait.
+//!
+//! On a full disk nothing new is recorded, but what was can be given back ([`give_back`]): a file
+//! beside the database keeps some room for that.
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::fmt;
@@ -17,6 +20,9 @@ use std::time::Duration;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
+
+/// How much room is kept for giving things back: some dozens of transactions.
+const RESERVE: usize = 512 << 10;
 
 /// A database: its files in their folder, and its tables.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +110,13 @@ impl Error {
         let code = error.sqlite_error_code();
         matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
     }
+
+    /// The disk has no room, or cannot be used: the first of what is memory-mapped tells no more.
+    fn is_of_the_disk(&self) -> bool {
+        let Error::Sqlite(error) = self else { return false };
+        let code = error.sqlite_error_code();
+        matches!(code, Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+    }
 }
 
 impl Database {
@@ -159,6 +172,19 @@ impl Database {
     }
 
     fn connect(&self, path: &Path) -> Result<Connection, Error> {
+        let connection = self.connect_once(path).or_else(|error| match error.is_of_the_disk() {
+            // Its side files need room as well.
+            true if fs::remove_file(reserve(path)).is_ok() => self.connect_once(path),
+            _ => Err(error),
+        })?;
+        if !Path::new(&reserve(path)).exists() && fs::write(reserve(path), [0; RESERVE]).is_err() {
+            // Half of it would be in the way.
+            let _ = fs::remove_file(reserve(path));
+        }
+        Ok(connection)
+    }
+
+    fn connect_once(&self, path: &Path) -> Result<Connection, Error> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -180,6 +206,37 @@ impl Database {
             found => Err(Error::Version(found, self.version)),
         }
     }
+}
+
+/// Runs `work`, which gives something back, and once more if the disk has no room for its record
+/// (`is_full`): with the room that was kept, and with the log begun anew.
+///
+/// # Errors
+/// Those of `work`.
+pub fn give_back<T, E>(
+    connection: &mut Connection,
+    is_full: impl Fn(&E) -> bool,
+    mut work: impl FnMut(&mut Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    match work(connection) {
+        Err(error) if is_full(&error) => {
+            if let Some(path) = connection.path() {
+                // Once: it is kept again by whoever opens the database on a disk with room.
+                let _ = fs::remove_file(reserve(Path::new(path)));
+            }
+            let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+            if let Err(error) = connection.query_row(checkpoint, [], |_| Ok(())) {
+                tracing::warn!("the log of a database on a full disk grows: {error}");
+            }
+            work(connection)
+        }
+        done => done,
+    }
+}
+
+/// The file that keeps room.
+fn reserve(path: &Path) -> String {
+    format!("{}.reserve", path.display())
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -283,6 +340,48 @@ mod tests {
         fs::rename(folder.path().join("else"), &path).unwrap();
         assert!(!aside(folder.path()));
         assert_eq!(words(&open(folder.path()).unwrap().0), 1);
+    }
+
+    #[test]
+    fn what_gives_something_back_is_recorded_on_a_full_disk_and_the_database_is_opened_there() {
+        let folder = tempfile::tempdir().unwrap();
+        if !small_disk(folder.path()) {
+            eprintln!("skipped: nothing can be mounted here");
+            return;
+        }
+        let mut opened = open(folder.path()).unwrap();
+        for number in 0..200 {
+            opened.0.execute("INSERT INTO word VALUES (?1)", [number.to_string()]).unwrap();
+        }
+        let filler = folder.path().join("filler");
+        fs::write(&filler, vec![0; 16 << 20]).unwrap_err();
+        opened.0.execute("INSERT INTO word VALUES ('more')", []).unwrap_err();
+        let is_full =
+            |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        for number in 0..200 {
+            let delete = |connection: &mut Connection| {
+                connection.execute("DELETE FROM word WHERE text = ?1", [number.to_string()])
+            };
+            assert_eq!(give_back(&mut opened.0, is_full, delete).unwrap(), 1);
+        }
+        assert_eq!(words(&opened.0), 0);
+        drop(opened);
+        // With room there is something to keep again, and its side files are made from that.
+        fs::remove_file(&filler).unwrap();
+        drop(open(folder.path()).unwrap());
+        fs::write(&filler, vec![0; 16 << 20]).unwrap_err();
+        open(folder.path()).unwrap();
+        nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+
+    /// Mounts one at `folder`, for this test's thread alone.
+    fn small_disk(folder: &Path) -> bool {
+        use nix::mount::{MsFlags, mount};
+        let none = None::<&str>;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok()
+            && mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).is_ok()
+            && mount(Some("small"), folder, Some("tmpfs"), MsFlags::empty(), Some("size=2m"))
+                .is_ok()
     }
 
     #[test]

@@ -47,8 +47,10 @@ impl Store {
 
     /// Gives back whatever address `id` has.
     pub fn free(&self, id: &str) -> Result<()> {
-        self.connection().prepare_cached("DELETE FROM address WHERE id = ?1")?.execute([id])?;
-        Ok(())
+        self.give_back(|connection| {
+            connection.prepare_cached("DELETE FROM address WHERE id = ?1")?.execute([id])?;
+            Ok(())
+        })
     }
 
     /// The subnet of a bridge: the one on record, else `choose`'s, which is recorded.

@@ -88,8 +88,10 @@ impl Store {
 
     /// Gives back the ports of `id`.
     pub fn release_ports(&self, id: &str) -> Result<()> {
-        self.connection().prepare_cached("DELETE FROM port WHERE id = ?1")?.execute([id])?;
-        Ok(())
+        self.give_back(|connection| {
+            connection.prepare_cached("DELETE FROM port WHERE id = ?1")?.execute([id])?;
+            Ok(())
+        })
     }
 }
 

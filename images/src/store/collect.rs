@@ -27,7 +27,7 @@ impl Disk {
         let holders = self.records(|r| r.read(records::all_holders))?;
         for holder in holders.iter().filter(|holder| holder.kind() == HolderKind::Pull) {
             if let Some(lock) = Lock::try_take(&self.path("locks"), &holder.file_name())? {
-                self.records(|r| r.write(|tx| records::end_leases(tx, holder)))?;
+                self.records(|r| r.give_back(|tx| records::end_leases(tx, holder)))?;
                 lock.remove();
             }
         }
@@ -38,7 +38,7 @@ impl Disk {
         // Under the lock nobody unpacks the layer between our forgetting and our renaming it.
         let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? else { return Ok(()) };
         let name = trash::name(key.as_str());
-        if !self.records(|r| r.write(|tx| records::forget_layer(tx, key, &name)))? {
+        if !self.records(|r| r.give_back(|tx| records::forget_layer(tx, key, &name)))? {
             return Ok(());
         }
         self.discard_as(&self.layer_dir(key), &name)?;

@@ -88,7 +88,7 @@ impl Disk {
     /// See [`crate::Store::let_go`].
     pub(crate) fn let_go(&self, holder: &Holder, image: &ImageId) -> Result<()> {
         let ended = self.records(|r| {
-            r.write(|tx| {
+            r.give_back(|tx| {
                 if records::writable(tx, holder)?.as_ref() == Some(image) {
                     let why = format!("he has a writable layer of {image}");
                     return Err(Error::new(Kind::Exists, why));
@@ -139,7 +139,7 @@ impl Disk {
         // found again by `holders`.
         step::run("images.release.writable", || self.discard(&dir))?;
         let layers = step::run("images.release.lease", || {
-            self.records(|r| r.write(|tx| self.end_leases(tx, holder)))
+            self.records(|r| r.give_back(|tx| self.end_leases(tx, holder)))
         })?;
         if layers.is_empty() {
             return Ok(());

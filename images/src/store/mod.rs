@@ -217,7 +217,7 @@ impl Disk {
     /// See [`crate::Store::remove`].
     pub(crate) fn remove(&self, text: &str) -> Result<bool> {
         let found = self.records(|r| {
-            r.write(|tx| {
+            r.give_back(|tx| {
                 let Some(id) = resolve(tx, text)? else { return Ok(None) };
                 let layers = records::image_layers(tx, &id)?;
                 records::remove_image(tx, &id)?;

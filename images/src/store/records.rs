@@ -97,6 +97,20 @@ impl Records {
         Ok(done)
     }
 
+    /// The same for what gives something back, on a full disk as well.
+    pub(crate) fn give_back<T>(
+        &mut self,
+        work: impl Fn(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let is_full = |error: &Error| error.kind() == Kind::Exhausted;
+        rrun_database::give_back(&mut self.db, is_full, |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        })
+    }
+
     /// The same, on the disk when it returns.
     pub(crate) fn write_synced<T>(
         &mut self,

@@ -62,7 +62,7 @@ impl Disk {
                 }
                 _ => {
                     let name = name.to_string_lossy().into_owned();
-                    self.records(|r| r.write(|tx| records::forget_trash(tx, &name)))?;
+                    self.records(|r| r.give_back(|tx| records::forget_trash(tx, &name)))?;
                 }
             }
         }
