@@ -7,8 +7,10 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use rrun_blocking::Pool;
+use rrun_sys::thread;
 use std::collections::HashSet;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ const ONCE_MORE: Duration = Duration::from_secs(1);
 
 /// Who waits for looks: they wait for each other and hold up nothing else that blocks.
 static WAITING: Pool = Pool::new(64);
+
+/// The same for logs of shims that are gone, which may all hang at once.
+static WAITING_FOR_LOGS: Pool = Pool::new(64);
 
 /// Paths of the host, as this process knows them.
 #[derive(Clone, Default)]
@@ -65,28 +70,41 @@ impl HostPaths {
         self.look_within(ONCE_MORE, look).await.err().map(|hangs| hangs.to_string())
     }
 
+    /// Appends to a log, likewise; the descriptors that `work` needs are open as long as it hangs.
+    ///
+    /// # Errors
+    /// As of [`HostPaths::look`].
+    pub(crate) async fn append<T: Send + 'static>(
+        &self,
+        descriptors: Vec<OwnedFd>,
+        work: impl FnOnce(&Look, &[OwnedFd]) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (look, (done, outcome)) = (self.begin(), sync_channel(1));
+        let its = look.clone();
+        // Nobody waits any more: nobody misses it.
+        let work = move |descriptors: &[OwnedFd]| drop(done.send(work(&its, descriptors)));
+        thread::run_with_descriptors(descriptors, work).context(|| "start a thread")?;
+        WAITING_FOR_LOGS.run(move || look.outcome(&outcome, PATIENCE)).await
+    }
+
+    fn begin(&self) -> Look {
+        Look { paths: self.clone(), progress: Arc::default() }
+    }
+
     async fn look_within<T: Send + 'static>(
         &self,
         limit: Duration,
         work: impl FnOnce(&Look) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let look = Look { paths: self.clone(), progress: Arc::default() };
-        let (done, outcome) = sync_channel(1);
+        let (look, (done, outcome)) = (self.begin(), sync_channel(1));
         let its = look.clone();
-        rrun_sys::thread::run_without_descriptors(move || {
+        thread::run_without_descriptors(move || {
             // Nobody waits any more: nobody misses it.
             let _ = done.send(work(&its));
         })
         .context(|| "start a thread that looks at the host's paths")?;
         // Waited for by a thread too: one without descriptors cannot wake the runtime.
-        let wait = move || match outcome.recv_timeout(limit) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => Err(look.give_up(limit)),
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::internal("the thread that looked at the host's paths has panicked"))
-            }
-        };
-        WAITING.run(wait).await
+        WAITING.run(move || look.outcome(&outcome, limit)).await
     }
 
     fn hanging(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -114,6 +132,15 @@ impl Look {
             return Err(Error::new(Kind::Timeout, message));
         }
         outcome
+    }
+
+    /// Waits for what the thread sends.
+    fn outcome<T>(&self, outcome: &Receiver<Result<T>>, limit: Duration) -> Result<T> {
+        match outcome.recv_timeout(limit) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Err(self.give_up(limit)),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("the thread that looked at the host's paths has panicked")),
+        }
     }
 
     fn give_up(&self, limit: Duration) -> Error {

@@ -12,6 +12,7 @@ pub mod check;
 mod clock;
 mod config;
 mod dirs;
+mod disk;
 mod engine;
 mod error;
 mod event;

@@ -1,8 +1,8 @@
 //! Pods and containers in memory: what lists are served from.
 
-use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{Dirs, Lock};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::event::EventSender;
 use crate::host_paths::HostPaths;
@@ -10,7 +10,7 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
-use crate::phase::ContainerPhase;
+use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{Ports, Shim};
 use crate::queue::Queue;
 use crate::record::{self, ContainerRecord, PodRecord};
@@ -49,6 +49,7 @@ pub(crate) struct Pod {
     pub(crate) dirs: Dirs,
     /// Its verbs, one after the other. Only they change records.
     pub(crate) queue: Queue,
+    pub(crate) disk: Disk,
     record: watch::Sender<Arc<PodRecord>>,
     shim: Mutex<Option<Arc<dyn Shim>>>,
     /// The read end of its shim's own pipe, while containers' pipes are held.
@@ -104,6 +105,7 @@ impl Pod {
             config: Arc::clone(&record.config),
             dirs,
             queue: Queue::new(),
+            disk: Disk::new(),
             record: watch::Sender::new(Arc::new(record)),
             shim: Mutex::default(),
             shim_pipe: Mutex::default(),
@@ -123,7 +125,7 @@ impl Pod {
         Arc::clone(&self.record.borrow())
     }
 
-    /// Changes the record on disk, then in memory.
+    /// Changes the record on disk, then in memory; that it ends also when the disk takes nothing.
     pub(crate) async fn change(&self, change: impl FnOnce(&mut PodRecord)) -> Result<()> {
         let mut new = PodRecord::clone(&self.record());
         let before = new.phase;
@@ -136,7 +138,15 @@ impl Pod {
         }
         let new = Arc::new(new);
         let (path, record) = (self.dirs.record(), Arc::clone(&new));
-        blocking(move || record::write(&path, record.as_ref())).await?;
+        let written = self.disk.run(move || record::write(&path, record.as_ref())).await;
+        let ends = new.phase != before && !matches!(new.phase, PodPhase::Making | PodPhase::Ready);
+        match written {
+            Err(error) if ends => {
+                let phase = new.phase;
+                tracing::warn!(pod = %self.id, %error, "that it is {phase:?} is not on record");
+            }
+            written => written?,
+        }
         self.record.send_replace(new);
         Ok(())
     }
@@ -268,7 +278,8 @@ impl Container {
         Arc::clone(&self.record.borrow())
     }
 
-    /// Changes the record on disk, then in memory.
+    /// Changes the record on disk, then in memory; that it has started or ended also when the disk
+    /// takes nothing.
     pub(crate) async fn change(
         &self,
         pod: &Pod,
@@ -283,12 +294,20 @@ impl Container {
         }
         let new = Arc::new(new);
         let (path, record) = (pod.dirs.container(&self.id), Arc::clone(&new));
-        let written = blocking(move || record::write(&path, record.as_ref())).await;
-        if new.phase != ContainerPhase::Created || written.is_ok() {
-            // A start and an end are facts, with a full disk too; a creation can be taken back.
+        let written = pod.disk.run(move || record::write(&path, record.as_ref())).await;
+        // A start and an end are facts; a creation can be taken back.
+        let phase = new.phase;
+        let can_be_taken_back = matches!(phase, ContainerPhase::Making | ContainerPhase::Created);
+        if written.is_ok() || !can_be_taken_back {
             self.record.send_replace(new);
         }
-        written
+        match written {
+            Err(error) if phase != before && !can_be_taken_back => {
+                tracing::warn!(container = %self.id, %error, "that it is {phase:?} is not on record");
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// Waits until it has ended.

@@ -3,6 +3,7 @@
 use crate::call::syscall;
 use nix::errno::Errno;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
@@ -60,10 +61,58 @@ fn idle() -> MutexGuard<'static, Option<SyncSender<Work>>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Runs `work` on a thread of its own with these descriptors alone, under the numbers that they have:
+/// it gets copies, which go with the thread, and the caller's are closed.
+///
+/// # Errors
+/// The thread cannot be made (`EAGAIN`), or its table (`ENOMEM`; `ENOSYS` before kernel 5.9).
+pub fn run_with_descriptors(
+    descriptors: Vec<OwnedFd>,
+    work: impl FnOnce(&[OwnedFd]) + Send + 'static,
+) -> io::Result<()> {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let (ready, is_ready) = sync_channel(1);
+    Builder::new().name("few-descriptors".into()).spawn(move || {
+        let alone = close_all_but(&numbers);
+        let is_alone = alone.is_ok();
+        // Whoever waits for it lives on.
+        let _ = ready.send(alone);
+        if is_alone {
+            // SAFETY: the table is this thread's alone, and holds a copy of each of them, as its
+            // maker had them open until it was told so; nobody else owns those copies.
+            let own = |number: RawFd| unsafe { OwnedFd::from_raw_fd(number) };
+            let copies: Vec<OwnedFd> = numbers.into_iter().map(own).collect();
+            work(&copies);
+        }
+    })?;
+    let alone = is_ready.recv().map_err(|_| io::Error::other("the thread broke off"))?;
+    drop(descriptors);
+    Ok(alone?)
+}
+
+/// Gives the thread a table of its own with these alone.
+fn close_all_but(numbers: &[RawFd]) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = numbers.iter().filter_map(|n| u32::try_from(*n).ok()).collect();
+    kept.sort_unstable();
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
+    let mut from = 0;
+    for number in kept {
+        if let Some(to) = number.checked_sub(1).filter(|to| *to >= from) {
+            close_range(from, to, 0)?;
+        }
+        from = number + 1;
+    }
+    close_range(from, u32::MAX, 0)
+}
+
 fn close_all() -> Result<(), Errno> {
-    // SAFETY: three integers. The table is this thread's alone from here on (CLOSE_RANGE_UNSHARE),
-    // so that no other thread loses a descriptor.
-    unsafe { syscall!(libc::SYS_close_range, 0_u32, u32::MAX, libc::CLOSE_RANGE_UNSHARE) }.map(drop)
+    close_range(0, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+}
+
+/// Closes in a table of this thread alone: by `CLOSE_RANGE_UNSHARE`, or made so before.
+fn close_range(from: u32, to: u32, flags: u32) -> Result<(), Errno> {
+    // SAFETY: three integers. No other thread loses a descriptor, as the callers see to.
+    unsafe { syscall!(libc::SYS_close_range, from, to, flags) }.map(drop)
 }
 
 #[cfg(test)]
@@ -80,6 +129,29 @@ mod tests {
         run_without_descriptors(move || done.send(count()).unwrap()).unwrap();
         // The folder itself.
         assert_eq!(open.recv().unwrap(), 1);
+        assert!(mine.metadata().is_ok());
+    }
+
+    #[test]
+    fn a_thread_with_descriptors_has_copies_of_them_and_of_nothing_else() {
+        use std::io::Read;
+        let (mut read, write) = io::pipe().unwrap();
+        let mine = fs::File::open("/dev/null").unwrap();
+        let (go, on) = mpsc::channel::<()>();
+        let (done, open) = mpsc::channel();
+        let work = move |copies: &[OwnedFd]| {
+            on.recv().unwrap();
+            done.send(fs::read_dir("/proc/thread-self/fd").unwrap().count()).unwrap();
+            nix::unistd::write(&copies[0], b"copy").unwrap();
+        };
+        run_with_descriptors(vec![write.into()], work).unwrap();
+        go.send(()).unwrap();
+        // The folder itself, and the one.
+        assert_eq!(open.recv().unwrap(), 2);
+        let mut said = String::new();
+        // To its end: the thread's copy was the last.
+        read.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "copy");
         assert!(mine.metadata().is_ok());
     }
 

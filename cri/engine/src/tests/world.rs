@@ -40,6 +40,8 @@ struct State {
     hung: bool,
     /// Shims take a create and do not answer it.
     hung_creates: bool,
+    /// Nor a start.
+    hung_starts: bool,
     /// Groups with a process that does not die.
     undying: BTreeSet<String>,
     no_parser: bool,
@@ -67,6 +69,7 @@ impl State {
                 self.groups.insert(group_of(run_dir, &create.container));
                 true
             }
+            Request::Start { .. } => self.hung_starts,
             Request::Stop { container, .. } => self.undying.contains(&group_of(run_dir, container)),
             _ => false,
         }
@@ -138,6 +141,20 @@ impl World {
     /// What a shim makes hangs in the kernel.
     pub(crate) fn set_hung_creates(&self, hung: bool) {
         self.state(|state| state.hung_creates = hung);
+    }
+
+    /// A shim takes starts and does not answer them.
+    pub(crate) fn set_hung_starts(&self, hung: bool) {
+        self.state(|state| state.hung_starts = hung);
+    }
+
+    /// A container that does not die when it is killed.
+    pub(crate) fn set_undying(&self, pod: &PodId, container: &str, undying: bool) {
+        let group = format!("/rrun/{pod}/{container}");
+        self.state(|state| match undying {
+            true => state.undying.insert(group),
+            false => state.undying.remove(&group),
+        });
     }
 
     /// The machine has AppArmor and no parser for it.
@@ -442,12 +459,18 @@ impl Shim for FakeShim {
             }
             let gone = || Error::new(Kind::Unavailable, "the shim is gone");
             let shim = shims.get_mut(&self.run_dir).ok_or_else(gone)?;
-            answer(shim, (&self.run_dir, groups, reapers, *unexecutable), request)
+            if let Request::LogPipes { .. } = request {
+                let pipe = std::io::pipe().unwrap().0.into();
+                let none = Reply::LogPipes { stdout: false, stderr: false, stdin: false };
+                return Ok((none, vec![pipe]));
+            }
+            let asked = (self.run_dir.as_path(), groups, reapers, *unexecutable);
+            answer(shim, asked, request).map(|reply| (reply, Vec::new()))
         });
-        if matches!(reply, Ok(Reply::Done)) && !self.run_dir.exists() {
+        if matches!(reply, Ok((Reply::Done, _))) && !self.run_dir.exists() {
             return Err(Error::internal("a call after the end").into());
         }
-        Ok((reply?, Vec::new()))
+        reply
     }
 
     async fn exec(&self, _: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Refusal> {
@@ -513,6 +536,7 @@ fn answer(
                 .collect();
             Reply::State(ShimReport { sandbox: true, reaper: None, containers })
         }
+        Request::Attach { .. } => Reply::Attached,
         _ => Reply::Done,
     })
 }

@@ -82,6 +82,28 @@ impl ContainerAt {
         self.at.pod.queue.push(end.instrument(span));
     }
 
+    /// Has its shim kill it, beside the pod's queue: one that does not die keeps nothing else of the
+    /// pod waiting. Without a shim it is left to [`ContainerAt::kill`].
+    ///
+    /// # Errors
+    /// `Timeout` when its shim hangs, or when it has not ended.
+    pub(crate) async fn kill_beside(&self) -> Result<()> {
+        if self.container.record().exit.is_some() || self.at.pod.shim().is_none() {
+            return Ok(());
+        }
+        let killed = tokio::select! {
+            biased;
+            killed = self.ask_stop(9, 0) => killed,
+            error = self.at.stopped_meanwhile() => Err(error),
+        };
+        match killed {
+            Ok(exit) => self.queue_end(exit),
+            Err(error) if error.kind() == Kind::Timeout => return Err(error),
+            Err(error) => tracing::debug!(container = %self.container.id, %error, "kill"),
+        }
+        Ok(())
+    }
+
     /// Kills a container from within the pod's queue, and puts its end on record. Works without a
     /// shim.
     ///
@@ -180,6 +202,7 @@ pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
     if at.container.record().exit.is_some() {
         return;
     }
+    at.note_start_before_end().await;
     at.container.set_pipes(None);
     at.container.set_pidfd(None);
     let change = |record: &mut crate::record::ContainerRecord| {

@@ -366,7 +366,7 @@ impl ContainerAt {
 
     pub(crate) async fn remove_record(&self) -> Result<()> {
         let path = self.at.pod.dirs.container(&self.container.id);
-        blocking(move || dirs::remove_file(&path)).await
+        self.at.pod.disk.run(move || dirs::remove_file(&path)).await
     }
 
     pub(crate) async fn release_rootfs(&self) -> Result<()> {
@@ -375,7 +375,7 @@ impl ContainerAt {
 
     pub(crate) async fn remove_spec(&self) -> Result<()> {
         let path = self.at.pod.dirs.spec(&self.container.id);
-        blocking(move || dirs::remove_file(&path)).await
+        self.at.pod.disk.run(move || dirs::remove_file(&path)).await
     }
 
     /// Has the shim forget the container, or does without a shim, and removes its group and exit

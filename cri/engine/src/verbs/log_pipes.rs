@@ -7,17 +7,14 @@
 //! its container.
 
 use super::ContainerAt;
-use crate::blocking::blocking;
-use crate::error::{Context, Error, Kind};
+use crate::error::{Context, Error};
+use crate::host_paths::Look;
 use crate::steps::run_step;
 use crate::table::Pipes;
 use rrun_shim_protocol::remaining_output::{self, ReadEnds};
 use rrun_shim_protocol::{Reply, Request, log_journal};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// How long the log may take; its disk may be frozen.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 impl ContainerAt {
     /// Asks the shim for duplicates. Without them its end takes the container's last words with it.
@@ -51,21 +48,21 @@ impl ContainerAt {
             return;
         }
         let journal = log_journal::path(&self.at.pod.dirs.run, self.container.id.as_str());
-        let work = blocking(move || {
-            let Pipes { shim_pipe, stdout, stderr, .. } = &pipes;
-            let ends =
-                ReadEnds { tee: shim_pipe, stdout: stdout.as_ref(), stderr: stderr.as_ref() };
-            remaining_output::log(&journal, &log, &ends)
-                .context(|| format!("append to {}", log.display()))
-        });
         let work = async {
-            let late = |_| {
-                Err(Error::new(
-                    Kind::Timeout,
-                    format!("append to the log: not done in {PATIENCE:?}"),
-                ))
+            let Pipes { shim_pipe, stdout, stderr, .. } = pipes;
+            let own = || shim_pipe.try_clone().context(|| "duplicate a pipe");
+            let (has_stdout, mut ends) = (stdout.is_some(), vec![own()?]);
+            ends.extend(stdout.into_iter().chain(stderr));
+            // In a thread that can be left behind: whoever gives up waiting gives up no place.
+            let append = move |look: &Look, ends: &[OwnedFd]| {
+                let (at, mut ends) = (log.display().to_string(), ends.iter());
+                let tee = ends.next().ok_or_else(|| Error::internal("no pipe of the shim"))?;
+                let stdout = if has_stdout { ends.next() } else { None };
+                let ends = ReadEnds { tee, stdout, stderr: ends.next() };
+                let append = || remaining_output::log(&journal, &log, &ends);
+                look.at(&at, || append().context(|| format!("append to {at}")))
             };
-            tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(late)
+            self.at.engine.host_paths.append(ends, append).await
         };
         if let Err(error) = run_step("engine.give-up.log", work).await {
             tracing::warn!(container = %self.container.id, %error, "its last output is lost");

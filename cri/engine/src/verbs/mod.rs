@@ -11,6 +11,7 @@ pub(crate) mod run_pod;
 pub(crate) mod sandbox;
 pub(crate) mod shim_watch;
 pub(crate) mod start_container;
+mod started;
 pub(crate) mod stop_pod;
 pub(crate) mod update_container;
 
@@ -104,7 +105,11 @@ impl ContainerAt {
 
     /// The span of a verb on this container, with its steps in it.
     pub(crate) fn span(&self, verb: &'static str) -> Span {
-        let (pod, container) = (&self.at.pod.id, &self.container.id);
-        tracing::info_span!("verb", name = verb, pod = %pod, container = %container)
+        span_of(verb, &self.at.pod, &self.container)
     }
+}
+
+/// The span of a verb on a container, with its steps in it.
+pub(crate) fn span_of(verb: &'static str, pod: &Pod, container: &Container) -> Span {
+    tracing::info_span!("verb", name = verb, pod = %pod.id, container = %container.id)
 }

@@ -72,7 +72,7 @@ impl PodAt {
 
     pub(crate) async fn remove_state_dir(&self) -> Result<()> {
         let state = self.pod.dirs.state.clone();
-        blocking(move || dirs::remove_all(&state)).await
+        self.pod.disk.run(move || dirs::remove_all(&state)).await
     }
 
     pub(crate) async fn remove_files(&self) -> Result<()> {

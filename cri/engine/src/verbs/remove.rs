@@ -1,7 +1,7 @@
 //! RemoveContainer and RemovePodSandbox: forward only, and tried again until nothing is left.
 
 use super::{ContainerAt, PodAt};
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
@@ -102,7 +102,12 @@ pub(crate) async fn container(engine: &Arc<Shared>, owner: &Owner, id: &str) -> 
     let what = format!("remove container {}", container.config.name);
     let at = PodAt { engine: Arc::clone(engine), pod }.with(&container);
     let (queue, span) = (at.at.pod.queue.clone(), at.span("RemoveContainer"));
-    queue.run(async move { at.remove().await }).instrument(span).await.context(|| what)
+    let remove = async move {
+        at.kill_beside().await?;
+        queue.run(async move { at.remove().await }).await
+    };
+    let task = tokio::spawn(remove.instrument(span));
+    task.await.unwrap_or_else(|error| Err(Error::internal(error.to_string()))).context(|| what)
 }
 
 /// Removes a pod with its containers, running or not.

@@ -213,7 +213,7 @@ impl RunPod {
 
     async fn state_dir(&self) -> Result<()> {
         let containers = self.at.pod.dirs.containers();
-        blocking(move || dirs::make(&containers)).await
+        self.at.pod.disk.run(move || dirs::make(&containers)).await
     }
 
     async fn intent(&self) -> Result<()> {

@@ -5,13 +5,13 @@ use super::container_end::ended;
 use crate::error::{Kind, Result};
 use crate::event::EventKind;
 use crate::groups;
-use crate::phase::{ContainerPhase, PodPhase};
+use crate::phase::PodPhase;
 use crate::ports::{Dialled, Shim};
-use crate::record::ContainerRecord;
 use crate::steps::run_step;
 use rrun_shim_protocol::{Ask, ContainerReport, ContainerState, Event, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tracing::Instrument;
 
 /// When a shim that hangs is asked again.
@@ -136,11 +136,11 @@ impl PodAt {
             Some((ContainerState::Running { started_at }, pid)) => {
                 self.note_pid(container, pid);
                 at.hold_pipes().await;
-                self.note_running(container, &record, *started_at).await;
+                at.note_start(*started_at).await;
             }
             Some((ContainerState::Exited { started_at, exit }, _)) => {
                 if *started_at != 0 {
-                    self.note_running(container, &record, *started_at).await;
+                    at.note_start(*started_at).await;
                 }
                 ended(&at, super::container_end::container_exit(exit.clone())).await;
             }
@@ -152,26 +152,6 @@ impl PodAt {
         if let Some(pid) = pid {
             container.set_pidfd(self.engine.ports.host.pidfd(pid));
         }
-    }
-
-    async fn note_running(
-        &self,
-        container: &crate::table::Container,
-        record: &ContainerRecord,
-        started_at: i64,
-    ) {
-        if record.phase != ContainerPhase::Created {
-            return;
-        }
-        let change = |record: &mut ContainerRecord| {
-            record.phase = ContainerPhase::Running;
-            record.started_at = started_at;
-        };
-        let change = container.change(&self.pod, change);
-        if let Err(error) = run_step("engine.reconnect.running", change).await {
-            tracing::warn!(container = %container.id, %error, "start is not on record");
-        }
-        self.tell(EventKind::Started, Some(&container.id));
     }
 
     /// Ends a pod whose shim is gone, and tells it.
@@ -199,12 +179,21 @@ impl PodAt {
         let kill = self.engine.ports.shims.kill_hung(&self.pod.dirs.run);
         let killed = run_step("engine.give-up.shim", kill).await;
         let killed = killed.and(run_step("engine.give-up.groups", self.kill_groups()).await);
-        for container in self.engine.table.containers_of(&self.pod.id) {
-            let at = self.with(&container);
-            if container.record().exit.is_none() {
-                let exit = at.found_end(reason).await;
+        let containers = self.engine.table.containers_of(&self.pod.id).into_iter();
+        // Each has a log of its own, which may hang.
+        let mut ends = JoinSet::new();
+        for container in containers.filter(|container| container.record().exit.is_none()) {
+            let (at, reason) = (self.with(&container), reason.to_owned());
+            let end = async move {
+                let exit = at.found_end(&reason).await;
                 at.log_rest().await;
                 ended(&at, exit).await;
+            };
+            ends.spawn(end.in_current_span());
+        }
+        while let Some(end) = ends.join_next().await {
+            if let Err(error) = end {
+                tracing::error!(pod = %self.pod.id, %error, "an end is not on record");
             }
         }
         killed

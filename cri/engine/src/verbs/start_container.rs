@@ -3,7 +3,6 @@
 use super::{ContainerAt, PodAt, container_end};
 use crate::clock;
 use crate::error::{Context, Error, Kind, Result};
-use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::status::ContainerExit;
@@ -50,28 +49,27 @@ pub(crate) async fn start(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Resu
     let (pod, container) = engine.table.container(owner, id).context(|| "start container")?;
     let what = format!("start container {}", container.config.name);
     let at = PodAt { engine: Arc::clone(engine), pod };
-    let queue = at.pod.queue.clone();
-    let span = at.with(&container).span("StartContainer");
-    let mut verb = StartContainer { at: at.with(&container), started_at: 0, refused: None };
-    queue
-        .run(async move {
-            let phase = verb.at.container.record().phase;
-            if phase != ContainerPhase::Created {
-                let message = format!("it is {phase:?}, not Created");
-                return Err(Error::precondition(message.to_lowercase()));
-            }
-            if verb.at.at.pod.record().phase != PodPhase::Ready {
-                return Err(Error::precondition("its pod is not ready"));
-            }
-            START_CONTAINER.run(&mut verb).await.map_err(|(error, _)| error)?;
-            match verb.refused {
-                Some(error) => Err(error),
-                None => Ok(()),
-            }
-        })
-        .instrument(span)
-        .await
-        .context(|| what)
+    let at = at.with(&container);
+    let span = at.span("StartContainer");
+    // In a task of its own: a client that goes away leaves the start on record.
+    let task = tokio::spawn(started(at).instrument(span));
+    task.await.unwrap_or_else(|error| Err(Error::internal(error.to_string()))).context(|| what)
+}
+
+/// The shim is asked beside the pod's queue: a program on a path that hangs keeps its own start
+/// waiting, and nothing else of the pod.
+async fn started(at: ContainerAt) -> Result<()> {
+    let phase = at.container.record().phase;
+    if phase != ContainerPhase::Created {
+        let message = format!("it is {phase:?}, not Created");
+        return Err(Error::precondition(message.to_lowercase()));
+    }
+    if at.at.pod.record().phase != PodPhase::Ready {
+        return Err(Error::precondition("its pod is not ready"));
+    }
+    let mut verb = StartContainer { at, started_at: 0, refused: None };
+    START_CONTAINER.run(&mut verb).await.map_err(|(error, _)| error)?;
+    verb.refused.map_or(Ok(()), Err)
 }
 
 impl StartContainer {
@@ -96,29 +94,19 @@ impl StartContainer {
     }
 
     async fn running(&mut self) -> Result<()> {
-        if let Some(error) = &self.refused {
+        let (at, started_at, refused) = (self.at.clone(), self.started_at, self.refused.clone());
+        let queue = at.at.pod.queue.clone();
+        let on_record = async move {
+            let Some(error) = refused else { return at.has_started(started_at).await };
             let exit = ContainerExit {
                 code: 128,
                 at: clock::now(),
                 reason: "StartError".to_owned(),
                 message: error.to_string(),
             };
-            container_end::ended(&self.at, exit).await;
-            return Ok(());
-        }
-        let started_at = self.started_at;
-        let written = self.at.container.change(&self.at.at.pod, |record| {
-            record.phase = ContainerPhase::Running;
-            record.started_at = started_at;
-        });
-        if let Err(error) = written.await {
-            if error.kind() == Kind::Internal && self.at.container.record().started_at == 0 {
-                return Err(error);
-            }
-            // It runs all the same; after a restart its shim tells so.
-            tracing::warn!(container = %self.at.container.id, %error, "start is not on record");
-        }
-        self.at.at.tell(EventKind::Started, Some(&self.at.container.id));
-        Ok(())
+            container_end::ended(&at, exit).await;
+            Ok(())
+        };
+        queue.run(on_record).await
     }
 }

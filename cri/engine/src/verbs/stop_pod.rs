@@ -11,6 +11,7 @@ use crate::table::Shared;
 use rrun_shim_protocol::{ContainerReport, ContainerState, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 /// How long a shim may take to end by itself.
@@ -116,7 +117,8 @@ impl StopPod {
     /// What is being made will be one of the containers, or is taken back; in a hurry.
     async fn end_of_making(&self) -> Result<()> {
         let _waits = self.at.pod.stop_waits();
-        self.at.pod.nothing_is_made().await;
+        // What waits for a disk that hangs finds no shim when it goes on, and is taken back.
+        let _ = timeout(DYING, self.at.pod.nothing_is_made()).await;
         Ok(())
     }
 
@@ -179,7 +181,7 @@ impl StopPod {
     async fn shim(&self) -> Result<()> {
         if let Some(shim) = self.at.pod.shim() {
             let asked = shim.call(Request::Shutdown, Vec::new());
-            match tokio::time::timeout(PATIENCE, asked).await {
+            match timeout(PATIENCE, asked).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(refusal)) => tracing::debug!(error = %refusal.error, "shim shutdown"),
                 Err(_) => tracing::warn!(pod = %self.at.pod.id, "shim does not end, killing it"),
