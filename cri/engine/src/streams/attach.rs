@@ -6,10 +6,13 @@ use crate::id::Owner;
 use crate::ports::Shim;
 use crate::session::{AttachRequest, Handle, Session};
 use crate::status::ContainerExit;
+use crate::steps::run_step;
 use crate::table::{Container, Shared};
+use crate::verbs::span_of;
 use async_trait::async_trait;
 use rrun_shim_protocol::{Reply, Request};
 use std::sync::Arc;
+use tracing::Instrument;
 
 fn connected(shim: Option<Arc<dyn Shim>>) -> Result<Arc<dyn Shim>> {
     shim.ok_or_else(|| Error::new(Kind::Unavailable, "the pod's shim is gone"))
@@ -43,7 +46,10 @@ pub(crate) async fn attach(
         stderr: wants_stderr,
         stdin: wants_stdin,
     };
-    let (reply, mut fds) = shim.call(request, theirs).await.map_err(Error::from).context(what)?;
+    let call = async { shim.call(request, theirs).await.map_err(Error::from) };
+    let call = run_step("engine.attach.attach", call);
+    let (reply, mut fds) =
+        call.instrument(span_of("Attach", &pod, &container)).await.context(what)?;
     let Reply::Attached = reply else {
         return Err(Error::internal(format!("shim said {reply:?}")).context(what()));
     };
@@ -88,6 +94,8 @@ pub(crate) async fn reopen_log(engine: &Shared, owner: &Owner, id: &str) -> Resu
     let (pod, container) = running(engine, owner, id).context(what)?;
     let shim = connected(pod.shim()).context(what)?;
     let request = Request::ReopenLog { container: container.id.to_string() };
-    shim.call(request, Vec::new()).await.map_err(Error::from).context(what)?;
+    let call = async { shim.call(request, Vec::new()).await.map_err(Error::from) };
+    let call = run_step("engine.reopen-log.reopen", call);
+    call.instrument(span_of("ReopenContainerLog", &pod, &container)).await.context(what)?;
     Ok(())
 }

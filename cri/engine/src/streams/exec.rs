@@ -8,8 +8,10 @@ use crate::ports::{Refusal, Shim};
 use crate::session::{ExecRequest, Handle, Session};
 use crate::spec::ExecTemplate;
 use crate::status::ContainerExit;
+use crate::steps::run_step;
 use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::container_exit;
+use crate::verbs::span_of;
 use async_trait::async_trait;
 use rrun_shim_protocol::{Exec, Exit, Request};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 /// An exec that runs, and is killed with its tree when it is dropped before its end.
 pub(super) struct RunningExec {
@@ -82,7 +85,9 @@ pub(super) async fn start(
     };
     let gone = || Error::new(Kind::Unavailable, "the pod's shim is gone");
     let shim = pod.shim().ok_or_else(gone)?;
-    let running = shim.exec(exec, stdio.into_iter().flatten().collect()).await;
+    let running = async { Ok(shim.exec(exec, stdio.into_iter().flatten().collect()).await) };
+    // A refusal has a code beside its error: it passes the step as a value.
+    let running = run_step("engine.exec.start", running).await?;
     let running = running.inspect_err(|refusal| {
         if refusal.error.kind() == Kind::Timeout {
             // It may start it yet.
@@ -144,7 +149,8 @@ pub(crate) async fn exec(
             }
         }
     }
-    let started = match start(engine, (&pod, &container), &request, its, None).await {
+    let start = start(engine, (&pod, &container), &request, its, None);
+    let started = match start.instrument(span_of("Exec", &pod, &container)).await {
         Ok(started) => started,
         Err(Refusal { code: Some(code), error }) => return unexecutable(&request, code, &error),
         Err(refusal) => return Err(refusal.error.context(what())),

@@ -6,7 +6,8 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::id::Owner;
 use crate::ports::Refusal;
 use crate::session::{ExecOutput, ExecRequest};
-use crate::table::Shared;
+use crate::table::{Container, Pod, Shared};
+use crate::verbs::span_of;
 use nix::errno::Errno;
 use rrun_shim_protocol::ExitReason;
 use std::io;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 /// The client takes 16 MiB for the whole reply; both outputs together stay below that.
 const OUTPUT_MAX: usize = (16 << 20) - (64 << 10);
@@ -36,17 +38,27 @@ pub(crate) async fn exec_sync(
         return Err(Error::invalid("no command given").context(what()));
     }
     let (pod, container) = running(engine, owner, id).context(what)?;
+    let span = span_of("ExecSync", &pod, &container);
+    to_its_end(engine, (&pod, &container), command, timeout).instrument(span).await.context(what)
+}
+
+async fn to_its_end(
+    engine: &Arc<Shared>,
+    (pod, container): (&Arc<Pod>, &Arc<Container>),
+    command: Vec<String>,
+    timeout: Option<Duration>,
+) -> Result<ExecOutput> {
     let request = ExecRequest { command, stdout: true, stderr: true, ..ExecRequest::default() };
     let (out, its_out) = pipe()?;
     let (err, its_err) = pipe()?;
     let stdio = [None, Some(its_out), Some(its_err)];
-    let started = match start(engine, (&pod, &container), &request, stdio, timeout).await {
+    let started = match start(engine, (pod, container), &request, stdio, timeout).await {
         Ok(started) => started,
         Err(Refusal { code: Some(code), error }) => {
             let stderr = format!("{error}\n").into_bytes();
             return Ok(ExecOutput { stdout: Vec::new(), stderr, code });
         }
-        Err(refusal) => return Err(refusal.error.context(what())),
+        Err(refusal) => return Err(refusal.error),
     };
     let receiver = |fd| Receiver::from_owned_fd(fd).context(|| "read the output");
     let (room, (end, over)) = (AtomicUsize::new(OUTPUT_MAX), watch::channel(false));
@@ -64,10 +76,10 @@ pub(crate) async fn exec_sync(
         drain(receiver(out)?, &room, over.clone()),
         drain(receiver(err)?, &room, over.clone()),
     );
-    let exit = exit.context(what)?;
+    let exit = exit?;
     if exit.reason == ExitReason::Timeout {
         let message = format!("timed out after {:?}", timeout.unwrap_or_default());
-        return Err(Error::new(Kind::Timeout, message).context(what()));
+        return Err(Error::new(Kind::Timeout, message));
     }
     let read = |result: io::Result<Vec<u8>>| result.context(|| "read the output");
     Ok(ExecOutput { stdout: read(stdout)?, stderr: read(stderr)?, code: exit.code })

@@ -1,9 +1,9 @@
 //! What whoever follows the spans sees.
 
 use super::{Machine, running};
-use crate::Owner;
 use crate::verbs::create_container::CREATE_CONTAINER;
 use crate::verbs::run_pod::RUN_POD;
+use crate::{AttachRequest, ExecRequest, Owner};
 use std::sync::Mutex;
 use std::time::Duration;
 use tracing_subscriber::fmt::{self, MakeWriter, format::FmtSpan};
@@ -32,7 +32,13 @@ fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_
     let machine = Machine::new();
     let (pod, id) = machine.life(async |engine, _| {
         let (pod, id) = running(&engine, "web").await;
-        engine.stop_container(OWNER, id.as_str(), Duration::ZERO).await.unwrap();
+        let (of, command) = (id.as_str(), vec!["true".to_owned()]);
+        engine.exec_sync(OWNER, of, command.clone(), None).await.unwrap();
+        let exec = ExecRequest { command, stdout: true, ..ExecRequest::default() };
+        engine.exec(OWNER, of, exec).await.unwrap();
+        engine.attach(OWNER, of, AttachRequest::default()).await.unwrap();
+        engine.reopen_log(OWNER, of).await.unwrap();
+        engine.stop_container(OWNER, of, Duration::ZERO).await.unwrap();
         engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
         (pod, id)
     });
@@ -50,6 +56,10 @@ fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_
     for (verb, name) in [
         ("StartContainer", "engine.start-container.start"),
         ("StartContainer", "engine.start-container.running"),
+        ("ExecSync", "engine.exec.start"),
+        ("Exec", "engine.exec.start"),
+        ("Attach", "engine.attach.attach"),
+        ("ReopenContainerLog", "engine.reopen-log.reopen"),
         ("StopContainer", "engine.stop-container.stop"),
         ("ContainerEnd", "engine.end-container.exited"),
         ("RemoveContainer", "engine.remove-container.init"),
