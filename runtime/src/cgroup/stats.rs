@@ -1,7 +1,8 @@
 //! What a group has used.
 //!
 //! A daemon reads these for every container, every ten seconds or oftener: find the files once
-//! ([`Files::find`]), then a reading is eight short reads.
+//! ([`Files::find`]), and read what is told ([`Files::read_usage`]): seven short reads, and three
+//! where there is pressure.
 
 mod parse;
 
@@ -73,8 +74,8 @@ pub struct Memory {
     pub major_page_faults: u64,
     /// The limit; `None` is unlimited.
     pub limit: Option<u64>,
-    /// Processes killed for want of memory.
-    pub oom_kills: u64,
+    /// Processes killed for want of memory, where that was read.
+    pub oom_kills: Option<u64>,
 }
 
 /// Swap figures, in bytes.
@@ -159,11 +160,31 @@ impl Files {
         }
     }
 
-    /// Reads the figures.
+    /// Reads all figures.
     ///
     /// # Errors
     /// `NotFound` when the groups are gone.
     pub fn read(&self) -> Result<Stats> {
+        let mut text = Text::default();
+        let mut stats = self.read_usage()?;
+        if let Some(throttling) = &self.throttling {
+            let text = text.read(&throttling.dir, "cpu.stat")?;
+            stats.throttling = parse::throttling(text, throttling.unified);
+        }
+        if let Some(devices) = &self.devices {
+            stats.devices = Some(devices.devices()?);
+        }
+        if let (Some(memory), Some(figures)) = (&self.memory, &mut stats.memory) {
+            figures.oom_kills = Some(memory.oom_kills(&mut text)?);
+        }
+        Ok(stats)
+    }
+
+    /// Reads what the CRI's stats tell: neither `throttling` nor `devices`, and no `oom_kills`.
+    ///
+    /// # Errors
+    /// `NotFound` when the groups are gone.
+    pub fn read_usage(&self) -> Result<Stats> {
         let mut text = Text::default();
         let mut stats = Stats::default();
         if let Some(cpu) = &self.cpu {
@@ -173,16 +194,10 @@ impl Files {
                 parse::number(text.read(&cpu.dir, "cpuacct.usage")?)
             });
         }
-        if let Some(throttling) = &self.throttling {
-            let text = text.read(&throttling.dir, "cpu.stat")?;
-            stats.throttling = parse::throttling(text, throttling.unified);
-        }
-        if let Some(devices) = &self.devices {
-            stats.devices = Some(devices.devices()?);
-        }
-        if let Some(memory) = &self.memory {
-            stats.memory = Some(memory.memory(&mut text)?);
-            stats.swap = memory.swap(&mut text)?;
+        if let Some(source) = &self.memory {
+            let memory = source.memory(&mut text)?;
+            stats.swap = source.swap(&mut text, &memory)?;
+            stats.memory = Some(memory);
         }
         if let Some(pids) = &self.pids {
             stats.pids = Some(parse::number(text.read(pids, "pids.current")?));
@@ -227,7 +242,6 @@ impl Source {
         };
         let usage = parse::number(text.read(&self.dir, usage)?);
         let limit = parse::limit(text.read(&self.dir, limit)?);
-        let oom_kills = self.oom_kills(text)?;
         let stat = text.read(&self.dir, "memory.stat")?;
         // v1 has each figure twice: its own, and the total with the groups below.
         let field = |v1: &str, v2: &str| parse::field(stat, if self.unified { v2 } else { v1 });
@@ -239,11 +253,11 @@ impl Source {
             page_faults: field("total_pgfault", "pgfault"),
             major_page_faults: field("total_pgmajfault", "pgmajfault"),
             limit,
-            oom_kills,
+            oom_kills: None,
         })
     }
 
-    fn swap(&self, text: &mut Text) -> Result<Option<Swap>> {
+    fn swap(&self, text: &mut Text, memory: &Memory) -> Result<Option<Swap>> {
         if self.unified {
             let current = text.read_existing(&self.dir, "memory.swap.current")?;
             let Some(usage) = current.map(parse::number) else { return Ok(None) };
@@ -253,11 +267,9 @@ impl Source {
         // v1 counts and limits memory and swap together.
         let both = text.read_existing(&self.dir, "memory.memsw.usage_in_bytes")?;
         let Some(both) = both.map(parse::number) else { return Ok(None) };
-        let memory = parse::number(text.read(&self.dir, "memory.usage_in_bytes")?);
         let limit = parse::limit(text.read(&self.dir, "memory.memsw.limit_in_bytes")?);
-        let memory_limit = parse::limit(text.read(&self.dir, "memory.limit_in_bytes")?);
-        let limit = limit.zip(memory_limit).map(|(both, memory)| both.saturating_sub(memory));
-        Ok(Some(Swap { usage: both.saturating_sub(memory), limit }))
+        let limit = limit.zip(memory.limit).map(|(both, memory)| both.saturating_sub(memory));
+        Ok(Some(Swap { usage: both.saturating_sub(memory.usage), limit }))
     }
 
     fn oom_kills(&self, text: &mut Text) -> Result<u64> {
@@ -375,7 +387,7 @@ mod tests {
                 page_faults: 2213,
                 major_page_faults: 9,
                 limit: Some(256 << 20),
-                oom_kills: 1,
+                oom_kills: Some(1),
             }),
             swap: Some(Swap { usage: 65_536, limit: None }),
             pids: Some(7),
@@ -404,6 +416,17 @@ mod tests {
         let cpu_usage_ns = Some(5_311_042_000);
         let pressure = Some(pressures);
         assert_eq!(sample("v2"), Stats { cpu_usage_ns, throttling, pressure, ..expected() });
+    }
+
+    #[test]
+    fn a_reading_of_what_is_told_leaves_out_what_is_not() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cgroup/stats/samples/v1");
+        let dirs = vec![CgroupDir { path, unified: false, inherit_cpuset: false }];
+        let files = Files::find(&Cgroups { dirs, ..Cgroups::default() });
+        let memory = expected().memory.map(|memory| Memory { oom_kills: None, ..memory });
+        let told = Stats { throttling: None, devices: None, memory, ..expected() };
+        assert_eq!(files.read_usage().unwrap(), told);
+        assert_eq!(files.read().unwrap(), expected());
     }
 
     #[test]

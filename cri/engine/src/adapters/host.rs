@@ -88,7 +88,7 @@ impl Kernel {
                 Arc::new(Files::find(&groups))
             }
         };
-        let read = files.read().ok();
+        let read = files.read_usage().ok();
         match read {
             Some(_) => self.files().insert(cgroup.to_owned(), files),
             None => self.files().remove(cgroup),
