@@ -79,3 +79,95 @@ async fn a_daemon_that_is_killed_at_a_removal_goes_on_with_it() {
         suite.assert_nothing_left();
     }
 }
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_at_an_exec_an_attach_or_a_log_leaves_the_container_as_it_is() {
+    let mut suite = Suite::start().await;
+    let (pod, main) = suite.run("streams", &["/bin/sleeper"]).await;
+    let (pid, quiet) = (suite.pid(&main).await, count(&suite, " work"));
+    let log = suite.log_path("streams", "main");
+    for step in ["engine.exec.start", "engine.attach.attach", "engine.reopen-log.reopen"] {
+        for side in ["before", "after"] {
+            let point = format!("{step}:{side}");
+            suite.harness.restart_with(&[("RRUN_KILL_AT", &point)]).await.unwrap();
+            match step {
+                "engine.exec.start" => {
+                    suite.exec(&main, &["/bin/work", "tree", "3"], 0).await.unwrap_err();
+                }
+                "engine.attach.attach" => attach(&suite, &main),
+                _ => {
+                    std::fs::remove_file(&log).unwrap();
+                    reopen(&suite, &main).await.unwrap_err();
+                }
+            }
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while !suite.harness.has_ended().unwrap() {
+                assert!(std::time::Instant::now() < deadline, "{point} is not reached");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            suite.restart().await;
+            assert_eq!((suite.pid(&main).await, suite.status(&main).await.state), (pid, RUNNING));
+            assert_eq!(suite.exec(&main, &["/bin/true"], 10).await.unwrap().exit_code, 0);
+            suite.until("its exec is gone", async || count(&suite, " work") == quiet).await;
+            reopen(&suite, &main).await.unwrap();
+            assert!(log.exists(), "{point}");
+        }
+    }
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+/// With an end of its own.
+fn attach(suite: &Suite, id: &str) {
+    let endpoint = suite.harness.daemon().unwrap().endpoint();
+    let mut client = suite.harness.sandbox().command("timeout");
+    client.arg(PATIENCE.as_secs().to_string()).arg(rrun_tests::place::tool("crictl").unwrap());
+    client.args(["--runtime-endpoint", &endpoint, "attach", id]);
+    assert!(!client.output().unwrap().status.success());
+}
+
+async fn reopen(suite: &Suite, id: &str) -> Result<(), tonic::Status> {
+    let container_id = id.to_owned();
+    let request = rrun_cri_api::v1::ReopenContainerLogRequest { container_id };
+    suite.harness.client.reopen_container_log(request).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_at_a_pull_or_at_the_removal_of_an_image_goes_on_with_either() {
+    use rrun_cri_api::v1::{ImageSpec, PullImageRequest, RemoveImageRequest};
+    let mut suite = Suite::start().await;
+    let image =
+        Some(ImageSpec { image: rrun_tests::harness::BUSYBOX.to_owned(), ..Default::default() });
+    for delay in [0, 1, 3, 10, 30, 100, 300] {
+        for pulls in [false, true] {
+            let (client, image) = (suite.harness.client.clone(), image.clone());
+            let call = tokio::spawn(async move {
+                match pulls {
+                    true => {
+                        let request = PullImageRequest { image, ..Default::default() };
+                        client.pull_image(request).await.map(drop)
+                    }
+                    false => client.remove_image(RemoveImageRequest { image }).await.map(drop),
+                }
+            });
+            tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+            suite.restart().await;
+            // Either answer: it may have been done before.
+            let _ = call.await.unwrap();
+            if !pulls {
+                let image = image.clone();
+                let request = RemoveImageRequest { image };
+                suite.harness.client.remove_image(request).await.unwrap();
+            }
+        }
+        suite.harness.pull(rrun_tests::harness::BUSYBOX).await.unwrap();
+        let config = suite.harness.pod("uses");
+        let pod = suite.run_pod(&config).await;
+        let uses = suite.harness.container("main", rrun_tests::harness::BUSYBOX, &["true"]);
+        let id = suite.create(&pod, uses, &config).await.unwrap();
+        suite.start_container(&id).await.unwrap();
+        assert_eq!(suite.ended(&id).await.exit_code, 0);
+        suite.remove(&pod).await;
+    }
+    suite.until("nothing is left", async || suite.is_clean()).await;
+}

@@ -3,9 +3,13 @@
 use crate::suite::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
-use rrun_tests::harness::BUSYBOX;
+use rrun_cri_api::Cri;
+use rrun_cri_api::v1::*;
+use rrun_tests::harness::{BUSYBOX, WORK};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use tonic::Code;
 
 /// A small file system over a folder of the sandbox; dropped, it is unmounted.
 struct Small {
@@ -29,6 +33,16 @@ impl Small {
         Small { at: at.to_owned(), inside, pid }
     }
 
+    /// Until nothing more can be written.
+    fn fill(&self) {
+        let name = |n: u32| self.inside.join(format!("filler{n}"));
+        let path = (0..).map(name).find(|path| !path.exists()).unwrap();
+        let mut file = fs::File::create(path).unwrap();
+        let page = [0; 4096];
+        while file.write_all(&page).is_ok() {}
+        assert!(self.is_full());
+    }
+
     fn is_full(&self) -> bool {
         statvfs(&self.inside).unwrap().blocks_available() == 0
     }
@@ -38,6 +52,61 @@ impl Drop for Small {
     fn drop(&mut self) {
         in_mounts_of(self.pid, || umount2(&self.at, MntFlags::MNT_DETACH));
     }
+}
+
+/// Fills a disk that was mounted over the state with what is below it.
+pub fn copy_state(suite: &Suite) {
+    let sandbox = suite.harness.sandbox();
+    let mut copy = sandbox.command("cp");
+    copy.arg("-a").arg(format!("{}/.", sandbox.state().display())).arg("/var/lib/rrun");
+    assert!(copy.status().unwrap().success());
+}
+
+#[tokio::test]
+async fn pods_are_stopped_and_removed_though_the_disk_of_the_state_is_full() {
+    let mut suite = Suite::start().await;
+    suite.harness.kill();
+    let state = Small::mount(&suite, Path::new("/var/lib/rrun"), "96m");
+    copy_state(&suite);
+    suite.restart().await;
+    let config = suite.harness.pod("stands");
+    let (pod, main) = suite.run("stands", &["/bin/sleeper"]).await;
+    let second = suite.add(&pod, &config, "second", &["/bin/sleeper"]).await;
+    let third = suite.add(&pod, &config, "third", &["/bin/true"]).await;
+    let unstarted = suite.harness.container("unstarted", WORK, &["/bin/sleeper"]);
+    let unstarted = suite.create(&pod, unstarted, &config).await.unwrap();
+    suite.ended(&third).await;
+    let (other, _) = suite.run("other", &["/bin/sleeper"]).await;
+    state.fill();
+    let request =
+        RunPodSandboxRequest { config: Some(suite.harness.pod("late")), ..Default::default() };
+    let refused = suite.harness.client.run_pod_sandbox(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+
+    assert_eq!(suite.exec(&main, &["/bin/true"], 10).await.unwrap().exit_code, 0);
+    suite.start_container(&unstarted).await.unwrap();
+    assert_eq!(suite.status(&unstarted).await.state, RUNNING);
+    suite.stop_container(&second, 1).await;
+    assert_eq!(suite.status(&second).await.state, EXITED);
+    for container in [&second, &third, &unstarted] {
+        suite.remove_container(container).await;
+    }
+    suite.stop(&pod).await;
+    assert_eq!(suite.status(&main).await.state, EXITED);
+    assert_eq!(suite.pod_status(&pod).await.state, NOT_READY);
+    // What a daemon knows that has to be told all of it by the disk and the shims.
+    state.fill();
+    suite.restart().await;
+    suite.remove(&pod).await;
+    suite.remove(&other).await;
+    let image = ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() };
+    suite.harness.client.remove_image(RemoveImageRequest { image: Some(image) }).await.unwrap();
+    let left = suite.harness.client.list_pod_sandbox(Default::default()).await.unwrap();
+    assert_eq!(left.items, []);
+    suite.harness.kill();
+    drop(state);
+    suite.restart().await;
+    suite.assert_nothing_left();
 }
 
 #[tokio::test]

@@ -161,6 +161,39 @@ async fn a_container_that_hangs_at_a_path_of_the_host_ends_with_its_pod() {
 }
 
 #[tokio::test]
+async fn a_program_on_a_path_that_hangs_costs_its_own_start_and_nothing_else_of_its_pod() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("hangs");
+    let pod = suite.run_pod(&config).await;
+    let main = suite.add(&pod, &config, "main", &["/bin/sleeper"]).await;
+    let path = suite.harness.sandbox().root().join("hung");
+    let fuse = Fuse::mount(&path, suite.harness.sandbox().pid(), Answered::Everybody);
+    let stuck = with_path(&suite, &path, WORK, &["/data/data/program"]);
+    let stuck = suite.create(&pod, stuck, &config).await.unwrap();
+    fuse.hang();
+    let start = suite.start_container(&stuck);
+    let others = async {
+        suite.until("its init hangs", async || fuse.hangs()).await;
+        let third = suite.add(&pod, &config, "third", &["/bin/sleeper"]).await;
+        assert_eq!(suite.exec(&third, &["/bin/true"], 10).await.unwrap().exit_code, 0);
+        suite.stop_container(&third, 0).await;
+        suite.remove_container(&third).await;
+        let ends = suite.add(&pod, &config, "ends", &["/bin/true"]).await;
+        suite.ended(&ends).await;
+        assert_eq!(suite.status(&main).await.state, RUNNING);
+    };
+    tokio::pin!(start);
+    tokio::select! {
+        biased;
+        early = &mut start => panic!("the start ended before the others: {early:?}"),
+        () = others => {}
+    }
+    let (refused, ()) = tokio::join!(start, suite.remove(&pod));
+    refused.unwrap_err();
+    nothing_left_after(&suite, fuse).await;
+}
+
+#[tokio::test]
 async fn an_exec_that_hangs_while_it_is_made_is_over_at_its_deadline_and_the_container_runs_on() {
     let suite = Suite::start().await;
     let config = suite.harness.pod("hangs");

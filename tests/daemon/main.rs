@@ -9,6 +9,7 @@ mod foreign_image;
 mod full_disk;
 mod fuse;
 mod groups;
+mod hung_disk;
 mod hung_path;
 mod hung_shim;
 mod life;

@@ -135,6 +135,11 @@ impl Suite {
         self.harness.client.stop_container(request).await.unwrap();
     }
 
+    pub async fn remove_container(&self, id: &str) {
+        let request = RemoveContainerRequest { container_id: id.to_owned() };
+        self.harness.client.remove_container(request).await.unwrap();
+    }
+
     pub async fn stop(&self, pod: &str) {
         let request = StopPodSandboxRequest { pod_sandbox_id: pod.to_owned() };
         self.harness.client.stop_pod_sandbox(request).await.unwrap();

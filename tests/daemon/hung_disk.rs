@@ -1,0 +1,82 @@
+//! A disk of the state on which every write waits: ext4, frozen as for a snapshot (fsfreeze(8)).
+
+use crate::full_disk::copy_state;
+use crate::suite::*;
+use rrun_cri_api::Cri;
+use rrun_cri_api::v1::*;
+use std::fs::File;
+
+/// Such a disk, mounted over the state in the sandbox. Dropped, it goes on.
+struct Disk<'a> {
+    suite: &'a Suite,
+}
+
+impl Disk<'_> {
+    fn mount(suite: &Suite) {
+        let image = suite.harness.sandbox().root().join("disk");
+        File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        let image = image.display().to_string();
+        run(suite, &["mkfs.ext4", "-q", &image]);
+        run(suite, &["mount", "-o", "loop", &image, "/var/lib/rrun"]);
+    }
+
+    fn freeze(suite: &Suite) -> Disk<'_> {
+        run(suite, &["fsfreeze", "-f", "/var/lib/rrun"]);
+        Disk { suite }
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        run(self.suite, &["fsfreeze", "-u", "/var/lib/rrun"]);
+    }
+}
+
+fn run(suite: &Suite, words: &[&str]) {
+    let status = suite.harness.sandbox().command(words[0]).args(&words[1..]).status().unwrap();
+    assert!(status.success(), "{words:?}");
+}
+
+#[tokio::test]
+async fn containers_are_stopped_though_the_disk_of_the_state_hangs_and_the_rest_follows_later() {
+    let mut suite = Suite::start().await;
+    suite.harness.kill();
+    Disk::mount(&suite);
+    copy_state(&suite);
+    suite.restart().await;
+    let config = suite.harness.pod("stands");
+    let (pod, main) = suite.run("stands", &["/bin/sleeper"]).await;
+    let second = suite.add(&pod, &config, "second", &["/bin/sleeper"]).await;
+    let (other, beside) = suite.run("other", &["/bin/sleeper"]).await;
+    suite.exec(&main, &["/bin/true"], 10).await.unwrap();
+
+    let frozen = Disk::freeze(&suite);
+    let client = suite.harness.client.clone();
+    let late = suite.harness.pod("late");
+    let late = RunPodSandboxRequest { config: Some(late), ..Default::default() };
+    let late = tokio::spawn(async move { client.run_pod_sandbox(late).await });
+    for container in [&second, &beside] {
+        suite.stop_container(container, 1).await;
+        assert_eq!(suite.status(container).await.state, EXITED);
+    }
+    assert_eq!(suite.exec(&main, &["/bin/true"], 10).await.unwrap().exit_code, 0);
+    let all = suite.harness.client.list_containers(Default::default()).await.unwrap();
+    assert_eq!(all.containers.len(), 3);
+    // What has an address goes on with the disk that says whose it is; the processes end at once.
+    let client = suite.harness.client.clone();
+    let stop = StopPodSandboxRequest { pod_sandbox_id: pod.clone() };
+    let stop = tokio::spawn(async move { client.stop_pod_sandbox(stop).await });
+    suite.until("it is stopped", async || suite.status(&main).await.state == EXITED).await;
+    assert!(!stop.is_finished(), "the disk does not hang");
+    let refused = late.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
+    assert!(refused.message().contains("the disk of the records"), "{refused}");
+    drop(frozen);
+    stop.await.unwrap().unwrap();
+    suite.remove(&pod).await;
+    suite.remove(&other).await;
+    suite.harness.kill();
+    run(&suite, &["umount", "/var/lib/rrun"]);
+    suite.restart().await;
+    suite.until("what hung has ended", async || suite.is_clean()).await;
+}
