@@ -140,8 +140,9 @@ async fn a_daemon_that_is_killed_at_a_pull_or_at_the_removal_of_an_image_goes_on
         Some(ImageSpec { image: rrun_tests::harness::BUSYBOX.to_owned(), ..Default::default() });
     for delay in [0, 1, 3, 10, 30, 100, 300] {
         for pulls in [false, true] {
-            let (client, image) = (suite.harness.client.clone(), image.clone());
+            let (client, wanted) = (suite.harness.client.clone(), image.clone());
             let call = tokio::spawn(async move {
+                let image = wanted;
                 match pulls {
                     true => {
                         let request = PullImageRequest { image, ..Default::default() };

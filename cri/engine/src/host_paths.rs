@@ -139,7 +139,9 @@ impl Look {
         match outcome.recv_timeout(limit) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => Err(self.give_up(limit)),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("the thread that looked at the host's paths has panicked")),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::internal("the thread that looked at the host's paths has panicked"))
+            }
         }
     }
 
