@@ -231,8 +231,11 @@ impl Node {
     fn fixed(&self) -> Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
         for (name, pod) in self.kubelet()?.pods()? {
-            // Another kubelet knows no more that a deadline has passed.
-            let changes = ["crash", "deadline"].contains(&name.as_str());
+            // Those that are started again and again, and those whose deadline has passed: another
+            // kubelet knows no more that it has.
+            let changes =
+                ["crash", "deadline", "endside", "hanghook", "nograce", "own", "slowside"]
+                    .contains(&name.as_str());
             for status in containers(&pod).filter(|_| !changes) {
                 let key = format!("{name}/{}", status["name"]);
                 let (id, restarts) = (&status["containerID"], &status["restartCount"]);
