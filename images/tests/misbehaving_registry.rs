@@ -243,7 +243,10 @@ async fn mirrors_are_asked_in_order_with_the_namespace_and_all_failures_are_told
     assert_eq!(error.kind(), Kind::Unavailable);
     let words = error.to_string();
     assert!(words.contains("all 3 hosts failed: GET http://127.0.0.1:1/v2/r/i"), "{words}");
-    assert!(words.contains("refused") && words.contains("500 internal server error"), "{words}");
+    assert!(
+        words.contains("ECONNREFUSED") && words.contains("500 internal server error"),
+        "{words}"
+    );
     let first = &broken.seen()[0];
     assert_eq!(first.headers.get("x-mirror").map(String::as_str), Some("yes"));
     scratch.hosts(

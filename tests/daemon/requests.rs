@@ -95,7 +95,7 @@ fn odd_pods() -> [OddPod; 13] {
             let servers = vec!["1.1.1.1\noptions x".to_owned()];
             p.dns_config = Some(DnsConfig { servers, ..Default::default() });
         }),
-        ("sysctls: kernel.panic is not of a namespace", |p| {
+        ("sysctls: kernel.panic: is not namespaced", |p| {
             p.linux.as_mut().unwrap().sysctls.insert("kernel.panic".to_owned(), "0".to_owned());
         }),
         ("sandbox: make namespaces: sysctl net.ipv4.ip_local_port_range: EINVAL", |p| {
