@@ -55,8 +55,7 @@ fn an_attachment_stands_on_record_with_its_result() {
 
 #[test]
 fn a_host_port_is_reached_from_everywhere() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     let network = lab.network();
     let web = lab.pod("web").port(Protocol::Tcp, 8080, 80).port_on("192.0.2.1", 8081, 80);
     let other = lab.pod("other");
@@ -107,20 +106,18 @@ fn a_udp_host_port_takes_over_from_what_the_host_remembers() {
 
 #[test]
 fn what_leaves_the_node_has_the_nodes_address() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     let network = lab.network();
     let pod = lab.pod("a");
     pod.add(&network).unwrap();
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
-    assert_eq!(pod.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    serve_outside();
+    assert_eq!(pod.run(ask_outside).unwrap(), "192.0.2.1");
     pod.del(&network).unwrap();
 }
 
 #[test]
 fn a_policy_that_drops_what_is_forwarded_lets_pods_pass() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     sh(
         "nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'",
     );
@@ -131,8 +128,8 @@ fn a_policy_that_drops_what_is_forwarded_lets_pods_pass() {
     for pod in [&a, &b] {
         pod.serve(80);
     }
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
-    assert_eq!(a.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    serve_outside();
+    assert_eq!(a.run(ask_outside).unwrap(), "192.0.2.1");
     a.run(|| ask(ip_b, 80)).unwrap();
     assert_eq!(in_outside(|| ask([192, 0, 2, 1], 8080)).unwrap(), "192.0.2.2");
     assert_eq!(sh("nft list chain ip filter FORWARD | grep -c accept").trim(), "2");
@@ -142,8 +139,7 @@ fn a_policy_that_drops_what_is_forwarded_lets_pods_pass() {
 
 #[test]
 fn a_last_rule_that_rejects_what_is_forwarded_lets_pods_pass() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     sh("nft 'add table ip filter
         add chain ip filter FORWARD { type filter hook forward priority 0; policy accept; }
         add rule ip filter FORWARD iifname \"docker0\" accept
@@ -152,8 +148,8 @@ fn a_last_rule_that_rejects_what_is_forwarded_lets_pods_pass() {
     let a = lab.pod("a").port(Protocol::Tcp, 8080, 80);
     a.add(&network).unwrap();
     a.serve(80);
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
-    assert_eq!(a.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    serve_outside();
+    assert_eq!(a.run(ask_outside).unwrap(), "192.0.2.1");
     assert_eq!(in_outside(|| ask([192, 0, 2, 1], 8080)).unwrap(), "192.0.2.2");
     assert_eq!(wait(network.status()).message, "");
     // Until the next pod, if somebody takes it back.
@@ -166,13 +162,12 @@ fn a_last_rule_that_rejects_what_is_forwarded_lets_pods_pass() {
 
 #[test]
 fn a_chain_of_somebody_else_that_forbids_forwarding_is_told_by_name() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     let network = lab.network();
     let pod = lab.pod("a");
     pod.add(&network).unwrap();
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
-    let reaches = || pod.run(|| ask([192, 0, 2, 2], 83)).is_ok();
+    serve_outside();
+    let reaches = || pod.run(ask_outside).is_ok();
     let told = || wait(network.status()).message;
     let chain = |family: &str, hook: &str, policy: &str| {
         sh(&format!(
@@ -221,8 +216,7 @@ fn a_chain_of_somebody_else_that_forbids_forwarding_is_told_by_name() {
 
 #[test]
 fn firewalld_is_told_with_the_command_that_lets_pods_pass() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     let network = lab.network();
     let pod = lab.pod("a");
     pod.add(&network).unwrap();
@@ -242,14 +236,14 @@ fn firewalld_is_told_with_the_command_that_lets_pods_pass() {
     let message = wait(network.status()).message;
     assert!(message.starts_with("nft chain inet firewalld filter_FORWARD forbids"), "{message}");
     assert!(message.contains("firewall-cmd --zone=trusted --add-interface=rrtest0"), "{message}");
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
-    assert!(pod.run(|| ask([192, 0, 2, 2], 83)).is_err());
+    serve_outside();
+    assert!(pod.run(ask_outside).is_err());
     // What that command adds.
     sh(
         "nft insert rule inet firewalld filter_FORWARD_ZONES iifname rrtest0 goto filter_FWD_trusted",
     );
     assert_eq!(wait(network.status()).message, "");
-    assert_eq!(pod.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    assert_eq!(pod.run(ask_outside).unwrap(), "192.0.2.1");
     pod.del(&network).unwrap();
 }
 
@@ -259,16 +253,15 @@ fn a_policy_of_legacy_iptables_that_drops_lets_pods_pass() {
         eprintln!("skipped: iptables-legacy is not installed");
         return;
     }
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     sh("iptables-legacy -P FORWARD DROP");
     let network = lab.network();
     let (a, b) = (lab.pod("a").port(Protocol::Tcp, 8080, 80), lab.pod("b"));
     a.add(&network).unwrap();
     b.add(&network).unwrap();
     a.serve(80);
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
-    assert_eq!(a.run(|| ask([192, 0, 2, 2], 83)).unwrap(), "192.0.2.1");
+    serve_outside();
+    assert_eq!(a.run(ask_outside).unwrap(), "192.0.2.1");
     assert_eq!(in_outside(|| ask([192, 0, 2, 1], 8080)).unwrap(), "192.0.2.2");
     // Once each way, however many pods come.
     assert_eq!(sh("iptables-legacy -S FORWARD | grep -c ACCEPT").trim(), "2");
@@ -355,15 +348,14 @@ fn what_was_flushed_comes_back_with_the_next_pod() {
 
 #[test]
 fn forwarding_and_the_bridges_address_and_route_come_back_with_the_next_pod() {
-    let lab = Lab::new();
-    outside(&lab);
+    let lab = lab_with_outside();
     let network = lab.network();
     let first = lab.pod("first");
     let ip = first.add(&network).unwrap().ips[0];
-    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
+    serve_outside();
     first.serve(80);
     let reaches = || {
-        let out = first.run(|| ask([192, 0, 2, 2], 83)).is_ok();
+        let out = first.run(ask_outside).is_ok();
         (out, ask(ip, 80).is_ok())
     };
     assert_eq!(reaches(), (true, true));
@@ -415,7 +407,8 @@ fn the_default_subnet_keeps_clear_of_the_hosts_routes() {
 }
 
 /// A second host behind a wire: 192.0.2.2, seen from ours, 192.0.2.1.
-fn outside(lab: &Lab) {
+fn lab_with_outside() -> Lab {
+    let lab = Lab::new();
     sh("ip link add wire0 type veth peer wire1
         ip addr add 192.0.2.1/24 dev wire0; ip link set wire0 up");
     let dir = lab.path("outside");
@@ -429,6 +422,7 @@ fn outside(lab: &Lab) {
     nix::mount::umount2(&dir, nix::mount::MntFlags::MNT_DETACH).unwrap();
     std::fs::remove_file(&dir).unwrap();
     OUTSIDE.set(Some(outside));
+    lab
 }
 
 thread_local! {
@@ -440,6 +434,16 @@ fn in_outside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let value = rrun_sys::netns::run_in(&outside, work).unwrap();
     OUTSIDE.set(Some(outside));
     value
+}
+
+/// The second host answers at port 83, see [`ask_outside`].
+fn serve_outside() {
+    in_outside(|| serve(TcpListener::bind("0.0.0.0:83").unwrap()));
+}
+
+/// Whom the second host sees.
+fn ask_outside() -> std::io::Result<String> {
+    ask([192, 0, 2, 2], 83)
 }
 
 /// This test's binary again, as another process on the same host: attaches pods `<prefix>0` and on.

@@ -229,7 +229,7 @@ fn chain(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
-        text.push_str(&inner.to_string());
+        text.push_str(&rrun_error::reason(inner));
         cause = inner.source();
     }
     text
