@@ -9,7 +9,8 @@ pub struct Source {
     /// From the root of the workspace.
     pub path: String,
     pub lines: usize,
-    /// Tests have no limits: files below a crate's `tests/`, and modules under `#[cfg(test)]`.
+    /// Of tests only the length of a file is limited: files below a crate's `tests/`, and
+    /// modules under `#[cfg(test)]`.
     pub test: bool,
     /// In the crate that may hold `unsafe`.
     pub fenced: bool,

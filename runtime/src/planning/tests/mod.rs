@@ -1,5 +1,6 @@
 //! Configurations and what becomes of them, in tables.
 
+mod changes;
 mod fields;
 mod mounts;
 mod process;

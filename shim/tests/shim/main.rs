@@ -1,7 +1,9 @@
 //! A shim by itself: told over its socket, on the real kernel.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "../../runtime/tests/support/mod.rs"]
+mod asks;
+mod log;
+#[path = "../../../runtime/tests/support/mod.rs"]
 mod support;
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -250,33 +252,6 @@ async fn an_exec_ends_with_the_connection_that_started_it_and_the_container_goes
 }
 
 #[tokio::test]
-async fn each_numbered_line_is_logged_once_and_in_order_while_the_log_is_rotated() {
-    let mut pod = Pod::new().await;
-    let count = 50_000;
-    let script = format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); echo $i; done");
-    pod.start(&["sh", "-c", &script]).await;
-    let mut rotated = Vec::new();
-    for n in 0..5 {
-        let old = pod.log().with_extension(n.to_string());
-        std::fs::rename(pod.log(), &old).unwrap();
-        pod.ask(Request::ReopenLog { container: "c".into() }).await;
-        rotated.push(old);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(pod.ended().await.code, 0);
-    let mut expected = 1;
-    for path in rotated.into_iter().chain([pod.log()]) {
-        for line in std::fs::read_to_string(path).unwrap().lines() {
-            let number: u64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-            assert_eq!(number, expected);
-            expected += 1;
-        }
-    }
-    assert_eq!(expected, count + 1);
-    pod.shut_down().await;
-}
-
-#[tokio::test]
 async fn an_attached_client_gets_output_and_gives_input_and_a_slow_one_is_cut() {
     let mut pod = Pod::new().await;
     pod.start(&["sh", "-c", "read a; echo got $a; read b; busybox seq 1 60000; read c"]).await;
@@ -328,150 +303,6 @@ async fn each_of_many_short_execs_at_once_is_answered_and_told_its_end() {
             assert_eq!((code, said.as_str()), (0, ""));
         }
     }
-    pod.shut_down().await;
-}
-
-/// Reads `log` until `last` has come, without haste.
-fn read_slowly(mut log: File, last: &str) -> String {
-    let (mut text, mut buffer) = (Vec::new(), [0; 8 << 10]);
-    while !String::from_utf8_lossy(&text).contains(last) {
-        let mut readable = [PollFd::new(log.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut readable, 20_000u16).unwrap(), 1, "nothing more comes");
-        let count = log.read(&mut buffer).unwrap();
-        text.extend_from_slice(&buffer[..count]);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    String::from_utf8(text).unwrap()
-}
-
-#[tokio::test]
-async fn a_log_on_a_slow_disk_keeps_its_tail() {
-    let mut pod = Pod::new().await;
-    let log = pod.slow_log();
-    let padding = "x".repeat(70);
-    let script = format!("i=0; while [ $i -lt 6000 ]; do echo $i {padding}; i=$((i+1)); done");
-    pod.create(&["/bin/sh", "-c", &script]).await;
-    // All of it fits into the pipe, so that the container ends long before its log is written.
-    let (_, ends) =
-        pod.client.call(Request::LogPipes { container: "c".into() }, Vec::new()).await.unwrap();
-    fcntl(&ends[1], FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
-    drop(ends);
-    pod.ask(Request::Start { container: "c".into() }).await;
-    let reader = std::thread::spawn(move || read_slowly(log, "F 5999 "));
-    let exit = pod.ended().await;
-    assert_eq!((exit.code, exit.output_lost), (0, 0));
-    let text = reader.join().unwrap();
-    let numbers = text.lines().map(|line| line.split(' ').nth(3).unwrap());
-    assert!(numbers.eq((0..6000).map(|n| n.to_string())), "not every line once and in order");
-    pod.shut_down().await;
-}
-
-#[tokio::test]
-async fn a_log_that_is_given_up_says_so_in_its_last_line_and_in_the_exit_record() {
-    let mut pod = Pod::new().await;
-    let log = pod.slow_log();
-    let script = "dd if=/dev/zero bs=1000 count=60 2>/dev/null | tr '\\0' x";
-    pod.create_with(&["/bin/sh", "-c", script], Some(300)).await;
-    pod.ask(Request::Start { container: "c".into() }).await;
-    let exit = pod.ended().await;
-    assert_eq!(exit.code, 0);
-    assert!((1..=60_000).contains(&exit.output_lost), "{}", exit.output_lost);
-    let record = exit_record::read(pod.folder.path(), "c").unwrap().unwrap();
-    assert_eq!(record.1, exit);
-    // What was on its way gets there yet; what was not is counted.
-    let text = read_slowly(log, " bytes are missing here");
-    let written = text.bytes().filter(|byte| *byte == b'x').count();
-    let missing =
-        format!("rrun: {} bytes are missing here, as the log was too slow", 60_000 - written);
-    assert!(text.lines().any(|line| line.ends_with(&format!(" F {missing}"))), "{missing}");
-    pod.shut_down().await;
-}
-
-#[tokio::test]
-async fn a_shutdown_waits_for_the_last_output_of_what_it_kills() {
-    let pod = Pod::new().await;
-    let log = pod.slow_log();
-    let padding = "x".repeat(70);
-    let script =
-        format!("i=0; while [ $i -lt 600 ]; do echo $i {padding}; i=$((i+1)); done; exec sleep 60");
-    pod.start(&["/bin/sh", "-c", &script]).await;
-    // 47 KiB: they fit into the pipe, and the program sleeps before the log has them.
-    pod.wait_for_program("sleep").await;
-    let reader = std::thread::spawn(move || read_slowly(log, "F 599 "));
-    pod.shut_down().await;
-    let text = reader.join().unwrap();
-    let numbers = text.lines().map(|line| line.split(' ').nth(3).unwrap());
-    assert!(numbers.eq((0..600).map(|n| n.to_string())), "not every line once and in order");
-}
-
-/// A container that is to be placed by its daemon.
-fn asking(pod: &Pod) -> Request {
-    let mut plan = pod.image.plan(&["sleep", "1000"]);
-    plan.cgroups.asked = true;
-    Request::Create(Create {
-        container: "c".into(),
-        plan,
-        log: None,
-        stdin: false,
-        stdin_once: false,
-    })
-}
-
-async fn asked(pod: &mut Pod) -> i32 {
-    match pod.events.recv().await.unwrap() {
-        Event::Asks { container, pid, ask: Ask::Place } if container == "c" => pid,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test]
-async fn what_a_container_asks_is_passed_on_and_its_answer_goes_back() {
-    let mut pod = Pod::new().await;
-    let client = pod.client.clone();
-    let create = asking(&pod);
-    let made = tokio::spawn(async move { client.call(create, Vec::new()).await });
-    let place = asked(&mut pod).await;
-    pod.ask(Request::Answer { container: "c".into(), refusal: None }).await;
-    let (reply, _) = made.await.unwrap().unwrap();
-    assert!(matches!(reply, Reply::Created { pid, .. } if pid == place), "{reply:?}");
-    // Nothing is asked any more.
-    pod.refused(Request::Answer { container: "c".into(), refusal: None }).await;
-    pod.shut_down().await;
-}
-
-#[tokio::test]
-async fn a_refusal_is_the_error_of_the_create() {
-    let mut pod = Pod::new().await;
-    let client = pod.client.clone();
-    let create = asking(&pod);
-    let made = tokio::spawn(async move { client.call(create, Vec::new()).await });
-    asked(&mut pod).await;
-    let refusal = AskRefusal { errno: nix::libc::EBUSY, words: "systemd says no".into() };
-    pod.ask(Request::Answer { container: "c".into(), refusal: Some(refusal) }).await;
-    let error = made.await.unwrap().err().unwrap().to_string();
-    assert!(error.contains("control groups: systemd says no: EBUSY"), "{error}");
-    pod.shut_down().await;
-}
-
-#[tokio::test]
-async fn what_a_daemon_that_is_gone_was_asked_is_refused() {
-    let pod = Pod::new().await;
-    let (other, mut events) = Client::connect(&Launch::socket(pod.folder.path())).await.unwrap();
-    let create = asking(&pod);
-    let made = tokio::spawn(async move { other.call(create, Vec::new()).await.map(drop) });
-    assert!(matches!(events.recv().await, Some(Event::Asks { .. })));
-    made.abort();
-    let _ = made.await;
-    // The container goes, and its name is free again.
-    let gone = async {
-        loop {
-            match pod.client.call(Request::State, Vec::new()).await.unwrap().0 {
-                Reply::State(report) if report.containers.is_empty() => break,
-                _ => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
     pod.shut_down().await;
 }
 

@@ -1,0 +1,120 @@
+//! Pulls that fail, and images that were pulled with credentials.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_fails_backs_off_and_says_why() {
+    let scene = Scene::new().await;
+    scene.cri.fail_pulls("r/x:1", 3);
+    let pod = scene.run("  containers: [{name: a, image: 'r/x:1'}]\n");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(waiting(&now(&pod), "a"), "ErrImagePull");
+    seconds(5).await;
+    assert_eq!(waiting(&now(&pod), "a"), "ImagePullBackOff");
+    seconds(10).await;
+    assert_eq!(waiting(&now(&pod), "a"), "ErrImagePull");
+    seconds(10).await;
+    let status = now(&pod);
+    let State::Waiting { reason, message } = &status.containers[0].state else { panic!("waiting") };
+    assert_eq!(reason, "ImagePullBackOff");
+    assert_eq!(message, "Back-off pulling image \"r/x:1\": ErrImagePull: no such host");
+    seconds(100).await;
+    assert_eq!(now(&pod).phase, Phase::Running);
+    assert_eq!(scene.cri.when("pull r/x:1"), [0, 11, 31, 71]);
+    let told = drain(pod.events());
+    let reasons: Vec<Reason> = told.iter().map(|e| e.reason).collect();
+    assert_eq!(reasons[..3], [Reason::Pulling, Reason::Failed, Reason::Failed]);
+    assert_eq!(reasons[reasons.len() - 3..], [Reason::Pulled, Reason::Created, Reason::Started]);
+}
+
+/// A pod of its own uid with an image that is here, and with these credentials if it has any.
+fn private(uid: &str, policy: &str, user: Option<&str>) -> Pod {
+    let secret = |user: &str| {
+        format!(
+            "---
+apiVersion: v1
+kind: Secret
+metadata: {{name: {uid}}}
+type: kubernetes.io/dockerconfigjson
+stringData: {{.dockerconfigjson: '{{\"auths\": {{\"r.io\": {{\"username\": \"{user}\", \"password\": \"p\"}}}}}}'}}
+"
+        )
+    };
+    let mut pod = testing::pod(&format!(
+        "  imagePullSecrets: [{{name: {uid}}}]
+  containers: [{{name: a, image: r.io/p:1, imagePullPolicy: {policy}}}]
+{}",
+        user.map(secret).unwrap_or_default()
+    ));
+    pod.meta.uid = PodUid::parse(uid).unwrap();
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_pulled_with_credentials_is_not_for_pods_without_them() {
+    let scene = Scene::new().await;
+    scene.cri.private.lock().unwrap().insert("r.io/p:1".into(), "anna".into());
+    let preloaded = scene.engine.run(private("u-0", "IfNotPresent", None));
+    seconds(2).await;
+    assert_eq!(waiting(&now(&preloaded), "a"), "running", "nobody pulled it for a pod");
+    let first = scene.engine.run(private("u-1", "Always", Some("anna")));
+    seconds(2).await;
+    assert_eq!(waiting(&now(&first), "a"), "running");
+    let pulls = || scene.cri.when("pull r.io/p:1").len();
+    assert_eq!(pulls(), 1);
+    for (uid, policy, user, want, more) in [
+        ("u-2", "IfNotPresent", Some("anna"), "running", 0),
+        ("u-3", "Never", Some("anna"), "running", 0),
+        ("u-4", "Never", None, "ErrImageNeverPull", 0),
+        ("u-5", "IfNotPresent", None, "ImagePullBackOff", 1),
+        ("u-6", "IfNotPresent", Some("bob"), "ImagePullBackOff", 1),
+    ] {
+        let before = pulls();
+        let pod = scene.engine.run(private(uid, policy, user));
+        seconds(2).await;
+        assert_eq!((waiting(&now(&pod), "a").as_str(), pulls() - before), (want, more), "{uid}");
+    }
+    // Who may pull it without credentials makes it everybody's.
+    scene.cri.private.lock().unwrap().clear();
+    for uid in ["u-7", "u-8"] {
+        let pod = scene.engine.run(private(uid, "IfNotPresent", None));
+        seconds(2).await;
+        assert_eq!(waiting(&now(&pod), "a"), "running");
+    }
+    assert_eq!(pulls(), 4);
+    let said = drain(preloaded.events());
+    let here =
+        "Container image \"r.io/p:1\" already present on machine and can be accessed by the pod";
+    assert!(said.iter().any(|e| e.reason == Reason::Pulled && e.message == here), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_fitting_credentials_nobody_tries_without_and_what_each_was_answered_is_told() {
+    let own = "r.io/p:1";
+    let node = "{\"auths\": {\"r.io\": {\"username\": \"node\", \"password\": \"p\"}}}";
+    for (user, of_node, shown, told) in [
+        (None, None, &[None][..], "nobody may not pull it"),
+        (Some("bob"), None, &[Some("bob")], "bob may not pull it"),
+        (None, Some(node), &[Some("node")], "node may not pull it"),
+        (
+            Some("bob"),
+            Some(node),
+            &[Some("bob"), Some("node")],
+            "[bob may not pull it, node may not pull it]",
+        ),
+    ] {
+        let scene = Scene::new().await;
+        scene.cri.private.lock().unwrap().insert(own.into(), "anna".into());
+        *scene.node.docker_config.lock().unwrap() = of_node.map(str::to_owned);
+        let pod = scene.engine.run(private("u-1", "Always", user));
+        seconds(1).await;
+        let asked = scene.cri.shown.lock().unwrap().clone();
+        let asked: Vec<_> = asked.iter().map(Option::as_deref).collect();
+        assert_eq!(asked, shown);
+        let status = now(&pod);
+        let State::Waiting { reason, message } = &status.container("a").unwrap().state else {
+            panic!("{status:?}");
+        };
+        assert_eq!((reason.as_str(), message.as_str()), ("ErrImagePull", told));
+    }
+}
