@@ -7,7 +7,6 @@
 
 pub mod cgroup;
 mod error;
-pub mod lsm;
 pub mod plan;
 pub mod planning;
 pub mod run;

@@ -173,7 +173,7 @@ fn a_container_has_a_session_keyring_of_its_own() {
 
 #[test]
 fn a_label_of_a_security_module_that_is_not_there_is_an_error() {
-    if rrun_runtime::lsm::apparmor() || rrun_runtime::lsm::selinux() {
+    if rrun_sys::lsm::apparmor() || rrun_sys::lsm::selinux() {
         return println!("skipped: a security module is active here");
     }
     let place = Box::new();

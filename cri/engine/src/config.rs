@@ -104,7 +104,7 @@ pub struct Lsm {
 impl Lsm {
     /// What this kernel has.
     pub fn of_host() -> Lsm {
-        use rrun_runtime::lsm;
+        use rrun_sys::lsm;
         Lsm { apparmor: lsm::apparmor(), selinux: lsm::selinux() }
     }
 }

@@ -1,8 +1,9 @@
 //! The verb `features`: <https://github.com/opencontainers/runtime-spec/blob/main/features.md>.
 
 use crate::invalid;
+use rrun_runtime::Result;
 use rrun_runtime::seccomp::Arch;
-use rrun_runtime::{Result, lsm};
+use rrun_sys::lsm;
 use serde_json::json;
 
 /// Prints what this runtime can do.

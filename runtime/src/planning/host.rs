@@ -1,7 +1,8 @@
 //! What the host offers, looked up once before any plan is made.
 
 use crate::cgroup::Layout;
-use crate::{Context, Result, lsm};
+use crate::{Context, Result};
+use rrun_sys::lsm;
 use std::path::Path;
 
 /// What the host offers. A plan depends on nothing else of it.

@@ -10,6 +10,7 @@ pub mod fdpass;
 pub mod in_root;
 pub mod kernel;
 pub mod loopback;
+pub mod lsm;
 pub mod memfd;
 mod mode;
 pub mod mount;

@@ -58,8 +58,7 @@ fn a_profile_or_label_that_nobody_would_enforce_is_refused_and_features_say_so()
     }
     let features = Bundle::new(&["true"]).ok(&["features"]);
     let features: serde_json::Value = serde_json::from_str(&features).unwrap();
-    let lsm =
-        [("apparmor", rrun_runtime::lsm::apparmor()), ("selinux", rrun_runtime::lsm::selinux())];
+    let lsm = [("apparmor", rrun_sys::lsm::apparmor()), ("selinux", rrun_sys::lsm::selinux())];
     for (name, active) in lsm {
         assert_eq!(features["linux"][name]["enabled"], active);
         if active {

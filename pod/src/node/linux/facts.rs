@@ -27,8 +27,7 @@ pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
         masked_paths: masked(),
         cgroup,
         // As a kubelet looks: CRI does not tell, and the runtime may be any.
-        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|text| text.starts_with('Y')),
+        apparmor: rrun_sys::lsm::apparmor(),
         seccomp_root: roots.seccomp.clone(),
     })
 }
