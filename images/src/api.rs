@@ -14,7 +14,7 @@ use crate::progress::{Progress, Reporter};
 use crate::pull::{self, Flights};
 use crate::reference::Reference;
 use crate::registry::DownHosts;
-use crate::store::{Config, Disk, FsInfo, Holder, Image, Rootfs, Usage};
+use crate::store::{Config, Disk, FsInfo, Holder, Image, ImageUsage, Rootfs, Usage};
 
 /// How often a process that has the store open looks for what nobody has any more.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
@@ -97,6 +97,15 @@ impl Store {
         self.disk.run(Disk::list).await
     }
 
+    /// Gives the image that `text` names another name, which an image that had it loses.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such image, `Invalid` if `name` has a digest.
+    pub async fn tag(&self, text: &str, name: &Reference) -> Result<ImageId> {
+        let (text, name) = (text.to_owned(), name.clone());
+        self.disk.run(move |disk| disk.tag(&text, &name)).await
+    }
+
     /// Removes the image under all its names; `false` if there is none. Layers that nobody else
     /// has go as well, those of an image that is held when the last holder releases it. Their
     /// files are out of the way at once and deleted behind; see [`Store::empty_trash`].
@@ -177,6 +186,11 @@ impl Store {
     pub async fn writable_usage(&self, holder: &Holder) -> Result<Usage> {
         let holder = holder.clone();
         self.disk.run(move |disk| disk.writable_usage(&holder)).await
+    }
+
+    /// What each image takes of the disk, by id, from the records.
+    pub async fn disk_usage(&self) -> Result<Vec<ImageUsage>> {
+        self.disk.run(Disk::disk_usage).await
     }
 
     /// What images take of their filesystem, from the records.

@@ -35,7 +35,7 @@ pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
 pub use progress::{Event, Progress};
 pub use reference::Reference;
-pub use store::{Config, FsInfo, Holder, HolderKind, Image, Rootfs, Usage};
+pub use store::{Config, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerUsage, Rootfs, Usage};
 
 /// The parsers of foreign bytes, pure and by themselves, for fuzzing.
 #[doc(hidden)]

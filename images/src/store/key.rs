@@ -25,6 +25,15 @@ impl LayerKey {
         LayerKey(format!("dirs-{}", of.hex()))
     }
 
+    /// The content that it is of; none for a layer of directories.
+    pub(crate) fn diff_id(&self) -> Option<Digest> {
+        let text = match self.0.split_once('-') {
+            None => format!("sha256:{}", self.0),
+            Some((algorithm, hex)) => format!("{algorithm}:{hex}"),
+        };
+        text.parse().ok()
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -23,9 +23,11 @@
 //! ended; they are forgotten at the next start.
 
 mod collect;
+mod disk_usage;
 mod key;
 mod lease;
 mod lock;
+mod names;
 mod open;
 pub(crate) mod records;
 mod restore;
@@ -37,6 +39,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+pub use disk_usage::{ImageUsage, LayerUsage};
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Rootfs, Usage};

@@ -296,7 +296,7 @@ pub(crate) fn renew(
     Ok(Some(id))
 }
 
-fn add_name(tx: &Connection, name: &str, kind: NameKind, id: &str) -> Result<()> {
+pub(crate) fn add_name(tx: &Connection, name: &str, kind: NameKind, id: &str) -> Result<()> {
     tx.execute(
         "INSERT OR REPLACE INTO name(name, kind, image) VALUES(?1, ?2, ?3)",
         params![name, kind as i64, id],

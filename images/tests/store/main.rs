@@ -1,6 +1,7 @@
 //! Names, leases, removal, and what is left after accidents.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod names;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;

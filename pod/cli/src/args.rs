@@ -77,12 +77,9 @@ pub enum Verb {
         /// For example docker.io/library/busybox:1.36
         reference: String,
     },
-    /// Remove an image under all of its names
-    Rmi {
-        /// A name or an id
-        image: String,
-    },
-    /// Images from files
+    /// Remove images, each under all of its names
+    Rmi(Images),
+    /// Look at images, name them, import them
     #[command(subcommand)]
     Image(Image),
 }
@@ -162,8 +159,41 @@ pub struct Exec {
     pub command: Vec<String>,
 }
 
+#[derive(clap::Args)]
+pub struct Images {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
 #[derive(Subcommand)]
 pub enum Image {
+    /// List images, as rrun images does
+    Ls,
+    /// Print all that is known of images, as JSON
+    Inspect(Images),
+    /// Print the steps that an image was built in, the newest first
+    History {
+        /// A name or an id
+        image: String,
+        /// Commands of any length
+        #[arg(long)]
+        no_trunc: bool,
+    },
+    /// Print what images take of the disk and what removing them would free
+    Du {
+        /// Layer by layer, of this image
+        image: Option<String>,
+    },
+    /// Give an image another name
+    Tag {
+        /// A name or an id
+        image: String,
+        /// The name to give, for example web:test
+        name: String,
+    },
+    /// Remove images, as rrun rmi does
+    Rm(Images),
     /// Import an OCI image layout: a directory, or a tar file of one
     Import {
         /// The layout

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-async fn store(context: &Context) -> Result<Store> {
+pub async fn store(context: &Context) -> Result<Store> {
     parts::images(&context.config).await.map_err(|error| anyhow!(error))
 }
 
@@ -152,8 +152,18 @@ fn called(image: &Image) -> String {
     image.tags.first().or(image.digests.first()).cloned().unwrap_or_else(|| image.id.to_string())
 }
 
-/// Removes an image under all of its names.
-pub async fn remove(context: &Context, image: &str) -> Result<ExitCode> {
+/// Removes images, each under all of its names. One that cannot be removed keeps no other.
+pub async fn remove(context: &Context, images: &[String]) -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    for image in images {
+        if let Err(error) = remove_one(context, image).await {
+            failed.push(format!("{error:#}"));
+        }
+    }
+    if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { bail!(failed.join("\nrrun: ")) }
+}
+
+async fn remove_one(context: &Context, image: &str) -> Result<()> {
     let removed = match &context.endpoint {
         Some(endpoint) => remove_there(endpoint, image).await?,
         None => {
@@ -167,7 +177,7 @@ pub async fn remove(context: &Context, image: &str) -> Result<ExitCode> {
     };
     let Some(id) = removed else { bail!("image {image}: not found (rrun images)") };
     forget_pull(&context.pulls(context.endpoint.as_deref()), &id)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The id of what was removed. A removal of what is not there succeeds over CRI, so it is looked at
@@ -183,7 +193,7 @@ async fn remove_there(endpoint: &str, image: &str) -> Result<Option<String>> {
 }
 
 /// `12.3 MiB`
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB"] {
         if value < 1024.0 {

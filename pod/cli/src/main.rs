@@ -11,6 +11,7 @@ mod detach;
 mod display;
 mod events;
 mod exec;
+mod image;
 mod images;
 mod lines;
 mod logs;
@@ -76,9 +77,19 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Rm { pod, force } => stop::remove(&context, &pod, force).await,
         Verb::Images => images::list(&context).await,
         Verb::Pull { reference } => images::pull(&context, &reference).await,
-        Verb::Rmi { image } => images::remove(&context, &image).await,
-        Verb::Image(Image::Import { layout, name }) => {
-            images::import(&context, &layout, name.as_deref()).await
-        }
+        Verb::Rmi(of) => images::remove(&context, &of.images).await,
+        Verb::Image(verb) => image_verb(verb, &context).await,
+    }
+}
+
+async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
+    match verb {
+        Image::Ls => images::list(context).await,
+        Image::Inspect(of) => image::inspect(context, &of.images).await,
+        Image::History { image, no_trunc } => image::history(context, &image, no_trunc).await,
+        Image::Du { image } => image::disk_usage(context, image.as_deref()).await,
+        Image::Tag { image, name } => image::tag(context, &image, &name).await,
+        Image::Rm(of) => images::remove(context, &of.images).await,
+        Image::Import { layout, name } => images::import(context, &layout, name.as_deref()).await,
     }
 }

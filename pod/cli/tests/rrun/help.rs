@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 13] = [
+const COMMANDS: [(&str, &[&str]); 19] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("ps", &["ps"]),
@@ -19,6 +19,12 @@ const COMMANDS: [(&str, &[&str]); 13] = [
     ("pull", &["pull"]),
     ("rmi", &["rmi"]),
     ("image", &["image"]),
+    ("image-ls", &["image", "ls"]),
+    ("image-inspect", &["image", "inspect"]),
+    ("image-history", &["image", "history"]),
+    ("image-du", &["image", "du"]),
+    ("image-tag", &["image", "tag"]),
+    ("image-rm", &["image", "rm"]),
     ("image-import", &["image", "import"]),
 ];
 

@@ -42,6 +42,46 @@ fn images_are_imported_listed_and_removed_by_name_and_id() {
     assert!(nowhere.contains("127.0.0.1:1"), "{nowhere}");
 }
 
+#[test]
+fn images_are_looked_at_named_and_removed_several_at_once() {
+    let machine = Machine::new();
+    machine.ok(&["image", "tag", TALK, "spoken:1"]);
+    let inspected = machine.ok(&["image", "inspect", "spoken:1", IMAGE]);
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected[0]["RepoTags"], serde_json::json!(["docker.io/library/spoken:1", TALK]));
+    assert_eq!(
+        (&inspected[1]["RepoTags"][0], &inspected[1]["Os"]),
+        (&IMAGE.into(), &"linux".into())
+    );
+    assert_eq!(inspected[0]["RootFS"]["Layers"].as_array().unwrap().len(), 1);
+
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let all = rows(&machine.ok(&["image", "du"]));
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert_eq!(all[1][0], "docker.io/library/spoken:1");
+    assert_eq!((&all[1][2..4], &all[1][4..6]), (&all[1][6..8], &["0", "B"].map(String::from)[..]));
+    let layers = rows(&machine.ok(&["image", "du", TALK]));
+    assert_eq!(layers.len(), 2, "{layers:?}");
+    assert_eq!(inspected[0]["RootFS"]["Layers"][0], layers[1][0].as_str());
+    let history = machine.ok(&["image", "history", TALK]);
+    assert!(history.starts_with("CREATED"), "{history}");
+
+    assert_eq!(machine.ok(&["image", "ls"]), machine.ok(&["images"]));
+    let refused = machine.refused(&["image", "rm", "none:1", TALK, "none:2"]);
+    assert_eq!(
+        refused,
+        "rrun: image none:1: not found (rrun images)\nrrun: image none:2: not found (rrun images)\n"
+    );
+    assert!(!machine.ok(&["images"]).contains("spoken"));
+    for verb in ["inspect", "history", "du"] {
+        assert!(machine.refused(&["image", verb, TALK]).contains("talk:latest: not found"));
+    }
+    assert!(machine.refused(&["image", "tag", TALK, "other:1"]).contains("no such image"));
+    assert!(machine.refused(&["image", "tag", IMAGE, "UPPER"]).contains("UPPER"));
+}
+
 /// `someone`, `right`.
 const HTPASSWD: &str = "someone:$2y$04$GAfcVQdCnE2L6nB9vWuFoeZAFckbj34JsGPUH7dWao/8VuMuwzai.\n";
 

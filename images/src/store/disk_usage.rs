@@ -1,0 +1,76 @@
+//! What images take of the disk, layer by layer.
+
+use rusqlite::Connection;
+
+use super::{Disk, LayerKey, records};
+use crate::digest::{Digest, ImageId};
+use crate::error::Result;
+
+/// A layer of an image, as it is on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerUsage {
+    /// The digest of its uncompressed content. None for the layer of directories that the store
+    /// puts on top of an image whose layers leave some out.
+    pub diff_id: Option<Digest>,
+    /// Bytes that it takes.
+    pub bytes: u64,
+    /// Inodes that it takes.
+    pub inodes: u64,
+    /// Images and running pulls that have it. Images count that were removed and are still held.
+    pub users: u64,
+}
+
+/// The layers of an image, bottom first, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUsage {
+    /// The image.
+    pub id: ImageId,
+    /// Its layers.
+    pub layers: Vec<LayerUsage>,
+}
+
+impl ImageUsage {
+    /// Bytes of all its layers.
+    pub fn bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.bytes).sum()
+    }
+
+    /// Bytes of the layers that nobody else has: what removing it frees, once nobody holds it.
+    pub fn exclusive_bytes(&self) -> u64 {
+        let alone = self.layers.iter().filter(|layer| layer.users == 1);
+        alone.map(|layer| layer.bytes).sum()
+    }
+}
+
+impl Disk {
+    /// See [`crate::Store::disk_usage`].
+    pub(crate) fn disk_usage(&self) -> Result<Vec<ImageUsage>> {
+        self.records(|r| r.read(disk_usage))
+    }
+}
+
+fn disk_usage(tx: &Connection) -> Result<Vec<ImageUsage>> {
+    let ids = records::images(tx, None)?.into_iter().map(|image| image.id);
+    let mut select = tx.prepare_cached(
+        "SELECT l.key, l.bytes, l.inodes,
+             (SELECT count(*) FROM image_layer o WHERE o.key=l.key)
+             + (SELECT count(*) FROM layer_lease o WHERE o.key=l.key)
+         FROM image_layer i JOIN layer l ON l.key=i.key WHERE i.image=?1 ORDER BY i.pos",
+    )?;
+    let mut all = Vec::new();
+    for id in ids {
+        let rows = select.query_map([id.to_string()], |r| {
+            let (key, bytes, inodes): (String, i64, i64) = (r.get(0)?, r.get(1)?, r.get(2)?);
+            Ok((key, bytes, inodes, r.get::<_, i64>(3)?))
+        })?;
+        let mut layers = Vec::new();
+        for row in rows {
+            let (key, bytes, inodes, users) = row?;
+            let diff_id = key.parse::<LayerKey>()?.diff_id();
+            let [bytes, inodes, users] = [bytes, inodes, users].map(i64::cast_unsigned);
+            layers.push(LayerUsage { diff_id, bytes, inodes, users });
+        }
+        all.push(ImageUsage { id, layers });
+    }
+    Ok(all)
+}

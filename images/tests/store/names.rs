@@ -1,0 +1,68 @@
+//! Names given by hand, and what images take of the disk.
+
+use super::*;
+
+#[tokio::test]
+async fn a_given_name_leads_to_the_image_and_is_there_when_the_records_are_made_anew() {
+    let registry = TestRegistry::start().await;
+    let (one, two) = (TestImage::of(&[top("one")]), TestImage::of(&[top("two")]));
+    registry.put("r/i", "1", &one);
+    registry.put("r/i", "2", &two);
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
+    let first = store.pull(&pull("1"), None, None).await.unwrap();
+    let second = store.pull(&pull("2"), None, None).await.unwrap();
+    let given = reference("web:test");
+    assert_eq!(store.tag(&first.tags[0], &given).await.unwrap(), first.id);
+    assert_eq!(store.tag(&second.id.to_string(), &given).await.unwrap(), second.id);
+    let tags = async |store: &Store, id| store.find(&format!("{id}")).await.unwrap().unwrap().tags;
+    assert_eq!(tags(store, &first.id).await, first.tags, "a name has one image");
+    let both = ["docker.io/library/web:test".to_owned(), second.tags[0].clone()];
+    assert_eq!(tags(store, &second.id).await.len(), both.len());
+    let by_digest = reference(&second.digests[0]);
+    for (image, name, kind) in
+        [("nothing:1", &given, Kind::NotFound), (first.tags[0].as_str(), &by_digest, Kind::Invalid)]
+    {
+        assert_eq!(store.tag(image, name).await.unwrap_err().kind(), kind);
+    }
+    let records = scratch.root().join("records.db");
+    let Scratch { dir, store } = scratch;
+    drop(store);
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", records.display()));
+    }
+    std::fs::write(&records, b"not a database at all".repeat(500)).unwrap();
+    let store = Store::open(config(dir.path())).await.unwrap();
+    let found = tags(&store, &second.id).await;
+    assert_eq!(found.len(), both.len());
+    assert!(both.iter().all(|tag| found.contains(tag)), "{found:?}");
+    assert_eq!(tags(&store, &first.id).await, first.tags);
+}
+
+#[tokio::test]
+async fn removing_an_image_frees_what_no_other_image_has() {
+    let registry = TestRegistry::start().await;
+    let (one, two) = (TestImage::of(&[base(), top("one")]), TestImage::of(&[base(), top("two")]));
+    registry.put("r/i", "1", &one);
+    registry.put("r/i", "2", &two);
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
+    let first = store.pull(&pull("1"), None, None).await.unwrap();
+    store.pull(&pull("2"), None, None).await.unwrap();
+    let usage = store.disk_usage().await.unwrap();
+    let of = |id: &rrun_images::ImageId| usage.iter().find(|usage| usage.id == *id).unwrap();
+    let freed = of(&first.id).exclusive_bytes();
+    let users: Vec<u64> = of(&first.id).layers.iter().map(|layer| layer.users).collect();
+    assert_eq!((users, freed < of(&first.id).bytes()), (vec![2, 1], true));
+    assert_eq!(of(&first.id).bytes(), first.size);
+    let before = store.fs_info().await.unwrap().bytes;
+    store.remove(&first.tags[0]).await.unwrap();
+    store.empty_trash().await.unwrap();
+    assert_eq!(before - store.fs_info().await.unwrap().bytes, freed);
+    let left = store.disk_usage().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].layers.iter().all(|layer| layer.users == 1 && layer.diff_id.is_some()));
+    assert_eq!(left[0].exclusive_bytes(), left[0].bytes());
+}
