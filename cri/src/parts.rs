@@ -11,6 +11,8 @@ use rrun_engine::{CgroupDriver, Engine, Takeover};
 /// # Errors
 /// The part that cannot be opened, and why. A broken record is none.
 pub async fn open(config: &Config, takeover: Takeover) -> Result<Parts, String> {
+    // A pod has some ten descriptors here, an exec as many.
+    rrun_sys::limit::raise_files();
     let images = images(config).await?;
     let network = rrun_cni::Network::open(network(config)?)
         .await

@@ -241,3 +241,24 @@ async fn who_attaches_is_read_where_that_is_asked_and_to_the_end_where_once() {
     suite.remove(&pod).await;
     suite.assert_nothing_left();
 }
+
+/// `rrund` and its shims raise their own, for what they hold of many pods.
+#[tokio::test]
+async fn a_container_has_the_limit_of_files_that_the_daemon_was_called_with() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // For all tests of this process, which is enough for them.
+    setrlimit(Resource::RLIMIT_NOFILE, 1000, hard).unwrap();
+    let suite = Suite::start().await;
+    let files = |pid: i64| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    };
+    assert_eq!(files(suite.harness.daemon().unwrap().pid().into()), (hard, hard));
+    let (pod, container) = suite.run("files", &["/bin/sleeper"]).await;
+    assert_eq!(files(suite.pid(&container).await), (1000, hard));
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}

@@ -51,7 +51,7 @@ fn forbids(chain: &str) -> bool {
 
 fn program() -> Result<&'static str> {
     let is_legacy = |program: &&&str| {
-        let version = Command::new(program).arg("--version").output();
+        let version = command(program).arg("--version").output();
         version.is_ok_and(|output| output.status.success() && !has(&output.stdout, "nf_tables"))
     };
     PROGRAMS.iter().find(is_legacy).copied().ok_or_else(|| {
@@ -65,10 +65,16 @@ fn has(bytes: &[u8], word: &str) -> bool {
     String::from_utf8_lossy(bytes).contains(word)
 }
 
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    rrun_sys::limit::hand_down(&mut command);
+    command
+}
+
 fn run(program: &str, arguments: &[&str]) -> Result<String> {
     let doing = || format!("{program} {}", arguments.join(" "));
     // Waits for whoever has the lock, with an end.
-    let output = Command::new(program).args(["-w", "10"]).args(arguments).output();
+    let output = command(program).args(["-w", "10"]).args(arguments).output();
     let output = output.context(doing)?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match output.status.success() {

@@ -47,6 +47,7 @@ pub fn start(program: &Path, env: &[(&str, String)]) -> Result<Running> {
         // Its own group, so that what it started can be killed with it.
         .process_group(0)
         .kill_on_drop(true);
+    rrun_sys::limit::hand_down(command.as_std_mut());
     let child = spawn(&mut command).context(|| program.display())?;
     Ok(Running { group: Group(child.id()), child })
 }

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub fn create(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
     options.check()?;
     protect::executable()?;
+    rrun_sys::limit::raise_files();
     make(global, options, foreground, log).context(|| format!("create {}", options.id))
 }
 

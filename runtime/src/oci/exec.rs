@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub fn exec(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
     options.check()?;
     protect::executable()?;
+    rrun_sys::limit::raise_files();
     start(root, options, log).context(|| format!("exec in {}", options.id))
 }
 

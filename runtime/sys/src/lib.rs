@@ -9,6 +9,7 @@ pub mod exe;
 pub mod fdpass;
 pub mod in_root;
 pub mod kernel;
+pub mod limit;
 pub mod loopback;
 pub mod lsm;
 pub mod memfd;

@@ -1,6 +1,6 @@
 //! Limits, where this machine has the controllers.
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, text};
 use crate::{is_peer, on_v2, v2_limits};
 use serde_json::{Value, json};
 
@@ -90,4 +90,49 @@ fn more_processes_than_allowed_cannot_be_made() {
     bundle.linux()["resources"]["pids"] = json!({ "limit": 3 });
     let (_, output) = bundle.run();
     assert!(output.contains("fork"), "{output}");
+}
+
+/// The output of the runtime when its caller may open so many files at once, of 4096 at most.
+fn called_with(bundle: &Bundle, soft: u32, args: &[&str]) -> String {
+    let runtime = bundle.runtime(args);
+    let mut command = std::process::Command::new("prlimit");
+    command.arg(format!("--nofile={soft}:4096")).arg(runtime.get_program());
+    let output = command.args(runtime.get_args()).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Each mount on its way is a descriptor.
+#[test]
+fn more_mounts_than_its_caller_may_open_files_are_made() {
+    let mut bundle = Bundle::sh("grep -c ' /m/' /proc/self/mountinfo");
+    for n in 0..300 {
+        bundle.mount(json!({
+            "destination": format!("/m/{n}"), "type": "bind", "source": "/dev/null",
+            "options": ["bind", "ro"]
+        }));
+    }
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    assert_eq!(called_with(&bundle, 64, &["run", "--bundle", dir, &bundle.id]), "300\n");
+}
+
+#[test]
+fn a_process_that_asks_for_no_limit_of_files_has_its_callers() {
+    const SHOW: &str = "ulimit -Sn; ulimit -Hn";
+    let bundle = Bundle::sh(SHOW);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let run = called_with(&bundle, 64, &["run", "--bundle", dir, &bundle.id]);
+    assert_eq!(run, "64\n4096\n");
+    // An exec's caller is another one.
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let exec = called_with(&bundle, 65, &["exec", &bundle.id, "sh", "-c", SHOW]);
+    assert_eq!(exec, "65\n4096\n");
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.process()["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
+    bundle.start();
+    let exec = called_with(&bundle, 65, &["exec", &bundle.id, "sh", "-c", SHOW]);
+    assert_eq!(exec, "100\n200\n");
 }

@@ -23,6 +23,17 @@ use support::Box;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
+/// Waits for what comes to be so by itself, with an end.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not in a minute: {what}");
+}
+
 /// A pod with one container at most, its shim, and a connection to it.
 struct Pod {
     image: Box,
@@ -100,15 +111,12 @@ impl Pod {
     /// Waits until the container executes the program.
     async fn wait_for_program(&self, name: &str) {
         let groups = self.image.groups.dirs.iter().find(|dir| dir.unified).unwrap();
-        for _ in 0..500 {
+        let runs = || {
             let pids = std::fs::read_to_string(groups.path.join("cgroup.procs")).unwrap();
             let comm = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm"));
-            if pids.lines().any(|pid| comm(pid).is_ok_and(|comm| comm.trim_end() == name)) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{name} does not run");
+            pids.lines().any(|pid| comm(pid).is_ok_and(|comm| comm.trim_end() == name))
+        };
+        until(name, runs).await;
     }
 
     async fn ended(&mut self) -> rrun_shim_protocol::Exit {
@@ -144,14 +152,8 @@ impl Pod {
     async fn shut_down(self) {
         let pid = self.client.pid();
         self.ask(Request::Shutdown).await;
-        let gone = PathBuf::from(format!("/proc/{pid}"));
-        for _ in 0..200 {
-            if !gone.exists() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(!gone.exists(), "the shim is still there");
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        until("the shim is gone", || !process.exists()).await;
         assert!(!self.pin().exists(), "the network namespace is still pinned");
         for dir in &self.image.groups.dirs {
             assert!(!dir.path.exists(), "{} is left", dir.path.display());
@@ -179,11 +181,12 @@ async fn a_container_is_made_started_logged_and_its_end_is_on_disk_before_it_is_
 #[tokio::test]
 async fn a_stop_signals_once_and_kills_when_the_grace_is_over() {
     let pod = Pod::new().await;
-    pod.start(&["sh", "-c", "trap 'echo term' TERM; while :; do sleep 0.05; done"]).await;
-    pod.exec(1, &["true"], None).await;
+    let script = "trap 'echo term' TERM; echo set; while :; do sleep 0.05; done";
+    pod.start(&["sh", "-c", script]).await;
+    until("the trap is set", || pod.lines() == ["stdout F set"]).await;
     let stop = |grace_ms| Request::Stop { container: "c".into(), signal: 15, grace_ms };
     let (first, second) = tokio::join!(pod.ask(stop(60_000)), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("it is signalled", || pod.lines() == ["stdout F set", "stdout F term"]).await;
         pod.ask(stop(300)).await
     });
     assert_eq!(first, second);
@@ -191,7 +194,7 @@ async fn a_stop_signals_once_and_kills_when_the_grace_is_over() {
         Reply::Exited(exit) => assert_eq!(exit.code, 137),
         other => panic!("{other:?}"),
     }
-    assert_eq!(pod.lines(), ["stdout F term"]);
+    assert_eq!(pod.lines(), ["stdout F set", "stdout F term"]);
     // An ended one is stopped.
     assert!(matches!(pod.ask(stop(0)).await, Reply::Exited(_)));
     pod.shut_down().await;
@@ -224,7 +227,8 @@ async fn an_exec_that_runs_out_of_time_is_killed_with_its_whole_tree() {
     assert_eq!(pod.exec(1, &["sh", "-c", "echo hello; exit 7"], None).await, (7, "hello\n".into()));
     // The pipe ends only when the whole tree has gone.
     let tree = ["sh", "-c", "sleep 1000 & echo begun; sleep 1000"];
-    let (code, said) = pod.exec(2, &tree, Some(200)).await;
+    // Long enough to begin on a machine that does much else.
+    let (code, said) = pod.exec(2, &tree, Some(3000)).await;
     assert_eq!((code, said.as_str()), (137, "begun\n"));
     assert_eq!(pod.exec(3, &["echo", "next"], None).await, (0, "next\n".into()));
     pod.shut_down().await;
@@ -354,5 +358,29 @@ async fn a_limit_that_was_clamped_is_in_the_answers() {
     assert_eq!(pod.ended().await.code, 0);
     let own = std::fs::read_to_string(pod.folder.path().join("shim.log")).unwrap();
     assert!(own.contains("as far as it is allowed"), "{own}");
+    pod.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_shim_may_open_what_its_hard_limit_allows_and_its_containers_what_its_caller_may() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // For all tests of this process, which is enough for them.
+    setrlimit(Resource::RLIMIT_NOFILE, 512, hard).unwrap();
+    let pod = Pod::new().await;
+    let limits = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let files = |limits: String| {
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    };
+    let shim = std::fs::read_to_string(pod.folder.path().join("shim.pid")).unwrap();
+    assert_eq!(files(limits(&shim)), (hard, hard));
+    pod.start(&["sleep", "1000"]).await;
+    let (code, said) = pod.exec(1, &["cat", "/proc/1/limits", "/proc/self/limits"], None).await;
+    assert_eq!(code, 0);
+    let (first, second) = said.split_at(said.rfind("Limit ").unwrap());
+    assert_eq!(files(first.to_owned()), (512, hard), "the container");
+    assert_eq!(files(second.to_owned()), (512, hard), "an exec");
     pod.shut_down().await;
 }

@@ -57,7 +57,9 @@ fn load() -> Result<()> {
 }
 
 fn run(parser: &str) -> Result<()> {
-    let mut child = Command::new(parser)
+    let mut command = Command::new(parser);
+    rrun_sys::limit::hand_down(&mut command);
+    let mut child = command
         // The cache of the distribution is not ours to write.
         .args(["--replace", "--skip-cache", "--quiet"])
         .stdin(Stdio::piped())
