@@ -25,6 +25,18 @@ fn a_container_runs_with_a_name_and_a_pid_namespace_of_its_own() {
     assert_eq!((code, output), (0, expected));
 }
 
+/// Seen of a reaper: this plan once renamed the machine that the tests ran on.
+#[test]
+fn a_name_is_not_given_to_the_host() {
+    let place = Box::new();
+    let mut plan = place.plan(&["true"]);
+    plan.namespaces.uts = Namespace::Host;
+    for (host, domain) in [(Some("boxed"), None), (None, Some("boxed"))] {
+        (plan.hostname, plan.domainname) = (host.map(str::to_owned), domain.map(str::to_owned));
+        assert_eq!(place.run(&plan).unwrap_err().kind(), Kind::Invalid);
+    }
+}
+
 #[test]
 fn no_descriptor_of_the_host_survives() {
     let place = Box::new();

@@ -204,6 +204,7 @@ fn reaper_plan(place: &Box) -> Plan {
     plan.namespaces.network = Namespace::Host;
     plan.namespaces.ipc = Namespace::Host;
     plan.namespaces.uts = Namespace::Host;
+    plan.hostname = None;
     plan.process.user = User { uid: 65534, gid: 65534, ..Default::default() };
     plan.process.no_new_privileges = true;
     plan

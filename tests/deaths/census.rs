@@ -25,6 +25,7 @@ enum Change {
     Process,
     File,
     Row,
+    Name,
 }
 
 impl Change {
@@ -36,6 +37,7 @@ impl Change {
             Kind::Nft => Change::Rule,
             Kind::Process => Change::Process,
             Kind::Row => Change::Row,
+            Kind::Name => Change::Name,
             Kind::File | Kind::Socket | Kind::Netns => Change::File,
         }
     }

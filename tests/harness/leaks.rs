@@ -214,6 +214,19 @@ fn a_file_that_is_left_is_named() {
 }
 
 #[test]
+fn a_host_that_was_renamed_is_named() {
+    // A copy of the host's names, for this thread.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS).unwrap();
+    let name = nix::unistd::gethostname().unwrap();
+    leak(
+        Kind::Name,
+        "hostname leaked",
+        |_| nix::unistd::sethostname("leaked").unwrap(),
+        |_, ()| nix::unistd::sethostname(&name).unwrap(),
+    );
+}
+
+#[test]
 fn what_was_taken_away_is_named_too() {
     let sandbox = Sandbox::new().unwrap();
     let view = sandbox.view();

@@ -1,4 +1,4 @@
-//! What /proc tells about a namespace: mounts, cgroups, unix sockets.
+//! What /proc tells about a namespace: mounts, cgroups, unix sockets, names.
 
 use super::View;
 use anyhow::{Context, Result};
@@ -55,6 +55,16 @@ pub fn sockets(view: &View) -> Result<BTreeSet<String>> {
     let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     let names = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(7));
     Ok(names.filter(|name| view.marks(name)).map(str::to_owned).collect())
+}
+
+/// The names of the UTS namespace that this thread is in, which is the host's: a sandbox has none.
+pub fn names() -> Result<BTreeSet<String>> {
+    let name = |file: &&str| {
+        let path = format!("/proc/sys/kernel/{file}");
+        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+        Ok(format!("{file} {}", text.trim()))
+    };
+    ["hostname", "domainname"].iter().map(name).collect()
 }
 
 struct Mount {

@@ -1,7 +1,7 @@
 //! What was there before against what is there after.
 //!
 //! A [`View`] says where to look: a [sandbox](crate::sandbox) (all of its namespaces) or the machine (all of
-//! it, for a run that has the machine to itself). A [`Snapshot`] is nine sets of lines, one per
+//! it, for a run that has the machine to itself). A [`Snapshot`] is ten sets of lines, one per
 //! [`Kind`], each line the name that a person would give the object.
 
 mod files;
@@ -38,6 +38,8 @@ pub enum Kind {
     /// A row of a pod or a container in a database below the watched roots: the lease of an image,
     /// an address, a host port, a record of the network.
     Row,
+    /// The host's name and domain name.
+    Name,
 }
 
 /// Where to look.
@@ -107,6 +109,7 @@ impl Snapshot {
             (Kind::Socket, kernel::sockets(view)?),
             (Kind::File, files::below(&view.roots)?),
             (Kind::Row, rows::rows(&view.roots)?),
+            (Kind::Name, kernel::names()?),
         ];
         let allowed = |line: &String| view.allowed.iter().any(|text| line.contains(text.as_str()));
         Ok(Self(
@@ -136,9 +139,9 @@ impl Snapshot {
     /// Fails with one line for each object that was not there at `self`, or is no more.
     ///
     /// The kernel takes devices and namespaces away behind the caller's back; so this looks again
-    /// until all is as it was, for at most five seconds.
+    /// until all is as it was, for at most thirty seconds.
     pub fn assert_nothing_left(&self, view: &View) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let found = self.differences(&Self::take(view)?);
             if found.is_empty() {

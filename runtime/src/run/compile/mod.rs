@@ -328,6 +328,12 @@ impl<'fd> Compiler<'fd> {
     }
 
     fn unshare(&mut self, plan: &Plan, seed: Option<BorrowedFd<'fd>>) -> Result<()> {
+        let named = plan.hostname.is_some() || plan.domainname.is_some();
+        if named && plan.namespaces.uts == Namespace::Host {
+            // It would rename the host.
+            let text = "a host or domain name goes with a UTS namespace that is not the host's";
+            return Err(Error::new(Kind::Invalid, text));
+        }
         match seed {
             Some(seed) => {
                 let fd = self.program.borrow(seed);
