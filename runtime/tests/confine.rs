@@ -109,7 +109,8 @@ fn race_for_proc(place: &Box, pid: Namespace, slots: &[BorrowedFd<'_>]) {
         });
         let (mut masked, mut tries) = (0, 0);
         let mut exposed = None;
-        while exposed.is_none() && (masked < MASKED || tries < ENOUGH) && tries < TRIES {
+        while exposed.is_none() && (masked < MASKED || tries < rounds(ENOUGH, 30)) && tries < TRIES
+        {
             tries += 1;
             let Ok((_, output)) = place.run_with(&plan, slots) else { continue };
             masked += usize::from(output.contains("masked"));
