@@ -3,12 +3,17 @@
 use crate::id::Id;
 use crate::invalid;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rrun_runtime::Result;
+use nix::poll::PollTimeout;
+use rrun_runtime::Result as RuntimeResult;
 use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Two lines as runc and crun have them, which podman, CRI-O and containerd's client read.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
 /// Runs containers from OCI bundles.
 #[derive(Debug, Parser)]
-#[command(name = "rrun-oci", version)]
+#[command(name = "rrun-oci", version = VERSION)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -34,6 +39,16 @@ pub struct Global {
     /// Have systemd make control groups: linux.cgroupsPath is slice:prefix:name then
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// Containers of somebody else than root are not supported: only false and auto are taken
+    #[arg(long, value_enum, default_value = "auto")]
+    pub rootless: Rootless,
+}
+
+/// Whether the caller is somebody else than root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rootless {
+    Auto,
+    False,
 }
 
 /// Format of the log.
@@ -91,6 +106,8 @@ pub enum Command {
     Pause { id: Id },
     /// Let a paused container go on
     Resume { id: Id },
+    /// Print what a container uses, and that it was killed for want of memory, as JSON
+    Events(Events),
     /// Write a configuration to begin with
     Spec {
         #[arg(long, short, default_value = ".")]
@@ -125,7 +142,7 @@ pub struct Create {
 
 impl Create {
     /// Refuses what is not supported.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> RuntimeResult<()> {
         if self.no_pivot {
             return Err(invalid("--no-pivot is not supported"));
         }
@@ -143,7 +160,7 @@ fn is_activated(pid: &str, fds: &str, own: u32) -> bool {
     pid.parse() == Ok(own) && fds.parse().is_ok_and(|count: u32| count > 0)
 }
 
-fn refuse_fds(count: u32) -> Result<()> {
+fn refuse_fds(count: u32) -> RuntimeResult<()> {
     if count > 0 {
         return Err(invalid("--preserve-fds is not supported"));
     }
@@ -160,6 +177,48 @@ pub struct Run {
     /// Do not delete the container at the end
     #[arg(long)]
     pub keep: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Events {
+    pub id: Id,
+    /// Print once
+    #[arg(long)]
+    pub stats: bool,
+    /// Time from one print to the next, such as 5s, 500ms or 1m30s
+    #[arg(long, default_value = "5s")]
+    pub interval: Interval,
+}
+
+/// A time to wait, as Go writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval(pub PollTimeout);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Interval, String> {
+        let wrong = || format!("{text:?} is no time above 0, such as 5s, 500ms or 1m30s");
+        let (mut rest, mut all) = (text, 0_f64);
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+            let (number, after) = rest.split_at(digits);
+            let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+            let ms = match &after[..unit] {
+                "ms" => 1.0,
+                "s" => 1000.0,
+                "m" => 60_000.0,
+                "h" => 3_600_000.0,
+                _ => return Err(wrong()),
+            };
+            all += ms * number.parse::<f64>().map_err(|_| wrong())?;
+            rest = &after[unit..];
+        }
+        if !(1.0..=f64::from(i32::MAX)).contains(&all) {
+            return Err(wrong());
+        }
+        PollTimeout::try_from(all as i32).map(Interval).map_err(|_| wrong())
+    }
 }
 
 #[derive(Args, Debug)]
@@ -263,7 +322,23 @@ pub struct Exec {
 
 impl Exec {
     /// Refuses what is not supported.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> RuntimeResult<()> {
         refuse_fds(self.preserve_fds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_written_as_go_writes_them() {
+        for (text, ms) in [("5s", 5000), ("500ms", 500), ("1m30s", 90_000), ("0.5s", 500)] {
+            let expected = PollTimeout::try_from(ms).unwrap();
+            assert_eq!(text.parse(), Ok(Interval(expected)), "{text}");
+        }
+        for text in ["", "5", "0s", "s", "5 s", "-1s", "1d", "9999999h", "1s5"] {
+            assert!(text.parse::<Interval>().is_err(), "{text}");
+        }
     }
 }

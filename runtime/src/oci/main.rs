@@ -6,6 +6,7 @@ mod config;
 mod console;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod first_process;
@@ -26,12 +27,16 @@ mod update;
 mod wait;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use cli::{Cli, Command};
 use rrun_runtime::{Error, Kind, Result};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
     let log = log::Log::open(&cli.global);
     match dispatch(&cli, &log) {
         Ok(code) => ExitCode::from(code),
@@ -40,6 +45,22 @@ fn main() -> ExitCode {
             ExitCode::from(exit_code(&cli.command, error.kind()))
         }
     }
+}
+
+/// A command line that is not understood ends with 1, as runc's does: 2 might be a program's. An
+/// option that nobody knows is told in runc's words, by which callers find out what there is.
+fn refused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(name))) if name.starts_with('-') => {
+            eprintln!("rrun-oci: flag provided but not defined: {name}");
+        }
+        _ => drop(error.print()),
+    }
+    ExitCode::FAILURE
 }
 
 /// The exit code of a container's program, or 0.
@@ -58,6 +79,7 @@ fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
         Command::Update(options) => update::update(root, options).map(|()| 0),
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
+        Command::Events(options) => events::events(root, options).map(|()| 0),
         Command::Spec { bundle } => spec::write(bundle).map(|()| 0),
         Command::Features => features::print().map(|()| 0),
     }

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod bundle;
+mod callers;
 mod exec;
 mod groups;
 mod hostile;

@@ -1,0 +1,145 @@
+//! The command line as containerd, CRI-O, podman and docker write it.
+
+use crate::bundle::{Bundle, text};
+use crate::is_peer;
+use crate::support::await_that;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+
+/// The one line of a log in JSON.
+fn logged(bundle: &Bundle, args: &[&str]) -> Value {
+    let log = bundle.dir.join("log.json");
+    let _ = std::fs::remove_file(&log);
+    let all = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    bundle.fails(&[&all, args].concat());
+    let text = std::fs::read_to_string(log).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn an_error_is_a_line_of_json_with_the_words_that_callers_look_for() {
+    let bundle = Bundle::new(&["true"]);
+    let line = logged(&bundle, &["state", "nobody"]);
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("does not exist"), "{line}");
+    assert!(line["time"].as_str().unwrap().contains('T'), "{line}");
+    bundle.create();
+    let pid = bundle.pid();
+    bundle.ok(&["start", &bundle.id]);
+    crate::bundle::wait_for_end(pid);
+    let line = logged(&bundle, &["kill", &bundle.id, "9"]);
+    assert!(line["msg"].as_str().unwrap().contains("container not running"), "{line}");
+}
+
+#[test]
+fn a_detached_exec_of_a_process_file_with_a_terminal_gives_terminal_and_pid() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let path = |name: &str| bundle.dir.join(name).to_str().unwrap().to_owned();
+    let (process, socket, pid) = (path("process.json"), path("console"), path("exec-pid"));
+    let config = serde_json::json!({
+        "terminal": true, "user": { "uid": 0, "gid": 0 }, "cwd": "/", "env": ["PATH=/bin"],
+        "args": ["sh", "-c", "tty; read line; echo got $line"]
+    });
+    std::fs::write(&process, config.to_string()).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut args = vec!["exec", "--process", &process, "--console-socket", &socket];
+    args.extend(["--detach", "--pid-file", &pid, &bundle.id]);
+    bundle.ok(&args);
+    let (connection, _) = listener.accept().unwrap();
+    let mut fds = Vec::new();
+    rrun_sys::fdpass::receive(connection.as_fd(), &mut [0; 64], &mut fds).unwrap();
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("NSpid:"), "{status}");
+    let mut master = std::fs::File::from(fds.remove(0));
+    master.write_all(b"it\r").unwrap();
+    let (mut said, mut bytes) = (String::new(), [0; 256]);
+    // EIO is how a terminal ends whose last user has gone.
+    while let Ok(count @ 1..) = master.read(&mut bytes) {
+        said += std::str::from_utf8(&bytes[..count]).unwrap();
+    }
+    assert!(said.contains("/dev/pts/") && said.contains("got it"), "{said}");
+}
+
+#[test]
+fn processes_and_figures_are_told_in_json() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let pids: Vec<i32> =
+        serde_json::from_str(&bundle.ok(&["ps", "--format", "json", &bundle.id])).unwrap();
+    assert_eq!(pids, [bundle.pid()]);
+    let event: Value =
+        serde_json::from_str(&bundle.ok(&["events", "--stats", &bundle.id])).unwrap();
+    assert_eq!((&event["type"], &event["id"]), (&"stats".into(), &bundle.id.clone().into()));
+    assert!(event["data"]["cpu"]["usage"].is_object(), "{event}");
+    if !crate::on_v2() || crate::v2_limits() {
+        assert!(event["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{event}");
+        assert_eq!(event["data"]["pids"]["current"], 1, "{event}");
+    }
+}
+
+#[test]
+fn events_come_until_the_container_ends() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let mut events = bundle
+        .runtime(&["events", "--interval=20ms", &bundle.id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = std::io::BufReader::new(events.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(output);
+    for _ in 0..3 {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(event["type"], "stats");
+    }
+    bundle.ok(&["kill", &bundle.id, "KILL"]);
+    // To its end.
+    assert!(lines.all(|line| line.is_ok()));
+    assert!(events.wait().unwrap().success());
+    if !is_peer() {
+        bundle.fails(&["events", "--stats", &bundle.id]);
+    }
+}
+
+#[test]
+fn a_signal_goes_to_all_processes_when_asked() {
+    let bundle = Bundle::sh(
+        "wait_for_it() { trap \": > /$1\" USR1; : > /$1-ready; while :; do sleep 0.02; done; }
+         wait_for_it one & wait_for_it two",
+    );
+    bundle.start();
+    let there = |name: &str| bundle.rootfs().join(name).exists();
+    await_that("both listen", || there("one-ready") && there("two-ready"));
+    bundle.ok(&["kill", "--all", &bundle.id, "USR1"]);
+    await_that("both have heard", || there("one") && there("two"));
+}
+
+#[test]
+fn an_option_that_nobody_knows_is_refused_and_what_go_programs_always_say_is_taken() {
+    let bundle = Bundle::new(&["true"]);
+    let said = bundle.fails(&["create", "--no-such-option", &bundle.id]);
+    assert!(said.contains("flag provided but not defined: -"), "{said}");
+    assert!(said.contains("-no-such-option"), "{said}");
+    bundle.fails(&["no-such-command"]);
+    bundle.ok(&["--debug", "--rootless=false", "list", "--format=json"]);
+    let version = bundle.ok(&["--version"]);
+    assert!(version.lines().next().unwrap().contains(" version "), "{version}");
+    assert!(version.lines().any(|line| line.starts_with("spec: 1.")), "{version}");
+    if is_peer() {
+        return;
+    }
+    for (option, word) in [("--no-pivot", "--no-pivot"), ("--preserve-fds=1", "--preserve-fds")] {
+        bundle.write();
+        let dir = bundle.dir.to_str().unwrap();
+        let output = bundle.call(&["create", "--bundle", dir, option, &bundle.id]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains(word) && said.contains("not supported"), "{said}");
+    }
+    assert!(bundle.fails(&["--rootless=true", "list"]).contains("rootless"));
+}
