@@ -97,7 +97,7 @@ fn a_udp_host_port_takes_over_from_what_the_host_remembers() {
     let dns = lab.pod("dns").port(Protocol::Udp, 53, 5353);
     dns.add(&network).unwrap();
     let server = dns.run(|| UdpSocket::bind("0.0.0.0:5353").unwrap());
-    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     client.send_to(b"!", "10.213.0.1:53").unwrap();
     let mut bytes = [0; 8];
     let (length, _) = server.recv_from(&mut bytes).unwrap();

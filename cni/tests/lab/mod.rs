@@ -191,7 +191,7 @@ pub fn serve(listener: TcpListener) {
 pub fn ask(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
     let to = SocketAddr::new(ip.into(), port);
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long ends may take: the first process of a PID namespace ends when the machine's init has
 /// reaped those that came from outside of it, and that may look only now and then.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Processes that were seen to bear no mark, by number, start and name: to look for marks takes
 /// four files, and most processes of a machine are never ours.
