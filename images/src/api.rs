@@ -10,8 +10,9 @@ use tracing::Instrument;
 use crate::credentials::Credentials;
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
+use crate::import::{self, Imported};
 use crate::progress::{Progress, Reporter};
-use crate::pull::{self, Flights};
+use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::DownHosts;
 use crate::store::{Config, Disk, FsInfo, Holder, Image, ImageUsage, Rootfs, Usage};
@@ -77,11 +78,16 @@ impl Store {
         image.ok_or_else(|| Error::not_found("removed right after its pull").context(&what))
     }
 
-    /// Imports the images of an OCI layout (a directory, or a tar file of one) that this node can
-    /// run. They are named as `name` says, which needs a layout of one image, or else as the
-    /// layout's index does; an image without a name is found by its id. As durable as a pull.
-    pub async fn import_layout(&self, path: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
-        let done = pull::import(&self.disk, path, name).await;
+    /// Imports the images that this node can run from an OCI layout or an archive of `docker save`:
+    /// a directory, or a tar file of one, as it is or compressed by gzip or zstd, which may be a
+    /// pipe. They are named as `name` says, which needs a single image, or else as they are called
+    /// there; an image without a name is found by its id. As durable as a pull.
+    pub async fn import_layout(
+        &self,
+        path: &Path,
+        name: Option<&Reference>,
+    ) -> Result<Vec<Imported>> {
+        let done = import::import(&self.disk, path, name).await;
         done.context(format_args!("import {}", path.display()))
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::json::{self, get};
 use crate::platform::Platform;
 
 /// What a container of the image runs, unless its own configuration says otherwise.
@@ -44,8 +45,7 @@ pub struct ParsedConfig {
 /// # Errors
 /// `Invalid` for what is no JSON object, and for a malformed digest of a layer.
 pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
-    let document: Value =
-        serde_json::from_slice(bytes).map_err(Error::invalid).context("config")?;
+    let document = json::parse(bytes).context("config")?;
     let Value::Object(document) = document else {
         return Err(Error::invalid("config: not a JSON object"));
     };
@@ -62,8 +62,13 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
     let list = |name: &str| get(config, name).map(strings).unwrap_or_default();
     let mut env = list("Env");
     env.retain(|entry| entry.find('=').is_some_and(|at| at > 0) && !entry.contains('\0'));
+    let mut entrypoint = list("Entrypoint");
+    // How a Dockerfile takes the one of its base back.
+    if entrypoint == [""] {
+        entrypoint.clear();
+    }
     let image = ImageConfig {
-        entrypoint: list("Entrypoint"),
+        entrypoint,
         cmd: list("Cmd"),
         env,
         user: text(config, "User"),
@@ -71,12 +76,6 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
         stop_signal: text(config, "StopSignal"),
     };
     Ok(ParsedConfig { diff_ids, platform, image })
-}
-
-/// The field of that name; in another case if there is none, as Go's decoder has it.
-fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let like = || object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v);
-    object.get(name).or_else(like)
 }
 
 /// A string, or a number as it is written; else empty.
@@ -138,10 +137,13 @@ mod tests {
             r#"{"config":{"ExposedPorts":["80"],"Labels":["a"],"Volumes":5,"Env":{},"Cmd":{}}}"#,
             r#"{"config":{"ExposedPorts":{"http":null},"Labels":{"a":null,"b":1}},"created":0}"#,
             r#"{"history":[{"created":"never","empty_layer":"yes"}],"author":[]}"#,
+            r#"{"config":{"Entrypoint":[""]}}"#,
+            r#"{"author":"half of \ud83d","comment":"\udc00\ud83d\u0041"}"#,
         ] {
             let got = parse(odd.as_bytes()).unwrap();
             assert_eq!(got.image, ImageConfig::default(), "{odd}");
         }
+        assert_eq!(parse(b"{\"author\":\"Ren\xe9\"}").unwrap().image, ImageConfig::default());
         let odd = r#"{"config":{"Env":["PATH=/bin","DEBUG","","=x",null,1,"A=1"],"User":1000,
             "cmd":"run","Volumes":["/v"]}}"#;
         let got = parse(odd.as_bytes()).unwrap().image;

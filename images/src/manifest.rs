@@ -4,11 +4,11 @@
 //! the fields that matter, tolerant of the rest, strict about digests and sizes. The types of
 //! `oci-spec` and `oci-client` refuse a document for a null annotation or an unknown platform.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::json::{self, get, whole};
 use crate::platform::{HostPlatform, Platform};
 
 /// What a registry is asked to answer a manifest request with.
@@ -54,97 +54,104 @@ pub enum Document {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDocument {
-    schema_version: Option<u64>,
-    media_type: Option<String>,
-    manifests: Option<Vec<Value>>,
-    config: Option<RawDescriptor>,
-    layers: Option<Vec<RawDescriptor>>,
-}
-
-/// Optional fields are null, absent, or of whatever type their writer made of them.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDescriptor {
-    media_type: Option<String>,
-    digest: String,
-    size: u64,
-    #[serde(default)]
-    platform: Value,
-    #[serde(default)]
-    annotations: Value,
-}
-
 /// Parses a manifest or index. Which of both it is, its content says: registries and proxies get
 /// the media type wrong, and a document that claims to be both is an attack (CVE-2021-41190).
 pub fn parse(bytes: &[u8]) -> Result<Document> {
-    let raw: RawDocument = serde_json::from_slice(bytes).map_err(Error::invalid)?;
-    if raw.schema_version == Some(1) {
-        return Err(Error::invalid("Docker schema 1 is not supported; push the image again"));
+    let neither = || Error::invalid("neither a manifest (config, layers) nor an index (manifests)");
+    let Value::Object(document) = json::parse(bytes)? else { return Err(neither()) };
+    let field = |name: &str| get(&document, name).filter(|value| !value.is_null());
+    match field("schemaVersion").map(whole) {
+        None | Some(Some(2)) => {}
+        Some(Some(1)) => {
+            return Err(Error::invalid("Docker schema 1 is not supported; push the image again"));
+        }
+        Some(_) => return Err(Error::invalid("schemaVersion is not 2")),
     }
-    if raw.schema_version.is_some_and(|version| version != 2) {
-        return Err(Error::invalid("schemaVersion is not 2"));
-    }
-    let media_type = raw.media_type.unwrap_or_default();
+    let media_type = field("mediaType").and_then(Value::as_str).unwrap_or_default();
+    let media_type = media_type.to_ascii_lowercase();
     let says = |what: &str| media_type.contains(what);
-    match (raw.manifests, raw.config, raw.layers) {
-        (Some(manifests), None, None) if !says("manifest.v") => {
+    match (field("manifests"), field("config"), field("layers")) {
+        (Some(Value::Array(manifests)), None, None) if !says("manifest.v") => {
             Ok(Document::Index(entries(manifests)?))
         }
-        (None, Some(config), layers) if !says("index") && !says("manifest.list") => {
-            let layers = layers.unwrap_or_default();
-            let layers: Vec<_> = layers.into_iter().map(descriptor).collect::<Result<_>>()?;
+        (None, Some(config), layers @ (None | Some(Value::Array(_))))
+            if !says("index") && !says("manifest.list") =>
+        {
+            let layers = layers.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let layers: Vec<_> = layers.iter().map(descriptor).collect::<Result<_>>()?;
             if layers.len() > MOST_LAYERS {
                 let why = format!("{} layers; overlayfs takes {MOST_LAYERS}", layers.len());
                 return Err(Error::invalid(why));
             }
             Ok(Document::Manifest { config: descriptor(config)?, layers })
         }
-        _ => Err(Error::invalid("neither a manifest (config, layers) nor an index (manifests)")),
+        _ => Err(neither()),
     }
 }
 
 /// The entries of an index that can be read: one for another machine, with an algorithm of its
 /// own for example, is not in the way of the others.
-fn entries(all: Vec<Value>) -> Result<Vec<Descriptor>> {
-    let is_empty = all.is_empty();
+fn entries(all: &[Value]) -> Result<Vec<Descriptor>> {
     let mut good = Vec::new();
     let mut fault = None;
     for entry in all {
-        let read = serde_json::from_value(entry).map_err(Error::invalid).and_then(descriptor);
-        match read {
+        match descriptor(entry) {
             Ok(entry) => good.push(entry),
             Err(e) => fault = Some(e),
         }
     }
     match fault {
-        Some(e) if good.is_empty() && !is_empty => Err(e),
+        Some(e) if good.is_empty() => Err(e),
         _ => Ok(good),
     }
 }
 
-fn descriptor(raw: RawDescriptor) -> Result<Descriptor> {
+/// Optional fields are null, absent, or of whatever type their writer made of them.
+fn descriptor(value: &Value) -> Result<Descriptor> {
     const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-    let annotation = |key: &str| raw.annotations.get(key).and_then(Value::as_str);
-    let name = NAMES.iter().find_map(|key| annotation(key)).map(str::to_owned);
-    let word =
-        |key: &str| raw.platform.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let bad = |what: &str| Error::invalid(format_args!("a descriptor without {what}"));
+    let descriptor = value.as_object().ok_or_else(|| bad("fields"))?;
+    let field = |name: &str| get(descriptor, name);
+    let inner = |name: &str, key: &str| {
+        let text = get(field(name)?.as_object()?, key).and_then(Value::as_str);
+        text.map(str::to_owned)
+    };
+    let annotation = |key: &str| inner("annotations", key);
+    let word = |key: &str| inner("platform", key).unwrap_or_default();
     let platform =
         Platform { os: word("os"), architecture: word("architecture"), variant: word("variant") };
+    let digest = field("digest").and_then(Value::as_str).ok_or_else(|| bad("digest"))?;
+    let media_type = field("mediaType").and_then(Value::as_str).unwrap_or_default();
     Ok(Descriptor {
         is_attestation: annotation("vnd.docker.reference.type").is_some(),
-        media_type: raw.media_type.unwrap_or_default(),
-        digest: raw.digest.parse()?,
-        size: raw.size,
+        media_type: media_type.to_ascii_lowercase(),
+        digest: digest.parse().context("digest")?,
+        size: field("size").and_then(whole).ok_or_else(|| bad("size"))?,
         // Half a platform decides nothing.
         platform: Some(platform).filter(|p| !p.os.is_empty() && !p.architecture.is_empty()),
-        name,
+        name: NAMES.iter().find_map(|key| annotation(key)),
     })
 }
 
 impl Descriptor {
+    /// One of which nothing else is known.
+    pub(crate) fn of(digest: Digest) -> Descriptor {
+        let (media_type, size, platform, name) = (String::new(), 0, None, None);
+        Descriptor { media_type, digest, size, platform, name, is_attestation: false }
+    }
+
+    /// Whether the config that this leads to is one of something else than an image, by its type.
+    pub(crate) fn is_artifact(&self) -> bool {
+        const IMAGE: [&str; 4] =
+            ["image.config", "container.image", "octet-stream", "application/json"];
+        !self.media_type.is_empty() && !IMAGE.iter().any(|kind| self.media_type.contains(kind))
+    }
+
+    /// Whether its content may stand elsewhere than in the registry.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.media_type.contains("foreign") || self.media_type.contains("nondistributable")
+    }
+
     /// Whether this entry of an index may be an image for `node`: it says so, or says nothing.
     pub(crate) fn may_run_on(&self, node: &HostPlatform) -> bool {
         let is_document = self.media_type.is_empty()
@@ -260,6 +267,17 @@ mod tests {
         assert_eq!(fitting[0].platform.as_ref().unwrap().os, "Linux");
         let broken = r#"{"schemaVersion":2,"manifests":[{"digest":"sha384:00","size":1}]}"#;
         assert!(parse(broken.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn fields_in_another_case_whole_floats_and_broken_text_are_read_as_others_read_them() {
+        let d = format!(r#"{{"Digest":"{}","SIZE":1.0,"mediaType":"X/Y"}}"#, digest(1));
+        let text = format!(r#"{{"SchemaVersion":2.0,"Config":{d},"LAYERS":[{d}],"mediaType":"#);
+        let media_type = br#""APPLICATION/VND.OCI.IMAGE.MANIFEST.V1+JSON; charset=utf-8","#;
+        let rest = b"\"annotations\":{\"a\":\"Ren\xe9 \\ud83d\"},\"mediaType\":\"twice\"}";
+        let document = [text.as_bytes(), media_type, rest].concat();
+        let Ok(Document::Manifest { config, .. }) = parse(&document) else { panic!("refused") };
+        assert_eq!((config.size, config.media_type.as_str()), (1, "x/y"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Pulling and importing: documents → layers → record.
+//! Pulling: documents → layers → record.
 
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
@@ -18,15 +18,12 @@ use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::directories::{self, OpenLayer};
 use crate::layer::{self, Facts, Feed, Job};
-use crate::layout::Layout;
-use crate::manifest::{self, Descriptor};
-use crate::platform::HostPlatform;
 use crate::progress::{Event, Reporter};
 use crate::reference::Reference;
 use crate::registry::{DownHosts, Registry};
 use crate::source::{Layer, Parts, Source, feed_layer};
 use crate::store::records::{self, NameKind, NewImage};
-use crate::store::{Disk, Holder, HolderKind, Image, LayerKey, Lock};
+use crate::store::{Disk, Holder, HolderKind, LayerKey, Lock};
 
 /// Layers at a time: enough to keep two cores busy while one waits for the network.
 const AT_ONCE: usize = 3;
@@ -125,68 +122,8 @@ async fn pull(
     complete(disk, &source, Arc::new(parts), &reporter).await
 }
 
-/// See [`crate::Store::import_layout`].
-pub(crate) async fn import(
-    disk: &Disk,
-    path: &Path,
-    name: Option<&Reference>,
-) -> Result<Vec<Image>> {
-    let path = path.to_owned();
-    let open = move |_: &Disk| {
-        let layout = Layout::open(&path)?;
-        let index = layout.index()?;
-        Ok((layout, index))
-    };
-    let (layout, all) = disk.run(open).await?;
-    let index = manifest::choose(&all, &HostPlatform::here())?;
-    if name.is_some() && index.len() != 1 {
-        let why = format!("{} images in the layout, but one name", index.len());
-        return Err(Error::invalid(why));
-    }
-    let source = Source::Layout(layout);
-    let mut images = Vec::new();
-    let mut foreign = None;
-    for entry in index {
-        let named = match (name, &entry.name) {
-            (Some(name), _) => Some(name.clone()),
-            // An annotation may be a mere tag, which names nothing.
-            (None, Some(text)) => text.parse().ok().filter(|_| text.contains(['/', ':'])),
-            (None, None) => None,
-        };
-        match import_one(disk, &source, entry, named.as_ref()).await {
-            Ok(image) => images.push(image),
-            Err(e) if e.kind() == Kind::NotFound => foreign = Some(e),
-            Err(e) => return Err(e).context(&entry.digest),
-        }
-    }
-    match (images.is_empty(), foreign) {
-        (true, Some(e)) => Err(e),
-        (true, None) => Err(Error::not_found("no image in the layout")),
-        (false, _) => Ok(images),
-    }
-}
-
-async fn import_one(
-    disk: &Disk,
-    source: &Source,
-    entry: &Descriptor,
-    name: Option<&Reference>,
-) -> Result<Image> {
-    let top = source.manifest(entry).await?;
-    let is_decided = entry.platform.is_some();
-    let mut parts = source.parts_of(top, is_decided).await?;
-    if let Some(name) = name {
-        let digest = format!("{}@{}", name.name(), entry.digest);
-        parts.names.push((digest, NameKind::Digest));
-        parts.names.extend(name.tagged().map(|tag| (tag, NameKind::Tag)));
-    }
-    let id = complete(disk, source, Arc::new(parts), &Reporter::default()).await?;
-    let found = disk.run(move |disk| disk.find(&id.to_string())).await?;
-    found.ok_or_else(|| Error::not_found("removed right after its import"))
-}
-
 /// Fetches the layers that are not here and records the image.
-async fn complete(
+pub(crate) async fn complete(
     disk: &Disk,
     source: &Source,
     parts: Arc<Parts>,
@@ -286,6 +223,10 @@ async fn fetch(disk: &Disk, source: &Source, layer: Layer, reporter: &Reporter) 
         match fetch_once(disk, source, &layer, reporter).await {
             Err(e) if e.kind() == Kind::Invalid && (1..trusted).contains(&source.trusted()) => {
                 tracing::warn!(layer = %layer.blob.digest, error = %e, "asking the next host");
+            }
+            Err(e) if e.kind() == Kind::NotFound && layer.blob.is_foreign() => {
+                let why = "foreign: its registry does not have it, and nobody else is asked";
+                return Err(e.context(why)).context(format_args!("layer {}", layer.blob.digest));
             }
             done => return done.context(format_args!("layer {}", layer.blob.digest)),
         }

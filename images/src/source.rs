@@ -100,7 +100,27 @@ impl Source {
             Source::Layout(l) => l.read(&descriptor.digest, Some(descriptor.size)),
         };
         let bytes = bytes.context("config")?;
-        let facts = config::parse(&bytes)?;
+        let is_artifact = descriptor.is_artifact();
+        let what = descriptor.media_type;
+        let layer_count = layers.len();
+        match self.parts_of_config(ImageId::new(descriptor.digest), bytes, layers, is_decided) {
+            Err(_) if is_artifact => {
+                let why = format!("it is no image: its config is {what}, of {layer_count} files");
+                Err(Error::not_found(why))
+            }
+            done => done,
+        }
+    }
+
+    /// The image of a config and its layers, bottom first.
+    pub(crate) fn parts_of_config(
+        &self,
+        id: ImageId,
+        config: Vec<u8>,
+        layers: Vec<Descriptor>,
+        is_decided: bool,
+    ) -> Result<Parts> {
+        let facts = config::parse(&config)?;
         let node = HostPlatform::here();
         if !is_decided && !node.runs(&facts.platform) {
             let why = format!("the image is for {}, this node is {node}", facts.platform);
@@ -121,8 +141,7 @@ impl Source {
             .zip(layers)
             .map(|(diff_id, blob)| Layer { diff_id, blob })
             .collect();
-        let id = ImageId::new(descriptor.digest);
-        Ok(Parts { id, config: bytes, layers, names: Vec::new() })
+        Ok(Parts { id, config, layers, names: Vec::new() })
     }
 
     /// The document that a descriptor leads to.

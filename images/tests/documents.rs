@@ -235,6 +235,58 @@ async fn a_layout_with_nested_indexes_and_attestations_is_imported() {
     std::fs::write(folder.join("index.json"), top.to_string()).unwrap();
     let images = scene.scratch.store.import_layout(&folder, None).await.unwrap();
     assert_eq!(images.len(), 1);
-    assert_eq!(images[0].tags, ["example.com/a:1"]);
-    assert_eq!(images[0].id.digest(), &scene.image.blobs[1].0);
+    assert_eq!(images[0].image.tags, ["example.com/a:1"]);
+    assert_eq!(images[0].image.id.digest(), &scene.image.blobs[1].0);
+}
+
+#[tokio::test]
+async fn what_others_read_over_in_a_document_or_a_config_is_read_over() {
+    let scene = Scene::new().await;
+    // Text in Latin-1, half of a surrogate pair, and an id by another algorithm.
+    let mut config = scene.image.blobs[1].1.clone();
+    config.pop();
+    config.extend(b",\"author\":\"Ren\xe9 \\ud83d\"}");
+    let id = format!("sha512:{}", sha512(&config)).parse::<Digest>().unwrap();
+    scene.registry.put_blob(&id, &config);
+    let mut manifest = scene.manifest();
+    manifest["config"] = json!({"digest": id.to_string(), "size": config.len()});
+    let pulled = scene.pull(&manifest).await.unwrap();
+    assert_eq!((pulled.id.digest(), &pulled.document), (&id, &config));
+    // It is found again from its record alone.
+    let Scene { scratch, .. } = scene;
+    std::fs::write(scratch.root().join("records.db"), b"damaged").unwrap();
+    let dir = scratch.dir;
+    drop(scratch.store);
+    let store = rrun_images::Store::open(support::config(dir.path())).await.unwrap();
+    assert_eq!(store.find(&id.to_string()).await.unwrap().unwrap().document, config);
+}
+
+#[tokio::test]
+async fn what_is_no_image_and_what_its_registry_lacks_is_said_in_words() {
+    let scene = Scene::new().await;
+    let mut chart = scene.manifest();
+    chart["config"] = descriptor("application/vnd.cncf.helm.config.v1+json", b"{}");
+    scene.registry.put_blob(&Digest::of(b"{}"), b"{}");
+    let error = scene.pull(&chart).await.unwrap_err().to_string();
+    assert!(error.contains("no image: its config is application/vnd.cncf.helm.config"), "{error}");
+    // One that says nothing of its machine is passed over for the image.
+    let chart = serde_json::to_vec(&chart).unwrap();
+    scene.registry.put_manifest("r/i", "chart", &chart);
+    let both = index(vec![descriptor(OCI_MANIFEST, &chart), scene.entry(json!({}))]);
+    scene.pull(&both).await.unwrap();
+    let mut foreign = scene.manifest();
+    let away = descriptor("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", b"away");
+    foreign["layers"] = json!([away]);
+    let mut config: Value = serde_json::from_slice(&scene.image.blobs[1].1).unwrap();
+    config["rootfs"]["diff_ids"] = json!([Digest::of(b"away").to_string()]);
+    let config = config.to_string();
+    scene.registry.put_blob(&Digest::of(config.as_bytes()), config.as_bytes());
+    foreign["config"] = descriptor("", config.as_bytes());
+    let error = scene.pull(&foreign).await.unwrap_err().to_string();
+    assert!(error.contains("foreign: its registry does not have it"), "{error}");
+}
+
+fn sha512(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -265,3 +265,73 @@ async fn a_dead_mirror_is_tried_once_and_then_after_the_others() {
     scratch.store.pull(&reference("example.com/r/i:1"), None, None).await.unwrap();
     assert_eq!(revived.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
+
+#[tokio::test]
+async fn a_token_server_may_be_a_path_and_a_challenge_have_any_bytes() {
+    let (registry, scratch, name, _) = served().await;
+    registry.fault(|seen| {
+        if seen.path == "/token" {
+            return Some(text(200, r#"{"token":"t"}"#));
+        }
+        let mut refusal = status(401);
+        let challenge = b"Bearer realm=\"/token\",service=\"s\",error_description=\"caf\xe9\"";
+        let challenge = hyper::header::HeaderValue::from_bytes(challenge).unwrap();
+        refusal.headers_mut().insert("www-authenticate", challenge);
+        (seen.authorization.as_deref() != Some("Bearer t")).then_some(refusal)
+    });
+    scratch.store.pull(&name, None, None).await.unwrap();
+    assert_eq!(registry.count("/token"), 1);
+}
+
+#[tokio::test]
+async fn a_coding_that_is_none_is_read_over() {
+    for coding in ["utf-8", "aws-chunked", "binary", "gzip"] {
+        let (registry, scratch, name, image) = served().await;
+        let all = image.blobs.clone();
+        registry.fault(move |seen| {
+            let (_, body) = all.iter().find(|(d, _)| seen.path.ends_with(&d.to_string()))?;
+            Some(with_header(bytes(body), "content-encoding", coding))
+        });
+        scratch.store.pull(&name, None, None).await.unwrap();
+    }
+}
+
+/// A server that writes its own head of each answer.
+async fn raw(head: &'static str, image: &TestImage) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut all = image.blobs.clone();
+    all.push((image.digest(), image.manifest.clone()));
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else { return };
+            let mut request = vec![0; 8192];
+            let n = stream.read(&mut request).await.unwrap_or_default();
+            let line = String::from_utf8_lossy(&request[..n]).lines().next().unwrap().to_owned();
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let found = all.iter().find(|(d, _)| path.ends_with(&d.to_string()));
+            let body = found.or(all.last()).map(|(_, body)| body.clone()).unwrap_or_default();
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.write_all(&body).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_proxies_make_of_a_head_is_read_over() {
+    for head in [
+        "HTTP/1.0 200 OK\r\n\r\n",
+        "HTTP/1.1 200\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nX-Long: one\r\n  two\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nX Bad: 1\r\nX-Space : 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nDocker-Content-Digest:\r\nETag:\r\n\r\n",
+    ] {
+        let scratch = Scratch::new().await;
+        let image = TestImage::of(&[layer(&[file("a", "x")])]);
+        let address = raw(head, &image).await;
+        let name = reference(&format!("{address}/r/i:1"));
+        scratch.store.pull(&name, None, None).await.expect(head);
+    }
+}

@@ -78,7 +78,7 @@ pub async fn import(suite: &Suite, name: &str, user: &'static str, layer: &Layer
     let name = format!("images.rrun.test/{name}:1").parse().unwrap();
     let imported = store.import_layout(&folder, Some(&name)).await.unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    imported[0].id.to_string()
+    imported[0].image.id.to_string()
 }
 
 async fn open(state: &Path) -> Store {

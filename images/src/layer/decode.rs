@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +26,51 @@ pub fn sniff(start: &[u8]) -> Compression {
     }
 }
 
+/// The name of a compression that some have used for layers, and no registry's client undoes.
+pub(super) fn foreign(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
+        [0xfd, b'7', b'z', b'X', ..] => Some("xz"),
+        _ => None,
+    }
+}
+
+/// The members of a gzip stream, one after the other. What follows the last one and does not begin
+/// as one is left out, as gzip(1) does: padding to the end of a block, as a rule.
+struct Members<R> {
+    now: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.now {
+            let n = member.read(to)?;
+            if n > 0 || to.is_empty() {
+                return Ok(n);
+            }
+            let Some(mut source) = self.now.take().map(GzDecoder::into_inner) else { break };
+            if source.fill_buf()?.first() == Some(&0x1f) {
+                self.now = Some(GzDecoder::new(source));
+                continue;
+            }
+            // To the end: whoever verifies the stream has sent all of it.
+            while let n @ 1.. = source.fill_buf()?.len() {
+                source.consume(n);
+            }
+        }
+        Ok(0)
+    }
+}
+
 /// A reader of the uncompressed bytes.
-pub(super) fn decoder<'a>(
+pub(crate) fn decoder<'a>(
     source: impl BufRead + 'a,
     how: Compression,
 ) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match how {
         Compression::Plain => Box::new(source),
         // flate2 over zlib-rs: inflate in Rust, as a stream.
-        Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
+        Compression::Gzip => Box::new(Members { now: Some(GzDecoder::new(source)) }),
         // The window is at most 128 MiB, zstd's default bound; images use 8 MiB.
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
     })

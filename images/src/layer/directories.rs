@@ -5,7 +5,8 @@
 //! layer describes it otherwise, the image gets one more layer on top, of such directories alone.
 //! Most images need none.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use nix::sys::stat::{FileStat, Mode, SFlag};
@@ -21,13 +22,17 @@ pub(crate) struct OpenLayer {
     root: RootDir,
     implied: HashSet<RelPath>,
     is_opaque: bool,
+    /// What [`hides`] found already, so that a deep path is not looked at again for each of those
+    /// below it.
+    hiding: RefCell<HashMap<RelPath, bool>>,
 }
 
 impl OpenLayer {
     pub(crate) fn open(dir: PathBuf, facts: &Facts) -> Result<OpenLayer> {
         let implied = facts.implied.iter().filter_map(|path| RelPath::parse(path).ok()).collect();
         let root = RootDir::open(&dir, Rule::Beneath).context(dir.display())?;
-        Ok(OpenLayer { root, implied, is_opaque: facts.is_opaque })
+        let hiding = RefCell::default();
+        Ok(OpenLayer { root, implied, is_opaque: facts.is_opaque, hiding })
     }
 }
 
@@ -56,7 +61,7 @@ pub(crate) fn plan(layers: &[OpenLayer]) -> Result<Vec<Directory>> {
             let is_default = directory.mode == DIR_MODE.bits() && directory.owner == (0, 0);
             if !is_default {
                 let mut at = Some(path.clone());
-                while let Some(path) = at {
+                while let Some(path) = at.filter(|path| !wanted.contains(path)) {
                     at = path.split().map(|(parent, _)| parent);
                     wanted.insert(path);
                 }
@@ -109,16 +114,25 @@ fn look_up(layer: &OpenLayer, path: &RelPath) -> Result<InLayer> {
 
 /// Whether a directory on the way hides what lower layers have in it.
 fn hides(layer: &OpenLayer, path: &RelPath) -> Result<bool> {
+    let mut known = layer.hiding.borrow_mut();
+    let mut asked = Vec::new();
     let mut at = path.clone();
-    while let Some((parent, _)) = at.split() {
-        if let Ok(dir) = layer.root.dir(&at)
-            && xattr::get(dir.fd(), OVERLAY_OPAQUE)?.is_some()
-        {
-            return Ok(true);
+    let hides = loop {
+        if let Some(hides) = known.get(&at) {
+            break *hides;
         }
-        at = parent;
-    }
-    Ok(false)
+        let Some((parent, _)) = at.split() else { break false };
+        let is_opaque = match layer.root.dir(&at) {
+            Ok(dir) => xattr::get(dir.fd(), OVERLAY_OPAQUE)?.is_some(),
+            Err(_) => false,
+        };
+        asked.push(std::mem::replace(&mut at, parent));
+        if is_opaque {
+            break true;
+        }
+    };
+    known.extend(asked.into_iter().map(|path| (path, hides)));
+    Ok(hides)
 }
 
 /// Makes the layer in an empty directory.

@@ -6,8 +6,10 @@
 mod attributes;
 mod decode;
 pub(crate) mod directories;
+mod lookup;
 mod pipeline;
 mod unpack;
 
+pub(crate) use decode::{Compression, decoder, sniff};
 pub(crate) use pipeline::{Feed, Job, run};
 pub(crate) use unpack::Facts;

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
 
-use super::decode::{decoder, sniff};
+use super::decode::{decoder, foreign, sniff};
 use super::unpack::{Facts, Unpacker};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Kind, Result};
@@ -87,7 +87,12 @@ fn inflate(
     empty: &sync::Receiver<Vec<u8>>,
     full: &sync::SyncSender<io::Result<Vec<u8>>>,
 ) -> io::Result<()> {
-    let how = sniff(source.peek(4)?);
+    let start = source.peek(4)?;
+    if let Some(name) = foreign(start) {
+        let why = format!("it is compressed with {name}, which is none of gzip and zstd");
+        return Err(io::Error::other(Error::invalid(why)));
+    }
+    let how = sniff(start);
     let mut decoder = decoder(source, how)?;
     loop {
         // Either queue is closed only when the writer has given up and says why itself.

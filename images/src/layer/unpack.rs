@@ -17,6 +17,7 @@ use rrun_sys::{write_back, xattr};
 use serde::{Deserialize, Serialize};
 
 use super::attributes::EntryAttributes;
+use super::lookup::{clean, escape, follow};
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, Entry, EntryKind};
 
@@ -36,12 +37,13 @@ pub(crate) struct Facts {
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// aufs' own files, which very old images have.
 const AUFS: &[u8] = b".wh..wh.";
+/// Where aufs kept files that have several names. The names in other directories are links to them.
+const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 /// What overlayfs reads in a directory that hides the ones below it.
 pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 pub(super) const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
-/// The kernel's own limit for one lookup.
-const MOST_LINKS: usize = 40;
 /// Bytes of a file after which the kernel is asked to write them.
 const WRITE_BACK: u64 = 4 << 20;
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
@@ -89,15 +91,17 @@ impl Unpacker {
     }
 
     fn entry<R: BufRead>(&mut self, entry: &Entry, data: &mut Archive<R>) -> Result<()> {
-        let path = RelPath::parse(&entry.path)?;
+        let path = clean(&entry.path)?;
         let Some((parent, name)) = path.split() else {
             return self.directory(path, entry);
         };
+        if is_of_aufs(&path) && !(is_aufs_link(&path) && entry.kind == EntryKind::File) {
+            return Ok(());
+        }
         let parent = self.real(&parent)?;
         if name == OPAQUE {
             return self.opaque(&parent);
         }
-        // aufs' own files, which very old images have.
         if name.starts_with(AUFS) {
             return Ok(());
         }
@@ -112,50 +116,19 @@ impl Unpacker {
         }
     }
 
-    /// Where `path` leads: the path without the symlinks that this layer has on the way. What is
-    /// not there yet stays as it is. The directory is ours alone, so nothing changes meanwhile;
-    /// and were this wrong, the lookup in the root would still not leave it.
-    fn real(&self, path: &RelPath) -> Result<RelPath> {
+    /// Where `path` leads within this layer. Its directory, if it is there, is open then.
+    fn real(&mut self, path: &RelPath) -> Result<RelPath> {
         if path.is_root() || self.last.as_ref().is_some_and(|(at, _)| at == path) {
             return Ok(path.clone());
         }
-        let mut links = 0;
-        let mut real = RelPath::default();
-        let mut rest: Vec<Vec<u8>> = names(path.as_bytes());
-        while let Some(name) = rest.pop() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    real = real.split().map_or_else(RelPath::default, |(parent, _)| parent);
-                    continue;
-                }
-                _ => {}
+        match self.root.dir_without_links(path) {
+            Ok(dir) => {
+                self.last = Some((path.clone(), dir));
+                Ok(path.clone())
             }
-            let next = real.join(&name)?;
-            let Some(target) = self.link(&next)? else {
-                real = next;
-                continue;
-            };
-            links += 1;
-            if links > MOST_LINKS {
-                return Err(Error::invalid(format_args!("too many symlinks in {path}")));
-            }
-            if target.starts_with(b"/") {
-                real = RelPath::default();
-            }
-            rest.extend(names(&target));
-        }
-        Ok(real)
-    }
-
-    /// The target of the symlink that stands there, if one does.
-    fn link(&self, path: &RelPath) -> Result<Option<Vec<u8>>> {
-        match self.root.place(path) {
-            Ok(place) => Ok(place.read_link()?),
-            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR)) => {
-                Ok(None)
-            }
-            Err(e) => Err(escape(e, path)),
+            Err(e) if e.raw_os_error() == Some(nix::libc::ELOOP) => follow(&self.root, path),
+            // What is there of it has no links.
+            Err(_) => Ok(path.clone()),
         }
     }
 
@@ -185,9 +158,6 @@ impl Unpacker {
             _ => return Err(escape(why, path)),
         }
         let made = self.root.mkdir_all(path, DIR_MODE).map_err(|e| escape(e, path))?;
-        for made in &made {
-            self.root.place(made)?.set_mode(DIR_MODE)?;
-        }
         self.facts.inodes += made.len() as u64;
         self.hold_implied(made)?;
         self.root.dir(path).map_err(|e| escape(e, path))
@@ -336,8 +306,7 @@ impl Unpacker {
     fn hard_link(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
         let shown = entry.link.escape_ascii();
         let attributes = EntryAttributes::of(entry)?;
-        let target =
-            RelPath::parse(&entry.link).context(format_args!("hard link to \"{shown}\""))?;
+        let target = clean(&entry.link).context(format_args!("hard link to \"{shown}\""))?;
         let target = match target.split() {
             Some((parent, name)) => self.real(&parent)?.join(name)?,
             None => return Err(Error::invalid("hard link to \"/\", a directory")),
@@ -367,11 +336,29 @@ impl Unpacker {
     /// Makes room for an entry that comes a second time. A directory goes with its content and
     /// is described no more.
     fn clear(&mut self, parent: &RelPath, place: &Place) -> Result<()> {
-        let path = parent.join(place.name().to_bytes())?;
         self.last = None;
-        self.dirs.retain(|dir, _| !dir.is_within(&path));
-        self.implied.retain(|dir| !dir.is_within(&path));
+        if place.is_dir()? {
+            self.forget(&parent.join(place.name().to_bytes())?);
+        }
         Ok(place.remove_tree()?)
+    }
+
+    /// Forgets what is known of a directory and of those below it.
+    fn forget(&mut self, path: &RelPath) {
+        self.dirs.remove(path);
+        self.implied.remove(path);
+        // Those below stand together in the order of bytes; this is the first name there can be.
+        let Ok(first) = path.join(b"\x01") else { return };
+        let below = self.dirs.range(first.clone()..).map(|(dir, _)| dir);
+        let below: Vec<RelPath> = below.take_while(|dir| dir.is_within(path)).cloned().collect();
+        for dir in &below {
+            self.dirs.remove(dir);
+        }
+        let below: Vec<RelPath> =
+            self.implied.range(first..).take_while(|dir| dir.is_within(path)).cloned().collect();
+        for dir in &below {
+            self.implied.remove(dir);
+        }
     }
 
     fn count(&mut self, stored: u64) {
@@ -382,6 +369,11 @@ impl Unpacker {
     /// Sets what had to wait, deepest directories first.
     pub(super) fn finish(mut self) -> Result<Facts> {
         self.last = None;
+        let links = RelPath::parse(AUFS_LINKS)?;
+        if self.implied.contains(&links) {
+            self.forget(&links);
+            self.root.remove_tree(&links)?;
+        }
         for (path, want) in self.dirs.iter().rev() {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let dir = self.root.open_at(path, flags, Mode::empty());
@@ -435,11 +427,6 @@ fn copy_at<R: BufRead>(
     Ok(())
 }
 
-/// The names of a path, the last one first.
-fn names(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect()
-}
-
 fn is_whiteout(place: &Place) -> Result<bool> {
     Ok(place.stat()?.is_some_and(|stat| {
         SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
@@ -447,12 +434,11 @@ fn is_whiteout(place: &Place) -> Result<bool> {
     }))
 }
 
-/// Words for a lookup that failed at `path`.
-fn escape(e: io::Error, path: &RelPath) -> Error {
-    match e.raw_os_error() {
-        Some(nix::libc::ENOTDIR) => Error::invalid(format_args!("{path} is not a directory")),
-        Some(nix::libc::ELOOP) => Error::invalid(format_args!("too many symlinks in {path}")),
-        Some(nix::libc::ENOENT) => Error::invalid(format_args!("{path} is not in this layer")),
-        _ => Error::from(e).context(path),
-    }
+/// Whether the path is in one of aufs' own directories.
+fn is_of_aufs(path: &RelPath) -> bool {
+    path.as_bytes().starts_with(AUFS) && path.as_bytes() != OPAQUE
+}
+
+fn is_aufs_link(path: &RelPath) -> bool {
+    path.as_bytes().strip_prefix(AUFS_LINKS).is_some_and(|rest| rest.starts_with(b"/"))
 }

@@ -52,8 +52,9 @@ impl Authenticator<'_> {
             return Ok(format!("Bearer {token}"));
         }
         let realm = challenge.get("realm").unwrap_or_default();
-        let url = Url::parse(realm)
-            .map_err(|e| Error::invalid(format_args!("token server {realm:?}: {e}")))?;
+        // A path alone is one of the registry itself.
+        let url = if realm.starts_with('/') { self.origin.join(realm) } else { Url::parse(realm) };
+        let url = url.map_err(|e| Error::invalid(format_args!("token server {realm:?}: {e}")))?;
         if self.origin.scheme() == "https" && url.scheme() != "https" && self.secret.is_some() {
             let why = format!("token server {url} is not https; credentials stay here");
             return Err(denied(why));

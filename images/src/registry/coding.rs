@@ -16,6 +16,10 @@ const PART: usize = 512;
 
 /// Undoes the coding of one body, part by part, because little may become much.
 pub(crate) enum Decoder {
+    /// Not coded after all.
+    Plain,
+    /// Said to be gzip: the first byte tells.
+    Gzipped,
     Gzip(MultiGzDecoder<Vec<u8>>),
     /// Which of its two forms it has, the first byte tells.
     Deflate,
@@ -28,22 +32,24 @@ impl Decoder {
     /// `None` if the body comes as it is.
     ///
     /// # Errors
-    /// `Invalid` for a coding that we do not know, and for one upon another: nobody sends that but
-    /// to make much out of little.
+    /// `Invalid` for a coding that is one and that we do not know, and for one upon another: nobody
+    /// sends that but to make much out of little.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Decoder>> {
         let mut found = None;
         for value in headers.get_all(CONTENT_ENCODING) {
             let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
             for word in text.split(',').map(str::trim) {
                 let decoder = match word {
-                    "" | "identity" | "none" => continue,
-                    "gzip" | "x-gzip" => Decoder::Gzip(MultiGzDecoder::new(Vec::new())),
+                    "gzip" | "x-gzip" => Decoder::Gzipped,
                     "deflate" => Decoder::Deflate,
                     "zstd" => Decoder::Zstd(Box::new(ZstdDecoder::new(Vec::new())?)),
-                    other => {
-                        let why = format!("the answer has the unknown coding {other:?}");
+                    "br" | "compress" | "x-compress" | "dcb" | "dcz" => {
+                        let why = format!("the answer has the unknown coding {word:?}");
                         return Err(Error::invalid(why));
                     }
+                    // `identity`, and the names of character sets, formats and transports that
+                    // proxies and object stores put here. The digest tells.
+                    _ => continue,
                 };
                 if found.replace(decoder).is_some() {
                     return Err(Error::invalid("the answer has one coding upon another"));
@@ -65,8 +71,16 @@ impl Decoder {
                 _ => Decoder::RawDeflate(DeflateDecoder::new(Vec::new())),
             };
         }
+        if let (Decoder::Gzipped, Some(first)) = (&self, piece.first()) {
+            // An object store says what the object was when it was put there.
+            *self = match first {
+                0x1f => Decoder::Gzip(MultiGzDecoder::new(Vec::new())),
+                _ => Decoder::Plain,
+            };
+        }
         let done = match self {
-            Decoder::Deflate => Ok(Vec::new()),
+            Decoder::Plain => Ok(piece.to_vec()),
+            Decoder::Deflate | Decoder::Gzipped => Ok(Vec::new()),
             Decoder::Gzip(d) => d.write_all(piece).map(|()| std::mem::take(d.get_mut())),
             Decoder::Zlib(d) => d.write_all(piece).map(|()| std::mem::take(d.get_mut())),
             Decoder::RawDeflate(d) => d.write_all(piece).map(|()| std::mem::take(d.get_mut())),
@@ -78,7 +92,7 @@ impl Decoder {
     /// What is left at the body's end.
     pub(crate) fn finish(self) -> Result<Vec<u8>> {
         let done = match self {
-            Decoder::Deflate => Ok(Vec::new()),
+            Decoder::Plain | Decoder::Deflate | Decoder::Gzipped => Ok(Vec::new()),
             Decoder::Gzip(mut d) => d.try_finish().map(|()| std::mem::take(d.get_mut())),
             Decoder::Zlib(mut d) => d.try_finish().map(|()| std::mem::take(d.get_mut())),
             Decoder::RawDeflate(mut d) => d.try_finish().map(|()| std::mem::take(d.get_mut())),
@@ -132,6 +146,8 @@ mod tests {
             ("deflate", raw.finish().unwrap()),
             ("zstd", zstd::encode_all(text.as_slice(), 1).unwrap()),
             ("identity, gzip", gzip(&text)),
+            ("UTF-8, gzip", gzip(&text)),
+            ("gzip", text.clone()),
         ];
         for (coding, bytes) in &table {
             assert_eq!(
@@ -140,7 +156,7 @@ mod tests {
                 "{coding}"
             );
         }
-        for none in ["", "identity", " , "] {
+        for none in ["", "identity", " , ", "utf-8", "aws-chunked", "binary"] {
             assert!(decode(none, b"x").unwrap().is_none());
         }
         let bomb = zstd::encode_all(std::io::repeat(0).take(256 << 20), 1).unwrap();

@@ -164,8 +164,7 @@ impl Endpoint {
                 .headers()
                 .get_all(WWW_AUTHENTICATE)
                 .iter()
-                .filter_map(|v| v.to_str().ok())
-                .flat_map(challenge::parse)
+                .flat_map(|v| challenge::parse(&String::from_utf8_lossy(v.as_bytes())))
                 .collect();
             let is_own = is_same(url, &there);
             let authenticator = Authenticator {

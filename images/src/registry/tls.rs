@@ -29,6 +29,10 @@ pub(crate) fn client(host: &Host) -> Result<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(host.dial_timeout.unwrap_or(DIAL_TIMEOUT))
         .http1_only()
+        // What proxies make of headers, none of which we need: Go's clients take it as well.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .user_agent(concat!("rrun/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(config(host)?);
     if super::host::is_loopback(&host.base) {

@@ -246,6 +246,9 @@ impl Disk {
 const SHORTEST_PREFIX: usize = 4;
 
 fn resolve(tx: &rusqlite::Connection, text: &str) -> Result<Option<ImageId>> {
+    if let Ok(id) = text.parse::<ImageId>() {
+        return Ok(records::by_prefix(tx, &id.to_string())?.into_iter().next());
+    }
     let bare = text.strip_prefix("sha256:").unwrap_or(text);
     let is_hex = bare.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     // A name may consist of hex digits too; it wins over the start of an id.

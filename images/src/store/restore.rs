@@ -8,19 +8,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, NameKind, NewImage, Records};
 use super::{Holder, HolderKind, LayerKey};
-use crate::digest::{Digest, ImageId};
+use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
 use crate::layer::Facts;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Copy {
     version: u32,
+    id: String,
+    /// In base64, because it need not be UTF-8.
     config: String,
     layers: Vec<(String, Facts)>,
     tags: Vec<String>,
@@ -50,11 +54,12 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     let of = |kind: NameKind| -> Vec<String> {
         row.names.iter().filter(|(_, k)| *k == kind).map(|(name, _)| name.clone()).collect()
     };
-    let config = String::from_utf8(row.config.clone()).map_err(Error::invalid)?;
+    let config = STANDARD.encode(&row.config);
     let (tags, digests) = (of(NameKind::Tag), of(NameKind::Digest));
     let lasting = |o: &&Holder| matches!(o.kind(), HolderKind::Volume | HolderKind::Person);
     let holders = row.holders.iter().filter(lasting).map(Holder::to_string).collect();
-    let copy = Copy { version: VERSION, config, layers, tags, digests, holders };
+    let copy =
+        Copy { version: VERSION, id: id.to_string(), config, layers, tags, digests, holders };
     let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
     // One name per process is enough: the caller holds the database's write lock.
     let new = path.with_extension("new");
@@ -97,10 +102,9 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
     if copy.version != VERSION {
         return Err(Error::invalid(format_args!("version {}", copy.version)));
     }
-    let id = ImageId::new(Digest::of(copy.config.as_bytes()));
-    if path.file_stem().is_none_or(|stem| stem != id.digest().hex()) {
-        return Err(Error::invalid("the config is not what the record's name says"));
-    }
+    let id: ImageId = copy.id.parse()?;
+    let config = STANDARD.decode(&copy.config).map_err(Error::invalid)?;
+    id.digest().verify(&config)?;
     let mut keys = Vec::new();
     for (key, _) in &copy.layers {
         let key: LayerKey = key.parse()?;
@@ -116,8 +120,10 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
         for (key, (_, facts)) in keys.iter().zip(&copy.layers) {
             records::add_layer(tx, key, facts, boot)?;
         }
-        let config = copy.config.as_bytes();
-        records::add_image(tx, &NewImage { id: &id, config, layers: &keys, names: &names })?;
+        records::add_image(
+            tx,
+            &NewImage { id: &id, config: &config, layers: &keys, names: &names },
+        )?;
         for holder in &copy.holders {
             records::add_lease(tx, &holder.parse()?, &id, false)?;
         }

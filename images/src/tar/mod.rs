@@ -92,7 +92,8 @@ impl<R: BufRead> Archive<R> {
             self.left = header.size;
             self.padding = padding(header.size);
             match header.kind {
-                b'x' => extra.merge(parse_records(&self.extension(&mut held)?)?),
+                // Solaris has its own letter for the same.
+                b'x' | b'X' => extra.merge(parse_records(&self.extension(&mut held)?)?),
                 // Global records say nothing about single files in images (`git archive` writes
                 // a comment); every client drops them.
                 b'g' => {}
@@ -114,7 +115,7 @@ impl<R: BufRead> Archive<R> {
             b'2' => EntryKind::Symlink,
             b'3' => EntryKind::CharDevice,
             b'4' => EntryKind::BlockDevice,
-            b'5' => EntryKind::Directory,
+            b'5' | b'D' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
             other => {
                 let why = format!("type {:?} is unknown", char::from(other));
@@ -124,6 +125,8 @@ impl<R: BufRead> Archive<R> {
         let stored = extra.size.unwrap_or(header.size);
         (self.left, self.padding) = match kind {
             EntryKind::File => (stored, padding(stored)),
+            // GNU tar's list of the names in it.
+            EntryKind::Directory if header.kind == b'D' => (stored, padding(stored)),
             // Whatever size they claim, no data follow (Go does the same); a hard link with data
             // is cpio's habit and is not in images.
             _ => (0, 0),

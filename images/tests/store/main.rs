@@ -180,10 +180,11 @@ async fn a_layout_in_a_tar_is_imported_under_its_name() {
     let path = scratch.dir.path().join("layout.tar");
     write_layout(&path, &TestImage::of(&[base()]), "example.com/a/b:3");
     let images = scratch.store.import_layout(&path, None).await.unwrap();
-    assert_eq!(images[0].tags, ["example.com/a/b:3"]);
+    assert_eq!(images[0].image.tags, ["example.com/a/b:3"]);
     let named = reference("own/name:1");
     let images = scratch.store.import_layout(&path, Some(&named)).await.unwrap();
-    assert_eq!(images[0].tags, ["docker.io/own/name:1", "example.com/a/b:3"]);
+    assert_eq!(images[0].names, [named]);
+    assert_eq!(images[0].image.tags, ["docker.io/own/name:1", "example.com/a/b:3"]);
 }
 
 /// An OCI layout in a tar, with the name that the image is imported under.

@@ -132,7 +132,7 @@ async fn an_image_that_was_pulled_or_imported_is_there_after_the_next_boot() {
     let image = TestImage::of(&[top("imported"), layer(&[file("tmp/x", "i"), file("srv/y", "i")])]);
     let path = scratch.dir.path().join("layout.tar");
     write_layout(&path, &image, "example.com/a/b:3");
-    let imported = scratch.store.import_layout(&path, None).await.unwrap()[0].id.clone();
+    let imported = scratch.store.import_layout(&path, None).await.unwrap()[0].image.id.clone();
     reboot(&scratch);
     let store = Store::open(config(scratch.dir.path())).await.unwrap();
     let name = name.to_string();

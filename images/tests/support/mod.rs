@@ -7,7 +7,7 @@ pub mod registry;
 
 use std::path::{Path, PathBuf};
 
-use rrun_images::{Config, Digest, Reference, Store};
+use rrun_images::{Config, Digest, Image, Reference, Result, Store};
 use serde_json::{Value, json};
 
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -126,4 +126,22 @@ pub fn index(entries: &[(&str, &str, &[u8])]) -> Vec<u8> {
         .collect();
     serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}))
         .unwrap()
+}
+
+/// Imports the image from a layout of a directory.
+pub async fn import(scratch: &Scratch, image: &TestImage) -> Result<Image> {
+    let layout = scratch.dir.path().join("layout");
+    let _ = std::fs::remove_dir_all(&layout);
+    let blobs = layout.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    for (digest, bytes) in &image.blobs {
+        std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+    }
+    std::fs::write(blobs.join(image.digest().hex()), &image.manifest).unwrap();
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "manifests": [descriptor(OCI_MANIFEST, &image.manifest)],
+    });
+    std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    Ok(scratch.store.import_layout(&layout, None).await?.remove(0).image)
 }

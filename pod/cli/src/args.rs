@@ -194,9 +194,9 @@ pub enum Image {
     },
     /// Remove images, as rrun rmi does
     Rm(Images),
-    /// Import an OCI image layout: a directory, or a tar file of one
+    /// Import an OCI image layout or an archive of docker save: a directory, or a tar file of one
     Import {
-        /// The layout
+        /// The layout; - for standard input
         layout: PathBuf,
         /// The image's name, instead of the one in the layout
         name: Option<String>,

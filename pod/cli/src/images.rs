@@ -7,7 +7,7 @@ use crate::table;
 use anyhow::{Result, anyhow, bail};
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
-use rrun_images::{Credentials, Digest, Event, Image, Reference, Store};
+use rrun_images::{Credentials, Digest, Event, Reference, Store};
 use rrun_pod::node::{docker_config, forget_pull};
 use rrun_pod::registry::of_node;
 use std::collections::HashMap;
@@ -136,20 +136,23 @@ fn tell(event: Event, sizes: &mut HashMap<Digest, u64>) {
     }
 }
 
-/// Imports an OCI layout.
+/// Imports an OCI layout or an archive of `docker save`.
 pub async fn import(context: &Context, layout: &Path, name: Option<&str>) -> Result<ExitCode> {
     if let Some(endpoint) = &context.endpoint {
         bail!("{endpoint}: a CRI server takes no images from files; its own tool does");
     }
     let name: Option<Reference> = name.map(str::parse).transpose()?;
-    for image in store(context).await?.import_layout(layout, name.as_ref()).await? {
-        println!("{}", name.as_ref().map_or_else(|| called(&image), Reference::to_string));
+    // What comes through a pipe.
+    let layout = if layout == Path::new("-") { Path::new("/dev/stdin") } else { layout };
+    for imported in store(context).await?.import_layout(layout, name.as_ref()).await? {
+        for name in &imported.names {
+            println!("{name}");
+        }
+        if imported.names.is_empty() {
+            println!("{}", imported.image.id);
+        }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn called(image: &Image) -> String {
-    image.tags.first().or(image.digests.first()).cloned().unwrap_or_else(|| image.id.to_string())
 }
 
 /// Removes images, each under all of its names. One that cannot be removed keeps no other.

@@ -71,12 +71,16 @@ impl RootDir {
     /// Opens an object; the last name is followed if it is a symlink, unless `flags` hold
     /// `O_NOFOLLOW`. `mode` is for `O_CREAT`.
     pub fn open_at(&self, path: &RelPath, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
+        self.resolve(path, flags, mode, 0)
+    }
+
+    fn resolve(&self, path: &RelPath, flags: OFlag, mode: Mode, more: u64) -> io::Result<OwnedFd> {
         let text: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
         let scope = match self.rule {
             Rule::InRoot => libc::RESOLVE_IN_ROOT,
             Rule::Beneath => libc::RESOLVE_BENEATH,
         };
-        let resolve = scope | libc::RESOLVE_NO_MAGICLINKS;
+        let resolve = scope | libc::RESOLVE_NO_MAGICLINKS | more;
         let opened =
             text.with_nix_path(|path| lookup_or_create(self.fd(), path, flags, mode, resolve))?;
         Ok(opened?)
@@ -93,6 +97,13 @@ impl RootDir {
         Ok(RootDir { fd: Arc::new(self.open_at(path, flags, Mode::empty())?), rule: self.rule })
     }
 
+    /// The same, if no name of the path is a symlink: the first one that is fails with `ELOOP`.
+    pub fn dir_without_links(&self, path: &RelPath) -> io::Result<RootDir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let fd = self.resolve(path, flags, Mode::empty(), libc::RESOLVE_NO_SYMLINKS)?;
+        Ok(RootDir { fd: Arc::new(fd), rule: self.rule })
+    }
+
     /// The place of `path`: its parent directory, looked up and open, and its last name. The
     /// object need not exist. The root itself has no place (`InvalidInput`).
     pub fn place(&self, path: &RelPath) -> io::Result<Place> {
@@ -106,27 +117,38 @@ impl RootDir {
         Place::new(Arc::clone(&self.fd), name)
     }
 
-    /// Makes every missing directory of `path` with `mode`, and tells which ones it made.
+    /// Makes every missing directory of `path` with `mode`, whatever the umask is, and tells which
+    /// ones it made. Its time goes with the length of the path, however deep that is.
     pub fn mkdir_all(&self, path: &RelPath, mode: Mode) -> io::Result<Vec<RelPath>> {
-        let mut made = Vec::new();
-        let mut missing = Vec::new();
-        let mut at = path.clone();
-        loop {
-            match self.open_at(&at, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()) {
-                Ok(_) => break,
-                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-                    let (parent, _) = at.split().ok_or(e)?;
-                    missing.push(std::mem::replace(&mut at, parent));
-                }
+        let ends = path.ends();
+        let start = |names: usize| match names.checked_sub(1).and_then(|last| ends.get(last)) {
+            Some(end) => RelPath::parse(&path.as_bytes()[..*end]),
+            None => Ok(RelPath::default()),
+        };
+        // So many of its names are there. Below one that is missing all are.
+        let (mut there, mut most) = (0, ends.len());
+        let mut dir = RootDir { fd: Arc::clone(&self.fd), rule: self.rule };
+        while there < most {
+            let middle = (there + most).div_ceil(2);
+            match self.dir(&start(middle)?) {
+                Ok(found) => (there, dir) = (middle, found),
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => most = middle - 1,
                 Err(e) => return Err(e),
             }
         }
-        for path in missing.into_iter().rev() {
-            match self.place(&path)?.mkdir(mode) {
-                Ok(()) => made.push(path),
+        let mut made = Vec::new();
+        for names in there + 1..=ends.len() {
+            let path = start(names)?;
+            let place = dir.child(path.name())?;
+            match place.mkdir(mode) {
+                Ok(()) => {
+                    place.set_mode(mode)?;
+                    made.push(path);
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
+            dir = dir.dir_without_links(&RelPath::parse(place.name().to_bytes())?)?;
         }
         Ok(made)
     }

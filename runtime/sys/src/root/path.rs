@@ -63,6 +63,12 @@ impl RelPath {
         })
     }
 
+    /// Where each of its names ends.
+    pub(super) fn ends(&self) -> Vec<usize> {
+        let slashes = self.0.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+        slashes.chain((!self.is_root()).then_some(self.0.len())).collect()
+    }
+
     /// The last name; empty for the root.
     pub fn name(&self) -> &[u8] {
         self.0.rsplit(|b| *b == b'/').next().unwrap_or_default()
