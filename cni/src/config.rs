@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::subnet::Subnet;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Which network pods get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,16 +19,33 @@ pub enum Mode {
     Builtin,
 }
 
-/// Settings of a [`crate::Network`]. Everything that is visible on the machine has a name here, so
-/// that two networks can stand side by side.
-#[derive(Clone, Debug)]
-pub struct Config {
+/// What may change while a [`crate::Network`] is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
     /// Which network pods get.
     pub mode: Mode,
     /// Folder of network configurations, `/etc/cni/net.d`.
     pub conf_dir: PathBuf,
     /// Folders of plugins, first match wins.
     pub bin_dirs: Vec<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            mode: Mode::Auto,
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+        }
+    }
+}
+
+/// What a [`crate::Network`] is opened with. Everything that is visible on the machine has a name
+/// here, so that two networks can stand side by side.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Each call goes by what they are by then.
+    pub settings: watch::Receiver<Settings>,
     /// Folder of the records and the addresses; every process of this machine that shares the
     /// bridge must share it.
     pub state_dir: PathBuf,
@@ -46,9 +64,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            mode: Mode::Auto,
-            conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            settings: watch::channel(Settings::default()).1,
             state_dir: "/var/lib/rrun/network".into(),
             bridge: "rrun0".into(),
             subnet: None,
@@ -59,7 +75,11 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses names that the kernel would refuse.
+    ///
+    /// # Errors
+    /// `Invalid`, with the name.
+    pub fn check(&self) -> Result<()> {
         let name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         let link = !self.bridge.is_empty() && self.bridge.len() <= 15;
         if !link || !self.bridge.chars().all(name) || self.bridge.starts_with('.') {

@@ -22,7 +22,7 @@ mod store;
 mod subnet;
 
 pub use attachment::{Attached, Attachment, Dns, PortMapping, Protocol, RecordedAttachment};
-pub use config::{Config, Mode};
+pub use config::{Config, Mode, Settings};
 pub use error::{Error, Kind, Result};
 pub use network::{Network, Status};
 pub use subnet::Subnet;

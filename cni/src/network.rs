@@ -52,7 +52,7 @@ impl Network {
         config.check().context(|| "network")?;
         let config = Arc::new(config);
         let opened = Blocking::new(Arc::clone(&config), 1).call(|config| Pods::open(config)).await;
-        let plugins = Runner::new(&config.bin_dirs, config.plugin_timeout, AT_ONCE);
+        let plugins = Runner::new(config.settings.clone(), config.plugin_timeout, AT_ONCE);
         Ok(Network {
             plugins: Arc::new(plugins),
             folders: Blocking::new(Folders::new(&config), AT_ONCE),

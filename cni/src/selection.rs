@@ -2,7 +2,7 @@
 //! and rewrite configurations at any time.
 
 use crate::bridge;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::plugin;
 
@@ -36,10 +36,10 @@ impl Folders {
     /// `Unavailable` if the mode wants a configuration and there is none; `Invalid` for one that
     /// is broken; `NotFound` when its plugins are missing and the mode wants it.
     pub fn select(&self) -> Result<Selected> {
-        let Config { mode, conf_dir, .. } = &self.config;
+        let Settings { mode, conf_dir, bin_dirs } = self.config.settings.borrow().clone();
         let first = match mode {
             Mode::Builtin => None,
-            Mode::Auto | Mode::Cni => plugin::first(conf_dir)?,
+            Mode::Auto | Mode::Cni => plugin::first(&conf_dir)?,
         };
         let Some(plugin::Found { file, network }) = first else {
             return match mode {
@@ -51,10 +51,10 @@ impl Folders {
             };
         };
         // Told before a pod is begun: a failed ADD would want a DEL from it as well.
-        match plugin::check(&self.config.bin_dirs, &network) {
+        match plugin::check(&bin_dirs, &network) {
             Ok(()) => Ok(Selected::Plugins(network)),
             // Other programs leave configurations behind whose plugins were never installed.
-            Err(e) if *mode == Mode::Auto && e.kind() == Kind::NotFound => {
+            Err(e) if mode == Mode::Auto && e.kind() == Kind::NotFound => {
                 let file = file.display();
                 let why = format!("{file} is passed over for the built-in bridge: {e}");
                 Ok(Selected::Bridge(Some(why)))

@@ -8,7 +8,7 @@
 mod lab;
 
 use lab::{Lab, Pod, open, sh};
-use rrun_cni::{Config, Mode, Network, Protocol};
+use rrun_cni::{Mode, Network, Protocol};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 200;
@@ -35,8 +35,7 @@ fn add_and_del() {
         {"type":"portmap","backend":"nftables","capabilities":{"portMappings":true}}]}"#;
     let list = list.replace("DIR", lab.dir.path().to_str().unwrap());
     std::fs::write(lab.path("conf/1.conflist"), list).unwrap();
-    let config = Config { mode: Mode::Cni, bin_dirs: vec![bin.into()], ..lab.config() };
-    let network = open(config).unwrap();
+    let network = open(lab.config_of(Mode::Cni, bin.as_ref())).unwrap();
     measure("plugins bridge, portmap", &lab, &network, |pod| pod);
     measure("plugins bridge, portmap, a host port", &lab, &network, port);
     sh("ip link del rrtest0");

@@ -61,7 +61,7 @@ fn turns(lab: &Lab) -> Vec<String> {
 }
 
 fn cni(lab: &Lab) -> Network {
-    open(Config { mode: Mode::Cni, ..lab.config() }).unwrap()
+    open(lab.config_of(Mode::Cni, &lab.path("bin"))).unwrap()
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     let lab = Lab::new();
     two_plugins(&lab, "1.0.0");
     instead(&lab, "first.ADD", "sleep 1000 & echo $! > $log/pid; wait");
-    let config = Config { mode: Mode::Cni, ..lab.config() };
+    let config = lab.config_of(Mode::Cni, &lab.path("bin"));
     let network = open(Config { plugin_timeout: Duration::from_secs(5), ..config }).unwrap();
     let refused = lab.pod("a").add(&network).unwrap_err();
     assert_eq!(refused.to_string(), "add: plugin first: not done after 5 s, killed");
@@ -251,8 +251,7 @@ fn real_network(lab: &Lab, bin: &Path) -> Network {
     });
     let plugins = json!([bridge, portmap]);
     conf(lab, "1.conflist", &json!({ "cniVersion": "1.0.0", "name": "real", "plugins": plugins }));
-    let config = Config { mode: Mode::Cni, bin_dirs: vec![bin.to_owned()], ..lab.config() };
-    open(config).unwrap()
+    open(lab.config_of(Mode::Cni, bin)).unwrap()
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The daemon: opens the parts, listens, serves until it is told to end. Pods go on without it.
 
 use crate::config::Config;
+use crate::current::{Changes, Current};
 use crate::parts;
 use crate::service::Service;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
+use rrun_blocking::Pool;
 use rrun_cri_api::server;
 use rrun_engine::{Owner, Takeover};
 use rrun_error::reason;
@@ -12,35 +14,44 @@ use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Threads that serve; most calls wait for a shim or the kernel.
 const WORKERS: usize = 4;
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// The configuration's file may be on a disk that hangs.
+static FILE: Pool = Pool::new(1);
+
+/// Runs the daemon until SIGTERM or SIGINT. At SIGHUP it reads `file`, or the one that it finds
+/// without, again.
 ///
 /// # Errors
 /// What keeps it from serving, in words: a state folder, the socket, another daemon.
-pub fn run(config: Config) -> Result<(), String> {
+pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| format!("start: {}", reason(&error)))?;
-    runtime.block_on(serve(Arc::new(config)))
+    runtime.block_on(serve(config, file))
 }
 
-async fn serve(config: Arc<Config>) -> Result<(), String> {
+async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o022));
+    // Before anybody knows of this process: without a handler the signal would end it.
+    let hangups = signal(SignalKind::hangup());
+    let hangups = hangups.map_err(|error| format!("handle SIGHUP: {}", reason(&error)))?;
     let _lock = lock(&config.run)?;
-    let parts = parts::open(&config, Takeover::Owner(Owner::Cri)).await?;
-    let service =
-        Service::start(parts, Owner::Cri, Arc::clone(&config)).await.map_err(|error| {
-            format!("streaming on {}: {}", config.streaming.address, reason(&error))
-        })?;
+    let current = Arc::new(Current::new(config));
+    let config = current.config();
+    let parts = parts::open(&current, Takeover::Owner(Owner::Cri)).await?;
+    let service = Service::start(parts, Owner::Cri, &current).await.map_err(|error| {
+        format!("streaming on {}: {}", config.streaming.address, reason(&error))
+    })?;
+    tokio::spawn(reload_at(hangups, file, current));
     let listener = step::run("rrund.start.socket", || listen(&config.socket))
         .map_err(|error| format!("listen on {}: {}", config.socket.display(), reason(&error)))?;
     tracing::info!("serving CRI on {}", config.socket.display());
@@ -54,6 +65,36 @@ async fn serve(config: Arc<Config>) -> Result<(), String> {
         .map_err(|error| format!("serve on {}: {}", config.socket.display(), reason(&error)))?;
     let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
     Ok(())
+}
+
+/// Reads the configuration again at each signal. What cannot be used changes nothing.
+async fn reload_at(mut hangups: Signal, file: Option<PathBuf>, current: Arc<Current>) {
+    while hangups.recv().await.is_some() {
+        let file = file.clone();
+        let read = move || {
+            let config = Config::load(file.as_deref()).map_err(|error| error.to_string())?;
+            parts::check(&config).map(|()| config)
+        };
+        match FILE.run(read).await {
+            Ok(config) => {
+                let Changes { applied, needs_restart } = current.replace(&config);
+                tracing::info!("the configuration is read again; changed: {}", list(&applied));
+                for key in needs_restart {
+                    tracing::warn!("config: {key} is changed and needs a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!("{error}; nothing is changed by this reload");
+            }
+        }
+    }
+}
+
+fn list(keys: &[String]) -> String {
+    match keys {
+        [] => "nothing".to_owned(),
+        keys => keys.join(", "),
+    }
 }
 
 /// One daemon per run folder: two would fight for the pods.

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod convert;
+pub mod current;
 pub mod daemon;
 pub mod log;
 pub mod parts;

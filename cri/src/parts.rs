@@ -1,6 +1,7 @@
 //! Opens the parts that the handlers join.
 
-use crate::config::{Config, NetworkMode};
+use crate::config::Config;
+use crate::current::Current;
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
 use rrun_engine::{CgroupDriver, Engine, Takeover};
@@ -10,17 +11,17 @@ use rrun_engine::{CgroupDriver, Engine, Takeover};
 ///
 /// # Errors
 /// The part that cannot be opened, and why. A broken record is none.
-pub async fn open(config: &Config, takeover: Takeover) -> Result<Parts, String> {
+pub async fn open(current: &Current, takeover: Takeover) -> Result<Parts, String> {
     // A pod has some ten descriptors here, an exec as many.
     rrun_sys::limit::raise_files();
-    let images = images(config).await?;
-    let network = rrun_cni::Network::open(network(config)?)
+    let images = images(current).await?;
+    let network = rrun_cni::Network::open(network(current)?)
         .await
         .map_err(|error| format!("open networks: {error}"))?;
-    let settings = engine(config, takeover)?;
-    let ports = Ports::of_host(&settings, images.clone(), network.clone());
+    let config = engine(current, takeover)?;
+    let ports = Ports::of_host(&config, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
-    let opened = Engine::open(settings, ports).await;
+    let opened = Engine::open(config, ports).await;
     let (engine, recovery) = opened.map_err(|error| format!("open the engine: {error}"))?;
     tracing::info!("{} pods are served again", recovery.pods.len());
     for (what, why) in &recovery.quarantined {
@@ -36,29 +37,33 @@ pub async fn open(config: &Config, takeover: Takeover) -> Result<Parts, String> 
 ///
 /// # Errors
 /// Why they cannot be opened.
-pub async fn images(config: &Config) -> Result<rrun_images::Store, String> {
+pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
     rrun_images::Store::open(rrun_images::Config {
-        root: config.root.join("images"),
-        certs_dirs: config.images.certs_dirs.clone(),
+        root: current.config().root.join("images"),
+        certs_dirs: current.of_images(),
     })
     .await
     .map_err(|error| format!("open images: {error}"))
 }
 
-fn network(config: &Config) -> Result<rrun_cni::Config, String> {
+/// Refuses a configuration that a daemon could not be started with, though it can be read.
+///
+/// # Errors
+/// Names the key.
+pub fn check(config: &Config) -> Result<(), String> {
+    let of_network = network(&Current::new(config.clone()))?;
+    of_network.check().map_err(|error| format!("config: network: {error}"))?;
+    config.cgroup.check(config.cgroup.driver())
+}
+
+fn network(current: &Current) -> Result<rrun_cni::Config, String> {
+    let config = current.config();
     let settings = &config.network;
-    let mode = match settings.mode {
-        NetworkMode::Auto => rrun_cni::Mode::Auto,
-        NetworkMode::Cni => rrun_cni::Mode::Cni,
-        NetworkMode::Builtin => rrun_cni::Mode::Builtin,
-    };
     let subnet = settings.subnet.as_ref().map(|subnet| {
         subnet.parse().map_err(|error| format!("config: network.subnet: {subnet}: {error}"))
     });
     Ok(rrun_cni::Config {
-        mode,
-        conf_dir: settings.conf_dir.clone(),
-        bin_dirs: settings.bin_dirs.clone(),
+        settings: current.of_network(),
         state_dir: config.root.join("network"),
         bridge: settings.bridge.clone(),
         subnet: subnet.transpose()?,
@@ -73,7 +78,8 @@ fn table(bridge: &str) -> String {
     if bridge == default { "rrun".to_owned() } else { format!("rrun-{bridge}") }
 }
 
-fn engine(config: &Config, takeover: Takeover) -> Result<rrun_engine::Config, String> {
+fn engine(current: &Current, takeover: Takeover) -> Result<rrun_engine::Config, String> {
+    let config = current.config();
     let host = rrun_engine::Config::of_host();
     let driver = match takeover {
         // Its groups are made by whoever runs the pod.
@@ -91,11 +97,7 @@ fn engine(config: &Config, takeover: Takeover) -> Result<rrun_engine::Config, St
         cgroup_driver: driver,
         cgroup_parent: config.cgroup.parent(driver),
         shim: config.shim.clone().unwrap_or_else(|| host.shim.clone()),
-        seccomp_profiles: config.seccomp.profiles.clone(),
-        log: rrun_engine::LogLimits {
-            drain_timeout: std::time::Duration::from_secs(config.log.drain_timeout),
-            drain_bytes: config.log.drain_bytes,
-        },
+        settings: current.of_engine(),
         takeover,
         ..host
     })

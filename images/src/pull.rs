@@ -61,7 +61,8 @@ impl Flights {
             let (disk, (reference, auth)) = (disk.clone(), key.clone());
             let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
             async move {
-                let registry = Registry::open(disk.certs_dirs(), &reference, auth.as_ref(), &down)?;
+                let registry =
+                    Registry::open(&disk.certs_dirs(), &reference, auth.as_ref(), &down)?;
                 pull(&disk, registry, &reference, reporter).await
             }
             .instrument(span)

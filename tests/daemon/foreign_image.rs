@@ -82,6 +82,7 @@ pub async fn import(suite: &Suite, name: &str, user: &'static str, layer: &Layer
 }
 
 async fn open(state: &Path) -> Store {
-    let config = rrun_images::Config { root: state.join("images"), certs_dirs: Vec::new() };
+    let certs_dirs = tokio::sync::watch::channel(Vec::new()).1;
+    let config = rrun_images::Config { root: state.join("images"), certs_dirs };
     Store::open(config).await.unwrap()
 }

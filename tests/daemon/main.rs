@@ -15,6 +15,7 @@ mod hung_shim;
 mod life;
 mod log;
 mod reboot;
+mod reload;
 mod removals;
 mod requests;
 mod shim_death;

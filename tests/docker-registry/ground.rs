@@ -73,7 +73,8 @@ pub async fn open(folder: &Path) -> Store {
 
 pub async fn try_open(folder: &Path) -> Result<Store> {
     let (root, certs) = (folder.join("store"), folder.join("certs.d"));
-    Store::open(Config { root, certs_dirs: vec![certs] }).await
+    let certs_dirs = tokio::sync::watch::channel(vec![certs]).1;
+    Store::open(Config { root, certs_dirs }).await
 }
 
 pub fn hosted() -> String {

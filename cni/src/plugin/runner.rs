@@ -5,6 +5,7 @@ use super::capability::runtime_config;
 use super::conf::{Network, Plugin};
 use super::exec;
 use crate::attachment::{Attached, Attachment};
+use crate::config::Settings;
 use crate::error::{Context, Error, Result};
 use crate::netlink::{Socket, route};
 use nix::sys::statfs::{FsType, statfs};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// `NSFS_MAGIC`: the file system that a pinned namespace is of.
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -33,24 +35,21 @@ pub fn check(dirs: &[PathBuf], network: &Network) -> Result<()> {
 
 /// Where plugins are, and how long each may take.
 pub struct Runner {
-    dirs: Blocking<Vec<PathBuf>>,
-    /// `CNI_PATH`
-    path: String,
+    settings: Blocking<watch::Receiver<Settings>>,
     timeout: Duration,
 }
 
 impl Runner {
     /// At most `at_once` calls wait for a disk or the kernel at a time.
-    pub fn new(dirs: &[PathBuf], timeout: Duration, at_once: usize) -> Runner {
-        let path: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-        Runner { path: path.join(":"), dirs: Blocking::new(dirs.to_vec(), at_once), timeout }
+    pub fn new(settings: watch::Receiver<Settings>, timeout: Duration, at_once: usize) -> Runner {
+        Runner { settings: Blocking::new(settings, at_once), timeout }
     }
 
     /// Runs the plugins in order, each with the result of the one before.
     pub async fn add(&self, network: &Network, a: &Attachment) -> Result<Attached> {
         let netns = a.netns.clone();
         let up = move || step::run("cni.add.loopback", || loopback_up(&netns));
-        self.dirs.call(move |_| up()).await?;
+        self.settings.call(move |_| up()).await?;
         let mut result = None;
         for plugin in &network.plugins {
             let input = input(network, plugin, a, result.take());
@@ -73,7 +72,7 @@ impl Runner {
         // Empty tells plugins that there is nothing to look into any more.
         let path = a.netns.clone();
         let is_nsfs = move || statfs(&path).is_ok_and(|fs| fs.filesystem_type() == NSFS);
-        let pinned = self.dirs.call(move |_| is_nsfs()).await;
+        let pinned = self.settings.call(move |_| is_nsfs()).await;
         let netns = if pinned { a.netns.as_path() } else { Path::new("") };
         for plugin in network.plugins.iter().rev() {
             let input = input(network, plugin, a, result.clone());
@@ -92,31 +91,36 @@ impl Runner {
         let kind = kind(plugin);
         let step = format!("cni.{}.plugin.{kind}", verb.to_ascii_lowercase());
         let call = async {
-            let (name, env) = (kind.to_owned(), self.env(verb, a, netns));
-            let start = move |dirs: &Vec<PathBuf>| exec::start(&exec::find(dirs, &name)?, &env);
-            self.dirs.call(start).await?.answer(input, self.timeout).await
+            let (name, env) = (kind.to_owned(), env(verb, a, netns));
+            let start = move |settings: &watch::Receiver<Settings>| {
+                let dirs = settings.borrow().bin_dirs.clone();
+                let path = dirs.iter().map(|dir| dir.display().to_string());
+                let path = ("CNI_PATH", path.collect::<Vec<_>>().join(":"));
+                exec::start(&exec::find(&dirs, &name)?, &[&env[..], &[path]].concat())
+            };
+            self.settings.call(start).await?.answer(input, self.timeout).await
         };
         step::pass(&step, Point::Before);
         let answer = call.await.context(|| format!("plugin {kind}"))?;
         step::pass(&step, Point::After);
         Ok(answer)
     }
+}
 
-    fn env(&self, verb: &str, a: &Attachment, netns: &Path) -> [(&'static str, String); 6] {
-        let args = format!(
-            "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};\
-             K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID={}",
-            a.pod_namespace, a.pod_name, a.id, a.pod_uid
-        );
-        [
-            ("CNI_COMMAND", verb.to_owned()),
-            ("CNI_CONTAINERID", a.id.clone()),
-            ("CNI_NETNS", netns.display().to_string()),
-            ("CNI_IFNAME", a.ifname.clone()),
-            ("CNI_PATH", self.path.clone()),
-            ("CNI_ARGS", args),
-        ]
-    }
+/// The variables of the CNI specification, except `CNI_PATH`.
+fn env(verb: &str, a: &Attachment, netns: &Path) -> [(&'static str, String); 5] {
+    let args = format!(
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};\
+         K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID={}",
+        a.pod_namespace, a.pod_name, a.id, a.pod_uid
+    );
+    [
+        ("CNI_COMMAND", verb.to_owned()),
+        ("CNI_CONTAINERID", a.id.clone()),
+        ("CNI_NETNS", netns.display().to_string()),
+        ("CNI_IFNAME", a.ifname.clone()),
+        ("CNI_ARGS", args),
+    ]
 }
 
 /// What a plugin reads: its own object with the list's name and version, the result so far, and

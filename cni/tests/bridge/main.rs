@@ -239,7 +239,8 @@ fn the_default_subnet_keeps_clear_of_the_hosts_routes() {
     sh("ip link add up0 type veth peer up1; ip link set up0 up mtu 1400; ip link set up1 up
         ip addr add 10.77.3.1/24 dev up0; ip route add 10.78.0.0/15 dev up0
         ip route add default via 10.77.3.2");
-    let config = rrun_cni::Config { subnet: None, mode: Mode::Builtin, ..lab.config() };
+    let config = lab.config_of(Mode::Builtin, &lab.path("bin"));
+    let config = rrun_cni::Config { subnet: None, ..config };
     let network = open(config.clone()).unwrap();
     let pod = lab.pod("a");
     assert_eq!(pod.add(&network).unwrap().ips[0].to_string(), "10.80.0.2");
@@ -312,7 +313,7 @@ fn as_a_worker() {
     let Some(dir) = std::env::var_os("LAB").map(std::path::PathBuf::from) else { return };
     let pods = std::env::var("LAB_PODS").unwrap();
     let (prefix, count) = pods.split_once(' ').unwrap();
-    let network = open(lab::config(&dir)).unwrap();
+    let network = open(lab::config(&dir, Mode::Auto, &dir.join("bin"))).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();

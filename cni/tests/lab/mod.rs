@@ -6,7 +6,8 @@
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use rrun_cni::{Attached, Attachment, Config, Dns, Mode, Network, PortMapping, Protocol, Result};
+use rrun_cni::{Attached, Attachment, Config, Dns, Mode, Network, PortMapping, Protocol};
+use rrun_cni::{Result, Settings};
 use rrun_sys::netns::run_in;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use tokio::sync::watch;
 
 pub struct Lab {
     pub dir: tempfile::TempDir,
@@ -41,7 +43,12 @@ impl Lab {
     }
 
     pub fn config(&self) -> Config {
-        config(self.dir.path())
+        config(self.dir.path(), Mode::Auto, &self.path("bin"))
+    }
+
+    /// With another mode, and plugins in `bin`.
+    pub fn config_of(&self, mode: Mode, bin: &Path) -> Config {
+        config(self.dir.path(), mode, bin)
     }
 
     pub fn network(&self) -> Network {
@@ -74,12 +81,11 @@ pub fn open(config: Config) -> Result<Network> {
     wait(Network::open(config))
 }
 
-/// Settings in a folder of the test.
-pub fn config(dir: &Path) -> Config {
+/// Settings in a folder of the test, with plugins in `bin`.
+pub fn config(dir: &Path, mode: Mode, bin: &Path) -> Config {
+    let settings = Settings { mode, conf_dir: dir.join("conf"), bin_dirs: vec![bin.to_owned()] };
     Config {
-        mode: Mode::Auto,
-        conf_dir: dir.join("conf"),
-        bin_dirs: vec![dir.join("bin")],
+        settings: watch::channel(settings).1,
         state_dir: dir.join("state"),
         bridge: "rrtest0".into(),
         subnet: Some("10.213.0.0/16".parse().unwrap()),

@@ -3,8 +3,24 @@
 use crate::id::Owner;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// What an engine needs to know of its host. All paths are absolute.
+/// What may change while an engine is open. All paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where relative `Localhost` seccomp profiles are.
+    pub seccomp_profiles: PathBuf,
+    /// Logs of containers.
+    pub log: LogLimits,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { seccomp_profiles: "/var/lib/kubelet/seccomp".into(), log: LogLimits::default() }
+    }
+}
+
+/// What an engine is opened with. All paths are absolute.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// State that survives a reboot: records below `pods`, what was broken below `quarantine`.
@@ -13,6 +29,8 @@ pub struct Config {
     pub run: PathBuf,
     /// Where network namespaces are pinned.
     pub netns_dir: PathBuf,
+    /// What may change; each pod and container goes by what it is when that is made.
+    pub settings: watch::Receiver<Settings>,
     /// Where the control groups are mounted.
     pub cgroup_root: PathBuf,
     /// Who makes control groups.
@@ -21,12 +39,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// The shim's program.
     pub shim: PathBuf,
-    /// Where relative `Localhost` seccomp profiles are.
-    pub seccomp_profiles: PathBuf,
     /// AppArmor and SELinux are looked for here: `/sys/kernel/security`, `/sys/fs/selinux`.
     pub lsm: Lsm,
-    /// Logs of containers.
-    pub log: LogLimits,
     /// Which of the pods on disk this process takes over.
     pub takeover: Takeover,
 }
@@ -120,13 +134,12 @@ impl Config {
             root: "/var/lib/rrun".into(),
             run: "/run/rrun".into(),
             netns_dir: "/var/run/netns".into(),
+            settings: watch::channel(Settings::default()).1,
             cgroup_root: "/sys/fs/cgroup".into(),
             cgroup_driver: CgroupDriver::Cgroupfs,
             cgroup_parent: "/rrun".into(),
             shim: beside.join("rrun-shim"),
-            seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
             lsm: Lsm::of_host(),
-            log: LogLimits::default(),
             takeover: Takeover::Owner(Owner::Cri),
         }
     }

@@ -43,7 +43,7 @@ mod usage;
 mod verbs;
 mod view;
 
-pub use config::{CgroupDriver, Config, LogLimits, Lsm, Takeover};
+pub use config::{CgroupDriver, Config, LogLimits, Lsm, Settings, Takeover};
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};

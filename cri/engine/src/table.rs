@@ -1,6 +1,6 @@
 //! Pods and containers in memory: what lists are served from.
 
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::dirs::{Dirs, Lock};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -39,6 +39,13 @@ pub(crate) struct Shared {
     pub(crate) host_paths: HostPaths,
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
+}
+
+impl Shared {
+    /// What of the configuration may change, as it is now.
+    pub(crate) fn settings(&self) -> Settings {
+        self.config.settings.borrow().clone()
+    }
 }
 
 /// A pod that this process works on.

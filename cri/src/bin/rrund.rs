@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match daemon::run(config) {
+    match daemon::run(config, args.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let root = nix::unistd::geteuid().is_root();

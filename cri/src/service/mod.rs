@@ -11,6 +11,7 @@ mod status;
 
 use crate::config::Config;
 use crate::convert;
+use crate::current::Current;
 use crate::streaming::Streaming;
 use rrun_cni::Network;
 use rrun_engine::{Engine, Owner};
@@ -19,6 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -29,7 +31,7 @@ pub struct Service {
     images: Store,
     network: Network,
     owner: Owner,
-    config: Arc<Config>,
+    config: watch::Receiver<Arc<Config>>,
     streaming: Arc<Streaming>,
     /// Ends the streams of events, which have no end of their own.
     ending: CancellationToken,
@@ -50,8 +52,9 @@ impl Service {
     ///
     /// # Errors
     /// When the streaming address cannot be listened on.
-    pub async fn start(parts: Parts, owner: Owner, config: Arc<Config>) -> io::Result<Service> {
-        let listener = TcpListener::bind(config.streaming.address).await?;
+    pub async fn start(parts: Parts, owner: Owner, current: &Current) -> io::Result<Service> {
+        let listener = TcpListener::bind(current.config().streaming.address).await?;
+        let config = current.reader();
         let backend = backend::EngineStreams::new(parts.engine.clone(), owner.clone());
         let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
         let Parts { engine, images, network } = parts;

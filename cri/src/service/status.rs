@@ -53,7 +53,7 @@ impl Service {
         let last_load = if network.message.is_empty() { "OK".to_owned() } else { network.message };
         BTreeMap::from([
             ("cniconfig".to_owned(), network.config),
-            ("config".to_owned(), serde_json::json!(&*self.config).to_string()),
+            ("config".to_owned(), serde_json::json!(**self.config.borrow()).to_string()),
             ("kernel".to_owned(), kernel_info(self.engine.kernel()).to_string()),
             ("lastCNILoadStatus".to_owned(), last_load),
         ])

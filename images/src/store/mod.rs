@@ -38,6 +38,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+use tokio::sync::watch;
 
 pub use disk_usage::{ImageUsage, LayerUsage};
 pub(crate) use key::LayerKey;
@@ -61,16 +62,15 @@ const AT_ONCE: usize = 16;
 pub struct Config {
     /// The store's own directory, on a filesystem that overlayfs takes.
     pub root: PathBuf,
-    /// Folders of registry folders, the first that has one for a registry wins.
-    pub certs_dirs: Vec<PathBuf>,
+    /// Folders of registry folders, the first that has one for a registry wins. Every pull reads
+    /// which they are by then.
+    pub certs_dirs: watch::Receiver<Vec<PathBuf>>,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config {
-            root: "/var/lib/rrun/images".into(),
-            certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()],
-        }
+        let certs_dirs = vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()];
+        Config { root: "/var/lib/rrun/images".into(), certs_dirs: watch::channel(certs_dirs).1 }
     }
 }
 
@@ -167,8 +167,8 @@ impl Disk {
         self.path("layers").join(key.as_str())
     }
 
-    pub(crate) fn certs_dirs(&self) -> &[PathBuf] {
-        &self.inner.config.certs_dirs
+    pub(crate) fn certs_dirs(&self) -> Vec<PathBuf> {
+        self.inner.config.certs_dirs.borrow().clone()
     }
 
     pub(crate) fn records<T>(&self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {

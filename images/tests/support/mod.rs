@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rrun_images::{Config, Digest, Image, Reference, Result, Store};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -60,7 +61,7 @@ impl Scratch {
 }
 
 pub fn config(dir: &Path) -> Config {
-    Config { root: dir.join("images"), certs_dirs: vec![dir.join("certs.d")] }
+    Config { root: dir.join("images"), certs_dirs: watch::channel(vec![dir.join("certs.d")]).1 }
 }
 
 pub fn reference(text: &str) -> Reference {

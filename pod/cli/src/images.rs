@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::runtime::connect;
 use crate::table;
 use anyhow::{Result, anyhow, bail};
+use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
 use rrun_images::{Credentials, Digest, Event, Reference, Store};
@@ -17,7 +18,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 pub async fn store(context: &Context) -> Result<Store> {
-    parts::images(&context.config).await.map_err(|error| anyhow!(error))
+    let current = Current::new(context.config.as_ref().clone());
+    parts::images(&current).await.map_err(|error| anyhow!(error))
 }
 
 fn from_status(status: &Status) -> anyhow::Error {

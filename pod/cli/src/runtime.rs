@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use anyhow::{Result, anyhow, bail};
+use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
@@ -120,8 +121,9 @@ async fn in_process(context: &Context, uid: &str) -> Result<Arc<Service>> {
     let config = &context.config;
     let owner = Owner::Engine(OWNER.to_owned());
     let takeover = Takeover::Pod(owner.clone(), uid.to_owned());
-    let parts = parts::open(config, takeover).await.map_err(|error| anyhow!(error))?;
-    let service = Service::start(parts, owner, Arc::clone(config)).await;
+    let current = Current::new(config.as_ref().clone());
+    let parts = parts::open(&current, takeover).await.map_err(|error| anyhow!(error))?;
+    let service = Service::start(parts, owner, &current).await;
     let service = service.map_err(|error| {
         anyhow::Error::new(error).context(format!("streaming on {}", config.streaming.address))
     })?;

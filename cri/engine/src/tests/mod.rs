@@ -9,11 +9,12 @@ mod spans;
 mod systemd;
 mod world;
 
-use crate::config::{Config, LogLimits, Lsm, Takeover};
+use crate::config::{Config, LogLimits, Lsm, Settings, Takeover};
 use crate::model::{ContainerConfig, ImageSpec, PodConfig};
 use crate::{CgroupDriver, Engine, Owner, PodId, Recovery};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::watch;
 use world::World;
 
 /// A machine: folders, and what its ports hold. Engines come and go on it.
@@ -44,10 +45,12 @@ impl Machine {
 
     pub(super) fn config(&self) -> Config {
         let at = |name: &str| self.path().join(name);
+        let settings = Settings { seccomp_profiles: at("seccomp"), log: LogLimits::default() };
         Config {
             root: at("lib"),
             run: at("run"),
             netns_dir: at("netns"),
+            settings: watch::channel(settings).1,
             cgroup_root: "/sys/fs/cgroup".into(),
             cgroup_driver: self.driver,
             cgroup_parent: match self.driver {
@@ -55,9 +58,7 @@ impl Machine {
                 CgroupDriver::Systemd => "rrun.slice".into(),
             },
             shim: at("shim"),
-            seccomp_profiles: at("seccomp"),
             lsm: self.lsm,
-            log: LogLimits::default(),
             takeover: Takeover::Owner(Owner::Cri),
         }
     }

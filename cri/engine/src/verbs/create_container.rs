@@ -200,7 +200,7 @@ fn check_ready(at: &PodAt) -> Result<()> {
 
 /// Looks at the host; what it makes there stays.
 async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
-    let (config, profiles) = (Arc::clone(config), at.engine.config.seccomp_profiles.clone());
+    let (config, profiles) = (Arc::clone(config), at.engine.settings().seccomp_profiles);
     let log = at.pod.config.log_directory.clone();
     let look = at.engine.host_paths.look(move |look| {
         // The shim makes it where it is missing.
@@ -298,7 +298,7 @@ impl CreateContainer {
     async fn init(&mut self) -> Result<()> {
         let record = self.at.container.record();
         let planned = self.planned.as_mut().ok_or_else(|| Error::internal("no plan"))?;
-        let limits = self.at.at.engine.config.log;
+        let limits = self.at.at.engine.settings().log;
         let log = (!record.log_path.is_empty()).then(|| LogSpec {
             path: PathBuf::from(&record.log_path),
             drain_timeout_ms: u64::try_from(limits.drain_timeout.as_millis()).ok(),

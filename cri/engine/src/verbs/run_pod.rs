@@ -193,8 +193,7 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
 /// Looks at the files of the host that the pod names, before there is anything of it: they may
 /// never answer.
 async fn look_up(at: &PodAt) -> Result<PodProfiles> {
-    let (config, profiles) =
-        (Arc::clone(&at.pod.config), at.engine.config.seccomp_profiles.clone());
+    let (config, profiles) = (Arc::clone(&at.pod.config), at.engine.settings().seccomp_profiles);
     let look = move |look: &Look| spec::look_up_pod(look, &config.security, &profiles);
     at.engine.host_paths.look(look).await
 }

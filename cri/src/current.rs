@@ -1,0 +1,221 @@
+//! The configuration in force: one place that holds it, and readers for the parts that go by it.
+
+use crate::config::{Config, Network, NetworkMode};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The configuration in force. Its readers see each change from their next look on.
+pub struct Current {
+    config: watch::Sender<Arc<Config>>,
+    engine: watch::Sender<rrun_engine::Settings>,
+    network: watch::Sender<rrun_cni::Settings>,
+    certs_dirs: watch::Sender<Vec<PathBuf>>,
+}
+
+/// The keys in which a new configuration differs from the one in force.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// They have their new values from now on.
+    pub applied: Vec<String>,
+    /// They keep their old values until the program is started again.
+    pub needs_restart: Vec<String>,
+}
+
+impl Current {
+    /// Begins with `config`.
+    pub fn new(config: Config) -> Current {
+        Current {
+            engine: watch::Sender::new(of_engine(&config)),
+            network: watch::Sender::new(of_network(&config)),
+            certs_dirs: watch::Sender::new(config.images.certs_dirs.clone()),
+            config: watch::Sender::new(Arc::new(config)),
+        }
+    }
+
+    /// What is in force now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// What is in force whenever the reader looks.
+    pub fn reader(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
+    }
+
+    pub(crate) fn of_engine(&self) -> watch::Receiver<rrun_engine::Settings> {
+        self.engine.subscribe()
+    }
+
+    pub(crate) fn of_network(&self) -> watch::Receiver<rrun_cni::Settings> {
+        self.network.subscribe()
+    }
+
+    pub(crate) fn of_images(&self) -> watch::Receiver<Vec<PathBuf>> {
+        self.certs_dirs.subscribe()
+    }
+
+    /// Puts of `new` in force what may change while a program runs.
+    pub fn replace(&self, new: &Config) -> Changes {
+        let old = self.config();
+        let next = reloaded(&old, new);
+        let changes =
+            Changes { applied: differing(&old, &next), needs_restart: differing(&next, new) };
+        self.engine.send_replace(of_engine(&next));
+        self.network.send_replace(of_network(&next));
+        self.certs_dirs.send_replace(next.images.certs_dirs.clone());
+        self.config.send_replace(Arc::new(next));
+        changes
+    }
+}
+
+/// `old` with those values of `new` that may change while a program runs. The others are where state
+/// is, what listens, and what pods that run were made with.
+fn reloaded(old: &Config, new: &Config) -> Config {
+    let Network { mode, conf_dir, bin_dirs, .. } = new.network.clone();
+    Config {
+        network: Network { mode, conf_dir, bin_dirs, ..old.network.clone() },
+        images: new.images.clone(),
+        seccomp: new.seccomp.clone(),
+        log: new.log.clone(),
+        ..old.clone()
+    }
+}
+
+fn of_engine(config: &Config) -> rrun_engine::Settings {
+    rrun_engine::Settings {
+        seccomp_profiles: config.seccomp.profiles.clone(),
+        log: rrun_engine::LogLimits {
+            drain_timeout: Duration::from_secs(config.log.drain_timeout),
+            drain_bytes: config.log.drain_bytes,
+        },
+    }
+}
+
+fn of_network(config: &Config) -> rrun_cni::Settings {
+    let Network { mode, conf_dir, bin_dirs, .. } = config.network.clone();
+    let mode = match mode {
+        NetworkMode::Auto => rrun_cni::Mode::Auto,
+        NetworkMode::Cni => rrun_cni::Mode::Cni,
+        NetworkMode::Builtin => rrun_cni::Mode::Builtin,
+    };
+    rrun_cni::Settings { mode, conf_dir, bin_dirs }
+}
+
+/// The keys whose values differ, as `table.key`.
+fn differing(a: &Config, b: &Config) -> Vec<String> {
+    let (a, mut b) = (values(a), values(b));
+    let differs = |(key, value)| (b.remove(&key) != Some(value)).then_some(key);
+    a.into_iter().filter_map(differs).collect()
+}
+
+/// Every key with its value.
+fn values(config: &Config) -> BTreeMap<String, serde_json::Value> {
+    let mut values = BTreeMap::new();
+    let serde_json::Value::Object(all) = serde_json::json!(config) else { return values };
+    for (name, value) in all {
+        match value {
+            serde_json::Value::Object(table) => {
+                values
+                    .extend(table.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+            }
+            value => {
+                values.insert(name, value);
+            }
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another value for each key than its default.
+    const OTHERS: &[(&str, &str)] = &[
+        ("socket", "'/x'"),
+        ("root", "'/x'"),
+        ("run", "'/x'"),
+        ("shim", "'/x'"),
+        ("network.mode", "'cni'"),
+        ("network.conf_dir", "'/x'"),
+        ("network.bin_dirs", "['/x']"),
+        ("network.netns_dir", "'/x'"),
+        ("network.bridge", "'x0'"),
+        ("network.subnet", "'10.1.0.0/16'"),
+        ("images.certs_dirs", "['/x']"),
+        ("images.image_gc_high_threshold_percent", "90"),
+        ("images.image_gc_low_threshold_percent", "70"),
+        ("images.image_minimum_gc_age", "1"),
+        ("images.image_maximum_gc_age", "1"),
+        ("images.image_pull_credentials_verification_policy", "'AlwaysVerify'"),
+        ("images.preloaded_images_verification_allowlist", "['x']"),
+        ("cgroup.mount", "'/x'"),
+        ("cgroup.driver", "'cgroupfs'"),
+        ("cgroup.parent", "'/x'"),
+        ("streaming.address", "'127.0.0.1:1'"),
+        ("seccomp.profiles", "'/x'"),
+        ("log.drain_timeout", "1"),
+        ("log.drain_bytes", "1"),
+    ];
+
+    /// The keys of README's table, with what it says of a reload.
+    fn told() -> BTreeMap<String, String> {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let section = readme.split("\n## ").find(|part| part.starts_with("Configuration")).unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let told = rows.flat_map(|row| {
+            let columns: Vec<_> = row.split(" | ").collect();
+            let keys = columns[0].trim_start_matches("| ").split(", ");
+            let reload = columns[2].to_owned();
+            keys.map(move |key| (key.trim_matches('`').to_owned(), reload.clone()))
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn the_readme_has_every_key_and_no_other_and_says_of_each_what_a_reload_does() {
+        let mut told = told();
+        for key in values(&Config::default()).into_keys() {
+            let other = OTHERS.iter().find(|(other, _)| *other == key);
+            let (_, other) = other.unwrap_or_else(|| panic!("no other value for {key}"));
+            let line = match key.split_once('.') {
+                Some((table, name)) => format!("[{table}]\n{name} = {other}\n"),
+                None => format!("{key} = {other}\n"),
+            };
+            let current = Current::new(Config::default());
+            let changes = current.replace(&Config::parse(&line, "f").unwrap());
+            let expected = match told.remove(&key).as_deref() {
+                // `rrun` reads it at its start, and the daemon never.
+                Some("yes" | "`rrun`") => Changes { applied: vec![key], needs_restart: vec![] },
+                Some("restart") => Changes { applied: vec![], needs_restart: vec![key] },
+                other => panic!("README says of {key}: {other:?}"),
+            };
+            assert_eq!(changes, expected);
+        }
+        assert!(told.is_empty(), "no keys: {told:?}");
+    }
+
+    #[test]
+    fn what_may_change_reaches_its_readers_and_the_rest_stays() {
+        let current = Current::new(Config::default());
+        let (config, engine) = (current.reader(), current.of_engine());
+        let (network, certs_dirs) = (current.of_network(), current.of_images());
+        let text = "root = '/x'\n[network]\nmode = 'cni'\nbridge = 'x0'\n[images]\n\
+                    certs_dirs = ['/c']\n[seccomp]\nprofiles = '/s'\n[log]\ndrain_bytes = 7\n";
+        current.replace(&Config::parse(text, "f").unwrap());
+        assert_eq!(network.borrow().mode, rrun_cni::Mode::Cni);
+        assert_eq!(*certs_dirs.borrow(), [PathBuf::from("/c")]);
+        let engine = engine.borrow().clone();
+        assert_eq!((engine.seccomp_profiles, engine.log.drain_bytes), ("/s".into(), 7));
+        let (config, default) = (config.borrow().clone(), Config::default());
+        assert_eq!(
+            (&config.root, &config.network.bridge),
+            (&default.root, &default.network.bridge)
+        );
+        assert_eq!(config.seccomp.profiles, PathBuf::from("/s"));
+    }
+}
