@@ -6,8 +6,11 @@
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 /// Something whose methods block. What holds it can only call it on threads made for that, so
 /// many at a time: a store that stalls takes those and no other's.
@@ -65,6 +68,46 @@ impl Pool {
             value
         });
         value(done).await
+    }
+}
+
+/// How long work is waited for that a disk may hold up: up to a limit, and not at all behind work
+/// that was given up and has not come back. Clones share what they know.
+#[derive(Clone)]
+pub struct Patience {
+    limit: Duration,
+    hangs: Arc<AtomicBool>,
+}
+
+impl Patience {
+    /// Up to `limit`.
+    pub fn new(limit: Duration) -> Patience {
+        Patience { limit, hangs: Arc::default() }
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Said by the work itself at its end, which may come long after it was given up.
+    pub fn came_back(&self) {
+        self.hangs.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits for `work`, which must go on when its future is dropped; `None` when it is given up.
+    pub async fn wait<R>(&self, work: impl Future<Output = R>) -> Option<R> {
+        let limit = match self.hangs.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => self.limit,
+        };
+        // Begun by the first poll, which comes before the first look at the time.
+        let done = timeout(limit, work).await.ok();
+        // Who did not wait has found out nothing.
+        if done.is_none() && limit > Duration::ZERO {
+            self.hangs.store(true, Ordering::Relaxed);
+        }
+        done
     }
 }
 

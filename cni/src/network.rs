@@ -3,20 +3,24 @@
 
 use crate::attachment::{Attached, Attachment, RecordedAttachment, check_id};
 use crate::config::Config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::plugin::Runner;
 use crate::pods::{ByPlugins, Pods};
 use crate::record::Provider;
 use crate::selection::{Folders, Selected};
-use rrun_blocking::Blocking;
+use rrun_blocking::{Blocking, Patience};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The reason that the kubelet and every runtime use.
 const NOT_READY: &str = "NetworkPluginNotReady";
 
 /// How many calls may wait for the database or the kernel: each blocks a thread.
 const AT_ONCE: usize = 16;
+
+/// How long the disk of the records may take when a pod is detached.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether pods can be attached, and to what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub struct Network {
     folders: Blocking<Folders>,
     pods: Blocking<Pods>,
     plugins: Arc<Runner>,
+    patience: Patience,
 }
 
 impl Network {
@@ -55,6 +60,7 @@ impl Network {
         let plugins = Runner::new(config.settings.clone(), config.plugin_timeout, AT_ONCE);
         Ok(Network {
             plugins: Arc::new(plugins),
+            patience: Patience::new(PATIENCE),
             folders: Blocking::new(Folders::new(&config), AT_ONCE),
             pods: Blocking::new(opened.context(|| "network")?, AT_ONCE),
             config,
@@ -132,7 +138,8 @@ impl Network {
     /// done; a namespace that is gone is no error.
     ///
     /// # Errors
-    /// A plugin that fails or is not there; the record stays then.
+    /// A plugin that fails or is not there; the record stays then. `Timeout` when the disk of the
+    /// records hangs, at once behind another one that waits for it: what has begun is done later.
     pub async fn del(&self, id: &str) -> Result<()> {
         self.try_del(id).await.context(|| "del")
     }
@@ -140,11 +147,29 @@ impl Network {
     async fn try_del(&self, id: &str) -> Result<()> {
         check_id(id)?;
         let own = id.to_owned();
-        let by_plugins = self.pods.call(move |pods| pods.detach(&own)).await?;
+        let by_plugins = self.in_time(move |pods| pods.detach(&own)).await?;
         let Some(ByPlugins { network, attachment, result }) = by_plugins else { return Ok(()) };
         self.plugins.del(&network, &attachment, result.as_deref()).await?;
         let own = id.to_owned();
-        self.pods.call(move |pods| pods.forget(&own)).await
+        self.in_time(move |pods| pods.forget(&own)).await
+    }
+
+    /// Waits for the database, but not for one that hangs: who stops a pod has nothing from it.
+    async fn in_time<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pods) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let patience = self.patience.clone();
+        let done = self.pods.call(move |pods| {
+            let done = work(pods);
+            patience.came_back();
+            done
+        });
+        self.patience.wait(done).await.unwrap_or_else(|| {
+            let limit = self.patience.limit();
+            let why = format!("the disk of the network's records has not answered in {limit:?}");
+            Err(Error::new(Kind::Timeout, why))
+        })
     }
 
     /// Every ADD whose DEL has not succeeded yet, of every process of this machine. After a crash

@@ -6,14 +6,11 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::queue::Queue;
-use rrun_blocking::Pool;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use rrun_blocking::{Patience, Pool};
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long the disk may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All that writes records, apart from what else blocks: a disk that hangs holds up no other.
 static RECORDS: Pool = Pool::new(64);
@@ -23,14 +20,12 @@ static RECORDS: Pool = Pool::new(64);
 #[derive(Clone)]
 pub(crate) struct Disk {
     writes: Queue,
-    /// One was given up and has not come back.
-    hangs: Arc<AtomicBool>,
-    patience: Duration,
+    patience: Patience,
 }
 
 impl Disk {
     pub(crate) fn new() -> Disk {
-        Disk { writes: Queue::new(), hangs: Arc::default(), patience: PATIENCE }
+        Disk { writes: Queue::new(), patience: Patience::new(PATIENCE) }
     }
 
     /// Writes or removes something.
@@ -41,30 +36,20 @@ impl Disk {
         &self,
         work: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        let patience = match self.hangs.load(Ordering::Relaxed) {
-            true => Duration::ZERO,
-            false => self.patience,
-        };
-        let hangs = Arc::clone(&self.hangs);
+        let patience = self.patience.clone();
         let write = self.writes.run(async move {
             let done = RECORDS.run(work).await;
-            hangs.store(false, Ordering::Relaxed);
+            patience.came_back();
             done
         });
-        // Queued by the first poll, which comes before the first look at the time.
-        match timeout(patience, write).await {
-            Ok(done) => done,
-            Err(_) => {
-                // Who did not wait has found out nothing.
-                if patience > Duration::ZERO {
-                    self.hangs.store(true, Ordering::Relaxed);
-                }
-                let limit = self.patience;
-                let message = format!("the disk of the records has not answered in {limit:?}");
-                Err(Error::new(Kind::Timeout, message))
-            }
-        }
+        let done = self.patience.wait(write).await;
+        done.unwrap_or_else(|| Err(has_not_answered("the disk of the records")))
     }
+}
+
+/// Something that waits for a disk is given up.
+pub(crate) fn has_not_answered(what: &str) -> Error {
+    Error::new(Kind::Timeout, format!("{what} has not answered in {PATIENCE:?}"))
 }
 
 #[cfg(test)]
@@ -74,7 +59,7 @@ mod tests {
 
     #[tokio::test]
     async fn behind_a_write_that_hangs_nobody_waits_and_all_is_written_in_order_later() {
-        let disk = Disk { patience: Duration::from_millis(50), ..Disk::new() };
+        let disk = Disk { patience: Patience::new(Duration::from_millis(50)), ..Disk::new() };
         let (answer, waits) = mpsc::channel::<()>();
         let (wrote, written) = mpsc::channel();
         let write = |number: u32| {

@@ -1,10 +1,12 @@
 //! [`Images`] over the image store.
 
 use crate::clock;
+use crate::disk::{PATIENCE, has_not_answered};
 use crate::error::{Error, Result};
 use crate::ports::{ImageInfo, Images, RootfsDirs};
 use crate::stats::FsUsage;
 use async_trait::async_trait;
+use rrun_blocking::Patience;
 use rrun_images::{Holder, HolderKind, Image, Store};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -13,11 +15,13 @@ pub(super) struct StoreImages {
     store: Store,
     /// Where images and layers are: asked for once.
     mountpoint: OnceLock<PathBuf>,
+    /// With a disk under the store that hangs.
+    patience: Patience,
 }
 
 impl StoreImages {
     pub(super) fn new(store: Store) -> StoreImages {
-        StoreImages { store, mountpoint: OnceLock::new() }
+        StoreImages { store, mountpoint: OnceLock::new(), patience: Patience::new(PATIENCE) }
     }
 }
 
@@ -47,7 +51,18 @@ impl Images for StoreImages {
 
     async fn release(&self, holder: &str) -> Result<()> {
         let holder = Holder::container(holder)?;
-        Ok(self.store.release(&holder).await?)
+        let (store, patience) = (self.store.clone(), self.patience.clone());
+        // A pod that is stopped or removed waits for it in its queue.
+        let released = tokio::spawn(async move {
+            let released = store.release(&holder).await;
+            patience.came_back();
+            released
+        });
+        match self.patience.wait(released).await {
+            Some(Ok(released)) => Ok(released?),
+            Some(Err(error)) => Err(Error::internal(error.to_string())),
+            None => Err(has_not_answered("the disk of the images")),
+        }
     }
 
     async fn used(&self, holder: &str) -> Result<()> {

@@ -77,7 +77,7 @@ impl PodAt {
 
     pub(crate) async fn remove_files(&self) -> Result<()> {
         let files = self.pod.dirs.files();
-        blocking(move || dirs::remove_all(&files)).await
+        self.pod.disk.run(move || dirs::remove_all(&files)).await
     }
 
     /// Kills what is in the pod's group if the group is ours, and removes it. Another's group is

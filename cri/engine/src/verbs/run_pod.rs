@@ -221,7 +221,7 @@ impl RunPod {
 
     async fn files(&self) -> Result<()> {
         let (folder, config) = (self.at.pod.dirs.files(), Arc::clone(&self.at.pod.config));
-        blocking(move || write_files(&folder, &config)).await
+        self.at.pod.disk.run(move || write_files(&folder, &config)).await
     }
 
     async fn netns_dir(&self) -> Result<()> {
