@@ -3,6 +3,7 @@
 
 mod asked;
 mod attacks;
+mod crowds;
 mod daemon_death;
 mod exec;
 mod foreign_image;

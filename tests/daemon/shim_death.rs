@@ -2,9 +2,12 @@
 
 use crate::suite::*;
 use nix::sys::signal::Signal;
-use rrun_tests::harness::BUSYBOX;
+use rrun_cri_api::Cri;
+use rrun_cri_api::v1::*;
+use rrun_tests::harness::{BUSYBOX, WORK};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_pod_whose_shim_is_killed_ends_with_a_reason_and_its_neighbour_lives() {
@@ -51,6 +54,55 @@ async fn a_shim_that_dies_with_the_daemon_is_found_missing_by_the_next() {
     assert_eq!(ended.reason, "ShimLost");
     suite.remove(&pod).await;
     suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_daemon_and_a_shim_that_die_together_while_the_pod_is_busy_leave_nothing() {
+    let mut suite = Suite::start().await;
+    for (round, delay) in [0, 2, 5, 10, 20, 50].into_iter().enumerate() {
+        let mut config = suite.harness.pod(&format!("busy{round}"));
+        let namespaces = NamespaceOption { pid: NamespaceMode::Pod as i32, ..Default::default() };
+        config.linux.as_mut().unwrap().security_context = Some(LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces),
+            ..Default::default()
+        });
+        let pod = suite.run_pod(&config).await;
+        let main = suite.add(&pod, &config, "main", &["/bin/sleeper"]).await;
+        let over = suite.add(&pod, &config, "over", &["/bin/work", "exit", "5"]).await;
+        suite.ended(&over).await;
+        // A container is made meanwhile, and a command runs.
+        let client = suite.harness.client.clone();
+        let create = CreateContainerRequest {
+            pod_sandbox_id: pod.clone(),
+            config: Some(suite.harness.container("late", WORK, &["/bin/sleeper"])),
+            sandbox_config: Some(config.clone()),
+        };
+        let late = tokio::spawn(async move {
+            let container_id = client.create_container(create).await?.container_id;
+            client.start_container(StartContainerRequest { container_id }).await
+        });
+        let client = suite.harness.client.clone();
+        let cmd = ["/bin/work", "tree", "3"].map(str::to_owned).to_vec();
+        let exec = ExecSyncRequest { container_id: main.clone(), cmd, timeout: 0 };
+        let exec = tokio::spawn(async move { client.exec_sync(exec).await });
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        let (shim, daemon) = (suite.shim(&pod), suite.harness.daemon().unwrap().pid());
+        for pid in [shim, daemon.cast_signed()] {
+            kill(pid);
+        }
+        let _ = (late.await.unwrap(), exec.await.unwrap());
+        suite.restart().await;
+        assert_eq!(suite.pod_status(&pod).await.state, NOT_READY);
+        let all = suite.harness.client.list_containers(Default::default()).await.unwrap();
+        for container in &all.containers {
+            let status = suite.status(&container.id).await;
+            let never_started = status.started_at == 0 && status.state == CREATED;
+            assert!(status.state == EXITED || never_started, "{status:?}");
+        }
+        assert_eq!(suite.status(&over).await.exit_code, 5);
+        suite.remove(&pod).await;
+        suite.assert_nothing_left();
+    }
 }
 
 #[tokio::test]

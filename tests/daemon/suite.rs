@@ -244,6 +244,7 @@ pub type Executed = Result<ExecSyncResponse, tonic::Status>;
 
 pub const READY: i32 = PodSandboxState::SandboxReady as i32;
 pub const NOT_READY: i32 = PodSandboxState::SandboxNotready as i32;
+pub const CREATED: i32 = ContainerState::ContainerCreated as i32;
 pub const RUNNING: i32 = ContainerState::ContainerRunning as i32;
 pub const EXITED: i32 = ContainerState::ContainerExited as i32;
 

@@ -11,6 +11,7 @@ use rrun_cri_api::v1::{
     PodSandboxMetadata, PullImageRequest,
 };
 use rrun_cri_api::{Client, Cri};
+use std::path::Path;
 
 /// Our own image with the verbs of `tests/programs/work.c` in `/bin`.
 pub const WORK: &str = "images.rrun.test/work:latest";
@@ -94,6 +95,13 @@ impl Harness {
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
         self.daemon = Some(Daemon::rrund(&self.sandbox, &self.config)?);
+        Ok(())
+    }
+
+    /// The same by the `rrund` of another folder.
+    pub fn restart_in(&mut self, folder: &Path) -> Result<()> {
+        self.kill();
+        self.daemon = Some(Daemon::rrund_in(folder, &self.sandbox)?);
         Ok(())
     }
 

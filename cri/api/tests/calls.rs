@@ -12,7 +12,8 @@ use rrun_cri_api::v1::image_service_client::ImageServiceClient;
 use rrun_cri_api::v1::runtime_service_client::RuntimeServiceClient;
 use rrun_cri_api::v1::*;
 use rrun_cri_api::{Client, Cri, server};
-use tokio::net::UnixListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::codegen::http::Uri;
@@ -202,4 +203,55 @@ async fn an_endpoint_nobody_serves_is_named() {
     assert_eq!(status.message(), want);
     let status = Client::connect("ftp://x").await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+/// Whether the other side has not closed it.
+fn is_open(stream: &UnixStream) -> bool {
+    let mut settings = [0; 256];
+    loop {
+        match stream.try_read(&mut settings) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_never_call_make_room_for_others_and_half_a_request_keeps_nobody() {
+    const CLIENTS: usize = 300;
+    let mut served = Served::start();
+    // HTTP/2's preface and no more; and one of a request that goes no further.
+    let mut silent = Vec::new();
+    for client in 0..CLIENTS {
+        let mut stream = UnixStream::connect(&served.socket).await.unwrap();
+        if client % 2 == 0 {
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\n").await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let client = served.client().await;
+    within(client.version(VersionRequest::default())).await.unwrap();
+    let calls = tokio::spawn({
+        let client = client.clone();
+        async move { client.run_pod_sandbox(Default::default()).await }
+    });
+    assert_eq!(served.next().await, Event::Entered);
+    let some_are_left = async {
+        loop {
+            silent.retain(is_open);
+            if silent.len() <= 64 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within(some_are_left).await;
+    assert!(!silent.is_empty());
+    // Those that are about their calls stay.
+    for _ in 0..CLIENTS {
+        silent.push(UnixStream::connect(&served.socket).await.unwrap());
+    }
+    served.cri.release.notify_one();
+    within(calls).await.unwrap().unwrap();
 }

@@ -1,6 +1,7 @@
 //! The engine: one method per verb.
 
 use crate::blocking::blocking;
+use crate::commands::Commands;
 use crate::config::{CgroupDriver, Config};
 use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
@@ -51,6 +52,7 @@ impl Engine {
             container_jobs: Default::default(),
             planner,
             host_paths: Default::default(),
+            commands: Commands::new(),
             container_made: Default::default(),
         });
         layers::watch(&shared);

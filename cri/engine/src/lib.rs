@@ -10,6 +10,7 @@ mod apparmor;
 mod blocking;
 pub mod check;
 mod clock;
+mod commands;
 mod config;
 mod dirs;
 mod disk;

@@ -1,8 +1,11 @@
 //! Connections of a unix socket, each HTTP/2.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
@@ -20,8 +23,12 @@ use tonic::service::Routes;
 /// How long calls in flight may take to end after the shutdown; event streams never do.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How many clients may be connected that have never called: each takes a descriptor.
+const SILENT_MAX: usize = 64;
+
 /// Serves `routes` on `listener` until `shutdown` resolves, then stops accepting, lets calls in
-/// flight end for at most five seconds, and closes.
+/// flight end for at most five seconds, and closes. Of clients that have never called 64 stay
+/// connected: the oldest makes room for the next.
 ///
 /// # Errors
 /// When the listener cannot accept for a reason that will not pass. Want of descriptors or memory
@@ -35,6 +42,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
     let mut shutdown = pin!(shutdown);
+    let mut silent = Silent::default();
     let ended = loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break Ok(()),
@@ -42,8 +50,9 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, routes.clone(), closing.clone());
-                connections.spawn(closed.clone().run_until_cancelled_owned(connection));
+                let (closed, has_called) = silent.next(&closed);
+                let connection = connection(stream, routes.clone(), closing.clone(), has_called);
+                connections.spawn(closed.run_until_cancelled_owned(connection));
             }
             Err(e) if passes(&e) => sleep(Duration::from_millis(50)).await,
             Err(e) => break Err(e),
@@ -59,8 +68,37 @@ pub async fn serve(
     ended
 }
 
-async fn connection(stream: UnixStream, routes: Routes, closing: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| routes.clone().call(request));
+/// The clients that are connected and have never called, oldest first.
+#[derive(Default)]
+struct Silent(VecDeque<(CancellationToken, Arc<AtomicBool>)>);
+
+impl Silent {
+    /// What closes one more, and where it notes its first call.
+    fn next(&mut self, closed: &CancellationToken) -> (CancellationToken, Arc<AtomicBool>) {
+        // The task of one that has ended has dropped its half.
+        self.0
+            .retain(|(_, called)| Arc::strong_count(called) > 1 && !called.load(Ordering::Relaxed));
+        if self.0.len() >= SILENT_MAX
+            && let Some((oldest, _)) = self.0.pop_front()
+        {
+            oldest.cancel();
+        }
+        let one = (closed.child_token(), Arc::default());
+        self.0.push_back(one.clone());
+        one
+    }
+}
+
+async fn connection(
+    stream: UnixStream,
+    routes: Routes,
+    closing: CancellationToken,
+    has_called: Arc<AtomicBool>,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        has_called.store(true, Ordering::Relaxed);
+        routes.clone().call(request)
+    });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     // A node's clients are few and trusted: root, over a socket of mode 0660.
     builder.max_concurrent_streams(None);

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::Instrument;
 
 /// An exec that runs, and is killed with its tree when it is dropped before its end.
@@ -135,6 +135,7 @@ pub(crate) async fn exec(
         return Err(Error::invalid("no command given").context(what()));
     }
     let (pod, container) = running(engine, owner, id).context(what)?;
+    let place = engine.commands.take(None).await.context(what)?;
     let mut ours: [Option<OwnedFd>; 3] = [None, None, None];
     let mut its: [Option<OwnedFd>; 3] = [None, None, None];
     if !request.tty {
@@ -163,13 +164,14 @@ pub(crate) async fn exec(
         stdout = Some(copy()?);
         terminal = Some(master);
     }
-    let handle = Box::new(ExecHandle { exec: started.exec, terminal });
+    let handle = Box::new(ExecHandle { exec: started.exec, terminal, _place: place });
     Ok(Session { stdin, stdout, stderr, handle })
 }
 
 struct ExecHandle {
     exec: RunningExec,
     terminal: Option<OwnedFd>,
+    _place: OwnedSemaphorePermit,
 }
 
 #[async_trait]

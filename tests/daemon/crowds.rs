@@ -1,0 +1,88 @@
+//! Clients by the thousand, and a daemon that may open few files.
+
+use crate::suite::*;
+use rrun_cri_api::v1::*;
+use rrun_cri_api::{Client, Cri};
+use rrun_tests::place;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use tokio::task::JoinSet;
+
+/// The daemon's limit: RLIMIT_NOFILE.
+const FILES: usize = 512;
+
+/// A daemon that may open [`FILES`] files.
+async fn limited() -> Suite {
+    let mut suite = Suite::start().await;
+    let folder = suite.harness.sandbox().root().join("limited");
+    fs::create_dir(&folder).unwrap();
+    let program = place::program("rrund").unwrap();
+    let script = format!("#!/bin/sh\nulimit -n {FILES}\nexec {} \"$@\"\n", program.display());
+    fs::write(folder.join("rrund"), script).unwrap();
+    fs::set_permissions(folder.join("rrund"), fs::Permissions::from_mode(0o755)).unwrap();
+    suite.harness.restart_in(&folder).unwrap();
+    let endpoint = suite.harness.daemon().unwrap().endpoint();
+    suite.harness.client = Client::connect(&endpoint).await.unwrap();
+    suite
+}
+
+/// How many entries a folder of the daemon's in `/proc` has: `fd`, `task`.
+fn count(suite: &Suite, folder: &str) -> usize {
+    let pid = suite.harness.daemon().unwrap().pid();
+    fs::read_dir(format!("/proc/{pid}/{folder}")).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_thousand_clients_that_never_speak_keep_nobody_from_being_served() {
+    let suite = limited().await;
+    let (pod, main) = suite.run("served", &["/bin/sleeper"]).await;
+    let before = count(&suite, "fd");
+    let socket = suite.harness.daemon().unwrap().socket().to_owned();
+    let mut silent = Vec::new();
+    for number in 0..1_000 {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        if number % 2 == 0 {
+            // The beginning of HTTP/2's preface. Who is closed already says so.
+            let _ = stream.write_all(b"PRI * HTTP/2.0\r\n");
+        }
+        silent.push(stream);
+    }
+    let client = Client::connect(&suite.harness.daemon().unwrap().endpoint()).await.unwrap();
+    client.version(VersionRequest::default()).await.unwrap();
+    assert_eq!(suite.exec(&main, &["/bin/true"], 10).await.unwrap().exit_code, 0);
+    let (other, _) = suite.run("other", &["/bin/sleeper"]).await;
+    suite.until("the rest is closed", async || count(&suite, "fd") < before + 100).await;
+    suite.remove(&other).await;
+    suite.remove(&pod).await;
+    drop(silent);
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_thousand_execs_at_once_stay_within_the_daemons_descriptors_and_hold_up_nobody() {
+    let suite = limited().await;
+    let (pod, main) = suite.run("busy", &["/bin/sleeper"]).await;
+    let mut execs = JoinSet::new();
+    for _ in 0..1_000 {
+        let client = suite.harness.client.clone();
+        let cmd = vec!["/bin/sleeper".to_owned()];
+        let request = ExecSyncRequest { container_id: main.clone(), cmd, timeout: 60 };
+        execs.spawn(async move { client.exec_sync(request).await });
+    }
+    // Those that find no place are told so.
+    let first = execs.join_next().await.unwrap().unwrap().unwrap_err();
+    assert_eq!(first.code(), tonic::Code::ResourceExhausted, "{first}");
+    assert!(first.message().contains(&format!("RLIMIT_NOFILE is {FILES}")), "{first}");
+    assert!(count(&suite, "fd") < FILES && count(&suite, "task") < 100);
+    let (other, its) = suite.run("other", &["/bin/sleeper"]).await;
+    suite.stop_container(&its, 0).await;
+    suite.remove(&other).await;
+    // Their clients go, and with them they.
+    execs.shutdown().await;
+    let again = async || suite.exec(&main, &["/bin/true"], 10).await.is_ok();
+    suite.until("there is a place again", again).await;
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
