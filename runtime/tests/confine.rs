@@ -54,6 +54,36 @@ fn nothing_is_mounted_inside_proc_but_what_lxcfs_provides() {
 }
 
 #[test]
+fn nor_through_a_link_where_proc_is_mounted_after_the_volumes() {
+    // As in a pod that shares its PID namespace: the volume would be covered, and nobody be told.
+    let (first, place) = (Box::new(), Box::new());
+    let init = first.start(&first.plan(&["sleep", "1000"])).unwrap();
+    let joined = fs::File::open(format!("/proc/{}/ns/pid", init.pid())).unwrap();
+    let source = place.root.join("tmp/source");
+    fs::create_dir(&source).unwrap();
+    symlink("../proc/../proc", place.root.join("tmp/link")).unwrap();
+    for (target, refused) in [
+        ("/tmp/link/missing/volume", true),
+        ("/tmp/link", true),
+        ("/tmp/link/../volume", false),
+        ("/process", false),
+    ] {
+        let mut plan = place.plan(&["test", "-d", target]);
+        plan.namespaces.pid = Namespace::Slot(Slot(0));
+        plan.mounts.push(bind(&source, target));
+        let run = place.run_with(&plan, &[joined.as_fd()]).map_err(|error| error.to_string());
+        let words = "it is beneath the procfs, which is mounted later: EPERM";
+        let expected = match refused {
+            true => Err(format!("mount {target}: {words}")),
+            false => Ok((0, String::new())),
+        };
+        assert_eq!(run, expected);
+    }
+    assert!(!place.root.join("proc/missing").exists());
+    first.kill(&init);
+}
+
+#[test]
 fn what_is_bound_over_proc_is_a_procfs() {
     let place = Box::new();
     let mut plan = place.plan(&["test", "-e", "/proc/version"]);

@@ -118,6 +118,17 @@ pub fn ensure(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<OwnedFd, 
     }
 }
 
+/// Whether `path` leads to `directory` or below it inside `root`, through whatever links. What is
+/// missing has none. In `directory` are no links and no `..`.
+///
+/// # Errors
+/// What openat2(2) says.
+pub fn leads_below(root: BorrowedFd<'_>, path: &CStr, directory: &CStr) -> Result<bool, Errno> {
+    let done = Walk::new(path)?.resolve(root, None)?;
+    let rest = done.bytes().strip_prefix(directory.to_bytes());
+    Ok(rest.is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/')))
+}
+
 /// A walk that makes what is missing: `done` holds no links, `rest` is still to go.
 struct Walk {
     done: Text,
@@ -132,7 +143,12 @@ impl Walk {
         Ok(walk)
     }
 
-    fn run(mut self, root: BorrowedFd<'_>, leaf: Leaf) -> Result<OwnedFd, Errno> {
+    fn run(self, root: BorrowedFd<'_>, leaf: Leaf) -> Result<OwnedFd, Errno> {
+        open(root, self.resolve(root, Some(leaf))?.as_c_str(), OFlag::O_PATH)
+    }
+
+    /// The path without links. Without a `leaf` nothing is made.
+    fn resolve(mut self, root: BorrowedFd<'_>, leaf: Option<Leaf>) -> Result<Text, Errno> {
         let mut name = Text::new();
         while self.rest.take_component(&mut name)? {
             match name.bytes() {
@@ -141,16 +157,26 @@ impl Walk {
                 _ => self.enter(root, &name, leaf)?,
             }
         }
-        open(root, self.done.as_c_str(), OFlag::O_PATH)
+        Ok(self.done)
     }
 
-    fn enter(&mut self, root: BorrowedFd<'_>, name: &Text, leaf: Leaf) -> Result<(), Errno> {
-        let parent = open(root, self.done.as_c_str(), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    fn enter(
+        &mut self,
+        root: BorrowedFd<'_>,
+        name: &Text,
+        leaf: Option<Leaf>,
+    ) -> Result<(), Errno> {
+        let parent = match open(root, self.done.as_c_str(), OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            Err(Errno::ENOENT) if leaf.is_none() => return self.done.push_component(name.bytes()),
+            other => other?,
+        };
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let entry = match open(parent.as_fd(), name.as_c_str(), flags) {
             Err(Errno::ENOENT) => {
-                let leaf = if self.rest.is_blank() { leaf } else { Leaf::Directory };
-                make(parent.as_fd(), name.as_c_str(), leaf)?;
+                if let Some(leaf) = leaf {
+                    let leaf = if self.rest.is_blank() { leaf } else { Leaf::Directory };
+                    make(parent.as_fd(), name.as_c_str(), leaf)?;
+                }
                 return self.done.push_component(name.bytes());
             }
             other => other?,
@@ -346,6 +372,24 @@ mod tests {
         }
         assert_eq!(ensure(c"/a/../x", Leaf::Directory), Err(Errno::EINVAL));
         assert!(!root.0.join("nowhere").exists());
+    }
+
+    #[test]
+    fn where_a_path_leads_is_told_though_a_part_of_it_is_missing() {
+        let root = Root::new("leads");
+        std::fs::create_dir(root.0.join("dir")).unwrap();
+        std::os::unix::fs::symlink("/dir/missing", root.0.join("link")).unwrap();
+        let open = File::open(&root.0).unwrap();
+        for (path, below) in [
+            (c"/dir", true),
+            (c"/link", true),
+            (c"/link/further/on", true),
+            (c"/link/../../other", false),
+            (c"/directory", false),
+        ] {
+            assert_eq!(leads_below(open.as_fd(), path, c"/dir"), Ok(below), "{path:?}");
+        }
+        assert!(!root.0.join("dir/missing").exists());
     }
 
     #[test]

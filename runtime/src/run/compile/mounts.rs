@@ -264,6 +264,10 @@ impl Compiler<'_> {
             self.set(label(), reg, attributes, recursive);
         }
         let path = c_string(mount.target.as_str()).context(label)?;
+        if let Some(late) = mounts.late.as_ref().filter(|_| !mounts.is_late(mount)) {
+            let (root, path, directory) = (mounts.root, path.clone(), c_string(late.as_str())?);
+            self.program.step(label(), MountOp::NotBeneath { root, path, directory });
+        }
         if mount.copy_up {
             let (root, path) = (mounts.root, path.clone());
             let op = MountOp::CopyUp { mount: reg, root, path, attributes: !has_mode(mount) };

@@ -47,6 +47,15 @@ pub enum MountOp {
         /// Takes the mount.
         to: Reg,
     },
+    /// Refuse a path that leads beneath a directory: what is mounted there later would cover it.
+    NotBeneath {
+        /// Where both begin.
+        root: Reg,
+        /// The path.
+        path: CString,
+        /// The directory, clean and absolute.
+        directory: CString,
+    },
     /// Change a mount.
     Set {
         /// Which.
@@ -146,6 +155,12 @@ impl MountOp {
                     return Err(Errno::ENODEV);
                 }
                 machine.put(*to, copy);
+            }
+            MountOp::NotBeneath { root, path, directory } => {
+                if in_root::leads_below(machine.fd(*root)?, path, directory)? {
+                    machine.say(b"it is beneath the procfs, which is mounted later");
+                    return Err(Errno::EPERM);
+                }
             }
             MountOp::New { fstype, options, attributes, to } => {
                 let context = FsContext::open(fstype)?;
