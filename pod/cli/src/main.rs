@@ -66,6 +66,13 @@ fn start(args: Args) -> Result<ExitCode> {
 }
 
 async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode> {
+    let of_images =
+        matches!(verb, Verb::Images | Verb::Pull { .. } | Verb::Rmi { .. } | Verb::Image(_));
+    if let (Some(endpoint), false) = (&context.endpoint, of_images) {
+        // Some of what follows goes by our own records: an endpoint that nobody serves would merely
+        // seem to have no pods.
+        runtime::connect(endpoint).await?;
+    }
     match verb {
         Verb::Run(run) if run.detach && !background => detach::detach(run).await,
         Verb::Run(run) => run::run(&context, run, background).await,

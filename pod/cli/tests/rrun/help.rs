@@ -73,10 +73,30 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
         (&["run", "x.yaml", "--log-max-files", "1"], "want 2 or more"),
         (&["--config", "/none.toml", "ps"], "/none.toml"),
         (&["--endpoint", "what", "images"], "want unix:///path"),
-        (&["--endpoint", "unix:///none.sock", "images"], "connect unix:///none.sock"),
     ] {
         let (code, _, said) = rrun(args);
         assert_eq!(code, Some(2), "{args:?}: {said}");
         assert!(said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_nobody_serves_is_an_error_of_every_command() {
+    for args in [
+        &["run", "-d", "/dev/null"][..],
+        &["ps"],
+        &["logs", "web"],
+        &["events", "web"],
+        &["exec", "web", "--", "true"],
+        &["stop", "web"],
+        &["rm", "web"],
+        &["images"],
+        &["pull", "a.test/b:1"],
+        &["rmi", "a.test/b:1"],
+    ] {
+        let args = [&["--endpoint", "unix:///none.sock"], args].concat();
+        let (code, listed, said) = rrun(&args);
+        assert_eq!((code, listed.as_str()), (Some(2), ""), "{args:?}: {said}");
+        assert!(said.contains("connect unix:///none.sock: ENOENT"), "{args:?}: {said}");
     }
 }
