@@ -58,6 +58,23 @@ async fn a_daemon_that_is_killed_finds_its_containers_as_they_are() {
     suite.assert_nothing_left();
 }
 
+#[test]
+fn a_point_that_there_is_not_is_named_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("rrund.toml");
+    std::fs::write(&config, format!("run = '{}'\n", folder.path().join("run").display())).unwrap();
+    for variable in ["RRUN_KILL_AT", "RRUN_STOP_AT"] {
+        for typo in ["engine.run-pod.netwrk:before", "engine.run-pod.network:befor"] {
+            let mut rrund =
+                std::process::Command::new(rrun_tests::place::program("rrund").unwrap());
+            let ended = rrund.arg("--config").arg(&config).env(variable, typo).output().unwrap();
+            assert_eq!(ended.status.code(), Some(2));
+            let said = String::from_utf8(ended.stderr).unwrap();
+            assert!(said.contains(&format!("{variable}: there is no point \"{typo}\"")), "{said}");
+        }
+    }
+}
+
 /// Processes of the sandbox whose name ends so.
 fn count(suite: &Suite, name: &str) -> usize {
     let all = suite.harness.snapshot().unwrap();

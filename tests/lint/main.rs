@@ -8,6 +8,7 @@ mod exceptions;
 mod limits;
 mod samples;
 mod sources;
+mod steps;
 
 use exceptions::Exceptions;
 

@@ -12,6 +12,9 @@
 //! - `RRUN_STOP_AT=<point>`, or `*` for all: it stops by SIGSTOP, so that a test can look at what
 //!   is there before it kills it or lets it go on.
 //! - `RRUN_STEP_LOG=<file>`: each point is appended as it is reached, as `<pid> <point>`.
+//!
+//! A point that there is not ends the program at its first step: nobody is to wait for it. The names
+//! of all steps are in `step/names.txt`, which development builds hold; the lint suite keeps it.
 
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
@@ -48,11 +51,33 @@ struct Fault {
 
 impl Fault {
     fn read(name: &str, signal: Signal) -> Option<Fault> {
-        match std::env::var(name).ok()?.as_str() {
-            "*" => Some(Fault { signal, place: None }),
-            point => Some(Fault { signal, place: Some(parse_point(point)?) }),
+        let point = std::env::var(name).ok()?;
+        if point == "*" {
+            return Some(Fault { signal, place: None });
+        }
+        match parse_point(&point).filter(|(step, _)| is_known(step)) {
+            Some(place) => Some(Fault { signal, place: Some(place) }),
+            None => {
+                eprintln!("{name}: there is no point {point:?}");
+                std::process::exit(2);
+            }
         }
     }
+}
+
+/// Whether there is such a step; in a release everything is one.
+fn is_known(place: &str) -> bool {
+    #[cfg(debug_assertions)]
+    const NAMES: &str = include_str!("step/names.txt");
+    #[cfg(not(debug_assertions))]
+    const NAMES: &str = "*";
+    let step = place.rsplit_once('/').map_or(place, |(_, step)| step);
+    let step = step.split_once('#').map_or(step, |(step, _)| step);
+    let step = step.strip_suffix(".undo").unwrap_or(step);
+    NAMES.lines().any(|name| match name.strip_suffix('*') {
+        Some(beginning) => step.starts_with(beginning),
+        None => step == name,
+    })
 }
 
 /// `None` outside of tests.
@@ -259,5 +284,16 @@ mod tests {
         assert_eq!(parse_point("shim.netns:before"), Some(("shim.netns".into(), Point::Before)));
         assert_eq!(parse_point("shim.netns:after"), Some(("shim.netns".into(), Point::After)));
         assert_eq!(parse_point("shim.netns"), None);
+    }
+
+    #[test]
+    fn a_step_is_known_by_its_name_however_it_is_told_apart() {
+        for step in ["shim.sandbox.pin", "shim.sandbox.pin.undo", "cni.add.plugin.bridge"] {
+            assert!(is_known(step), "{step}");
+            assert!(is_known(&format!("rrund/{step}#2")), "{step}");
+        }
+        for typo in ["shim.sandbox.pim", "shim.sandbox", "shim.sandbox.pin.redo", ""] {
+            assert!(!is_known(typo), "{typo}");
+        }
     }
 }
