@@ -68,7 +68,7 @@ fn nor_through_a_link_where_proc_is_mounted_after_the_volumes() {
         ("/tmp/link/../volume", false),
         ("/process", false),
     ] {
-        let mut plan = place.plan(&["test", "-d", target]);
+        let mut plan = place.plan(&["sh", "-c", &format!("test -d {target}")]);
         plan.namespaces.pid = Namespace::Slot(Slot(0));
         plan.mounts.push(bind(&source, target));
         let run = place.run_with(&plan, &[joined.as_fd()]).map_err(|error| error.to_string());
