@@ -53,11 +53,11 @@ fn at_every_point_a_killed_caller_leaves_what_can_be_taken_back() {
             let output = command.env("RRUN_KILL_AT", format!("{step}:{point}")).output().unwrap();
             assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{step}:{point} {output:?}");
             cgroup::kill(&place.groups).unwrap();
-            cgroup::remove(&place.groups.dirs).unwrap();
+            remove_killed(&place.groups.dirs).unwrap();
             assert_eq!(cgroup::processes(&place.groups).unwrap(), []);
             // And again: taking back twice is no error.
             cgroup::kill(&place.groups).unwrap();
-            cgroup::remove(&place.groups.dirs).unwrap();
+            remove_killed(&place.groups.dirs).unwrap();
         }
     }
 }

@@ -27,5 +27,5 @@ pub(crate) use make::{Purpose, enter};
 pub use make::{join, make, update};
 pub use missing::missing;
 pub use move_processes::move_processes;
-pub use remove::{remove, try_remove};
+pub use remove::{remove, remove_patiently, try_remove};
 pub use resources::{Resources, Setting, Value};

@@ -9,17 +9,32 @@ use std::time::Duration;
 
 /// How often busy groups are tried again, a millisecond apart, all of them together.
 const TRIES: u32 = 50;
+/// The same for who has nothing else to do: on a busy machine a killed process takes longer to die.
+const PATIENT_TRIES: u32 = 2000;
 
 /// Removes the directories with those nested in them. Directories that are gone are done; busy
 /// ones are tried again for up to 50 ms, because a dying process leaves its group a little after
 /// its parent has reaped it. Step `runtime.delete.cgroup`.
 ///
-/// Blocks for that time: who must not, calls [`try_remove`] and comes back later.
+/// Blocks for that time: who must not, calls [`try_remove`] and comes back later; who waits for
+/// nothing else calls [`remove_patiently`].
 ///
 /// # Errors
 /// `EBUSY` when processes are left, naming the directory.
 pub fn remove(dirs: &[CgroupDir]) -> Result<()> {
-    let mut tries = TRIES;
+    remove_in(TRIES, dirs)
+}
+
+/// As [`remove`], for up to two seconds: processes that nobody can wait for may have been killed just
+/// now.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_patiently(dirs: &[CgroupDir]) -> Result<()> {
+    remove_in(PATIENT_TRIES, dirs)
+}
+
+fn remove_in(mut tries: u32, dirs: &[CgroupDir]) -> Result<()> {
     step::run("runtime.delete.cgroup", || {
         let mut result = Ok(());
         for dir in dirs {

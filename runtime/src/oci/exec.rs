@@ -47,7 +47,7 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
 
     let mut child = run::exec(&plan, init.as_fd(), stdio)?;
     // The group of an exec that did not come to run goes with it.
-    child.wait_running().inspect_err(|_| drop(cgroup::remove(&own(&plan))))?;
+    child.wait_running().inspect_err(|_| drop(cgroup::remove_patiently(&own(&plan))))?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
     }

@@ -106,7 +106,7 @@ impl Record {
                 return Ok(());
             }
         }
-        cgroup::remove(&self.made)
+        cgroup::remove_patiently(&self.made)
     }
 }
 

@@ -125,12 +125,24 @@ impl Box {
 impl Drop for Box {
     fn drop(&mut self) {
         let _ = cgroup::kill(&self.groups);
-        let removed = cgroup::remove(&self.groups.dirs);
+        let removed = remove_killed(&self.groups.dirs);
         std::fs::remove_dir_all(&self.root).unwrap();
         if !std::thread::panicking() {
             removed.unwrap();
         }
     }
+}
+
+/// Removes groups whose processes were killed and die by and by.
+pub fn remove_killed(dirs: &[CgroupDir]) -> Result<()> {
+    let mut removed = cgroup::remove_patiently(dirs);
+    for _ in 0..30 {
+        if removed.is_ok() {
+            break;
+        }
+        removed = cgroup::remove_patiently(dirs);
+    }
+    removed
 }
 
 /// The groups of a name, not made.
