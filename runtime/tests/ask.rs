@@ -69,7 +69,7 @@ fn maps_that_the_kernel_refuses_are_named() {
 fn asking(child: &mut Child) -> Ask {
     while child.advance().unwrap() != State::Asking {
         let mut fds = [PollFd::new(child.channel(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut fds, PollTimeout::from(20_000u16)), Ok(1));
+        assert_eq!(poll(&mut fds, PollTimeout::from(60_000u16)), Ok(1));
     }
     child.asks().unwrap()
 }

@@ -247,7 +247,7 @@ fn a_child_that_failed_is_left_to_whoever_reaps_and_cannot_be_mistaken() {
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
     let error = loop {
         let mut fds = [PollFd::new(child.channel(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut fds, PollTimeout::from(20_000u16)), Ok(1));
+        assert_eq!(poll(&mut fds, PollTimeout::from(60_000u16)), Ok(1));
         if let Err(error) = child.advance() {
             break error;
         }

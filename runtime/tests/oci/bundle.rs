@@ -192,7 +192,7 @@ pub fn wait_for_end(pid: i32) {
     use std::os::fd::AsFd;
     let Ok(process) = rrun_sys::pidfd::open(pid) else { return };
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut fds, PollTimeout::from(20_000u16)), Ok(1), "{pid} does not end");
+    assert_eq!(poll(&mut fds, PollTimeout::from(60_000u16)), Ok(1), "{pid} does not end");
 }
 
 fn config(rootfs: &Path, id: &str, args: &[&str]) -> Value {

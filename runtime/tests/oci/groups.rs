@@ -54,7 +54,7 @@ impl Drop for Made {
                 let removed = std::fs::remove_dir(dir);
                 removed.is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY))
             };
-            let deadline = Instant::now() + Duration::from_secs(20);
+            let deadline = Instant::now() + Duration::from_secs(60);
             while is_busy() && Instant::now() < deadline {
                 std::thread::yield_now();
             }

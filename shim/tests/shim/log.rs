@@ -34,7 +34,7 @@ fn read_slowly(mut log: File, last: &str) -> String {
     let (mut text, mut buffer) = (Vec::new(), [0; 8 << 10]);
     while !String::from_utf8_lossy(&text).contains(last) {
         let mut readable = [PollFd::new(log.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut readable, 20_000u16).unwrap(), 1, "nothing more comes");
+        assert_eq!(poll(&mut readable, 60_000u16).unwrap(), 1, "nothing more comes");
         let count = log.read(&mut buffer).unwrap();
         text.extend_from_slice(&buffer[..count]);
         std::thread::sleep(Duration::from_millis(20));
