@@ -37,8 +37,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use rrun_shim_protocol::Launch;
-use rrun_sys::limit::raise_files;
-use rrun_sys::step;
+use rrun_sys::{limit, step};
 use shim::Shim;
 use std::fs;
 use std::io;
@@ -80,7 +79,10 @@ fn main() -> ExitCode {
 /// What can fail in front of the daemon's eyes.
 fn prepare(args: &Args) -> Result<UnixListener, String> {
     umask(Mode::from_bits_truncate(0o022));
-    raise_files();
+    match args.open_files {
+        Some(soft) => limit::files_were_raised_from(soft),
+        None => limit::raise_files(),
+    }
     let join_all = || {
         args.cgroups.iter().try_for_each(|group| {
             join(group).map_err(|error| format!("join {}: {error}", group.display()))

@@ -30,6 +30,14 @@ pub fn raise_files() {
     }
 }
 
+/// The same in a process that was started with a raised limit: its caller had `soft` before. To hand
+/// that down by [`hand_down`] would cost a fork, which copies the caller's page tables.
+pub fn files_were_raised_from(soft: u64) {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = CALLERS.set(Files { soft, hard });
+    }
+}
+
 /// What this process was called with, if it has raised its own.
 pub fn callers_files() -> Option<Files> {
     CALLERS.get().copied()
