@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
-use rrun_engine::{CgroupDriver, Engine, Takeover};
+use rrun_engine::{Engine, Takeover};
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
 /// `takeover` names are served; what their recovery met is logged.
@@ -81,14 +81,8 @@ fn table(bridge: &str) -> String {
 fn engine(current: &Current, takeover: Takeover) -> Result<rrun_engine::Config, String> {
     let config = current.config();
     let host = rrun_engine::Config::of_host();
-    let driver = match takeover {
-        // Its groups are made by whoever runs the pod.
-        Takeover::Pod(..) => CgroupDriver::Cgroupfs,
-        Takeover::Owner(_) => config.cgroup.driver(),
-    };
-    if matches!(takeover, Takeover::Owner(_)) {
-        config.cgroup.check(driver)?;
-    }
+    let driver = config.cgroup.driver();
+    config.cgroup.check(driver)?;
     Ok(rrun_engine::Config {
         root: config.root.clone(),
         run: config.run.clone(),

@@ -143,17 +143,18 @@ pub struct PodCgroup {
     pub quota: Option<i64>,
     /// Bytes, if every container has a memory limit.
     pub memory: Option<i64>,
-    /// Bytes by page size.
-    pub hugepages: BTreeMap<String, i64>,
+    /// Bytes by page size, as the hugetlb controller names it (`2MB`): every size that the node has.
+    pub hugepages: BTreeMap<String, u64>,
 }
 
-/// The limits of a pod's cgroup.
-pub fn pod_cgroup(pod: &Pod) -> PodCgroup {
+/// The limits of a pod's cgroup on a node with pages of these sizes.
+pub fn pod_cgroup(pod: &Pod, page_sizes: &[String]) -> PodCgroup {
     let requests = pod_requests(pod, true);
     let limits = pod_limits(pod);
-    let class = qos(pod);
-    if class == Qos::BestEffort {
-        return PodCgroup { shares: MIN_SHARES, ..PodCgroup::default() };
+    let pages = page_sizes.iter().map(|size| (size.clone(), hugepages(&limits, size)));
+    let hugepages = pages.collect();
+    if qos(pod) == Qos::BestEffort {
+        return PodCgroup { shares: MIN_SHARES, hugepages, ..PodCgroup::default() };
     }
     let above = &pod.spec.resources.limits;
     let positive = |q: Option<Quantity>| q.is_some_and(|q| q > Quantity::ZERO);
@@ -164,8 +165,20 @@ pub fn pod_cgroup(pod: &Pod) -> PodCgroup {
         shares: shares(requests.cpu.map_or(0, Quantity::milli)),
         quota: all(|l| l.cpu).then(|| quota(limits.cpu.map_or(0, Quantity::milli))),
         memory: all(|l| l.memory).then(|| limits.memory.map_or(0, Quantity::value)),
-        hugepages: limits.hugepages.iter().map(|(k, v)| (k.clone(), v.value())).collect(),
+        hugepages,
     }
+}
+
+/// Bytes of huge pages of a size (`2MB`) in a list of limits; none where it says nothing.
+pub fn hugepages(limits: &ResourceList, size: &str) -> u64 {
+    let amount = limits.hugepages.iter().find(|(name, _)| page_bytes(name) == page_bytes(size));
+    amount.map_or(0, |(_, amount)| u64::try_from(amount.value()).unwrap_or(0))
+}
+
+/// `2Mi` (a resource's name) and `2MB` (the kernel's) are the same size.
+fn page_bytes(name: &str) -> Option<i64> {
+    let binary = name.trim_end_matches('B').trim_end_matches('i');
+    Quantity::parse(&format!("{binary}i")).ok().map(|q| q.value())
 }
 
 /// Fills the pod's own requests, where it has limits of its own: from what its containers ask for
@@ -305,7 +318,7 @@ mod tests {
   containers:
   - {name: a, image: i:1, resources: {limits: {cpu: 500m, memory: 100Mi}}}
 ");
-        let cgroup = pod_cgroup(&pod);
+        let cgroup = pod_cgroup(&pod, &[]);
         assert_eq!(cgroup.quota, Some(210_000));
         assert_eq!(cgroup.memory, Some(110 << 20));
         assert_eq!(cgroup.shares, shares(2_100));
@@ -335,8 +348,17 @@ mod tests {
 
     #[test]
     fn one_container_without_a_limit_frees_the_pod() {
-        let cgroup =
-            pod_cgroup(&with(&["{limits: {cpu: 1, memory: 1Gi}}", "{limits: {memory: 1Gi}}"]));
+        let pod = with(&["{limits: {cpu: 1, memory: 1Gi}}", "{limits: {memory: 1Gi}}"]);
+        let cgroup = pod_cgroup(&pod, &[]);
         assert_eq!((cgroup.quota, cgroup.memory), (None, Some(2 << 30)));
+    }
+    #[test]
+    fn a_pods_huge_pages_are_limited_for_every_size_of_the_node() {
+        let sizes = ["2MB".to_owned(), "1GB".to_owned()];
+        let limits = "{limits: {cpu: 1, memory: 1Gi, hugepages-2Mi: 4Mi}}";
+        for (pod, two_mb) in [(with(&[limits, limits]), 8 << 20), (with(&["{}"]), 0)] {
+            let found = pod_cgroup(&pod, &sizes).hugepages;
+            assert_eq!(found, [("2MB".to_owned(), two_mb), ("1GB".to_owned(), 0)].into());
+        }
     }
 }

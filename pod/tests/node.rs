@@ -1,34 +1,57 @@
 //! The Linux node on the real kernel. Needs root; leaves nothing behind.
 #![allow(clippy::unwrap_used)] // A test fails by panicking, in its helpers too.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use rrun_pod::addresses::Addresses;
+use rrun_pod::error::Result;
+use rrun_pod::ids::PodUid;
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
-use rrun_pod::node::{CgroupMode, LinuxNode, Node, Roots, SubPathRequest};
+use rrun_pod::node::{CgroupMode, LinuxNode, Node, PodCgroups, Roots, SubPathRequest};
+use rrun_pod::resources::PodCgroup;
 
 struct TestNode {
     dir: tempfile::TempDir,
     node: LinuxNode,
-    cgroup: String,
+    cgroups: Arc<Cgroups>,
+}
+
+/// Cgroups that are there by name alone: those of the runtime below are its own.
+#[derive(Default)]
+struct Cgroups(Mutex<BTreeMap<String, PodCgroup>>);
+
+impl PodCgroups for Cgroups {
+    fn mode(&self) -> CgroupMode {
+        CgroupMode::V2
+    }
+
+    fn make(&self, uid: &PodUid, limits: &PodCgroup) -> Result<String> {
+        self.0.lock().unwrap().insert(uid.to_string(), limits.clone());
+        Ok(format!("/test/pod{uid}"))
+    }
+
+    fn remove(&self, uid: &PodUid) -> Result<()> {
+        self.0.lock().unwrap().remove(uid.as_str());
+        Ok(())
+    }
 }
 
 impl TestNode {
-    fn new(name: &str) -> Self {
+    fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let cgroup = format!("/rrun-test-{}-{name}", std::process::id());
         let roots = Roots {
             volumes: dir.path().join("volumes"),
             logs: dir.path().join("logs"),
-            cgroup: cgroup.clone(),
             seccomp: dir.path().join("seccomp"),
             pulls: dir.path().join("pulls"),
         };
-        TestNode { node: LinuxNode::new(roots).unwrap(), dir, cgroup }
+        let cgroups = Arc::new(Cgroups::default());
+        TestNode { node: LinuxNode::new(roots, cgroups.clone()).unwrap(), dir, cgroups }
     }
 
     fn mounts(&self) -> Vec<String> {
@@ -37,22 +60,12 @@ impl TestNode {
         table.lines().filter(|line| line.contains(&prefix)).map(str::to_owned).collect()
     }
 
-    fn cgroups(&self) -> Vec<PathBuf> {
-        let name = self.cgroup.trim_start_matches('/');
-        let roots = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|e| e.path());
-        roots
-            .chain([PathBuf::from("/sys/fs/cgroup")])
-            .map(|root| root.join(name))
-            .filter(|path| path.exists())
-            .collect()
-    }
-
     /// Tears the pod down and proves that nothing of it is left.
     async fn end(self, pod: &Pod) {
         self.node.tear_down(&pod.meta.uid).await.unwrap();
         self.node.tear_down(&pod.meta.uid).await.unwrap();
         assert_eq!(self.mounts(), Vec::<String>::new());
-        assert_eq!(self.cgroups(), Vec::<PathBuf>::new());
+        assert!(self.cgroups.0.lock().unwrap().is_empty());
         assert!(!self.dir.path().join("volumes").join(pod.meta.uid.as_str()).exists());
     }
 }
@@ -78,7 +91,7 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
     if !is_root() {
         return;
     }
-    let test = TestNode::new("volumes");
+    let test = TestNode::new();
     let spec = "  securityContext: {fsGroup: 4321}
   containers: [{name: a, image: i}]
   volumes:
@@ -125,27 +138,22 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
 }
 
 #[tokio::test]
-async fn the_pods_cgroup_has_its_limits_in_every_hierarchy() {
+async fn a_pods_cgroup_is_made_with_the_pods_limits_and_goes_with_its_volumes() {
     if !is_root() {
         return;
     }
-    let test = TestNode::new("cgroup");
+    let test = TestNode::new();
     let pod = pod(
         "  containers: [{name: a, image: i, resources: {limits: {cpu: 500m, memory: 64Mi}}}]\n",
     );
     let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
-    let path = place.cgroup_parent.trim_start_matches('/').to_owned();
-    assert_eq!(place.cgroup_parent, format!("{}/podu-1", test.cgroup));
-    let read = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).unwrap();
-    if test.node.facts().cgroup == CgroupMode::V1 {
-        assert_eq!(read(&format!("memory/{path}/memory.limit_in_bytes")).trim(), "67108864");
-        assert_eq!(read(&format!("cpu/{path}/cpu.cfs_quota_us")).trim(), "50000");
-        assert_eq!(read(&format!("cpu/{path}/cpu.shares")).trim(), "512");
-        assert!(!read(&format!("cpuset/{path}/cpuset.cpus")).trim().is_empty());
-    } else {
-        assert_eq!(read(&format!("{path}/memory.max")).trim(), "67108864");
-        assert_eq!(read(&format!("{path}/cpu.max")).trim(), "50000 100000");
-    }
+    assert_eq!(place.cgroup_parent, "/test/podu-1");
+    let made = test.cgroups.0.lock().unwrap()["u-1"].clone();
+    assert_eq!((made.shares, made.quota, made.memory), (512, Some(50_000), Some(64 << 20)));
+    let sizes: Vec<String> = made.hugepages.into_keys().collect();
+    let mut node = test.node.facts().hugepage_sizes.clone();
+    node.sort();
+    assert_eq!(sizes, node, "every size is limited");
     test.end(&pod).await;
 }
 
@@ -154,7 +162,7 @@ async fn a_sub_path_is_bound_by_descriptor_and_never_leaves_its_volume() {
     if !is_root() {
         return;
     }
-    let test = TestNode::new("subpath");
+    let test = TestNode::new();
     let pod = pod("  containers: [{name: a, image: i}]\n  volumes: [{name: v}]\n");
     let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
     let root = place.volumes["v"].clone();
@@ -195,7 +203,7 @@ async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
     if !is_root() {
         return;
     }
-    let test = TestNode::new("teardown");
+    let test = TestNode::new();
     let precious = tempfile::tempdir().unwrap();
     fs::write(precious.path().join("kept"), "x").unwrap();
     let spec = format!(

@@ -15,6 +15,7 @@ mod image;
 mod images;
 mod lines;
 mod logs;
+mod pod_cgroups;
 mod ps;
 mod run;
 mod runtime;

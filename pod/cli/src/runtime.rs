@@ -1,12 +1,13 @@
 //! The runtime that has a pod, and the pod engine over it.
 
 use crate::context::Context;
+use crate::pod_cgroups;
 use anyhow::{Result, anyhow, bail};
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
-use rrun_engine::{CgroupDriver, Owner, Takeover};
+use rrun_engine::{Owner, Takeover};
 use rrun_pod::clock::Clock;
 use rrun_pod::node::{LinuxNode, Roots};
 use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
@@ -47,11 +48,11 @@ impl Runtime {
         let roots = Roots {
             volumes: config.root.join("volumes"),
             logs: context.log_root(),
-            cgroup: config.cgroup.parent(CgroupDriver::Cgroupfs),
             seccomp: config.seccomp.profiles.clone(),
             pulls: context.pulls(pod.definition.endpoint.as_deref()),
         };
-        let node = Arc::new(LinuxNode::new(roots)?);
+        let cgroups = pod_cgroups::of_runtime(context, &*cri).await?;
+        let node = Arc::new(LinuxNode::new(roots, cgroups)?);
         let pods = PodEngine::new(cri.clone(), node.clone(), Clock::system()).await?;
         let pods = pods.with_verification(context.verification_policy()?);
         Ok(Runtime { cri, pods, node, routes })

@@ -3,7 +3,6 @@
 //! Never `kubepods`, `/var/lib/kubelet`, `/var/log/pods` or `/var/log/containers`: a kubelet on
 //! the same machine cleans those of pods it does not know.
 
-mod cgroup;
 mod disk_usage;
 mod empty_dir;
 mod facts;
@@ -23,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rrun_blocking::Pool;
 
-use super::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
+use super::{DiskSpace, DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
@@ -42,15 +41,13 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Pods whose folders, volumes and groups are worked on at a time.
 static FILES: Pool = Pool::new(64);
 
-/// The folders and the cgroup that a node may use; everything it makes is below them.
+/// The folders that a node may use; all files that it makes are below them.
 #[derive(Clone, Debug)]
 pub struct Roots {
     /// Volumes, hosts files and message files: `<volumes>/<uid>/…`.
     pub volumes: PathBuf,
     /// Logs: `<logs>/<namespace>_<name>_<uid>/<container>/<n>.log`.
     pub logs: PathBuf,
-    /// Parent of the pods' cgroups, absolute in every hierarchy, e.g. `/rrun`.
-    pub cgroup: String,
     /// `localhost` seccomp profiles.
     pub seccomp: PathBuf,
     /// Records of pulled images, of one runtime.
@@ -58,14 +55,13 @@ pub struct Roots {
 }
 
 /// This machine as a [`Node`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LinuxNode(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     roots: Roots,
     facts: NodeFacts,
-    cgroups: cgroup::Hierarchies,
+    cgroups: Arc<dyn PodCgroups>,
 }
 
 /// Forgets who pulled an image that was removed. `pulls` is [`Roots::pulls`] of its runtime.
@@ -78,8 +74,7 @@ pub fn forget_pull(pulls: &Path, id: &str) -> Result<()> {
 
 impl LinuxNode {
     /// Reads the node's facts. Makes nothing.
-    pub fn new(roots: Roots) -> Result<Self> {
-        let cgroups = cgroup::Hierarchies::read()?;
+    pub fn new(roots: Roots, cgroups: Arc<dyn PodCgroups>) -> Result<Self> {
         let facts = facts::read(&roots, cgroups.mode()).context(|| "read the node's facts")?;
         Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups })))
     }
@@ -117,10 +112,6 @@ impl Shared {
         self.roots.logs.join(format!("{}_{}_{}", meta.namespace, meta.name, meta.uid))
     }
 
-    fn pod_cgroup(&self, uid: &PodUid) -> String {
-        format!("{}/pod{uid}", self.roots.cgroup.trim_end_matches('/'))
-    }
-
     fn pulls(&self) -> pulls::Pulls<'_> {
         pulls::Pulls(&self.roots.pulls)
     }
@@ -130,10 +121,8 @@ impl Shared {
         files::make_dirs(&log_directory, 0o755)?;
         let dir = self.pod_dir(&pod.meta.uid);
         files::make_dirs(&dir, 0o750)?;
-        let cgroup_parent = self.pod_cgroup(&pod.meta.uid);
-        self.cgroups
-            .make(&cgroup_parent, &resources::pod_cgroup(pod))
-            .context(|| format!("cgroup {cgroup_parent}"))?;
+        let limits = resources::pod_cgroup(pod, &self.facts.hugepage_sizes);
+        let cgroup_parent = self.cgroups.make(&pod.meta.uid, &limits)?;
         let set = volumes::Set { pod, dir: &dir, addresses, facts: &self.facts };
         Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()? })
     }
@@ -142,10 +131,9 @@ impl Shared {
         let dir = self.pod_dir(uid);
         let gone = mounts::detach_below(&dir).and_then(|()| files::remove_tree(&dir));
         // The cgroup goes even if a volume stays: they do not depend on each other.
-        let cgroup = self.pod_cgroup(uid);
-        let removed = self.cgroups.remove(&cgroup, &self.roots.cgroup);
+        let removed = self.cgroups.remove(uid);
         gone.context(|| format!("volumes of {uid}"))?;
-        removed.context(|| format!("cgroup {cgroup}"))
+        removed
     }
 }
 

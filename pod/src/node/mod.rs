@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
+use crate::resources::PodCgroup;
 
 /// Which cgroup hierarchies carry limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub struct NodeFacts {
 pub struct PodPlace {
     /// Its logs: `<root>/<namespace>_<name>_<uid>`.
     pub log_directory: PathBuf,
-    /// Its cgroup, in cgroupfs spelling, for `cgroup_parent`.
+    /// Its cgroup, for `cgroup_parent`: as [`PodCgroups::make`] has given it.
     pub cgroup_parent: String,
     /// Each volume that is a path of the node (image volumes are not).
     pub volumes: BTreeMap<String, PathBuf>,
@@ -102,6 +103,20 @@ pub struct SubPathRequest<'a> {
     pub container: &'a str,
     /// Which of its mounts.
     pub index: usize,
+}
+
+/// The cgroups of pods, which whoever runs a pod makes as its runtime makes those below: a
+/// directory in every hierarchy, or a slice of systemd. All of it blocks.
+pub trait PodCgroups: Send + Sync {
+    /// Which hierarchies carry limits.
+    fn mode(&self) -> CgroupMode;
+
+    /// Makes a pod's cgroup, or gives the one that is there these limits. What it answers is the
+    /// pod's `cgroup_parent`.
+    fn make(&self, uid: &PodUid, limits: &PodCgroup) -> Result<String>;
+
+    /// Removes a pod's cgroup; one that is gone is done.
+    fn remove(&self, uid: &PodUid) -> Result<()>;
 }
 
 /// The node under a pod.

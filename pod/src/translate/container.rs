@@ -78,13 +78,9 @@ pub fn log_path(name: &str, restart_count: u32) -> String {
 
 fn limits(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContainerResources {
     let limits = resources::container(pod, container, node.memory_bytes);
-    let pages = |size: &String| {
-        let asked = &container.resources.limits.hugepages;
-        let amount = asked.iter().find(|(name, _)| page_bytes(name) == page_bytes(size));
-        v1::HugepageLimit {
-            page_size: size.clone(),
-            limit: amount.map_or(0, |(_, q)| u64::try_from(q.value()).unwrap_or(0)),
-        }
+    let pages = |size: &String| v1::HugepageLimit {
+        page_size: size.clone(),
+        limit: resources::hugepages(&container.resources.limits, size),
     };
     v1::LinuxContainerResources {
         cpu_period: CPU_PERIOD,
@@ -105,12 +101,6 @@ fn unified(cgroup: CgroupMode) -> BTreeMap<String, String> {
         CgroupMode::V1 => BTreeMap::new(),
         CgroupMode::V2 => [("memory.oom.group".to_owned(), "1".to_owned())].into(),
     }
-}
-
-/// `2Mi` (a resource's name) and `2MB` (the kernel's) are the same size.
-fn page_bytes(name: &str) -> Option<i64> {
-    let binary = name.trim_end_matches('B').trim_end_matches('i');
-    crate::quantity::Quantity::parse(&format!("{binary}i")).ok().map(|q| q.value())
 }
 
 /// One volume mount, once its place on the node is known.

@@ -82,13 +82,13 @@ pub fn update(groups: &Cgroups) -> Result<()> {
     })
 }
 
-/// Brings a process into groups that systemd has made for it in some of the hierarchies: the
-/// directories that it has not made are made, all values are written, and the process joins each.
+/// Completes groups that systemd has made in some of the hierarchies: the directories that it has
+/// not made are made, and all values are written.
 ///
 /// # Errors
 /// `NotFound` when none of the directories is there; the file and the kernel's answer. What was
 /// made stays.
-pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
+pub(crate) fn complete(groups: &Cgroups) -> Result<()> {
     let dirs: Vec<&CgroupDir> = groups.dirs.iter().collect();
     if let Some(first) = dirs.first()
         && dirs.iter().all(|dir| !dir.path.exists())
@@ -100,8 +100,16 @@ pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
         // Those that systemd does not know.
         enable_controllers(&dir.path).context(|| format!("make {}", dir.path.display()))?;
     }
-    make_dirs(groups, &dirs, Purpose::Parent, &Made::default())?;
-    for dir in dirs {
+    make_dirs(groups, &dirs, Purpose::Parent, &Made::default())
+}
+
+/// Brings a process into groups that systemd has made for it, once they are complete.
+///
+/// # Errors
+/// As [`complete`].
+pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
+    complete(groups)?;
+    for dir in &groups.dirs {
         let procs = dir.path.join("cgroup.procs");
         std::fs::write(&procs, pid.to_string())
             .context(|| format!("write {pid} to {}", procs.display()))?;

@@ -23,7 +23,7 @@ pub use devices::DevicePolicy;
 pub use freeze::{freeze, is_frozen, thaw};
 pub use kill::{kill, processes, signal};
 pub use layout::{Hierarchy, Layout, Mode};
-pub(crate) use make::{Purpose, enter};
+pub(crate) use make::{Purpose, complete, enter};
 pub use make::{join, make, update};
 pub use missing::missing;
 pub use move_processes::move_processes;

@@ -77,19 +77,33 @@ fn start(
     start_transient(bus, scope.name(), all)
 }
 
-/// Makes a slice. One that is there is taken. Step `runtime.create.slice`.
+/// Makes a slice and its groups with all that is written to them; without groups, systemd's part
+/// alone. One that is there gets these limits. Steps `runtime.create.slice` and
+/// `runtime.create.slice-groups`. Blocks for 30 seconds at most.
 ///
 /// # Errors
-/// What systemd says.
-pub fn make_slice(slice: &Slice, description: &str) -> Result<()> {
-    let make = || {
-        let described = ("Description", Value::Text(description.to_owned()));
-        match start_transient(&mut Bus::connect()?, slice.name(), vec![described]) {
-            Err(error) if error.kind() == Kind::Exists => Ok(()),
-            other => other,
-        }
-    };
-    step::run("runtime.create.slice", make).context(|| format!("make {slice}"))
+/// What systemd, or the kernel of the files, says. The slice stays when the files were refused.
+pub fn make_slice(slice: &Slice, description: &str, groups: &Cgroups) -> Result<()> {
+    step::run("runtime.create.slice", || {
+        start_slice(&mut Bus::connect()?, slice, description, groups)
+    })
+    .context(|| format!("make {slice}"))?;
+    step::run("runtime.create.slice-groups", || cgroup::complete(groups))
+}
+
+fn start_slice(bus: &mut Bus, slice: &Slice, description: &str, groups: &Cgroups) -> Result<()> {
+    let mut all = vec![("Description", Value::Text(description.to_owned()))];
+    let limits = properties::of(groups);
+    if !limits.is_empty() {
+        let accounts = ["MemoryAccounting", "CPUAccounting", "TasksAccounting"];
+        all.extend(accounts.map(|account| (account, Value::Bool(true))));
+        all.extend(limits.clone());
+    }
+    match start_transient(bus, slice.name(), all) {
+        Err(error) if error.kind() == Kind::Exists && limits.is_empty() => Ok(()),
+        Err(error) if error.kind() == Kind::Exists => set_properties(bus, slice.name(), limits),
+        other => other,
+    }
 }
 
 fn start_transient(bus: &mut Bus, unit: &str, properties: Vec<Property>) -> Result<()> {
@@ -170,14 +184,16 @@ pub fn tell(scope: &Scope, change: &Cgroups) -> Result<()> {
     if properties.is_empty() {
         return Ok(());
     }
-    let name = Value::Text(scope.name().to_owned());
-    // For as long as the unit lives.
-    let arguments = [name, Value::Bool(true), Value::Properties(properties)];
-    let tell = || -> Result<()> {
-        Bus::connect()?.manager("SetUnitProperties", &arguments)?;
-        Ok(())
-    };
+    let tell = || set_properties(&mut Bus::connect()?, scope.name(), properties);
     step::run("runtime.update.scope", tell).context(|| format!("tell limits of {}", scope.name()))
+}
+
+fn set_properties(bus: &mut Bus, unit: &str, properties: Vec<Property>) -> Result<()> {
+    // For as long as the unit lives.
+    let arguments =
+        [Value::Text(unit.to_owned()), Value::Bool(true), Value::Properties(properties)];
+    bus.manager("SetUnitProperties", &arguments)?;
+    Ok(())
 }
 
 /// Whether systemd can be reached, so that a container is refused before anything is made of it.

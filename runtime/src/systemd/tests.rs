@@ -109,6 +109,33 @@ fn a_scope_is_asked_for_with_its_process_and_its_limits_and_its_job_is_waited_fo
 }
 
 #[test]
+fn a_slice_is_asked_for_with_its_limits_and_one_that_is_there_gets_them() {
+    let slice = Slice::parse("rrun-pod1.slice").unwrap();
+    let (mut bus, calls, _folder) = systemd(|member| match member {
+        "StartTransientUnit" => Said::Refusal("UnitExists", "it is there"),
+        _ => Said::Answer(""),
+    });
+    start_slice(&mut bus, &slice, "a pod", &limited()).unwrap();
+    let all: Vec<_> = calls.try_iter().collect();
+    let order: Vec<&str> = all[3..].iter().map(|(member, _)| member.as_str()).collect();
+    assert_eq!(order, ["StartTransientUnit", "SetUnitProperties"]);
+    for (call, words) in [(3, ["a pod", "MemoryAccounting"]), (4, ["rrun-pod1.slice", "MemoryMax"])]
+    {
+        let said = other_end::words(&all[call].1);
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    assert!(other_end::words(&all[3].1).contains("MemoryMax"));
+}
+
+#[test]
+fn a_slice_without_limits_that_is_there_is_left_as_it_is() {
+    let slice = Slice::parse("rrun-pod1.slice").unwrap();
+    let (mut bus, calls, _folder) = systemd(|_| Said::Refusal("UnitExists", "it is there"));
+    start_slice(&mut bus, &slice, "a pod", &Cgroups::default()).unwrap();
+    assert_eq!(names(&calls)[3..], ["StartTransientUnit"]);
+}
+
+#[test]
 fn a_job_that_fails_is_an_error_with_its_result() {
     let (mut bus, _calls, _folder) = systemd(|_| Said::Job("failed"));
     let error = start(&mut bus, &scope(), "mine", &limited(), Pid::from_raw(1)).unwrap_err();

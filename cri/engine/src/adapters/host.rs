@@ -158,7 +158,9 @@ impl Host for KernelHost {
             None => self.group((cgroup, "control group"), cgroup::make).await,
             Some(Unit::Scope(_)) => Ok(()),
             Some(Unit::Slice(slice)) => {
-                let make = move |_: &Kernel| systemd::make_slice(&slice, "a pod of rrun");
+                let make = move |_: &Kernel| {
+                    systemd::make_slice(&slice, "a pod of rrun", &Cgroups::default())
+                };
                 Ok(self.kernel.call(make).await?)
             }
         }
