@@ -4,7 +4,7 @@
 mod support;
 
 use nix::sys::wait::WaitPidFlag;
-use rrun_runtime::cgroup::{self, Layout, stats};
+use rrun_runtime::cgroup::{self, Layout, OomKills, stats};
 use rrun_runtime::plan::*;
 use rrun_runtime::{Kind, run};
 use std::path::Path;
@@ -87,9 +87,16 @@ fn a_kill_for_want_of_memory_is_counted() {
     }];
     let mut plan = place.plan(&["dd", "if=/dev/zero", "of=/tmp/x", "bs=1M", "count=64"]);
     plan.mounts.push(new_mount("/tmp", "tmpfs", 0, &[]));
+    let kills = OomKills::of(&place.groups).unwrap();
+    assert_eq!((kills.count().unwrap(), kills.was_heard_of()), (Some(0), false));
+    let above = kills.count_above();
     let (code, _) = place.run(&plan).unwrap();
     assert_eq!(code, 137);
-    assert!(stats::oom_kills(&place.groups).unwrap() >= 1);
+    assert!(kills.count().unwrap() >= Some(1));
+    // As systemd does, before anybody has asked.
+    cgroup::remove(&place.groups.dirs).unwrap();
+    assert_eq!(kills.count().unwrap(), None);
+    assert!(kills.was_heard_of() || kills.count_above() > above);
 }
 
 #[test]

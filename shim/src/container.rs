@@ -10,7 +10,7 @@ use crate::poll::{Key, Poll, Token};
 use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_error::reason;
-use rrun_runtime::cgroup;
+use rrun_runtime::cgroup::{self, OomKills};
 use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
 use rrun_runtime::run::{self, Ask, Child, Refusal, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
@@ -69,6 +69,8 @@ pub struct Container {
     pub clamped: Vec<String>,
     /// The stop signal has been sent.
     pub signalled: bool,
+    /// Counts the kills in its groups, once these are there.
+    pub kills: Option<OomKills>,
     /// Groups of execs in use, by number.
     pub exec_groups: Vec<bool>,
     child: Child,
@@ -137,6 +139,7 @@ impl Container {
             reopens: Vec::new(),
             clamped: Vec::new(),
             signalled: false,
+            kills: None,
             exec_groups: Vec::new(),
             child,
             asked: false,
@@ -263,10 +266,9 @@ impl Container {
         });
     }
 
-    /// The init has ended with `code` and is still a zombie: writes the record, kills what it
-    /// has left behind where no PID namespace of its own does that.
-    pub fn ended(&mut self, code: i32, start_error: Option<String>, run_dir: &Path) {
-        let exit = exit::new(code, start_error, &self.cgroups);
+    /// The init has ended and is still a zombie: writes the record, kills what it has left behind
+    /// where no PID namespace of its own does that.
+    pub fn ended(&mut self, exit: Exit, run_dir: &Path) {
         self.record(&exit, run_dir);
         if !self.own_pid_namespace {
             let _ = cgroup::kill(&self.cgroups);

@@ -13,6 +13,7 @@ use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, Shim};
 use crate::timers::Alarm;
 use rrun_error::reason;
+use rrun_runtime::cgroup::OomKills;
 use rrun_runtime::run::State;
 use rrun_shim_protocol::{Create, Reply, WireError, WireKind};
 use std::io;
@@ -82,6 +83,10 @@ impl Shim {
             return;
         }
         container.phase = Phase::Created;
+        container.kills = OomKills::of(&container.cgroups);
+        if let Some(kills) = &container.kills {
+            self.kills.begin(kills);
+        }
         let (pid, clamped) = (container.pid().as_raw(), container.take_clamped(&self.run_dir));
         match container.pidfd().try_clone_to_owned() {
             Ok(pidfd) => {

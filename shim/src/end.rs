@@ -3,6 +3,7 @@
 
 use crate::connections::Requester;
 use crate::container::{Drained, Phase};
+use crate::exit;
 use crate::own_log;
 use crate::poll::Key;
 use crate::process::{Ended, next_ended, reap, refuse};
@@ -10,7 +11,9 @@ use crate::processes::ProcessOwner;
 use crate::removals::{PATIENCE, Removal, Then};
 use crate::shim::{Answer, DONE, Shim};
 use crate::timers::Alarm;
+use nix::libc::SIGKILL;
 use rrun_error::reason;
+use rrun_runtime::cgroup::OomKills;
 use rrun_shim_protocol::{Event, Reply, WireKind, exit_record};
 use rrun_sys::step;
 use std::time::{Duration, Instant};
@@ -90,11 +93,27 @@ impl Shim {
                 self.start_failed(key, refuse(WireKind::Kernel, words));
             }
             Phase::Created | Phase::Running(_) => {
-                container.ended(code, None, &self.run_dir);
+                self.end(key, code, None);
                 self.drain(key);
             }
             Phase::Draining(..) | Phase::Exited(_) => {}
         }
+    }
+
+    /// Records how a container has ended: its init with `code`, or before its program.
+    pub fn end(&mut self, key: Key, code: i32, start_error: Option<String>) {
+        // By SIGKILL, which a shell tells of its child in the same way. A process that outlived the
+        // kill of another ends for a reason of its own.
+        let was_killed = code == 128 + SIGKILL;
+        let Some(container) = self.processes.container(key) else { return };
+        let kills = container.kills.take();
+        // The zombie's is none any more: the others.
+        let others = self.processes.containers().filter(|container| container.is_alive());
+        let others: Vec<&OomKills> = others.filter_map(|other| other.kills.as_ref()).collect();
+        let out_of_memory = kills.is_some_and(|own| self.kills.end(&own, was_killed, &others));
+        let exit = exit::new(code, start_error, out_of_memory);
+        let Some(container) = self.processes.container(key) else { return };
+        container.ended(exit, &self.run_dir);
     }
 
     /// Goes on with a container that has ended when its output is all in the log, or is not

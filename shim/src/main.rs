@@ -17,6 +17,7 @@ mod exec;
 mod exec_process;
 mod exit;
 mod log;
+mod oom;
 mod output;
 mod own_log;
 mod pod;

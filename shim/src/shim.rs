@@ -3,6 +3,7 @@
 
 use crate::connections::{Connections, Requester};
 use crate::log::{Done, LogThread};
+use crate::oom::PodKills;
 use crate::pod::Pod;
 use crate::poll::{Key, Poll, Ready, Token};
 use crate::processes::Processes;
@@ -52,6 +53,8 @@ pub struct Shim {
     pub pod: Option<Pod>,
     /// Containers and execs.
     pub processes: Processes,
+    /// What the kernel has killed in them.
+    pub kills: PodKills,
     /// Daemons.
     pub connections: Connections,
     /// Containers that could not be made and whose logs are being closed, and their groups.
@@ -82,6 +85,7 @@ impl Shim {
             timers: Timers::default(),
             pod: None,
             processes: Processes::default(),
+            kills: PodKills::default(),
             discarded: Vec::new(),
             removals: Removals::default(),
             shutdown: None,

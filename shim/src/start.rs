@@ -44,8 +44,8 @@ impl Shim {
     pub fn start_failed(&mut self, key: Key, error: WireError) {
         let Some(container) = self.processes.container(key) else { return };
         container.give_up(&self.poll);
-        container.ended(128, Some(error.to_string()), &self.run_dir);
         let askers = std::mem::take(&mut container.starts);
+        self.end(key, 128, Some(error.to_string()));
         self.connections.answer_all(askers, &Reply::Error(error));
         self.drain(key);
     }

@@ -211,17 +211,6 @@ impl Files {
         }
         Ok(stats)
     }
-
-    /// How many processes the kernel has killed in the groups for want of memory.
-    ///
-    /// # Errors
-    /// `NotFound` when the groups are gone.
-    pub fn oom_kills(&self) -> Result<u64> {
-        match &self.memory {
-            Some(memory) => memory.oom_kills(&mut Text::default()),
-            None => Ok(0),
-        }
-    }
 }
 
 impl Source {
@@ -286,12 +275,12 @@ pub fn read(groups: &Cgroups) -> Result<Stats> {
     existing(groups)?.read()
 }
 
-/// How many processes the kernel has killed in the groups for want of memory.
+/// A number in a file of lines with a name each; 0 where it has none of this name.
 ///
 /// # Errors
-/// `NotFound` when the groups are gone.
-pub fn oom_kills(groups: &Cgroups) -> Result<u64> {
-    existing(groups)?.oom_kills()
+/// `NotFound` when the group is gone.
+pub(super) fn field_of(dir: &Path, file: &str, name: &str) -> Result<u64> {
+    Ok(parse::field(Text::default().read(dir, file)?, name))
 }
 
 fn existing(groups: &Cgroups) -> Result<Files> {
