@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,21 +47,9 @@ impl Timestamp {
 /// RFC 3339 in UTC with whole seconds, as Kubernetes prints times.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_euclid(1_000_000_000);
-        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        // Civil date from days since the epoch (Howard Hinnant's algorithm).
-        let shifted = days + 719_468;
-        let era = shifted.div_euclid(146_097);
-        let day_of_era = shifted.rem_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_index = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-        let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let (h, m, s) = (rest / 3_600, rest % 3_600 / 60, rest % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+        let text = rrun_sys::time::Timestamp::new(self.0).to_string();
+        let seconds = text.split_once('.').map_or("", |(seconds, _)| seconds);
+        write!(f, "{seconds}Z")
     }
 }
 
@@ -89,10 +77,7 @@ impl Clock {
     /// The wall time.
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Source::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-            }
+            Source::System => Timestamp(rrun_sys::time::now()),
             Source::Virtual { epoch, start } => epoch.after(start.elapsed()),
         }
     }

@@ -13,6 +13,5 @@ pub mod run;
 pub mod seccomp;
 mod sysctl;
 pub mod systemd;
-pub mod time;
 
 pub use error::{Context, Error, Kind, Result};

@@ -1,6 +1,5 @@
 //! One container: its init, from the plan to the exit record.
 
-use crate::clock::now;
 use crate::connections::Requester;
 use crate::exit;
 use crate::log::{LogCommand, LogThread};
@@ -18,6 +17,7 @@ use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Exit, LogSpec, WireError, WireKind, log_journal,
 };
 use rrun_sys::step;
+use rrun_sys::time::now;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};

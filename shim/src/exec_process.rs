@@ -1,6 +1,5 @@
 //! One process that was added to a container.
 
-use crate::clock::now;
 use crate::connections::Requester;
 use crate::container::exec_group;
 use crate::poll::Key;
@@ -11,6 +10,7 @@ use rrun_runtime::cgroup;
 use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::{self, Child, State, Stdio};
 use rrun_shim_protocol::{Exec, Exit, ExitReason, WireError, WireKind};
+use rrun_sys::time::now;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// An exec that has not ended.

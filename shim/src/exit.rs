@@ -1,10 +1,10 @@
 //! The end of a container: what is told of it, and its record.
 
-use crate::clock::now;
 use crate::own_log;
 use rrun_error::reason;
 use rrun_shim_protocol::{Exit, ExitReason, exit_record};
 use rrun_sys::step;
+use rrun_sys::time::now;
 use std::path::Path;
 
 /// What is told of a container whose init has ended with `code`, for want of memory or not, or was

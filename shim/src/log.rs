@@ -8,7 +8,6 @@
 //! A chunk stays in its pipe until it is in the log, see [`rrun_shim_protocol::log_journal`]: a
 //! shim that is killed takes nothing of it away.
 
-use crate::clock::now;
 use crate::poll::Key;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee};
@@ -17,6 +16,7 @@ use rrun_error::reason;
 use rrun_shim_protocol::cri_log::{Formatter, Stream, Timestamp};
 use rrun_shim_protocol::log_journal::{Chunk, Journal};
 use rrun_sys::step;
+use rrun_sys::time::now;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Write};

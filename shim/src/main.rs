@@ -7,7 +7,6 @@
 
 mod args;
 mod asks;
-mod clock;
 mod connection;
 mod connections;
 mod container;

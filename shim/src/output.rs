@@ -1,10 +1,10 @@
 //! What a container writes: read here, logged by the log thread, copied to who is attached.
 
-use crate::clock::now;
 use crate::log::{LogCommand, LogThread, Read, set_nonblocking};
 use crate::poll::{Key, Poll, Token};
 use nix::errno::Errno;
 use rrun_shim_protocol::cri_log::Stream;
+use rrun_sys::time::now;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Events of containers. One is sent after the status has what it tells.
 
-use crate::clock;
 use crate::id::{ContainerId, Owner, PodId};
 use crate::status::{ContainerStatus, PodStatus};
+use rrun_sys::time;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::broadcast;
@@ -87,7 +87,7 @@ impl EventSender {
 
     /// The time now, later than every one given before: the kubelet orders events by it.
     fn stamp(&self) -> i64 {
-        let now = clock::now();
+        let now = time::now();
         let next = |last: i64| Some(now.max(last.saturating_add(1)));
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         now.max(last.unwrap_or(0).saturating_add(1))

@@ -1,9 +1,9 @@
 //! How much the writable layers take: measured in the background, because that is a walk through
 //! everything in them.
 
-use crate::clock;
 use crate::stats::FsUsage;
 use crate::table::{Container, Shared};
+use rrun_sys::time;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(crate) fn watch(engine: &Arc<Shared>) {
     let engine = Arc::downgrade(engine);
     tokio::spawn(async move {
         while round(&engine).await {
-            let jitter = clock::now().unsigned_abs() % JITTER.as_nanos() as u64;
+            let jitter = time::now().unsigned_abs() % JITTER.as_nanos() as u64;
             let pause = EVERY + Duration::from_nanos(jitter);
             // A new container is measured at once: there is nothing in its layer yet.
             let _ = tokio::time::timeout(pause, made.notified()).await;
@@ -54,6 +54,6 @@ fn wants(container: &Arc<Container>) -> bool {
     match &container.record().exit {
         // Nobody writes there any more.
         Some(exit) if at > exit.at => false,
-        _ => clock::now() - at >= EVERY.as_nanos() as i64,
+        _ => time::now() - at >= EVERY.as_nanos() as i64,
     }
 }

@@ -9,7 +9,6 @@ mod adapters;
 mod apparmor;
 mod blocking;
 pub mod check;
-mod clock;
 mod commands;
 mod config;
 mod dirs;

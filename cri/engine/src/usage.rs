@@ -1,7 +1,6 @@
 //! What containers and pods use: figures of control groups and interfaces. Writable layers are
 //! measured by [`crate::layers`].
 
-use crate::clock;
 use crate::id::Owner;
 use crate::measured::Measured;
 use crate::phase::{ContainerPhase, PodPhase};
@@ -9,6 +8,7 @@ use crate::stats::{ContainerStats, InterfaceUsage, PodStats, Usage};
 use crate::status::{ContainerFilter, PodFilter};
 use crate::table::{Container, Pod, Shared};
 use crate::view;
+use rrun_sys::time;
 use std::sync::Arc;
 
 /// What has a group, and a place for the last figures of it.
@@ -41,14 +41,14 @@ type Row = dyn Metered + Send + Sync;
 
 /// Reads the groups whose figures are old, all at one go.
 async fn refresh(engine: &Shared, rows: &[&Row]) {
-    let now = clock::now();
+    let now = time::now();
     let old: Vec<_> = rows.iter().filter(|row| !row.usage().is_fresh(now)).collect();
     if old.is_empty() {
         return;
     }
     let groups = old.iter().map(|row| row.cgroup()).collect();
     let figures = engine.ports.host.usage(groups).await;
-    let now = clock::now();
+    let now = time::now();
     for (row, figures) in old.into_iter().zip(figures) {
         row.usage().read(now, figures);
     }
@@ -56,7 +56,7 @@ async fn refresh(engine: &Shared, rows: &[&Row]) {
 
 /// The same for the interfaces of pods that have a network of their own.
 async fn refresh_interfaces(engine: &Shared, pods: &[Arc<Pod>]) {
-    let now = clock::now();
+    let now = time::now();
     let old = pods.iter().filter(|pod| !pod.interfaces.is_fresh(now));
     let (old, paths): (Vec<_>, Vec<_>) =
         old.filter_map(|pod| Some((pod, pod.record().netns.clone()?))).unzip();

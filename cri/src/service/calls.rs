@@ -69,7 +69,7 @@ impl Cri for Service {
         &self,
         r: PodSandboxStatusRequest,
     ) -> Answer<PodSandboxStatusResponse> {
-        let timestamp = super::now();
+        let timestamp = rrun_sys::time::now();
         let pod = self.engine.pod_status(&self.owner, &r.pod_sandbox_id, r.verbose).await;
         // To ask is how a client learns that something is gone: no news for the log.
         let pod = pod.map_err(|error| convert::status(&error))?;

@@ -90,7 +90,7 @@ impl Service {
     pub(super) async fn image_usage(&self) -> Result<v1::ImageFsInfoResponse, Status> {
         let info = self.images.fs_info().await.map_err(to_status)?;
         let images = FsUsage {
-            at: super::now(),
+            at: rrun_sys::time::now(),
             mountpoint: info.mountpoint,
             bytes: info.bytes,
             inodes: info.inodes,

@@ -1,7 +1,7 @@
 //! Errors and warnings: to stderr, and as lines that callers of runc know to a file.
 
 use crate::cli::{Global, LogFormat};
-use rrun_runtime::time::Timestamp;
+use rrun_sys::time::Timestamp;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 

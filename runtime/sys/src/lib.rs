@@ -25,6 +25,7 @@ pub mod reaper;
 pub mod root;
 pub mod step;
 pub mod thread;
+pub mod time;
 pub mod tree;
 pub mod write_back;
 pub mod xattr;

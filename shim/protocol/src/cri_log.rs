@@ -3,7 +3,7 @@
 //! The shim writes it; the daemon does when a shim has died and left unread output. Pure: bytes
 //! in, bytes out.
 
-pub use rrun_runtime::time::Timestamp;
+pub use rrun_sys::time::Timestamp;
 
 /// The longest piece of a line; a longer line goes out as `P` pieces of exactly this length.
 pub const MAX_PIECE: usize = 16384;

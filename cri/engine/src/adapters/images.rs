@@ -1,6 +1,5 @@
 //! [`Images`] over the image store.
 
-use crate::clock;
 use crate::disk::{PATIENCE, has_not_answered};
 use crate::error::{Error, Result};
 use crate::ports::{ImageInfo, Images, RootfsDirs};
@@ -8,6 +7,7 @@ use crate::stats::FsUsage;
 use async_trait::async_trait;
 use rrun_blocking::Patience;
 use rrun_images::{Holder, HolderKind, Image, Store};
+use rrun_sys::time;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -85,6 +85,6 @@ impl Images for StoreImages {
             None => self.store.fs_info().await?.mountpoint,
         };
         self.mountpoint.get_or_init(|| mountpoint.clone());
-        Ok(FsUsage { at: clock::now(), mountpoint, bytes: usage.bytes, inodes: usage.inodes })
+        Ok(FsUsage { at: time::now(), mountpoint, bytes: usage.bytes, inodes: usage.inodes })
     }
 }

@@ -210,7 +210,7 @@ impl Handle for Unexecutable {
 
     async fn wait(&self) -> Result<ContainerExit> {
         let reason = "Error".to_owned();
-        let (code, at) = (self.0, crate::clock::now());
+        let (code, at) = (self.0, rrun_sys::time::now());
         Ok(ContainerExit { code, at, reason, message: String::new() })
     }
 }

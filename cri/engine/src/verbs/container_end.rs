@@ -2,7 +2,6 @@
 
 use super::{ContainerAt, PodAt};
 use crate::blocking::blocking;
-use crate::clock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
@@ -11,6 +10,7 @@ use crate::status::ContainerExit;
 use crate::steps::run_step;
 use crate::table::Shared;
 use rrun_shim_protocol::{Exit, ExitReason, Reply, Request, exit_record};
+use rrun_sys::time;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
@@ -171,7 +171,7 @@ impl ContainerAt {
             None if reason == REBOOTED => (255, reason),
             None => (137, reason),
         };
-        ContainerExit { code, at: clock::now(), reason: reason.to_owned(), message: String::new() }
+        ContainerExit { code, at: time::now(), reason: reason.to_owned(), message: String::new() }
     }
 }
 

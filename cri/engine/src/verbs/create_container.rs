@@ -3,7 +3,6 @@
 use super::{ContainerAt, PodAt};
 use crate::blocking::blocking;
 use crate::check;
-use crate::clock;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
@@ -20,6 +19,7 @@ use crate::table::{Container, Shared};
 use rrun_runtime::cgroup::Resources as Limits;
 use rrun_runtime::plan::Plan;
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
+use rrun_sys::time;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -221,7 +221,7 @@ fn intent(at: &PodAt, config: Arc<ContainerConfig>, image: &ImageInfo) -> Result
     Ok(ContainerRecord {
         pod: at.pod.id.clone(),
         phase: ContainerPhase::Making,
-        created_at: clock::now(),
+        created_at: time::now(),
         started_at: 0,
         exit: None,
         image_id: image.id.clone(),

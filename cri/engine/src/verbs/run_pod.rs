@@ -3,7 +3,6 @@
 use super::{PodAt, SOON, sandbox, shim_watch};
 use crate::blocking::blocking;
 use crate::check;
-use crate::clock;
 use crate::config::Config;
 use crate::dirs::{self, Dirs, Lock};
 use crate::error::{Context, Error, Kind, Result};
@@ -20,6 +19,7 @@ use crate::spec::{self, PodProfiles};
 use crate::steps::{List, Step, Verb};
 use crate::table::{Pod, Shared};
 use rrun_shim_protocol::{Reply, Request};
+use rrun_sys::time;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ fn intent(engine: &Shared, owner: &Owner, config: PodConfig, handler: &str) -> R
         config: Arc::new(config),
         handler: handler.to_owned(),
         phase: PodPhase::Making,
-        created_at: clock::now(),
+        created_at: time::now(),
         netns,
         cgroup,
         own_cgroup: own,

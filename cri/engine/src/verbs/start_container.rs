@@ -1,7 +1,6 @@
 //! StartContainer.
 
 use super::{ContainerAt, PodAt, container_end};
-use crate::clock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
@@ -9,6 +8,7 @@ use crate::status::ContainerExit;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use rrun_shim_protocol::{Reply, Request};
+use rrun_sys::time;
 use std::sync::Arc;
 use tracing::Instrument;
 
@@ -100,7 +100,7 @@ impl StartContainer {
             let Some(error) = refused else { return at.has_started(started_at).await };
             let exit = ContainerExit {
                 code: 128,
-                at: clock::now(),
+                at: time::now(),
                 reason: "StartError".to_owned(),
                 message: error.to_string(),
             };

@@ -1,7 +1,13 @@
-//! Points in time as text.
+//! The time of day, as records have it and as text.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since the epoch, of this moment.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
 
 /// A point in time in RFC 3339: UTC, nine digits of nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +34,7 @@ impl Timestamp {
 
     /// This moment.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::new(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        Timestamp::new(now())
     }
 
     /// The text, all of it ASCII.
