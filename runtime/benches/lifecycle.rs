@@ -8,7 +8,7 @@ mod support;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rrun_runtime::plan::*;
-use rrun_runtime::run::{self, seed};
+use rrun_runtime::run::{self, pod_mounts};
 use rrun_runtime::{Error, Kind, Result, cgroup};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn install_program(root: &Path) -> Result<()> {
 fn main() -> Result<()> {
     let place = Box::new();
     install_program(&place.root)?;
-    let seed = seed::make(None)?;
+    let pod_mounts = pod_mounts::make(None)?;
     let mut plan = place.plan(&["/bin/end"]);
     plan.namespaces.cgroup = Namespace::New;
     let cpu = cpu_time();
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
             phases[phase].push(last.elapsed());
             last = Instant::now();
         };
-        let mut child = run::spawn(&plan, &[], Some(seed.as_fd()), None)?;
+        let mut child = run::spawn(&plan, &[], Some(pod_mounts.as_fd()), None)?;
         lap(0);
         child.wait_ready()?;
         lap(1);

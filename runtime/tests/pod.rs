@@ -1,11 +1,11 @@
-//! What joins: execs, shared namespaces, the seed, the reaper, the gate. Needs root.
+//! What joins: execs, shared namespaces, the pod's mounts, the reaper, the socket of a start. Needs root.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
 use rrun_runtime::plan::*;
 use rrun_runtime::run::namespace::{self, NamespaceKind, Setup};
-use rrun_runtime::run::{self, State, gate, reaper, seed};
+use rrun_runtime::run::{self, State, pod_mounts, reaper, start_socket};
 use rrun_runtime::{Kind, cgroup};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
@@ -141,18 +141,18 @@ fn namespaces_of_a_pod_are_set_up_joined_and_pinned() {
 }
 
 #[test]
-fn containers_share_the_seeds_shm_and_find_nothing_else_of_it() {
+fn containers_share_the_pods_shm_and_find_nothing_else_of_it() {
     let place = Box::new();
-    let base = seed::make(None).unwrap();
-    let seed = seed::make_from(Some(base.as_fd()), Some(1 << 20)).unwrap();
+    let base = pod_mounts::make(None).unwrap();
+    let pod_mounts = pod_mounts::make_from(Some(base.as_fd()), Some(1 << 20)).unwrap();
     let run = |args: &[&str]| {
         let mut plan = place.plan(args);
         plan.mounts.push(Mount {
-            source: MountSource::Seed("shm".into()),
+            source: MountSource::Pod("shm".into()),
             ..new_mount("/dev/shm", "", 0, &[])
         });
         let (output, stdio) = piped();
-        let mut child = run::spawn(&plan, &[], Some(seed.as_fd()), Some(stdio)).unwrap();
+        let mut child = run::spawn(&plan, &[], Some(pod_mounts.as_fd()), Some(stdio)).unwrap();
         child.wait_ready().unwrap();
         child.release().unwrap();
         child.wait_running().unwrap();
@@ -302,19 +302,19 @@ fn a_proc_of_a_shared_pid_namespace_is_writable_once_it_is_masked() {
 #[test]
 fn an_init_behind_a_gate_is_started_by_somebody_else() {
     let place = Box::new();
-    let path = place.root.join("gate");
+    let path = place.root.join("start.sock");
     for (program, error) in [("true", None), ("/etc", Some(Kind::Exec { code: 126 }))] {
-        let mut child = gate::spawn(&place.plan(&[program]), &[], None, &path).unwrap();
+        let mut child = start_socket::spawn(&place.plan(&[program]), &[], None, &path).unwrap();
         child.wait_ready().unwrap();
         let pidfd = child.pidfd_owned().unwrap();
         drop(child);
-        let opened = gate::open(&path);
+        let opened = start_socket::release(&path);
         assert_eq!(opened.err().map(|error| error.kind()), error);
         assert!(!path.exists());
         assert_eq!(wait_fd(pidfd.as_fd()), if error.is_none() { 0 } else { 126 });
     }
-    assert_eq!(gate::open(&path).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(start_socket::release(&path).unwrap_err().kind(), Kind::NotFound);
     // One that is not there is told before anybody opens.
-    let mut child = gate::spawn(&place.plan(&["nope"]), &[], None, &path).unwrap();
+    let mut child = start_socket::spawn(&place.plan(&["nope"]), &[], None, &path).unwrap();
     assert_eq!(child.wait_ready().unwrap_err().kind(), Kind::Exec { code: 127 });
 }

@@ -90,8 +90,8 @@ pub struct Container {
 pub struct CreateContext<'a> {
     /// The pod's namespaces, then the descriptors that came with the plan.
     pub slots: &'a [BorrowedFd<'a>],
-    /// The pod's seed mount namespace.
-    pub seed: Option<BorrowedFd<'a>>,
+    /// the pod's own mount namespace.
+    pub pod_mounts: Option<BorrowedFd<'a>>,
     /// The loop's sources.
     pub poll: &'a Poll,
     /// The log thread.
@@ -458,7 +458,7 @@ pub fn exec_group(group: usize) -> String {
 }
 
 fn spawn(plan: &Plan, with: &CreateContext<'_>, stdio: Option<Stdio>) -> Result<Child, WireError> {
-    run::spawn(plan, with.slots, with.seed, stdio).map_err(|error| to_wire(&error))
+    run::spawn(plan, with.slots, with.pod_mounts, stdio).map_err(|error| to_wire(&error))
 }
 
 /// The ends that the container gets, and the write end of its stdin.

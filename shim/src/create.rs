@@ -31,7 +31,7 @@ impl Shim {
         let slots: Vec<BorrowedFd<'_>> = pod.slots().chain(fds.iter().map(AsFd::as_fd)).collect();
         let context = CreateContext {
             slots: &slots,
-            seed: Some(pod.seed()),
+            pod_mounts: Some(pod.mounts()),
             poll: &self.poll,
             log: &self.log,
             run_dir: &self.run_dir,

@@ -1,11 +1,11 @@
-//! The pod's namespaces, their pins on the host, the seed mount namespace, and the reaper.
+//! The pod's namespaces, their pins on the host, the pod's own mount namespace, and the reaper.
 
 use crate::process::{refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_runtime::plan::CgroupDir;
 use rrun_runtime::run::namespace::NamespaceKind as Kind;
 use rrun_runtime::run::reaper::Reaper;
-use rrun_runtime::run::{namespace, reaper, seed};
+use rrun_runtime::run::{namespace, pod_mounts, reaper};
 use rrun_runtime::{Context, Error, Result, cgroup};
 use rrun_shim_protocol::{NamespaceKind, Reaper as Planned, Sandbox, WireError, WireKind};
 use rrun_sys::step::Steps;
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Pod {
     sandbox: Sandbox,
     namespaces: Vec<OwnedFd>,
-    seed: OwnedFd,
+    pod_mounts: OwnedFd,
     reaper: Option<Reaper>,
 }
 
@@ -46,9 +46,9 @@ impl Pod {
         self.namespaces.iter().map(AsFd::as_fd)
     }
 
-    /// The seed mount namespace.
-    pub fn seed(&self) -> BorrowedFd<'_> {
-        self.seed.as_fd()
+    /// The pod's own mount namespace.
+    pub fn mounts(&self) -> BorrowedFd<'_> {
+        self.pod_mounts.as_fd()
     }
 
     /// The reaper, while it lives.
@@ -104,15 +104,15 @@ fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
         let mount = || namespace::pin(fd.as_fd(), &pin.path);
         steps.run("shim.sandbox.pin", mount, undo())?;
     }
-    let make = || seed::make(sandbox.shm_size);
-    let seed = steps.run("shim.sandbox.seed", make, || Ok(()))?;
+    let make = || pod_mounts::make(sandbox.shm_size);
+    let pod_mounts = steps.run("shim.sandbox.mount-namespace", make, || Ok(()))?;
     let mut reaper = None;
     if let Some(planned) = &sandbox.reaper {
-        let running = start_reaper(planned, (&namespaces, &seed), steps)?;
+        let running = start_reaper(planned, (&namespaces, &pod_mounts), steps)?;
         namespaces.push(running.namespace.try_clone()?);
         reaper = Some(running);
     }
-    Ok(Pod { sandbox, namespaces, seed, reaper })
+    Ok(Pod { sandbox, namespaces, pod_mounts, reaper })
 }
 
 /// Namespaces that need no process; the PID namespace comes with its reaper.
@@ -127,13 +127,13 @@ fn persistent(kind: NamespaceKind) -> Option<Kind> {
 
 fn start_reaper(
     planned: &Planned,
-    (namespaces, seed): (&[OwnedFd], &OwnedFd),
+    (namespaces, pod_mounts): (&[OwnedFd], &OwnedFd),
     steps: &mut Steps<Error>,
 ) -> Result<Reaper> {
     let slots: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
     let binary = reaper::binary()?;
     let groups = planned.plan.cgroups.clone();
-    let spawn = || reaper::spawn(&planned.plan, &slots, Some(seed.as_fd()), binary.as_fd());
+    let spawn = || reaper::spawn(&planned.plan, &slots, Some(pod_mounts.as_fd()), binary.as_fd());
     let undo = move || {
         cgroup::kill(&groups)?;
         cgroup::remove(&groups.dirs)

@@ -69,7 +69,8 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     }
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
-    let mut child = run::gate::spawn(&plan, &joined.slots(), stdio, &folder.gate())?;
+    let mut child =
+        run::start_socket::spawn(&plan, &joined.slots(), stdio, &folder.start_socket())?;
     prepare(&mut child, &plan.cgroups, &record, &mut steps)?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);

@@ -1,4 +1,4 @@
-//! A container's folder below `--root`: `state.json`, the gate that its program waits at, and the
+//! A container's folder below `--root`: `state.json`, the socket that its program waits at, and the
 //! filter that its execs get.
 
 use crate::first_process::ProcessStart;
@@ -158,8 +158,8 @@ impl Folder {
 
     /// The socket that the program waits at until its start. Named through the descriptor, as a
     /// socket's path has 107 bytes and `--root` may be long.
-    pub fn gate(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/gate", self.fd.as_raw_fd()))
+    pub fn start_socket(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/start.sock", self.fd.as_raw_fd()))
     }
 
     /// Reads the record.

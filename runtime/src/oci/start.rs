@@ -17,7 +17,9 @@ fn open(root: &Path, id: &Id) -> Result<()> {
     let folder = Folder::open(root, id)?;
     let record = folder.read()?;
     match Status::of(&folder, &record) {
-        Status::Created => step::run("oci.start.gate", || run::gate::open(&folder.gate())),
+        Status::Created => {
+            step::run("oci.start.release", || run::start_socket::release(&folder.start_socket()))
+        }
         status => Err(invalid(format!("cannot start a container that is {status}"))),
     }
 }

@@ -37,12 +37,12 @@ impl fmt::Display for Status {
 }
 
 impl Status {
-    /// Looks at the process and at the gate, which goes away with the start.
+    /// Looks at the process and at the socket of its start, which goes away with the start.
     pub fn of(folder: &Folder, record: &Record) -> Status {
         match record.init {
             None => Status::Creating,
             Some(init) if ProcessStart::of(init.pid) != Some(init) => Status::Stopped,
-            Some(_) if folder.gate().exists() => Status::Created,
+            Some(_) if folder.start_socket().exists() => Status::Created,
             // What cannot be asked is not frozen.
             Some(_) if cgroup::is_frozen(&record.groups).unwrap_or(false) => Status::Paused,
             Some(_) => Status::Running,

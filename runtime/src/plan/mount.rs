@@ -68,9 +68,9 @@ pub enum MountSource {
         #[n(1)]
         recursive: bool,
     },
-    /// A directory of the seed mount namespace, such as the pod's `shm`.
+    /// A directory of the pod's own mount namespace, such as the pod's `shm`.
     #[n(1)]
-    Seed(#[n(0)] String),
+    Pod(#[n(0)] String),
     /// A detached mount in this slot.
     #[n(2)]
     Detached(#[n(0)] super::Slot),

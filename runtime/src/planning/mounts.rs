@@ -30,28 +30,28 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides, groups: &Cgroups) -> Res
     };
     let context = MountContext { host, over, groups, label };
     let mut made = Made::default();
-    let mut seeded = vec![false; over.seed.len()];
+    let mut placed = vec![false; over.pod_dirs.len()];
     for entry in spec.mounts().iter().flatten() {
         let target = paths::inside(entry.destination(), "mounts.destination")?;
         if target == "/" {
             return Err(invalid("mounts: nothing is mounted over the root"));
         }
-        if let Some(at) = over.seed.iter().position(|(path, _)| *path == target) {
-            seeded[at] = true;
-            made.mounts.push(seed(&over.seed[at]));
+        if let Some(at) = over.pod_dirs.iter().position(|(path, _)| *path == target) {
+            placed[at] = true;
+            made.mounts.push(pod_dir(&over.pod_dirs[at]));
             continue;
         }
         one(&context, entry, target.clone(), &mut made).context(|| format!("mounts: {target}"))?;
     }
-    let missing = over.seed.iter().zip(seeded).filter(|(_, there)| !there);
-    made.mounts.extend(missing.map(|(entry, _)| seed(entry)));
+    let missing = over.pod_dirs.iter().zip(placed).filter(|(_, there)| !there);
+    made.mounts.extend(missing.map(|(entry, _)| pod_dir(entry)));
     Ok(made)
 }
 
-fn seed((target, name): &(String, String)) -> Mount {
+fn pod_dir((target, name): &(String, String)) -> Mount {
     Mount {
         target: target.clone(),
-        source: MountSource::Seed(name.clone()),
+        source: MountSource::Pod(name.clone()),
         set: attr::NOSUID | attr::NODEV | attr::NOEXEC,
         clear: 0,
         recursive_attrs: false,

@@ -12,10 +12,10 @@ pub struct Overrides {
     pub rootfs: Option<Slot>,
     /// Namespaces that are taken from elsewhere, whatever `linux.namespaces` says.
     pub namespaces: NamespaceOverrides,
-    /// Destinations that get a directory of the seed mount namespace, and its name there
+    /// Destinations that get a directory of the pod's own mount namespace, and its name there
     /// (`/dev/shm` and `shm`). A mount that the configuration has at one of them gives way; where
     /// it has none, the bind comes last.
-    pub seed: Vec<(String, String)>,
+    pub pod_dirs: Vec<(String, String)>,
     /// The control group when `linux.cgroupsPath` is absent.
     pub cgroup: Option<String>,
     /// Control groups are systemd's: `linux.cgroupsPath`, and [`Overrides::cgroup`], are

@@ -10,11 +10,11 @@
 
 mod child;
 mod compile;
-pub mod gate;
 mod id_maps;
 pub mod namespace;
+pub mod pod_mounts;
 pub mod reaper;
-pub mod seed;
+pub mod start_socket;
 
 pub use child::{Child, State};
 pub use rrun_sys::program::report::{Ask, Refusal};
@@ -37,8 +37,8 @@ pub struct Stdio {
 
 /// Makes a container's groups and its init, and returns as soon as it is cloned.
 ///
-/// `seed` is the mount namespace (see [`seed::make`]) in which the container's is unshared;
-/// without it, it is unshared from the caller's, at a price for each mount there. Without
+/// `pod_mounts` is the mount namespace (see [`pod_mounts::make`]) in which the container's is
+/// unshared; without it, it is unshared from the caller's, at a price for each mount there. Without
 /// `stdio` all three are `/dev/null`.
 ///
 /// The groups are steps `runtime.create.cgroup-v1` and `runtime.create.cgroup-v2`, the process is
@@ -51,22 +51,22 @@ pub struct Stdio {
 pub fn spawn(
     plan: &Plan,
     slots: &[BorrowedFd<'_>],
-    seed: Option<BorrowedFd<'_>>,
+    pod_mounts: Option<BorrowedFd<'_>>,
     stdio: Option<Stdio>,
 ) -> Result<Child> {
-    spawn_at(plan, slots, seed, stdio, None)
+    spawn_at(plan, slots, pod_mounts, stdio, None)
 }
 
 fn spawn_at(
     plan: &Plan,
     slots: &[BorrowedFd<'_>],
-    seed: Option<BorrowedFd<'_>>,
+    pod_mounts: Option<BorrowedFd<'_>>,
     stdio: Option<Stdio>,
-    gate: Option<OwnedFd>,
+    start_socket: Option<OwnedFd>,
 ) -> Result<Child> {
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
-    let given = compile::Inputs { slots, seed, stdio, tasks: joined.tasks, gate };
+    let given = compile::Inputs { slots, pod_mounts, stdio, tasks: joined.tasks, start_socket };
     let compiled = compile::init(plan, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let child = step::run("runtime.create.init", || Child::start(compiled, unified, true))?;
@@ -85,7 +85,7 @@ pub fn exec(plan: &ExecPlan, init: BorrowedFd<'_>, stdio: Option<Stdio>) -> Resu
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Exec, &mut steps)?;
     let tasks = joined.tasks;
-    let given = compile::Inputs { slots: &[], seed: None, stdio, tasks, gate: None };
+    let given = compile::Inputs { slots: &[], pod_mounts: None, stdio, tasks, start_socket: None };
     let compiled = compile::exec(plan, init, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let child = step::run("runtime.exec.process", || Child::start(compiled, unified, false))?;

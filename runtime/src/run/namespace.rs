@@ -1,7 +1,7 @@
 //! A pod's own namespaces: made, set up inside, pinned on the host.
 
 use super::compile::sysctl_path;
-use super::seed::{in_thread, own_namespace};
+use super::pod_mounts::{in_thread, own_namespace};
 use crate::{Context, Error, Kind, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};

@@ -40,13 +40,13 @@ pub fn binary() -> Result<OwnedFd> {
 pub fn spawn(
     plan: &Plan,
     slots: &[BorrowedFd<'_>],
-    seed: Option<BorrowedFd<'_>>,
+    pod_mounts: Option<BorrowedFd<'_>>,
     binary: BorrowedFd<'_>,
 ) -> Result<Reaper> {
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
     let stdio: Option<Stdio> = None;
-    let given = Inputs { slots, seed, stdio, tasks: joined.tasks, gate: None };
+    let given = Inputs { slots, pod_mounts, stdio, tasks: joined.tasks, start_socket: None };
     let compiled = compile::reaper(plan, binary, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let mut child = step::run("runtime.create.reaper", || Child::start(compiled, unified, false))?;

@@ -19,7 +19,7 @@ pub enum Request {
         #[n(1)]
         newest: u16,
     },
-    /// Makes the pod's namespaces, its seed mount namespace and its reaper. Reply:
+    /// Makes the pod's namespaces, a mount namespace of its own and its reaper. Reply:
     /// [`Reply::Sandbox`]. Idempotent.
     #[n(1)]
     Sandbox(#[n(0)] Sandbox),
@@ -218,7 +218,7 @@ pub struct Sandbox {
     /// Values below `/proc/sys`, written inside the pod's network and IPC namespaces.
     #[n(3)]
     pub sysctls: Vec<(String, String)>,
-    /// Size in bytes of the pod's `/dev/shm`, seed directory `shm`; `None` makes none.
+    /// Size in bytes of the pod's `/dev/shm`, `shm` in the mount namespace of the pod's own; `None` makes none.
     #[n(4)]
     pub shm_size: Option<u64>,
     /// The process with pid 1 of a shared PID namespace.

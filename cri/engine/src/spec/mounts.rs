@@ -84,7 +84,7 @@ fn defaults(input: &MountInput<'_>) -> Vec<(String, Value)> {
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", rw]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", rw]),
     ];
-    // The pod's own is in the seed of its shim, which takes this place.
+    // The pod's own is in the mount namespace that its shim has made, which takes this place.
     all.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev", "rw"]));
     for name in ["hostname", "hosts", "resolv.conf"] {
         let source = input.files.join(name);

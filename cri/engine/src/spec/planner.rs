@@ -355,7 +355,7 @@ fn overrides(
         bundle: PathBuf::from("/"),
         rootfs: with_plan(0),
         namespaces,
-        seed: shm.into_iter().collect(),
+        pod_dirs: shm.into_iter().collect(),
         seccomp,
         ..Overrides::default()
     }

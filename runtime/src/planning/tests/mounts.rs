@@ -187,7 +187,7 @@ fn control_groups_on_v2_are_a_mount_of_their_own() {
 }
 
 #[test]
-fn a_seeds_directory_takes_the_place_of_a_mount_or_comes_last() {
+fn a_directory_of_the_pod_takes_the_place_of_a_mount_or_comes_last() {
     let mut config = config();
     merge(
         &mut config,
@@ -198,15 +198,15 @@ fn a_seeds_directory_takes_the_place_of_a_mount_or_comes_last() {
     );
     let spec = load(config.to_string().as_bytes()).unwrap().value;
     let over = Overrides {
-        seed: vec![("/dev/shm".into(), "shm".into()), ("/run/x".into(), "x".into())],
+        pod_dirs: vec![("/dev/shm".into(), "shm".into()), ("/run/x".into(), "x".into())],
         rootfs: Some(Slot(3)),
         ..over()
     };
     let plan = plan(&spec, &host(hybrid()), &over).unwrap();
     let seen: Vec<_> = plan.mounts.iter().map(|m| (m.target.as_str(), &m.source)).collect();
-    assert_eq!(seen[0], ("/dev/shm", &MountSource::Seed("shm".into())));
+    assert_eq!(seen[0], ("/dev/shm", &MountSource::Pod("shm".into())));
     assert_eq!(seen[1].0, "/proc");
-    assert_eq!(seen[2], ("/run/x", &MountSource::Seed("x".into())));
+    assert_eq!(seen[2], ("/run/x", &MountSource::Pod("x".into())));
     assert_eq!(plan.rootfs.source, RootfsSource::Detached(Slot(3)));
 }
 

@@ -6,7 +6,7 @@
 //! 3. Join namespaces by path or descriptor.
 //! 4. Copy bind sources while the host's mounts are still there; a dead network file system
 //!    hangs this child and nobody else.
-//! 5. A user namespace: make it, have the parent map its ids, become its root. Then enter the seed,
+//! 5. A user namespace: make it, have the parent map its ids, become its root. Then enter the pod's mount namespace,
 //!    unshare, and hand over where that unshared a PID namespace. A cgroup namespace's root is the
 //!    group one is in at that moment.
 //! 6. Names and sysctls: they need the namespaces and nothing of the container's files.
@@ -37,12 +37,12 @@ pub(super) use text::sysctl_path;
 /// What comes beside a plan.
 pub(super) struct Inputs<'fd> {
     pub(super) slots: &'fd [BorrowedFd<'fd>],
-    pub(super) seed: Option<BorrowedFd<'fd>>,
+    pub(super) pod_mounts: Option<BorrowedFd<'fd>>,
     pub(super) stdio: Option<Stdio>,
     /// `tasks` files of v1 groups, open for writing.
     pub(super) tasks: Vec<(String, OwnedFd)>,
     /// A listening socket to wait at instead of the channel.
-    pub(super) gate: Option<OwnedFd>,
+    pub(super) start_socket: Option<OwnedFd>,
 }
 
 /// A child that can be cloned.
@@ -95,7 +95,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     compiler.namespaces(plan)?;
     let mut mounts = compiler.open_sources(plan)?;
     compiler.user_namespace(plan);
-    compiler.unshare(plan, given.seed)?;
+    compiler.unshare(plan, given.pod_mounts)?;
     compiler.settings(plan)?;
     compiler.mounts(plan, &mut mounts)?;
     compiler.close_slots();
@@ -103,7 +103,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
         compiler.program.step("hand over to the PID namespace", NamespaceOp::Handover);
     }
     compiler.finish_root(plan, mounts)?;
-    match given.gate {
+    match given.start_socket {
         None => {
             compiler.program.step("ready", ChannelOp::Ready);
             compiler.program.step("wait for the start", ChannelOp::Await);
@@ -164,7 +164,7 @@ pub(super) fn reaper<'fd>(
     compiler.oom_score_and_labels(&plan.process)?;
     compiler.clone |= CloneFlags::CLONE_NEWPID;
     compiler.namespaces(plan)?;
-    compiler.unshare(plan, given.seed)?;
+    compiler.unshare(plan, given.pod_mounts)?;
     let root = compiler.empty_root();
     compiler.program.step("enter the empty root", MountOp::Cover(root));
     compiler.program.step("enter the empty root", MountOp::Pivot(root));
@@ -327,18 +327,19 @@ impl<'fd> Compiler<'fd> {
         self.program.step("become root", op);
     }
 
-    fn unshare(&mut self, plan: &Plan, seed: Option<BorrowedFd<'fd>>) -> Result<()> {
+    fn unshare(&mut self, plan: &Plan, pod_mounts: Option<BorrowedFd<'fd>>) -> Result<()> {
         let named = plan.hostname.is_some() || plan.domainname.is_some();
         if named && plan.namespaces.uts == Namespace::Host {
             // It would rename the host.
             let text = "a host or domain name goes with a UTS namespace that is not the host's";
             return Err(Error::new(Kind::Invalid, text));
         }
-        match seed {
-            Some(seed) => {
-                let fd = self.program.borrow(seed);
+        match pod_mounts {
+            Some(pod_mounts) => {
+                let fd = self.program.borrow(pod_mounts);
                 let kinds = CloneFlags::CLONE_NEWNS;
-                self.program.step("enter the seed", NamespaceOp::Enter { fd, kinds });
+                self.program
+                    .step("enter the pod's mount namespace", NamespaceOp::Enter { fd, kinds });
                 self.program.step("unshare", NamespaceOp::Unshare(self.unshare));
                 self.program.step("close", DescriptorOp::Close(fd));
             }

@@ -231,7 +231,7 @@ impl Compiler<'_> {
         match &mount.source {
             MountSource::Bind { .. } if propagation == 0 => propagation = libc::MS_PRIVATE,
             MountSource::Bind { .. } | MountSource::Detached(_) => {}
-            MountSource::Seed(name) => {
+            MountSource::Pod(name) => {
                 let path = c_string(format!("/{name}")).context(label)?;
                 self.program.step(label(), MountOp::Copy { path, recursive: false, to: reg });
             }
@@ -395,7 +395,13 @@ mod tests {
         let plan = planning::plan(&spec, &host, &over).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let slots = [null.as_fd()];
-        let given = Inputs { slots: &slots, seed: None, stdio: None, tasks: vec![], gate: None };
+        let given = Inputs {
+            slots: &slots,
+            pod_mounts: None,
+            stdio: None,
+            tasks: vec![],
+            start_socket: None,
+        };
         let program = format!("{:?}", compile::init(&plan, given).unwrap().program);
         // Labels are bytes.
         let at = |label: &str| program.find(&format!("{:?}", label.as_bytes()));

@@ -293,7 +293,7 @@ fn mounts() -> Vec<Mount> {
     ];
     let sources = [
         MountSource::Bind { path: "/srv/data".into(), recursive: true },
-        MountSource::Seed(text("shm")),
+        MountSource::Pod(text("shm")),
         MountSource::Detached(Slot(4)),
         MountSource::New {
             fstype: text("tmpfs"),
@@ -305,7 +305,7 @@ fn mounts() -> Vec<Mount> {
     let target = |source: &MountSource, propagation: Option<Propagation>| {
         let source = match source {
             MountSource::Bind { .. } => "bind",
-            MountSource::Seed(_) => "seed",
+            MountSource::Pod(_) => "seed",
             MountSource::Detached(_) => "detached",
             MountSource::New { .. } => "new",
         };

@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// As [`super::spawn`], with an init that waits at a socket made at `gate` (at most 107 bytes of
+/// As [`super::spawn`], with an init that waits at a socket made at `path` (at most 107 bytes of
 /// path, in a folder that only root may enter). The caller may end after [`Child::wait_ready`];
 /// it must not [`Child::release`].
 ///
@@ -26,35 +26,35 @@ pub fn spawn(
     plan: &Plan,
     slots: &[BorrowedFd<'_>],
     stdio: Option<Stdio>,
-    gate: &Path,
+    path: &Path,
 ) -> Result<Child> {
-    let context = || format!("make the gate {}", gate.display());
+    let context = || format!("make the socket {}", path.display());
     let socket = packets().context(context)?;
-    bind(socket.as_raw_fd(), &UnixAddr::new(gate).context(context)?).context(context)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path).context(context)?).context(context)?;
     let spawned = Backlog::new(1)
         .and_then(|one| listen(&socket, one))
         .context(context)
         .and_then(|()| super::spawn_at(plan, slots, None, stdio, Some(socket)));
     if spawned.is_err() {
-        let _ = std::fs::remove_file(gate);
+        let _ = std::fs::remove_file(path);
     }
     spawned
 }
 
-/// Lets the init behind `gate` go, waits until it runs its program, and removes the socket.
+/// Lets the init that waits at `path` go, waits until it runs its program, and removes the socket.
 ///
 /// # Errors
 /// As [`Child::advance`]; `NotFound` when nobody waits.
-pub fn open(gate: &Path) -> Result<()> {
-    let context = || format!("open the gate {}", gate.display());
+pub fn release(path: &Path) -> Result<()> {
+    let context = || format!("connect to {}", path.display());
     let socket = packets().context(context)?;
-    let connected = connect(socket.as_raw_fd(), &UnixAddr::new(gate).context(context)?);
+    let connected = connect(socket.as_raw_fd(), &UnixAddr::new(path).context(context)?);
     if connected == Err(Errno::ECONNREFUSED) {
         return Err(Error::new(Kind::NotFound, "nobody waits").context(context()));
     }
     connected.context(context)?;
     let went = follow(socket.as_fd());
-    match std::fs::remove_file(gate) {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => went.and(Err(error).context(context)),
         _ => went,
     }
@@ -68,7 +68,7 @@ fn follow(socket: BorrowedFd<'_>) -> Result<()> {
                 return Err(worded(&label, &said, detail, errno));
             }
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::from(errno).context("read the gate")),
+            Err(errno) => return Err(Error::from(errno).context("read the socket of a start")),
         }
     }
 }

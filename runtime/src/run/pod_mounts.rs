@@ -1,7 +1,7 @@
-//! The seed: a tiny mount namespace that containers unshare theirs from.
+//! The pod's own mount namespace: a tiny one that containers unshare theirs from.
 //!
 //! Each new mount namespace copies every mount of the one it is unshared from (3.2 ms at 2,500
-//! mounts, and 2.1 ms to drop them); a seed has two or three.
+//! mounts, and 2.1 ms to drop them); this one has two or three.
 
 use crate::plan::attr;
 use crate::{Context, Error, Kind, Result};
@@ -22,13 +22,13 @@ pub fn make(shm_size: Option<u64>) -> Result<OwnedFd> {
     make_from(None, shm_size)
 }
 
-/// As [`make`], unshared from `base` (another seed) instead of the caller's namespace, which
+/// As [`make`], unshared from `base` (another such) instead of the caller's namespace, which
 /// spares copying the host's mounts.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn make_from(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
-    in_thread(|| build(base, shm_size)).context(|| "make the seed mount namespace")
+    in_thread(|| build(base, shm_size)).context(|| "make the pod's own mount namespace")
 }
 
 /// Runs `work` in a thread of its own, which may change its namespaces: they end with it unless
