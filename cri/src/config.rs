@@ -111,6 +111,11 @@ pub enum NetworkMode {
 pub struct Images {
     /// Folders with a folder per registry (`hosts.toml`); the first that has one counts.
     pub certs_dirs: Vec<PathBuf>,
+    /// A layer of which fewer than `stall_bytes` came while its registry was waited for so many
+    /// seconds is asked for again, from there on, and given up after five times in a row.
+    pub stall_timeout: u64,
+    /// See `stall_timeout`; 0 is no bound.
+    pub stall_bytes: u64,
     /// Of `rrun` alone, as are the next three, and called as the kubelet calls them: images that
     /// nobody uses are collected when so many percent of their disk are used; 100 is never.
     pub image_gc_high_threshold_percent: u8,
@@ -130,6 +135,8 @@ impl Default for Images {
     fn default() -> Self {
         Images {
             certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()],
+            stall_timeout: 60,
+            stall_bytes: 64 << 10,
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: 120,

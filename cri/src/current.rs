@@ -1,6 +1,6 @@
 //! The configuration in force: one place that holds it, and readers for the parts that go by it.
 
-use crate::config::{Config, Network, NetworkMode};
+use crate::config::{Config, Images, Network, NetworkMode};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,9 +75,10 @@ impl Current {
 /// is, what listens, and what pods that run were made with.
 fn reloaded(old: &Config, new: &Config) -> Config {
     let Network { mode, conf_dir, bin_dirs, .. } = new.network.clone();
+    let Images { stall_timeout, stall_bytes, .. } = old.images;
     Config {
         network: Network { mode, conf_dir, bin_dirs, ..old.network.clone() },
-        images: new.images.clone(),
+        images: Images { stall_timeout, stall_bytes, ..new.images.clone() },
         seccomp: new.seccomp.clone(),
         log: new.log.clone(),
         ..old.clone()
@@ -146,6 +147,8 @@ mod tests {
         ("network.bridge", "'x0'"),
         ("network.subnet", "'10.1.0.0/16'"),
         ("images.certs_dirs", "['/x']"),
+        ("images.stall_timeout", "1"),
+        ("images.stall_bytes", "1"),
         ("images.image_gc_high_threshold_percent", "90"),
         ("images.image_gc_low_threshold_percent", "70"),
         ("images.image_minimum_gc_age", "1"),

@@ -41,6 +41,10 @@ pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
     rrun_images::Store::open(rrun_images::Config {
         root: current.config().root.join("images"),
         certs_dirs: current.of_images(),
+        stall: rrun_images::Stall {
+            time: std::time::Duration::from_secs(current.config().images.stall_timeout),
+            bytes: current.config().images.stall_bytes,
+        },
     })
     .await
     .map_err(|error| format!("open images: {error}"))

@@ -39,6 +39,7 @@ pub use error::{Error, Kind, Result};
 pub use import::Imported;
 pub use progress::{Event, Progress};
 pub use reference::Reference;
+pub use registry::pace::Stall;
 pub use store::{Config, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerUsage, Rootfs, Usage};
 
 /// The parsers of foreign bytes, pure and by themselves, for fuzzing.

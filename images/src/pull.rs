@@ -62,7 +62,7 @@ impl Flights {
             let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
             async move {
                 let registry =
-                    Registry::open(&disk.certs_dirs(), &reference, auth.as_ref(), &down)?;
+                    Registry::open(&disk.inner().config, &reference, auth.as_ref(), &down)?;
                 pull(&disk, registry, &reference, reporter).await
             }
             .instrument(span)

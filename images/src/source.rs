@@ -100,6 +100,11 @@ impl Source {
             Source::Layout(l) => l.read(&descriptor.digest, Some(descriptor.size)),
         };
         let bytes = bytes.context("config")?;
+        // Signatures have the config of an image, and JSON for layers.
+        if let Some(odd) = layers.iter().find(|l| l.media_type.ends_with("+json")) {
+            let why = format!("it is no image: it has a layer of type {}", odd.media_type);
+            return Err(Error::not_found(why));
+        }
         let is_artifact = descriptor.is_artifact();
         let what = descriptor.media_type;
         let layer_count = layers.len();

@@ -182,7 +182,12 @@ async fn what_is_no_image_stands_beside_one_and_by_itself_is_named() {
         let index = json!({"schemaVersion": 2, "manifests": entries}).to_string();
         std::fs::write(folder.join("index.json"), index).unwrap();
     };
-    write(json!([beside, entry]));
+    let mut signature: Value = serde_json::from_slice(&image.manifest).unwrap();
+    let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
+    signature["layers"] = json!([descriptor(kind, b"{}")]);
+    put(signature.to_string().as_bytes());
+    let signature = descriptor(support::OCI_MANIFEST, signature.to_string().as_bytes());
+    write(json!([beside, signature, entry]));
     let imported = scratch.store.import_layout(&folder, None).await.unwrap();
     assert_eq!(names(&imported), ["example.com/a:1"]);
     write(json!([beside]));

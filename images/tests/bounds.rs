@@ -78,7 +78,7 @@ async fn what_is_held_of_described_directories_is_bounded() {
     let extension = support::layer::tar(&[first]);
     let extension = &extension[..extension.len() - 1024 - 512];
     let mut tar = Vec::new();
-    for n in 0..270 {
+    for n in 0..70 {
         tar.extend(extension);
         push(&mut tar, &dir(&format!("d{n}")));
     }

@@ -321,3 +321,38 @@ async fn a_dropped_pull_leaves_nothing_and_frees_the_layer_for_the_next_one() {
     assert_eq!(asked.load(Ordering::SeqCst), 2);
     scratch.assert_no_debris().await;
 }
+
+#[tokio::test]
+async fn a_registry_that_trickles_is_asked_again_from_there_and_then_given_up() {
+    for gives_up in [false, true] {
+        let image = big_image();
+        let (registry, _, name) = served(&image).await;
+        let dir = tempfile::tempdir().unwrap();
+        let time = std::time::Duration::from_millis(200);
+        let stall = rrun_images::Stall { time, bytes: 100 };
+        let config = rrun_images::Config { stall, ..support::config(dir.path()) };
+        let store = rrun_images::Store::open(config).await.unwrap();
+        let (digest, blob) = image.blobs[0].clone();
+        let mut begun = 0;
+        registry.fault(move |seen| {
+            let wanted = seen.path.ends_with(&digest.to_string());
+            let from = seen.range.as_deref().map_or(0, |r| r[6..r.len() - 1].parse().unwrap());
+            begun += usize::from(wanted);
+            (wanted && (gives_up || begun == 1)).then(|| support::registry::trickle(&blob, from))
+        });
+        let done = store.pull(&name, None, None).await;
+        let ranges: Vec<_> = registry.seen().into_iter().filter_map(|seen| seen.range).collect();
+        assert!(ranges[0].starts_with("bytes=") && ranges[0] != "bytes=0-", "{ranges:?}");
+        let Err(error) = done else {
+            assert!(!gives_up && ranges.len() == 1);
+            continue;
+        };
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(gives_up && error.to_string().contains("stalled: "), "{error}");
+        assert!(error.to_string().contains("cut 5 times"), "{error}");
+        drop(store);
+        for part in ["layers", "tmp"] {
+            assert_eq!(std::fs::read_dir(dir.path().join("images").join(part)).unwrap().count(), 0);
+        }
+    }
+}

@@ -83,6 +83,7 @@ pub async fn import(suite: &Suite, name: &str, user: &'static str, layer: &Layer
 
 async fn open(state: &Path) -> Store {
     let certs_dirs = tokio::sync::watch::channel(Vec::new()).1;
-    let config = rrun_images::Config { root: state.join("images"), certs_dirs };
+    let root = state.join("images");
+    let config = rrun_images::Config { root, certs_dirs, ..Default::default() };
     Store::open(config).await.unwrap()
 }

@@ -74,7 +74,7 @@ pub async fn open(folder: &Path) -> Store {
 pub async fn try_open(folder: &Path) -> Result<Store> {
     let (root, certs) = (folder.join("store"), folder.join("certs.d"));
     let certs_dirs = tokio::sync::watch::channel(vec![certs]).1;
-    Store::open(Config { root, certs_dirs }).await
+    Store::open(Config { root, certs_dirs, ..Config::default() }).await
 }
 
 pub fn hosted() -> String {

@@ -56,7 +56,9 @@ enum InLayer {
 /// The directories that are to go on top of `layers` (top first); parents come before children.
 pub(crate) fn plan(layers: &[OpenLayer]) -> Result<Vec<Directory>> {
     let mut wanted = BTreeSet::new();
-    for path in layers.iter().flat_map(|layer| &layer.implied) {
+    // Nothing lies below the bottom one.
+    let above = layers.split_last().map_or(layers, |(_, above)| above);
+    for path in above.iter().flat_map(|layer| &layer.implied) {
         if let Some((directory, true)) = visible(layers, path)? {
             let is_default = directory.mode == DIR_MODE.bits() && directory.owner == (0, 0);
             if !is_default {

@@ -49,7 +49,7 @@ const WRITE_BACK: u64 = 4 << 20;
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 /// What is held in memory of a layer's directories until its end: those that entries describe, and
 /// those that are implied, which go on record. A few MiB of archive may name paths of gigabytes.
-const MOST_DESCRIBED: usize = 256 << 20;
+const MOST_DESCRIBED: usize = 64 << 20;
 const MOST_IMPLIED: usize = 32 << 20;
 /// Of one directory beside its path and attributes.
 const HELD: usize = 128;

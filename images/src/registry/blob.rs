@@ -6,6 +6,7 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::coding::Decoder;
 use super::endpoint::{Endpoint, Query};
+use super::pace::Pace;
 use super::retry::pause;
 use super::{Answer, Registry, http};
 use crate::digest::{Digest, Hasher};
@@ -24,6 +25,7 @@ pub(crate) struct BlobStream<'a> {
     at: u64,
     hasher: Option<Hasher>,
     response: Option<Response>,
+    pace: Pace,
     /// For a server that codes what it sends; a range of that would be one of coded bytes.
     decoder: Option<Decoder>,
     /// What has come and is not decoded yet.
@@ -49,6 +51,7 @@ impl<'a> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
         let (at, skip, cuts, cut_at, reported) = (0, 0, 0, 0, 0);
         let (response, servers) = (None, Vec::new());
+        let pace = Pace::new(registry.stall);
         let (decoder, coded, is_coded) = (None, Bytes::new(), false);
         BlobStream {
             registry,
@@ -57,6 +60,7 @@ impl<'a> BlobStream<'a> {
             at,
             hasher,
             response,
+            pace,
             decoder,
             coded,
             is_coded,
@@ -93,7 +97,7 @@ impl<'a> BlobStream<'a> {
         };
         let early = || Error::new(Kind::Unavailable, "the connection ended early");
         let came = match self.coded.is_empty() {
-            true => http::piece(&mut response).await.map_err(|e| self.place(e))?,
+            true => http::piece(&mut response, &mut self.pace).await.map_err(|e| self.place(e))?,
             false => Some(std::mem::take(&mut self.coded)),
         };
         let mut piece: Bytes = match (came, &mut self.decoder) {
@@ -125,6 +129,7 @@ impl<'a> BlobStream<'a> {
         let registry = self.registry;
         let Answer { endpoint, response } = registry.ask(&query, |host| host.may_pull).await?;
         self.servers.push(endpoint);
+        self.pace = Pace::new(registry.stall);
         self.decoder = None;
         self.coded = Bytes::new();
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {

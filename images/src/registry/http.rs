@@ -2,13 +2,14 @@
 
 use std::error::Error as _;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::coding::Decoder;
+use super::pace::{Pace, Stall};
 use crate::error::{Error, Hint, Kind, Result};
 
 /// From the request to the head of the answer.
@@ -88,10 +89,18 @@ fn is_refusal(e: &rustls::Error) -> bool {
     }
 }
 
-/// The next piece of a body.
-pub(crate) async fn piece(response: &mut Response) -> Result<Option<bytes::Bytes>> {
+/// The next piece of a body, which comes at this pace.
+pub(crate) async fn piece(
+    response: &mut Response,
+    pace: &mut Pace,
+) -> Result<Option<bytes::Bytes>> {
+    let asked = Instant::now();
     match tokio::time::timeout(IDLE_TIMEOUT, response.chunk()).await {
-        Ok(Ok(piece)) => Ok(piece),
+        Ok(Ok(Some(piece))) => {
+            pace.came(piece.len() as u64, asked.elapsed())?;
+            Ok(Some(piece))
+        }
+        Ok(Ok(None)) => Ok(None),
         Ok(Err(e)) => Err(to_error(e)),
         Err(_) => Err(Error::new(Kind::Unavailable, "nothing came for 30 s")),
     }
@@ -100,6 +109,7 @@ pub(crate) async fn piece(response: &mut Response) -> Result<Option<bytes::Bytes
 /// A whole body of at most `largest` bytes, its content coding undone.
 pub(crate) async fn body(mut response: Response, largest: u64) -> Result<Vec<u8>> {
     let mut decoder = Decoder::of(response.headers())?;
+    let mut pace = Pace::new(Stall::default());
     let mut body = Vec::new();
     let mut add = |piece: &[u8]| {
         if (body.len() + piece.len()) as u64 > largest {
@@ -108,7 +118,7 @@ pub(crate) async fn body(mut response: Response, largest: u64) -> Result<Vec<u8>
         body.extend_from_slice(piece);
         Ok(())
     };
-    while let Some(mut piece) = piece(&mut response).await? {
+    while let Some(mut piece) = piece(&mut response, &mut pace).await? {
         match &mut decoder {
             Some(decoder) => {
                 while !piece.is_empty() {

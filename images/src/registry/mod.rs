@@ -14,10 +14,10 @@ mod folder;
 mod host;
 pub(crate) mod hosts;
 pub(crate) mod http;
+pub(crate) mod pace;
 mod retry;
 mod tls;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use reqwest::{Method, Response};
@@ -25,6 +25,7 @@ use reqwest::{Method, Response};
 pub(crate) use blob::BlobStream;
 use endpoint::{Endpoint, Query};
 use host::Host;
+use pace::Stall;
 pub(crate) use retry::DownHosts;
 use retry::{back_off, pause};
 
@@ -33,6 +34,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::manifest;
 use crate::reference::Reference;
+use crate::store::Config;
 
 /// Rounds over all hosts, as long as one of them may yet answer.
 const ROUNDS: u32 = 4;
@@ -41,6 +43,8 @@ const ROUNDS: u32 = 4;
 pub(crate) struct Registry {
     endpoints: Vec<Endpoint>,
     credentials: Option<Credentials>,
+    /// How slow a blob may come.
+    stall: Stall,
 }
 
 /// An answer and who gave it.
@@ -52,15 +56,17 @@ struct Answer<'a> {
 impl Registry {
     /// Reads the folders for the reference's registry.
     pub(crate) fn open(
-        certs_dirs: &[PathBuf],
+        config: &Config,
         reference: &Reference,
         credentials: Option<&Credentials>,
         down: &Arc<DownHosts>,
     ) -> Result<Registry> {
-        let hosts = folder::hosts_for(certs_dirs, reference.registry())?;
+        let certs_dirs = config.certs_dirs.borrow().clone();
+        let hosts = folder::hosts_for(&certs_dirs, reference.registry())?;
         let endpoints =
             hosts.into_iter().map(|h| Endpoint::new(h, reference.repository(), down)).collect();
-        Ok(Registry { endpoints, credentials: credentials.cloned() })
+        let stall = config.stall;
+        Ok(Registry { endpoints, credentials: credentials.cloned(), stall })
     }
 
     /// The digest of what the reference names, by one HEAD, which public registries do not count

@@ -53,6 +53,7 @@ use crate::config::{self, ImageConfig};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
+use crate::registry::pace::Stall;
 
 /// Blocking calls of one store at a time.
 const AT_ONCE: usize = 16;
@@ -65,12 +66,18 @@ pub struct Config {
     /// Folders of registry folders, the first that has one for a registry wins. Every pull reads
     /// which they are by then.
     pub certs_dirs: watch::Receiver<Vec<PathBuf>>,
+    /// How slow a layer may come from a registry before it is asked for again, from there on.
+    pub stall: Stall,
 }
 
 impl Default for Config {
     fn default() -> Config {
         let certs_dirs = vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()];
-        Config { root: "/var/lib/rrun/images".into(), certs_dirs: watch::channel(certs_dirs).1 }
+        Config {
+            root: "/var/lib/rrun/images".into(),
+            certs_dirs: watch::channel(certs_dirs).1,
+            stall: Stall::default(),
+        }
     }
 }
 
@@ -165,10 +172,6 @@ impl Disk {
 
     pub(crate) fn layer_dir(&self, key: &LayerKey) -> PathBuf {
         self.path("layers").join(key.as_str())
-    }
-
-    pub(crate) fn certs_dirs(&self) -> Vec<PathBuf> {
-        self.inner.config.certs_dirs.borrow().clone()
     }
 
     pub(crate) fn records<T>(&self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {

@@ -61,7 +61,8 @@ impl Scratch {
 }
 
 pub fn config(dir: &Path) -> Config {
-    Config { root: dir.join("images"), certs_dirs: watch::channel(vec![dir.join("certs.d")]).1 }
+    let certs_dirs = watch::channel(vec![dir.join("certs.d")]).1;
+    Config { root: dir.join("images"), certs_dirs, ..Config::default() }
 }
 
 pub fn reference(text: &str) -> Reference {

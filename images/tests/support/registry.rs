@@ -224,6 +224,23 @@ pub fn stall(bytes: &[u8], end: usize) -> Response<Body> {
     with_header(Response::new(body), "content-length", &bytes.len().to_string())
 }
 
+/// Promises all of `bytes` from `from` on, and sends a byte of them now and then.
+pub fn trickle(bytes: &[u8], from: usize) -> Response<Body> {
+    let rest = bytes[from..].to_vec();
+    let slowly = futures::stream::iter(rest.clone()).then(|byte| async move {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![byte])))
+    });
+    let body = BodyExt::boxed(StreamBody::new(Synced(Mutex::new(slowly.boxed()))));
+    let mut response = with_header(Response::new(body), "content-length", &rest.len().to_string());
+    if from > 0 {
+        let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+        response = with_header(response, "content-range", &range);
+        *response.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
+    }
+    response
+}
+
 struct Synced(std::sync::Mutex<futures::stream::BoxStream<'static, std::io::Result<Frame<Bytes>>>>);
 
 impl futures::Stream for Synced {
