@@ -12,8 +12,6 @@ pub struct Args {
     pub cgroups: Vec<PathBuf>,
     /// Wanted `oom_score_adj`.
     pub oom_score_adj: i32,
-    /// The soft limit of open files that the daemon was called with, where it has raised its own.
-    pub open_files: Option<u64>,
 }
 
 /// What a person is told who asks for help or the version; `None` for what the daemon says.
@@ -42,11 +40,6 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args, String> {
                 parsed.oom_score_adj =
                     text.parse().map_err(|_| format!("--oom-score-adj: {text} is no number"))?;
             }
-            "--open-files" => {
-                let text = value.to_string_lossy();
-                let number = text.parse().map_err(|_| format!("{name}: {text} is no number"))?;
-                parsed.open_files = Some(number);
-            }
             _ => return Err(format!("{name}: unknown")),
         }
     }
@@ -69,10 +62,7 @@ mod tests {
         let args = parse(words("--run-dir /r --cgroup /a --cgroup /b --oom-score-adj -998"));
         let args = args.unwrap();
         assert_eq!(args.cgroups, [PathBuf::from("/a"), PathBuf::from("/b")]);
-        assert_eq!((args.oom_score_adj, args.open_files), (-998, None));
-        let args = parse(words("--run-dir /r --open-files 1024")).unwrap();
-        assert_eq!(args.open_files, Some(1024));
-        assert!(parse(words("--run-dir /r --open-files x")).unwrap_err().contains("--open-files"));
+        assert_eq!(args.oom_score_adj, -998);
         assert!(parse(words("--run-dir")).unwrap_err().contains("--run-dir"));
         assert!(parse(words("--x 1")).unwrap_err().contains("--x"));
         assert!(parse(words("")).unwrap_err().contains("--run-dir"));

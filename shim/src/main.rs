@@ -37,7 +37,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use rrun_shim_protocol::Launch;
-use rrun_sys::{limit, step};
+use rrun_sys::limit::raise_files;
+use rrun_sys::step;
 use shim::Shim;
 use std::fs;
 use std::io;
@@ -79,10 +80,7 @@ fn main() -> ExitCode {
 /// What can fail in front of the daemon's eyes.
 fn prepare(args: &Args) -> Result<UnixListener, String> {
     umask(Mode::from_bits_truncate(0o022));
-    match args.open_files {
-        Some(soft) => limit::files_were_raised_from(soft),
-        None => limit::raise_files(),
-    }
+    raise_files();
     let join_all = || {
         args.cgroups.iter().try_for_each(|group| {
             join(group).map_err(|error| format!("join {}: {error}", group.display()))

@@ -4,7 +4,7 @@ use crate::id::Id;
 use crate::invalid;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nix::poll::PollTimeout;
-use rrun_runtime::Result as RuntimeResult;
+use rrun_runtime::Result;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -142,7 +142,7 @@ pub struct Create {
 
 impl Create {
     /// Refuses what is not supported.
-    pub fn check(&self) -> RuntimeResult<()> {
+    pub fn check(&self) -> Result<()> {
         if self.no_pivot {
             return Err(invalid("--no-pivot is not supported"));
         }
@@ -160,7 +160,7 @@ fn is_activated(pid: &str, fds: &str, own: u32) -> bool {
     pid.parse() == Ok(own) && fds.parse().is_ok_and(|count: u32| count > 0)
 }
 
-fn refuse_fds(count: u32) -> RuntimeResult<()> {
+fn refuse_fds(count: u32) -> Result<()> {
     if count > 0 {
         return Err(invalid("--preserve-fds is not supported"));
     }
@@ -197,7 +197,7 @@ pub struct Interval(pub PollTimeout);
 impl FromStr for Interval {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Interval, String> {
+    fn from_str(text: &str) -> std::result::Result<Interval, String> {
         let wrong = || format!("{text:?} is no time above 0, such as 5s, 500ms or 1m30s");
         let (mut rest, mut all) = (text, 0_f64);
         while !rest.is_empty() {
@@ -322,7 +322,7 @@ pub struct Exec {
 
 impl Exec {
     /// Refuses what is not supported.
-    pub fn check(&self) -> RuntimeResult<()> {
+    pub fn check(&self) -> Result<()> {
         refuse_fds(self.preserve_fds)
     }
 }

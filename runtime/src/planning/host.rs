@@ -2,6 +2,7 @@
 
 use crate::cgroup::Layout;
 use crate::{Context, Result};
+use rrun_sys::limit::{self, Files};
 use rrun_sys::lsm;
 use std::path::Path;
 
@@ -22,6 +23,9 @@ pub struct Host {
     pub apparmor: bool,
     /// SELinux is active.
     pub selinux: bool,
+    /// What a process may open that asks for no limit: as much as this program's caller, however
+    /// far this process has raised its own.
+    pub files: Option<Files>,
 }
 
 impl Host {
@@ -51,6 +55,7 @@ impl Host {
             seccomp: status.lines().any(|line| line.starts_with("Seccomp:")),
             apparmor: lsm::apparmor(),
             selinux: lsm::selinux(),
+            files: limit::callers_files(),
         })
     }
 }

@@ -4,6 +4,7 @@ use super::{Host, capability, invalid, paths};
 use crate::Result;
 use crate::plan::{self, Rlimit, Seccomp, User};
 use oci_spec::runtime::{PosixRlimitType, Process};
+use rrun_sys::limit::Files;
 use std::collections::HashMap;
 
 pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<plan::Process> {
@@ -30,7 +31,7 @@ pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<
         capabilities: capability::plan(process, host),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         seccomp,
-        rlimits: rlimits(process)?,
+        rlimits: rlimits(process, host)?,
         oom_score_adj: adj,
         terminal,
         terminal_size: if terminal { terminal_size(process) } else { None },
@@ -102,7 +103,7 @@ fn terminal_size(process: &Process) -> Option<(u16, u16)> {
     Some((fit(size.height()), fit(size.width())))
 }
 
-fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {
+fn rlimits(process: &Process, host: &Host) -> Result<Vec<Rlimit>> {
     let mut limits: Vec<Rlimit> = Vec::new();
     for limit in process.rlimits().iter().flatten() {
         let planned =
@@ -115,6 +116,11 @@ fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {
             return Err(invalid(message));
         }
         limits.push(planned);
+    }
+    if let Some(Files { soft, hard }) = host.files
+        && !limits.iter().any(|limit| limit.resource == libc::RLIMIT_NOFILE)
+    {
+        limits.push(Rlimit { resource: libc::RLIMIT_NOFILE, soft, hard });
     }
     Ok(limits)
 }

@@ -19,8 +19,8 @@ pub struct Files {
     pub hard: u64,
 }
 
-/// Raises this process's soft limit to its hard one, for its own work. The programs of containers
-/// get what it was called with, and so do the commands that [`hand_down`] prepares.
+/// Raises this process's soft limit to its hard one, for its own work. Whoever plans a container's
+/// process asks [`callers_files`], and commands are prepared by [`hand_down`].
 ///
 /// Where the kernel refuses, as it does when the hard limit is above `fs.nr_open`, all stays as it is.
 pub fn raise_files() {
@@ -30,22 +30,15 @@ pub fn raise_files() {
     }
 }
 
-/// The same in a process that was started with a raised limit: its caller had `soft` before. To hand
-/// that down by [`hand_down`] would cost a fork, which copies the caller's page tables.
-pub fn files_were_raised_from(soft: u64) {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = CALLERS.set(Files { soft, hard });
-    }
-}
-
-/// What this process was called with, if it has raised its own.
+/// What this process was called with; `None` where the kernel does not tell.
 pub fn callers_files() -> Option<Files> {
-    CALLERS.get().copied()
+    let own = || getrlimit(Resource::RLIMIT_NOFILE).ok();
+    CALLERS.get().copied().or_else(|| own().map(|(soft, hard)| Files { soft, hard }))
 }
 
 /// Has a command start with the limit that this process was called with.
 pub fn hand_down(command: &mut Command) {
-    let Some(files) = callers_files() else { return };
+    let Some(files) = CALLERS.get() else { return };
     let limit = [files.soft, files.hard];
     // SAFETY: in the child of a fork: one system call on its own memory, which allocates nothing.
     unsafe {

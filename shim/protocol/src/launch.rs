@@ -38,9 +38,6 @@ pub async fn launch(launch: &Launch) -> Result<(), Error> {
     for group in &launch.cgroups {
         command.arg("--cgroup").arg(group);
     }
-    if let Some(files) = rrun_sys::limit::callers_files() {
-        command.arg("--open-files").arg(files.soft.to_string());
-    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let what = format!("launch shim in {}", launch.run_dir.display());
     let output = command.output().await.map_err(|e| Error::os(&what, rrun_error::reason(&e)))?;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 /// CAP_SYS_RESOURCE is missing, as on some build machines.
 fn host(layout: Layout) -> Host {
     Host {
+        files: None,
         cgroups: Some(layout),
         capabilities: !(1 << 24) & ((1 << 41) - 1),
         last_cap: 40,

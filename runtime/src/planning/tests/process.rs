@@ -3,6 +3,7 @@
 use super::*;
 use crate::plan::Namespace;
 use crate::planning::{NamespaceOverrides, warnings};
+use rrun_sys::limit::Files;
 
 fn process(patch: Value) -> Result<crate::plan::Process> {
     planned_on(hybrid(), &json!({ "process": patch })).map(|plan| plan.process)
@@ -108,6 +109,26 @@ fn a_process_keeps_what_it_is_given() {
     assert!(planned.no_new_privileges && planned.terminal);
     assert_eq!((planned.oom_score_adj, planned.cwd.as_str()), (Some(-5), "/b"));
     assert_eq!(planned.rlimits[0].resource, libc::RLIMIT_NOFILE);
+}
+
+#[test]
+fn a_process_that_asks_for_no_limit_of_files_gets_that_of_the_host() {
+    let host = Host { files: Some(Files { soft: 10, hard: 20 }), ..host(hybrid()) };
+    let limits = |asked: Value| {
+        let mut config = config();
+        merge(&mut config, &json!({ "process": { "rlimits": asked } }));
+        let spec = load(config.to_string().as_bytes()).unwrap().value;
+        let process = spec.process().as_ref().unwrap();
+        let planned = crate::planning::process::plan(process, &host, None).unwrap();
+        let all = planned.rlimits.iter().map(|limit| (limit.resource, limit.soft, limit.hard));
+        all.collect::<Vec<_>>()
+    };
+    let files = (libc::RLIMIT_NOFILE, 10, 20);
+    assert_eq!(limits(json!([])), [files]);
+    let core = json!({ "type": "RLIMIT_CORE", "soft": 1, "hard": 2 });
+    assert_eq!(limits(json!([core])), [(libc::RLIMIT_CORE, 1, 2), files]);
+    let own = json!({ "type": "RLIMIT_NOFILE", "soft": 1, "hard": 2 });
+    assert_eq!(limits(json!([own])), [(libc::RLIMIT_NOFILE, 1, 2)]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! The process itself. What comes after the release, in order:
 //!
 //! 1. Standard descriptors to the user, session and terminal, everything else close-on-exec.
-//! 2. Limits: raising one needs what is given up later. That of open descriptors is the caller's
-//!    where none is asked for, however far this process has raised its own.
+//! 2. Limits: raising one needs what is given up later.
 //! 3. Without `no_new_privs` a filter needs CAP_SYS_ADMIN, so it is loaded before that goes, and
 //!    must allow what follows here. With it, the filter is the last thing before execve.
 //! 4. Working directory as root; as the user later, if root may not (NFS).
@@ -13,9 +12,8 @@
 
 use super::Compiler;
 use super::text::c_string;
-use crate::plan::{Process, Rlimit};
+use crate::plan::Process;
 use crate::{Context, Error, Kind, Result};
-use rrun_sys::limit::{Files, callers_files};
 use rrun_sys::program::{
     CredentialOp, DescriptorOp, ExecOp, FileOp, Limit, Reg, Sets, Strings, TerminalOp,
 };
@@ -116,14 +114,6 @@ impl Compiler<'_> {
 
     fn identity_before_filter(&mut self, process: &Process) -> Result<()> {
         self.program.step("close on exec", DescriptorOp::CloseOnExec(3));
-        let is_files = |limit: &Rlimit| limit.resource == libc::RLIMIT_NOFILE;
-        if let Some(Files { soft, hard }) = callers_files()
-            && !process.rlimits.iter().any(is_files)
-        {
-            // Ours is raised for our own work: mounts on their way are descriptors.
-            let op = Limit { resource: libc::RLIMIT_NOFILE, soft, hard };
-            self.program.step("set the caller's limit of files", CredentialOp::Limit(op));
-        }
         for limit in &process.rlimits {
             let op = Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
             self.program.step(format!("set limit {}", limit.resource), CredentialOp::Limit(op));
