@@ -7,6 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::WORK;
+use rrun_tests::sandbox::in_mounts_of;
 use std::path::Path;
 use tonic::{Code, Status};
 

@@ -6,6 +6,7 @@ use nix::sys::statvfs::statvfs;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::{BUSYBOX, WORK};
+use rrun_tests::sandbox::in_mounts_of;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

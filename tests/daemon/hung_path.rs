@@ -1,9 +1,9 @@
 //! A path of the host on a file system that never answers.
 
-use crate::fuse::{Answered, Fuse};
 use crate::suite::*;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
+use rrun_tests::fuse::{Answered, Fuse};
 use rrun_tests::harness::{BUSYBOX, WORK};
 use std::path::Path;
 use tonic::Code;

@@ -8,7 +8,6 @@ mod daemon_death;
 mod exec;
 mod foreign_image;
 mod full_disk;
-mod fuse;
 mod groups;
 mod hung_disk;
 mod hung_path;

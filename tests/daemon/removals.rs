@@ -1,10 +1,10 @@
 //! Images that take long to remove.
 
 use crate::foreign_image::{Entry, import, layer};
-use crate::fuse::{Answered, Fuse};
 use crate::suite::*;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
+use rrun_tests::fuse::{Answered, Fuse};
 use std::path::{Path, PathBuf};
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -1,12 +1,11 @@
 //! One daemon with its images pulled, and short names for the calls that every test makes.
 
-use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use rrun_cri_api::v1::*;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::leaks::{Kind, Snapshot, View};
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -227,17 +226,6 @@ impl Suite {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-/// Works in the mount namespace of a process, on a thread that ends there.
-pub fn in_mounts_of(pid: u32, work: impl FnOnce() -> nix::Result<()> + Send) {
-    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
-    let inside = || {
-        unshare(CloneFlags::CLONE_FS)?;
-        setns(&namespace, CloneFlags::CLONE_NEWNS)?;
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(inside).join()).unwrap().unwrap();
 }
 
 pub type Executed = Result<ExecSyncResponse, tonic::Status>;

@@ -2,8 +2,9 @@
 //! even be killed.
 //!
 //! It has one folder, `data`. Nothing of it is cached: every look is a request.
+#![allow(clippy::unwrap_used, reason = "it is part of a test, which may panic")]
 
-use crate::suite::in_mounts_of;
+use crate::sandbox::in_mounts_of;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{self, File, OpenOptions};
@@ -25,9 +26,11 @@ const UNANSWERED: [u32; 3] = [2, 36, 42];
 /// Whom the server answers, until somebody else has asked: from then on it answers nobody.
 #[derive(Clone, Copy, Debug)]
 pub enum Answered {
+    /// None at all.
     Nobody,
     /// The threads of one process.
     Process(u32),
+    /// All of them.
     Everybody,
 }
 

@@ -9,12 +9,14 @@
 //! - [`conformance`]: critest against such a daemon;
 //! - [`kubelet`]: a real kubelet with static pods there;
 //! - [`bench`]: how long such daemons take, and OCI runtimes;
+//! - [`fuse`]: a file system that never answers;
 //! - [`leaks`]: what was there before against what is there after.
 
 pub mod bench;
 pub mod conformance;
 pub mod daemon;
 pub mod earlier;
+pub mod fuse;
 pub mod harness;
 pub mod images;
 pub mod kubelet;

@@ -9,7 +9,9 @@
 
 use crate::leaks::{View, kernel, processes};
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -183,4 +185,19 @@ impl Drop for Sandbox {
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();
     }
+}
+
+/// Works in the mount namespace of a process, on a thread that ends there.
+///
+/// # Panics
+/// When that is refused.
+#[allow(clippy::unwrap_used, reason = "it is part of a test, which may panic")]
+pub fn in_mounts_of(pid: u32, work: impl FnOnce() -> nix::Result<()> + Send) {
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let inside = || {
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(&namespace, CloneFlags::CLONE_NEWNS)?;
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(inside).join()).unwrap().unwrap();
 }

@@ -1,7 +1,8 @@
-//! Disks under what `rrun` keeps that stop answering: whatever would change them hangs, and cannot
-//! even be killed.
+//! Disks under what `rrun` keeps, and paths of the node, that stop answering: whatever would change
+//! or look at them hangs, and cannot even be killed.
 
 use crate::machine::{Machine, await_that, pod, printed, text};
+use rrun_tests::fuse::{Answered, Fuse};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ fn in_time(machine: &Machine, commands: &[&[&str]]) -> Vec<Output> {
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > deadline {
                 let _ = child.kill();
-                panic!("{args:?} hangs with the disk");
+                panic!("{args:?} hangs too");
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -123,4 +124,45 @@ fn pods_are_stopped_and_removed_while_the_disk_under_their_volumes_hangs() {
 #[test]
 fn pods_are_stopped_and_removed_while_the_disk_under_their_logs_hangs() {
     pods_end_while_the_disk_hangs("logs");
+}
+
+/// A pod with a path of the node that hangs.
+fn with_host_path(name: &str, path: &str, kind: &str) -> String {
+    let volume = format!(
+        "      volumeMounts: [{{name: v, mountPath: /v}}]
+  volumes: [{{name: v, hostPath: {{path: {path}, type: {kind:?}}}}}]
+"
+    );
+    pod(name, "Always", &["sleeper"]) + &volume
+}
+
+#[test]
+fn a_pod_whose_host_path_hangs_is_stopped_and_removed_and_keeps_no_other_waiting() {
+    let machine = Machine::new();
+    let path = machine.sandbox.root().join("hung");
+    let hung = Fuse::mount(&path, machine.sandbox.pid(), Answered::Nobody);
+    let path = path.display().to_string();
+    // One hangs where `rrun` looks at the path's type, the other where the engine looks at it.
+    let pods = [("stopped", "Directory"), ("removed", "")]
+        .map(|(name, kind)| machine.run(name, &with_host_path(name, &path, kind)));
+    await_that("a look at the path", || hung.hangs());
+    for name in ["stopped", "removed"] {
+        machine.await_ps(name, "0/1", "ContainerCreating");
+    }
+    let other = machine.run("other", &pod("other", "Always", &["sleeper"]));
+    machine.await_ps("other", "1/1", "Running");
+    let ends: [&[&str]; 2] = [&["stop", "stopped", "--time", "1"], &["rm", "--force", "removed"]];
+    for done in in_time(&machine, &ends) {
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    let ended = |name: &str| machine.ps(name).is_none();
+    await_that("an end of both", || ended("stopped") && ended("removed"));
+    assert_eq!(processes(&machine), 1, "the other's");
+    machine.ok(&["stop", "other"]);
+    other.end();
+    drop(hung);
+    for pod in pods {
+        pod.end();
+    }
+    machine.assert_nothing_left();
 }
