@@ -254,12 +254,17 @@ pub fn resource_value(
                 .ok_or_else(|| Error::new(Kind::NotFound, format!("container {name} not found")))?
         }
     };
-    let pick = |list: &crate::model::ResourceList, name| match name {
+    let pick = |list: &crate::model::ResourceList, name: &ResourceName| match name {
         ResourceName::Cpu => list.cpu,
         ResourceName::Memory => list.memory,
         ResourceName::EphemeralStorage => list.ephemeral_storage,
+        ResourceName::HugePages(size) => list.hugepages.get(size).copied(),
     };
-    let amount = match reference.field {
+    let amount = match &reference.field {
+        // Pages are never more than was asked for, by the container itself.
+        ResourceField::Limit(name @ ResourceName::HugePages(_)) => {
+            pick(&container.resources.limits, name).unwrap_or(Quantity::ZERO)
+        }
         ResourceField::Request(name) => {
             pick(&container.resources.requests, name).unwrap_or(Quantity::ZERO)
         }
@@ -270,6 +275,7 @@ pub fn resource_value(
                 ResourceName::Cpu => Quantity::from_milli(node.cpu_milli),
                 ResourceName::Memory => Quantity::from_units(node.memory_bytes),
                 ResourceName::EphemeralStorage => Quantity::from_units(node.storage_bytes),
+                ResourceName::HugePages(_) => Quantity::ZERO,
             })
         }
     };
@@ -348,7 +354,7 @@ mod tests {
             "  containers:
   - name: a
     image: i:1
-    resources: {limits: {cpu: 1500m}}
+    resources: {limits: {cpu: 1500m, hugepages-2Mi: 4Mi}}
     envFrom:
     - {prefix: P_, configMapRef: {name: c}}
     - {secretRef: {name: none, optional: true}}
@@ -361,6 +367,8 @@ mod tests {
     - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
     - {name: MILLI, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}
     - {name: MEM, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: PAGES, valueFrom: {resourceFieldRef: {resource: limits.hugepages-2Mi, divisor: 1Mi}}}
+    - {name: NO_PAGES, valueFrom: {resourceFieldRef: {resource: requests.hugepages-1Gi}}}
     - {name: GONE, valueFrom: {configMapKeyRef: {name: c, key: zz, optional: true}}}
 ---
 apiVersion: v1
@@ -381,6 +389,8 @@ data: {k: v}
             ("CPU", "2"),
             ("MILLI", "1500"),
             ("MEM", "8192"),
+            ("PAGES", "4"),
+            ("NO_PAGES", "0"),
         ];
         assert_eq!(env.iter().collect::<Vec<_>>(), want);
     }

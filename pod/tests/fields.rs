@@ -121,6 +121,8 @@ fn documents() -> BTreeMap<&'static str, Value> {
     pod["spec"] = json!({
         "containers": [container("c"), container("d")],
         "volumes": [{"name": "v"}, {"name": "w"}],
+        // A stop signal wants it.
+        "os": {"name": "linux"},
     });
     let (config_map, secret) = (object("ConfigMap", "x"), object("Secret", "x"));
     BTreeMap::from([("Pod", pod), ("ConfigMap", config_map), ("Secret", secret)])

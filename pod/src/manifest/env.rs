@@ -78,17 +78,9 @@ pub fn field_ref(item: &Item<'_>) -> Read<FieldRef> {
 
 /// `resourceFieldRef`.
 pub fn resource_ref(item: &Item<'_>) -> Read<ResourceFieldRef> {
-    use ResourceName::{Cpu, EphemeralStorage, Memory};
-    let names = [
-        ("limits.cpu", ResourceField::Limit(Cpu)),
-        ("limits.memory", ResourceField::Limit(Memory)),
-        ("limits.ephemeral-storage", ResourceField::Limit(EphemeralStorage)),
-        ("requests.cpu", ResourceField::Request(Cpu)),
-        ("requests.memory", ResourceField::Request(Memory)),
-        ("requests.ephemeral-storage", ResourceField::Request(EphemeralStorage)),
-    ];
+    use ResourceName::Cpu;
     item.object(|f| {
-        let field = f.need("resource", |i| i.one_of(&names))?;
+        let field = f.need("resource", resource_field)?;
         let of_cpu = matches!(field, ResourceField::Limit(Cpu) | ResourceField::Request(Cpu));
         let divisor = f.or("divisor", |i| divisor(i, of_cpu), Quantity::ZERO)?;
         Ok(ResourceFieldRef {
@@ -96,6 +88,25 @@ pub fn resource_ref(item: &Item<'_>) -> Read<ResourceFieldRef> {
             field,
             divisor: if divisor == Quantity::ZERO { Quantity::from_units(1) } else { divisor },
         })
+    })
+}
+
+fn resource_field(item: &Item<'_>) -> Read<ResourceField> {
+    let text = item.text()?;
+    let name = |name: &str| match name {
+        "cpu" => Some(ResourceName::Cpu),
+        "memory" => Some(ResourceName::Memory),
+        "ephemeral-storage" => Some(ResourceName::EphemeralStorage),
+        _ => Some(ResourceName::HugePages(name.strip_prefix("hugepages-")?.to_owned())),
+    };
+    let field = match text.split_once('.') {
+        Some(("limits", of)) => name(of).map(ResourceField::Limit),
+        Some(("requests", of)) => name(of).map(ResourceField::Request),
+        _ => None,
+    };
+    let names = "cpu, memory, ephemeral-storage, hugepages-<size>";
+    field.ok_or_else(|| {
+        item.fault(format!("{text:?} is not limits. or requests. with one of {names}"))
     })
 }
 

@@ -87,7 +87,7 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
     item.object(|f| {
         f.ignore(CLUSTER_FIELDS);
         f.refuse(&["resourceClaims"])?;
-        f.opt("os", |i| i.object(|f| f.need("name", |i| expect(i, "linux"))))?;
+        let os = f.opt("os", |i| i.object(|f| f.need("name", |i| expect(i, "linux"))))?;
         if let Some(item) = f.get("hostUsers")
             && !item.boolean()?
         {
@@ -105,6 +105,7 @@ fn spec(item: &Item<'_>) -> Read<PodSpec> {
         let gate =
             |i: &Item<'_>| i.object(|f| f.need("conditionType", |i| i.checked(ids::key_fault)));
         let mut spec = PodSpec {
+            names_its_os: os.is_some(),
             volumes: Vec::new(),
             init_containers: f.list("initContainers", |i| container(i, true))?,
             containers,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fields::{Item, Read};
 use crate::ids;
-use crate::model::{Handler, HttpGet, Lifecycle, PortRef, Probe, Scheme};
+use crate::model::{Handler, HttpGet, Lifecycle, PortRef, Probe, Scheme, StopSignal};
 use crate::probe::ProbeKind;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,10 +42,18 @@ pub fn probe(item: &Item<'_>, kind: ProbeKind) -> Read<Probe> {
 /// `lifecycle`.
 pub fn lifecycle(item: &Item<'_>) -> Read<Lifecycle> {
     item.object(|f| {
-        f.refuse(&["stopSignal"])?;
         let hook = |item: &Item<'_>| item.object(|f| handler(f, Use::Hook));
-        Ok(Lifecycle { post_start: f.opt("postStart", hook)?, pre_stop: f.opt("preStop", hook)? })
+        Ok(Lifecycle {
+            post_start: f.opt("postStart", hook)?,
+            pre_stop: f.opt("preStop", hook)?,
+            stop_signal: f.opt("stopSignal", stop_signal)?,
+        })
     })
+}
+
+fn stop_signal(item: &Item<'_>) -> Read<StopSignal> {
+    let name = item.text()?;
+    StopSignal::parse(&name).ok_or_else(|| item.fault(format!("{name:?} is no signal of Linux")))
 }
 
 fn handler(f: &mut super::fields::Fields<'_>, used: Use) -> Read<Handler> {

@@ -1,5 +1,7 @@
 //! Containers.
 
+use rrun_cri_api::v1;
+
 use super::{ContainerSecurity, EnvFrom, EnvVar, Handler, Probe, Resources};
 
 /// When an ended container is started again.
@@ -125,6 +127,26 @@ pub struct VolumeMount {
     pub propagation: MountPropagation,
 }
 
+/// The name of a signal as a manifest has it: `SIGUSR1`, `SIGRTMIN+3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopSignal(String);
+
+impl StopSignal {
+    /// Checks a name; `None` for no signal of Linux.
+    pub fn parse(name: &str) -> Option<Self> {
+        let signal = StopSignal(name.to_owned());
+        // What CRI spells out, a manifest does not.
+        let is_cris = name.contains("PLUS") || name.contains("MINUS");
+        (!is_cris && signal.wire() != v1::Signal::RuntimeDefault).then_some(signal)
+    }
+
+    /// As CRI has it.
+    pub fn wire(&self) -> v1::Signal {
+        let name = self.0.replace('+', "PLUS").replace('-', "MINUS");
+        v1::Signal::from_str_name(&name).unwrap_or_default()
+    }
+}
+
 /// What runs at the ends of a container's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lifecycle {
@@ -132,6 +154,8 @@ pub struct Lifecycle {
     pub post_start: Option<Handler>,
     /// Before the stop signal; spends grace.
     pub pre_stop: Option<Handler>,
+    /// Instead of the image's stop signal.
+    pub stop_signal: Option<StopSignal>,
 }
 
 /// What a container is in its pod.

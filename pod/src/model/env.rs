@@ -142,8 +142,8 @@ impl PodField {
     }
 }
 
-/// `cpu`, `memory`, `ephemeral-storage`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `cpu`, `memory`, `ephemeral-storage`, `hugepages-2Mi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceName {
     /// Cores.
     Cpu,
@@ -151,10 +151,12 @@ pub enum ResourceName {
     Memory,
     /// Bytes.
     EphemeralStorage,
+    /// Bytes in pages of a size such as `2Mi`.
+    HugePages(String),
 }
 
 /// Which amount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceField {
     /// The limit, or what the node has.
     Limit(ResourceName),

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 pub use container::{
     Container, ContainerKind, ContainerPort, Lifecycle, MountPropagation, Protocol, PullPolicy,
-    RecursiveReadOnly, RestartPolicy, RestartRule, SubPath, TerminationMessagePolicy, VolumeMount,
+    RecursiveReadOnly, RestartPolicy, RestartRule, StopSignal, SubPath, TerminationMessagePolicy,
+    VolumeMount,
 };
 pub use env::{
     ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField,
@@ -70,6 +71,8 @@ pub struct Objects {
 /// The part of a PodSpec that a node acts on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSpec {
+    /// `os.name` is given, which can be `linux` only.
+    pub names_its_os: bool,
     /// In the manifest's order; names unique.
     pub volumes: Vec<Volume>,
     /// Started in order; sidecars are those with `restartPolicy: Always`.

@@ -63,6 +63,7 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> v1::ContainerConfig {
         stdin: container.stdin,
         stdin_once: container.stdin_once,
         tty: container.tty,
+        stop_signal: container.lifecycle.stop_signal.as_ref().map_or(0, |s| s.wire() as i32),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(limits(pod, container, node)),
             security_context: Some(security::container(pod, container, &parts.image_user, node)),
@@ -167,6 +168,28 @@ pub fn same_path(a: &str, b: &str) -> bool {
 mod tests {
     use super::*;
     use crate::testing::{facts, pod};
+
+    #[test]
+    fn a_stop_signal_is_asked_for_and_else_left_to_the_image() {
+        for (lifecycle, signal) in [
+            ("{}", v1::Signal::RuntimeDefault),
+            ("{stopSignal: SIGRTMIN+2}", v1::Signal::Sigrtminplus2),
+        ] {
+            let pod = pod(&format!(
+                "  os: {{name: linux}}\n  containers: [{{name: a, image: i, lifecycle: {lifecycle}}}]\n"
+            ));
+            let parts = Parts {
+                pod: &pod,
+                container: &pod.spec.containers[0],
+                restart_count: 0,
+                image_ref: "i".into(),
+                image_user: ImageUser::default(),
+                environment: Environment::default(),
+                mounts: Vec::new(),
+            };
+            assert_eq!(config(parts, &facts()).stop_signal(), signal);
+        }
+    }
 
     #[test]
     fn out_of_memory_ends_the_whole_container_where_the_kernel_can_do_it() {

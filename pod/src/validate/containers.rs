@@ -33,6 +33,12 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
             named_ports(container, &at)?;
             resource_refs(pod, container, &at)?;
             objects::environment(pod, container, &at)?;
+            if container.lifecycle.stop_signal.is_some() && !pod.spec.names_its_os {
+                return refuse(
+                    format!("{at}.lifecycle.stopSignal"),
+                    "may not be set for containers with empty `spec.os.name`",
+                );
+            }
             if container.stdin_once && !container.stdin {
                 return refuse(format!("{at}.stdinOnce"), "needs stdin: true");
             }

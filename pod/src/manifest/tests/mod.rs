@@ -311,6 +311,7 @@ fn a_divisor_is_a_unit_of_its_resource() {
         ("requests.memory", "1Mi"),
         ("requests.memory", "1k"),
         ("limits.ephemeral-storage", "1Ei"),
+        ("limits.hugepages-2Mi", "1Mi"),
     ] {
         with(resource, divisor).unwrap();
     }
@@ -319,8 +320,29 @@ fn a_divisor_is_a_unit_of_its_resource() {
         ("limits.cpu", "1k"),
         ("limits.memory", "1m"),
         ("limits.memory", "2"),
+        ("requests.hugepages-2Mi", "1m"),
     ] {
         let refused = with(resource, divisor).unwrap_err();
         assert!(refused.contains("resourceFieldRef.divisor: is not one of 1"), "{refused}");
     }
+}
+
+#[test]
+fn a_stop_signal_is_one_of_linux_and_wants_the_pods_os() {
+    let with = |signal: &str, os: &str| {
+        let container = format!("    lifecycle: {{stopSignal: {signal}}}\n");
+        read(&(with_container(&container) + os))
+    };
+    let os = "  os: {name: linux}\n";
+    for (signal, number) in [("SIGUSR1", 29), ("SIGRTMIN+1", 36), ("SIGRTMAX-14", 51)] {
+        let pod = with(signal, os).unwrap();
+        let found = pod.spec.containers[0].lifecycle.stop_signal.as_ref().unwrap();
+        assert_eq!(found.wire() as i32, number, "{signal}");
+    }
+    for signal in ["USR1", "SIGNONE", "SIGRTMINPLUS1", "RUNTIME_DEFAULT", "sigterm"] {
+        let refused = with(signal, os).unwrap_err();
+        assert!(refused.contains("stopSignal") && refused.contains(signal), "{refused}");
+    }
+    let refused = with("SIGUSR1", "").unwrap_err();
+    assert!(refused.contains("with empty `spec.os.name`"), "{refused}");
 }
