@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::addresses::Addresses;
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Container, EnvFrom, EnvSource, ObjectSource, Pod, PodField, ResourceField, ResourceFieldRef,
-    ResourceName,
+    Container, EnvFrom, EnvSource, FileKeyRef, ObjectSource, Pod, PodField, ResourceField,
+    ResourceFieldRef, ResourceName,
 };
 use crate::node::NodeFacts;
 use crate::quantity::Quantity;
@@ -94,6 +94,9 @@ fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> (String, B
     (out, missing)
 }
 
+/// What files of volumes say of the variables that stand there.
+pub type FileValues = BTreeMap<FileKeyRef, Option<String>>;
+
 /// The environment of `container`. What is missing and not optional is an error, which becomes
 /// `CreateContainerConfigError`.
 pub fn environment(
@@ -101,6 +104,7 @@ pub fn environment(
     container: &Container,
     addresses: &Addresses,
     node: &NodeFacts,
+    files: &FileValues,
 ) -> Result<Environment> {
     let mut env = Environment::default();
     for from in &container.env_from {
@@ -116,12 +120,21 @@ pub fn environment(
                 Some(resource_value(pod, container, reference, node)?.to_string())
             }
             EnvSource::Key { object, key, optional } => one_key(pod, object, key, *optional)?,
+            EnvSource::File(reference) => match files.get(reference).cloned().flatten() {
+                None if !reference.optional => return Err(no_such_key(reference)),
+                value => value,
+            },
         };
         if let Some(value) = value {
             env.set(var.name.clone(), value);
         }
     }
     Ok(env)
+}
+
+fn no_such_key(FileKeyRef { volume, path, key, .. }: &FileKeyRef) -> Error {
+    let text = format!("environment variable key {key:?} not found in file {path:?} of {volume}");
+    Error::new(Kind::NotFound, text)
 }
 
 fn missing(pod: &Pod, kind: &str, name: &str) -> Error {
@@ -344,7 +357,8 @@ mod tests {
 ",
         );
         let node = testing::facts();
-        let env = environment(&pod, &pod.spec.containers[0], &Addresses::default(), &node).unwrap();
+        let (container, addresses) = (&pod.spec.containers[0], Addresses::default());
+        let env = environment(&pod, container, &addresses, &node, &FileValues::new()).unwrap();
         assert_eq!(env.iter().collect::<Vec<_>>(), [("C", "3"), ("M", "8")]);
     }
 
@@ -379,7 +393,8 @@ data: {k: v}
         );
         let addresses = Addresses { pod: vec!["10.0.0.2".into()] };
         let node = testing::facts();
-        let env = environment(&pod, &pod.spec.containers[0], &addresses, &node).unwrap();
+        let container = &pod.spec.containers[0];
+        let env = environment(&pod, container, &addresses, &node, &FileValues::new()).unwrap();
         let want = [
             ("P_k", "over"),
             ("FIRST", "v-$(LATER)"),
@@ -393,6 +408,28 @@ data: {k: v}
             ("NO_PAGES", "0"),
         ];
         assert_eq!(env.iter().collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_variable_of_a_file_is_what_the_file_says() {
+        let reference = |optional| {
+            format!("{{fileKeyRef: {{volumeName: v, path: f, key: K, optional: {optional}}}}}")
+        };
+        let run = |optional: bool, value: Option<&str>| {
+            let pod = testing::pod(&format!(
+                "  volumes: [{{name: v}}]\n  containers: [{{name: a, image: i, env: [{{name: X, valueFrom: {}}}]}}]\n",
+                reference(optional)
+            ));
+            let container = &pod.spec.containers[0];
+            let EnvSource::File(key) = &container.env[0].source else { panic!("{container:?}") };
+            let files = [(key.clone(), value.map(str::to_owned))].into();
+            let node = testing::facts();
+            environment(&pod, container, &Addresses::default(), &node, &files)
+        };
+        assert_eq!(run(false, Some("$(K)")).unwrap().get("X"), Some("$(K)"));
+        assert_eq!(run(true, None).unwrap().get("X"), None);
+        let error = run(false, None).unwrap_err().to_string();
+        assert_eq!(error, "environment variable key \"K\" not found in file \"f\" of v");
     }
 
     #[test]
@@ -411,7 +448,8 @@ stringData: {k: v}
         );
         let run = |pod: &Pod| {
             let node = testing::facts();
-            environment(pod, &pod.spec.containers[0], &Addresses::default(), &node)
+            let (container, addresses) = (&pod.spec.containers[0], Addresses::default());
+            environment(pod, container, &addresses, &node, &FileValues::new())
                 .unwrap_err()
                 .to_string()
         };

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod dns;
 mod engine;
 pub mod env;
+pub mod env_file;
 pub mod error;
 pub mod events;
 mod eviction;

@@ -88,6 +88,7 @@ fn needed(path: &str) -> Value {
         ("env[]", json!({"name": "E"})),
         ("configMapKeyRef", json!({"name": "m", "key": "k"})),
         ("secretKeyRef", json!({"name": "s", "key": "k"})),
+        ("fileKeyRef", json!({"volumeName": "v", "path": "a", "key": "K"})),
         ("configMapRef", json!({"name": "m"})),
         ("secretRef", json!({"name": "s"})),
         ("volumeMounts[]", json!({"name": "v", "mountPath": "/v"})),

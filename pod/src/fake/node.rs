@@ -25,6 +25,8 @@ pub struct FakeNode {
     pub message: Mutex<String>,
     /// What every log holds.
     pub log: Mutex<String>,
+    /// Files of volumes, by path.
+    pub files: Mutex<BTreeMap<PathBuf, String>>,
     /// The node's own credentials.
     pub docker_config: Mutex<Option<String>>,
     /// How often `prepare` is to fail.
@@ -47,6 +49,7 @@ impl Default for FakeNode {
             resolv: Mutex::default(),
             message: Mutex::default(),
             log: Mutex::default(),
+            files: Mutex::default(),
             docker_config: Mutex::default(),
             broken: Mutex::default(),
             torn_down: Mutex::default(),
@@ -104,6 +107,12 @@ impl Node for FakeNode {
         let text = if is_log { &self.log } else { &self.message };
         let bytes = text.lock().unwrap().clone().into_bytes();
         Ok(bytes[bytes.len().saturating_sub(limit)..].to_vec())
+    }
+
+    async fn read_in(&self, root: &Path, path: &str, _: u64) -> Result<Vec<u8>> {
+        let found = self.files.lock().unwrap().get(&root.join(path)).cloned();
+        let gone = || Error::new(Kind::NotFound, "ENOENT").context(format!("read {path}"));
+        found.map(String::into_bytes).ok_or_else(gone)
     }
 
     async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf> {

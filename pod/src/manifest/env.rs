@@ -4,8 +4,8 @@ use super::fields::{Item, Read};
 use super::values::{data_key_fault, expect};
 use crate::ids;
 use crate::model::{
-    EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField, ResourceFieldRef,
-    ResourceName,
+    EnvFrom, EnvSource, EnvVar, FieldRef, FileKeyRef, ObjectSource, PodField, ResourceField,
+    ResourceFieldRef, ResourceName,
 };
 use crate::quantity::Quantity;
 
@@ -28,7 +28,6 @@ pub fn var(item: &Item<'_>) -> Read<EnvVar> {
 
 fn source(item: &Item<'_>) -> Read<EnvSource> {
     item.object(|f| {
-        f.refuse(&["fileKeyRef"])?;
         let mut found = Vec::new();
         let in_env = |i: &Item<'_>| {
             let field = field_ref(i)?;
@@ -43,10 +42,11 @@ fn source(item: &Item<'_>) -> Read<EnvSource> {
         found.extend(f.opt("resourceFieldRef", |i| resource_ref(i).map(EnvSource::Resource))?);
         found.extend(f.opt("configMapKeyRef", |i| key(i, ObjectSource::ConfigMap))?);
         found.extend(f.opt("secretKeyRef", |i| key(i, ObjectSource::Secret))?);
+        found.extend(f.opt("fileKeyRef", |i| file_key(i).map(EnvSource::File))?);
         let one = found.pop().filter(|_| found.is_empty());
         one.ok_or_else(|| {
             f.here().fault(
-                "exactly one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef must be given",
+                "exactly one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef, fileKeyRef must be given",
             )
         })
     })
@@ -60,6 +60,26 @@ fn key(item: &Item<'_>, object: fn(String) -> ObjectSource) -> Read<EnvSource> {
             optional: f.flag("optional")?,
         })
     })
+}
+
+fn file_key(item: &Item<'_>) -> Read<FileKeyRef> {
+    item.object(|f| {
+        Ok(FileKeyRef {
+            volume: f.need("volumeName", |i| i.checked(ids::label_fault))?,
+            path: f.need("path", |i| i.checked(file_path_fault))?,
+            key: f.need("key", |i| i.checked(env_name_fault))?,
+            optional: f.flag("optional")?,
+        })
+    })
+}
+
+/// Why a path names no file of a volume, or `None` if it does. An absolute one begins at the
+/// volume's root.
+fn file_path_fault(path: &str) -> Option<&'static str> {
+    match path.split('/').any(|part| part == "..") {
+        true => Some("must not contain '..'"),
+        false => path.is_empty().then_some("must not be empty"),
+    }
 }
 
 /// `fieldRef`.

@@ -77,6 +77,21 @@ pub enum EnvSource {
         /// Absence leaves the variable out.
         optional: bool,
     },
+    /// A variable of a file in a volume.
+    File(FileKeyRef),
+}
+
+/// `fileKeyRef`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileKeyRef {
+    /// The volume, an `emptyDir`.
+    pub volume: String,
+    /// Below the volume's root.
+    pub path: String,
+    /// The variable.
+    pub key: String,
+    /// Absence leaves the variable out.
+    pub optional: bool,
 }
 
 /// Which field of a pod.

@@ -16,8 +16,8 @@ pub use container::{
     VolumeMount,
 };
 pub use env::{
-    ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, ObjectSource, PodField, ResourceField,
-    ResourceFieldRef, ResourceName, Secret,
+    ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, FileKeyRef, ObjectSource, PodField,
+    ResourceField, ResourceFieldRef, ResourceName, Secret,
 };
 pub use probe::{Handler, HttpGet, PortRef, Probe, Scheme};
 pub use resources::{ResourceList, Resources};

@@ -206,6 +206,11 @@ impl Node for LinuxNode {
         self.in_time(path.to_owned(), move |path| files::read_tail(path, limit)).await
     }
 
+    async fn read_in(&self, root: &Path, path: &str, limit: u64) -> Result<Vec<u8>> {
+        let path = path.to_owned();
+        self.in_time(root.to_owned(), move |root| files::read_in(root, &path, limit)).await
+    }
+
     async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf> {
         let place = self.0.pod_dir(request.uid).join("subpaths").join(request.volume);
         let target = place.join(request.container).join(request.index.to_string());

@@ -148,6 +148,9 @@ pub trait Node: Send + Sync {
     /// The last `limit` bytes of a file; empty if there is none.
     async fn read_tail(&self, path: &Path, limit: usize) -> Result<Vec<u8>>;
 
+    /// A plain file below `root`, whose links lead nowhere else, of `limit` bytes at most.
+    async fn read_in(&self, root: &Path, path: &str, limit: u64) -> Result<Vec<u8>>;
+
     /// A path of the node that is exactly the asked sub-path and cannot be moved by the pod: it
     /// is bound by descriptor. A folder is made where nothing is.
     async fn sub_path(&self, request: SubPathRequest<'_>) -> Result<PathBuf>;

@@ -11,9 +11,10 @@ use super::pull::{Image, ImageRequest, failure};
 use super::worker::PodWorker;
 use crate::clock::Timestamp;
 use crate::env::{self, Environment};
+use crate::env_file;
 use crate::error::{Context, Error, Kind, Result};
 use crate::events::Reason;
-use crate::model::{Container, PullPolicy, SubPath, VolumeMount, VolumeSource};
+use crate::model::{Container, EnvSource, PullPolicy, SubPath, VolumeMount, VolumeSource};
 use crate::node::{PodPlace, SubPathRequest};
 use crate::status::StartFailure;
 use crate::translate::container::{self, Parts};
@@ -138,6 +139,24 @@ impl PodWorker {
         Ok(())
     }
 
+    /// What the files say that the container takes variables from.
+    async fn file_values(&self, c: &Container, place: &PodPlace) -> Result<env::FileValues> {
+        let mut values = env::FileValues::new();
+        for var in &c.env {
+            let EnvSource::File(reference) = &var.source else { continue };
+            let root = place.volumes.get(&reference.volume).ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("volume {} is not there", reference.volume))
+            })?;
+            let what = || format!("couldn't parse env file {:?}", reference.path);
+            let text = self.node.read_in(root, &reference.path, env_file::LONGEST).await;
+            let text = text.context(what)?;
+            let value = env_file::value(&String::from_utf8_lossy(&text), &reference.key);
+            let value = value.map_err(|fault| Error::new(Kind::Invalid, fault)).context(what)?;
+            values.insert(reference.clone(), value);
+        }
+        Ok(values)
+    }
+
     /// The container's config; what is wrong here is `CreateContainerConfigError`.
     async fn describe(
         &mut self,
@@ -151,7 +170,9 @@ impl PodWorker {
             None => logs,
         };
         let pod = self.pod.clone();
-        let environment = env::environment(&pod, c, &self.addresses, self.node.facts())?;
+        let files = self.file_values(c, context.place).await?;
+        let node = self.node.facts();
+        let environment = env::environment(&pod, c, &self.addresses, node, &files)?;
         let mounts = self.mounts(c, context.place, &environment, restart_count).await?;
         security::check_non_root(&pod, c, &image.user)?;
         let parts = Parts {

@@ -5,7 +5,7 @@
 //! wherever it is referred to.
 
 use super::{Refusal, refuse};
-use crate::model::{Container, EnvSource, ObjectSource, Pod};
+use crate::model::{Container, EnvSource, FileKeyRef, ObjectSource, Pod, VolumeSource};
 
 /// Whether an object was given, and has these keys.
 pub fn needed<'a>(
@@ -35,6 +35,9 @@ pub fn environment(pod: &Pod, container: &Container, at: &str) -> Result<(), Ref
         needed(pod, &from.source, [], &format!("{at}.envFrom[{i}]"))?;
     }
     for (i, var) in container.env.iter().enumerate() {
+        if let EnvSource::File(reference) = &var.source {
+            env_file(pod, reference, &format!("{at}.env[{i}].valueFrom.fileKeyRef.volumeName"))?;
+        }
         let EnvSource::Key { object, key, optional: false } = &var.source else { continue };
         let at = format!("{at}.env[{i}].valueFrom");
         needed(pod, object, [key.as_str()], &at)?;
@@ -45,6 +48,18 @@ pub fn environment(pod: &Pod, container: &Container, at: &str) -> Result<(), Ref
         }
     }
     Ok(())
+}
+
+/// Files of variables are what an init container leaves to the others.
+fn env_file(pod: &Pod, reference: &FileKeyRef, at: &str) -> Result<(), Refusal> {
+    let name = &reference.volume;
+    match pod.spec.volumes.iter().find(|volume| volume.name == *name) {
+        None => refuse(at.to_owned(), format!("no volume is named {name:?}")),
+        Some(volume) if !matches!(volume.source, VolumeSource::EmptyDir { .. }) => {
+            refuse(at.to_owned(), "referenced volume must be of type emptyDir")
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +83,8 @@ stringData: {k: v}
     fn refusal(line: &str) -> Option<String> {
         let text = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  \
-             volumes:\n  - {{name: v}}\n  containers:\n  - name: a\n    image: i:1\n    {line}\n"
+             volumes:\n  - {{name: v}}\n  - {{name: h, hostPath: {{path: /h}}}}\n  \
+             containers:\n  - name: a\n    image: i:1\n    {line}\n"
         );
         let objects = [Source { name: "objects.yaml", text: OBJECTS.as_bytes() }];
         manifest::pod(Source { name: "web.yaml", text: text.as_bytes() }, &objects)
@@ -78,7 +94,7 @@ stringData: {k: v}
 
     #[test]
     fn an_object_or_a_key_that_was_not_given_is_refused_wherever_it_is_needed() {
-        let at = "web.yaml:10: spec.containers[0].env";
+        let at = "web.yaml:11: spec.containers[0].env";
         for (line, why) in [
             (
                 "env: [{name: X, valueFrom: {configMapKeyRef: {name: gone, key: k}}}]",
@@ -96,6 +112,14 @@ stringData: {k: v}
                 "env: [{name: X, valueFrom: {configMapKeyRef: {name: m, key: b}}}]",
                 "[0].valueFrom: ConfigMap \"m\" has \"b\" in binaryData alone",
             ),
+            (
+                "env: [{name: X, valueFrom: {fileKeyRef: {volumeName: gone, path: f, key: K}}}]",
+                "[0].valueFrom.fileKeyRef.volumeName: no volume is named \"gone\"",
+            ),
+            (
+                "env: [{name: X, valueFrom: {fileKeyRef: {volumeName: h, path: f, key: K}}}]",
+                "[0].valueFrom.fileKeyRef.volumeName: referenced volume must be of type emptyDir",
+            ),
             ("envFrom: [{configMapRef: {name: gone}}]", "From[0]: no ConfigMap \"gone\" was given"),
             ("envFrom: [{secretRef: {name: gone}}]", "From[0]: no Secret \"gone\" was given"),
         ] {
@@ -108,6 +132,7 @@ stringData: {k: v}
         for line in [
             "env: [{name: X, valueFrom: {configMapKeyRef: {name: m, key: k}}}]",
             "env: [{name: X, valueFrom: {secretKeyRef: {name: s, key: l, optional: true}}}]",
+            "env: [{name: X, valueFrom: {fileKeyRef: {volumeName: v, path: /f, key: K}}}]",
             "envFrom: [{configMapRef: {name: m}}, {secretRef: {name: s}}]",
         ] {
             assert_eq!(refusal(line), None, "{line}");

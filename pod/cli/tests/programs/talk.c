@@ -8,6 +8,7 @@
  *   show PATH         the file to stdout
  *   env NAME          the variable and a newline to stdout
  *   terminal          "ROWS COLUMNS" of the terminal on stdin once it has a size, "none" without one
+ *   write PATH TEXT   TEXT into the file
  *   once PATH TEXT    the first time: TEXT and a newline, end with 1; then: "again" and wait
  *   fill KIB          so much of lines of 64 bytes, then wait
  */
@@ -76,6 +77,10 @@ int main(int argc, char **argv)
 		return puts(getenv(first) ? getenv(first) : "") < 0;
 	if (!strcmp(verb, "terminal"))
 		return terminal();
+	if (!strcmp(verb, "write")) {
+		FILE *file = fopen(first, "w");
+		return !file || fputs(second, file) < 0 || fclose(file) < 0;
+	}
 	if (!strcmp(verb, "once")) {
 		int made = open(first, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 		if (made >= 0)

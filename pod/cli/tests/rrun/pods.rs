@@ -19,6 +19,11 @@ spec:
   initContainers:
     - {{name: beside, image: \"{TALK}\", imagePullPolicy: Never, restartPolicy: Always, args: [ask, beside]}}
     - {{name: before, image: \"{TALK}\", imagePullPolicy: Never, args: [say, before]}}
+    - name: writes
+      image: {TALK}
+      imagePullPolicy: Never
+      args: [write, /page/env, \"TOKEN='written' # for a later one\"]
+      volumeMounts: [{{name: page, mountPath: /page}}]
   containers:
     - name: file
       image: {TALK}
@@ -30,6 +35,11 @@ spec:
       imagePullPolicy: Never
       args: [env, TOKEN]
       env: [{{name: TOKEN, valueFrom: {{secretKeyRef: {{name: keys, key: token}}}}}}]
+    - name: noted
+      image: {TALK}
+      imagePullPolicy: Never
+      args: [env, TOKEN]
+      env: [{{name: TOKEN, valueFrom: {{fileKeyRef: {{volumeName: page, path: env, key: TOKEN}}}}}}]
 "
     );
     let words =
@@ -48,11 +58,12 @@ spec:
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     let shown = text(&done.stdout);
-    for line in ["beside | beside", "before | before", "file | good day", "variable | abc"] {
+    let said = ["beside | beside", "before | before", "file | good day", "variable | abc"];
+    for line in said.into_iter().chain(["noted | written"]) {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let row = machine.ps("many").unwrap();
-    assert_eq!((row[2].as_str(), row[3].as_str()), ("0/3", "Completed"));
+    assert_eq!((row[2].as_str(), row[3].as_str()), ("0/4", "Completed"));
     let events = machine.ok(&["events", "many"]);
     let started: Vec<&str> = events
         .lines()
@@ -60,7 +71,7 @@ spec:
         .filter(|words| words[2] == "Started")
         .map(|words| words[3])
         .collect();
-    assert_eq!(started, ["beside", "before", "file", "variable"], "{events}");
+    assert_eq!(started, ["beside", "before", "writes", "file", "variable", "noted"], "{events}");
     machine.ok(&["rm", "many"]);
     machine.assert_nothing_left();
 }

@@ -1,11 +1,15 @@
 //! Small files and folders, with modes that the umask has no say in.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::error::{Context, Result};
+use rrun_sys::in_root::read_regular;
+
+use crate::error::{Context, Error, Kind, Result};
 
 /// Makes a folder and its parents; sets `mode` on the folder itself only.
 pub fn make_dirs(path: &Path, mode: u32) -> Result<()> {
@@ -71,6 +75,13 @@ pub fn read_tail(path: &Path, limit: usize) -> Result<Vec<u8>> {
     };
     let done: std::io::Result<Vec<u8>> = read();
     done.context(|| format!("read {}", path.display()))
+}
+
+/// Reads a plain file below `root`, which the pod fills: its links are followed below `root` only.
+pub fn read_in(root: &Path, path: &str, limit: u64) -> Result<Vec<u8>> {
+    let folder = File::open(root).context(|| format!("open {}", root.display()))?;
+    let name = CString::new(path).map_err(|_| Error::new(Kind::Invalid, "a NUL in a path"))?;
+    read_regular(folder.as_fd(), &name, limit).context(|| format!("read {path}"))
 }
 
 /// Removes a tree; nothing there is fine. The caller knows that nothing is mounted below.

@@ -1,5 +1,6 @@
 //! The worker against a runtime in memory, in virtual time.
 
+mod env_file;
 mod images;
 mod probes;
 mod recovery;
