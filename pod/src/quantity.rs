@@ -54,6 +54,12 @@ impl Hash for Quantity {
 
 const NANO: i128 = 1_000_000_000;
 
+/// The largest amount: 2⁶³−1 units.
+const MOST: i128 = i64::MAX as i128 * NANO;
+
+/// Digits behind the point that are looked at.
+const DIGITS: usize = 18;
+
 impl Quantity {
     /// Nothing.
     pub const ZERO: Quantity = Quantity::decimal(0);
@@ -77,13 +83,11 @@ impl Quantity {
         Quantity::decimal(milli as i128 * 1_000_000)
     }
 
-    /// Parses a quantity. `Invalid` for anything else, for more than 10²¹ units and for what has
-    /// more than 40 characters.
+    /// Parses a quantity; more than 2⁶³−1 units are as many, and less than 10⁻⁹ is rounded up, as
+    /// at the API server. `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self> {
         let fault = |why: &str| Error::new(Kind::Invalid, format!("quantity {text:?}: {why}"));
-        if text.len() > 40 {
-            return Err(fault("too long"));
-        }
+        let text = text.trim();
         let (negative, rest) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
             Some(b'+') => (false, &text[1..]),
@@ -95,12 +99,14 @@ impl Quantity {
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
             return Err(fault("want a number with an optional suffix such as m, k, M, Ki, Mi, Gi"));
         }
-        let digits: i128 = format!("0{whole}{fraction}").parse().map_err(|_| fault("too large"))?;
         let scale = Scale::parse(suffix).ok_or_else(|| fault("unknown suffix"))?;
-        let nanos = scale
-            .apply(digits, fraction.len())
-            .filter(|n| *n <= NANO * 1_000_000_000_000_000_000_000)
-            .ok_or_else(|| fault("too large"))?;
+        let (fraction, beyond) = fraction.split_at(fraction.len().min(DIGITS));
+        let rounded = i128::from(beyond.bytes().any(|digit| digit != b'0'));
+        // What does not fit is too large for every machine.
+        let digits = format!("0{whole}{fraction}").parse::<i128>().ok();
+        let nanos = digits
+            .and_then(|digits| scale.apply(digits + rounded, fraction.len()))
+            .map_or(MOST, |nanos| nanos.min(MOST));
         Ok(Quantity { nanos: if negative { -nanos } else { nanos }, format: scale.format(suffix) })
     }
 
@@ -220,7 +226,7 @@ impl Scale {
             "E" => Scale::Decimal(18),
             _ => {
                 let exponent = suffix.strip_prefix(['e', 'E'])?;
-                Scale::Decimal(exponent.parse::<i32>().ok().filter(|e| e.abs() <= 30)?)
+                Scale::Decimal(exponent.parse::<i32>().ok().filter(|e| e.abs() <= 1_000)?)
             }
         })
     }
@@ -240,8 +246,12 @@ impl Scale {
             Scale::Binary(shift) => (digits.checked_mul(1_i128 << shift)?, 9 - fraction),
             Scale::Decimal(exponent) => (digits, 9 + exponent - fraction),
         };
-        let ten = 10_i128.checked_pow(power.unsigned_abs())?;
-        if power >= 0 { value.checked_mul(ten) } else { Some(div_up(value, ten)) }
+        match (10_i128.checked_pow(power.unsigned_abs()), power >= 0) {
+            (Some(ten), false) => Some(div_up(value, ten)),
+            (None, false) => Some(value.signum()),
+            (_, true) if value == 0 => Some(0),
+            (ten, true) => value.checked_mul(ten?),
+        }
     }
 }
 
@@ -261,6 +271,13 @@ mod tests {
             ("1E3", 1_000_000, 1_000),
             ("1E", i64::MAX, 1_000_000_000_000_000_000),
             ("1n", 1, 1),
+            ("1e-99", 1, 1),
+            ("0.30000000000000000000000000000000000000000000000001", 301, 1),
+            ("9999999999999999999999E", i64::MAX, i64::MAX),
+            ("1e99", i64::MAX, i64::MAX),
+            ("0e99", 0, 0),
+            (&"9".repeat(60), i64::MAX, i64::MAX),
+            (" 1Ki\n", 1_024_000, 1_024),
             (".5", 500, 1),
             ("5.", 5_000, 5),
             ("-1", -1_000, -1),
@@ -296,19 +313,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in [
-            "",
-            "m",
-            "1x",
-            "1.2.3",
-            "1 Gi",
-            "1mi",
-            "1e99",
-            "0x10",
-            "--1",
-            "9999999999999999999999E",
-            &"9".repeat(60),
-        ] {
+        for text in ["", "m", "1x", "1.2.3", "1 Gi", "1mi", "0x10", "--1"] {
             assert_eq!(Quantity::parse(text).unwrap_err().kind(), Kind::Invalid, "{text}");
         }
     }

@@ -11,6 +11,7 @@ use crate::model::{
     Resources, RestartPolicy, RestartRule, SubPath, TerminationMessagePolicy, VolumeMount,
 };
 use crate::probe::ProbeKind;
+use crate::quantity::Quantity;
 
 /// The words of `restartPolicy`.
 pub const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
@@ -166,8 +167,8 @@ fn mount(item: &Item<'_>) -> Read<VolumeMount> {
             name: f.need("name", Item::text)?,
             mount_path: f.need("mountPath", |i| {
                 let path = i.text()?;
-                if path.is_empty() || path.contains(':') || path.contains('\0') {
-                    return Err(i.fault("must be a path without ':'"));
+                if path.is_empty() || path.contains('\0') {
+                    return Err(i.fault("must be a path"));
                 }
                 Ok(path)
             })?,
@@ -240,6 +241,8 @@ fn list(item: &Item<'_>) -> Read<ResourceList> {
     let amounts: BTreeMap<String, _> = item.map(|key, item| match key {
         "cpu" | "memory" | "ephemeral-storage" => item.quantity(),
         _ if key.starts_with("hugepages-") => item.quantity(),
+        // None of what nobody has here, as charts print it.
+        _ if key.contains('/') && item.quantity()? == Quantity::ZERO => Ok(Quantity::ZERO),
         _ => Err(item.fault("not supported yet: extended resources")),
     })?;
     for (key, amount) in amounts {
@@ -247,6 +250,7 @@ fn list(item: &Item<'_>) -> Read<ResourceList> {
             "cpu" => found.cpu = Some(amount),
             "memory" => found.memory = Some(amount),
             "ephemeral-storage" => found.ephemeral_storage = Some(amount),
+            _ if key.contains('/') => {}
             _ => {
                 let size = key.trim_start_matches("hugepages-").to_owned();
                 found.hugepages.insert(size, amount);

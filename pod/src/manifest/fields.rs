@@ -108,9 +108,11 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Seconds to end in: a negative number is 1, as the API server converts it.
+    /// Seconds to end in: a negative number is 1, as the API server converts it, and more than 68
+    /// years are 68 years.
     pub fn grace(&self) -> Read<u32> {
-        Ok(self.int(i64::MIN, i64::from(i32::MAX))?.max(-1).try_into().unwrap_or(1))
+        let seconds = self.int(i64::MIN, i64::MAX)?.min(i64::from(i32::MAX));
+        Ok(seconds.try_into().unwrap_or(1))
     }
 
     /// Whether it says what Go's decoder also has when nothing is said: `null`, `""`, 0, false,

@@ -53,22 +53,46 @@ impl Source<'_> {
 /// `Invalid` for anything that Kubernetes would refuse and for every field that this version
 /// would not honour; what means nothing without a cluster is told in `Pod::notes`.
 pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
-    let mut objects = Documents::default();
+    let (mut objects, notes) = (Documents::default(), Notes::default());
     for config in configs {
-        read_objects(config, &mut objects).map_err(|fault| config.fault(&fault))?;
+        read_objects(config, &mut objects, &notes).map_err(|fault| config.fault(&fault))?;
     }
-    read_pod(manifest, objects).map_err(|fault| manifest.fault(&fault))
+    read_pod(manifest, objects, notes).map_err(|fault| manifest.fault(&fault))
 }
 
-fn read_objects(source: &Source<'_>, objects: &mut Documents) -> fields::Read<()> {
-    for node in yaml::documents(source.text)? {
+fn read_objects(source: &Source<'_>, objects: &mut Documents, notes: &Notes) -> fields::Read<()> {
+    for node in without_lists(yaml::documents(source.text, notes)?) {
         object::document(&node, objects)?;
     }
     Ok(())
 }
 
-fn read_pod(source: Source<'_>, mut objects: Documents) -> fields::Read<Pod> {
-    let nodes = yaml::documents(source.text)?;
+/// The documents, with the items of a `List` in its place: that is how `kubectl get` prints more
+/// than one object.
+fn without_lists(nodes: Vec<YamlNode>) -> Vec<YamlNode> {
+    let mut all = Vec::new();
+    for node in nodes {
+        match items(&node) {
+            Some(items) => all.extend(without_lists(items)),
+            None => all.push(node),
+        }
+    }
+    all
+}
+
+fn items(node: &YamlNode) -> Option<Vec<YamlNode>> {
+    kind(node).filter(|kind| kind.ends_with("List"))?;
+    let Value::Map(entries) = &node.value else { return None };
+    let (_, _, items) = entries.iter().find(|(key, ..)| key == "items")?;
+    match &items.value {
+        Value::List(items) => Some(items.clone()),
+        Value::Null => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+fn read_pod(source: Source<'_>, mut objects: Documents, notes: Notes) -> fields::Read<Pod> {
+    let nodes = without_lists(yaml::documents(source.text, &notes)?);
     let (others, pods): (Vec<&YamlNode>, Vec<&YamlNode>) =
         nodes.iter().partition(|node| matches!(kind(node), Some("ConfigMap" | "Secret")));
     let root = match pods.as_slice() {
@@ -85,7 +109,6 @@ fn read_pod(source: Source<'_>, mut objects: Documents) -> fields::Read<Pod> {
     for node in others {
         object::document(node, &mut objects)?;
     }
-    let notes = Notes::default();
     let pod::Document { meta, spec } = pod::document(&Item::root(&notes, root), source.text)?;
     let twice = |name: String| Fault::at(0, "", format!("{name} is given twice"));
     let objects = objects.visible(&meta.namespace, &notes).map_err(twice)?;

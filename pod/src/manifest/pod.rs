@@ -63,8 +63,10 @@ fn meta(item: &Item<'_>, text: &[u8]) -> Read<Meta> {
         let labels = f.opt("labels", |i| {
             i.map(|key, i| keyed(key, i).and_then(|()| i.checked(ids::label_value_fault)))
         })?;
-        let annotations =
-            f.opt("annotations", |i| i.map(|key, i| keyed(key, i).and_then(|()| i.text())))?;
+        let annotations = f.opt("annotations", |i| {
+            // Unlike a label's, their prefix may have capitals.
+            i.map(|key, i| keyed(&key.to_lowercase(), i).and_then(|()| i.text()))
+        })?;
         Ok(Meta {
             uid: uid.unwrap_or_else(|| PodUid::derive(&namespace, &name, text)),
             name,

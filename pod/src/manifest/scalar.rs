@@ -2,31 +2,34 @@
 //! `go.yaml.in/yaml/v2`): YAML 1.1, where `yes` and `on` are booleans and `0644` is octal.
 
 use base64::Engine as _;
-use saphyr_parser::{ScalarStyle, Tag};
+use libyaml_safer::ScalarStyle;
 
 use super::fault::Fault;
 use super::tree::Value;
+
+/// What the tags of YAML itself begin with.
+const YAML_TAG: &str = "tag:yaml.org,2002:";
 
 /// The value of one scalar.
 pub fn scalar(
     text: &str,
     style: ScalarStyle,
-    tag: Option<&Tag>,
+    tag: Option<&str>,
     line: usize,
 ) -> Result<Value, Fault> {
     let Some(tag) = tag else {
-        return Ok(match style {
-            ScalarStyle::Plain => plain(text),
-            _ => Value::Text(text.to_owned()),
-        });
+        return match style {
+            ScalarStyle::Plain if is_no_number(text) => {
+                Err(Fault::at(line, "", format!("YAML: {text} is nothing that JSON has")))
+            }
+            ScalarStyle::Plain => Ok(plain(text)),
+            _ => Ok(Value::Text(text.to_owned())),
+        };
     };
-    let wrong = || Fault::at(line, "", format!("YAML: {text:?} is not what its tag {tag} says"));
-    if !tag.is_yaml_core_schema() {
-        // The single `!` asks for the ordinary reading; a tag of the writer's own makes a string.
-        let own = !(tag.handle.is_empty() && tag.suffix == "!");
-        return Ok(if own { Value::Text(text.to_owned()) } else { plain(text) });
-    }
-    match (tag.suffix.as_str(), plain(text)) {
+    // A tag of the writer's own makes a string.
+    let Some(tag) = tag.strip_prefix(YAML_TAG) else { return Ok(Value::Text(text.to_owned())) };
+    let wrong = || Fault::at(line, "", format!("YAML: {text:?} is not what its tag !!{tag} says"));
+    match (tag, plain(text)) {
         ("int", value @ Value::Int(_))
         | ("float", value @ (Value::Float(_) | Value::Int(_)))
         | ("bool", value @ Value::Bool(_))
@@ -48,11 +51,31 @@ pub fn scalar(
 /// A value as the key of a mapping, in the spelling that JSON gets; `None` for what cannot be one.
 pub fn key(value: &Value) -> Option<String> {
     match value {
-        Value::Text(text) | Value::Float(text) => Some(text.clone()),
+        Value::Text(text) => Some(text.clone()),
+        Value::Float(number) => Some(float_key(number)),
         Value::Bool(b) => Some(b.to_string()),
         Value::Int(n) => Some(n.to_string()),
         Value::Null | Value::List(_) | Value::Map(_) => None,
     }
+}
+
+/// A number as a key, as Go prints one of 32 bits: `1.10` is `1.1`, and a million `1e+06`.
+fn float_key(number: &str) -> String {
+    let value = number.parse::<f64>().unwrap_or(0.0) as f32;
+    let scientific = format!("{value:e}");
+    match scientific.split_once('e').map(|(digits, power)| (digits, power.parse::<i32>())) {
+        Some((digits, Ok(power))) if !(-4..6).contains(&power) => {
+            let sign = if power < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", power.abs())
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Infinities and what is no number: Kubernetes' reader knows them, and JSON has none of them.
+fn is_no_number(text: &str) -> bool {
+    let bare = text.strip_prefix(['+', '-']).unwrap_or(text);
+    matches!(bare, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN")
 }
 
 fn plain(text: &str) -> Value {
@@ -92,14 +115,17 @@ fn number(text: &str) -> Option<Value> {
         .or_else(|| {
             digits.parse().ok().filter(|_| !digits.starts_with(['0', '+', '-']) || digits == "0")
         });
-    if let Some(int) = int.map(|n: i128| n * sign)
-        && let Ok(small) = i64::try_from(int)
-    {
-        return Some(Value::Int(small));
+    if let Some(int) = int.map(|n: i128| n.saturating_mul(sign)) {
+        match (i64::try_from(int), u64::try_from(int)) {
+            (Ok(small), _) => return Some(Value::Int(small)),
+            (_, Ok(large)) => return Some(Value::Float(large.to_string())),
+            _ => {}
+        }
     }
     let shape =
         digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    (shape && plain.parse::<f64>().is_ok()).then_some(Value::Float(plain))
+    let finite = plain.parse::<f64>().is_ok_and(f64::is_finite);
+    (shape && finite).then_some(Value::Float(plain))
 }
 
 /// A number that was written with a point or an exponent and is whole: helm prints `1.00064e+09`
@@ -113,8 +139,14 @@ pub fn whole(number: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml::documents;
+    use super::super::fields::Notes;
+    use super::super::tree::YamlNode;
+    use super::super::yaml;
     use super::*;
+
+    fn documents(bytes: &[u8]) -> Result<Vec<YamlNode>, Fault> {
+        yaml::documents(bytes, &Notes::default())
+    }
 
     fn one(text: &str) -> Value {
         documents(text.as_bytes()).unwrap().remove(0).value
@@ -138,6 +170,9 @@ mod tests {
             ("1_0.5", Value::Float("10.5".into())),
             ("1e3", Value::Float("1e3".into())),
             ("09", Value::Float("09".into())),
+            ("0xFFFFFFFFFFFFFFFF", Value::Float("18446744073709551615".into())),
+            ("1e400", text("1e400")),
+            ("'.inf'", text(".inf")),
             ("100m", text("100m")),
             ("1.2.3.4", text("1.2.3.4")),
             ("2026-01-01", text("2026-01-01")),
@@ -161,14 +196,30 @@ mod tests {
             ("!!bool yes", Value::Bool(true)),
             ("!!binary aGk=", text("hi")),
             ("!!timestamp 2026-01-01", text("2026-01-01")),
-            ("! '5'", Value::Int(5)),
+            ("! '5'", text("5")),
             ("!mine 5", text("5")),
             ("!<tag:yaml.org,2002:str> 5", text("5")),
         ] {
             assert_eq!(one(written), value, "{written}");
         }
-        for written in ["!!int a", "!!bool 1", "!!binary '*'", "!!int 1.5"] {
+        for written in ["!!int a", "!!bool 1", "!!binary '*'", "!!int 1.5", ".inf", "-.INF", ".nan"]
+        {
             assert!(documents(written.as_bytes()).is_err(), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_a_key_in_gos_spelling() {
+        for (written, want) in [
+            ("1.10", "1.1"),
+            ("8080.0", "8080"),
+            ("1e3", "1000"),
+            ("1e6", "1e+06"),
+            ("123456789.0", "1.2345679e+08"),
+            ("0.00001", "1e-05"),
+            ("08", "8"),
+        ] {
+            assert_eq!(key(&plain(written)).as_deref(), Some(want), "{written}");
         }
     }
 

@@ -152,14 +152,15 @@ fn downward(item: &Item<'_>) -> Read<VolumeSource> {
 fn projected(item: &Item<'_>) -> Read<VolumeSource> {
     item.object(|f| {
         Ok(VolumeSource::Projected {
-            sources: f.list("sources", projection)?,
+            sources: f.list("sources", projection)?.into_iter().flatten().collect(),
             default_mode: f.or("defaultMode", Item::mode, DEFAULT_MODE)?,
             in_memory: true,
         })
     })
 }
 
-fn projection(item: &Item<'_>) -> Read<Projection> {
+/// One source; one that names nothing adds nothing.
+fn projection(item: &Item<'_>) -> Read<Option<Projection>> {
     item.object(|f| {
         f.refuse_kinds(&["serviceAccountToken", "clusterTrustBundle", "podCertificate"])?;
         let parts = |f: &mut Fields<'_>| -> Read<(String, Vec<KeyToPath>, bool)> {
@@ -175,10 +176,11 @@ fn projection(item: &Item<'_>) -> Read<Projection> {
         }
         let items = |i: &Item<'_>| i.object(|f| f.list("items", downward_item));
         found.extend(f.opt("downwardAPI", items)?.map(Projection::DownwardApi));
-        let one = found.pop().filter(|_| found.is_empty());
-        one.ok_or_else(|| {
-            f.here().fault("exactly one of configMap, secret, downwardAPI must be given")
-        })
+        if found.len() > 1 {
+            let all = "configMap, secret, downwardAPI";
+            return Err(f.here().fault(format!("only one of {all} may be given")));
+        }
+        Ok(found.pop())
     })
 }
 

@@ -346,3 +346,31 @@ fn a_stop_signal_is_one_of_linux_and_wants_the_pods_os() {
     let refused = with("SIGUSR1", "").unwrap_err();
     assert!(refused.contains("with empty `spec.os.name`"), "{refused}");
 }
+
+#[test]
+fn what_kubectl_prints_as_a_list_is_read_item_by_item() {
+    let item = "apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: c}";
+    let pod_item = with_spec("").trim_end().replace('\n', "\n    ");
+    let text = format!(
+        "apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: ''}}\nitems:\n- {item}\n- kind: List\n  apiVersion: v1\n  items:\n  - {pod_item}\n"
+    );
+    let pod = read(&text).unwrap();
+    assert_eq!(pod.objects.config_maps.len(), 1);
+    let none = read("apiVersion: v1\nkind: List\nitems: []\n").unwrap_err();
+    assert!(none.ends_with("no Pod in it"), "{none}");
+}
+
+#[test]
+fn what_the_api_server_takes_in_odd_places_is_taken() {
+    let pod = read(&with_spec(
+        "    resources: {limits: {memory: ' 64Mi', nvidia.com/gpu: 0}}\n    volumeMounts: [{name: v, mountPath: '/sys/0000:00:1f.2'}]\n  terminationGracePeriodSeconds: 9223372036854775807\n  volumes: [{name: v, projected: {sources: [{}, null, {downwardAPI: null}]}}]\n",
+    ).replace("name: web", "name: web\n  annotations: {Example.com/Note: x}"))
+    .unwrap();
+    assert_eq!(pod.spec.termination_grace_period, i32::MAX as u32);
+    assert_eq!(pod.meta.annotations["Example.com/Note"], "x");
+    assert_eq!(pod.spec.containers[0].mounts[0].mount_path, "/sys/0000:00:1f.2");
+    let VolumeSource::Projected { sources, .. } = &pod.spec.volumes[0].source else {
+        panic!("projected")
+    };
+    assert!(sources.is_empty());
+}

@@ -122,14 +122,9 @@ fn every_refusal_names_file_line_path_and_reason() {
             "web.yaml:9: spec.containers[0].volumeMounts[0].mountPropagation: Bidirectional is for privileged containers only",
         ),
         (
-            "key twice",
-            with_spec("  hostNetwork: true\n  hostNetwork: true\n"),
-            "web.yaml:10: hostNetwork: the key appears twice",
-        ),
-        (
             "yaml",
             with_spec("  volumes: [\n"),
-            "web.yaml:10: YAML: while parsing a node, did not find expected node content",
+            "web.yaml:10: YAML: while parsing a flow node, did not find expected node content",
         ),
         (
             "kind",
