@@ -90,16 +90,11 @@ impl Kept {
 fn past(reader: &mut Reader, tail: Option<usize>, since: Option<u64>) -> Result<Vec<Kept>> {
     let since = since.map(|seconds| {
         let now = Clock::system().now().nanos() / 1_000_000_000;
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let from = now.saturating_sub(seconds).max(0);
-        let since = Duration::from_secs(u64::try_from(from).unwrap_or(0));
-        rrun_pod::clock::Timestamp::default().after(since).to_string()
+        now.saturating_sub(i64::try_from(seconds).unwrap_or(i64::MAX)).max(0)
     });
     let mut kept = Vec::new();
     reader.read(&mut |piece| {
-        // Both are RFC 3339 in UTC: whole seconds compare as text.
-        let second = |time: &str| time.get(..19).map(str::to_owned);
-        if since.as_ref().is_none_or(|since| second(piece.time) >= second(since)) {
+        if since.is_none_or(|since| is_after(piece.time, since)) {
             kept.push(Kept::new(piece));
         }
     })?;
@@ -114,6 +109,92 @@ fn past(reader: &mut Reader, tail: Option<usize>, since: Option<u64>) -> Result<
             *left < tail
         });
     }
-    kept.sort_by(|one, other| one.time.cmp(&other.time));
+    in_order(&mut kept);
     Ok(kept)
+}
+
+/// Sorts the lines of several containers by time. Those of one stay in their order, although the
+/// clock may have gone back between them.
+fn in_order(kept: &mut Vec<Kept>) {
+    let mut latest: BTreeMap<String, String> = BTreeMap::new();
+    let mut keyed: Vec<(String, Kept)> = Vec::with_capacity(kept.len());
+    for piece in kept.drain(..) {
+        // What has come of a line is handed over last, and was written before other lines.
+        let mut key = piece.time.clone();
+        if piece.ends {
+            let latest = latest.entry(piece.container.clone()).or_default();
+            key = key.max(latest.clone());
+            latest.clone_from(&key);
+        }
+        keyed.push((key, piece));
+    }
+    keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    kept.extend(keyed.into_iter().map(|(_, piece)| piece));
+}
+
+/// Whether `time`, RFC 3339 in whatever zone the runtime writes, is not before a second of the epoch.
+fn is_after(time: &str, second: i64) -> bool {
+    let local = second.saturating_add(zone(time));
+    let local = Duration::from_secs(u64::try_from(local).unwrap_or(0));
+    let second = rrun_pod::clock::Timestamp::default().after(local).to_string();
+    // Whole seconds of one zone compare as text.
+    time.get(..19) >= second.get(..19)
+}
+
+/// Seconds that the zone of `time` is before UTC: 7200 of `…+02:00`.
+fn zone(time: &str) -> i64 {
+    let Some((_, zone)) = time.len().checked_sub(6).and_then(|at| time.split_at_checked(at)) else {
+        return 0;
+    };
+    let sign = if zone.starts_with('-') { -1 } else { 1 };
+    let parts = zone.strip_prefix(['+', '-']).and_then(|zone| zone.split_once(':'));
+    let seconds = parts.and_then(|(hours, minutes)| {
+        Some(hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60)
+    });
+    sign * seconds.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ordered(pieces: &[(&str, &str, &str)]) -> String {
+        let mut kept: Vec<Kept> = pieces
+            .iter()
+            .map(|(container, time, text)| {
+                let (text, ends) = (text.as_bytes(), !text.ends_with('>'));
+                let (run, stream) = (0, Stream::Stdout);
+                Kept::new(&Piece { container, run, stream, time, text, ends })
+            })
+            .collect();
+        in_order(&mut kept);
+        let texts = kept.iter().map(|piece| String::from_utf8_lossy(&piece.text).into_owned());
+        texts.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn lines_of_a_container_keep_their_order_when_the_clock_goes_back() {
+        assert_eq!(
+            ordered(&[("a", "5", "one"), ("a", "2", "two"), ("a", "6", "three")]),
+            "one two three"
+        );
+        let two = [("a", "1", "x"), ("a", "4", "y"), ("b", "2", "p"), ("b", "3", "q")];
+        assert_eq!(ordered(&two), "x p q y");
+        assert_eq!(ordered(&[("a", "3", "line"), ("a", "2", "prompt>")]), "prompt> line");
+    }
+
+    #[test]
+    fn a_time_is_compared_in_the_zone_that_it_is_written_in() {
+        let noon = 1_767_268_800; // 2026-01-01T12:00:00Z
+        for (time, after) in [
+            ("2026-01-01T12:00:00.5Z", true),
+            ("2026-01-01T11:59:59.999999999Z", false),
+            ("2026-01-01T14:00:00.1+02:00", true),
+            ("2026-01-01T13:59:59.1+02:00", false),
+            ("2026-01-01T06:30:00.1-05:30", true),
+            ("2026-01-01T06:29:59.1-05:30", false),
+        ] {
+            assert_eq!(is_after(time, noon), after, "{time}");
+        }
+    }
 }

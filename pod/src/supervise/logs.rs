@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -247,7 +247,13 @@ impl Tail {
                 other => other?,
             };
             if read == 0 {
-                return Ok(());
+                if self.file.metadata()?.len() >= self.file.stream_position()? {
+                    return Ok(());
+                }
+                // Somebody emptied it below us, as logrotate does with copytruncate.
+                self.file.rewind()?;
+                self.raw.clear();
+                continue;
             }
             self.raw.extend_from_slice(&chunk[..read]);
             let mut start = 0;
@@ -407,6 +413,18 @@ mod tests {
         reader.files.look().unwrap();
         fs::remove_file(logs.path("0.log")).unwrap();
         assert_eq!(read(&mut reader), ["last words"]);
+    }
+
+    #[test]
+    fn a_log_that_is_emptied_below_is_read_from_its_beginning() {
+        let logs = Logs::new();
+        let mut reader = logs.reader(Runs::All);
+        logs.write("0.log", "t stdout F one\nt stdout F two\nt stdout F ha");
+        assert_eq!(read(&mut reader), ["one", "two"]);
+        File::options().write(true).open(logs.path("0.log")).unwrap().set_len(0).unwrap();
+        assert!(read(&mut reader).is_empty());
+        logs.write("0.log", "t stdout F three\n");
+        assert_eq!(read(&mut reader), ["three"]);
     }
 
     #[test]
