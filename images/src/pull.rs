@@ -163,7 +163,8 @@ pub(crate) async fn complete(
         Err(Error::new(Kind::Internal, "its layers are removed as fast as they come"))
     };
     let done = done.await;
-    let ended = lease.end().await;
+    let is_full = done.as_ref().is_err_and(|e: &Error| e.kind() == Kind::Exhausted);
+    let ended = lease.end(is_full).await;
     let id = done?;
     ended.map(|()| id)
 }
@@ -299,16 +300,17 @@ fn place(
     // A killed process may have left one.
     disk.discard(folder)?;
     std::fs::DirBuilder::new().mode(0o755).create(folder).context(folder.display())?;
+    let there = disk.layer_dir(key);
     let done = fill().and_then(|facts| {
-        let there = disk.layer_dir(key);
         // A directory without a row is what a kill between these two lines left.
         disk.discard(&there)?;
         std::fs::rename(folder, &there).context(there.display())?;
         disk.records(|r| r.write(|tx| records::add_layer(tx, key, &facts, &disk.inner().boot)))
     });
     if done.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to tell. Where there is no record, there is no layer.
         let _ = disk.discard(folder);
+        let _ = disk.discard(&there);
     }
     done
 }
@@ -341,12 +343,17 @@ impl PullLease {
         Ok(PullLease { disk: disk.clone(), holder, lock })
     }
 
-    async fn end(self) -> Result<()> {
+    /// Where the disk is full, what was unpacked in vain is removed at once; else it stays for the
+    /// next try.
+    async fn end(self, is_full: bool) -> Result<()> {
         let PullLease { disk, holder, lock } = self;
         let end = move |disk: &Disk| {
-            disk.records(|r| r.write(|tx| records::end_leases(tx, &holder)))?;
+            // Its room is back before anything is recorded.
+            let emptied = if is_full { disk.empty_trash() } else { Ok(()) };
+            disk.records(|r| r.give_back(|tx| records::end_leases(tx, &holder)))?;
             lock.remove();
-            Ok(())
+            emptied?;
+            if is_full { disk.collect_orphans() } else { Ok(()) }
         };
         disk.run(end).await
     }

@@ -1,6 +1,7 @@
 //! A disk on which nothing more can be written.
 
 use crate::suite::*;
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
 use rrun_cri_api::Cri;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tonic::Code;
 
 /// A small file system over a folder of the sandbox; dropped, it is unmounted.
-struct Small {
+pub struct Small {
     at: PathBuf,
     inside: PathBuf,
     pid: u32,
@@ -21,7 +22,7 @@ struct Small {
 
 impl Small {
     /// `at` is the folder's path in the sandbox.
-    fn mount(suite: &Suite, at: &Path, size: &str) -> Small {
+    pub fn mount(suite: &Suite, at: &Path, size: &str) -> Small {
         let (pid, inside) = (
             suite.harness.sandbox().pid(),
             suite.harness.sandbox().inside(&at.display().to_string()),
@@ -32,6 +33,17 @@ impl Small {
             mount(Some("small"), at, Some("tmpfs"), MsFlags::empty(), Some(&*options))
         });
         Small { at: at.to_owned(), inside, pid }
+    }
+
+    /// Until so many bytes, and hardly more, can be written, and the answer is dropped.
+    pub fn fill_but(&self, left: u64) -> Filler {
+        let filler = Filler(self.inside.join("filler"));
+        let file = fs::File::create(&filler.0).unwrap();
+        let free = statvfs(&self.inside).unwrap();
+        let free = free.blocks_available() * free.fragment_size();
+        let taken = i64::try_from(free.saturating_sub(left)).unwrap();
+        fallocate(&file, FallocateFlags::empty(), 0, taken).unwrap();
+        filler
     }
 
     /// Until nothing more can be written.
@@ -52,6 +64,15 @@ impl Small {
 impl Drop for Small {
     fn drop(&mut self) {
         in_mounts_of(self.pid, || umount2(&self.at, MntFlags::MNT_DETACH));
+    }
+}
+
+/// A file that takes a disk's room; dropped, it gives it back.
+pub struct Filler(PathBuf);
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
     }
 }
 

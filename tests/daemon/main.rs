@@ -6,6 +6,7 @@ mod attacks;
 mod crowds;
 mod daemon_death;
 mod exec;
+mod filling_disk;
 mod foreign_image;
 mod full_disk;
 mod groups;

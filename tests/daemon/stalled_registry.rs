@@ -10,9 +10,9 @@ use std::net::TcpListener;
 /// More than the daemon pulls at once.
 const PULLS: usize = 12;
 
-/// A socket of the sandbox's own loopback device, on which nobody ever accepts: the kernel takes
-/// the connections.
-fn silent(suite: &Suite) -> TcpListener {
+/// A socket of the sandbox's own loopback device. If nobody accepts, the kernel takes the
+/// connections.
+pub fn listen(suite: &Suite) -> TcpListener {
     let namespace = File::open(format!("/proc/{}/ns/net", suite.harness.sandbox().pid())).unwrap();
     let inside = || {
         setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
@@ -25,7 +25,7 @@ fn silent(suite: &Suite) -> TcpListener {
 async fn pods_live_and_end_while_a_registry_does_not_answer() {
     let suite = Suite::start().await;
     let (stays, main) = suite.run("stays", &["/bin/sleeper"]).await;
-    let registry = silent(&suite);
+    let registry = listen(&suite);
     let folder = suite.harness.sandbox().inside("/etc/rrun/certs.d/silent.rrun.test");
     fs::create_dir_all(&folder).unwrap();
     let server = format!("server = 'http://{}'\n", registry.local_addr().unwrap());

@@ -10,9 +10,18 @@ const ORPHAN_SECONDS: i64 = 3600;
 impl Disk {
     /// Removes those of `layers` that nobody has, recorded or not, and old orphans of failed
     /// pulls. A layer that somebody works on is left to him.
-    pub(crate) fn collect(&self, mut layers: Vec<LayerKey>) -> Result<()> {
+    pub(crate) fn collect(&self, layers: Vec<LayerKey>) -> Result<()> {
+        self.collect_from(layers, records::now() - ORPHAN_SECONDS)
+    }
+
+    /// Removes all orphans, for a pull that found the disk full: their room is wanted more than
+    /// they are.
+    pub(crate) fn collect_orphans(&self) -> Result<()> {
+        self.collect_from(Vec::new(), records::now())
+    }
+
+    fn collect_from(&self, mut layers: Vec<LayerKey>, before: i64) -> Result<()> {
         self.release_dead_pulls()?;
-        let before = records::now() - ORPHAN_SECONDS;
         layers.extend(self.records(|r| r.read(|tx| records::orphans(tx, before)))?);
         layers.sort();
         layers.dedup();
