@@ -3,7 +3,7 @@
 use crate::suite::*;
 use futures::StreamExt;
 use rrun_cri_api::Cri;
-use rrun_cri_api::v1::GetEventsRequest;
+use rrun_cri_api::v1::{ExecSyncRequest, GetEventsRequest};
 use rrun_tests::place;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -47,6 +47,36 @@ async fn an_exec_over_its_deadline_dies_with_its_whole_tree() {
         all.of(rrun_tests::leaks::Kind::Process).iter().cloned().collect::<Vec<_>>()
     };
     assert_eq!(processes(&before), processes(&after));
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_command_whose_client_has_gone_is_killed() {
+    let suite = Suite::start().await;
+    let (pod, id) = suite.run("gone", &["/bin/sleeper"]).await;
+    suite.exec(&id, &["/bin/true"], 10).await.unwrap();
+    let processes = async || {
+        let all = suite.settled().await;
+        all.of(rrun_tests::leaks::Kind::Process).iter().cloned().collect::<Vec<_>>()
+    };
+    let before = processes().await;
+    let call = || {
+        let client = suite.harness.client.clone();
+        let cmd = vec!["/bin/sleeper".to_owned()];
+        let request = ExecSyncRequest { container_id: id.clone(), cmd, timeout: 0 };
+        tokio::spawn(async move { client.exec_sync(request).await })
+    };
+    let running = call();
+    suite.until("the command runs", async || processes().await != before).await;
+    running.abort();
+    // Before, while and after the shim makes it.
+    for ms in 0..10 {
+        let begun = call();
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        begun.abort();
+    }
+    suite.until("all of them are gone", async || processes().await == before).await;
     suite.remove(&pod).await;
     suite.assert_nothing_left();
 }

@@ -3,7 +3,7 @@
 use prost_types::{FileDescriptorProto, FileDescriptorSet, ServiceDescriptorProto};
 
 /// Calls whose work is dropped when their client goes away; that of all others goes on.
-const CANCELLED_WITH_CLIENT: [&str; 1] = ["PullImage"];
+const CANCELLED_WITH_CLIENT: [&str; 2] = ["ExecSync", "PullImage"];
 
 /// One RPC.
 pub struct Rpc {

@@ -85,6 +85,17 @@ pub(super) async fn start(
     };
     let gone = || Error::new(Kind::Unavailable, "the pod's shim is gone");
     let shim = pod.shim().ok_or_else(gone)?;
+    // By itself: a caller that goes meanwhile drops what runs by then, which kills it.
+    let starting = tokio::spawn(run_in(shim, exec, stdio).in_current_span());
+    starting.await.map_err(|error| Error::internal(error.to_string()))?
+}
+
+async fn run_in(
+    shim: Arc<dyn Shim>,
+    exec: Exec,
+    stdio: [Option<OwnedFd>; 3],
+) -> Result<Started, Refusal> {
+    let number = exec.exec;
     let running = async { Ok(shim.exec(exec, stdio.into_iter().flatten().collect()).await) };
     // A refusal has a code beside its error: it passes the step as a value.
     let running = run_step("engine.exec.start", running).await?;
