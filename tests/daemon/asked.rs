@@ -2,6 +2,7 @@
 
 use crate::suite::*;
 use futures::StreamExt;
+use nix::sys::resource::{Resource, getrlimit};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::{BUSYBOX, WORK};
@@ -245,11 +246,8 @@ async fn who_attaches_is_read_where_that_is_asked_and_to_the_end_where_once() {
 /// `rrund` and its shims raise their own, for what they hold of many pods.
 #[tokio::test]
 async fn a_container_has_the_limit_of_files_that_the_daemon_was_called_with() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    // For all tests of this process, which is enough for them.
-    setrlimit(Resource::RLIMIT_NOFILE, 1000, hard).unwrap();
-    let suite = Suite::start().await;
+    let suite = Suite::start_after("ulimit -Sn 1000").await;
     let files = |pid: i64| {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();

@@ -1,12 +1,11 @@
 //! Clients by the thousand, and a daemon that may open few files.
 
 use crate::suite::*;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rrun_cri_api::v1::*;
 use rrun_cri_api::{Client, Cri};
-use rrun_tests::place;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use tokio::task::JoinSet;
 
@@ -15,17 +14,7 @@ const FILES: usize = 512;
 
 /// A daemon that may open [`FILES`] files.
 async fn limited() -> Suite {
-    let mut suite = Suite::start().await;
-    let folder = suite.harness.sandbox().root().join("limited");
-    fs::create_dir(&folder).unwrap();
-    let program = place::program("rrund").unwrap();
-    let script = format!("#!/bin/sh\nulimit -n {FILES}\nexec {} \"$@\"\n", program.display());
-    fs::write(folder.join("rrund"), script).unwrap();
-    fs::set_permissions(folder.join("rrund"), fs::Permissions::from_mode(0o755)).unwrap();
-    suite.harness.restart_in(&folder).unwrap();
-    let endpoint = suite.harness.daemon().unwrap().endpoint();
-    suite.harness.client = Client::connect(&endpoint).await.unwrap();
-    suite
+    Suite::start_after(&format!("ulimit -n {FILES}")).await
 }
 
 /// How many entries a folder of the daemon's in `/proc` has: `fd`, `task`.
@@ -36,6 +25,9 @@ fn count(suite: &Suite, folder: &str) -> usize {
 
 #[tokio::test]
 async fn a_thousand_clients_that_never_speak_keep_nobody_from_being_served() {
+    // This process has the other ends.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let suite = limited().await;
     let (pod, main) = suite.run("served", &["/bin/sleeper"]).await;
     let before = count(&suite, "fd");

@@ -5,7 +5,9 @@ use rrun_cri_api::v1::*;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::leaks::{Kind, Snapshot, View};
-use std::fs;
+use rrun_tests::place;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,21 @@ impl Suite {
         let (pod, _) = suite.run("warm", &["/bin/sleeper"]).await;
         suite.remove(&pod).await;
         suite.before = suite.settled().await;
+        suite
+    }
+
+    /// The same with a daemon that a shell starts after these commands.
+    pub async fn start_after(commands: &str) -> Self {
+        let mut suite = Suite::start().await;
+        let folder = suite.harness.sandbox().root().join("started-after");
+        fs::create_dir(&folder).unwrap();
+        let program = place::program("rrund").unwrap();
+        let script = format!("#!/bin/sh\n{commands}\nexec {} \"$@\"\n", program.display());
+        fs::write(folder.join("rrund"), script).unwrap();
+        fs::set_permissions(folder.join("rrund"), Permissions::from_mode(0o755)).unwrap();
+        suite.harness.restart_in(&folder).unwrap();
+        let endpoint = suite.harness.daemon().unwrap().endpoint();
+        suite.harness.client = Client::connect(&endpoint).await.unwrap();
         suite
     }
 

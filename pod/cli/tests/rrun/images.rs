@@ -35,7 +35,10 @@ fn images_are_imported_listed_and_removed_by_name_and_id() {
     let missing = machine.refused(&["image", "import", "/none"]);
     assert!(missing.contains("/none"), "{missing}");
     let other = machine.refused(&["image", "import", "/etc/hostname"]);
-    assert!(other.contains("/etc/hostname: not an OCI layout"), "{other}");
+    assert!(
+        other.contains("/etc/hostname: no OCI layout and no archive of docker save"),
+        "{other}"
+    );
     let wrong = machine.refused(&["pull", "UPPER/case"]);
     assert!(wrong.contains("UPPER/case"), "{wrong}");
     let nowhere = machine.refused(&["pull", "127.0.0.1:1/none:1"]);
