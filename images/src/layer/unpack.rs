@@ -395,6 +395,9 @@ fn copy<R: BufRead>(file: &mut std::fs::File, data: &mut Archive<R>) -> Result<u
         let piece = data.data()?;
         let n = piece.len();
         if n == 0 {
+            if (1..total).contains(&started) {
+                write_back::start(file.as_fd(), started, total - started);
+            }
             return Ok(total);
         }
         file.write_all(piece)?;
