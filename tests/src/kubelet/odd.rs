@@ -45,16 +45,17 @@ pub const PODS: [Pod; 13] = [
   containers: [{ name: main, image: WORK, command: [/bin/work, stubborn] }]
 "#,
     },
-    // A sidecar that ends by itself is started again, whatever the pod's policy.
+    // A sidecar that ends by itself is started again, whatever the pod's policy. It lives until the
+    // kubelet has seen it run: the others wait for that.
     Pod {
         name: "endside",
         rows: &[
-            "Running, not ContainersReady: ContainersNotReady | side Completed 0 r2 last Completed 0 | main running r0",
+            "Running, not ContainersReady: ContainersNotReady | side Completed 0 r1 last Completed 0 | main running r0",
         ],
         spec: r#"
   restartPolicy: Never
   terminationGracePeriodSeconds: 1
-  initContainers: [{ name: side, image: BUSYBOX, restartPolicy: Always, command: ["true"] }]
+  initContainers: [{ name: side, image: BUSYBOX, restartPolicy: Always, command: [sleep, "5"] }]
   containers: [{ name: main, image: WORK, command: [/bin/work, sleeper] }]
 "#,
     },
