@@ -26,6 +26,18 @@ fn top(name: &str) -> (Vec<u8>, Vec<u8>) {
     layer(&[file(name, name)])
 }
 
+/// Two images, pulled, with a layer of their own above one that they share.
+async fn two_images(store: &Store) -> [Image; 2] {
+    let registry = TestRegistry::start().await;
+    let mut pulled = Vec::new();
+    for tag in ["1", "2"] {
+        registry.put("r/i", tag, &TestImage::of(&[base(), top(tag)]));
+        let name = reference(&format!("{}/r/i:{tag}", registry.address));
+        pulled.push(store.pull(&name, None, None).await.unwrap());
+    }
+    pulled.try_into().unwrap()
+}
+
 fn holder(name: &str) -> Holder {
     Holder::container(name).unwrap()
 }
@@ -86,15 +98,9 @@ async fn a_pull_by_digest_has_no_tag() {
 
 #[tokio::test]
 async fn layers_of_a_held_image_stay_until_it_is_released_and_shared_ones_longer() {
-    let registry = TestRegistry::start().await;
-    let (one, two) = (TestImage::of(&[base(), top("one")]), TestImage::of(&[base(), top("two")]));
-    registry.put("r/i", "1", &one);
-    registry.put("r/i", "2", &two);
     let scratch = Scratch::new().await;
     let store = &scratch.store;
-    let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
-    let first = store.pull(&pull("1"), None, None).await.unwrap();
-    let second = store.pull(&pull("2"), None, None).await.unwrap();
+    let [first, second] = two_images(store).await;
     let rootfs = store.prepare(&holder("c"), &first.id).await.unwrap();
     let holders =
         async |image: &Image| store.find(&image.id.to_string()).await.unwrap().unwrap().holders;

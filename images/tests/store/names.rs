@@ -4,15 +4,9 @@ use super::*;
 
 #[tokio::test]
 async fn a_given_name_leads_to_the_image_and_is_there_when_the_records_are_made_anew() {
-    let registry = TestRegistry::start().await;
-    let (one, two) = (TestImage::of(&[top("one")]), TestImage::of(&[top("two")]));
-    registry.put("r/i", "1", &one);
-    registry.put("r/i", "2", &two);
     let scratch = Scratch::new().await;
+    let [first, second] = two_images(&scratch.store).await;
     let store = &scratch.store;
-    let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
-    let first = store.pull(&pull("1"), None, None).await.unwrap();
-    let second = store.pull(&pull("2"), None, None).await.unwrap();
     let given = reference("web:test");
     assert_eq!(store.tag(&first.tags[0], &given).await.unwrap(), first.id);
     assert_eq!(store.tag(&second.id.to_string(), &given).await.unwrap(), second.id);
@@ -42,15 +36,9 @@ async fn a_given_name_leads_to_the_image_and_is_there_when_the_records_are_made_
 
 #[tokio::test]
 async fn removing_an_image_frees_what_no_other_image_has() {
-    let registry = TestRegistry::start().await;
-    let (one, two) = (TestImage::of(&[base(), top("one")]), TestImage::of(&[base(), top("two")]));
-    registry.put("r/i", "1", &one);
-    registry.put("r/i", "2", &two);
     let scratch = Scratch::new().await;
     let store = &scratch.store;
-    let pull = |tag: &str| reference(&format!("{}/r/i:{tag}", registry.address));
-    let first = store.pull(&pull("1"), None, None).await.unwrap();
-    store.pull(&pull("2"), None, None).await.unwrap();
+    let [first, _] = two_images(store).await;
     let usage = store.disk_usage().await.unwrap();
     let of = |id: &rrun_images::ImageId| usage.iter().find(|usage| usage.id == *id).unwrap();
     let freed = of(&first.id).exclusive_bytes();

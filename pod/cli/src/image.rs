@@ -6,7 +6,6 @@ use crate::table;
 use anyhow::{Result, anyhow, bail};
 use rrun_images::{Image, ImageUsage, LayerUsage, Reference, Store};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::process::ExitCode;
 
 /// What a command is shown in, unless it is asked for whole.
@@ -36,7 +35,8 @@ pub async fn inspect(context: &Context, images: &[String]) -> Result<ExitCode> {
         all.push(described(&found(&store, image).await?)?);
     }
     let text = serde_json::to_string_pretty(&all)?;
-    write(&format!("{text}\n"))
+    table::write(&format!("{text}\n"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn described(image: &Image) -> Result<Value> {
@@ -115,7 +115,7 @@ pub async fn disk_usage(context: &Context, image: Option<&str>) -> Result<ExitCo
             let images = store.list().await?;
             table::print(&image_rows(&images, &usage))?;
             let bytes = size(store.fs_info().await?.bytes);
-            write(&format!("{bytes} in all, what is shared counted once\n"))?;
+            table::write(&format!("{bytes} in all, what is shared counted once\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -157,12 +157,4 @@ pub async fn tag(context: &Context, image: &str, name: &str) -> Result<ExitCode>
     let name: Reference = name.parse()?;
     local(context).await?.tag(image, &name).await?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A reader that has gone is no error.
-fn write(text: &str) -> Result<ExitCode> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

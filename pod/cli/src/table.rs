@@ -2,9 +2,14 @@
 
 use std::io::Write;
 
-/// Prints rows in columns as wide as they must be. A reader that has gone is no error.
+/// Prints rows in columns as wide as they must be.
 pub fn print<const N: usize>(rows: &[[String; N]]) -> std::io::Result<()> {
-    match std::io::stdout().lock().write_all(format(rows).as_bytes()) {
+    write(&format(rows))
+}
+
+/// Prints text as it is. A reader that has gone is no error.
+pub fn write(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
