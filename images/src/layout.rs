@@ -101,21 +101,21 @@ impl Layout {
 
     fn has(&self, name: &str) -> bool {
         match &self.files {
-            Files::Dir(dir) => dir.join(name).exists(),
+            Files::Dir(dir) => inside(dir, name).exists(),
             Files::Tar(tar) => tar.find(name).is_some(),
         }
     }
 
     fn size(&self, name: &str) -> Result<u64> {
         match &self.files {
-            Files::Dir(dir) => Ok(std::fs::metadata(dir.join(name)).context(name)?.len()),
+            Files::Dir(dir) => Ok(std::fs::metadata(inside(dir, name)).context(name)?.len()),
             Files::Tar(tar) => tar.part(name).map(|part| part.end - part.at),
         }
     }
 
     fn file(&self, name: &str) -> Result<Box<dyn Read + Send>> {
         match &self.files {
-            Files::Dir(dir) => Ok(Box::new(File::open(dir.join(name)).context(name)?)),
+            Files::Dir(dir) => Ok(Box::new(File::open(inside(dir, name)).context(name)?)),
             Files::Tar(tar) => Ok(Box::new(tar.part(name)?)),
         }
     }
@@ -200,6 +200,11 @@ impl Tar {
         let (at, size) = self.find(name).ok_or_else(missing)?;
         Ok(Part { tar: Arc::clone(&self.file), at, end: at + size })
     }
+}
+
+/// A file of a folder by a name that a document in it gives, which leads nowhere else by itself.
+fn inside(dir: &Path, name: &str) -> PathBuf {
+    dir.join(docker_archive::clean(name))
 }
 
 /// The file as it is, if it can be read at any place; else what it holds, in a file without a name.

@@ -146,6 +146,25 @@ async fn an_archive_comes_through_a_pipe_and_from_an_unpacked_folder() {
     scratch.assert_no_debris().await;
 }
 
+#[tokio::test]
+async fn a_folder_whose_manifest_names_files_outside_of_it_is_refused() {
+    let scratch = Scratch::new().await;
+    let folder = scratch.dir.path().join("folder");
+    let layer = one_layer("of the host");
+    let outside = scratch.dir.path().join("outside.tar");
+    std::fs::write(&outside, &layer).unwrap();
+    for path in ["../outside.tar", outside.to_str().unwrap()] {
+        let mut archive = Archive::new();
+        archive.image(json!(["out:1"]), &[(path, &layer)]);
+        unpack(&folder, &archive);
+        let refused = scratch.store.import_layout(&folder, None).await.unwrap_err().to_string();
+        assert!(refused.contains(path) && refused.contains("ENOENT"), "{refused}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    assert!(scratch.store.list().await.unwrap().is_empty());
+    scratch.assert_no_debris().await;
+}
+
 fn unpack(folder: &Path, archive: &Archive) {
     std::fs::create_dir(folder).unwrap();
     for item in &archive.items {
