@@ -137,7 +137,8 @@ pub(super) fn exec<'fd>(
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    let maybe = [CLONE_NEWTIME | NEWUSER, NEWUSER, CLONE_NEWTIME, CloneFlags::empty()];
+    // Most containers share our user namespace.
+    let maybe = [CLONE_NEWTIME | NEWUSER, CLONE_NEWTIME, NEWUSER, CloneFlags::empty()];
     let op = NamespaceOp::EnterProcess { fd, tries: maybe.map(|kinds| always | kinds).into() };
     compiler.program.step("enter the container", op);
     compiler.become_root();
