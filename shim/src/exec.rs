@@ -68,8 +68,8 @@ impl Shim {
         match exec.advance() {
             Ok((State::Running, console)) => {
                 self.poll.remove(exec.channel());
-                if exec.has_failed {
-                    // The one that was killed has handed over to this one before.
+                if exec.is_killed() {
+                    // The one that was killed may have handed over to this one before.
                     exec.kill();
                 }
                 let (asker, pid) = (exec.asker.take(), exec.pid());

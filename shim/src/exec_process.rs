@@ -124,6 +124,11 @@ impl ExecProcess {
         let _ = cgroup::kill(&self.own_groups());
     }
 
+    /// It is meant to be dead.
+    pub fn is_killed(&self) -> bool {
+        self.killed
+    }
+
     /// Its group must be removed before another exec can use it: the kernel counts the kills of a
     /// group, and kills a process that is cloned into it unless the count is that of its parent's
     /// group (seen on 6.18). The next exec makes it anew.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Events of one connection, in order; the end of the stream is the end of the connection.
 pub type Events = mpsc::UnboundedReceiver<Event>;
@@ -42,7 +42,7 @@ struct Shared {
 struct Waiting {
     closed: bool,
     replies: HashMap<u32, oneshot::Sender<Result<Answer, Error>>>,
-    execs: HashMap<u64, oneshot::Sender<Exit>>,
+    execs: HashMap<u64, watch::Sender<Option<Exit>>>,
 }
 
 impl Shared {
@@ -57,8 +57,8 @@ pub struct Running {
     pub pid: i32,
     /// Master of its terminal, if it has one.
     pub console: Option<OwnedFd>,
-    /// How it ended. The sender is dropped when the shim is gone.
-    pub exit: oneshot::Receiver<Exit>,
+    /// How it ended. The sender is dropped then, and when the shim is gone.
+    pub exit: watch::Receiver<Option<Exit>>,
 }
 
 impl Client {
@@ -111,8 +111,19 @@ impl Client {
         if request.since() > self.version {
             return Err(Error::new(Kind::Older, "the pod's shim is of a release without this"));
         }
+        self.ask(request, fds, None).await
+    }
+
+    async fn ask(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+        exec: Option<(u64, watch::Sender<Option<Exit>>)>,
+    ) -> Result<Answer, Error> {
         let number = self.shared.number.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let frame = encode(FrameKind::Request, number, &request, fds.len())?;
+        // Who is dropped while it waits for this has asked nothing and leaves nothing here.
+        let place = self.outgoing.reserve().await.map_err(|_| gone())?;
         let (sender, receiver) = oneshot::channel();
         {
             let mut waiting = self.shared.waiting();
@@ -120,23 +131,24 @@ impl Client {
                 return Err(gone());
             }
             waiting.replies.insert(number, sender);
+            waiting.execs.extend(exec);
         }
-        self.outgoing.send((frame, fds)).await.map_err(|_| gone())?;
+        place.send((frame, fds));
         match receiver.await.map_err(|_| gone())?? {
             (Reply::Error(error), _) => Err(Error::new(Kind::Refused(error), "shim")),
             answer => Ok(answer),
         }
     }
 
-    /// Starts an exec. `exec.exec` must not be in use on this connection.
+    /// Starts an exec. `exec.exec` must not be in use on this connection. After a future that is
+    /// dropped the exec may run, or may yet: a [`Request::KillExec`] comes after it.
     ///
     /// # Errors
     /// As [`Client::call`].
     pub async fn exec(&self, exec: Exec, stdio: Vec<OwnedFd>) -> Result<Running, Error> {
-        let (sender, exit) = oneshot::channel();
+        let (sender, exit) = watch::channel(None);
         let number = exec.exec;
-        self.shared.waiting().execs.insert(number, sender);
-        let answer = self.call(Request::Exec(exec), stdio).await;
+        let answer = self.ask(Request::Exec(exec), stdio, Some((number, sender))).await;
         match answer {
             Ok((Reply::ExecStarted { pid }, mut fds)) => {
                 Ok(Running { pid, console: fds.pop(), exit })
@@ -215,7 +227,7 @@ fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>)
                 let waiter = shared.waiting().execs.remove(&exec);
                 // One that was started by a plain call is told as any other event.
                 let _ = match waiter {
-                    Some(waiter) => waiter.send(exit).is_ok(),
+                    Some(waiter) => waiter.send(Some(exit)).is_ok(),
                     None => events.send(Event::ExecExited { exec, exit }).is_ok(),
                 };
             }

@@ -141,8 +141,8 @@ impl Pod {
         let container = "c".into();
         let stdio = [false, true, false];
         let order = Exec { exec: number, container, plan, stdio, timeout_ms };
-        let running = self.client.exec(order, vec![OwnedFd::from(writer)]).await.unwrap();
-        let exit = running.exit.await.unwrap();
+        let mut running = self.client.exec(order, vec![OwnedFd::from(writer)]).await.unwrap();
+        let exit = running.exit.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
         (exit.code, said)

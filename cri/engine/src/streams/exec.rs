@@ -23,16 +23,15 @@ use tracing::Instrument;
 
 /// An exec that runs, and is killed with its tree when it is dropped before its end.
 pub(super) struct RunningExec {
-    shim: Arc<dyn Shim>,
-    number: u64,
-    end: watch::Receiver<Option<Exit>>,
+    kill: KillOnDrop,
+    exit: watch::Receiver<Option<Exit>>,
 }
 
 impl RunningExec {
     /// Waits for its end.
     pub(super) async fn exit(&self) -> Result<Exit> {
-        let mut end = self.end.clone();
-        let exit = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        let mut exit = self.exit.clone();
+        let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
         exit.ok_or_else(|| Error::new(Kind::Unavailable, "the pod's shim is gone"))
     }
 }
@@ -40,22 +39,31 @@ impl RunningExec {
 impl Drop for RunningExec {
     fn drop(&mut self) {
         // Its end is told, or there is no shim any more.
-        if self.end.borrow().is_some() || self.end.has_changed().is_err() {
-            return;
-        }
-        kill(&self.shim, self.number);
+        self.kill.armed = self.exit.borrow().is_none() && self.exit.has_changed().is_ok();
     }
 }
 
-/// Has an exec killed with its tree, without waiting.
-fn kill(shim: &Arc<dyn Shim>, exec: u64) {
-    let shim = Arc::clone(shim);
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(async move {
-            if let Err(refusal) = shim.call(Request::KillExec { exec }, Vec::new()).await {
-                tracing::debug!(error = %refusal.error, "kill exec");
-            }
-        });
+/// Has an exec that was asked for killed with its tree, without waiting: the shim hears of it after
+/// it has heard of the exec.
+struct KillOnDrop {
+    shim: Arc<dyn Shim>,
+    exec: u64,
+    armed: bool,
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (shim, exec) = (Arc::clone(&self.shim), self.exec);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(refusal) = shim.call(Request::KillExec { exec }, Vec::new()).await {
+                    tracing::debug!(error = %refusal.error, "kill exec");
+                }
+            });
+        }
     }
 }
 
@@ -85,33 +93,14 @@ pub(super) async fn start(
     };
     let gone = || Error::new(Kind::Unavailable, "the pod's shim is gone");
     let shim = pod.shim().ok_or_else(gone)?;
-    // By itself: a caller that goes meanwhile drops what runs by then, which kills it.
-    let starting = tokio::spawn(run_in(shim, exec, stdio).in_current_span());
-    starting.await.map_err(|error| Error::internal(error.to_string()))?
-}
-
-async fn run_in(
-    shim: Arc<dyn Shim>,
-    exec: Exec,
-    stdio: [Option<OwnedFd>; 3],
-) -> Result<Started, Refusal> {
-    let number = exec.exec;
+    let mut kill = KillOnDrop { shim: Arc::clone(&shim), exec: number, armed: true };
     let running = async { Ok(shim.exec(exec, stdio.into_iter().flatten().collect()).await) };
     // A refusal has a code beside its error: it passes the step as a value.
     let running = run_step("engine.exec.start", running).await?;
-    let running = running.inspect_err(|refusal| {
-        if refusal.error.kind() == Kind::Timeout {
-            // It may start it yet.
-            kill(&shim, number);
-        }
-    })?;
-    let (ended, end) = watch::channel(None);
-    tokio::spawn(async move {
-        if let Ok(exit) = running.exit.await {
-            ended.send_replace(Some(exit));
-        }
-    });
-    let exec = RunningExec { shim, number, end };
+    // A shim that was too slow may start it yet.
+    let running =
+        running.inspect_err(|refusal| kill.armed = refusal.error.kind() == Kind::Timeout)?;
+    let exec = RunningExec { kill, exit: running.exit };
     Ok(Started { exec, console: running.console })
 }
 
