@@ -117,14 +117,18 @@ impl Engine {
     /// ended then, with code 128 and reason `StartError`.
     pub async fn start_container(&self, owner: &Owner, id: &str) -> Result<()> {
         start_container::start(&self.shared, owner, id).await?;
-        self.note_use(id);
+        self.note_use(owner, id);
         Ok(())
     }
 
-    /// Tells the images that a container of theirs is in use. Nobody waits for it, and nothing
-    /// depends on it but the order in which unused images are collected.
-    fn note_use(&self, id: &str) {
-        let (images, id) = (Arc::clone(&self.shared.ports.images), id.to_owned());
+    /// Tells the images that a container of theirs is in use, once a minute at most. Nobody waits
+    /// for it, and nothing depends on it but the order in which unused images are collected.
+    fn note_use(&self, owner: &Owner, id: &str) {
+        let Ok((_, container)) = self.shared.table.container(owner, id) else { return };
+        if !container.is_to_be_noted() {
+            return;
+        }
+        let (images, id) = (Arc::clone(&self.shared.ports.images), container.id.to_string());
         tokio::spawn(async move {
             if let Err(error) = images.used(&id).await {
                 tracing::debug!("the image of {id} is not marked as used: {error}");
@@ -209,13 +213,13 @@ impl Engine {
         timeout: Option<Duration>,
     ) -> Result<ExecOutput> {
         let done = streams::exec_sync(&self.shared, owner, id, command, timeout).await;
-        self.note_use(id);
+        self.note_use(owner, id);
         done
     }
 
     /// Runs a command in a running container with its streams open.
     pub async fn exec(&self, owner: &Owner, id: &str, request: ExecRequest) -> Result<Session> {
-        self.note_use(id);
+        self.note_use(owner, id);
         streams::exec(&self.shared, owner, id, request).await
     }
 

@@ -24,7 +24,12 @@ use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+
+/// How often the images are told that a container is in use: a container that is probed every
+/// second must not write to their records as often.
+const USE_NOTED: Duration = Duration::from_secs(60);
 
 /// What all verbs share.
 pub(crate) struct Shared {
@@ -94,6 +99,8 @@ pub(crate) struct Container {
     pub(crate) usage: Measured<Usage>,
     /// What its writable layer takes.
     layer: Mutex<Option<FsUsage>>,
+    /// When its image was last told of its use.
+    noted: Mutex<Option<Instant>>,
 }
 
 /// Duplicates of a container's ends of pipes, held while it lives.
@@ -250,7 +257,18 @@ impl Container {
             pipes: Mutex::default(),
             usage: Measured::default(),
             layer: Mutex::default(),
+            noted: Mutex::default(),
         }
+    }
+
+    /// Its image is to be told of its use now: it was not within the last minute.
+    pub(crate) fn is_to_be_noted(&self) -> bool {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = noted.is_none_or(|at| at.elapsed() >= USE_NOTED);
+        if is_due {
+            *noted = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Lets go of the pipes that were held before.

@@ -285,6 +285,23 @@ async fn exec_sync_collects_both_outputs_and_the_code() {
 }
 
 #[tokio::test]
+async fn probes_do_not_write_to_the_records_of_images_each_time() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let (_, id) = running(&engine, "web").await;
+    for _ in 0..20 {
+        engine.exec_sync(OWNER, id.as_str(), vec!["x".into()], None).await.unwrap();
+    }
+    let noted = async {
+        while machine.world.uses_noted() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), noted).await.expect("the start is noted");
+    assert_eq!(machine.world.uses_noted(), 1);
+}
+
+#[tokio::test]
 async fn ten_pods_at_once_are_made_and_removed() {
     let machine = Machine::new();
     let (engine, _) = machine.open().await;

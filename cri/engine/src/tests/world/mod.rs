@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub(crate) struct World {
     rootfs: PathBuf,
@@ -40,6 +40,8 @@ struct State {
     broken_images: bool,
     /// Walks of writable layers that were begun.
     layer_walks: usize,
+    /// How often an image was told of its use.
+    uses_noted: usize,
     hung: bool,
     /// Shims take a create and do not answer it.
     hung_creates: bool,
@@ -122,6 +124,10 @@ impl World {
 
     pub(crate) fn layer_walks(&self) -> usize {
         self.state(|state| state.layer_walks)
+    }
+
+    pub(crate) fn uses_noted(&self) -> usize {
+        self.state(|state| state.uses_noted)
     }
 
     pub(crate) fn set_unexecutable(&self) {
@@ -259,6 +265,7 @@ impl Images for World {
     }
 
     async fn used(&self, _: &str) -> Result<()> {
+        self.state(|state| state.uses_noted += 1);
         Ok(())
     }
 
