@@ -9,6 +9,7 @@ pub(crate) mod directories;
 mod lookup;
 mod pipeline;
 mod unpack;
+mod write_back;
 
 pub(crate) use decode::{Compression, decoder, sniff};
 pub(crate) use pipeline::{Feed, Job, run};

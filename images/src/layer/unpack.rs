@@ -5,19 +5,19 @@
 //! every lookup within the layer's directory ([`rrun_sys::root::Rule::InRoot`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, Write};
-use std::os::fd::AsFd;
+use std::io::{self, BufRead};
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, makedev};
 use nix::unistd::{getegid, geteuid};
 use rrun_sys::root::{Place, RelPath, RootDir};
-use rrun_sys::{write_back, xattr};
+use rrun_sys::xattr;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::EntryAttributes;
 use super::lookup::{clean, escape, follow};
+use super::write_back::WriteBack;
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, Entry, EntryKind};
 
@@ -44,8 +44,6 @@ const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 /// What overlayfs reads in a directory that hides the ones below it.
 pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 pub(super) const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
-/// Bytes of a file after which the kernel is asked to write them.
-const WRITE_BACK: u64 = 4 << 20;
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 /// What is held in memory of a layer's directories until its end: those that entries describe, and
 /// those that are implied, which go on record. A few MiB of archive may name paths of gigabytes.
@@ -66,6 +64,7 @@ pub(super) struct Unpacker {
     /// Bytes of `dirs` and of `implied`, those counted too that have gone again.
     held: (usize, usize),
     ids: (u32, u32),
+    disk: WriteBack,
 }
 
 impl Unpacker {
@@ -82,6 +81,7 @@ impl Unpacker {
             implied,
             held: (0, 0),
             ids,
+            disk: WriteBack::default(),
         })
     }
 
@@ -271,7 +271,7 @@ impl Unpacker {
             done => done?,
         };
         let stored = match &entry.sparse {
-            None => copy(&mut file, data)?,
+            None => self.disk.copy(&mut file, data)?,
             Some(map) => {
                 let mut at = 0;
                 for segment in map {
@@ -384,29 +384,6 @@ impl Unpacker {
         let text = |path: RelPath| String::from_utf8_lossy(path.as_bytes()).into_owned();
         self.facts.implied = self.implied.into_iter().map(text).collect();
         Ok(self.facts)
-    }
-}
-
-/// Starts to write a large file to the disk while it is unpacked, so that the sync before the image
-/// is recorded has little left to wait for. Small files are cheaper all at once.
-fn copy<R: BufRead>(file: &mut std::fs::File, data: &mut Archive<R>) -> Result<u64> {
-    let (mut total, mut started) = (0, 0);
-    loop {
-        let piece = data.data()?;
-        let n = piece.len();
-        if n == 0 {
-            if (1..total).contains(&started) {
-                write_back::start(file.as_fd(), started, total - started);
-            }
-            return Ok(total);
-        }
-        file.write_all(piece)?;
-        data.consume(n);
-        total += n as u64;
-        if total - started >= WRITE_BACK {
-            write_back::start(file.as_fd(), started, total - started);
-            started = total;
-        }
     }
 }
 
