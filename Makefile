@@ -30,7 +30,8 @@ PREFIX ?= /usr/local
 install: build ## programs to PREFIX/bin, the unit file to /etc/systemd/system
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system
 	install -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix $(TARGET)/release/,rrund rrun rrun-oci rrun-shim)
-	install -m 0644 -t $(DESTDIR)/etc/systemd/system dist/rrund.service
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' dist/rrund.service >$(TARGET)/release/rrund.service
+	install -m 0644 -t $(DESTDIR)/etc/systemd/system $(TARGET)/release/rrund.service
 
 .PHONY: check
 check: ## format, clippy, limits of the sources, pure tests; no root, no network

@@ -164,10 +164,15 @@ mod tests {
         ("log.drain_bytes", "1"),
     ];
 
+    /// A file of the repository.
+    fn read(name: &str) -> String {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        std::fs::read_to_string(format!("{root}/{name}")).unwrap()
+    }
+
     /// The keys of README's table, with what it says of a reload.
     fn told() -> BTreeMap<String, String> {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-        let readme = std::fs::read_to_string(readme).unwrap();
+        let readme = read("README.md");
         let section = readme.split("\n## ").find(|part| part.starts_with("Configuration")).unwrap();
         let rows = section.lines().filter(|line| line.starts_with("| `"));
         let told = rows.flat_map(|row| {
@@ -200,6 +205,16 @@ mod tests {
             assert_eq!(changes, expected);
         }
         assert!(told.is_empty(), "no keys: {told:?}");
+    }
+
+    #[test]
+    fn the_readme_shows_the_unit_file_that_is_installed() {
+        let readme = read("README.md");
+        let shown = readme.split("# /etc/systemd/system/rrund.service\n").nth(1).unwrap();
+        let shown = shown.split("```").next().unwrap();
+        assert_eq!(shown, read("dist/rrund.service"));
+        // What README's section about reloads tells people to use.
+        assert!(shown.contains("\nExecReload="), "{shown}");
     }
 
     #[test]
