@@ -232,12 +232,28 @@ pub struct Kill {
     pub all: bool,
 }
 
+/// Options of [`Update`] that a file takes the place of.
+const LIMITS: [&str; 12] = [
+    "memory",
+    "memory_swap",
+    "memory_reservation",
+    "cpu_shares",
+    "cpu_quota",
+    "cpu_period",
+    "cpu_burst",
+    "cpu_idle",
+    "cpuset_cpus",
+    "cpuset_mems",
+    "pids_limit",
+    "blkio_weight",
+];
+
 /// What is not given stays as it is, and so does what is given as 0.
 #[derive(Args, Debug)]
 pub struct Update {
     pub id: Id,
     /// File with `linux.resources` in JSON, `-` for stdin, instead of the options below
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with_all = LIMITS)]
     pub resources: Option<PathBuf>,
     /// Bytes, with k, m, g or t for powers of 1024; -1 for no limit
     #[arg(long, allow_hyphen_values = true)]
@@ -277,14 +293,19 @@ pub struct Update {
     pub blkio_weight: Option<u16>,
 }
 
+/// Arguments of [`Exec`] that a file takes the place of. `--tty` is none of them: conmon gives it
+/// beside the file.
+const OF_PROCESS: [&str; 8] =
+    ["command", "cwd", "env", "user", "additional_gids", "cap", "no_new_privs", "apparmor"];
+
 #[derive(Args, Debug)]
 pub struct Exec {
     pub id: Id,
     /// The program and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
-    /// A `process.json` instead of a program and the options below
-    #[arg(long, short)]
+    /// A `process.json` instead of a program and the options that describe one
+    #[arg(long, short, conflicts_with_all = OF_PROCESS)]
     pub process: Option<PathBuf>,
     /// Working directory
     #[arg(long)]
@@ -339,6 +360,39 @@ mod tests {
         }
         for text in ["", "5", "0s", "s", "5 s", "-1s", "1d", "9999999h", "1s5"] {
             assert!(text.parse::<Interval>().is_err(), "{text}");
+        }
+    }
+
+    fn parse(line: &str) -> clap::error::Result<Cli> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn what_a_file_takes_the_place_of_is_refused_beside_it_by_name() {
+        let exec = ["--cwd", "--env", "--user", "--additional-gids", "--cap", "--apparmor"];
+        let exec = exec.map(|option| (format!("exec -p f {option} 1 c"), option));
+        let flags =
+            [("exec -p f --no-new-privs c", "--no-new-privs"), ("exec -p f c sh", "COMMAND")];
+        let flags = flags.map(|(line, option)| (line.to_owned(), option));
+        let limits = LIMITS.map(|name| format!("--{}", name.replace('_', "-")));
+        let update = limits.iter().map(|name| (format!("update -r f {name} 1 c"), name.as_str()));
+        for (line, option) in exec.into_iter().chain(flags).chain(update) {
+            let error = parse(&format!("rrun-oci {line}")).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{line}: {error}");
+            assert!(error.to_string().contains(option), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_callers_give_beside_a_file_is_taken() {
+        for line in [
+            // conmon, for podman and CRI-O
+            "exec --pid-file p --process f --detach --tty --console-socket s --preserve-fds 0 c",
+            // containerd's shim
+            "exec --process f --console-socket s --detach --pid-file p c",
+            "update --resources - c",
+        ] {
+            parse(&format!("rrun-oci {line}")).unwrap();
         }
     }
 }

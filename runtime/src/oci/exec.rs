@@ -79,7 +79,7 @@ fn plan(
 ) -> Result<ExecPlan> {
     let host = Host::detect(Path::new(CGROUP_ROOT))?;
     let mut process = match &options.process {
-        Some(file) => config::process(file, log)?,
+        Some(file) => from_file(file, options, log)?,
         None => from_record(record, options)?,
     };
     let root = root_of(init, record.init.map_or(0, |init| init.pid))?;
@@ -97,6 +97,15 @@ fn root_of(process: BorrowedFd<'_>, pid: i32) -> Result<OwnedFd> {
     let root = config::open_root(&PathBuf::from(format!("/proc/{pid}/root")));
     pidfd::send_signal(process, 0).map_err(|_| status::ended())?;
     root
+}
+
+/// The process of a file. A terminal may be asked for there, or beside it.
+fn from_file(file: &Path, options: &Exec, log: &Log) -> Result<Process> {
+    let mut process = config::process(file, log)?;
+    if options.tty {
+        process.set_terminal(Some(true));
+    }
+    Ok(process)
 }
 
 /// The container's own process as it was created, with what the options change.
