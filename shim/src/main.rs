@@ -36,6 +36,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
+use rrun_error::reason;
 use rrun_shim_protocol::Launch;
 use rrun_sys::limit::raise_files;
 use rrun_sys::step;
@@ -64,14 +65,14 @@ fn main() -> ExitCode {
     };
     // From here the daemon may dial: the parent's exit tells it so.
     if let Err(error) = step::run("shim.launch.daemon", || nix::unistd::daemon(false, false)) {
-        eprintln!("rrun-shim: daemon: {error}");
+        eprintln!("rrun-shim: daemon: {}", reason(&error));
         return ExitCode::FAILURE;
     }
     let run_dir = args.run_dir.clone();
     match supervise(args, listener) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            own_log::note(&run_dir, &format!("supervise: {error}"));
+            own_log::note(&run_dir, &format!("supervise: {}", reason(&error)));
             ExitCode::FAILURE
         }
     }
@@ -83,7 +84,7 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
     raise_files();
     let join_all = || {
         args.cgroups.iter().try_for_each(|group| {
-            join(group).map_err(|error| format!("join {}: {error}", group.display()))
+            join(group).map_err(|error| format!("join {}: {}", group.display(), reason(&error)))
         })
     };
     step::run("shim.launch.cgroup", join_all)?;
@@ -98,7 +99,7 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
         listener
     };
     step::run("shim.launch.socket", listen)
-        .map_err(|error| format!("listen on {}: {error}", socket.display()))
+        .map_err(|error| format!("listen on {}: {}", socket.display(), reason(&error)))
 }
 
 /// Moves to a group of the shims' own: out of the daemon's, whose end may be the end of

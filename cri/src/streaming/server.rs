@@ -135,7 +135,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
             Err(e) => {
                 // Want of descriptors, or a client that left at once: both pass.
-                tracing::warn!("streaming: accept: {e}");
+                tracing::warn!("streaming: accept: {}", rrun_error::reason(&e));
                 sleep(Duration::from_millis(50)).await;
             }
         }

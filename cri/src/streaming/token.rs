@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use nix::errno::Errno;
 use rrun_cri_api::v1::{AttachRequest, ExecRequest, PortForwardRequest};
 use tokio::time::Instant;
 use tonic::Status;
@@ -42,8 +43,11 @@ impl Tokens {
             return Err(Status::resource_exhausted(text));
         }
         let mut random = [0; RANDOM_BYTES];
-        getrandom::fill(&mut random)
-            .map_err(|e| Status::internal(format!("streaming: random token: {e}")))?;
+        getrandom::fill(&mut random).map_err(|e| {
+            let errno = e.raw_os_error().map(Errno::from_raw);
+            let reason = errno.map_or_else(|| e.to_string(), |errno| rrun_error::reason(&errno));
+            Status::internal(format!("streaming: random token: {reason}"))
+        })?;
         let token = BASE64_URL_SAFE_NO_PAD.encode(random);
         waiting.insert(token.clone(), (now + LIFETIME, request));
         Ok(token)

@@ -57,7 +57,8 @@ impl Disk {
             let path = trash.join(&name);
             match rrun_sys::tree::remove(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), error = %e, "left behind");
+                    let error = rrun_error::reason(&e);
+                    tracing::warn!(path = %path.display(), error, "left behind");
                     left.insert(name);
                 }
                 _ => {
@@ -92,7 +93,8 @@ impl Disk {
             }
         };
         if let Err(e) = std::thread::Builder::new().name("image-trash".to_owned()).spawn(work) {
-            tracing::warn!(error = %e, "the trash of images waits for the next removal");
+            let error = rrun_error::reason(&e);
+            tracing::warn!(error, "the trash of images waits for the next removal");
             self.inner.is_emptying.store(false, Ordering::SeqCst);
         }
     }

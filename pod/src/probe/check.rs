@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use super::result::ProbeResult;
-use super::{grpc, http};
+use super::{dial, grpc, http};
 use crate::env;
 use crate::model::{Container, Handler, PortRef, Probe};
 
@@ -96,10 +96,10 @@ async fn exec(cri: &dyn Cri, id: &str, command: Vec<String>, timeout: u32) -> Pr
 }
 
 async fn tcp(host: &str, port: u16, timeout: Duration) -> ProbeResult {
-    let place = format!("{host}:{port}");
+    let place = dial::place(host, port);
     match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => ProbeResult::Success(String::new()),
-        Ok(Err(e)) => ProbeResult::Failure(format!("dial tcp {place}: {e}")),
+        Ok(Err(e)) => ProbeResult::Failure(dial::failure(&place, &e)),
         Err(_) => ProbeResult::Failure(format!("dial tcp {place}: i/o timeout")),
     }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::client::Grpc;
-use tonic::transport::Endpoint;
-use tonic::{Code, Request};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
+use super::dial;
+use super::http::PROBE_AGENT;
 use super::result::ProbeResult;
 
 /// `grpc.health.v1.HealthCheckRequest`
@@ -25,58 +28,67 @@ struct HealthResponse {
 
 const SERVING: i32 = 1;
 
-/// Asks the server at `address` (an IP, `port`) about `service`.
+/// As gRPC's own client waits before it tries to connect again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Asks the server at `address` (an IP, `port`) about `service`. The words are the kubelet's.
 pub async fn check(address: &str, port: u16, service: &str, timeout: Duration) -> ProbeResult {
-    let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-    let authority = format!("{host}:{port}");
-    let work = ask(&authority, service);
-    match tokio::time::timeout(timeout, work).await {
-        Ok(result) => result,
-        Err(_) => ProbeResult::Failure(format!(
-            "timeout: failed to connect service \"{authority}\" within {timeout:?}: context deadline exceeded"
-        )),
+    let place = dial::place(address, port);
+    let endpoint = Endpoint::from_shared(format!("http://{place}"));
+    let endpoint = match endpoint.and_then(|endpoint| endpoint.user_agent(PROBE_AGENT)) {
+        Ok(endpoint) => endpoint,
+        Err(e) => return ProbeResult::Error(format!("{place}: {e}")),
+    };
+    let deadline = Instant::now() + timeout;
+    let Ok(channel) = timeout_at(deadline, connect(&endpoint)).await else {
+        return ProbeResult::Failure(format!(
+            "timeout: failed to connect service {place:?} within {timeout:?}: context deadline exceeded"
+        ));
+    };
+    match timeout_at(deadline, ask(channel, service)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(status)) => failed(&status, timeout),
+        Err(_) => failed(&Status::deadline_exceeded(""), timeout),
     }
 }
 
-async fn ask(authority: &str, service: &str) -> ProbeResult {
-    let endpoint = match Endpoint::from_shared(format!("http://{authority}")) {
-        Ok(endpoint) => endpoint.user_agent(super::http::PROBE_AGENT),
-        Err(e) => return ProbeResult::Error(format!("{authority}: {e}")),
-    };
-    let channel = match endpoint {
-        Ok(endpoint) => endpoint.connect().await,
-        Err(e) => return ProbeResult::Error(format!("{authority}: {e}")),
-    };
-    let mut client = match channel {
-        Ok(channel) => Grpc::new(channel),
-        Err(e) => {
-            return ProbeResult::Failure(format!(
-                "error: failed to connect service at \"{authority}\": {e}"
-            ));
+/// Tries until there is a connection, as the kubelet's client does: a refusal is no answer.
+async fn connect(endpoint: &Endpoint) -> Channel {
+    loop {
+        match endpoint.connect().await {
+            Ok(channel) => return channel,
+            Err(_) => sleep(AGAIN).await,
         }
-    };
-    if let Err(e) = client.ready().await {
-        return ProbeResult::Failure(format!("error: health rpc probe failed: {e}"));
     }
+}
+
+async fn ask(channel: Channel, service: &str) -> Result<ProbeResult, Status> {
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|e| Status::unavailable(rrun_error::reason(&e)))?;
     let path = tonic::codegen::http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let codec: ProstCodec<HealthRequest, HealthResponse> = ProstCodec::default();
     let request = Request::new(HealthRequest { service: service.to_owned() });
-    match client.unary(request, path, codec).await {
-        Ok(reply) if reply.get_ref().status == SERVING => {
-            ProbeResult::Success(format!("service healthy (responded with {SERVING})"))
+    let reply = client.unary(request, path, codec).await?;
+    let name = match reply.get_ref().status {
+        SERVING => return Ok(ProbeResult::Success("service healthy".to_owned())),
+        2 => "NOT_SERVING",
+        3 => "SERVICE_UNKNOWN",
+        _ => "UNKNOWN",
+    };
+    Ok(ProbeResult::Failure(format!("service unhealthy (responded with {name:?})")))
+}
+
+fn failed(status: &Status, timeout: Duration) -> ProbeResult {
+    let message = status.message();
+    ProbeResult::Failure(match status.code() {
+        Code::Unimplemented => format!(
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
+        ),
+        Code::DeadlineExceeded => {
+            format!("timeout: health rpc did not complete within {timeout:?}")
         }
-        Ok(reply) => {
-            let name = match reply.get_ref().status {
-                2 => "NOT_SERVING",
-                3 => "SERVICE_UNKNOWN",
-                _ => "UNKNOWN",
-            };
-            ProbeResult::Failure(format!("service unhealthy (responded with {name:?})"))
+        code => {
+            format!("error: health rpc probe failed: rpc error: code = {code:?} desc = {message}")
         }
-        Err(e) if e.code() == Code::Unimplemented => ProbeResult::Failure(format!(
-            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
-            e.message()
-        )),
-        Err(e) => ProbeResult::Failure(format!("error: health rpc probe failed: {}", e.message())),
-    }
+    })
 }

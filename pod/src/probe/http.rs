@@ -13,6 +13,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::dial;
 use super::result::ProbeResult;
 use crate::error::{Error, Kind, Result};
 use crate::model::{HttpGet, Scheme};
@@ -55,19 +56,36 @@ pub async fn get(fetch: &Fetch<'_>, scheme: Scheme) -> Result<Response> {
 }
 
 fn url(fetch: &Fetch<'_>, scheme: Scheme) -> String {
-    let host = if fetch.host.contains(':') && !fetch.host.starts_with('[') {
-        format!("[{}]", fetch.host)
-    } else {
-        fetch.host.to_owned()
-    };
+    let place = dial::place(fetch.host, fetch.port);
     let word = if scheme == Scheme::Https { "https" } else { "http" };
     let slash = if fetch.get.path.starts_with('/') { "" } else { "/" };
-    format!("{word}://{host}:{}{slash}{}", fetch.port, fetch.get.path)
+    format!("{word}://{place}{slash}{}", fetch.get.path)
 }
 
 fn to_error(e: &reqwest::Error, url: &str) -> Error {
     let kind = if e.is_timeout() { Kind::Timeout } else { Kind::Unavailable };
-    Error::new(kind, chain(e)).context(format!("Get {url:?}"))
+    Error::new(kind, words(e)).context(format!("Get {url:?}"))
+}
+
+/// What Go's client says, where it is known; else the error with its causes.
+fn words(e: &reqwest::Error) -> String {
+    if let (true, Some(io), Some(url)) = (e.is_connect(), os_error(e), e.url()) {
+        // An IPv6 address has its brackets here.
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+        return dial::failure(&dial::place(host, port.unwrap_or_default()), io);
+    }
+    if e.is_timeout() {
+        let why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+        return why.to_owned();
+    }
+    chain(e)
+}
+
+/// What the system refused, if that is the reason.
+fn os_error(e: &reqwest::Error) -> Option<&io::Error> {
+    let causes = std::iter::successors(e.source(), |cause| (*cause).source());
+    let mut errors = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.find(|error| error.raw_os_error().is_some())
 }
 
 async fn send(fetch: &Fetch<'_>, url: &str) -> reqwest::Result<Response> {

@@ -1,6 +1,7 @@
 //! Probes: is it started, is it alive, is it ready.
 
 mod check;
+mod dial;
 mod grpc;
 mod http;
 mod result;
