@@ -12,6 +12,7 @@ use bytes::Bytes;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use rrun_blocking::Pool;
+use rrun_sys::in_root::open_regular_of_host;
 
 use crate::config;
 use crate::digest::{Digest, Hasher, ImageId};
@@ -115,7 +116,9 @@ impl Layout {
 
     fn file(&self, name: &str) -> Result<Box<dyn Read + Send>> {
         match &self.files {
-            Files::Dir(dir) => Ok(Box::new(File::open(inside(dir, name)).context(name)?)),
+            Files::Dir(dir) => {
+                Ok(Box::new(open_regular_of_host(&inside(dir, name)).context(name)?))
+            }
             Files::Tar(tar) => Ok(Box::new(tar.part(name)?)),
         }
     }

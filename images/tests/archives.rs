@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rrun_images::{Digest, Imported, Kind, Result};
 use serde_json::{Value, json};
@@ -162,6 +163,33 @@ async fn a_folder_whose_manifest_names_files_outside_of_it_is_refused() {
         std::fs::remove_dir_all(&folder).unwrap();
     }
     assert!(scratch.store.list().await.unwrap().is_empty());
+    scratch.assert_no_debris().await;
+}
+
+#[tokio::test]
+async fn a_folder_with_a_fifo_in_the_place_of_a_file_is_refused_and_nobody_waits_at_it() {
+    let scratch = Scratch::new().await;
+    let folder = scratch.dir.path().join("folder");
+    let layer = one_layer("1");
+    let mut archive = Archive::new();
+    archive.items.push(named("a.tar", &layer));
+    archive.image(json!(["a:1"]), &[("a.tar", &layer)]);
+    let config = archive.entries[0]["Config"].as_str().unwrap().to_owned();
+    for name in ["manifest.json", "a.tar", &config] {
+        unpack(&folder, &archive);
+        let fifo = folder.join(name);
+        std::fs::remove_file(&fifo).unwrap();
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let import = scratch.store.import_layout(&folder, None);
+        let ended = tokio::time::timeout(Duration::from_secs(60), import).await;
+        // Whoever waits at it goes on, so that this test ends.
+        let _ = std::fs::OpenOptions::new().read(true).write(true).open(&fifo);
+        let refused = ended.expect("an answer in a minute").unwrap_err();
+        let words = refused.to_string();
+        assert!(words.contains(name) && words.contains("not a regular file"), "{words}");
+        assert_eq!(refused.kind(), Kind::Invalid, "{words}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
     scratch.assert_no_debris().await;
 }
 

@@ -6,7 +6,7 @@
 
 mod regular;
 
-pub use regular::{open_regular, read_regular};
+pub use regular::{open_regular, open_regular_of_host, read_regular};
 
 use crate::call::{fresh, syscall};
 use nix::errno::Errno;

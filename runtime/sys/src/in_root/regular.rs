@@ -1,4 +1,4 @@
-//! Files of a foreign root that the host reads: regular ones, and nothing else.
+//! Files that somebody else has chosen and the host reads: regular ones, and nothing else.
 //!
 //! Opening is an act: a device acts on the host, a FIFO blocks, a terminal may become the
 //! opener's own. So what a path leads to is looked at through an `O_PATH` descriptor, which opens
@@ -13,6 +13,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// File systems of the kernel's own (linux/magic.h): what they call a regular file may block its
 /// reader or take what it reads from another one, as `/proc/kmsg` does.
@@ -36,8 +37,20 @@ const KERNELS_OWN: [u64; 10] = [
 /// `InvalidInput` for anything that is no regular file (a directory, a device, a FIFO, a socket)
 /// or lies in procfs and its like; else what openat2(2) says.
 pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
-    let found = open(root, path, OFlag::O_PATH)?;
-    check(&found)?;
+    reopen(&open(root, path, OFlag::O_PATH)?)
+}
+
+/// Opens the regular file at a path of the host for reading. Links are followed, wherever they
+/// lead.
+///
+/// # Errors
+/// As [`open_regular`]; else what openat(2) says.
+pub fn open_regular_of_host(path: &Path) -> io::Result<File> {
+    reopen(&openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+fn reopen(found: &OwnedFd) -> io::Result<File> {
+    check(found)?;
     let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     // Of this thread: it may have a table of its own (`crate::thread`).
     let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
@@ -73,7 +86,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     struct Root(PathBuf);
 
@@ -135,7 +148,19 @@ mod tests {
         for path in paths {
             let refused = root.read(path, 10).unwrap_err();
             assert_eq!(refused.to_string(), "not a regular file", "{path:?}");
+            let path = root.0.join(path.to_str().unwrap());
+            let refused = open_regular_of_host(&path).unwrap_err();
+            assert_eq!(refused.to_string(), "not a regular file", "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_link_of_the_host_is_followed() {
+        let root = Root::new("host");
+        std::fs::write(root.0.join("file"), "here").unwrap();
+        symlink(root.0.join("file"), root.0.join("link")).unwrap();
+        let opened = open_regular_of_host(&root.0.join("link")).unwrap();
+        assert_eq!(io::read_to_string(opened).unwrap(), "here");
     }
 
     #[test]
