@@ -62,7 +62,7 @@ async fn to_its_end(
         Err(refusal) => return Err(refusal.error),
     };
     let receiver = |fd| Receiver::from_owned_fd(fd).context(|| "read the output");
-    let (room, (end, over)) = (AtomicUsize::new(OUTPUT_MAX), watch::channel(false));
+    let (room, (end, over)) = (Room::new(OUTPUT_MAX), watch::channel(false));
     let exit = async {
         let limit = timeout.map_or(Duration::MAX, |timeout| timeout.saturating_add(LATE));
         let exit = match tokio::time::timeout(limit, started.exec.exit()).await {
@@ -77,6 +77,11 @@ async fn to_its_end(
         drain(receiver(out)?, &room, over.clone()),
         drain(receiver(err)?, &room, over.clone()),
     );
+    let dropped = room.dropped.into_inner();
+    if dropped > 0 {
+        // Whoever called is not told: the CRI has no field for it, and words would be output.
+        tracing::warn!(container = %container.id, bytes = dropped, "ExecSync: output is lost");
+    }
     let exit = exit?;
     if exit.reason == ExitReason::Timeout {
         let message = format!("timed out after {:?}", timeout.unwrap_or_default());
@@ -90,7 +95,7 @@ async fn to_its_end(
 /// into the background may hold the pipe for ever. What finds no room is read and dropped.
 async fn drain(
     mut pipe: Receiver,
-    room: &AtomicUsize,
+    room: &Room,
     mut over: watch::Receiver<bool>,
 ) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
@@ -104,22 +109,36 @@ async fn drain(
         if count == 0 {
             return Ok(all);
         }
-        keep(&mut all, &chunk[..count], room);
+        room.keep(&mut all, &chunk[..count]);
     }
     // Asks the kernel: the runtime may not have heard yet that there is something to read.
     loop {
         match nix::unistd::read(&pipe, &mut chunk) {
             Ok(0) | Err(Errno::EAGAIN) => return Ok(all),
-            Ok(count) => keep(&mut all, &chunk[..count], room),
+            Ok(count) => room.keep(&mut all, &chunk[..count]),
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-fn keep(all: &mut Vec<u8>, chunk: &[u8], room: &AtomicUsize) {
-    let take = |left: usize| Some(left.saturating_sub(chunk.len()));
-    let before = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
-    all.extend_from_slice(&chunk[..chunk.len().min(before)]);
+/// What both outputs together may still take, and how much found no room.
+struct Room {
+    left: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+impl Room {
+    fn new(bytes: usize) -> Room {
+        Room { left: AtomicUsize::new(bytes), dropped: AtomicUsize::new(0) }
+    }
+
+    fn keep(&self, all: &mut Vec<u8>, chunk: &[u8]) {
+        let take = |left: usize| Some(left.saturating_sub(chunk.len()));
+        let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let kept = chunk.len().min(before.unwrap_or(0));
+        all.extend_from_slice(&chunk[..kept]);
+        self.dropped.fetch_add(chunk.len() - kept, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -127,17 +146,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn output_that_finds_no_room_is_dropped_and_the_pipe_is_still_drained() {
+    async fn output_that_finds_no_room_is_dropped_and_counted_and_the_pipe_is_still_drained() {
         let (read, write) = pipe().unwrap();
         let writer = std::thread::spawn(move || {
             std::io::Write::write_all(&mut std::fs::File::from(write), &[7; 300_000]).unwrap();
         });
         let (_end, over) = watch::channel(false);
-        let room = AtomicUsize::new(100_000);
+        let room = Room::new(100_000);
         let all = drain(Receiver::from_owned_fd(read).unwrap(), &room, over).await.unwrap();
         writer.join().unwrap();
         assert_eq!(all.len(), 100_000);
-        assert_eq!(room.into_inner(), 0);
+        assert_eq!((room.left.into_inner(), room.dropped.into_inner()), (0, 200_000));
     }
 
     #[tokio::test]
@@ -146,7 +165,7 @@ mod tests {
         nix::unistd::write(&write, b"done").unwrap();
         let (end, over) = watch::channel(false);
         end.send_replace(true);
-        let room = AtomicUsize::new(100);
+        let room = Room::new(100);
         let all = drain(Receiver::from_owned_fd(read).unwrap(), &room, over).await.unwrap();
         assert_eq!(all, b"done");
         drop(write);
