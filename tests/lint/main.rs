@@ -1,8 +1,10 @@
 //! Rules of the source: who may depend on whom, how long a file and a function may be, where
-//! `unsafe` may stand, and that no files use each other in a circle. Reads `cargo metadata` and the sources; needs neither root nor network.
+//! `unsafe` may stand, that no files use each other in a circle, and that documents name paths that
+//! there are. Reads `cargo metadata`, the sources and documents; needs neither root nor network.
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod documents;
 mod edges;
 mod exceptions;
 mod limits;
@@ -48,6 +50,13 @@ fn unsafe_stands_in_one_crate_only() {
     let mut breaches: Vec<_> = sources::all().iter().flat_map(limits::check_unsafe).collect();
     breaches.extend(edges::check_fence());
     report(&["unsafe"], breaches);
+}
+
+#[test]
+fn paths_in_documents_are_those_of_the_tree() {
+    let sources = sources::all();
+    let files: Vec<&str> = sources.iter().map(|source| source.path.as_str()).collect();
+    report(&["document-path"], documents::check(&files));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The lint is tested on small sources that break one rule each.
 
 use crate::circles;
+use crate::documents;
 use crate::limits::{check, check_unsafe};
 use crate::sources::Source;
 
@@ -116,4 +117,14 @@ fn a_name_that_is_passed_on_belongs_to_the_file_that_defines_it() {
         circles_of(&files("pub struct C; use super::super::a::A;")),
         ["x/src/a.rs x/src/m/c.rs"]
     );
+}
+
+#[test]
+fn a_path_that_a_document_names_and_is_not_there_is_found_with_its_line() {
+    let text = "`cri/engine`, `sources.rs`, `tests/.cache`, `trash/`, `/proc/self/exe`, `cni add x/y`\n\
+                `cri/no-such/folder` and `no_such.rs` and `gone/src/lib.rs`";
+    let found = documents::missing("A.md", text, &["tests/lint/sources.rs", "cri/src/lib.rs"]);
+    let texts: Vec<_> = found.iter().map(|breach| breach.text.as_str()).collect();
+    let missing = ["cri/no-such/folder", "no_such.rs", "gone/src/lib.rs"];
+    assert_eq!(texts, missing.map(|path| format!("A.md:2: there is no {path}")));
 }
