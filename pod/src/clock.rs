@@ -1,8 +1,7 @@
-//! The one seam for time and randomness.
+//! Time and randomness, which nothing else in this crate asks the system for.
 //!
-//! Nothing else in this crate reads a clock. Waiting is `tokio::time`, so a paused runtime moves
-//! a [`Clock::virtual_from`] clock and every timer together, and a test of ten minutes of back-off
-//! takes no time at all.
+//! Waiting is `tokio::time`, so a paused runtime moves a [`Clock::virtual_from`] clock and every
+//! timer together, and a test of ten minutes of back-off takes no time at all.
 
 use std::fmt;
 use std::sync::Arc;

@@ -90,7 +90,7 @@ pub struct Container {
 pub struct CreateContext<'a> {
     /// The pod's namespaces, then the descriptors that came with the plan.
     pub slots: &'a [BorrowedFd<'a>],
-    /// the pod's own mount namespace.
+    /// The pod's own mount namespace.
     pub pod_mounts: Option<BorrowedFd<'a>>,
     /// The loop's sources.
     pub poll: &'a Poll,

@@ -22,7 +22,7 @@ pub const PULL_POLICIES: &[(&str, PullPolicy)] = &[
     ("Never", PullPolicy::Never),
 ];
 
-/// An image reference: the grammar is the image room's; what no reference can have is refused
+/// An image reference: whoever pulls it knows the grammar; what no reference can have is refused
 /// here, because the place in the file is known here.
 pub fn image_name(item: &Item<'_>) -> Read<String> {
     let text = item.text()?;
