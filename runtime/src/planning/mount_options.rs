@@ -10,9 +10,9 @@ pub struct Options {
     /// `Some(recursive)` for a bind.
     pub bind: Option<bool>,
     /// Attributes of the mount to set and to clear.
-    pub plain: Attributes,
+    pub plain: MountAttr,
     /// The same, for it and every mount below (`rro`).
-    pub recursive: Attributes,
+    pub recursive: MountAttr,
     /// Propagation.
     pub propagation: Option<Propagation>,
     /// `tmpcopyup`
@@ -21,16 +21,16 @@ pub struct Options {
     pub data: Vec<(String, Option<String>)>,
 }
 
-/// Attributes to set and to clear, of [`attr`].
+/// Attributes to set and to clear, of [`attr`]: struct mount_attr of mount_setattr(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct MountAttr {
     pub set: u64,
     pub clear: u64,
 }
 
-impl Attributes {
+impl MountAttr {
     /// A later option wins over an earlier one.
-    fn apply(&mut self, change: Attributes) {
+    fn apply(&mut self, change: MountAttr) {
         self.set = self.set & !change.clear | change.set;
         self.clear = self.clear & !change.set | change.clear;
     }
@@ -82,10 +82,10 @@ fn one(sorted: &mut Options, option: &str) -> Result<()> {
 }
 
 /// An attribute of a mount, or the absence of one.
-fn attribute(name: &str) -> Option<Attributes> {
-    let set = |bit| Some(Attributes { set: bit, clear: 0 });
-    let clear = |bit| Some(Attributes { set: 0, clear: bit });
-    let atime = |value| Some(Attributes { set: value, clear: ATIME & !value });
+fn attribute(name: &str) -> Option<MountAttr> {
+    let set = |bit| Some(MountAttr { set: bit, clear: 0 });
+    let clear = |bit| Some(MountAttr { set: 0, clear: bit });
+    let atime = |value| Some(MountAttr { set: value, clear: ATIME & !value });
     match name {
         "ro" => set(attr::RDONLY),
         "rw" => clear(attr::RDONLY),
@@ -122,7 +122,7 @@ impl Options {
     /// Attributes to set, to clear, and whether on every mount below too.
     pub fn attributes(&self) -> Result<(u64, u64, bool)> {
         let (plain, deep) = (self.plain, self.recursive);
-        if deep == Attributes::default() {
+        if deep == MountAttr::default() {
             return Ok((plain.set, plain.clear | atime_field(plain), false));
         }
         // On a mount with nothing below it the two are one; else they must agree.
@@ -140,6 +140,6 @@ impl Options {
 }
 
 /// The whole field when any value of it is set.
-fn atime_field(attributes: Attributes) -> u64 {
+fn atime_field(attributes: MountAttr) -> u64 {
     if (attributes.set | attributes.clear) & ATIME != 0 { ATIME } else { 0 }
 }
