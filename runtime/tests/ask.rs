@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::*;
-use rrun_runtime::run::{self, Ask, Child, Refusal, State};
+use rrun_runtime::run::{self, Child, ParentTask, Refusal, State};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
@@ -66,7 +66,7 @@ fn maps_that_the_kernel_refuses_are_named() {
     assert!(place.run(&plan).unwrap_err().to_string().contains("user namespace"));
 }
 
-fn asking(child: &mut Child) -> Ask {
+fn asking(child: &mut Child) -> ParentTask {
     while child.advance().unwrap() != State::Asking {
         let mut fds = [PollFd::new(child.channel(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::from(60_000u16)), Ok(1));
@@ -81,7 +81,7 @@ fn a_process_can_be_placed_after_it_was_cloned() {
     plan.cgroups.dirs.clear();
     plan.cgroups.asked = true;
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
-    assert_eq!(asking(&mut child), Ask::Place);
+    assert_eq!(asking(&mut child), ParentTask::Place);
     let mut group = place.groups.clone();
     group.dirs.retain(|dir| dir.unified);
     cgroup::make(&group).unwrap();

@@ -22,13 +22,13 @@ impl Shim {
             _ => return self.nobody_answers(key),
         };
         let event = match question {
-            run::Ask::Place => Event::Asks {
+            run::ParentTask::Place => Event::Asks {
                 container: container.id.clone(),
                 pid: container.pid().as_raw(),
                 ask: Ask::Place,
             },
             // The executor's own business.
-            run::Ask::WriteIdMaps => return self.nobody_answers(key),
+            run::ParentTask::WriteIdMaps => return self.nobody_answers(key),
         };
         match self.connections.version(creator) >= ANSWERING {
             true => self.connections.tell(creator, &event),

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::cgroup::{self, OomKills};
 use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
-use rrun_runtime::run::{self, Ask, Child, Refusal, State, Stdio};
+use rrun_runtime::run::{self, Child, ParentTask, Refusal, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Exit, LogSpec, WireError, WireKind, log_journal,
@@ -189,7 +189,7 @@ impl Container {
     }
 
     /// What the init asks, if it has not been passed on yet.
-    pub fn new_question(&mut self) -> Option<Ask> {
+    pub fn new_question(&mut self) -> Option<ParentTask> {
         let question = self.child.asks()?;
         (!std::mem::replace(&mut self.asked, true)).then_some(question)
     }

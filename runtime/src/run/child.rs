@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 use rrun_sys::pidfd;
-use rrun_sys::program::report::{self, Ask, Detail, Message, Refusal};
+use rrun_sys::program::report::{self, Detail, Message, ParentTask, Refusal};
 use rrun_sys::program::{self, Placement};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -42,7 +42,7 @@ pub struct Child {
     pidfd: OwnedFd,
     /// What a new user namespace of it is asked to map.
     id_maps: Option<IdMaps>,
-    asks: Option<Ask>,
+    asks: Option<ParentTask>,
     /// Who has handed over and is about to end.
     preparer: Option<OwnedFd>,
     channel: OwnedFd,
@@ -160,7 +160,7 @@ impl Child {
                 }
             }
             // Needs no outside help.
-            Message::Ask(Ask::WriteIdMaps) => {
+            Message::Ask(ParentTask::WriteIdMaps) => {
                 let maps = self.id_maps.clone().unwrap_or_default();
                 report::answer(self.channel.as_fd(), &id_maps::write(self.pid, &maps))?;
             }
@@ -197,7 +197,7 @@ impl Child {
 
     /// What it asks the caller to do: there in [`State::Asking`]. The process is the one of
     /// [`Child::pid`].
-    pub fn asks(&self) -> Option<Ask> {
+    pub fn asks(&self) -> Option<ParentTask> {
         self.asks
     }
 
@@ -271,7 +271,7 @@ impl Child {
     pub fn wait_placed(&mut self, place: impl FnOnce(Pid) -> Result<()>) -> Result<()> {
         let (mut place, mut refused) = (Some(place), None);
         let mut answer = |child: &mut Child| match (child.asks(), place.take()) {
-            (Some(Ask::Place), Some(place)) => {
+            (Some(ParentTask::Place), Some(place)) => {
                 let placed = place(child.pid);
                 let refusal = |error: Error| {
                     let words = error.to_string();

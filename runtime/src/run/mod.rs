@@ -17,7 +17,7 @@ pub mod reaper;
 pub mod start_socket;
 
 pub use child::{Child, State};
-pub use rrun_sys::program::report::{Ask, Refusal};
+pub use rrun_sys::program::report::{ParentTask, Refusal};
 
 use crate::plan::{ExecPlan, Plan};
 use crate::{Result, cgroup};

@@ -25,7 +25,7 @@ use super::Stdio;
 use crate::plan::{Capabilities, ExecPlan, IdMaps, Namespace, Plan, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
 use nix::sched::CloneFlags;
-use rrun_sys::program::report::Ask;
+use rrun_sys::program::report::ParentTask;
 use rrun_sys::program::{
     ChannelOp, CredentialOp, DescriptorOp, ExecOp, FileOp, MountOp, NamespaceOp, Program, Reg,
     Strings,
@@ -88,7 +88,9 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     let mut compiler = Compiler::new(given.slots)?;
     compiler.begin(given.stdio)?;
     if plan.cgroups.asked {
-        compiler.program.step("be placed into the control groups", ChannelOp::Ask(Ask::Place));
+        compiler
+            .program
+            .step("be placed into the control groups", ChannelOp::Ask(ParentTask::Place));
     }
     compiler.join(given.tasks);
     compiler.oom_score_and_labels(&plan.process)?;
@@ -318,7 +320,7 @@ impl<'fd> Compiler<'fd> {
         if plan.namespaces.user == Namespace::New {
             self.id_maps.clone_from(&plan.id_maps);
             self.program.step("make the user namespace", NamespaceOp::Unshare(NEWUSER));
-            self.program.step("map ids", ChannelOp::Ask(Ask::WriteIdMaps));
+            self.program.step("map ids", ChannelOp::Ask(ParentTask::WriteIdMaps));
             self.become_root();
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Reg;
 use super::machine::Machine;
-use super::report::{self, Ask, MessageKind};
+use super::report::{self, MessageKind, ParentTask};
 use crate::call::syscall;
 use nix::errno::Errno;
 use std::os::fd::RawFd;
@@ -15,7 +15,7 @@ pub enum ChannelOp {
     /// Wait for a packet; the child ends when the parent closes its end without one.
     Await,
     /// Ask the parent to do something, and wait until it is done.
-    Ask(Ask),
+    Ask(ParentTask),
     /// Wait for a connection at this listening socket; it becomes the channel.
     Accept(Reg),
 }
@@ -45,7 +45,7 @@ fn await_packet(channel: RawFd) -> Result<(), Errno> {
     }
 }
 
-fn ask(machine: &mut Machine<'_>, question: Ask) -> Result<(), Errno> {
+fn ask(machine: &mut Machine<'_>, question: ParentTask) -> Result<(), Errno> {
     report::send_ask(machine.channel, question)?;
     let mut packet = [0_u8; report::ANSWER_MAX];
     let (pointer, room) = (packet.as_mut_ptr(), packet.len());

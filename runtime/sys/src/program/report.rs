@@ -21,16 +21,16 @@ pub(super) enum MessageKind {
 /// What a child asks its parent to do, because it cannot do that itself; it goes on when the
 /// parent has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum ParentTask {
     /// Place it into its control groups (a scope of systemd, which wants to know the process).
     Place = 1,
     /// Write the id maps of its new user namespace.
     WriteIdMaps = 2,
 }
 
-impl Ask {
-    fn from_byte(byte: u8) -> Option<Ask> {
-        [Ask::Place, Ask::WriteIdMaps].into_iter().find(|ask| *ask as u8 == byte)
+impl ParentTask {
+    fn from_byte(byte: u8) -> Option<ParentTask> {
+        [ParentTask::Place, ParentTask::WriteIdMaps].into_iter().find(|ask| *ask as u8 == byte)
     }
 }
 
@@ -96,7 +96,7 @@ pub enum Message {
     /// The master of its terminal.
     Console(OwnedFd),
     /// It waits for an answer to this, by [`answer`].
-    Ask(Ask),
+    Ask(ParentTask),
     /// A step did what was allowed instead of what was asked.
     Clamped(String),
     /// A step failed, the child ends.
@@ -156,7 +156,7 @@ fn parse(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Message> {
             pidfd: fds.pop()?,
         },
         k if k == MessageKind::Console as u8 => Message::Console(fds.pop()?),
-        k if k == MessageKind::Ask as u8 => Message::Ask(Ask::from_byte(detail)?),
+        k if k == MessageKind::Ask as u8 => Message::Ask(ParentTask::from_byte(detail)?),
         k if k == MessageKind::Clamped as u8 => Message::Clamped(label()),
         k if k == MessageKind::Failed as u8 => {
             let text = label();
@@ -189,7 +189,7 @@ pub fn answer(channel: BorrowedFd<'_>, answer: &Result<(), Refusal>) -> Result<(
 pub(super) const ANSWER_MAX: usize = 254;
 
 /// Asks; the answer is read from the channel.
-pub(super) fn send_ask(channel: RawFd, ask: Ask) -> Result<(), Errno> {
+pub(super) fn send_ask(channel: RawFd, ask: ParentTask) -> Result<(), Errno> {
     let mut head = head(MessageKind::Ask, Detail::Plain, 0, 0);
     head[1] = ask as u8;
     send_packet(channel, head, [&[], &[]], None)
