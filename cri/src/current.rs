@@ -171,22 +171,22 @@ mod tests {
     }
 
     /// The keys of README's table, with what it says of a reload.
-    fn told() -> BTreeMap<String, String> {
+    fn readme_keys() -> BTreeMap<String, String> {
         let readme = read("README.md");
         let section = readme.split("\n## ").find(|part| part.starts_with("Configuration")).unwrap();
         let rows = section.lines().filter(|line| line.starts_with("| `"));
-        let told = rows.flat_map(|row| {
+        let keys = rows.flat_map(|row| {
             let columns: Vec<_> = row.split(" | ").collect();
             let keys = columns[0].trim_start_matches("| ").split(", ");
             let reload = columns[2].to_owned();
             keys.map(move |key| (key.trim_matches('`').to_owned(), reload.clone()))
         });
-        told.collect()
+        keys.collect()
     }
 
     #[test]
     fn the_readme_has_every_key_and_no_other_and_says_of_each_what_a_reload_does() {
-        let mut told = told();
+        let mut keys = readme_keys();
         for key in values(&Config::default()).into_keys() {
             let other = OTHERS.iter().find(|(other, _)| *other == key);
             let (_, other) = other.unwrap_or_else(|| panic!("no other value for {key}"));
@@ -196,7 +196,7 @@ mod tests {
             };
             let current = Current::new(Config::default());
             let changes = current.replace(&Config::parse(&line, "f").unwrap());
-            let expected = match told.remove(&key).as_deref() {
+            let expected = match keys.remove(&key).as_deref() {
                 // `rrun` reads it at its start, and the daemon never.
                 Some("yes" | "`rrun`") => Changes { applied: vec![key], needs_restart: vec![] },
                 Some("restart") => Changes { applied: vec![], needs_restart: vec![key] },
@@ -204,7 +204,7 @@ mod tests {
             };
             assert_eq!(changes, expected);
         }
-        assert!(told.is_empty(), "no keys: {told:?}");
+        assert!(keys.is_empty(), "no keys: {keys:?}");
     }
 
     #[test]

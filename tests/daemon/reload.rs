@@ -23,7 +23,7 @@ async fn reload(suite: &Suite, config: &str, expected: &str) {
 }
 
 /// The configuration that verbose status tells, and whether the network is ready.
-async fn told(suite: &Suite) -> (Value, bool) {
+async fn config_and_network(suite: &Suite) -> (Value, bool) {
     let request = StatusRequest { verbose: true };
     let answer = suite.harness.client.status(request).await.unwrap();
     let conditions = answer.status.unwrap().conditions;
@@ -59,7 +59,7 @@ async fn what_a_reload_changes_is_in_force_for_the_next_pull_pod_and_container()
     suite.harness.pull(LATE).await.unwrap();
     let made = suite.create(&pod, container, &config).await.unwrap();
     suite.start_container(&made).await.unwrap();
-    let (config, network_is_ready) = told(&suite).await;
+    let (config, network_is_ready) = config_and_network(&suite).await;
     assert_eq!(config["network"]["mode"], "cni");
     assert!(!network_is_ready);
     let late = Some(suite.harness.pod("late"));
@@ -79,7 +79,7 @@ async fn what_a_reload_changes_is_in_force_for_the_next_pull_pod_and_container()
 #[tokio::test]
 async fn a_file_that_cannot_be_used_changes_nothing_and_a_key_that_is_fixed_is_named() {
     let suite = Suite::start().await;
-    let (before, _) = told(&suite).await;
+    let (before, _) = config_and_network(&suite).await;
     for (text, expected) in [
         ("[network]\nmode = 'cni'\nmoed = 1\n", "rrund.toml:3: network.moed: unknown field `moed`"),
         (
@@ -89,11 +89,11 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_a_key_that_is_fixed_is_n
         ("[network]\nmode = \n", "rrund.toml:2: "),
     ] {
         reload(&suite, text, expected).await;
-        assert_eq!(told(&suite).await.0, before);
+        assert_eq!(config_and_network(&suite).await.0, before);
     }
     let text = "root = '/elsewhere'\n[log]\ndrain_bytes = 7\n";
     reload(&suite, text, "config: root is changed and needs a restart").await;
-    let (after, _) = told(&suite).await;
+    let (after, _) = config_and_network(&suite).await;
     assert_eq!((&after["root"], &after["log"]["drain_bytes"]), (&before["root"], &7.into()));
     let (pod, _) = suite.run("after", &["/bin/sleeper"]).await;
     suite.remove(&pod).await;

@@ -46,7 +46,7 @@ impl Forward {
             }
             seen.iptables |= is_iptables(&chain);
             if !names(socket, &chain, &rules, (bridge, subnet))? {
-                seen.words.push(told(&chain, bridge, subnet));
+                seen.words.push(warning(&chain, bridge, subnet));
             }
         }
         *last = Some((generation, subnet, seen.clone()));
@@ -91,7 +91,7 @@ fn names(
     Ok(false)
 }
 
-fn told(chain: &Chain, bridge: &str, subnet: Subnet) -> String {
+fn warning(chain: &Chain, bridge: &str, subnet: Subnet) -> String {
     let Chain { family, table, name, .. } = chain;
     let remedy = if is_iptables(chain) {
         "until the next pod is attached".to_owned()

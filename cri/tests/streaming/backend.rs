@@ -46,7 +46,7 @@ impl Backend for Commands {
         let cmd: Vec<&str> = r.cmd.iter().map(String::as_str).collect();
         match cmd.as_slice() {
             ["cat"] => cat(io).await,
-            ["request"] => told(&mut io, &r).await,
+            ["request"] => print_request(&mut io, &r).await,
             ["say", out, err, code] => {
                 if let Some(stdout) = &mut io.stdout {
                     stdout.write_all(out.as_bytes()).await.map_err(text)?;
@@ -76,7 +76,7 @@ impl Backend for Commands {
 
     async fn attach(&self, r: AttachRequest, mut io: Stdio) -> Result<(), String> {
         match r.container_id.as_str() {
-            "request" => told(&mut io, &r).await.map(drop),
+            "request" => print_request(&mut io, &r).await.map(drop),
             _ => cat(io).await.map(drop),
         }
     }
@@ -93,7 +93,7 @@ impl Backend for Commands {
 }
 
 /// Tells the request, and which streams came with it.
-async fn told(io: &mut Stdio, request: &impl std::fmt::Debug) -> Result<i32, String> {
+async fn print_request(io: &mut Stdio, request: &impl std::fmt::Debug) -> Result<i32, String> {
     let streams = [io.stdin.is_some(), io.stdout.is_some(), io.stderr.is_some()];
     say(io, &format!("{request:?} {streams:?}")).await
 }

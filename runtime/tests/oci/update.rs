@@ -17,7 +17,7 @@ fn running(resources: Value) -> Bundle {
 }
 
 /// What a file of a v1 group says.
-fn told(bundle: &Bundle, file: &str) -> String {
+fn read_v1(bundle: &Bundle, file: &str) -> String {
     let (controller, file) = file.split_once('/').unwrap();
     let path = format!("/sys/fs/cgroup/{controller}/{}/{file}", bundle.id);
     std::fs::read_to_string(&path).unwrap().trim_end().to_owned()
@@ -59,11 +59,11 @@ fn what_is_asked_is_changed_and_the_rest_stays() {
     ] {
         update(&bundle, options);
         for (file, value) in files {
-            assert_eq!(told(&bundle, file), *value, "{options:?}: {file}");
+            assert_eq!(read_v1(&bundle, file), *value, "{options:?}: {file}");
         }
     }
-    assert_eq!(told(&bundle, "memory/memory.limit_in_bytes"), "104857600");
-    assert_eq!(told(&bundle, "memory/memory.memsw.limit_in_bytes"), "134217728");
+    assert_eq!(read_v1(&bundle, "memory/memory.limit_in_bytes"), "104857600");
+    assert_eq!(read_v1(&bundle, "memory/memory.memsw.limit_in_bytes"), "134217728");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn memory_and_swap_go_up_and_down_together_and_alone() {
     }
     let bundle = running(json!({ "memory": { "limit": 64 << 20, "swap": 64 << 20 } }));
     let both = || {
-        let file = |name| told(&bundle, name).parse::<u64>().unwrap() >> 20;
+        let file = |name| read_v1(&bundle, name).parse::<u64>().unwrap() >> 20;
         (file("memory/memory.limit_in_bytes"), file("memory/memory.memsw.limit_in_bytes"))
     };
     for (options, expected) in [
@@ -139,13 +139,13 @@ fn resources_come_from_a_file_or_from_stdin() {
     let file = bundle.dir.join("resources.json");
     std::fs::write(&file, json!({ "pids": { "limit": 7 } }).to_string()).unwrap();
     update(&bundle, &["-r", file.to_str().unwrap()]);
-    assert_eq!(told(&bundle, "pids/pids.max"), "7");
+    assert_eq!(read_v1(&bundle, "pids/pids.max"), "7");
     let mut child =
         bundle.runtime(&["update", "-r", "-", &bundle.id]).stdin(Stdio::piped()).spawn().unwrap();
     let text = json!({ "pids": { "limit": 8 }, "cpu": { "idle": 0 } }).to_string();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
-    assert_eq!(told(&bundle, "pids/pids.max"), "8");
+    assert_eq!(read_v1(&bundle, "pids/pids.max"), "8");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_update_that_is_refused_half_way_is_taken_back() {
     // Memory is written before the processors, of which there is none with that number.
     let words = bundle.fails(&["update", "--memory", "32m", "--cpuset-cpus", "99999", &bundle.id]);
     assert!(words.contains("cpuset.cpus"), "{words}");
-    assert_eq!(told(&bundle, "memory/memory.limit_in_bytes"), (64 << 20).to_string());
+    assert_eq!(read_v1(&bundle, "memory/memory.limit_in_bytes"), (64 << 20).to_string());
 }
 
 #[test]
