@@ -238,7 +238,8 @@ pub trait Host: Send + Sync {
     /// Makes sure that an AppArmor profile is loaded; our own default is loaded when it is not.
     ///
     /// # Errors
-    /// `Invalid` for another profile that is not loaded, `Unavailable` when ours cannot be.
+    /// `Invalid` for another profile that is not loaded, `Unavailable` when there is nothing to load
+    /// ours with.
     async fn ensure_apparmor(&self, profile: &str) -> Result<()>;
 
     /// A descriptor of a process; `None` when it is gone.

@@ -3,7 +3,7 @@
 use super::{Machine, container, pod};
 use crate::apparmor::DEFAULT;
 use crate::config::Lsm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{ContainerConfig, SecurityProfile};
 use crate::{Kind, Owner};
 use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
@@ -102,12 +102,20 @@ async fn a_pod_is_refused_its_profile_like_a_container() {
 
 #[tokio::test]
 async fn without_a_parser_what_asks_for_the_default_is_refused_and_what_asks_for_nothing_runs() {
-    let machine = confined();
-    machine.world.set_no_parser();
-    assert_eq!(profile(&machine, container("c")).await.unwrap(), None);
-    let machine = confined();
-    machine.world.set_no_parser();
+    let without = |kind, words: &str| {
+        let machine = confined();
+        machine.world.set_no_default_profile(Error::new(kind, words));
+        machine
+    };
+    let no_parser = || without(Kind::Unavailable, "apparmor_parser is not installed");
+    assert_eq!(profile(&no_parser(), container("c")).await.unwrap(), None);
     let asked = asking(Some(RuntimeDefault), "", false);
-    let error = profile(&machine, asked).await.unwrap_err();
+    let error = profile(&no_parser(), asked).await.unwrap_err();
     assert!(error.to_string().contains("apparmor_parser is not installed"), "{error}");
+    // Whatever else is wrong takes the profile from nobody.
+    for kind in [Kind::Internal, Kind::Timeout, Kind::Exhausted] {
+        let error = profile(&without(kind, "words"), container("c")).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().ends_with("linux.security_context.apparmor: words"), "{error}");
+    }
 }

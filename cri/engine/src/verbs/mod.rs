@@ -16,7 +16,7 @@ pub(crate) mod stop_pod;
 pub(crate) mod update_container;
 
 use crate::apparmor;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::event::{Event, EventKind};
 use crate::id::ContainerId;
 use crate::spec::AppArmor;
@@ -64,8 +64,9 @@ impl PodAt {
         });
     }
 
-    /// The name of an AppArmor profile, which is loaded now. Where our own cannot be loaded, what
-    /// asked for no profile at all runs unconfined, and the log says so.
+    /// The name of an AppArmor profile, which is loaded now. Where there is nothing to load our own
+    /// with, what asked for no profile at all runs unconfined, and the log says so; any other
+    /// failure is an error for it too.
     pub(crate) async fn apparmor(&self, meant: AppArmor) -> Result<Option<String>> {
         let (name, must) = match meant {
             AppArmor::Unconfined => return Ok(None),
@@ -74,11 +75,11 @@ impl PodAt {
         };
         match self.engine.ports.host.ensure_apparmor(&name).await {
             Ok(()) => Ok(Some(name)),
-            Err(error) if must => Err(error.context("linux.security_context.apparmor")),
-            Err(error) => {
+            Err(error) if !must && error.kind() == Kind::Unavailable => {
                 tracing::warn!(pod = %self.pod.id, "runs without an AppArmor profile: {error}");
                 Ok(None)
             }
+            Err(error) => Err(error.context("linux.security_context.apparmor")),
         }
     }
 

@@ -49,7 +49,8 @@ struct State {
     hung_starts: bool,
     /// Groups with a process that does not die.
     undying: BTreeSet<String>,
-    no_parser: bool,
+    /// Why the profile of those that ask for none cannot be loaded.
+    no_default_profile: Option<Error>,
     no_systemd: bool,
     /// Processes that were placed.
     placed: Vec<i32>,
@@ -166,9 +167,9 @@ impl World {
         });
     }
 
-    /// The machine has AppArmor and no parser for it.
-    pub(crate) fn set_no_parser(&self) {
-        self.state(|state| state.no_parser = true);
+    /// The machine has AppArmor, and cannot load the profile of those that ask for none.
+    pub(crate) fn set_no_default_profile(&self, why: Error) {
+        self.state(|state| state.no_default_profile = Some(why));
     }
 
     /// systemd makes no scope any more.
@@ -361,8 +362,8 @@ impl Host for World {
 
     async fn ensure_apparmor(&self, profile: &str) -> Result<()> {
         let ours = profile == crate::apparmor::DEFAULT;
-        match self.state(|state| state.no_parser) {
-            true if ours => Err(Error::new(Kind::Unavailable, "apparmor_parser is not installed")),
+        match self.state(|state| state.no_default_profile.clone()) {
+            Some(error) if ours => Err(error),
             _ if ours || profile == "loaded" => Ok(()),
             _ => Err(Error::invalid(format!("AppArmor profile {profile} is not loaded"))),
         }
