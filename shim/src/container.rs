@@ -1,8 +1,9 @@
 //! One container: its init, from the plan to the exit record.
 
 use crate::connections::Requester;
+use crate::drain::{Drain, Drained, SILENCE};
 use crate::exit;
-use crate::log::{LogCommand, LogThread};
+use crate::log::{LogCommand, LogThread, NotTaken};
 use crate::output::{Missing, Output};
 use crate::own_log;
 use crate::poll::{Key, Poll, Token};
@@ -20,7 +21,7 @@ use rrun_sys::step;
 use rrun_sys::time::now;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Where a container stands.
 #[derive(Debug)]
@@ -37,14 +38,6 @@ pub enum Phase {
     Draining(Exit, Drain),
     /// It has ended.
     Exited(Exit),
-}
-
-/// How long the last output of a container is waited for.
-#[derive(Clone, Copy, Debug)]
-pub struct Drain {
-    since: Instant,
-    /// Bytes that had been read by then.
-    count: u64,
 }
 
 /// A container of this pod.
@@ -81,6 +74,8 @@ pub struct Container {
     log_pending: bool,
     log: Option<LogSpec>,
     closing: bool,
+    /// Bytes of its output that are not in the log.
+    not_in_log: u64,
     stdin: Option<OwnedFd>,
     console: Option<OwnedFd>,
     terminal: bool,
@@ -147,6 +142,7 @@ impl Container {
             log_pending: log.is_some(),
             log,
             closing: false,
+            not_in_log: 0,
             stdin,
             console: None,
             terminal,
@@ -274,8 +270,7 @@ impl Container {
             let _ = cgroup::kill(&self.cgroups);
         }
         self.stdin = None;
-        let drain = Drain { since: Instant::now(), count: self.output.count() };
-        self.phase = Phase::Draining(exit, drain);
+        self.phase = Phase::Draining(exit, Drain::begin(self.output.count()));
     }
 
     fn record(&self, exit: &Exit, run_dir: &Path) {
@@ -286,11 +281,7 @@ impl Container {
     /// for any more.
     pub fn drain(&mut self, poll: &Poll, log: &LogThread, run_dir: &Path) -> Drained {
         let Phase::Draining(_, drain) = &self.phase else { return Drained::No(None) };
-        let drain = *drain;
-        let limits = Limits::of(self.log.as_ref());
-        let end = drain.since + limits.time;
-        let is_late =
-            Instant::now() >= end || self.output.count().saturating_sub(drain.count) > limits.bytes;
+        let (end, is_late) = drain.limits(self.log.as_ref(), self.output.count());
         if !self.output.is_over() && (is_late || self.output.is_silent(SILENCE)) {
             let missing = self.output.missing();
             self.output.give_up(poll);
@@ -310,15 +301,32 @@ impl Container {
         Drained::No(Some(end.min(Instant::now() + SILENCE)))
     }
 
-    /// Says in the log and in the exit record that output is missing. What the log thread has in
-    /// hand may get there yet, before its last line does.
+    /// Says in the log that output is missing. What the log thread has in hand may get there yet,
+    /// before its last line does.
     fn tell_missing_output(&mut self, missing: Missing, log: &LogThread, run_dir: &Path) {
         let Missing { in_flight, unread } = missing;
         let lost = in_flight + unread;
         own_log::note(run_dir, &format!("{lost} bytes of the log of {} are missing", self.id));
         let words = || format!("rrun: {unread} bytes are missing here, as the log was too slow");
         self.close(log, (unread > 0).then(words));
-        if let Phase::Draining(exit, _) = &mut self.phase {
+        self.not_in_log += lost;
+    }
+
+    /// Output that the log's file has not taken. The first reason stays in the shim's own log.
+    pub fn not_logged(&mut self, not_taken: &NotTaken, run_dir: &Path) {
+        let NotTaken { bytes, why } = not_taken;
+        if *bytes > 0 && self.not_in_log == 0 {
+            own_log::note(run_dir, &format!("the log of {} lacks output: {why}", self.id));
+        }
+        self.not_in_log += bytes;
+    }
+
+    /// Puts on record how much of the output is not in the log.
+    pub fn record_lost_output(&mut self, run_dir: &Path) {
+        let lost = self.not_in_log;
+        if let Phase::Draining(exit, _) = &mut self.phase
+            && exit.output_lost != lost
+        {
             exit.output_lost = lost;
             let exit = exit.clone();
             self.record(&exit, run_dir);
@@ -412,36 +420,6 @@ impl Container {
         };
         ContainerReport { id: self.id.clone(), pid: pid.map(Pid::as_raw), state }
     }
-}
-
-/// How long a pipe of a container that has ended may be silent before whoever holds its other end
-/// is known to be no part of it.
-const SILENCE: Duration = Duration::from_secs(2);
-
-/// What the last output of a container may cost.
-struct Limits {
-    time: Duration,
-    bytes: u64,
-}
-
-impl Limits {
-    fn of(log: Option<&LogSpec>) -> Limits {
-        let time = log.and_then(|log| log.drain_timeout_ms).map(Duration::from_millis);
-        let bytes = log.and_then(|log| log.drain_bytes);
-        Limits { time: time.unwrap_or(DRAIN_TIMEOUT), bytes: bytes.unwrap_or(DRAIN_BYTES) }
-    }
-}
-
-/// The limits of a daemon that names none.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-const DRAIN_BYTES: u64 = 64 << 20;
-
-/// Whether a container's last output is where it belongs.
-pub enum Drained {
-    /// It is, or is not waited for any more.
-    Yes,
-    /// It is not. When to look again; without a time something else will tell.
-    No(Option<Instant>),
 }
 
 /// A group of the pool still has processes: cgroup.events of cgroup v2.

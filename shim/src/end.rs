@@ -2,7 +2,8 @@
 //! is reaped, its last output goes to the log, its groups are removed, and then it is told.
 
 use crate::connections::Requester;
-use crate::container::{Drained, Phase};
+use crate::container::Phase;
+use crate::drain::Drained;
 use crate::exit;
 use crate::own_log;
 use crate::poll::Key;
@@ -133,6 +134,7 @@ impl Shim {
         let Some(container) = self.processes.container(key) else {
             return self.finish_discard(key);
         };
+        container.record_lost_output(&self.run_dir);
         if let Phase::Draining(..) = container.phase {
             let dirs = container.cgroups.dirs.clone();
             let until = Some(Instant::now() + PATIENCE);

@@ -13,13 +13,14 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, tee};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rrun_error::reason;
-use rrun_shim_protocol::cri_log::{Formatter, Stream, Timestamp};
+use rrun_shim_protocol::cri_log::{Formatter, Stream, Timestamp, output_in};
+use rrun_shim_protocol::log_file;
 use rrun_shim_protocol::log_journal::{Chunk, Journal};
 use rrun_sys::step;
 use rrun_sys::time::now;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -66,12 +67,21 @@ pub struct Read {
 pub enum Done {
     /// [`LogCommand::Open`] is carried out.
     Opened(Key, io::Result<()>),
-    /// One [`LogCommand::Bytes`] of this stream is written, or given up.
-    Written(Key, Stream),
+    /// One [`LogCommand::Bytes`] of this stream is written, but for what is missing by now.
+    Written(Key, Stream, NotTaken),
     /// [`LogCommand::Reopen`] is carried out.
     Reopened(Key, io::Result<()>),
-    /// [`LogCommand::Close`] is carried out: everything is in the file.
-    Closed(Key),
+    /// [`LogCommand::Close`] is carried out: everything is in the file, but for what is missing.
+    Closed(Key, NotTaken),
+}
+
+/// Output that the file has not taken since this was last told.
+#[derive(Debug, Default)]
+pub struct NotTaken {
+    /// Bytes of output.
+    pub bytes: u64,
+    /// Why the last of them were not, if there are any.
+    pub why: String,
 }
 
 /// The loop's end of the thread.
@@ -197,25 +207,25 @@ fn carry_out(
             Done::Opened(key, opened)
         }
         LogCommand::Bytes(key, stream, read) => {
-            if let Some(log) = logs.get_mut(&key) {
+            let append = |log: &mut Log| {
                 log.append(stream, read, lines, tee);
-            }
-            Done::Written(key, stream)
+                std::mem::take(&mut log.not_taken)
+            };
+            Done::Written(key, stream, logs.get_mut(&key).map(append).unwrap_or_default())
         }
         LogCommand::Reopen(key) => {
             let none = || io::Error::new(io::ErrorKind::NotFound, "it has no log");
             let reopened = logs.get_mut(&key).ok_or_else(none).and_then(|log| {
                 // The old file goes on if this fails.
                 log.file = open(&log.path)?;
+                log.is_torn = false;
                 Ok(())
             });
             Done::Reopened(key, reopened)
         }
         LogCommand::Close(key, at, words) => {
-            if let Some(log) = logs.remove(&key) {
-                log.close(at, words.as_deref(), lines);
-            }
-            Done::Closed(key)
+            let close = |log: Log| log.close(at, words.as_deref(), lines);
+            Done::Closed(key, logs.remove(&key).map(close).unwrap_or_default())
         }
     }
 }
@@ -257,6 +267,12 @@ struct Log {
     formatters: [Formatter; 2],
     /// Since when nothing was added to a line that has not ended, of each.
     open_since: [Option<Instant>; 2],
+    /// What is missing after the file's last line, and why, until a line says so.
+    gap: Option<(u64, String)>,
+    /// The file ends with half a line.
+    is_torn: bool,
+    /// What the loop has not been told of.
+    not_taken: NotTaken,
 }
 
 impl Log {
@@ -265,13 +281,24 @@ impl Log {
         let create = || Journal::create(&journal_path);
         let journal = step::run("shim.log.journal", create)?;
         let formatters = [Stream::Stdout, Stream::Stderr].map(Formatter::new);
-        Ok(Log { path, file, journal, journal_path, formatters, open_since: [None; 2] })
+        Ok(Log {
+            path,
+            file,
+            journal,
+            journal_path,
+            formatters,
+            open_since: [None; 2],
+            gap: None,
+            is_torn: false,
+            not_taken: NotTaken::default(),
+        })
     }
 
     /// In the order that the journal's module lays down. A journal that cannot be written costs
     /// the shim's heir its place, nothing else.
     fn append(&mut self, stream: Stream, read: Read, lines: &mut Vec<u8>, tee: &TeePipe) {
         let Read { at, mut bytes, pipe } = read;
+        self.tell_gap(at);
         if pipe.is_some() {
             self.begin(stream, at, bytes.len());
         }
@@ -287,11 +314,12 @@ impl Log {
         tee.empty(&mut bytes);
     }
 
-    fn close(mut self, at: i64, words: Option<&str>, lines: &mut Vec<u8>) {
+    fn close(mut self, at: i64, words: Option<&str>, lines: &mut Vec<u8>) -> NotTaken {
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.put_down(stream, at, lines);
         }
-        if let Some(words) = words {
+        self.tell_gap(at);
+        if let Some(words) = words.filter(|_| self.gap.is_none()) {
             let formatter = &mut self.formatters[Stream::Stderr as usize];
             formatter.feed(format!("{words}\n").as_bytes(), &Timestamp::new(at), lines);
             self.write(lines);
@@ -299,10 +327,12 @@ impl Log {
         }
         let remove = || std::fs::remove_file(&self.journal_path);
         let _ = step::run("shim.log.journal-removed", remove);
+        self.not_taken
     }
 
     /// Writes what is open of a line, as a piece.
     fn put_down(&mut self, stream: Stream, at: i64, lines: &mut Vec<u8>) {
+        self.tell_gap(at);
         self.begin(stream, at, 0);
         self.formatters[stream as usize].finish(&Timestamp::new(at), lines);
         self.write(lines);
@@ -317,9 +347,35 @@ impl Log {
         let _ = self.journal.put(stream, Some(chunk), self.formatters[stream as usize].open());
     }
 
-    /// Whole lines in one append. An error loses the lines and never the container.
+    /// Whole lines in one append. An error loses lines, which are counted, and never the container.
     fn write(&mut self, lines: &[u8]) {
-        let _ = self.file.write_all(lines);
+        // What comes after a gap is written when the line is there that tells of it.
+        let (bytes, why) = match &self.gap {
+            Some((_, why)) => (output_in(lines), why.clone()),
+            None => match log_file::append(&self.file, lines) {
+                Ok(()) => return,
+                Err(refused) => {
+                    self.is_torn |= refused.torn;
+                    (refused.bytes, reason(&refused.error))
+                }
+            },
+        };
+        self.gap.get_or_insert((0, why.clone())).0 += bytes;
+        self.not_taken = NotTaken { bytes: self.not_taken.bytes + bytes, why };
+    }
+
+    /// Says in the log what is missing at its end, if it takes that by now. Before [`Log::begin`],
+    /// whose length of the file has nothing but lines of its chunk after it.
+    fn tell_gap(&mut self, at: i64) {
+        let Some((bytes, why)) = &self.gap else { return };
+        let words = format!("rrun: {bytes} bytes are missing here: {why}\n");
+        let mut line = if self.is_torn { b"\n".to_vec() } else { Vec::new() };
+        Formatter::new(Stream::Stderr).feed(words.as_bytes(), &Timestamp::new(at), &mut line);
+        let written = log_file::append(&self.file, &line);
+        self.is_torn = written.as_ref().is_err_and(|refused| refused.torn || self.is_torn);
+        if written.is_ok() {
+            self.gap = None;
+        }
     }
 }
 
@@ -339,7 +395,9 @@ fn open(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use nix::fcntl::OFlag;
+    use nix::poll::{PollFd, PollFlags, poll};
     use nix::unistd::{pipe2, write};
+    use std::collections::VecDeque;
 
     #[test]
     fn a_peek_leaves_the_pipe_as_it_is_and_nothing_behind_for_the_next() {
@@ -388,6 +446,50 @@ mod tests {
         write(b"all there is");
         log.send(LogCommand::Close(key, now(), None));
         expect(&["F one", "P prompt> ", "F yes", "P all there is"]);
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_told_by_the_next_line_that_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, rotated) = (folder.path().join("0.log"), folder.path().join("1.log"));
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let log = LogThread::start().unwrap();
+        let key: Key = 1;
+        let mut told = VecDeque::new();
+        let mut done = |command| {
+            log.send(command);
+            while told.is_empty() {
+                let mut wakes = [PollFd::new(log.wake(), PollFlags::POLLIN)];
+                assert_eq!(poll(&mut wakes, 60_000_u16).unwrap(), 1, "no answer");
+                told.extend(log.done());
+            }
+            told.pop_front().unwrap()
+        };
+        let output = |text: &str| {
+            let read = Read { at: 0, bytes: text.as_bytes().to_vec(), pipe: None };
+            LogCommand::Bytes(key, Stream::Stdout, read)
+        };
+        let not_taken = |done: Done| match done {
+            Done::Written(_, _, not_taken) | Done::Closed(_, not_taken) => {
+                (not_taken.bytes, not_taken.why)
+            }
+            other => panic!("{other:?}"),
+        };
+        let (full, nothing) = (|bytes| (bytes, "ENOSPC".to_owned()), (0, String::new()));
+        done(LogCommand::Open(key, path.clone(), folder.path().join("journal")));
+        assert_eq!(not_taken(done(output("one\n"))), full(4));
+        assert_eq!(not_taken(done(output("two\nthree\n"))), full(10));
+        std::fs::remove_file(&path).unwrap();
+        done(LogCommand::Reopen(key));
+        assert_eq!(not_taken(done(output("four\n"))), nothing);
+        std::fs::rename(&path, &rotated).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        done(LogCommand::Reopen(key));
+        assert_eq!(not_taken(done(output("five"))), nothing);
+        assert_eq!(not_taken(done(LogCommand::Close(key, 0, None))), full(4));
+        let text = std::fs::read_to_string(rotated).unwrap();
+        let expected = "stderr F rrun: 14 bytes are missing here: ENOSPC\nstdout F four\n";
+        assert_eq!(text.replace("1970-01-01T00:00:00.000000000Z ", ""), expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod connection;
 mod connections;
 mod container;
 mod create;
+mod drain;
 mod end;
 mod exec;
 mod exec_process;

@@ -174,13 +174,19 @@ impl Shim {
         for done in self.log.done() {
             match done {
                 Done::Opened(key, result) => self.log_opened(key, result),
-                Done::Written(key, stream) => {
+                Done::Written(key, stream, not_taken) => {
                     if let Some(container) = self.processes.container(key) {
+                        container.not_logged(&not_taken, &self.run_dir);
                         container.output.written(stream, &self.poll);
                     }
                 }
                 Done::Reopened(key, result) => self.log_reopened(key, result),
-                Done::Closed(key) => self.log_closed(key),
+                Done::Closed(key, not_taken) => {
+                    if let Some(container) = self.processes.container(key) {
+                        container.not_logged(&not_taken, &self.run_dir);
+                    }
+                    self.log_closed(key);
+                }
             }
         }
     }

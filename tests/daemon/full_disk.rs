@@ -56,6 +56,14 @@ impl Small {
         assert!(self.is_full());
     }
 
+    fn grow(&self, size: &str) {
+        let options = format!("size={size}");
+        let remount = MsFlags::MS_REMOUNT;
+        in_mounts_of(self.pid, || {
+            mount(Some("small"), &self.at, Some("tmpfs"), remount, Some(&*options))
+        });
+    }
+
     fn is_full(&self) -> bool {
         statvfs(&self.inside).unwrap().blocks_available() == 0
     }
@@ -132,7 +140,7 @@ async fn pods_are_stopped_and_removed_though_the_disk_of_the_state_is_full() {
 }
 
 #[tokio::test]
-async fn a_pod_whose_log_has_no_more_room_ends_as_others_do_and_holds_up_nobody() {
+async fn a_pod_whose_log_has_no_more_room_ends_as_others_do_and_both_tell_what_is_missing() {
     let suite = Suite::start().await;
     let config = suite.harness.pod("full");
     let logs = Small::mount(&suite, Path::new(&config.log_directory), "256k");
@@ -141,13 +149,32 @@ async fn a_pod_whose_log_has_no_more_room_ends_as_others_do_and_holds_up_nobody(
     let id = suite.create(&pod, writes, &config).await.unwrap();
     suite.start_container(&id).await.unwrap();
     suite.until("the disk is full", async || logs.is_full()).await;
+    let text = || {
+        let mut files = fs::read_dir(&logs.inside).unwrap();
+        fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap()
+    };
+    logs.grow("512k");
+    suite.until("a line of the gap", async || text().contains(": ENOSPC\n")).await;
+    suite.until("the disk is full again", async || logs.is_full()).await;
 
     let (other, beside) = suite.run("other", &["/bin/sleeper"]).await;
     assert_eq!(suite.exec(&beside, &["/bin/true"], 10).await.unwrap().exit_code, 0);
     suite.remove(&other).await;
     assert_eq!(suite.exec(&id, &["true"], 10).await.unwrap().exit_code, 0);
     suite.stop(&pod).await;
-    assert_eq!(suite.status(&id).await.state, EXITED);
+    let status = suite.status(&id).await;
+    assert_eq!(status.state, EXITED);
+    let (count, words) = status.message.split_once(' ').unwrap();
+    assert_eq!(words, "bytes of output are missing in the log, which was full or too slow");
+    let text = text();
+    let is_whole = |line: &str| line.len() == 41 && line.ends_with("Z stdout F y");
+    let told: Vec<_> = text.lines().filter(|line| !is_whole(line)).collect();
+    let told = told.into_iter().map(|line| {
+        let words = line.split_once("Z stderr F rrun: ").expect(line).1;
+        words.strip_suffix(" bytes are missing here: ENOSPC").expect(line).parse::<u64>().unwrap()
+    });
+    assert!((1..=count.parse().unwrap()).contains(&told.sum::<u64>()), "{count}");
+    assert!(text.ends_with('\n'));
     suite.remove(&pod).await;
     drop(logs);
     suite.assert_nothing_left();

@@ -8,6 +8,9 @@ pub use rrun_sys::time::Timestamp;
 /// The longest piece of a line; a longer line goes out as `P` pieces of exactly this length.
 pub const MAX_PIECE: usize = 16384;
 
+/// The length of what stands before the bytes.
+const HEADER: usize = "0000-00-00T00:00:00.000000000Z stdout F ".len();
+
 /// Which of a container's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -90,6 +93,15 @@ impl Formatter {
     }
 }
 
+/// Bytes of output in lines of a log, as they are in it: a piece's newline is the log's own.
+pub fn output_in(lines: &[u8]) -> u64 {
+    let output = |line: &[u8]| {
+        let own = line.get(HEADER - 2) == Some(&b'P');
+        line.len().saturating_sub(HEADER + usize::from(own)) as u64
+    };
+    lines.split_inclusive(|byte| *byte == b'\n').map(output).sum()
+}
+
 fn memchr(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', bytes)
 }
@@ -117,6 +129,17 @@ mod tests {
         assert_eq!(log(&[b"a\nb\r\n\nc"]), "F a\nF b\nF \nP c\n");
         assert_eq!(log(&[b"a", b"b\n", b"c"]), "F ab\nP c\n");
         assert_eq!(log(&[]), "");
+    }
+
+    #[test]
+    fn lines_tell_how_much_of_the_output_they_hold() {
+        for output in [&b""[..], b"\n", b"a\nb\n\nc", &[b'x'; 2 * MAX_PIECE + 1]] {
+            let mut formatter = Formatter::new(Stream::Stderr);
+            let mut lines = Vec::new();
+            formatter.feed(output, &Timestamp::new(0), &mut lines);
+            formatter.finish(&Timestamp::new(0), &mut lines);
+            assert_eq!(output_in(&lines), output.len() as u64);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod error;
 pub mod exit_record;
 pub mod frame;
 mod launch;
+pub mod log_file;
 pub mod log_journal;
 mod message;
 pub mod remaining_output;

@@ -1,10 +1,12 @@
 //! Logging what a shim that is gone has left of a container's output.
 
 use crate::cri_log::{Formatter, Stream, Timestamp};
+use crate::log_file::{self, NotWritten};
 use crate::log_journal::{self, Chunk, Entry};
 use nix::errno::Errno;
+use rrun_error::reason;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -35,14 +37,19 @@ pub struct ReadEnds<'a> {
 pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
     let [stdout, stderr] = log_journal::read(journal)?;
     let chunk = [&stdout, &stderr].into_iter().find_map(|entry| entry.chunk.clone());
-    let mut file = open(log, chunk.as_ref())?;
+    let file = open(log, chunk.as_ref())?;
     let mut streams =
         [(Stream::Stdout, ends.stdout, stdout), (Stream::Stderr, ends.stderr, stderr)];
     // The one with a chunk on its way first: the length of the file tells of it.
     streams.sort_by_key(|(_, _, entry)| entry.chunk.is_none());
     for (stream, pipe, entry) in streams {
         if let Some(pipe) = pipe {
-            file.write_all(&rest(stream, entry, (ends.tee, pipe), file.metadata()?.len())?)?;
+            let lines = rest(stream, entry, (ends.tee, pipe), file.metadata()?.len())?;
+            log_file::append(&file, &lines).map_err(|refused| {
+                let NotWritten { bytes, error, .. } = refused;
+                let words = format!("{bytes} bytes are missing in it: {}", reason(&error));
+                io::Error::new(error.kind(), words)
+            })?;
         }
     }
     Ok(())
@@ -112,6 +119,7 @@ mod tests {
     use crate::log_journal::Journal;
     use nix::fcntl::OFlag;
     use nix::unistd::{pipe2, write};
+    use std::io::Write;
     use std::path::PathBuf;
 
     /// A shim that dies at a chosen moment, and what is there then.
@@ -204,6 +212,16 @@ mod tests {
             dead.grow(&last[..grown]);
             assert_eq!(dead.rest(), "= F a\n= P end\n");
         }
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_in_the_error() {
+        let dead = Dead::new();
+        std::os::unix::fs::symlink("/dev/full", dead.path()).unwrap();
+        write(&dead.pipe.1, b"one\ntwo").unwrap();
+        let ends = ReadEnds { tee: &dead.tee.0, stdout: Some(&dead.pipe.0), stderr: None };
+        let error = log(&dead.folder.path().join("journal"), &dead.path(), &ends).unwrap_err();
+        assert_eq!(error.to_string(), "7 bytes are missing in it: ENOSPC");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Exit {
     /// The error of one that could not be executed, else empty.
     #[n(3)]
     pub message: String,
-    /// Bytes of output that are missing in its log, because it took them too slowly.
+    /// Bytes of output that are missing in its log, because it took them too slowly or not at all.
     #[cbor(n(4), default)]
     pub output_lost: u64,
 }

@@ -190,7 +190,7 @@ pub(crate) fn container_exit(exit: Exit) -> ContainerExit {
     };
     let message = match exit.output_lost {
         lost if lost > 0 && exit.message.is_empty() => {
-            format!("{lost} bytes of output are missing in the log, which was too slow")
+            format!("{lost} bytes of output are missing in the log, which was full or too slow")
         }
         _ => exit.message,
     };
