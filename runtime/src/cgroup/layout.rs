@@ -78,6 +78,12 @@ impl Layout {
         Ok(Layout { mode, v1, unified, unified_controllers, swap })
     }
 
+    /// Containers are held back from devices by programs of v2, as v1 has no controller for it.
+    pub fn filters_devices(&self) -> bool {
+        let mut v1 = self.v1.iter().flat_map(|hierarchy| &hierarchy.controllers);
+        self.unified.is_some() && !v1.any(|name| name == "devices")
+    }
+
     /// The directories of a group, one in each hierarchy; `path` is below their roots.
     pub fn dirs(&self, path: &Path) -> Vec<CgroupDir> {
         let path = path.strip_prefix("/").unwrap_or(path);
@@ -144,5 +150,22 @@ torn line";
         assert_eq!(unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         let found: Vec<_> = v1.iter().map(|h| h.controllers.join("+")).collect();
         assert_eq!(found, ["cpu+cpuacct", "name=systemd"]);
+    }
+
+    #[test]
+    fn devices_are_filtered_by_v2_where_v1_does_not_hold_them_back() {
+        let layout = |text: &str, v2: bool| {
+            let controllers = text.split_whitespace().map(str::to_owned).collect();
+            Layout {
+                mode: Mode::Hybrid,
+                v1: vec![Hierarchy { path: PathBuf::new(), controllers }],
+                unified: v2.then(PathBuf::new),
+                unified_controllers: Vec::new(),
+                swap: false,
+            }
+        };
+        assert!(layout("cpu", true).filters_devices());
+        assert!(!layout("cpu devices", true).filters_devices());
+        assert!(!layout("cpu", false).filters_devices());
     }
 }

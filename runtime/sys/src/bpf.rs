@@ -55,6 +55,15 @@ pub fn replace_device_filter(group: BorrowedFd<'_>, filter: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// Loads a filter and drops it: whether the kernel has such programs.
+///
+/// # Errors
+/// `EINVAL` where there are none for control groups, `ENOSYS` where there are none at all.
+pub fn try_device_filter() -> Result<(), Errno> {
+    // r0 = 0; exit
+    load(&[0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]).map(drop)
+}
+
 fn load(filter: &[u8]) -> Result<OwnedFd, Errno> {
     // Eight-byte instructions, copied for their alignment.
     let (chunks, []) = filter.as_chunks::<8>() else { return Err(Errno::EINVAL) };

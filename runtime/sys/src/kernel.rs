@@ -2,7 +2,7 @@
 
 use crate::call::syscall;
 use crate::mount::{FsContext, MountAttr, clone_tree, set_attributes};
-use crate::{in_root, memfd, pidfd};
+use crate::{bpf, in_root, memfd, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use std::fs::{self, File};
@@ -32,7 +32,7 @@ impl Feature {
 /// Name, first kernel, what is done instead, and how it is tried.
 type Row = (&'static str, &'static str, Option<&'static str>, fn() -> Result<(), Errno>);
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     ("clone3 with CLONE_INTO_CGROUP", "5.7", None, clone_into_cgroup),
     ("pidfd_open", "5.3", None, || pidfd::open(std::process::id().cast_signed()).map(drop)),
     ("openat2", "5.6", None, openat2),
@@ -40,6 +40,8 @@ const ROWS: [Row; 18] = [
     ("open_tree with OPEN_TREE_CLONE", "5.2", None, || clone_tree(AT_FDCWD, c"/", false).map(drop)),
     ("move_mount", "5.2", None, move_mount),
     ("mount_setattr", "5.12", None, mount_setattr),
+    // Its configuration may leave it out (CONFIG_POSIX_MQUEUE); every container has one.
+    ("mqueue", "2.6.6", None, || FsContext::open(c"mqueue").map(drop)),
     ("overlay", "3.18", None, || FsContext::open(c"overlay").map(drop)),
     (
         "overlay with lowerdir+",
@@ -63,8 +65,9 @@ const ROWS: [Row; 18] = [
     ),
 ];
 
-/// Tries them all. `unified` is where cgroup v2 is mounted, if it is.
-pub fn features(unified: Option<&Path>) -> Vec<Feature> {
+/// Tries them all. `unified` is where cgroup v2 is mounted, if it is; `filters_devices` says that it
+/// is what holds containers back from devices.
+pub fn features(unified: Option<&Path>, filters_devices: bool) -> Vec<Feature> {
     let tried = |(name, since, instead, attempt): Row| Feature {
         name,
         since,
@@ -79,6 +82,15 @@ pub fn features(unified: Option<&Path>) -> Vec<Feature> {
         instead: unified.is_none().then_some(by_hand),
         missing: unified.map_or(Err(Errno::ENODEV), cgroup_kill).err(),
     });
+    if filters_devices {
+        all.push(Feature {
+            name: "device filters of cgroup v2",
+            since: "4.15",
+            instead: None,
+            // Its configuration may leave them out (CONFIG_CGROUP_BPF).
+            missing: bpf::try_device_filter().err(),
+        });
+    }
     all
 }
 
@@ -185,8 +197,19 @@ mod tests {
         if !nix::unistd::geteuid().is_root() {
             return println!("skipped: needs root");
         }
-        let wanting: Vec<_> = features(None).into_iter().filter(Feature::is_wanting).collect();
+        let wanting: Vec<_> =
+            features(None, true).into_iter().filter(Feature::is_wanting).collect();
         assert_eq!(wanting, []);
+    }
+
+    #[test]
+    fn what_every_container_needs_of_the_kernels_configuration_is_tried() {
+        let has = |filters_devices, name: &str| {
+            features(None, filters_devices).iter().any(|feature| feature.name == name)
+        };
+        assert!(has(false, "mqueue"));
+        assert!(has(true, "device filters of cgroup v2"));
+        assert!(!has(false, "device filters of cgroup v2"));
     }
 
     #[test]

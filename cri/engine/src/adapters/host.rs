@@ -54,7 +54,8 @@ impl KernelHost {
         let layout = Layout::detect(cgroup_root)?;
         let kernel =
             Blocking::new(Kernel { layout: layout.clone(), files: Mutex::default() }, AT_ONCE);
-        let features = rrun_sys::kernel::features(layout.unified.as_deref());
+        let (unified, filters) = (layout.unified.as_deref(), layout.filters_devices());
+        let features = rrun_sys::kernel::features(unified, filters);
         Ok(KernelHost { layout, features, kernel })
     }
 
