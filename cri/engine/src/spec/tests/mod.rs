@@ -443,7 +443,18 @@ fn a_reaper_is_who_its_pod_says_with_a_keyring_of_its_own() {
 
     let profiles =
         PodProfiles { apparmor: None, seccomp: profile::Seccomp::RuntimeDefault, text: Vec::new() };
-    (pod.security.run_as_user, pod.security.run_as_group) = (Some(5), Some(6));
+    // As a kubelet sends it for a pod whose securityContext has runAsGroup alone.
+    pod.security.run_as_group = Some(6);
+    let named = PodConfig {
+        name: "web".into(),
+        namespace: "default".into(),
+        uid: "1".into(),
+        ..pod.clone()
+    };
+    check::pod(&named, "", &Lsm::default()).unwrap();
+    let user = planner.reaper(&pod, &[Pid], "/pod/x", &profiles).unwrap().process.user;
+    assert_eq!((user.uid, user.gid), (65534, 6));
+    pod.security.run_as_user = Some(5);
     pod.security.supplemental_groups = vec![7];
     let user = planner.reaper(&pod, &[Pid], "/pod/x", &profiles).unwrap().process.user;
     assert_eq!((user.uid, user.gid, user.groups), (5, 6, vec![7]));
