@@ -8,6 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -16,6 +18,12 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Context, Error, Kind, Result};
+
+/// How long a lock is waited for that is held for a moment at a time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug)]
@@ -116,13 +124,27 @@ pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
     }
 }
 
-/// As [`try_lock`], and waits for whoever has it. For what is done in a moment.
+/// As [`try_lock`], and waits for whoever has it. For what is done in a moment. Blocks.
 ///
 /// # Errors
-/// Those of the file system.
+/// Those of the file system; `Timeout` when somebody has it for long, as one that was stopped does.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
-    Flock::lock(lock_file(path)?, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| Error::errno(format!("lock {}", path.display()), errno))
+    lock_within(path, PATIENCE)
+}
+
+fn lock_within(path: &Path, limit: Duration) -> Result<Flock<File>> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(lock) = try_lock(path)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= end {
+            let text = format!("another process has had it for {} s", limit.as_secs());
+            let what = format!("lock {}", path.display());
+            return Err(Error::new(Kind::Timeout, text).context(what));
+        }
+        sleep(PAUSE);
+    }
 }
 
 /// What whoever has the lock wrote into it stays.
@@ -161,6 +183,22 @@ mod tests {
             let error = WORDS.read::<Vec<String>>(&path).unwrap_err();
             assert_eq!(error.to_string(), format!("read {}: {why}", path.display()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_and_one_that_somebody_keeps_is_an_error_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let kept = lock(&path).unwrap();
+        let error = lock_within(&path, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+        let expected = format!("lock {}: another process has had it for 0 s", path.display());
+        assert_eq!(error.to_string(), expected);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| lock(&path).map(drop));
+            drop(kept);
+            waits.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::runtime::Runtime;
 use anyhow::{Result, bail};
+use rrun_pod::ids::PodUid;
 use rrun_pod::supervise::control::{self, Request};
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{LockedPod, supervise};
@@ -11,12 +12,12 @@ use std::process::ExitCode;
 /// Stops a pod and waits until it has ended.
 pub async fn stop(context: &Context, pod: &str, grace: Option<u32>) -> Result<ExitCode> {
     if let Some(attended) = context.store.find_attended(pod) {
-        control::ask(&context.store, &attended.uid, Request::Stop(grace)).await?;
+        ask(context, &attended.uid, Request::Stop(grace)).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let entry = context.store.find(pod)?;
     match context.store.lock_existing(&entry).await? {
-        None => control::ask(&context.store, &entry.uid, Request::Stop(grace)).await?,
+        None => ask(context, &entry.uid, Request::Stop(grace)).await?,
         Some(pod) if pod.entry.phase().is_terminal() => {}
         Some(pod) => end(context, pod, grace).await?,
     }
@@ -39,14 +40,14 @@ async fn end(context: &Context, pod: LockedPod, grace: Option<u32>) -> Result<()
 pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCode> {
     if let Some(attended) = context.store.find_attended(pod) {
         refuse_running(&attended.full_name, force)?;
-        control::ask(&context.store, &attended.uid, Request::Remove).await?;
+        ask(context, &attended.uid, Request::Remove).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let entry = context.store.find(pod)?;
     let full_name = entry.full_name();
     let Some(pod) = context.store.lock_existing(&entry).await? else {
         refuse_running(&full_name, force)?;
-        control::ask(&context.store, &entry.uid, Request::Remove).await?;
+        ask(context, &entry.uid, Request::Remove).await?;
         return Ok(ExitCode::SUCCESS);
     };
     if !pod.entry.phase().is_terminal() {
@@ -55,6 +56,12 @@ pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCod
     let runtime = Runtime::open(context, &pod.entry).await?;
     runtime.forget(pod).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the process that runs the pod.
+async fn ask(context: &Context, uid: &PodUid, request: Request) -> Result<()> {
+    let tell = |words: &str| eprintln!("rrun: {words}");
+    Ok(control::ask(&context.store, uid, request, tell).await?)
 }
 
 fn refuse_running(full_name: &str, force: bool) -> Result<()> {

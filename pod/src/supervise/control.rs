@@ -2,10 +2,11 @@
 //!
 //! `<uid>.cri` serves the runtime with this pod in it, if that runtime is in the process.
 //! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace) or `remove`, and
-//! answers one line when that is done.
+//! answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
+//! nothing for long is not waited for, as its process may have been stopped (SIGSTOP).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rrun_cri_api::server;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::service::Routes;
 
 use super::store::{LockedPod, Store};
@@ -21,6 +23,18 @@ use crate::ids::PodUid;
 
 /// How long after the end of a pod whoever asked for it waits for what is still to be done.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often whoever asked is told that it goes on.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// What is said then.
+const GOES_ON: &str = "goes on";
+
+/// How long whoever asked waits before a person is told what for.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How long whoever asked waits for a line.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The longest line either way, in bytes.
 const LINE: u64 = 4096;
@@ -78,7 +92,7 @@ impl Asked {
 /// Those of `work`.
 pub async fn answer_with(asked: Vec<Asked>, work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::pin!(work);
-    let done = tokio::time::timeout(PATIENCE, &mut work).await.ok();
+    let done = timeout(PATIENCE, &mut work).await.ok();
     let answer = done.clone().unwrap_or_else(|| Err(late()));
     for one in asked {
         one.answer(&answer).await;
@@ -92,7 +106,8 @@ pub async fn answer_with(asked: Vec<Asked>, work: impl Future<Output = Result<()
 /// What is said when a disk may hang.
 pub(super) fn late() -> Error {
     let text = format!(
-        "it has ended, and {} s later its records, volumes or logs are not written or removed;          that goes on",
+        "it has ended, and {} s later its records, volumes or logs are not written or removed; \
+         that goes on",
         PATIENCE.as_secs()
     );
     Error::new(Kind::Timeout, text)
@@ -166,24 +181,37 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
         return;
     }
     let (_written, written) = oneshot::channel();
-    let text = match Request::parse(line.trim_end()) {
-        None => format!("error: unknown request {line:?}"),
-        Some(request) => {
-            let (answer, answered) = oneshot::channel();
-            let _ = requests.send(Asked { request, answer, written }).await;
-            answered.await.unwrap_or_else(|_| "error: the process ended".to_owned())
+    let work = async {
+        let Some(request) = Request::parse(line.trim_end()) else {
+            return format!("error: unknown request {line:?}");
+        };
+        let (answer, answered) = oneshot::channel();
+        let _ = requests.send(Asked { request, answer, written }).await;
+        answered.await.unwrap_or_else(|_| "error: the process ended".to_owned())
+    };
+    tokio::pin!(work);
+    let text = loop {
+        match timeout(BEAT, &mut work).await {
+            Ok(text) => break text,
+            // What was asked for goes on without whoever asked.
+            Err(_) => drop(output.write_all(format!("{GOES_ON}\n").as_bytes()).await),
         }
     };
     let _ = output.write_all(format!("{text}\n").as_bytes()).await;
 }
 
-/// Asks the process that runs the pod for something and waits until it is done.
+/// Asks the process that runs the pod for something and waits until it is done. `tell` gets words
+/// for a person when that takes long.
 ///
 /// # Errors
-/// Its answer, or that it does not answer.
-pub async fn ask(store: &Store, uid: &PodUid, request: Request) -> Result<()> {
+/// Its answer, or that it does not answer: `Timeout` when it says nothing for 30 s.
+pub async fn ask(store: &Store, uid: &PodUid, request: Request, tell: impl Fn(&str)) -> Result<()> {
     let path = store.socket(uid, "stop");
-    let line = exchange(&path, request).await.context(|| format!("ask {}", path.display()))?;
+    let exchange = async {
+        let stream = UnixStream::connect(&path).await.map_err(|e| Error::io("connect", &e))?;
+        exchange(stream, request, tell).await
+    };
+    let line = exchange.await.context(|| format!("ask {}", path.display()))?;
     match line.trim_end() {
         "done" => Ok(()),
         "" => Err(Error::new(Kind::Unavailable, "the process that runs the pod ended")),
@@ -191,17 +219,48 @@ pub async fn ask(store: &Store, uid: &PodUid, request: Request) -> Result<()> {
     }
 }
 
-async fn exchange(path: &Path, request: Request) -> std::io::Result<String> {
-    let mut stream = UnixStream::connect(path).await?;
-    stream.write_all(request.line().as_bytes()).await?;
+/// The answer to a request; empty when the other side has closed.
+async fn exchange(mut stream: UnixStream, request: Request, tell: impl Fn(&str)) -> Result<String> {
+    stream.write_all(request.line().as_bytes()).await.context(|| "write")?;
+    let mut input = BufReader::new(stream);
+    let mut beats = 0_u64;
+    loop {
+        let line = next_line(&mut input, &tell).await?;
+        if line.trim_end() != GOES_ON {
+            return Ok(line);
+        }
+        beats += 1;
+        if beats == 2 {
+            tell("the pod is still being ended");
+        }
+    }
+}
+
+async fn next_line(input: &mut BufReader<UnixStream>, tell: impl Fn(&str)) -> Result<String> {
     let mut line = String::new();
-    BufReader::new(stream.take(LINE)).read_line(&mut line).await?;
+    {
+        let mut input = input.take(LINE);
+        let read = input.read_line(&mut line);
+        tokio::pin!(read);
+        let mut done = timeout(QUIET, &mut read).await;
+        if done.is_err() {
+            tell("the process that runs the pod does not answer yet");
+            done = timeout(SILENCE - QUIET, &mut read).await;
+        }
+        let Ok(read) = done else {
+            let seconds = SILENCE.as_secs();
+            let text = format!("the process that runs the pod has said nothing for {seconds} s");
+            return Err(Error::new(Kind::Timeout, text));
+        };
+        read.context(|| "read")?;
+    }
     Ok(line)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Request;
+    use super::*;
+    use std::cell::RefCell;
 
     #[test]
     fn a_request_is_read_back_and_another_line_is_none() {
@@ -211,5 +270,36 @@ mod tests {
         for line in ["", "stop", "stop x", "stop -1", "remove now"] {
             assert_eq!(Request::parse(line), None, "{line}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_says_nothing_is_named_and_then_not_waited_for() {
+        // Connected, and nobody reads: as where the process was stopped.
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let told = RefCell::new(Vec::new());
+        let tell = |words: &str| told.borrow_mut().push(words.to_owned());
+        let error = exchange(ours, Request::Stop(None), tell).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+        let expected = "the process that runs the pod has said nothing for 30 s";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(told.into_inner(), ["the process that runs the pod does not answer yet"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_with_a_long_grace_is_waited_for_as_long_as_its_process_goes_on() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (sender, mut requests) = mpsc::channel::<Asked>(1);
+        let ends = async {
+            let asked = requests.recv().await.unwrap();
+            tokio::time::sleep(SILENCE * 4).await;
+            asked.answer(&Ok(())).await;
+        };
+        let told = RefCell::new(Vec::new());
+        let tell = |words: &str| told.borrow_mut().push(words.to_owned());
+        let asks = exchange(ours, Request::Stop(Some(120)), tell);
+        // One task: time that is not real stands still while something is to be read.
+        let (line, ..) = tokio::join!(asks, converse(theirs, sender), ends);
+        assert_eq!(line.unwrap(), "done\n");
+        assert_eq!(told.into_inner(), ["the pod is still being ended"]);
     }
 }
