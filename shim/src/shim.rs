@@ -1,5 +1,7 @@
-//! The loop: one thread, one epoll set, nothing that blocks. Only the making of the pod itself waits
-//! for the kernel: there is nothing else to serve then, and its daemon stops waiting after 10 s.
+//! The loop: one thread, one epoll set, and two calls that wait for the kernel. The making of the pod
+//! itself is one: there is nothing else to serve then, and its daemon stops waiting after 10 s. The
+//! other is the change of a running container's limits: with a memory limit below what is in use the
+//! kernel takes memory back before it answers, and kills what does not fit.
 
 use crate::connections::{Connections, Requester};
 use crate::log::{Done, LogThread};
