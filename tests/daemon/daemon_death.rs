@@ -67,7 +67,8 @@ fn a_point_that_there_is_not_is_named_at_the_start() {
         for typo in ["engine.run-pod.netwrk:before", "engine.run-pod.network:befor"] {
             let mut rrund =
                 std::process::Command::new(rrun_tests::place::program("rrund").unwrap());
-            let ended = rrund.arg("--config").arg(&config).env(variable, typo).output().unwrap();
+            rrund.arg("--config").arg(&config).env(variable, typo);
+            let ended = rrun_tests::limit::output(&mut rrund).unwrap();
             assert_eq!(ended.status.code(), Some(2));
             let said = String::from_utf8(ended.stderr).unwrap();
             assert!(said.contains(&format!("{variable}: there is no point \"{typo}\"")), "{said}");

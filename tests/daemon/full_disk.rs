@@ -89,7 +89,7 @@ pub fn copy_state(suite: &Suite) {
     let sandbox = suite.harness.sandbox();
     let mut copy = sandbox.command("cp");
     copy.arg("-a").arg(format!("{}/.", sandbox.state().display())).arg("/var/lib/rrun");
-    assert!(copy.status().unwrap().success());
+    assert!(rrun_tests::limit::status(&mut copy).unwrap().success());
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ async fn control_groups_are_those_of_the_folder_that_the_configuration_names() {
     let mut suite = Suite::start().await;
     suite.harness.kill();
     let folder = suite.harness.sandbox().root().join("groups");
-    let moved =
-        suite.harness.sandbox().command("sh").args(["-ec", MOVE, "move"]).arg(&folder).status();
+    let mut script = suite.harness.sandbox().command("sh");
+    let moved = rrun_tests::limit::status(script.args(["-ec", MOVE, "move"]).arg(&folder));
     assert!(moved.unwrap().success());
     suite.harness.configure(&format!("[cgroup]\nmount = '{}'\n", folder.display()));
     suite.restart().await;

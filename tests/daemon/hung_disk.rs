@@ -33,7 +33,8 @@ impl Drop for Disk<'_> {
 }
 
 fn run(suite: &Suite, words: &[&str]) {
-    let status = suite.harness.sandbox().command(words[0]).args(&words[1..]).status().unwrap();
+    let mut command = suite.harness.sandbox().command(words[0]);
+    let status = rrun_tests::limit::status(command.args(&words[1..])).unwrap();
     assert!(status.success(), "{words:?}");
 }
 

@@ -109,7 +109,8 @@ impl Walk {
     /// So that the next pod is the first of the host again.
     fn remove_bridge(&self) -> Result<()> {
         let script = format!("ip link delete {BRIDGE} && nft flush ruleset");
-        let status = self.harness.sandbox().command("sh").args(["-c", &script]).status()?;
+        let mut shell = self.harness.sandbox().command("sh");
+        let status = rrun_tests::limit::status(shell.args(["-c", &script]))?;
         ensure!(status.success(), "{script}: {status}");
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::gate::{Gate, Verdict};
 use crate::ground::{self, Ground, built, hosted, registry};
+use rrun_tests::limit;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -16,6 +17,11 @@ async fn pulls_in_a_process_of_its_own() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let store = ground::open(Path::new(&folder)).await;
     store.pull(&hosted().parse().unwrap(), None, None).await.unwrap();
+}
+
+/// Waits for the end of a process that pulls.
+fn end(child: &mut Child) -> bool {
+    limit::end(child, "a pull in a process of its own").unwrap().success()
 }
 
 fn spawn(ground: &Ground) -> Child {
@@ -35,7 +41,7 @@ async fn two_processes_that_pull_one_image_fetch_each_layer_once() {
     ground.hosts(&format!("server = 'http://{}'\n", gate.address));
     let mut both = [spawn(&ground), spawn(&ground)];
     for child in &mut both {
-        assert!(child.wait().unwrap().success());
+        assert!(end(child));
     }
     for layer in &built.layers {
         assert_eq!(gate.asked(layer).len(), 1, "{layer}");
@@ -79,7 +85,7 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
 async fn an_image_pulled_by_a_process_that_ended_at_once_is_there_after_a_reboot() {
     let (registry, ground) = (registry(), Ground::new().await);
     ground.hosts(&format!("server = 'http://{}'\n", registry.address()));
-    assert!(spawn(&ground).wait().unwrap().success());
+    assert!(end(&mut spawn(&ground)));
     let records = rusqlite::Connection::open(ground.root().join("store/records.db")).unwrap();
     assert!(records.execute("UPDATE layer SET boot = 'another'", []).unwrap() > 0);
     let store = ground::open(ground.root()).await;

@@ -1,9 +1,9 @@
 //! Each kind of object is named when it is left, and nothing is when it is gone.
 
 use rrun_tests::leaks::{Kind, Snapshot};
+use rrun_tests::limit;
 use rrun_tests::sandbox::Sandbox;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn leak<T>(
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap();
+    let output = limit::output(command).unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -41,8 +41,7 @@ fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> (Child, String) {
     let mut command = sandbox.command(arguments[0]);
     let mut child =
         command.args(&arguments[1..]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let line = limit::line(child.stdout.take().unwrap(), "a shell in the sandbox").unwrap();
     (child, line.trim().to_owned())
 }
 
@@ -158,7 +157,7 @@ fn a_daemonised_process_in_its_own_namespaces_is_named() {
         " sleep",
         |sandbox| {
             let (mut child, pid) = spawn(sandbox, &["sh", "-c", script]);
-            child.wait().unwrap();
+            limit::end(&mut child, "a shell in the sandbox").unwrap();
             // setsid and unshare execute the next command in place.
             let comm = format!("/proc/{pid}/comm");
             await_that("it sleeps", || fs::read_to_string(&comm).unwrap() == "sleep\n");

@@ -10,6 +10,7 @@
 //! - [`kubelet`]: a real kubelet with static pods there;
 //! - [`bench`]: how long such daemons take, and OCI runtimes;
 //! - [`fuse`]: a file system that never answers;
+//! - [`limit`]: waits for other processes, each with an end;
 //! - [`leaks`]: what was there before against what is there after.
 
 pub mod bench;
@@ -21,6 +22,7 @@ pub mod harness;
 pub mod images;
 pub mod kubelet;
 pub mod leaks;
+pub mod limit;
 pub mod place;
 pub mod registry;
 pub mod sandbox;

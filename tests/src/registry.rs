@@ -1,6 +1,7 @@
 //! Debian's docker-registry on loopback.
 
 use crate::images::HOSTS;
+use crate::limit::LONG;
 use crate::place;
 use crate::sandbox::MORTAL;
 use anyhow::{Context, Result, bail};
@@ -8,6 +9,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A running registry; dropped, it is gone.
@@ -156,22 +159,28 @@ impl Options {
     }
 }
 
-/// Reads the log up to `listening on 127.0.0.1:…`, then drains the rest in a thread, so that the
+/// Waits for `listening on 127.0.0.1:…` in the log, which a thread reads to its end, so that the
 /// registry never blocks on a full pipe.
-fn listening(mut log: impl BufRead + Send + 'static) -> Result<String> {
+fn listening(log: impl BufRead + Send + 'static) -> Result<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in log.split(b'\n').map_while(Result::ok) {
+            // Nobody hears it any more when the address is known.
+            let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
+    let deadline = Instant::now() + LONG;
     let mut seen = String::new();
     loop {
-        let mut line = String::new();
-        if log.read_line(&mut line)? == 0 {
-            bail!("docker-registry ended: {seen}");
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(line) = lines.recv_timeout(left) else {
+            bail!("docker-registry ended, or does not listen after {LONG:?}: {seen}");
+        };
         if let Some((_, rest)) = line.split_once("listening on ") {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
-            let address = rest[..end.unwrap_or(rest.len())].to_owned();
-            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-            return Ok(address);
+            return Ok(rest[..end.unwrap_or(rest.len())].to_owned());
         }
-        seen.push_str(&line);
+        seen += &line;
     }
 }
 

@@ -8,11 +8,11 @@
 //! through [`Sandbox::inside`], and what listens on an address with [`Sandbox::command`].
 
 use crate::leaks::{View, kernel, processes};
+use crate::limit;
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -46,6 +46,9 @@ for groups in /sys/fs/cgroup/"$2" /sys/fs/cgroup/*/"$2"; do
     done
 done 2>/dev/null"#;
 
+/// What that process is for.
+const HOLDS: &str = "the sandbox's namespaces";
+
 /// Namespaces and a folder; dropped, the holder ends and the folder is removed.
 pub struct Sandbox {
     holder: Child,
@@ -69,11 +72,10 @@ impl Sandbox {
             .stdout(Stdio::piped())
             .spawn()
             .context("unshare")?;
-        let mut line = String::new();
         let stdout = holder.stdout.take().context("no stdout")?;
-        BufReader::new(stdout).read_line(&mut line)?;
+        let line = limit::line(stdout, HOLDS).inspect_err(|_| drop(holder.kill()))?;
         if line != "ready\n" {
-            bail!("the sandbox's namespaces: {}", holder.wait()?);
+            bail!("{HOLDS}: {}", limit::end(&mut holder, HOLDS)?);
         }
         Ok(Self { holder, root })
     }
@@ -167,7 +169,7 @@ impl Sandbox {
     }
 
     fn script(&self, arguments: &[&str]) -> Result<()> {
-        let status = self.command("sh").args(arguments).status().context("sh")?;
+        let status = limit::status(self.command("sh").args(arguments))?;
         if !status.success() {
             bail!("{arguments:?}: {status}");
         }
@@ -182,8 +184,7 @@ impl Drop for Sandbox {
         if let Err(error) = processes::end_all(&view).and_then(|()| kernel::remove_cgroups(&view)) {
             eprintln!("{}: {error:#}", self.root().display());
         }
-        drop(self.holder.stdin.take());
-        let _ = self.holder.wait();
+        let _ = limit::end(&mut self.holder, HOLDS);
     }
 }
 

@@ -11,8 +11,8 @@ use lab::{Lab, ask, first_address, open, serve, sh, traces, wait};
 use rrun_cni::{Kind, Mode, Protocol};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::process::{Child, Command};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 #[test]
 fn pods_reach_each_other_and_the_host_reaches_them() {
@@ -93,6 +93,7 @@ fn a_udp_host_port_takes_over_from_what_the_host_remembers() {
     // From now on the host knows this connection as one without translation.
     let host = UdpSocket::bind("0.0.0.0:53").unwrap();
     client.send_to(b"?", "10.213.0.1:53").unwrap();
+    host.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     host.recv(&mut [0; 8]).unwrap();
     let dns = lab.pod("dns").port(Protocol::Udp, 53, 5353);
     dns.add(&network).unwrap();
@@ -295,6 +296,21 @@ fn ask_outside() -> std::io::Result<String> {
     ask([192, 0, 2, 2], 83)
 }
 
+/// How a worker ends, which it does in five minutes or is killed.
+fn end(mut worker: Child) -> ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    loop {
+        if let Some(status) = worker.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            worker.kill().unwrap();
+            panic!("a worker has not ended in five minutes");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// This test's binary again, as another process on the same host: attaches pods `<prefix>0` and on.
 fn worker(lab: &Lab, prefix: &str, count: usize, env: &[(&str, &str)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
@@ -344,9 +360,7 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
         lab.pod(&format!("y{n}"));
     }
     let workers = [worker(&lab, "x", 50, &[]), worker(&lab, "y", 50, &[])];
-    for mut worker in workers {
-        assert!(worker.wait().unwrap().success());
-    }
+    assert!(workers.into_iter().all(|worker| end(worker).success()));
     let network = lab.network();
     let entries = wait(network.attachments()).unwrap();
     let ips: BTreeSet<String> =
@@ -354,9 +368,7 @@ fn a_hundred_adds_of_two_processes_have_a_hundred_addresses() {
     assert_eq!((entries.len(), ips.len()), (100, 100));
     let del = [("LAB_VERB", "del")];
     let workers = [worker(&lab, "x", 50, &del), worker(&lab, "y", 50, &del)];
-    for mut worker in workers {
-        assert!(worker.wait().unwrap().success());
-    }
+    assert!(workers.into_iter().all(|worker| end(worker).success()));
     assert_eq!(traces(), "");
     assert_eq!(wait(network.attachments()).unwrap(), []);
 }
@@ -367,9 +379,9 @@ fn killed_at_any_step_of_add_or_del_another_process_detaches_without_a_trace() {
     let log = lab.path("steps");
     lab.pod("x0");
     let log_env = [("RRUN_STEP_LOG", log.to_str().unwrap())];
-    assert!(worker(&lab, "x", 1, &log_env).wait().unwrap().success());
+    assert!(end(worker(&lab, "x", 1, &log_env)).success());
     let del = [log_env[0], ("LAB_VERB", "del")];
-    assert!(worker(&lab, "x", 1, &del).wait().unwrap().success());
+    assert!(end(worker(&lab, "x", 1, &del)).success());
     let points = std::fs::read_to_string(&log).unwrap();
     // `pid program/step#times:side`: the first time of each.
     let points = points.lines().filter(|line| !line.contains('#'));
@@ -387,12 +399,12 @@ fn kill_and_detach(lab: &Lab, at: &str) {
         sh("ip link del rrtest0 || true; nft flush ruleset");
     }
     let killed = if at.starts_with("cni.del") {
-        assert!(worker(lab, "x", 1, &[]).wait().unwrap().success(), "{at}");
+        assert!(end(worker(lab, "x", 1, &[])).success(), "{at}");
         worker(lab, "x", 1, &[("LAB_VERB", "del"), kill])
     } else {
         worker(lab, "x", 1, &[kill])
     };
-    let status = { killed }.wait().unwrap();
+    let status = end(killed);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{at}");
     let network = lab.network();
     for entry in wait(network.attachments()).unwrap() {

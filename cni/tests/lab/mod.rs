@@ -205,7 +205,15 @@ pub fn ask(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
 
 /// Runs a future on a runtime of this thread, whose helpers share its namespaces.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Duration::from_secs(300);
+    let done = runtime.block_on(async { tokio::time::timeout(limit, future).await });
+    if done.is_err() {
+        // What blocks in a helper would keep the runtime from its end.
+        runtime.shutdown_background();
+        panic!("the network does not answer in {limit:?}");
+    }
+    done.unwrap()
 }
 
 /// A command of the host's; what it printed.

@@ -60,12 +60,18 @@ impl Bundle {
         command
     }
 
-    /// What it says, and how it ends: killed, if it does not end by itself.
-    pub fn call(&self, args: &[&str]) -> Output {
+    /// The same, killed if it does not end by itself.
+    pub fn limited(&self, args: &[&str]) -> Command {
         let runtime = self.runtime(args);
         let mut command = Command::new("timeout");
-        command.args(["--foreground", "-s", "KILL", "60"]).arg(runtime.get_program());
-        command.args(runtime.get_args()).stdin(Stdio::null()).output().unwrap()
+        command.args(["--foreground", "-s", "KILL", "120"]).arg(runtime.get_program());
+        command.args(runtime.get_args()).stdin(Stdio::null());
+        command
+    }
+
+    /// What it says, and how it ends.
+    pub fn call(&self, args: &[&str]) -> Output {
+        self.limited(args).output().unwrap()
     }
 
     /// A command that must succeed.
@@ -109,7 +115,7 @@ impl Bundle {
         let dir = self.dir.to_str().unwrap();
         let log = self.dir.join("log");
         let status = self
-            .runtime(&["--log", log.to_str().unwrap(), "create", "--bundle", dir, &self.id])
+            .limited(&["--log", log.to_str().unwrap(), "create", "--bundle", dir, &self.id])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()

@@ -86,7 +86,7 @@ fn it_ends_with_its_container_and_leaves_no_group() {
     let args =
         ["exec", "--detach", "--pid-file", pid_file.to_str().unwrap(), &bundle.id, "sleep", "1000"];
     let status = bundle
-        .runtime(&args)
+        .limited(&args)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .status();

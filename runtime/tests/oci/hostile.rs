@@ -59,7 +59,7 @@ fn a_mount_whose_name_is_no_text_is_in_nobodys_way() {
     bundle.write();
     let point = bundle.dir.join("odd");
     std::fs::create_dir(&point).unwrap();
-    let run = bundle.runtime(&["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]);
+    let run = bundle.limited(&["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]);
     let script = r#"odd="$1/$(printf '\377')"; shift; mkdir "$odd" && mount -t tmpfs odd "$odd" && exec "$@""#;
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
@@ -254,7 +254,7 @@ fn full(bundle: &Bundle, options: &str, fill: &str) -> std::process::Output {
         root = bundle.root.display()
     );
     let dir = bundle.dir.to_str().unwrap();
-    let run = bundle.runtime(&["run", "--bundle", dir, &bundle.id]);
+    let run = bundle.limited(&["run", "--bundle", dir, &bundle.id]);
     Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
         .arg(run.get_program())

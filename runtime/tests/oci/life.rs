@@ -109,7 +109,7 @@ fn the_pid_file_holds_the_first_process() {
     let dir = bundle.dir.to_str().unwrap();
     let args = ["create", "--bundle", dir, "--pid-file", file.to_str().unwrap(), &bundle.id];
     let status = bundle
-        .runtime(&args)
+        .limited(&args)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .status();

@@ -49,8 +49,9 @@ fn all_of_it_holds_on_v2_without_limit_controllers_too() {
     if on_v2() {
         return;
     }
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c"])
+    let output = Command::new("timeout")
+        .args(["--signal=KILL", "3600"])
+        .args(["unshare", "--mount", "--propagation", "private", "sh", "-c"])
         .arg("mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec \"$0\" --test-threads=2")
         .arg(std::env::current_exe().unwrap())
         .output()

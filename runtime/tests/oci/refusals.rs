@@ -32,7 +32,7 @@ fn options_that_are_not_supported_are_refused_by_name() {
     bundle.fails(&["state", &bundle.id]);
     // One that is another process's is nobody's business.
     let run = bundle
-        .runtime(&["run", "-b", dir, &bundle.id])
+        .limited(&["run", "-b", dir, &bundle.id])
         .env("LISTEN_PID", "1")
         .env("LISTEN_FDS", "1")
         .output();

@@ -44,7 +44,7 @@ impl Scoped {
         let log_path = log.to_str().unwrap();
         let args =
             ["--systemd-cgroup", "--log", log_path, "create", "--bundle", dir, &self.bundle.id];
-        let mut command = self.bundle.runtime(&args);
+        let mut command = self.bundle.limited(&args);
         command.envs(env.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.status().unwrap().success() {
             true => Ok(()),

@@ -39,7 +39,7 @@ fn what_is_piped_into_it_is_typed_and_its_end_is_told() {
     let bundle = out_of_the_box("cat; echo end");
     bundle.write();
     let mut child = bundle
-        .runtime(&["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
+        .limited(&["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -141,7 +141,7 @@ fn resources_come_from_a_file_or_from_stdin() {
     update(&bundle, &["-r", file.to_str().unwrap()]);
     assert_eq!(read_v1(&bundle, "pids/pids.max"), "7");
     let mut child =
-        bundle.runtime(&["update", "-r", "-", &bundle.id]).stdin(Stdio::piped()).spawn().unwrap();
+        bundle.limited(&["update", "-r", "-", &bundle.id]).stdin(Stdio::piped()).spawn().unwrap();
     let text = json!({ "pids": { "limit": 8 }, "cpu": { "idle": 0 } }).to_string();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());

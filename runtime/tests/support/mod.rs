@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use rrun_runtime::plan::*;
 use rrun_runtime::run::{self, Child, Stdio};
@@ -12,6 +13,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a loaded machine.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A folder with busybox in it, and control groups of its own; all gone with it.
 pub struct Box {
@@ -93,9 +98,7 @@ impl Box {
     pub fn run_with(&self, plan: &Plan, slots: &[BorrowedFd<'_>]) -> Result<(i32, String)> {
         let (output, stdio) = piped();
         let mut child = run::spawn(plan, slots, None, Some(stdio))?;
-        child.wait_ready()?;
-        child.release()?;
-        child.wait_running()?;
+        let_run(&mut child)?;
         Ok((wait(&child), read_all(output)))
     }
 
@@ -103,6 +106,7 @@ impl Box {
     pub fn exec(&self, plan: &ExecPlan, init: &Child) -> Result<(i32, String)> {
         let (output, stdio) = piped();
         let mut child = run::exec(plan, init.pidfd(), Some(stdio))?;
+        await_readable("it says that it runs", child.channel());
         child.wait_running()?;
         Ok((wait(&child), read_all(output)))
     }
@@ -110,9 +114,7 @@ impl Box {
     /// Starts a container that lives until it is killed.
     pub fn start(&self, plan: &Plan) -> Result<Child> {
         let mut child = run::spawn(plan, &[], None, None)?;
-        child.wait_ready()?;
-        child.release()?;
-        child.wait_running()?;
+        let_run(&mut child)?;
         Ok(child)
     }
 
@@ -276,10 +278,38 @@ pub fn piped() -> (File, Stdio) {
     (File::from(OwnedFd::from(reader)), stdio)
 }
 
+/// Lets a process that is being made come to its program.
+fn let_run(child: &mut Child) -> Result<()> {
+    await_readable("it says that it is prepared", child.channel());
+    child.wait_ready()?;
+    child.release()?;
+    await_readable("it says that it runs", child.channel());
+    child.wait_running()
+}
+
+/// Waits until there is something to read, or an end, for two minutes at most.
+fn await_readable(what: &str, fd: BorrowedFd<'_>) {
+    await_readable_until(what, fd, Instant::now() + LIMIT);
+}
+
+fn await_readable_until(what: &str, fd: BorrowedFd<'_>, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = PollTimeout::try_from(left).unwrap();
+    let come = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], left).unwrap();
+    assert_eq!(come, 1, "not in {LIMIT:?}: {what}");
+}
+
+/// Everything up to the end of a pipe.
 pub fn read_all(mut file: File) -> String {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).unwrap();
-    String::from_utf8(bytes).unwrap()
+    let (mut bytes, mut piece) = (Vec::new(), [0; 16 << 10]);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        await_readable_until("the output ends", file.as_fd(), deadline);
+        match file.read(&mut piece).unwrap() {
+            0 => return String::from_utf8(bytes).unwrap(),
+            count => bytes.extend_from_slice(&piece[..count]),
+        }
+    }
 }
 
 /// Waits and reaps: the code as a shell gives it.
@@ -288,6 +318,7 @@ pub fn wait(child: &Child) -> i32 {
 }
 
 pub fn wait_fd(pidfd: BorrowedFd<'_>) -> i32 {
+    await_readable("the process ends", pidfd);
     match rrun_sys::pidfd::wait(pidfd.as_fd(), WaitPidFlag::WEXITED).unwrap() {
         WaitStatus::Exited(_, code) => code,
         WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
@@ -297,9 +328,9 @@ pub fn wait_fd(pidfd: BorrowedFd<'_>) -> i32 {
 
 /// Waits for what comes to be so by itself, with an end.
 pub fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + LIMIT;
     while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "not in a minute: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(Instant::now() < deadline, "not in {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -16,7 +16,7 @@ fn asking(pod: &Pod) -> Request {
 }
 
 async fn asked(pod: &mut Pod) -> i32 {
-    match pod.events.recv().await.unwrap() {
+    match pod.event().await {
         Event::Asks { container, pid, ask: Ask::Place } if container == "c" => pid,
         other => panic!("{other:?}"),
     }
@@ -30,7 +30,7 @@ async fn what_a_container_asks_is_passed_on_and_its_answer_goes_back() {
     let made = tokio::spawn(async move { client.call(create, Vec::new()).await });
     let place = asked(&mut pod).await;
     pod.ask(Request::Answer { container: "c".into(), refusal: None }).await;
-    let (reply, _) = made.await.unwrap().unwrap();
+    let (reply, _) = in_time("the answer to the create", made).await.unwrap().unwrap();
     assert!(matches!(reply, Reply::Created { pid, .. } if pid == place), "{reply:?}");
     // Nothing is asked any more.
     pod.refused(Request::Answer { container: "c".into(), refusal: None }).await;
@@ -46,7 +46,7 @@ async fn a_refusal_is_the_error_of_the_create() {
     asked(&mut pod).await;
     let refusal = AskRefusal { errno: nix::libc::EBUSY, words: "systemd says no".into() };
     pod.ask(Request::Answer { container: "c".into(), refusal: Some(refusal) }).await;
-    let error = made.await.unwrap().err().unwrap().to_string();
+    let error = in_time("the answer to the create", made).await.unwrap().err().unwrap().to_string();
     assert!(error.contains("control groups: systemd says no: EBUSY"), "{error}");
     pod.shut_down().await;
 }
@@ -57,18 +57,18 @@ async fn what_a_daemon_that_is_gone_was_asked_is_refused() {
     let (other, mut events) = Client::connect(&Launch::socket(pod.folder.path())).await.unwrap();
     let create = asking(&pod);
     let made = tokio::spawn(async move { other.call(create, Vec::new()).await.map(drop) });
-    assert!(matches!(events.recv().await, Some(Event::Asks { .. })));
+    assert!(matches!(in_time("what is asked", events.recv()).await, Some(Event::Asks { .. })));
     made.abort();
     let _ = made.await;
     // The container goes, and its name is free again.
     let gone = async {
         loop {
-            match pod.client.call(Request::State, Vec::new()).await.unwrap().0 {
+            match pod.ask(Request::State).await {
                 Reply::State(report) if report.containers.is_empty() => break,
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
+    in_time("the container is gone", gone).await;
     pod.shut_down().await;
 }

@@ -51,7 +51,7 @@ async fn a_log_on_a_slow_disk_keeps_its_tail() {
     pod.create(&["/bin/sh", "-c", &script]).await;
     // All of it fits into the pipe, so that the container ends long before its log is written.
     let (_, ends) =
-        pod.client.call(Request::LogPipes { container: "c".into() }, Vec::new()).await.unwrap();
+        pod.call(Request::LogPipes { container: "c".into() }, Vec::new()).await.unwrap();
     fcntl(&ends[1], FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
     drop(ends);
     pod.ask(Request::Start { container: "c".into() }).await;

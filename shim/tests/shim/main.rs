@@ -22,6 +22,13 @@ use std::time::Duration;
 use support::Box;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+/// What is waited for, which comes in two minutes or not at all.
+async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let come = tokio::time::timeout(Duration::from_secs(120), awaited).await;
+    come.unwrap_or_else(|_| panic!("not in two minutes: {what}"))
+}
 
 /// Waits for what comes to be so by itself, with an end.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -72,11 +79,24 @@ impl Pod {
     }
 
     async fn ask(&self, request: Request) -> Reply {
-        self.client.call(request, Vec::new()).await.unwrap().0
+        self.call(request, Vec::new()).await.unwrap().0
     }
 
     async fn refused(&self, request: Request) -> Error {
-        self.client.call(request, Vec::new()).await.unwrap_err()
+        self.call(request, Vec::new()).await.unwrap_err()
+    }
+
+    async fn call(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        in_time("an answer of the shim", self.client.call(request, fds)).await
+    }
+
+    /// The next that the shim tells of itself.
+    async fn event(&mut self) -> Event {
+        in_time("an event", self.events.recv()).await.unwrap()
     }
 
     async fn create(&self, args: &[&str]) {
@@ -120,7 +140,7 @@ impl Pod {
     }
 
     async fn ended(&mut self) -> rrun_shim_protocol::Exit {
-        match self.events.recv().await.unwrap() {
+        match self.event().await {
             Event::Exited { exit, .. } => exit,
             other => panic!("{other:?}"),
         }
@@ -133,7 +153,7 @@ impl Pod {
     }
 
     async fn exec(&self, number: u64, args: &[&str], timeout_ms: Option<u64>) -> (i32, String) {
-        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
         let mut plan = self.image.exec_plan(args);
         for dir in plan.cgroups.dirs.iter_mut().filter(|dir| dir.unified) {
             dir.path.set_file_name("{exec}");
@@ -141,10 +161,12 @@ impl Pod {
         let container = "c".into();
         let stdio = [false, true, false];
         let order = Exec { exec: number, container, plan, stdio, timeout_ms };
-        let mut running = self.client.exec(order, vec![OwnedFd::from(writer)]).await.unwrap();
-        let exit = running.exit.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-        let mut said = String::new();
-        reader.read_to_string(&mut said).unwrap();
+        let started = self.client.exec(order, vec![OwnedFd::from(writer)]);
+        let mut running = in_time("the start of an exec", started).await.unwrap();
+        let ended = running.exit.wait_for(Option::is_some);
+        let exit = in_time("the end of an exec", ended).await.unwrap().clone().unwrap();
+        let (mut reader, mut said) = (output(reader), String::new());
+        in_time("the end of its output", reader.read_to_string(&mut said)).await.unwrap();
         (exit.code, said)
     }
 
@@ -159,6 +181,11 @@ impl Pod {
             assert!(!dir.path.exists(), "{} is left", dir.path.display());
         }
     }
+}
+
+/// The output of a process.
+fn output(pipe: std::io::PipeReader) -> pipe::Receiver {
+    pipe::Receiver::from_owned_fd(pipe.into()).unwrap()
 }
 
 #[tokio::test]
@@ -239,18 +266,18 @@ async fn an_exec_ends_with_the_connection_that_started_it_and_the_container_goes
     let pod = Pod::new().await;
     pod.start(&["sleep", "1000"]).await;
     let (other, _events) = Client::connect(&Launch::socket(pod.folder.path())).await.unwrap();
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     let plan = pod.image.exec_plan(&["sh", "-c", "echo up; sleep 1000"]);
     let stdio = [false, true, false];
     let order = Exec { exec: 1, container: "c".into(), plan, stdio, timeout_ms: None };
-    let running = other.exec(order, vec![OwnedFd::from(writer)]).await.unwrap();
-    let mut said = [0; 3];
-    reader.read_exact(&mut said).unwrap();
+    let started = other.exec(order, vec![OwnedFd::from(writer)]);
+    let running = in_time("the start of an exec", started).await.unwrap();
+    let (mut reader, mut said) = (output(reader), [0; 3]);
+    in_time("its output", reader.read_exact(&mut said)).await.unwrap();
     assert_eq!(&said, b"up\n");
     drop(other);
     drop(running);
-    let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).unwrap();
-    assert_eq!(reader.read(&mut said).await.unwrap(), 0);
+    assert_eq!(in_time("its end", reader.read(&mut said)).await.unwrap(), 0);
     assert_eq!(pod.exec(9, &["echo", "still"], None).await, (0, "still\n".into()));
     pod.shut_down().await;
 }
@@ -262,19 +289,18 @@ async fn an_attached_client_gets_output_and_gives_input_and_a_slow_one_is_cut() 
     let (reader, writer) = std::io::pipe().unwrap();
     let attach =
         Request::Attach { container: "c".into(), stdout: true, stderr: false, stdin: true };
-    let (_, mut fds) = pod.client.call(attach, vec![writer.into()]).await.unwrap();
+    let (_, mut fds) = pod.call(attach, vec![writer.into()]).await.unwrap();
     let input = File::from(fds.pop().unwrap());
     nix::unistd::write(&input, b"me\n").unwrap();
-    let mut reader = File::from(OwnedFd::from(reader));
-    let mut buffer = [0; 7];
-    reader.read_exact(&mut buffer).unwrap();
+    let (mut reader, mut buffer) = (output(reader), [0; 7]);
+    in_time("its answer", reader.read_exact(&mut buffer)).await.unwrap();
     assert_eq!(&buffer, b"got me\n");
     // It reads no more: the log goes on, and what it gets then is a piece and an end.
     nix::unistd::write(&input, b"\n\n").unwrap();
     assert_eq!(pod.ended().await.code, 0);
     assert_eq!(pod.lines().len(), 1 + 60_000);
     let mut rest = Vec::new();
-    reader.read_to_end(&mut rest).unwrap();
+    in_time("the end of the output", reader.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() < 300_000, "{}", rest.len());
     pod.shut_down().await;
 }
@@ -286,7 +312,7 @@ async fn a_pod_of_a_daemon_that_died_is_found_again_as_it_was() {
     let Reply::State(before) = pod.ask(Request::State).await else { panic!() };
     let attach =
         Request::Attach { container: "c".into(), stdout: false, stderr: false, stdin: true };
-    let (_, fds) = pod.client.call(attach, Vec::new()).await.unwrap();
+    let (_, fds) = pod.call(attach, Vec::new()).await.unwrap();
     let socket = Launch::socket(pod.folder.path());
     let (client, events) = Client::connect(&socket).await.unwrap();
     (pod.client, pod.events) = (client, events);

@@ -5,6 +5,7 @@ use super::pod::Pod;
 use super::pods;
 use crate::harness::{BUSYBOX, Harness, WORK};
 use crate::leaks::{Snapshot, View};
+use crate::limit;
 use crate::place;
 use anyhow::{Context, Result, ensure};
 use rrun_pod::status::to_json;
@@ -40,7 +41,8 @@ impl Alone {
         let sandbox = harness.sandbox();
         let first = sandbox.root().join("first.yaml");
         fs::write(&first, FIRST.replace("WORK", WORK))?;
-        let status = sandbox.command(place::program("rrun")?).arg("run").arg(&first).status()?;
+        let mut run = sandbox.command(place::program("rrun")?);
+        let status = limit::status(run.arg("run").arg(&first))?;
         ensure!(status.success(), "rrun run {}: {status}", first.display());
         let store = Store::new(sandbox.state().join("rrun"), sandbox.run().join("rrun/rrun"));
         let before = Snapshot::take(&view(&harness))?;
@@ -115,7 +117,7 @@ impl Alone {
             .map(|pod| self.rrun(pod.name, &["rm", "--force", pod.name]))
             .collect::<Result<_>>()?;
         for (pod, mut child) in all.iter().zip(children) {
-            let status = child.wait()?;
+            let status = limit::end(&mut child, &format!("rrun rm {}", pod.name))?;
             ensure!(status.success(), "rrun rm {}: {status}: {}", pod.name, self.said(pod.name)?);
         }
         self.before.assert_nothing_left(&view(&self.harness))

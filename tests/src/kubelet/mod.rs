@@ -14,6 +14,7 @@ pub use compare::{Known, differences};
 pub use history::{History, Told, follow};
 pub use pods::{all, write};
 
+use crate::limit;
 use crate::place;
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, bail};
@@ -127,7 +128,7 @@ impl Kubelet {
     fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.prefix[0]);
         command.args(&self.prefix[1..]).arg(program).args(arguments);
-        let output = command.output().with_context(|| format!("{command:?}"))?;
+        let output = limit::output(command.stdin(Stdio::null()))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -11,6 +11,26 @@ use std::time::Duration;
 
 const OWNER: &Owner = &Owner::Cri;
 
+/// Lets the others go on until something is so. A paused clock stands still meanwhile.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < Duration::from_secs(120), "not in two minutes: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The same while a paused clock goes on, a day at most.
+async fn in_a_day(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..86_400 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("not in a day: {what}");
+}
+
 #[tokio::test]
 async fn verbs_on_a_hung_shim_fail_in_time_and_succeed_once_it_goes_on() {
     let machine = Machine::new();
@@ -61,9 +81,9 @@ async fn a_container_whose_making_hangs_keeps_nobody_from_anything_and_ends_with
         tokio::spawn(async move { engine.create_container(OWNER, pod.as_str(), config).await })
     };
     let hangs = create("hangs");
-    while machine.world.remains().iter().filter(|left| left.starts_with("group")).count() < 3 {
-        tokio::task::yield_now().await;
-    }
+    let is_group = |left: &String| left.starts_with("group");
+    let groups = || machine.world.remains().iter().filter(|left| is_group(left)).count();
+    until("it is being made", async || groups() >= 3).await;
     machine.world.set_hung_creates(false);
     let other = create("other").await.unwrap().unwrap();
     engine.start_container(OWNER, other.as_str()).await.unwrap();
@@ -98,9 +118,8 @@ async fn a_start_that_hangs_keeps_nobody_else_of_its_pod_waiting() {
     engine.start_container(OWNER, other.as_str()).await.unwrap();
     engine.update_resources(OWNER, other.as_str(), Default::default()).await.unwrap();
     machine.world.end(other.as_str(), 3);
-    while engine.container_status(OWNER, other.as_str(), false).await.unwrap().exit.is_none() {
-        tokio::task::yield_now().await;
-    }
+    let status = async || engine.container_status(OWNER, other.as_str(), false).await.unwrap();
+    until("its end is on record", async || status().await.exit.is_some()).await;
     engine.stop_container(OWNER, id.as_str(), Duration::ZERO).await.unwrap();
     engine.remove_container(OWNER, id.as_str()).await.unwrap();
     assert!(!start.is_finished());
@@ -150,9 +169,7 @@ async fn logs_that_hang_take_no_place_of_what_other_pods_do() {
     }
     // Each hangs by now: nobody can be told so.
     let opened = || std::fs::read_dir("/proc/self/task").unwrap().filter(hangs_at_log).count();
-    while opened() < logs.len() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("each hangs at its log", async || opened() >= logs.len()).await;
     let (other, _) = running(&engine, "other").await;
     engine.remove_pod(OWNER, other.as_str()).await.unwrap();
     let read = |log: &PathBuf| std::fs::OpenOptions::new().read(true).write(true).open(log);
@@ -180,9 +197,7 @@ async fn what_a_shim_did_after_it_was_given_up_comes_on_record() {
     machine.world.set_hung(false);
     let phase = async || engine.container_status(OWNER, id.as_str(), false).await.unwrap().phase;
     assert_eq!(phase().await, ContainerPhase::Created);
-    while phase().await == ContainerPhase::Created {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    in_a_day("it is looked at", async || phase().await != ContainerPhase::Created).await;
     assert_eq!(phase().await, ContainerPhase::Running);
 }
 
@@ -196,9 +211,7 @@ async fn a_pod_that_could_not_be_taken_back_is_tried_again_until_nothing_is_left
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(machine.remains().iter().any(|left| left.starts_with("attachment")));
     machine.world.set_broken_network(false);
-    while !machine.remains().is_empty() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    in_a_day("nothing is left", async || machine.remains().is_empty()).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::machine::{await_that, configure, layout, printed, text};
 use rrun_tests::daemon::Daemon;
+use rrun_tests::limit;
 use rrun_tests::place;
 use rrun_tests::sandbox::Sandbox;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ impl Server {
     fn rrun(&self, args: &[&str]) -> Output {
         let mut command = self.sandbox.command(place::program("rrun").unwrap());
         command.args(["--endpoint", &self.endpoint]).args(args).stdin(Stdio::null());
-        command.output().unwrap()
+        limit::output(&mut command).unwrap()
     }
 
     #[track_caller]
@@ -81,7 +82,7 @@ fn the_example_pod_runs_on_rrund() {
     let sandbox = Sandbox::new().unwrap();
     let daemon = Daemon::rrund(&sandbox, "").unwrap();
     let mut import = sandbox.command(place::program("rrun").unwrap());
-    let done = import.args(["image", "import"]).arg(&*HELLO).output().unwrap();
+    let done = limit::output(import.args(["image", "import"]).arg(&*HELLO)).unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
     let endpoint = "unix:///run/rrun/rrun.sock".to_owned();
     Server { sandbox, endpoint }.drive();
@@ -102,7 +103,7 @@ fn the_example_pod_runs_on_containerd() {
         assert!(packed.unwrap().success());
         let mut import = sandbox.command(place::tool("ctr").unwrap());
         import.arg("--address").arg(socket).args(["--namespace", "k8s.io", "images", "import"]);
-        let done = import.arg(&tar).output().unwrap();
+        let done = limit::output(import.arg(&tar)).unwrap();
         assert!(done.status.success(), "{}", text(&done.stderr));
     }
     Server { sandbox, endpoint: format!("unix://{}", socket.display()) }.drive();

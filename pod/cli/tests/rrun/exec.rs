@@ -24,7 +24,7 @@ fn a_command_has_its_streams_and_a_terminal_of_the_right_size() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(b"there and back").unwrap();
-    let done = child.wait_with_output().unwrap();
+    let done = rrun_tests::limit::output_of(child, "exec -i").unwrap();
     assert_eq!((text(&done.stdout).as_str(), done.status.code()), ("there and back", Some(0)));
 
     let done = machine.rrun(&exec(&[], &["err", "oops", "4"]));
@@ -48,7 +48,7 @@ fn a_command_has_its_streams_and_a_terminal_of_the_right_size() {
         .unwrap();
     let mut shown = String::new();
     child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(rrun_tests::limit::end(&mut child, "exec -it").unwrap().success());
     assert_eq!(shown, "31 97\r\n");
     let after = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
     let echo = nix::sys::termios::LocalFlags::ECHO;

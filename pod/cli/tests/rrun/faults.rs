@@ -33,7 +33,7 @@ fn a_display_that_cannot_be_written_leaves_the_pod_attended() {
                 run.try_wait().unwrap().is_some()
             });
         }
-        run.wait().unwrap();
+        rrun_tests::limit::end(&mut run, what).unwrap();
     }
     drop(unread);
     machine.assert_nothing_left();

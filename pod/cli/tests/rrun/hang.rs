@@ -31,7 +31,8 @@ impl Disk<'_> {
     }
 
     fn run(&self, program: &str, args: &[&str]) {
-        let done = self.machine.sandbox.command(program).args(args).output().unwrap();
+        let mut command = self.machine.sandbox.command(program);
+        let done = rrun_tests::limit::output(command.args(args)).unwrap();
         printed(args, &done);
     }
 }

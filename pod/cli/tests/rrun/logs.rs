@@ -97,7 +97,8 @@ fn logs_whose_reader_goes_away_end_quietly() {
     let mut command = machine.command(&["logs", "lines"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let done = command.stdout(writer).output().unwrap();
+    let child = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let done = rrun_tests::limit::output_of(child, "rrun logs").unwrap();
     assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), String::new()));
     machine.ok(&["rm", "lines"]);
     machine.assert_nothing_left();

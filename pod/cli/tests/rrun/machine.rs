@@ -1,6 +1,7 @@
 //! A sandbox in which `rrun` runs with its defaults, and an image of `tests/programs/work.c`.
 
 use rrun_tests::leaks::{Kind, Snapshot, View};
+use rrun_tests::limit;
 use rrun_tests::place;
 use rrun_tests::sandbox::Sandbox;
 use std::cell::RefCell;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 pub const IMAGE: &str = "images.rrun.test/work:latest";
 
 /// How long anything may take on a loaded machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Our image that talks, of `tests/programs/talk.c` beside this.
 pub const TALK: &str = "images.rrun.test/talk:latest";
@@ -123,7 +124,7 @@ impl Machine {
 
     /// Runs `rrun` to its end.
     pub fn rrun(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        limit::output(&mut self.command(args)).unwrap()
     }
 
     /// Runs `rrun` to its end, which must be a good one: what it printed.
@@ -209,13 +210,17 @@ impl Run {
             unclaimed.remove(at);
             return;
         }
-        while let Ok(line) = self.lines.recv_timeout(LONG) {
+        let deadline = Instant::now() + LONG;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while !left().is_zero()
+            && let Ok(line) = self.lines.recv_timeout(left())
+        {
             if line.contains(text) {
                 return;
             }
             unclaimed.push(line);
         }
-        panic!("no line with {text:?} in:\n{}", unclaimed.join("\n"));
+        panic!("no line with {text:?} in {LONG:?}:\n{}", unclaimed.join("\n"));
     }
 
     pub fn signal(&self, name: &str) {
@@ -225,7 +230,7 @@ impl Run {
 
     /// Waits for its end: its exit code, none after a signal.
     pub fn end(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        limit::end(&mut self.child, "rrun").unwrap().code()
     }
 }
 

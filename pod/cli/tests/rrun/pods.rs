@@ -55,7 +55,7 @@ spec:
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-    let done = child.wait_with_output().unwrap();
+    let done = rrun_tests::limit::output_of(child, "rrun run").unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     let shown = text(&done.stdout);
     let said = ["beside | beside", "before | before", "file | good day", "variable | abc"];

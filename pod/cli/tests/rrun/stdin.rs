@@ -1,6 +1,7 @@
 //! The standard input of containers, which a CRI client attaches to.
 
 use crate::machine::{Machine, await_that, talker, talkers};
+use rrun_tests::limit;
 use rrun_tests::place;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -16,8 +17,9 @@ fn crictl(machine: &Machine, pod: &str) -> Command {
 
 /// Attaches to a container, writes `text` to its input and closes it.
 fn attach(machine: &Machine, pod: &str, container: &str, text: &str) -> Child {
-    let listed = crictl(machine, pod).args(["ps", "--quiet", "--name", container]).output();
-    let id = String::from_utf8(listed.unwrap().stdout).unwrap();
+    let mut list = crictl(machine, pod);
+    let listed = limit::output(list.args(["ps", "--quiet", "--name", container])).unwrap();
+    let id = String::from_utf8(listed.stdout).unwrap();
     let mut command = crictl(machine, pod);
     command.args(["attach", "--stdin", id.trim()]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -41,7 +43,7 @@ fn stdin_is_open_where_it_was_asked_for_and_closed_after_the_first_that_attached
     let mut once = attach(&machine, "in", "once", "to the first\n");
     run.expect("once | to the first");
     run.expect("container once: ended with 0: Completed");
-    assert!(once.wait().unwrap().success());
+    assert!(limit::end(&mut once, "crictl attach").unwrap().success());
     for text in ["one\n", "two\n"] {
         let mut open = attach(&machine, "in", "open", text);
         run.expect(&format!("open | {}", text.trim()));
