@@ -1,7 +1,7 @@
 //! Who may pull.
 
-use crate::gate::{Gate, Verdict};
 use crate::ground::{Ground, IMAGE, hosted, registry, someone};
+use crate::proxy::{Proxy, Verdict};
 use rrun_images::Kind;
 use rrun_tests::images;
 use rrun_tests::registry::Registry;
@@ -36,7 +36,7 @@ async fn htpasswd_lets_the_right_password_in_and_a_wrong_one_and_none_are_denied
 #[tokio::test]
 async fn a_token_server_gives_a_bearer_token_for_the_password() {
     let registry = registry();
-    let gate = Gate::before(registry.address(), |request| {
+    let proxy = Proxy::before(registry.address(), |request| {
         if request.path.starts_with("/token") {
             let is_scoped = request.path.contains("repository%3Ae2e-test-images%2Fbusybox%3Apull");
             return match request.authorization == BASIC && is_scoped {
@@ -53,7 +53,7 @@ async fn a_token_server_gives_a_bearer_token_for_the_password() {
         Verdict::Say("401 Unauthorized", challenge, "")
     });
     let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
     for auth in [None, Some(someone("wrong"))] {
         let error = ground.pull(&hosted(), auth.as_ref()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");

@@ -1,23 +1,23 @@
 //! Lines that break and hosts that lie.
 
-use crate::gate::{Gate, Verdict};
 use crate::ground::{Ground, built, registry};
+use crate::proxy::{Proxy, Verdict};
 use rrun_images::Kind;
 
 #[tokio::test]
 async fn a_layer_that_is_cut_once_is_resumed_where_it_broke() {
     let (registry, layer) = (registry(), built().layers[0].clone());
     let (cut, mut is_first) = (layer.clone(), true);
-    let gate = Gate::before(registry.address(), move |request| {
+    let proxy = Proxy::before(registry.address(), move |request| {
         match request.is_blob(&cut) && std::mem::take(&mut is_first) {
             true => Verdict::Cut,
             false => Verdict::Pass,
         }
     });
     let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
     ground.pull_hosted().await.unwrap();
-    let asked = gate.asked(&layer);
+    let asked = proxy.asked(&layer);
     assert_eq!(asked.len(), 2);
     let from = asked[1].range.trim_start_matches("bytes=").trim_end_matches('-');
     assert!(from.parse::<u64>().unwrap() > 0, "{}", asked[1].range);
@@ -27,24 +27,24 @@ async fn a_layer_that_is_cut_once_is_resumed_where_it_broke() {
 async fn a_line_that_always_breaks_is_one_error_with_blob_and_host_and_leaves_nothing() {
     let (registry, layer) = (registry(), built().layers[0].clone());
     let cut = layer.clone();
-    let gate = Gate::before(registry.address(), move |request| match request.is_blob(&cut) {
+    let proxy = Proxy::before(registry.address(), move |request| match request.is_blob(&cut) {
         true => Verdict::Cut,
         false => Verdict::Pass,
     });
     let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
     let error = ground.pull_hosted().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     let words = error.to_string();
-    assert!(words.contains(&layer) && words.contains(&gate.address), "{words}");
+    assert!(words.contains(&layer) && words.contains(&proxy.address), "{words}");
     assert!(words.contains("cut 5 times"), "{words}");
     ground.assert_empty().await;
 }
 
 /// Spoils every answer whose path has `part`.
-fn liar(upstream: &str, part: &str) -> Gate {
+fn liar(upstream: &str, part: &str) -> Proxy {
     let part = part.to_owned();
-    Gate::before(upstream, move |request| match request.path.contains(&part) {
+    Proxy::before(upstream, move |request| match request.path.contains(&part) {
         true => Verdict::Spoil,
         false => Verdict::Pass,
     })
@@ -54,9 +54,9 @@ fn liar(upstream: &str, part: &str) -> Gate {
 async fn content_that_is_not_what_its_digest_says_is_refused_and_leaves_nothing() {
     let (registry, built) = (registry(), built());
     for part in [&built.layers[0], &built.config, &built.manifest, "1.29-2"] {
-        let gate = liar(registry.address(), part);
+        let proxy = liar(registry.address(), part);
         let ground = Ground::new().await;
-        ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+        ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
         let error = ground.pull_hosted().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{part}: {error}");
         assert!(error.to_string().contains(part), "{part}: {error}");
@@ -68,9 +68,9 @@ async fn content_that_is_not_what_its_digest_says_is_refused_and_leaves_nothing(
 async fn a_mirror_that_lies_is_passed_over_for_the_next_host() {
     let (registry, built) = (registry(), built());
     for part in [&built.layers[0], &built.config, &built.manifest, "1.29-2"] {
-        let gate = liar(registry.address(), part);
+        let proxy = liar(registry.address(), part);
         let ground = Ground::new().await;
-        let (mirror, server) = (&gate.address, registry.address());
+        let (mirror, server) = (&proxy.address, registry.address());
         ground.hosts(&format!("server = 'http://{server}'\n[host.'http://{mirror}']\n"));
         let image = ground.pull_hosted().await.unwrap();
         assert_eq!(image.id.to_string(), built.config);

@@ -1,7 +1,7 @@
 //! `hosts.toml`: who is asked.
 
-use crate::gate::{Gate, Verdict};
 use crate::ground::{Ground, HOST, IMAGE, hosted, registry};
+use crate::proxy::{Proxy, Verdict};
 use nix::sys::socket::{Backlog, listen};
 use rrun_images::Kind;
 use std::net::{TcpListener, TcpStream};
@@ -18,22 +18,22 @@ async fn a_mirror_that_is_down_leaves_the_pull_to_the_server() {
 #[tokio::test]
 async fn server_alone_is_asked_and_the_registry_itself_never() {
     let upstream = registry();
-    let gate = Gate::before(upstream.address(), |_| Verdict::Pass);
+    let proxy = Proxy::before(upstream.address(), |_| Verdict::Pass);
     let ground = Ground::new().await;
-    let folder = ground.folder(&format!("{}_", gate.address.replace(':', "_")));
+    let folder = ground.folder(&format!("{}_", proxy.address.replace(':', "_")));
     std::fs::write(folder.join("hosts.toml"), "server = 'http://127.0.0.1:1'\n").unwrap();
-    let name = format!("{}/{IMAGE}", gate.address);
+    let name = format!("{}/{IMAGE}", proxy.address);
     let error = ground.pull(&name, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains("127.0.0.1:1/"), "{error}");
-    assert_eq!(gate.count(), 0);
+    assert_eq!(proxy.count(), 0);
 }
 
 #[tokio::test]
 async fn an_unknown_key_is_a_refusal_with_file_line_and_path() {
     let (registry, ground) = (registry(), Ground::new().await);
-    let gate = Gate::before(registry.address(), |_| Verdict::Pass);
-    let server = &gate.address;
+    let proxy = Proxy::before(registry.address(), |_| Verdict::Pass);
+    let server = &proxy.address;
     for (text, want) in [
         ("\nskip_verfy = true\n", "3: skip_verfy"),
         ("[host.'https://m']\nskip_verfy = true\n", "3: host.\"https://m\".skip_verfy"),
@@ -44,7 +44,7 @@ async fn an_unknown_key_is_a_refusal_with_file_line_and_path() {
         let want = format!("/{HOST}/hosts.toml:{want}: unknown key");
         assert!(error.to_string().ends_with(&want), "{error}");
     }
-    assert_eq!(gate.count(), 0);
+    assert_eq!(proxy.count(), 0);
     ground.assert_empty().await;
 }
 
@@ -52,18 +52,18 @@ async fn an_unknown_key_is_a_refusal_with_file_line_and_path() {
 async fn a_path_is_followed_by_v2_unless_override_path_says_that_it_is_whole() {
     let registry = registry();
     // As a proxy for several registries has it: no /v2 in sight.
-    let gate = Gate::before(registry.address(), |request| {
+    let proxy = Proxy::before(registry.address(), |request| {
         match request.path.strip_prefix("/proxied/test/") {
             Some(rest) => Verdict::PassAt(format!("/v2/{rest}")),
             None => Verdict::Say("404 Not Found", String::new(), ""),
         }
     });
-    let server = format!("server = 'http://{}/proxied/test'\n", gate.address);
+    let server = format!("server = 'http://{}/proxied/test'\n", proxy.address);
     let ground = Ground::new().await;
     ground.hosts(&server);
     let error = ground.pull_hosted().await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
-    let asked = format!("GET http://{}/proxied/test/v2/e2e-test-images/", gate.address);
+    let asked = format!("GET http://{}/proxied/test/v2/e2e-test-images/", proxy.address);
     assert!(error.to_string().contains(&asked), "{error}");
     ground.assert_empty().await;
     ground.hosts(&format!("{server}override_path = true\n"));
@@ -103,15 +103,15 @@ async fn a_refusal_by_the_registry_is_final_at_once_even_if_a_mirror_is_down() {
         ("403 Forbidden", Kind::Denied),
         ("404 Not Found", Kind::NotFound),
     ] {
-        let gate = Gate::before("127.0.0.1:1", move |_| Verdict::Say(status, String::new(), ""));
-        let server = format!("server = 'http://{}'\n", gate.address);
+        let proxy = Proxy::before("127.0.0.1:1", move |_| Verdict::Say(status, String::new(), ""));
+        let server = format!("server = 'http://{}'\n", proxy.address);
         for mirror in ["", "[host.'http://127.0.0.1:1']\n"] {
-            let before = gate.count();
+            let before = proxy.count();
             ground.hosts(&format!("{server}{mirror}"));
             let error = ground.pull_hosted().await.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(&status.to_lowercase()), "{error}");
-            assert_eq!(gate.count(), before + 1, "{status}");
+            assert_eq!(proxy.count(), before + 1, "{status}");
         }
     }
     ground.assert_empty().await;

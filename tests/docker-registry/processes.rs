@@ -1,7 +1,7 @@
 //! Several processes over one store, and processes that are killed.
 
-use crate::gate::{Gate, Verdict};
 use crate::ground::{self, Ground, built, hosted, registry};
+use crate::proxy::{Proxy, Verdict};
 use rrun_tests::limit;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -36,15 +36,15 @@ fn spawn(ground: &Ground) -> Child {
 #[tokio::test]
 async fn two_processes_that_pull_one_image_fetch_each_layer_once() {
     let (registry, built) = (registry(), built());
-    let gate = Gate::before(registry.address(), |_| Verdict::Pass);
+    let proxy = Proxy::before(registry.address(), |_| Verdict::Pass);
     let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
     let mut both = [spawn(&ground), spawn(&ground)];
     for child in &mut both {
         assert!(end(child));
     }
     for layer in &built.layers {
-        assert_eq!(gate.asked(layer).len(), 1, "{layer}");
+        assert_eq!(proxy.asked(layer).len(), 1, "{layer}");
     }
     let image = ground.store.find(&hosted()).await.unwrap().unwrap();
     assert_eq!(image.id.to_string(), built.config);
@@ -57,12 +57,12 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
     let (registry, layer) = (registry(), built().layers[0].clone());
     let (word, halves) = channel();
     let (held, mut word) = (layer.clone(), Some(word));
-    let gate = Gate::before(registry.address(), move |request| match request.is_blob(&held) {
+    let proxy = Proxy::before(registry.address(), move |request| match request.is_blob(&held) {
         true => word.take().map_or(Verdict::Pass, Verdict::Hold),
         false => Verdict::Pass,
     });
     let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", gate.address));
+    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
     let mut child = spawn(&ground);
     let half = async {
         while halves.try_recv().is_err() {
@@ -76,7 +76,7 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
     child.wait().unwrap();
     waiting.await.unwrap().unwrap();
     // From the start: nothing of the killed one was used.
-    assert_eq!(gate.asked(&layer).last().unwrap().range, "");
+    assert_eq!(proxy.asked(&layer).last().unwrap().range, "");
     assert!(ground.store.remove(&hosted()).await.unwrap());
     ground.assert_empty().await;
 }

@@ -40,16 +40,19 @@ pub enum Verdict {
 type Judge = dyn FnMut(&Request) -> Verdict + Send;
 
 /// Listens on loopback until dropped.
-pub struct Gate {
+pub struct Proxy {
     pub address: String,
     seen: Arc<Mutex<Vec<Request>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Gate {
-    /// A gate before the registry at `upstream`.
-    pub fn before(upstream: &str, judge: impl FnMut(&Request) -> Verdict + Send + 'static) -> Gate {
+impl Proxy {
+    /// A proxy before the registry at `upstream`.
+    pub fn before(
+        upstream: &str,
+        judge: impl FnMut(&Request) -> Verdict + Send + 'static,
+    ) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -72,7 +75,7 @@ impl Gate {
                 });
             }
         });
-        Gate { address, seen, stop, thread: Some(thread) }
+        Proxy { address, seen, stop, thread: Some(thread) }
     }
 
     /// How many requests came.
@@ -87,7 +90,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         let woken = TcpStream::connect(&self.address).is_ok();
