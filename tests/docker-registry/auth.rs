@@ -1,7 +1,7 @@
 //! Who may pull.
 
-use crate::ground::{Ground, IMAGE, hosted, registry, someone};
 use crate::proxy::{Proxy, Verdict};
+use crate::setup::{IMAGE, Setup, hosted, registry, someone};
 use rrun_images::Kind;
 use rrun_tests::images;
 use rrun_tests::registry::Registry;
@@ -14,22 +14,22 @@ const TOKEN: &str = r#"{"token":"opaque-token"}"#;
 
 #[tokio::test]
 async fn htpasswd_lets_the_right_password_in_and_a_wrong_one_and_none_are_denied() {
-    let ground = Ground::new().await;
-    let file = ground.root().join("htpasswd");
+    let setup = Setup::new().await;
+    let file = setup.root().join("htpasswd");
     std::fs::write(&file, HTPASSWD).unwrap();
     let storage = images::store().unwrap().storage;
     let registry = Registry::options(&storage).read_only().htpasswd(&file).start().unwrap();
     let name = format!("{}/{IMAGE}", registry.address());
     for auth in [None, Some(someone("wrong"))] {
-        let error = ground.pull(&name, auth.as_ref()).await.unwrap_err();
+        let error = setup.pull(&name, auth.as_ref()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
         assert!(error.to_string().contains("401 unauthorized"), "{error}");
         assert!(!error.to_string().contains("wrong"), "{error}");
-        ground.assert_empty().await;
+        setup.assert_empty().await;
     }
-    ground.pull(&name, Some(&someone("right"))).await.unwrap();
+    setup.pull(&name, Some(&someone("right"))).await.unwrap();
     // The image is here now, and still nobody gets it by a wrong password.
-    let error = ground.pull(&name, Some(&someone("wrong"))).await.unwrap_err();
+    let error = setup.pull(&name, Some(&someone("wrong"))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied, "{error}");
 }
 
@@ -52,13 +52,13 @@ async fn a_token_server_gives_a_bearer_token_for_the_password() {
         let challenge = format!("www-authenticate: {realm},{scope}\r\n");
         Verdict::Say("401 Unauthorized", challenge, "")
     });
-    let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
+    let setup = Setup::new().await;
+    setup.hosts(&format!("server = 'http://{}'\n", proxy.address));
     for auth in [None, Some(someone("wrong"))] {
-        let error = ground.pull(&hosted(), auth.as_ref()).await.unwrap_err();
+        let error = setup.pull(&hosted(), auth.as_ref()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
         assert!(error.to_string().contains("token server http://"), "{error}");
-        ground.assert_empty().await;
+        setup.assert_empty().await;
     }
-    ground.pull(&hosted(), Some(&someone("right"))).await.unwrap();
+    setup.pull(&hosted(), Some(&someone("right"))).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! Lines that break and hosts that lie.
 
-use crate::ground::{Ground, built, registry};
 use crate::proxy::{Proxy, Verdict};
+use crate::setup::{Setup, built, registry};
 use rrun_images::Kind;
 
 #[tokio::test]
@@ -14,9 +14,9 @@ async fn a_layer_that_is_cut_once_is_resumed_where_it_broke() {
             false => Verdict::Pass,
         }
     });
-    let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
-    ground.pull_hosted().await.unwrap();
+    let setup = Setup::new().await;
+    setup.hosts(&format!("server = 'http://{}'\n", proxy.address));
+    setup.pull_hosted().await.unwrap();
     let asked = proxy.asked(&layer);
     assert_eq!(asked.len(), 2);
     let from = asked[1].range.trim_start_matches("bytes=").trim_end_matches('-');
@@ -31,14 +31,14 @@ async fn a_line_that_always_breaks_is_one_error_with_blob_and_host_and_leaves_no
         true => Verdict::Cut,
         false => Verdict::Pass,
     });
-    let ground = Ground::new().await;
-    ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
-    let error = ground.pull_hosted().await.unwrap_err();
+    let setup = Setup::new().await;
+    setup.hosts(&format!("server = 'http://{}'\n", proxy.address));
+    let error = setup.pull_hosted().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     let words = error.to_string();
     assert!(words.contains(&layer) && words.contains(&proxy.address), "{words}");
     assert!(words.contains("cut 5 times"), "{words}");
-    ground.assert_empty().await;
+    setup.assert_empty().await;
 }
 
 /// Spoils every answer whose path has `part`.
@@ -55,12 +55,12 @@ async fn content_that_is_not_what_its_digest_says_is_refused_and_leaves_nothing(
     let (registry, built) = (registry(), built());
     for part in [&built.layers[0], &built.config, &built.manifest, "1.29-2"] {
         let proxy = liar(registry.address(), part);
-        let ground = Ground::new().await;
-        ground.hosts(&format!("server = 'http://{}'\n", proxy.address));
-        let error = ground.pull_hosted().await.unwrap_err();
+        let setup = Setup::new().await;
+        setup.hosts(&format!("server = 'http://{}'\n", proxy.address));
+        let error = setup.pull_hosted().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{part}: {error}");
         assert!(error.to_string().contains(part), "{part}: {error}");
-        ground.assert_empty().await;
+        setup.assert_empty().await;
     }
 }
 
@@ -69,10 +69,10 @@ async fn a_mirror_that_lies_is_passed_over_for_the_next_host() {
     let (registry, built) = (registry(), built());
     for part in [&built.layers[0], &built.config, &built.manifest, "1.29-2"] {
         let proxy = liar(registry.address(), part);
-        let ground = Ground::new().await;
+        let setup = Setup::new().await;
         let (mirror, server) = (&proxy.address, registry.address());
-        ground.hosts(&format!("server = 'http://{server}'\n[host.'http://{mirror}']\n"));
-        let image = ground.pull_hosted().await.unwrap();
+        setup.hosts(&format!("server = 'http://{server}'\n[host.'http://{mirror}']\n"));
+        let image = setup.pull_hosted().await.unwrap();
         assert_eq!(image.id.to_string(), built.config);
     }
 }

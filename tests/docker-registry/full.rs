@@ -1,6 +1,6 @@
 //! A filesystem without room.
 
-use crate::ground::{self, Ground, assert_empty, built, hosted, registry};
+use crate::setup::{self, Setup, assert_empty, built, hosted, registry};
 use rrun_images::{Kind, Result, Store};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -12,15 +12,15 @@ const FOLDER: &str = "RRUN_TEST_FULL_IN";
 
 #[tokio::test]
 async fn a_full_disk_is_one_error_with_layer_and_entry_leaves_nothing_and_is_got_over() {
-    let (registry, ground) = (registry(), Ground::new().await);
-    ground.hosts(&format!("server = 'http://{}'\n", registry.address()));
+    let (registry, setup) = (registry(), Setup::new().await);
+    setup.hosts(&format!("server = 'http://{}'\n", registry.address()));
     // Too few blocks for the image, then too few inodes.
     for options in ["size=1m", "size=64m,nr_inodes=40"] {
         let script = "mount -t tmpfs -o $1 tmpfs $2/store && exec $3 --ignored --exact full::body";
         let ended = Command::new("unshare")
             .args(["--mount", "--propagation=private", "sh", "-c", script, "full", options])
-            .args([ground.root(), &std::env::current_exe().unwrap()])
-            .env(FOLDER, ground.root())
+            .args([setup.root(), &std::env::current_exe().unwrap()])
+            .env(FOLDER, setup.root())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&ended.stdout);
@@ -32,7 +32,7 @@ async fn a_full_disk_is_one_error_with_layer_and_entry_leaves_nothing_and_is_got
 #[ignore = "the other test runs it in a mount namespace of its own"]
 async fn body() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let store = ground::open(&folder).await;
+    let store = setup::open(&folder).await;
     let words = exhausted(pull(&store).await);
     assert!(words.contains(&format!("layer {}: entry \"", built().layers[0])), "{words}");
     assert_empty(&store, &folder).await;
@@ -43,7 +43,7 @@ async fn body() {
     assert_empty(&store, &folder).await;
     drop(store);
     fill(&folder.join("store/filler"));
-    if let Err(error) = ground::try_open(&folder).await {
+    if let Err(error) = setup::try_open(&folder).await {
         assert_eq!(error.kind(), Kind::Exhausted, "{error}");
     }
     assert!(!folder.join("store/records.db.damaged").exists());
@@ -84,7 +84,7 @@ async fn make_room(folder: &Path) -> Store {
     let larger = ["-o", "remount,size=64m,nr_inodes=100000"];
     let mounted = Command::new("mount").args(larger).arg(folder.join("store")).status();
     assert!(mounted.unwrap().success());
-    ground::open(folder).await
+    setup::open(folder).await
 }
 
 fn fill(path: &Path) {

@@ -4,10 +4,10 @@
 mod auth;
 mod faults;
 mod full;
-mod ground;
 mod hosts;
 mod names;
 mod pki;
 mod processes;
 mod proxy;
+mod setup;
 mod tls;

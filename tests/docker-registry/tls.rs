@@ -1,7 +1,7 @@
 //! Private CAs and client certificates.
 
-use crate::ground::{Ground, IMAGE};
 use crate::pki::Authority;
+use crate::setup::{IMAGE, Setup};
 use rrun_images::Kind;
 use rrun_tests::images;
 use rrun_tests::registry::{Options, Registry};
@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// The registry's CA, and a registry with a certificate of it.
-fn private(ground: &Ground) -> (Authority, Options) {
-    let authority = Authority::new(ground.root(), "ca");
+fn private(setup: &Setup) -> (Authority, Options) {
+    let authority = Authority::new(setup.root(), "ca");
     let (certificate, key) = authority.sign("server");
     let storage = images::store().unwrap().storage;
     (authority, Registry::options(&storage).read_only().tls(&certificate, &key))
@@ -52,22 +52,22 @@ impl Drop for Wire {
 
 #[tokio::test]
 async fn a_private_ca_is_trusted_if_hosts_toml_names_it_or_waives_the_check() {
-    let ground = Ground::new().await;
-    let (authority, options) = private(&ground);
+    let setup = Setup::new().await;
+    let (authority, options) = private(&setup);
     let registry = options.start().unwrap();
     let server = format!("server = 'https://{}'\n", registry.address());
-    ground.hosts(&format!("{server}ca = '{}'\n", authority.certificate.display()));
-    ground.pull_hosted().await.unwrap();
-    ground.hosts(&format!("{server}skip_verify = true\n"));
-    ground.pull_hosted().await.unwrap();
+    setup.hosts(&format!("{server}ca = '{}'\n", authority.certificate.display()));
+    setup.pull_hosted().await.unwrap();
+    setup.hosts(&format!("{server}skip_verify = true\n"));
+    setup.pull_hosted().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_certificate_that_cannot_be_trusted_is_refused_at_once_with_the_reason() {
-    let ground = Ground::new().await;
-    let (authority, options) = private(&ground);
+    let setup = Setup::new().await;
+    let (authority, options) = private(&setup);
     let registry = options.start().unwrap();
-    let other = Authority::new(ground.root(), "other");
+    let other = Authority::new(setup.root(), "other");
     let ca = format!("ca = '{}'\n", authority.certificate.display());
     let wrong = format!("ca = '{}'\n", other.certificate.display());
     // The certificate is for 127.0.0.1.
@@ -77,58 +77,58 @@ async fn a_certificate_that_cannot_be_trusted_is_refused_at_once_with_the_reason
         ("localhost", ca.as_str(), "not valid for name \"localhost\""),
     ] {
         let wire = Wire::to(registry.address()).await;
-        ground.hosts(&format!("server = 'https://{host}:{}'\n{ca}", wire.address.port()));
-        let error = ground.pull_hosted().await.unwrap_err();
+        setup.hosts(&format!("server = 'https://{host}:{}'\n{ca}", wire.address.port()));
+        let error = setup.pull_hosted().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
         assert!(error.to_string().contains(why), "{error}");
         assert!(error.to_string().contains(&format!("GET https://{host}:")), "{error}");
         assert_eq!(wire.connections.load(Ordering::SeqCst), 1, "{why}");
     }
-    ground.assert_empty().await;
+    setup.assert_empty().await;
 }
 
 #[tokio::test]
 async fn a_crt_file_in_the_registrys_folder_is_its_ca_and_another_one_is_not() {
-    let ground = Ground::new().await;
-    let (authority, options) = private(&ground);
+    let setup = Setup::new().await;
+    let (authority, options) = private(&setup);
     let registry = options.start().unwrap();
-    let file = ground.folder(&format!("{}_", registry.address().replace(':', "_"))).join("a.crt");
+    let file = setup.folder(&format!("{}_", registry.address().replace(':', "_"))).join("a.crt");
     let name = format!("{}/{IMAGE}", registry.address());
-    let other = Authority::new(ground.root(), "other");
+    let other = Authority::new(setup.root(), "other");
     std::fs::copy(&other.certificate, &file).unwrap();
-    let error = ground.pull(&name, None).await.unwrap_err();
+    let error = setup.pull(&name, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied, "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
     std::fs::copy(&authority.certificate, &file).unwrap();
-    ground.pull(&name, None).await.unwrap();
+    setup.pull(&name, None).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_registry_that_wants_a_client_certificate_gets_it() {
-    let ground = Ground::new().await;
-    let (authority, options) = private(&ground);
+    let setup = Setup::new().await;
+    let (authority, options) = private(&setup);
     let registry = options.client_ca(&authority.certificate).start().unwrap();
     let ca = authority.certificate.display();
     let server = format!("server = 'https://{}'\nca = '{ca}'\n", registry.address());
-    ground.hosts(&server);
+    setup.hosts(&server);
     // The alert that says so may be lost with the connection.
-    let error = ground.pull_hosted().await.unwrap_err();
+    let error = setup.pull_hosted().await.unwrap_err();
     assert!(matches!(error.kind(), Kind::Denied | Kind::Unavailable), "{error}");
     assert!(error.to_string().contains(&format!("GET https://{}", registry.address())), "{error}");
-    ground.assert_empty().await;
+    setup.assert_empty().await;
     let (certificate, key) = authority.sign("client");
     let pair = format!("['{}', '{}']", certificate.display(), key.display());
-    ground.hosts(&format!("{server}client = [{pair}]\n"));
-    ground.pull_hosted().await.unwrap();
+    setup.hosts(&format!("{server}client = [{pair}]\n"));
+    setup.pull_hosted().await.unwrap();
     // Of several the one whose authority the registry names, wherever it stands.
-    let (certificate, key) = Authority::new(ground.root(), "stranger").sign("theirs");
+    let (certificate, key) = Authority::new(setup.root(), "stranger").sign("theirs");
     let theirs = format!("['{}', '{}']", certificate.display(), key.display());
     for pairs in [format!("{theirs}, {pair}"), format!("{pair}, {theirs}")] {
-        let other = Ground::new().await;
+        let other = Setup::new().await;
         other.hosts(&format!("{server}client = [{pairs}]\n"));
         other.pull_hosted().await.unwrap();
     }
-    let other = Ground::new().await;
+    let other = Setup::new().await;
     other.hosts(&format!("{server}client = [{theirs}]\n"));
     other.pull_hosted().await.unwrap_err();
 }

@@ -13,12 +13,12 @@ pub const IMAGE: &str = "e2e-test-images/busybox:1.29-2";
 pub const HOST: &str = "registry.rrun.test";
 
 /// A store and its registry folders.
-pub struct Ground {
+pub struct Setup {
     folder: TempDir,
     pub store: Store,
 }
 
-impl Ground {
+impl Setup {
     pub async fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("rrun-images-").tempdir().unwrap();
         fs::create_dir(folder.path().join("certs.d")).unwrap();
