@@ -2,7 +2,7 @@
 
 use super::Rounds;
 use super::pods::{Pod, end, start};
-use super::subject::{Ground, Subject};
+use super::subject::{OwnDaemon, Subject};
 use super::table::Table;
 use crate::leaks::processes::processes;
 use anyhow::{Context, Result};
@@ -22,14 +22,14 @@ pub async fn run(table: &mut Table, subjects: &[Arc<Subject>], rounds: Rounds) -
     let mut errors = vec![0; subjects.len()];
     for round in 0..rounds.hundreds {
         for (at, subject) in subjects.iter().enumerate() {
-            let before = subject.ground.as_ref().map(Memory::take).transpose()?;
+            let before = subject.own.as_ref().map(Memory::take).transpose()?;
             let begin = Instant::now();
             let (pods, failed) = start_all(subject, round).await?;
             let wall = begin.elapsed().as_secs_f64();
             table.add("100 pods at concurrency 10: start [s]", at, wall);
             lists(table, at, subject, rounds.lists).await?;
-            if let (Some(before), Some(ground)) = (before, &subject.ground) {
-                let grown = Memory::take(ground)?;
+            if let (Some(before), Some(own)) = (before, &subject.own) {
+                let grown = Memory::take(own)?;
                 let supervisors = pss_of(grown.others.difference(&before.others));
                 let daemon = grown.daemon - before.daemon;
                 let count = pods.len().max(1) as f64;
@@ -133,9 +133,9 @@ struct Memory {
 }
 
 impl Memory {
-    fn take(ground: &Ground) -> Result<Self> {
-        let daemon = ground.daemon.pid();
-        let lines = processes(&ground.view())?;
+    fn take(own: &OwnDaemon) -> Result<Self> {
+        let daemon = own.daemon.pid();
+        let lines = processes(&own.view())?;
         let others = lines.iter().filter_map(|line| {
             let (pid, name) = line.split_once(' ')?;
             if name == "work" { None } else { pid.parse().ok() }

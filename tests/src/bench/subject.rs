@@ -30,11 +30,11 @@ pub struct Subject {
     /// Its client.
     pub client: Client,
     /// What the bench itself started, and so may look into.
-    pub ground: Option<Ground>,
+    pub own: Option<OwnDaemon>,
 }
 
 /// A daemon in a sandbox, with registries.
-pub struct Ground {
+pub struct OwnDaemon {
     /// The server. In the order of their end, as the rest.
     pub daemon: Daemon,
     _registries: Vec<Registry>,
@@ -79,7 +79,7 @@ impl Subject {
         let certs = sandbox.inside("/etc/rrun/certs.d");
         let registries = registries(&sandbox, &certs, large)?;
         let daemon = start(&sandbox)?;
-        Self::over(name, Ground { daemon, _registries: registries, sandbox }).await
+        Self::over(name, OwnDaemon { daemon, _registries: registries, sandbox }).await
     }
 
     /// containerd with runc, and the bridge and portmap plugins with masquerading.
@@ -91,20 +91,21 @@ impl Subject {
         std::fs::create_dir_all(&confs)?;
         std::fs::write(confs.join("05-bench.conflist"), CONFLIST)?;
         let daemon = Daemon::containerd(&sandbox, &certs)?;
-        Self::over("containerd + runc", Ground { daemon, _registries: registries, sandbox }).await
+        Self::over("containerd + runc", OwnDaemon { daemon, _registries: registries, sandbox })
+            .await
     }
 
     /// A server that runs already, and can pull `images.rrun.test/work`.
     pub async fn endpoint(endpoint: &str) -> Result<Self> {
         let client = Client::connect(endpoint).await?;
-        let subject = Self { name: endpoint.to_owned(), client, ground: None };
+        let subject = Self { name: endpoint.to_owned(), client, own: None };
         subject.pull(WORK).await?;
         Ok(subject)
     }
 
-    async fn over(name: &str, ground: Ground) -> Result<Self> {
-        let client = Client::connect(&ground.daemon.endpoint()).await?;
-        let subject = Self { name: name.to_owned(), client, ground: Some(ground) };
+    async fn over(name: &str, own: OwnDaemon) -> Result<Self> {
+        let client = Client::connect(&own.daemon.endpoint()).await?;
+        let subject = Self { name: name.to_owned(), client, own: Some(own) };
         subject.pull(WORK).await?;
         Ok(subject)
     }
@@ -133,8 +134,8 @@ impl Subject {
 
     /// A pod with a log folder, in the pod network or the host's.
     pub fn pod(&self, name: &str, network: NamespaceMode) -> PodSandboxConfig {
-        let (logs, cgroup_parent) = match &self.ground {
-            Some(ground) => (ground.sandbox.root().join("logs"), ground.sandbox.cgroup_parent()),
+        let (logs, cgroup_parent) = match &self.own {
+            Some(own) => (own.sandbox.root().join("logs"), own.sandbox.cgroup_parent()),
             None => (std::env::temp_dir().join("rrun-bench-logs"), String::new()),
         };
         let options = NamespaceOption {
@@ -165,7 +166,7 @@ impl Subject {
     }
 }
 
-impl Ground {
+impl OwnDaemon {
     /// Where the daemon's processes are found.
     pub fn view(&self) -> View {
         self.sandbox.view()
