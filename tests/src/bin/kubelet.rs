@@ -55,7 +55,7 @@ struct Node {
     /// A hostPath of the pods.
     shared: PathBuf,
     /// The folder of what they wait for.
-    gates: PathBuf,
+    seen: PathBuf,
 }
 
 async fn run(tally: &mut Tally) -> Result<()> {
@@ -72,8 +72,8 @@ async fn run(tally: &mut Tally) -> Result<()> {
     let shared = harness.sandbox().root().join("shared");
     fs::create_dir(&shared)?;
     let kubelet = Some(Kubelet::start(harness.sandbox())?);
-    let gates = harness.sandbox().root().join("gates");
-    let mut node = Node { harness, kubelet, shared, gates };
+    let seen = harness.sandbox().root().join("seen");
+    let mut node = Node { harness, kubelet, shared, seen };
     let result = node.claims(tally).await;
     if tally.failed > 0 || result.is_err() {
         println!("{}", node.kubelet()?.log_end());
@@ -133,9 +133,9 @@ impl Node {
 
     async fn claims(&mut self, tally: &mut Tally) -> Result<()> {
         let alone = alone(tally).await;
-        write(&self.kubelet()?.manifests(), &self.shared, &self.gates)?;
+        write(&self.kubelet()?.manifests(), &self.shared, &self.seen)?;
         let told = |pods: Vec<(String, Value)>| pods.into_iter().map(|(n, p)| (n, Told::Pod(p)));
-        let histories = follow(|| Ok(told(self.kubelet()?.pods()?).collect()), &self.gates)?;
+        let histories = follow(|| Ok(told(self.kubelet()?.pods()?).collect()), &self.seen)?;
         for pod in all() {
             let history = &histories[pod.name];
             let held = holds(history.is_complete(&pod), &rows(history));

@@ -51,7 +51,7 @@ impl Alone {
         let (manifests, shared) = (alone.path("manifests"), alone.path("shared"));
         fs::create_dir(&manifests)?;
         fs::create_dir(&shared)?;
-        pods::write(&manifests, &shared, &alone.path("gates"))?;
+        pods::write(&manifests, &shared, &alone.path("seen"))?;
         for pod in pods::all() {
             let path = manifests.join(format!("{}.yaml", pod.name)).display().to_string();
             let child = alone.rrun(pod.name, &["run", "--detach", &path])?;
@@ -78,8 +78,8 @@ impl Alone {
 
     /// Follows all pods to their last states.
     pub fn follow(&mut self) -> Result<BTreeMap<String, History>> {
-        let gates = self.path("gates");
-        follow(|| self.told(), &gates)
+        let seen = self.path("seen");
+        follow(|| self.told(), &seen)
     }
 
     /// The pods on record, with their status as the API has it, and those that are refused.

@@ -114,10 +114,10 @@ impl History {
 }
 
 /// Follows all pods until each is in its last state and nothing changes any more. `told` tells of
-/// all pods by name, and `gates` is the folder of what they wait for.
+/// all pods by name, and `seen` is the folder where they are told which state of theirs was seen.
 pub fn follow(
     mut told: impl FnMut() -> Result<Vec<(String, Told)>>,
-    gates: &Path,
+    seen: &Path,
 ) -> Result<BTreeMap<String, History>> {
     let all: BTreeMap<&str, Pod> = pods::all().map(|pod| (pod.name, pod)).collect();
     let mut found: BTreeMap<String, History> =
@@ -129,7 +129,7 @@ pub fn follow(
                 continue;
             };
             if let Some(state) = history.note(pod, told) {
-                fs::write(gates.join(&name).join(state.to_string()), "open\n")?;
+                fs::write(seen.join(&name).join(state.to_string()), "seen\n")?;
             }
         }
         if all.iter().all(|(name, pod)| found[*name].is_at_rest(pod)) {

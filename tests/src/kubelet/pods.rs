@@ -19,21 +19,21 @@ pub fn all() -> impl Iterator<Item = Pod> {
     PODS.into_iter().chain(rules::PODS).chain(words::PODS).chain(odd::PODS)
 }
 
-/// Writes all manifests into `folder`. `shared` is a folder of the host that pods write to, `gates`
-/// the one with a folder for each pod of what it waits for.
-pub fn write(folder: &Path, shared: &Path, gates: &Path) -> Result<()> {
+/// Writes all manifests into `folder`. `shared` is a folder of the host that pods write to, `seen`
+/// the one with a folder for each pod, where a file tells it which of its states was seen.
+pub fn write(folder: &Path, shared: &Path, seen: &Path) -> Result<()> {
     for Pod { name, spec, .. } in all() {
-        let gates = gates.join(name);
-        fs::create_dir_all(&gates)?;
+        let seen = seen.join(name);
+        fs::create_dir_all(&seen)?;
         let mut spec = spec
             .replace("@shared@", &shared.display().to_string())
-            .replace("@gates@", &gates.display().to_string())
+            .replace("@seen@", &seen.display().to_string())
             .replace("GROUPS", GROUPS)
             .replace("HOLD", "trap 'exit 0' TERM; sleep 1000 & wait")
             .replace("BUSYBOX", crate::harness::BUSYBOX)
             .replace("WORK", "images.rrun.test/work:1");
         for n in 1..=3 {
-            let wait = format!("until [ -e /gates/{n} ]; do sleep 0.5; done");
+            let wait = format!("until [ -e /seen/{n} ]; do sleep 0.5; done");
             spec = spec.replace(&format!("WAIT{n}"), &wait);
         }
         let metadata = format!("{{ name: {name}, labels: {{ app: kubelet }} }}");
@@ -57,11 +57,11 @@ const PODS: [Pod; 9] = [
   terminationGracePeriodSeconds: 1
   initContainers:
   - { name: prepare, image: BUSYBOX, command: [sh, -c, "WAIT1; echo prepared >/data/index.html"],
-      volumeMounts: [{ name: data, mountPath: /data }, { name: gates, mountPath: /gates }] }
+      volumeMounts: [{ name: data, mountPath: /data }, { name: seen, mountPath: /seen }] }
   containers:
   - { name: web, image: BUSYBOX, command: [httpd, -f, -p, "8080", -h, /data],
       volumeMounts: [{ name: data, mountPath: /data, readOnly: true }] }
-  volumes: [{ name: data, emptyDir: {} }, { name: gates, hostPath: { path: "@gates@" } }]
+  volumes: [{ name: data, emptyDir: {} }, { name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {
@@ -75,12 +75,12 @@ const PODS: [Pod; 9] = [
   restartPolicy: Never
   terminationGracePeriodSeconds: 120
   initContainers:
-  - { name: helper, image: BUSYBOX, restartPolicy: Always, volumeMounts: [{ name: gates, mountPath: /gates }],
+  - { name: helper, image: BUSYBOX, restartPolicy: Always, volumeMounts: [{ name: seen, mountPath: /seen }],
       command: [sh, -c, "trap 'WAIT2; exit 0' TERM; sleep 1000 & wait"] }
   containers:
-  - { name: main, image: BUSYBOX, volumeMounts: [{ name: gates, mountPath: /gates }],
+  - { name: main, image: BUSYBOX, volumeMounts: [{ name: seen, mountPath: /seen }],
       command: [sh, -c, "WAIT1; exit 0"] }
-  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+  volumes: [{ name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {
@@ -92,12 +92,12 @@ const PODS: [Pod; 9] = [
         spec: r#"
   terminationGracePeriodSeconds: 1
   containers:
-  - { name: web, image: BUSYBOX, command: [httpd, -f, -p, "8080", -h, /gates],
+  - { name: web, image: BUSYBOX, command: [httpd, -f, -p, "8080", -h, /seen],
       readinessProbe: { httpGet: { path: /1, port: 8080 }, periodSeconds: 1, timeoutSeconds: 10 },
       livenessProbe: { exec: { command: ["true"] }, periodSeconds: 1, timeoutSeconds: 10 },
-      volumeMounts: [{ name: gates, mountPath: /gates }] }
+      volumeMounts: [{ name: seen, mountPath: /seen }] }
   - { name: echo, image: BUSYBOX, command: [nc, -ll, -p, "7", -e, cat] }
-  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+  volumes: [{ name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {
@@ -110,11 +110,11 @@ const PODS: [Pod; 9] = [
   terminationGracePeriodSeconds: 1
   containers:
   - { name: main, image: BUSYBOX,
-      command: [sh, -c, "trap '' TERM; touch /ok; mkdir /gates/once && { WAIT1; rm /ok; }; while :; do sleep 1; done"],
+      command: [sh, -c, "trap '' TERM; touch /ok; mkdir /seen/once && { WAIT1; rm /ok; }; while :; do sleep 1; done"],
       livenessProbe: { exec: { command: [cat, /ok] }, initialDelaySeconds: 1,
                        periodSeconds: 1, failureThreshold: 2, timeoutSeconds: 10 },
-      volumeMounts: [{ name: gates, mountPath: /gates }] }
-  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+      volumeMounts: [{ name: seen, mountPath: /seen }] }
+  volumes: [{ name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {

@@ -37,9 +37,9 @@ pub const PODS: [Pod; 10] = [
   restartPolicy: Never
   initContainers:
   - { name: first, image: BUSYBOX, command: [sh, -c, "WAIT1; exit 4"],
-      volumeMounts: [{ name: gates, mountPath: /gates }] }
+      volumeMounts: [{ name: seen, mountPath: /seen }] }
   containers: [{ name: main, image: BUSYBOX, command: ["true"] }]
-  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+  volumes: [{ name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     // The last word of each sidecar says who has ended before.
@@ -59,8 +59,8 @@ pub const PODS: [Pod; 10] = [
       command: [sh, -c, "trap 'ls /data >/dev/termination-log; touch /data/two; exit 0' TERM; sleep 1000 & wait"] }
   containers:
   - { name: main, image: BUSYBOX, command: [sh, -c, "WAIT1; touch /data/main"],
-      volumeMounts: [{ name: data, mountPath: /data }, { name: gates, mountPath: /gates }] }
-  volumes: [{ name: data, emptyDir: {} }, { name: gates, hostPath: { path: "@gates@" } }]
+      volumeMounts: [{ name: data, mountPath: /data }, { name: seen, mountPath: /seen }] }
+  volumes: [{ name: data, emptyDir: {} }, { name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {
@@ -89,9 +89,9 @@ pub const PODS: [Pod; 10] = [
         spec: r#"
   restartPolicy: Never
   containers:
-  - { name: fine, image: BUSYBOX, command: [sh, -c, "WAIT1"], volumeMounts: [{ name: gates, mountPath: /gates }] }
+  - { name: fine, image: BUSYBOX, command: [sh, -c, "WAIT1"], volumeMounts: [{ name: seen, mountPath: /seen }] }
   - { name: fault, image: WORK, command: [/bin/work, crash] }
-  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+  volumes: [{ name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {
@@ -120,8 +120,8 @@ pub const PODS: [Pod; 10] = [
   containers:
   - { name: main, image: BUSYBOX,
       command: [sh, -c, "mkdir /data/1 && { WAIT1; exit 3; }; mkdir /data/2 && { WAIT2; exit 3; }; WAIT3; exit 0"],
-      volumeMounts: [{ name: data, mountPath: /data }, { name: gates, mountPath: /gates }] }
-  volumes: [{ name: data, emptyDir: {} }, { name: gates, hostPath: { path: "@gates@" } }]
+      volumeMounts: [{ name: data, mountPath: /data }, { name: seen, mountPath: /seen }] }
+  volumes: [{ name: data, emptyDir: {} }, { name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {

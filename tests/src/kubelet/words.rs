@@ -191,13 +191,13 @@ pub const PODS: [Pod; 19] = [
         ],
         spec: r#"
   initContainers:
-  - { name: helper, image: BUSYBOX, restartPolicy: Always, volumeMounts: [{ name: gates, mountPath: /gates }],
-      command: [sh, -c, "mkdir /gates/once && touch /first; HOLD"],
-      startupProbe: { exec: { command: [test, -e, /gates/1] }, periodSeconds: 1, failureThreshold: 1000, timeoutSeconds: 10 },
-      readinessProbe: { exec: { command: [test, -e, /gates/2] }, periodSeconds: 1, timeoutSeconds: 10 },
-      livenessProbe: { exec: { command: [sh, -c, "! [ -e /first -a -e /gates/3 ]"] }, periodSeconds: 1, timeoutSeconds: 10 } }
+  - { name: helper, image: BUSYBOX, restartPolicy: Always, volumeMounts: [{ name: seen, mountPath: /seen }],
+      command: [sh, -c, "mkdir /seen/once && touch /first; HOLD"],
+      startupProbe: { exec: { command: [test, -e, /seen/1] }, periodSeconds: 1, failureThreshold: 1000, timeoutSeconds: 10 },
+      readinessProbe: { exec: { command: [test, -e, /seen/2] }, periodSeconds: 1, timeoutSeconds: 10 },
+      livenessProbe: { exec: { command: [sh, -c, "! [ -e /first -a -e /seen/3 ]"] }, periodSeconds: 1, timeoutSeconds: 10 } }
   containers: [{ name: main, image: BUSYBOX, command: [sh, -c, "HOLD"] }]
-  volumes: [{ name: gates, hostPath: { path: "@gates@" } }]
+  volumes: [{ name: seen, hostPath: { path: "@seen@" } }]
 "#,
     },
     Pod {
