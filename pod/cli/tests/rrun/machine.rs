@@ -180,7 +180,7 @@ impl Machine {
                 }
             });
         }
-        Run { child, lines, unclaimed: RefCell::default() }
+        Run { child, lines, passed_over: RefCell::default() }
     }
 
     /// Columns of a pod in `rrun ps -a`.
@@ -196,8 +196,8 @@ impl Machine {
 pub struct Run {
     child: Child,
     lines: Receiver<String>,
-    /// What came and nobody has asked for yet.
-    unclaimed: RefCell<Vec<String>>,
+    /// Lines that came while another one was expected.
+    passed_over: RefCell<Vec<String>>,
 }
 
 impl Run {
@@ -205,9 +205,9 @@ impl Run {
     /// no order towards the other stream, so lines that came before the last expected one count.
     #[track_caller]
     pub fn expect(&self, text: &str) {
-        let mut unclaimed = self.unclaimed.borrow_mut();
-        if let Some(at) = unclaimed.iter().position(|line| line.contains(text)) {
-            unclaimed.remove(at);
+        let mut passed_over = self.passed_over.borrow_mut();
+        if let Some(at) = passed_over.iter().position(|line| line.contains(text)) {
+            passed_over.remove(at);
             return;
         }
         let deadline = Instant::now() + LONG;
@@ -218,9 +218,9 @@ impl Run {
             if line.contains(text) {
                 return;
             }
-            unclaimed.push(line);
+            passed_over.push(line);
         }
-        panic!("no line with {text:?} in {LONG:?}:\n{}", unclaimed.join("\n"));
+        panic!("no line with {text:?} in {LONG:?}:\n{}", passed_over.join("\n"));
     }
 
     pub fn signal(&self, name: &str) {
