@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::events::{Events, Recorder};
 use crate::eviction;
+use crate::gc::policy::GcPolicy;
+use crate::gc::removal::Removal;
 use crate::model::{Meta, Pod};
 use crate::node::Node;
 use crate::probe::Results;
@@ -23,6 +25,7 @@ use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
 use crate::sync::observe;
 use crate::sync::{PodWorker, Stop};
+use crate::tombstone::Cause;
 
 /// When a broken event stream is opened again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(5);
@@ -35,6 +38,7 @@ pub struct PodEngine {
     runtime: Arc<Runtime>,
     unsafe_sysctls: Vec<String>,
     verification: Arc<VerificationPolicy>,
+    gc: GcPolicy,
     hints: watch::Sender<u64>,
     listener: JoinHandle<()>,
 }
@@ -53,6 +57,7 @@ impl PodEngine {
             runtime,
             unsafe_sysctls: Vec::new(),
             verification: Arc::default(),
+            gc: GcPolicy::default(),
             hints,
             listener,
         })
@@ -69,6 +74,13 @@ impl PodEngine {
     #[must_use]
     pub fn with_verification(mut self, policy: VerificationPolicy) -> Self {
         self.verification = Arc::new(policy);
+        self
+    }
+
+    /// How many dead containers of a pod are kept.
+    #[must_use]
+    pub fn with_gc(mut self, policy: GcPolicy) -> Self {
+        self.gc = policy;
         self
     }
 
@@ -125,6 +137,7 @@ impl PodEngine {
             ending: Ending::No,
             excess: told,
             verification: self.verification.clone(),
+            gc: self.gc,
             hints: self.hints.subscribe(),
             results: Arc::new(Results::restored(state.verdicts)),
             addresses: Addresses::default(),
@@ -146,10 +159,16 @@ impl PodEngine {
     /// still runs is ended without grace. Idempotent.
     pub async fn remove(&self, pod: &Pod) -> Result<()> {
         let (seen, _) = observe::observe(&*self.cri, &pod.meta).await?;
+        let (cri, node) = (&*self.cri, &*self.node);
+        let removal = Removal { cri, node, pod: &pod.meta, now: self.clock.now() };
+        // A disk that takes no tombstone is asked once: the pod goes all the same.
+        let mut takes_tombstones = true;
         for run in &seen.runs {
-            let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
-            let reply = self.cri.remove_container(request).await.map(drop);
-            found(reply, &format!("remove {}", run.name))?;
+            if takes_tombstones && let Err(e) = removal.leave_tombstone(run, Cause::PodRemoved).await {
+                tracing::warn!(pod = %pod.meta.name, "tombstone of {}: {e}", run.name);
+                takes_tombstones = false;
+            }
+            removal.remove_container(run).await?;
         }
         for sandbox in &seen.sandboxes {
             let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };

@@ -24,6 +24,7 @@ pub enum Level {
 #[allow(missing_docs)]
 pub enum Reason {
     BackOff,
+    ContainerGcFailed,
     Created,
     DeadlineExceeded,
     DnsConfigForming,
@@ -54,6 +55,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::BackOff => "BackOff",
+            Reason::ContainerGcFailed => "ContainerGCFailed",
             Reason::Created => "Created",
             Reason::DeadlineExceeded => "DeadlineExceeded",
             Reason::DnsConfigForming => "DNSConfigForming",

@@ -23,7 +23,8 @@ mod eviction;
 #[cfg(test)]
 #[allow(missing_docs)]
 mod fake;
-mod gc;
+pub mod gc;
+pub mod go_duration;
 pub mod hosts;
 pub mod ids;
 pub mod manifest;
@@ -43,6 +44,7 @@ mod sync;
 mod sysctl;
 #[cfg(test)]
 mod testing;
+pub mod tombstone;
 pub mod translate;
 mod validate;
 

@@ -49,6 +49,7 @@ impl TestNode {
             logs: dir.path().join("logs"),
             seccomp: dir.path().join("seccomp"),
             pulls: dir.path().join("pulls"),
+            tombstones: dir.path().join("tombstones"),
         };
         let cgroups = Arc::new(Cgroups::default());
         TestNode { node: LinuxNode::new(roots, cgroups.clone()).unwrap(), dir, cgroups }

@@ -1,6 +1,8 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use rrun_pod::gc::policy::GcPolicy;
+use rrun_pod::go_duration;
 use rrun_pod::quantity::Quantity;
 use rrun_pod::supervise::rotate::Limits;
 use std::path::{Path, PathBuf};
@@ -70,6 +72,17 @@ pub enum Verb {
         #[arg(short, long)]
         force: bool,
     },
+    /// Remove what is not needed any more, as the pods' own processes do from time to time
+    #[command(subcommand)]
+    Gc(Gc),
+    /// Print why a container was removed, how it had ended, and its last lines
+    WhyRemoved {
+        /// Its id or a beginning of it, pod/container, or the name of either
+        name_or_id: String,
+        /// json: all that is on record
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// List images
     Images,
     /// Pull an image
@@ -110,6 +123,48 @@ pub struct Run {
     /// Keep so many files of a log, at least 2
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_files, value_parser = files)]
     pub log_max_files: usize,
+    #[command(flatten)]
+    pub containers: DeadContainers,
+}
+
+// The kubelet's flags of its container collection. A doc comment would be the command's.
+#[derive(clap::Args)]
+pub struct DeadContainers {
+    /// Collect no dead container that was made less than this ago: 1m, 90s, 1h30m
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = go_duration::parse)]
+    #[arg(allow_hyphen_values = true)]
+    pub minimum_container_ttl_duration: i64,
+    /// Keep so many dead runs of each container of a pod; any number if negative
+    #[arg(long, value_name = "N", default_value_t = 2, allow_negative_numbers = true)]
+    pub maximum_dead_containers_per_container: i32,
+    /// Keep so many dead containers of all pods; any number if negative
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
+    pub maximum_dead_containers: i32,
+}
+
+impl DeadContainers {
+    pub fn policy(&self) -> rrun_pod::error::Result<GcPolicy> {
+        let per_container = self.maximum_dead_containers_per_container;
+        let age = self.minimum_container_ttl_duration;
+        GcPolicy::new(age, per_container, self.maximum_dead_containers)
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Gc {
+    /// Remove dead containers that are too many, and logs of pods that are gone
+    Containers {
+        /// Print what would be removed, and why
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        containers: DeadContainers,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Json,
 }
 
 impl Run {

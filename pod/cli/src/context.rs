@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The configuration, the records of pods, and which runtime is asked for.
+#[derive(Clone)]
 pub struct Context {
     /// The configuration.
     pub config: Arc<Config>,
@@ -61,6 +62,11 @@ impl Context {
             Some(url) => url.replace('%', "%25").replace('/', "%2F"),
         };
         self.config.root.join("pulls").join(folder)
+    }
+
+    /// Where tombstones of containers are.
+    pub fn tombstones(&self) -> PathBuf {
+        self.config.root.join("rrun")
     }
 
     /// Where the logs of a pod are.

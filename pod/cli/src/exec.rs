@@ -2,15 +2,14 @@
 
 use crate::args;
 use crate::context::Context;
-use crate::runtime::{Runtime, connect};
+use crate::runtime::reach;
 use crate::streaming;
 use crate::terminal::Raw;
 use anyhow::{Context as _, Result, anyhow, bail};
-use rrun_cri_api::{Client, Cri, v1};
-use rrun_pod::supervise::LockedPod;
+use rrun_cri_api::{Cri, v1};
+use rrun_pod::supervise::container_gc::Reached;
 use rrun_pod::translate::labels;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Runs the command; its exit code is ours.
 pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
@@ -23,20 +22,7 @@ pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
         Some(name) => name,
         None => spec.containers.first().context("the pod has no containers")?.name.clone(),
     };
-    let locked: Option<LockedPod>;
-    let cri: Arc<dyn Cri> = if let Some(endpoint) = &entry.definition.endpoint {
-        locked = None;
-        connect(endpoint).await?
-    } else {
-        locked = context.store.lock_existing(&entry).await?;
-        match &locked {
-            Some(pod) => Runtime::open(context, &pod.entry).await?.cri,
-            None => {
-                let socket = context.store.socket(&entry.uid, "cri");
-                Arc::new(Client::connect(&format!("unix://{}", socket.display())).await?)
-            }
-        }
-    };
+    let Reached { cri, taken } = reach(context, &entry).await?;
     let id = running(&*cri, entry.uid.as_str(), &container).await?;
     let request = v1::ExecRequest {
         container_id: id,
@@ -50,7 +36,7 @@ pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
     let connection = streaming::connect(&url).await.with_context(|| format!("exec: {url}"))?;
     let raw = if args.tty && args.stdin { Raw::enter() } else { None };
     let code = streaming::converse(connection, args.stdin, args.tty).await;
-    drop((raw, locked));
+    drop((raw, taken));
     Ok(ExitCode::from(code?))
 }
 

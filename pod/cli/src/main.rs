@@ -11,6 +11,7 @@ mod detach;
 mod display;
 mod events;
 mod exec;
+mod gc;
 mod image;
 mod images;
 mod lines;
@@ -23,9 +24,10 @@ mod stop;
 mod streaming;
 mod table;
 mod terminal;
+mod why_removed;
 
 use anyhow::{Context as _, Result};
-use args::{Args, Image, Verb};
+use args::{Args, Gc, Image, Verb};
 use clap::Parser;
 use context::Context;
 use rrun_cri::config::Config;
@@ -83,6 +85,12 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Events { pod } => events::events(&context, &pod),
         Verb::Stop { pod, time } => stop::stop(&context, &pod, time).await,
         Verb::Rm { pod, force } => stop::remove(&context, &pod, force).await,
+        Verb::Gc(Gc::Containers { dry_run, containers }) => {
+            gc::containers(&context, containers.policy()?, dry_run).await
+        }
+        Verb::WhyRemoved { name_or_id, output } => {
+            why_removed::why_removed(&context, &name_or_id, output)
+        }
         Verb::Images => images::list(&context).await,
         Verb::Pull { reference } => images::pull(&context, &reference).await,
         Verb::Rmi(of) => images::remove(&context, &of.images).await,

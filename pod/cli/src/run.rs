@@ -23,6 +23,7 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         eprintln!("rrun: {note}");
     }
     let image_gc = context.image_gc_policy()?;
+    let container_gc = args.containers.policy()?;
     let signals = Signals::new(background)?;
     let locked = context.store.lock_to_run(definition, &pod.meta)?;
     let opened = Runtime::open(context, &locked.entry).await;
@@ -34,7 +35,7 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         }
         Err(e) => return Err(e),
     };
-    let runtime = runtime.allowing(args.unsafe_sysctls);
+    let runtime = runtime.allowing(args.unsafe_sysctls, container_gc);
     // One that was taken up before may always go on, to be ended.
     if locked.entry.state.is_none()
         && let Err(e) = runtime.pods.admit(&pod)
@@ -45,6 +46,7 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
     let limits = Limits { max_size: args.log_max_size, max_files: args.log_max_files };
     let mut supervision = runtime.supervision(&context.logs(&locked.entry), limits);
     supervision.image_gc = runtime.image_gc(context, image_gc);
+    supervision.container_gc = Some(runtime.container_gc(context, container_gc));
     let keep = args.keep || background;
     follow(context, locked, &runtime, (signals, background), (supervision, keep)).await
 }

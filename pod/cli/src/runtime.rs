@@ -3,13 +3,17 @@
 use crate::context::Context;
 use crate::pod_cgroups;
 use anyhow::{Result, anyhow, bail};
+use async_trait::async_trait;
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
 use rrun_engine::{Owner, Takeover};
 use rrun_pod::clock::Clock;
+use rrun_pod::error::Kind;
+use rrun_pod::gc::policy::GcPolicy;
 use rrun_pod::node::{LinuxNode, Roots};
+use rrun_pod::supervise::container_gc::{ContainerGc, Reach, Reached};
 use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Entry, LockedPod, Supervision, control};
@@ -37,10 +41,19 @@ pub struct Runtime {
 impl Runtime {
     /// Opens the runtime of a pod that the caller has locked.
     pub async fn open(context: &Context, pod: &Entry) -> Result<Runtime> {
-        let (cri, routes): (Arc<dyn Cri>, _) = match &pod.definition.endpoint {
+        Runtime::with(context, pod.definition.endpoint.as_deref(), pod.uid.as_str()).await
+    }
+
+    /// Opens the runtime of this machine, with no pod in it.
+    pub async fn without_pods(context: &Context) -> Result<Runtime> {
+        Runtime::with(context, None, "").await
+    }
+
+    async fn with(context: &Context, endpoint: Option<&str>, uid: &str) -> Result<Runtime> {
+        let (cri, routes): (Arc<dyn Cri>, _) = match endpoint {
             Some(endpoint) => (connect(endpoint).await?, None),
             None => {
-                let service = in_process(context, pod.uid.as_str()).await?;
+                let service = in_process(context, uid).await?;
                 (service.clone(), Some(server::Service::new(service).routes()))
             }
         };
@@ -49,7 +62,8 @@ impl Runtime {
             volumes: config.root.join("volumes"),
             logs: context.log_root(),
             seccomp: config.seccomp.profiles.clone(),
-            pulls: context.pulls(pod.definition.endpoint.as_deref()),
+            pulls: context.pulls(endpoint),
+            tombstones: context.tombstones(),
         };
         let cgroups = pod_cgroups::of_runtime(context, &*cri).await?;
         let node = Arc::new(LinuxNode::new(roots, cgroups)?);
@@ -58,9 +72,9 @@ impl Runtime {
         Ok(Runtime { cri, pods, node, routes })
     }
 
-    /// With these unsafe sysctls allowed.
-    pub fn allowing(self, sysctls: Vec<String>) -> Runtime {
-        Runtime { pods: self.pods.with_unsafe_sysctls(sysctls), ..self }
+    /// With these unsafe sysctls allowed, and so many dead containers kept.
+    pub fn allowing(self, sysctls: Vec<String>, gc: GcPolicy) -> Runtime {
+        Runtime { pods: self.pods.with_unsafe_sysctls(sysctls).with_gc(gc), ..self }
     }
 
     /// Runs a pod from where it was left, and listens for others.
@@ -77,7 +91,8 @@ impl Runtime {
     /// What the supervision of a pod leans on.
     pub fn supervision(&self, logs: &Path, limits: Limits) -> Supervision {
         let (cri, logs) = (self.cri.clone(), logs.to_owned());
-        Supervision { cri, logs, limits, clock: Clock::system(), image_gc: None }
+        let clock = Clock::system();
+        Supervision { cri, logs, limits, clock, image_gc: None, container_gc: None }
     }
 
     /// Who collects the images of this machine. Those of a CRI server of others are not ours.
@@ -85,6 +100,13 @@ impl Runtime {
         self.routes.as_ref()?;
         let (cri, node) = (self.cri.clone(), self.node.clone());
         Some(ImageGc { cri, node, clock: Clock::system(), policy, store: context.store.clone() })
+    }
+
+    /// Who collects the dead containers of all pods of `rrun`.
+    pub fn container_gc(&self, context: &Context, policy: GcPolicy) -> ContainerGc {
+        let reach = Arc::new(AnyPod(context.clone()));
+        let (node, clock) = (self.node.clone(), Clock::system());
+        ContainerGc { reach, node, clock, policy, store: context.store.clone() }
     }
 
     /// Removes all that is left of an ended pod.
@@ -104,6 +126,34 @@ pub struct Attended {
     pub sockets: control::Sockets,
     /// What others ask for.
     pub requests: mpsc::Receiver<control::Asked>,
+}
+
+/// The way to the runtimes of all pods.
+struct AnyPod(Context);
+
+#[async_trait]
+impl Reach for AnyPod {
+    async fn reach(&self, pod: &Entry) -> rrun_pod::error::Result<Reached> {
+        reach(&self.0, pod).await.map_err(|e| {
+            let causes: Vec<String> = e.chain().map(rrun_error::reason).collect();
+            rrun_pod::error::Error::new(Kind::Unavailable, causes.join(": "))
+        })
+    }
+}
+
+/// The runtime that has a pod: through the process that runs it, else in this one.
+pub async fn reach(context: &Context, pod: &Entry) -> Result<Reached> {
+    if let Some(endpoint) = &pod.definition.endpoint {
+        return Ok(Reached { cri: connect(endpoint).await?, taken: None });
+    }
+    let taken = context.store.lock_existing(pod).await?;
+    let cri: Arc<dyn Cri> = if taken.is_some() {
+        in_process(context, pod.uid.as_str()).await?
+    } else {
+        let socket = context.store.socket(&pod.uid, "cri");
+        Arc::new(Client::connect(&format!("unix://{}", socket.display())).await?)
+    };
+    Ok(Reached { cri, taken })
 }
 
 /// A CRI server of others. One that answers nothing at first is given up at once.

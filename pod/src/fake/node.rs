@@ -15,6 +15,7 @@ use crate::model::Pod;
 use crate::node::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::pull_records::{PullRecord, PullState, PulledImage};
 use crate::testing;
+use crate::tombstone::Tombstone;
 
 /// Answers paths that nobody opens.
 pub struct FakeNode {
@@ -40,6 +41,10 @@ pub struct FakeNode {
     pub pulls: Mutex<BTreeMap<String, PullRecord>>,
     /// Names of images that are being pulled.
     pub pulling: Mutex<BTreeSet<String>>,
+    /// Of containers that were removed.
+    pub tombstones: Mutex<Vec<Tombstone>>,
+    /// Names of the folders of logs.
+    pub log_folders: Mutex<Vec<String>>,
 }
 
 impl Default for FakeNode {
@@ -56,6 +61,8 @@ impl Default for FakeNode {
             usage: Mutex::default(),
             pulls: Mutex::default(),
             pulling: Mutex::default(),
+            tombstones: Mutex::default(),
+            log_folders: Mutex::default(),
             disk: Mutex::new(DiskSpace { capacity: 100 << 30, available: 50 << 30 }),
         }
     }
@@ -124,6 +131,20 @@ impl Node for FakeNode {
     }
 
     async fn remove_log(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    async fn leave_tombstone(&self, tombstone: Tombstone) -> Result<()> {
+        self.tombstones.lock().unwrap().push(tombstone);
+        Ok(())
+    }
+
+    async fn log_folders(&self) -> Result<Vec<String>> {
+        Ok(self.log_folders.lock().unwrap().clone())
+    }
+
+    async fn remove_log_folder(&self, name: &str) -> Result<()> {
+        self.log_folders.lock().unwrap().retain(|folder| folder != name);
         Ok(())
     }
 

@@ -31,6 +31,7 @@ use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
 use crate::resources;
+use crate::tombstone::{self, Tombstone};
 
 /// Where a kubelet looks for the node's credentials; the first that is there counts.
 const DOCKER_CONFIGS: &[&str] = &["/var/lib/kubelet/config.json", "/root/.docker/config.json"];
@@ -52,6 +53,8 @@ pub struct Roots {
     pub seccomp: PathBuf,
     /// Records of pulled images, of one runtime.
     pub pulls: PathBuf,
+    /// Tombstones of containers.
+    pub tombstones: PathBuf,
 }
 
 /// This machine as a [`Node`].
@@ -230,6 +233,20 @@ impl Node for LinuxNode {
 
     async fn remove_log(&self, path: &Path) -> Result<()> {
         self.in_time(path.to_owned(), files::remove_log).await
+    }
+
+    async fn leave_tombstone(&self, tombstone: Tombstone) -> Result<()> {
+        let folder = self.0.roots.tombstones.clone();
+        self.in_time(folder, move |folder| tombstone::keep(folder, &tombstone)).await
+    }
+
+    async fn log_folders(&self) -> Result<Vec<String>> {
+        self.in_time(self.0.roots.logs.clone(), files::folders).await
+    }
+
+    async fn remove_log_folder(&self, name: &str) -> Result<()> {
+        let path = self.0.roots.logs.join(name);
+        self.blocking(move |_| files::remove_tree(&path)).await
     }
 
     async fn disk_usage(&self, pod: Arc<Pod>) -> Result<DiskUsage> {

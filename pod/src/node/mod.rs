@@ -22,6 +22,7 @@ use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
 use crate::resources::PodCgroup;
+use crate::tombstone::Tombstone;
 
 /// Which cgroup hierarchies carry limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +162,15 @@ pub trait Node: Send + Sync {
 
     /// Removes the log of one run and its rotated parts.
     async fn remove_log(&self, path: &Path) -> Result<()>;
+
+    /// Puts on record what is known of a container that is about to be removed.
+    async fn leave_tombstone(&self, tombstone: Tombstone) -> Result<()>;
+
+    /// The names of the folders of pods' logs: `<namespace>_<name>_<uid>`.
+    async fn log_folders(&self) -> Result<Vec<String>>;
+
+    /// Removes one of these folders.
+    async fn remove_log_folder(&self, name: &str) -> Result<()>;
 
     /// What the pod takes of the disk, by a walk.
     async fn disk_usage(&self, pod: Arc<Pod>) -> Result<DiskUsage>;

@@ -4,6 +4,7 @@
 //! was left ([`crate::PodEngine::resume`]), opens its [`control`] socket and lets [`supervise`] keep
 //! its records until it is over. Whoever comes after it, killed or not, does the same.
 
+pub mod container_gc;
 pub mod control;
 mod definition;
 pub mod image_gc;

@@ -3,7 +3,9 @@
 //! `<root>/<namespace>_<name>/` holds the records `definition`, `state` and the list `events`;
 //! `<run>/<namespace>_<name>.lock` is locked by the process that works on the pod and holds its uid,
 //! and `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock. Beside the folders,
-//! `<root>/images` is the record of images, and `<run>/images.lock` its lock.
+//! `<root>/images` is the record of images, `<root>/containers` that of dead containers and
+//! `<root>/tombstones` the list of those that were removed; `<run>/images.lock` and
+//! `<run>/containers.lock` are held by whoever collects.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -397,7 +399,7 @@ fn read(folder: &Path) -> Result<(Option<Entry>, Option<Error>)> {
 }
 
 /// Definitions may hold secrets.
-fn make_private(folder: &Path) -> Result<()> {
+pub(super) fn make_private(folder: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.context(|| format!("make {}", folder.display()))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rrun_cri_api::Cri;
 use tokio::sync::mpsc;
 
+use super::container_gc::ContainerGc;
 use super::control::{self, Asked, Request};
 use super::image_gc::ImageGc;
 use super::recording::{self, Faults};
@@ -43,10 +44,12 @@ pub struct Supervision {
     pub clock: Clock,
     /// Who collects images meanwhile, if somebody does.
     pub image_gc: Option<ImageGc>,
+    /// Who collects dead containers meanwhile, if somebody does.
+    pub container_gc: Option<ContainerGc>,
 }
 
-/// Keeps a pod's records, rotates its logs, collects images and does what others ask for, until
-/// the pod is over. A record that cannot be written ends nothing: it is written with the next
+/// Keeps a pod's records, rotates its logs, collects images and containers and does what others ask
+/// for, until the pod is over. A record that cannot be written ends nothing: it is written with the next
 /// change, or in a while.
 pub async fn supervise(
     pod: LockedPod,
@@ -54,9 +57,13 @@ pub async fn supervise(
     requests: mpsc::Receiver<Asked>,
     mut supervision: Supervision,
 ) -> Ended {
-    let gc = supervision.image_gc.take();
-    let collecting = gc.map(|gc| tokio::spawn(gc.run(handle.recorder())));
-    let rotating = tokio::spawn(rotating(handle.clone(), supervision));
+    let images = supervision.image_gc.take();
+    let containers = supervision.container_gc.take();
+    let beside = [
+        images.map(|gc| tokio::spawn(gc.run(handle.recorder()))),
+        containers.map(|gc| tokio::spawn(gc.run(handle.recorder()))),
+        Some(tokio::spawn(rotating(handle.clone(), supervision))),
+    ];
     let mut asked = Vec::new();
     let mut remove = false;
     // A disk that hangs under the records keeps nobody from stopping the pod.
@@ -64,10 +71,7 @@ pub async fn supervise(
         pod = recording::record(pod, &handle) => pod,
         never = serve(requests, &handle, &mut asked, &mut remove) => match never {},
     };
-    rotating.abort();
-    if let Some(collecting) = collecting {
-        collecting.abort();
-    }
+    beside.iter().flatten().for_each(tokio::task::JoinHandle::abort);
     let status = handle.state().borrow().status.clone();
     Ended { pod, status, remove, asked }
 }

@@ -10,7 +10,7 @@ mod pod_loop;
 mod pull;
 mod start;
 mod terminate;
-mod termination_messages;
+pub(crate) mod termination_messages;
 mod termination_order;
 mod worker;
 

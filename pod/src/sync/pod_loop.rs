@@ -17,10 +17,12 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::events::Reason;
 use crate::gc;
+use crate::gc::removal::Removal;
 use crate::node::PodPlace;
 use crate::probe::{self, ProbeWorkers};
 use crate::state::{Ending, PodState};
 use crate::status::{self, Inputs, Phase};
+use crate::tombstone::Cause;
 use crate::translate::sandbox;
 
 /// How often the runtime's lists are looked at when it tells nothing by itself.
@@ -379,19 +381,12 @@ impl PodWorker {
         Ok(())
     }
 
-    /// Removes dead runs and sandboxes that nobody needs, the log before its container: a
-    /// container without a log is harmless, a log without a container is never found again.
+    /// Removes dead runs and sandboxes that nobody needs.
     async fn collect(&self, seen: &Observed) {
-        for run in gc::runs(seen, self.clock.now()) {
-            if !run.log_path.as_os_str().is_empty()
-                && let Err(e) = self.node.remove_log(&run.log_path).await
-            {
-                tracing::warn!(pod = %self.pod.meta.name, "remove log: {e}");
-                continue;
-            }
-            let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
-            if let Err(e) = self.cri.remove_container(request).await {
-                tracing::warn!(pod = %self.pod.meta.name, "remove {}: {}", run.name, e.message());
+        let kept = self.gc.kept_at_once();
+        for run in gc::surplus_runs(seen, kept, self.clock.now()) {
+            if let Err(e) = self.removal().remove(run, Cause::PerContainer { kept }).await {
+                tracing::warn!(pod = %self.pod.meta.name, "{e}");
             }
         }
         for sandbox in gc::sandboxes(seen) {
@@ -410,12 +405,20 @@ impl PodWorker {
                     && (keep == 0 || matches!(r.state, RunState::Exited | RunState::Unknown))
             };
             for run in seen.runs.iter().filter(ended).skip(keep) {
-                let request = v1::RemoveContainerRequest { container_id: run.id.clone() };
-                if let Err(e) = self.cri.remove_container(request).await {
-                    tracing::warn!(pod = %self.pod.meta.name, "remove {}: {}", run.name, e.message());
+                let removal = self.removal();
+                if let Err(e) = removal.leave_tombstone(run, Cause::MadeAnew).await {
+                    tracing::warn!(pod = %self.pod.meta.name, "tombstone of {}: {e}", run.name);
+                }
+                if let Err(e) = removal.remove_container(run).await {
+                    tracing::warn!(pod = %self.pod.meta.name, "{e}");
                 }
             }
         }
+    }
+
+    fn removal(&self) -> Removal<'_> {
+        let (cri, node, pod) = (&*self.cri, &*self.node, &self.pod.meta);
+        Removal { cri, node, pod, now: self.clock.now() }
     }
 }
 

@@ -13,7 +13,7 @@ const MAX_POD: usize = 12 << 10;
 const MAX_LOG: usize = 2 << 10;
 const MAX_LOG_LINES: usize = 80;
 /// What of a log is read to find that.
-const LOG_WINDOW: usize = 256 << 10;
+pub(crate) const LOG_WINDOW: usize = 256 << 10;
 
 /// Messages that were read once; a run that ended does not change.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ async fn read(run: &Run, node: &dyn Node) -> String {
 }
 
 /// The content of the last 80 lines of a CRI log, at most its last 2 KiB.
-fn log_end(log: &[u8]) -> String {
+pub(crate) fn log_end(log: &[u8]) -> String {
     let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
     for line in log.split(|b| *b == b'\n') {
         // `<time> <stream> <tag> <content>`; the first may be cut by the window and is dropped.

@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::events::Recorder;
+use crate::gc::policy::GcPolicy;
 use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::Results;
@@ -50,6 +51,8 @@ pub(crate) struct PodWorker {
     pub excess: watch::Receiver<Option<String>>,
     /// Which images that are here the pod may use without asking their registry.
     pub verification: Arc<VerificationPolicy>,
+    /// How many dead containers are kept.
+    pub gc: GcPolicy,
     /// Changes when the runtime told that something happened.
     pub hints: watch::Receiver<u64>,
     pub results: Arc<Results>,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 19] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("ps", &["ps"]),
@@ -15,6 +15,9 @@ const COMMANDS: [(&str, &[&str]); 19] = [
     ("exec", &["exec"]),
     ("stop", &["stop"]),
     ("rm", &["rm"]),
+    ("gc", &["gc"]),
+    ("gc-containers", &["gc", "containers"]),
+    ("why-removed", &["why-removed"]),
     ("images", &["images"]),
     ("pull", &["pull"]),
     ("rmi", &["rmi"]),
@@ -71,6 +74,11 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
         (&["logs", "web", "--since", "5"], "want a number and s, m or h, as in 90s"),
         (&["run", "x.yaml", "--log-max-size", "0"], "want more than nothing"),
         (&["run", "x.yaml", "--log-max-files", "1"], "want 2 or more"),
+        (&["gc", "containers", "--minimum-container-ttl-duration", "5"], "missing unit in duration"),
+        (
+            &["gc", "containers", "--minimum-container-ttl-duration", "-1m"],
+            "invalid minimum garbage collection age: -1m0s",
+        ),
         (&["--config", "/none.toml", "ps"], "/none.toml"),
         (&["--endpoint", "what", "images"], "want unix:///path"),
     ] {

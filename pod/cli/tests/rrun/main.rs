@@ -5,6 +5,7 @@ mod disk;
 mod endpoint;
 mod exec;
 mod faults;
+mod gc;
 mod hang;
 mod help;
 mod images;

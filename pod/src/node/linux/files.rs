@@ -107,6 +107,20 @@ pub fn next_run(dir: &Path) -> Result<u32> {
     Ok(highest.map_or(0, |n| n.saturating_add(1)))
 }
 
+/// The names of the folders in a folder, sorted; none if it is not there.
+pub fn folders(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.context(|| format!("list {}", dir.display()))?,
+    };
+    let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let folders = entries.flatten().filter(is_folder);
+    let mut names: Vec<String> =
+        folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// Removes `<n>.log` and `<n>.log.<rotation>`.
 pub fn remove_log(path: &Path) -> Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {

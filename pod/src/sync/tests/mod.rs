@@ -196,7 +196,12 @@ async fn a_crashing_container_waits_ten_seconds_then_twice_as_long_each_time() {
         assert!((want..=want + 1).contains(found), "wait {i}: {found}, not {want}: {starts:?}");
     }
     let status = now(&pod);
-    assert_eq!(scene.cri.containers(), 1, "one dead run is kept, the others are collected");
+    assert_eq!(scene.cri.containers(), 2, "two dead runs are kept, the others are collected");
+    let gone = scene.node.tombstones.lock().unwrap().clone();
+    assert_eq!(gone.len() + 2, starts.len(), "each of the others has its tombstone");
+    let end = (gone[0].exit_code, gone[0].reason.as_str(), gone[0].restart_count);
+    assert_eq!(end, (1, "Error", 0));
+    assert_eq!(gone[0].cause, crate::tombstone::Cause::PerContainer { kept: 2 });
     assert_eq!(waiting(&status, "a"), "CrashLoopBackOff");
     assert_eq!(status.phase, Phase::Running);
     let State::Waiting { message, .. } = &status.containers[0].state else { panic!("waiting") };

@@ -1,11 +1,15 @@
-//! Which dead runs and sandboxes of a pod are too many (`kuberuntime_gc.go`, with its defaults: one
-//! dead run of each container is kept, for its log and its last state). Pure.
+//! Which dead runs and sandboxes are too many (`kuberuntime_gc.go`).
 //!
-//! A run that has just ended is kept as well: the kubelet collects once a minute, so that whoever
-//! follows a log reads the output of a run to its end, however short the run was.
+//! Two collect, as at the kubelet. A pod's worker removes at once what of a container is dead and not
+//! among the newest ([`surplus_runs`], `pod_container_deletor.go`); once a minute the supervision
+//! collects over all pods of the machine by the [`policy`]. Both leave a tombstone of each run that
+//! they remove ([`removal`]).
 //!
 //! Images are not collected here: they belong to every pod of the machine, and to whoever owns
 //! the image store.
+
+pub mod policy;
+pub(crate) mod removal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,15 +17,13 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::sync::observe::{Observed, Run, RunState, Sandbox};
 
-/// Dead runs of each container that are kept.
-const KEPT: usize = 1;
-
-/// How long after its end a run is kept in any case.
+/// How long after its end a run is kept in any case: the kubelet collects once a minute, so that
+/// whoever follows a log reads the output of a run to its end, however short the run was.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// Runs to remove: all dead ones of a container but the newest. A run that was made and never
-/// started is dead as soon as a newer one is there.
-pub fn runs(seen: &Observed, now: Timestamp) -> Vec<&Run> {
+/// Runs of a pod to remove at once: all dead ones of a container but the newest `kept`. A run that was
+/// made and never started is dead as soon as a newer one is there.
+pub(crate) fn surplus_runs(seen: &Observed, kept: usize, now: Timestamp) -> Vec<&Run> {
     let mut newer: BTreeMap<&str, usize> = BTreeMap::new();
     let mut dead: BTreeMap<&str, usize> = BTreeMap::new();
     let mut surplus = Vec::new();
@@ -36,7 +38,7 @@ pub fn runs(seen: &Observed, now: Timestamp) -> Vec<&Run> {
             let count = dead.entry(&run.name).or_default();
             *count += 1;
             let ended = run.finished_at.max(run.created_at);
-            if *count > KEPT && now.since(ended) >= FRESH {
+            if *count > kept && now.since(ended) >= FRESH {
                 surplus.push(run);
             }
         }
@@ -45,7 +47,7 @@ pub fn runs(seen: &Observed, now: Timestamp) -> Vec<&Run> {
 }
 
 /// Sandboxes to remove: those that are over and empty, except the newest, whose attempt counts.
-pub fn sandboxes(seen: &Observed) -> Vec<&Sandbox> {
+pub(crate) fn sandboxes(seen: &Observed) -> Vec<&Sandbox> {
     let empty = |s: &&Sandbox| !s.ready && !seen.runs.iter().any(|run| run.sandbox == s.id);
     seen.sandboxes.iter().skip(1).filter(empty).collect()
 }
