@@ -116,7 +116,9 @@ fn whole(pod: &Pod, usage: &Usage) -> Option<String> {
                 && match &v.source {
                     VolumeSource::EmptyDir(dir) => dir.medium == Medium::Disk,
                     VolumeSource::Projected { in_memory, .. } => !in_memory,
-                    VolumeSource::HostPath { .. } | VolumeSource::Image { .. } => false,
+                    VolumeSource::HostPath { .. }
+                    | VolumeSource::Claim { .. }
+                    | VolumeSource::Image { .. } => false,
                 }
         })
     };

@@ -82,6 +82,7 @@ fn needed(path: &str) -> Value {
         ("sources[].secret", json!({"name": "s"})),
         ("sources[].configMap", json!({"name": "m"})),
         ("volumes[].image", json!({"reference": "i:1"})),
+        ("persistentVolumeClaim", json!({"claimName": "x"})),
         ("resourceFieldRef", json!({"resource": "limits.cpu", "containerName": "c"})),
         ("fieldRef", json!({"fieldPath": "metadata.name"})),
         ("ports[]", json!({"containerPort": 80})),
@@ -149,6 +150,16 @@ apiVersion: v1
 kind: Secret
 metadata: {name: s2}
 stringData: {k: v}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: x}
+spec: {}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: other}
+spec: {}
 ";
 
 /// Puts `value` at `path` (`Pod.spec.containers[].image`), or only makes what is above it.

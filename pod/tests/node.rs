@@ -46,6 +46,7 @@ impl TestNode {
         let dir = tempfile::tempdir().unwrap();
         let roots = Roots {
             volumes: dir.path().join("volumes"),
+            claims: dir.path().join("claims"),
             logs: dir.path().join("logs"),
             seccomp: dir.path().join("seccomp"),
             pulls: dir.path().join("pulls"),
@@ -225,4 +226,40 @@ async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
     assert!(bound.join("kept").exists());
     test.end(&pod).await;
     assert!(precious.path().join("kept").exists());
+}
+
+#[tokio::test]
+async fn a_claim_is_a_folder_of_its_own_that_stays_or_the_volume_that_it_is_bound_to() {
+    if !is_root() {
+        return;
+    }
+    let test = TestNode::new();
+    let path = test.dir.path().join("bound");
+    let spec = format!(
+        "  securityContext: {{fsGroup: 4321}}
+  containers: [{{name: a, image: i}}]
+  volumes:
+  - {{name: own, persistentVolumeClaim: {{claimName: own}}}}
+  - {{name: bound, persistentVolumeClaim: {{claimName: bound}}}}
+---
+{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: own}}, spec: {{storageClassName: x}}}}
+---
+{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: bound}}, spec: {{}}}}
+---
+{{apiVersion: v1, kind: PersistentVolume, metadata: {{name: p}}, spec: {{capacity: {{storage: 1}}, hostPath: {{path: {}, type: DirectoryOrCreate}}}}}}
+",
+        path.display()
+    );
+    let pod = pod(&spec);
+    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    assert_eq!(place.volumes["bound"], path);
+    let own = &place.volumes["own"];
+    assert_eq!(*own, test.dir.path().join("claims/default_own"));
+    let found = fs::metadata(own).unwrap();
+    assert_eq!((found.mode() & 0o7777, found.gid()), (0o2777, 4321));
+    fs::write(own.join("kept"), "x").unwrap();
+    test.node.tear_down(&pod.meta.uid).await.unwrap();
+    let again = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    assert!(again.volumes["own"].join("kept").exists());
+    test.end(&pod).await;
 }

@@ -33,14 +33,28 @@ pub struct Args {
     /// The background half of run --detach
     #[arg(long, hide = true)]
     pub background: bool,
+    /// The process for one pod of several: namespace/name
+    #[arg(long, hide = true)]
+    pub only: Option<String>,
     #[command(subcommand)]
     pub verb: Verb,
 }
 
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Run a pod until it ends, or until Ctrl-C stops it
+    /// Run the pods of a manifest until they end, or until Ctrl-C stops them
     Run(Run),
+    /// Print which pods a manifest has and whether they can be run, and make nothing
+    Validate {
+        /// The manifest, or a folder of manifests; - is standard input
+        manifest: PathBuf,
+        /// ConfigMaps, Secrets and claims that pods refer to; may be repeated
+        #[arg(long = "with", value_name = "FILE")]
+        objects: Vec<PathBuf>,
+        /// json: for programs
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// List pods
     Ps {
         /// Ended ones too
@@ -99,15 +113,21 @@ pub enum Verb {
 
 #[derive(clap::Args)]
 pub struct Run {
-    /// The manifest; - is standard input
+    /// The manifest, or a folder of manifests; - is standard input
     #[arg(required_unless_present = "file")]
     pub manifest: Option<PathBuf>,
     /// The manifest, as kubectl takes it
     #[arg(short, long, conflicts_with = "manifest")]
     pub file: Option<PathBuf>,
-    /// ConfigMaps and Secrets that the pod refers to; may be repeated
+    /// ConfigMaps, Secrets and claims that pods refer to; may be repeated
     #[arg(long = "with", value_name = "FILE")]
     pub objects: Vec<PathBuf>,
+    /// Of several pods this one alone
+    #[arg(long, value_name = "NAME")]
+    pub pod: Option<String>,
+    /// Of a process for one pod of several, whose notes are printed by another
+    #[arg(skip)]
+    pub is_one_of_many: bool,
     /// Sysctls that pods may set beside the safe ones: names, or prefixes ending in *
     #[arg(long = "allowed-unsafe-sysctls", value_name = "NAMES", value_delimiter = ',')]
     pub unsafe_sysctls: Vec<String>,
@@ -168,6 +188,11 @@ pub enum Output {
 }
 
 impl Run {
+    /// Whether the manifest is on standard input.
+    pub fn reads_stdin(&self) -> bool {
+        self.manifest() == Path::new("-")
+    }
+
     /// The manifest, by whichever way it was given.
     pub fn manifest(&self) -> &Path {
         let path = self.file.as_ref().or(self.manifest.as_ref());

@@ -4,27 +4,40 @@
 //! output which pod it has taken up, or ends. What it says on standard error until then is passed
 //! on. Afterwards the background half is tied to nothing of ours.
 
-use crate::args;
-use anyhow::{Context, Result, bail};
+use crate::context::Context;
+use crate::{args, many};
+use anyhow::{Context as _, Result, bail};
 use rrun_pod::supervise::{Entry, Store};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
 
-/// Starts the background half and waits until the pod is accepted.
-pub async fn detach(args: args::Run) -> Result<ExitCode> {
-    let stdin = args.manifest() == Path::new("-");
-    let mut command = tokio::process::Command::new(std::env::current_exe()?);
-    command.arg("--background").args(std::env::args_os().skip(1)).process_group(0);
-    command.stdin(if stdin { Stdio::inherit() } else { Stdio::null() });
+/// Starts a background half for each pod, and waits until the pods are accepted.
+pub async fn detach(context: &Context, args: args::Run) -> Result<ExitCode> {
+    let asked = many::read(context, &args)?;
+    if asked.pods.len() > 1 {
+        many::print_notes(&asked.pods);
+    }
+    for pod in &asked.pods {
+        let command = asked.command(pod, &["--background"])?;
+        let done = start(command, asked.input.as_deref()).await?;
+        if done != ExitCode::SUCCESS {
+            return Ok(done);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(mut command: Command, input: Option<&[u8]>) -> Result<ExitCode> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("start the background half")?;
     let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         bail!("start the background half: it has no pipes");
     };
+    many::give(&mut child, input).await;
     let mut said = Vec::new();
     let mut accepted = String::new();
     // Both end when the pod is accepted: the background half lets go of them then.

@@ -21,14 +21,14 @@ pub const LOOK: Duration = Duration::from_millis(100);
 /// Starts the display of a pod. The receiver gets a value, or is closed, when it has shown
 /// everything. `signals` counts those that asked for the pod's end.
 pub fn start(
-    pod: &Pod,
+    text: Text,
     handle: &PodHandle,
     files: LogFiles,
     signals: watch::Receiver<u32>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let display = Display {
-        text: Text::new(pod),
-        lines: Lines::new(stdout(), true),
+        lines: Lines::new(stdout(), true).of_pod(&text.label),
+        text,
         logs: Reader::new(files),
         faults: HashMap::new(),
         shared_terminal: stdout().is_terminal() && stderr().is_terminal(),
@@ -134,8 +134,10 @@ impl Display {
 }
 
 /// The words for what happens.
-struct Text {
+pub struct Text {
     start: Instant,
+    /// The pod's name where lines of others stand between its own.
+    label: String,
     pod: String,
     grace: u32,
     shown: HashMap<String, String>,
@@ -144,9 +146,11 @@ struct Text {
 }
 
 impl Text {
-    fn new(pod: &Pod) -> Text {
+    /// For a pod, which may be one of several on this terminal.
+    pub fn new(pod: &Pod, among_others: bool) -> Text {
         Text {
             start: Instant::now(),
+            label: if among_others { format!("{}/", pod.meta.name) } else { String::new() },
             pod: pod.meta.name.clone(),
             grace: pod.spec.termination_grace_period,
             shown: HashMap::new(),
@@ -155,7 +159,8 @@ impl Text {
     }
 
     fn stamp(&self, text: &str) -> String {
-        format!("{:>8.3} {text}", self.start.elapsed().as_secs_f64())
+        let of = if self.label.is_empty() { String::new() } else { format!("[{}] ", self.pod) };
+        format!("{:>8.3} {of}{text}", self.start.elapsed().as_secs_f64())
     }
 
     /// Lines for what is new in a status.
@@ -228,7 +233,7 @@ mod tests {
         let text = b"apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n\
             spec: {containers: [{name: a, image: i}]}\n";
         let pod = manifest::pod(Source { name: "web.yaml", text }, &[]).unwrap();
-        let mut text = Text::new(&pod);
+        let mut text = Text::new(&pod, false);
         let mut told = |container: &str, level, reason, message: &str| {
             let (at, container) = (Timestamp::from_nanos(0), Some(container.to_owned()));
             let event = Event { at, level, reason, container, message: message.to_owned() };

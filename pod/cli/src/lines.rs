@@ -8,13 +8,21 @@ use std::io::{self, Write};
 pub struct Lines<W> {
     out: W,
     with_name: bool,
+    /// Before the container's name: nothing, or `pod/`.
+    pod: String,
     open: Option<(String, u64, Stream)>,
 }
 
 impl<W: Write> Lines<W> {
     /// With the container's name before each line, or as the container wrote it.
     pub fn new(out: W, with_name: bool) -> Lines<W> {
-        Lines { out, with_name, open: None }
+        Lines { out, with_name, pod: String::new(), open: None }
+    }
+
+    /// With this before the container's name.
+    pub fn of_pod(mut self, pod: &str) -> Lines<W> {
+        pod.clone_into(&mut self.pod);
+        self
     }
 
     /// Shows a piece.
@@ -28,7 +36,7 @@ impl<W: Write> Lines<W> {
                 bytes.push(b'\n');
             }
             if self.with_name {
-                bytes.extend_from_slice(format!("{} | ", piece.container).as_bytes());
+                bytes.extend_from_slice(format!("{}{} | ", self.pod, piece.container).as_bytes());
             }
         }
         bytes.extend_from_slice(piece.text);
@@ -55,9 +63,9 @@ impl<W: Write> Lines<W> {
 mod tests {
     use super::*;
 
-    fn shown(with_name: bool, pieces: &[(&str, Stream, &str, bool)]) -> String {
+    fn shown((with_name, pod): (bool, &str), pieces: &[(&str, Stream, &str, bool)]) -> String {
         let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out, with_name);
+        let mut lines = Lines::new(&mut out, with_name).of_pod(pod);
         for (container, stream, text, ends) in pieces {
             let (stream, ends, text) = (*stream, *ends, text.as_bytes());
             lines.show(&Piece { container, run: 0, stream, time: "t", text, ends }).unwrap();
@@ -75,7 +83,10 @@ mod tests {
             ("a", Stderr, "oops", true),
             ("b", Stdout, "all there is", false),
         ];
-        assert_eq!(shown(false, &pieces), "one\nprompt> \noops\nall there is");
-        assert_eq!(shown(true, &pieces), "a | one\na | prompt> \na | oops\nb | all there is");
+        assert_eq!(shown((false, ""), &pieces), "one\nprompt> \noops\nall there is");
+        let named = "a | one\na | prompt> \na | oops\nb | all there is";
+        assert_eq!(shown((true, ""), &pieces), named);
+        let of_pod = named.replace("a | ", "web/a | ").replace("b | ", "web/b | ");
+        assert_eq!(shown((true, "web/"), &pieces), of_pod);
     }
 }

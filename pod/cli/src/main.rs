@@ -16,6 +16,7 @@ mod image;
 mod images;
 mod lines;
 mod logs;
+mod many;
 mod pod_cgroups;
 mod ps;
 mod run;
@@ -24,6 +25,7 @@ mod stop;
 mod streaming;
 mod table;
 mod terminal;
+mod validate;
 mod why_removed;
 
 use anyhow::{Context as _, Result};
@@ -51,7 +53,7 @@ fn without_root() -> &'static str {
     if nix::unistd::geteuid().is_root() { "" } else { " (rrun works as root only)" }
 }
 
-fn start(args: Args) -> Result<ExitCode> {
+fn start(mut args: Args) -> Result<ExitCode> {
     let mut config = Config::load(args.config.as_deref())?;
     // As they are kept: a background half may have another working directory.
     if let Some(root) = &args.root {
@@ -59,6 +61,10 @@ fn start(args: Args) -> Result<ExitCode> {
     }
     if let Some(run) = &args.run {
         config.run = std::path::absolute(run)?;
+    }
+    if let (Some(pod), Verb::Run(run)) = (args.only, &mut args.verb) {
+        run.pod = Some(pod);
+        run.is_one_of_many = true;
     }
     let context = Context::new(config, args.endpoint);
     let runtime = tokio::runtime::Runtime::new().context("start")?;
@@ -77,8 +83,11 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         runtime::connect(endpoint).await?;
     }
     match verb {
-        Verb::Run(run) if run.detach && !background => detach::detach(run).await,
+        Verb::Run(run) if run.detach && !background => detach::detach(&context, run).await,
         Verb::Run(run) => run::run(&context, run, background).await,
+        Verb::Validate { manifest, objects, output } => {
+            validate::validate(&manifest, &objects, output)
+        }
         Verb::Exec(exec) => exec::exec(&context, exec).await,
         Verb::Ps { all } => ps::ps(&context, all),
         Verb::Logs(logs) => logs::logs(&context, logs).await,

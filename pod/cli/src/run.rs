@@ -3,24 +3,27 @@
 use crate::args;
 use crate::context::Context;
 use crate::runtime::Runtime;
-use crate::{detach, display};
+use crate::{detach, display, many};
 use anyhow::Result;
 use rrun_pod::PodHandle;
 use rrun_pod::status::Phase;
 use rrun_pod::supervise::logs::{LogFiles, Runs};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{Definition, Ended, LockedPod, Supervision, control, supervise};
+use rrun_pod::supervise::{Ended, LockedPod, Supervision, control, supervise};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// Runs a pod until it has ended: 0 when it succeeded, 1 when it failed.
+/// Runs the pods of a manifest until they have ended: 0 when all succeeded, 1 when one failed.
 pub async fn run(context: &Context, args: args::Run, background: bool) -> Result<ExitCode> {
-    let definition = Definition::read(args.manifest(), &args.objects, context.endpoint.clone())?;
-    let pod = definition.pod()?;
-    for note in &pod.notes {
-        eprintln!("rrun: {note}");
+    let asked = many::read(context, &args)?;
+    if asked.pods.len() > 1 {
+        return many::run(&asked).await;
+    }
+    let (definition, pod) = asked.only()?;
+    if !args.is_one_of_many {
+        many::print_notes(std::slice::from_ref(&pod));
     }
     let image_gc = context.image_gc_policy()?;
     let container_gc = args.containers.policy()?;
@@ -48,25 +51,27 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
     supervision.image_gc = runtime.image_gc(context, image_gc);
     supervision.container_gc = Some(runtime.container_gc(context, container_gc));
     let keep = args.keep || background;
-    follow(context, locked, &runtime, (signals, background), (supervision, keep)).await
+    let shown = if background { None } else { Some(args.is_one_of_many) };
+    follow(context, locked, &runtime, (signals, shown), (supervision, keep)).await
 }
 
 async fn follow(
     context: &Context,
     pod: LockedPod,
     runtime: &Runtime,
-    (signals, background): (Signals, bool),
+    (signals, shown): (Signals, Option<bool>),
     (supervision, keep): (Supervision, bool),
 ) -> Result<ExitCode> {
     let files = LogFiles::new(supervision.logs.clone(), None, Runs::All);
     let attended = runtime.attend(context, &pod)?;
     let (count, mut counted) = watch::channel(0);
-    let shown = if background {
+    let shown = if let Some(among_others) = shown {
+        let pod = pod.entry.pod()?;
+        let text = display::Text::new(&pod, among_others);
+        Some(display::start(text, &attended.handle, files.clone(), counted.clone())?)
+    } else {
         detach::accepted(&context.store, &pod.entry)?;
         None
-    } else {
-        let pod = pod.entry.pod()?;
-        Some(display::start(&pod, &attended.handle, files.clone(), counted.clone())?)
     };
     tokio::spawn(signals.stop(attended.handle.clone(), count));
     let ended = supervise(pod, attended.handle, attended.requests, supervision).await;

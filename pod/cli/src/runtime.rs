@@ -60,6 +60,7 @@ impl Runtime {
         let config = &context.config;
         let roots = Roots {
             volumes: config.root.join("volumes"),
+            claims: config.root.join("claims"),
             logs: context.log_root(),
             seccomp: config.seccomp.profiles.clone(),
             pulls: context.pulls(endpoint),

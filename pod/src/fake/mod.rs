@@ -149,6 +149,13 @@ impl FakeCri {
         self.world.lock().unwrap().containers.len()
     }
 
+    /// The mount at a path of the newest container.
+    pub fn mount(&self, path: &str) -> Option<Mount> {
+        let world = self.world.lock().unwrap();
+        let mounts = &world.containers.last()?.config.mounts;
+        mounts.iter().find(|mount| mount.container_path == path).cloned()
+    }
+
     pub fn slow_sandboxes(&self, takes: Duration) {
         self.world.lock().unwrap().sandbox_takes = takes;
     }

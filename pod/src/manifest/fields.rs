@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
+use super::near::nearest;
 pub use super::fault::Read;
 use super::scalar::whole;
 use super::tree::{Value, YamlNode};
@@ -39,6 +40,11 @@ impl<'a> Item<'a> {
     /// The document itself.
     pub fn root(notes: &'a Notes, node: &'a YamlNode) -> Self {
         Item { notes, node, line: node.line, path: String::new() }
+    }
+
+    /// Where it is, counted from 1.
+    pub fn line(&self) -> usize {
+        self.line
     }
 
     /// A fault here.
@@ -219,7 +225,8 @@ impl<'a> Item<'a> {
             Value::Null => &[],
             _ => return Err(self.wrong_type("an object")),
         };
-        Ok(Fields { at: self.clone(), entries, seen: vec![false; entries.len()] })
+        let seen = vec![false; entries.len()];
+        Ok(Fields { at: self.clone(), entries, seen, asked: Vec::new() })
     }
 
     /// Reads an object with `read`, and refuses fields that it did not ask for.
@@ -240,6 +247,8 @@ pub struct Fields<'a> {
     at: Item<'a>,
     entries: &'a [(String, usize, YamlNode)],
     seen: Vec<bool>,
+    /// The names that were asked for: those that there are.
+    asked: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
@@ -250,6 +259,7 @@ impl<'a> Fields<'a> {
 
     /// The field, if it is there and not null.
     pub fn get(&mut self, name: &str) -> Option<Item<'a>> {
+        self.asked.push(name.to_owned());
         let i = self.entries.iter().position(|(key, ..)| key == name)?;
         self.seen[i] = true;
         let (_, line, node) = &self.entries[i];
@@ -329,6 +339,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Fields of which nothing here depends: accepted without a word.
+    pub fn skip(&mut self, names: &[&str]) {
+        for name in names {
+            self.get(name);
+        }
+    }
+
     /// Notes a sentence.
     pub fn note(&self, text: &str) {
         self.at.notes.add(text);
@@ -361,7 +378,10 @@ impl<'a> Fields<'a> {
     fn finish(&self) -> Read<()> {
         for (seen, (key, line, _)) in self.seen.iter().zip(self.entries) {
             if !seen {
-                return Err(Fault::at(*line, &join(&self.at.path, key), "unknown field"));
+                let meant = nearest(key, self.asked.iter().map(String::as_str));
+                let meant = meant.map(|meant| format!(", did you mean {meant}?"));
+                let text = format!("unknown field{}", meant.unwrap_or_default());
+                return Err(Fault::at(*line, &join(&self.at.path, key), text));
             }
         }
         Ok(())

@@ -5,10 +5,15 @@
 //! can say that a field is unknown, but not "known, and not done yet", nor "known, and means
 //! nothing here", and it loses the line as soon as a value is buffered.
 
+mod claims;
 mod container;
 mod env;
 mod fault;
 mod fields;
+mod kinds;
+mod labels;
+mod meta;
+mod near;
 mod object;
 mod pod;
 mod probe;
@@ -18,6 +23,7 @@ mod text;
 mod tree;
 mod values;
 mod volume;
+mod workload;
 mod yaml;
 
 #[cfg(test)]
@@ -25,10 +31,12 @@ mod tests;
 
 use fault::Fault;
 use fields::{Item, Notes};
+use kinds::Kind;
 use object::Documents;
+use pod::Draft;
 use tree::{Value, YamlNode};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::model::Pod;
 
 /// The text of a manifest and what it is called in errors.
@@ -43,28 +51,132 @@ pub struct Source<'a> {
 impl Source<'_> {
     fn fault(&self, fault: &Fault) -> Error {
         let colon = if fault.line > 0 { ":" } else { ": " };
-        Error::new(Kind::Invalid, format!("{}{colon}{fault}", self.name))
+        Error::new(ErrorKind::Invalid, format!("{}{colon}{fault}", self.name))
     }
 }
 
-/// Reads one Pod from `manifest`, which may hold its ConfigMaps and Secrets as further documents,
-/// and more objects from `configs`.
+/// Reads the one Pod of `manifest`, as [`pods`] does.
 ///
+/// # Errors
+/// `Invalid` when there are several, too.
+pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
+    let mut all = pods(&[manifest], configs)?;
+    match (all.pop(), all.is_empty()) {
+        (Some(pod), true) => Ok(pod),
+        _ => Err(manifest.fault(&Fault::at(0, "", "more than one Pod in it"))),
+    }
+}
+
+/// Reads all Pods from `manifests`, and what their workloads (Deployments, Jobs and the like) would
+/// make. ConfigMaps, Secrets and claims may be further documents of these, or be in `configs`.
+///
+/// # Errors
 /// `Invalid` for anything that Kubernetes would refuse and for every field that this version
 /// would not honour; what means nothing without a cluster is told in `Pod::notes`.
-pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
-    let (mut objects, notes) = (Documents::default(), Notes::default());
-    for config in configs {
-        read_objects(config, &mut objects, &notes).map_err(|fault| config.fault(&fault))?;
+pub fn pods(manifests: &[Source<'_>], configs: &[Source<'_>]) -> Result<Vec<Pod>> {
+    let mut objects = Documents::default();
+    let noted = Notes::default();
+    let mut files = Vec::new();
+    for source in configs.iter().chain(manifests) {
+        let nodes = yaml::documents(source.text, &noted).map_err(|fault| source.fault(&fault))?;
+        files.push((source, without_lists(nodes)));
     }
-    read_pod(manifest, objects, notes).map_err(|fault| manifest.fault(&fault))
+    let mut drafts = Vec::new();
+    for (i, (source, nodes)) in files.iter().enumerate() {
+        for node in nodes {
+            let kind = kinds::of(node).map_err(|fault| source.fault(&fault))?;
+            let read = match kind {
+                Kind::Object => object::document(node, &mut objects),
+                Kind::Noted => {
+                    let title = kinds::title(node);
+                    noted.add(&format!("{title} means nothing without a cluster"));
+                    Ok(())
+                }
+                Kind::Pod | Kind::Workload if i < configs.len() => {
+                    let text = "a Pod among the objects for another: give it as a manifest";
+                    Err(Fault::at(node.line, "kind", text))
+                }
+                Kind::Pod | Kind::Workload => {
+                    draft(source, node, kind, &noted).map(|found| drafts.extend(found))
+                }
+            };
+            read.map_err(|fault| source.fault(&fault))?;
+        }
+    }
+    let general = noted.into_sentences();
+    let mut pods = Vec::new();
+    for drafted in drafts {
+        let source = drafted.source;
+        let pod = complete(drafted, &objects, &general).map_err(|fault| source.fault(&fault))?;
+        if pods.iter().any(|other: &Pod| is_called_as(other, &pod)) {
+            let name = format!("Pod {}/{} is given twice", pod.meta.namespace, pod.meta.name);
+            return Err(source.fault(&Fault::at(0, "", name)));
+        }
+        pods.push(pod);
+    }
+    match (pods.is_empty(), manifests) {
+        (true, [first, ..]) => Err(first.fault(&Fault::at(0, "", "no Pod in it"))),
+        _ => Ok(pods),
+    }
 }
 
-fn read_objects(source: &Source<'_>, objects: &mut Documents, notes: &Notes) -> fields::Read<()> {
-    for node in without_lists(yaml::documents(source.text, notes)?) {
-        object::document(&node, objects)?;
+fn is_called_as(one: &Pod, other: &Pod) -> bool {
+    one.meta.name == other.meta.name && one.meta.namespace == other.meta.namespace
+}
+
+/// A pod that was read, and from where.
+struct Drafted<'a> {
+    source: &'a Source<'a>,
+    root: &'a YamlNode,
+    /// Where its spec stands: `spec.template.spec`.
+    path: &'static str,
+    draft: Draft,
+    notes: Vec<String>,
+}
+
+/// The pods of one document. If it has none, what is noted of it goes to `noted`.
+fn draft<'a>(
+    source: &'a Source<'a>,
+    root: &'a YamlNode,
+    kind: Kind,
+    noted: &Notes,
+) -> fields::Read<Vec<Drafted<'a>>> {
+    let notes = Notes::default();
+    let item = Item::root(&notes, root);
+    let (drafts, path) = match kind {
+        Kind::Workload => workload::workload(&item, source.text)?,
+        _ => (vec![pod::document(&item, source.text)?], "spec"),
+    };
+    let notes = notes.into_sentences();
+    if drafts.is_empty() {
+        notes.iter().for_each(|note| noted.add(note));
     }
-    Ok(())
+    let drafted = |draft| Drafted { source, root, path, draft, notes: notes.clone() };
+    Ok(drafts.into_iter().map(drafted).collect())
+}
+
+/// Gives a pod what it can see, and checks whether its parts fit together.
+fn complete(drafted: Drafted<'_>, objects: &Documents, general: &[String]) -> fields::Read<Pod> {
+    let Drafted { root, path, draft, .. } = drafted;
+    let Draft { meta, spec, claims } = draft;
+    let notes = Notes::default();
+    general.iter().chain(&drafted.notes).for_each(|note| notes.add(note));
+    let visible = objects.visible(&meta.namespace, &notes);
+    let mut objects = visible.map_err(|why| Fault::at(0, "", why))?;
+    objects.claims.extend(claims);
+    for name in &spec.image_pull_secrets {
+        if !objects.secrets.contains_key(name) {
+            notes.add(&format!("{path}.imagePullSecrets: no Secret {name:?} was given"));
+        }
+    }
+    let pod = Pod { meta, spec, objects, notes: notes.into_sentences() };
+    match crate::validate::pod(&pod) {
+        Ok(()) => Ok(pod),
+        Err((at, message)) => {
+            let at = at.replacen("spec", path, 1);
+            Err(Fault::at(line_of(root, &at), &at, message))
+        }
+    }
 }
 
 /// The documents, with the items of a `List` in its place: that is how `kubectl get` prints more
@@ -88,39 +200,6 @@ fn items(node: &YamlNode) -> Option<Vec<YamlNode>> {
         Value::List(items) => Some(items.clone()),
         Value::Null => Some(Vec::new()),
         _ => None,
-    }
-}
-
-fn read_pod(source: Source<'_>, mut objects: Documents, notes: Notes) -> fields::Read<Pod> {
-    let nodes = without_lists(yaml::documents(source.text, &notes)?);
-    let (others, pods): (Vec<&YamlNode>, Vec<&YamlNode>) =
-        nodes.iter().partition(|node| matches!(kind(node), Some("ConfigMap" | "Secret")));
-    let root = match pods.as_slice() {
-        [] => return Err(Fault::at(0, "", "no Pod in it")),
-        [one] => *one,
-        [_, second, ..] => {
-            return Err(Fault::at(
-                second.line,
-                "",
-                "a second document that is no ConfigMap or Secret: one Pod a file",
-            ));
-        }
-    };
-    for node in others {
-        object::document(node, &mut objects)?;
-    }
-    let pod::Document { meta, spec } = pod::document(&Item::root(&notes, root), source.text)?;
-    let twice = |name: String| Fault::at(0, "", format!("{name} is given twice"));
-    let objects = objects.visible(&meta.namespace, &notes).map_err(twice)?;
-    for name in &spec.image_pull_secrets {
-        if !objects.secrets.contains_key(name) {
-            notes.add(&format!("spec.imagePullSecrets: no Secret {name:?} was given"));
-        }
-    }
-    let pod = Pod { meta, spec, objects, notes: notes.into_sentences() };
-    match crate::validate::pod(&pod) {
-        Ok(()) => Ok(pod),
-        Err((path, message)) => Err(Fault::at(line_of(root, &path), &path, message)),
     }
 }
 

@@ -1,41 +1,43 @@
-//! ConfigMap and Secret documents.
+//! Documents that pods refer to: ConfigMaps, Secrets, and claims of volumes.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 
+use super::claims::{self, Offered, Wanted};
 use super::fields::{Fields, Item, Notes, Read};
+use super::meta::{Key, key};
 use super::tree::YamlNode;
-use super::values::{CLUSTER_META, data_key_fault, expect};
-use crate::ids;
-use crate::model::{ConfigMap, Objects, Secret};
+use super::values::{data_key_fault, expect};
+use crate::model::{Claim, ConfigMap, Objects, Secret};
 
-/// ConfigMaps and Secrets as they are read, before it is known which of them a pod can see.
+/// Objects as they are read, before it is known which of them a pod can see.
 #[derive(Debug, Default)]
 pub struct Documents {
     config_maps: BTreeMap<Key, ConfigMap>,
     secrets: BTreeMap<Key, Secret>,
+    wanted: BTreeMap<Key, Wanted>,
+    offered: BTreeMap<String, Offered>,
     notes: Vec<String>,
 }
 
-/// Name, and namespace if the document has one.
-type Key = (String, Option<String>);
-
 impl Documents {
     /// What a pod in `namespace` sees: objects of its namespace and those that name none. The
-    /// others are noted; `Err` of a name that two of them have.
-    pub fn visible(self, namespace: &str, notes: &Notes) -> Result<Objects, String> {
+    /// others are noted; `Err` says which of them cannot be together.
+    pub fn visible(&self, namespace: &str, notes: &Notes) -> Result<Objects, String> {
         self.notes.iter().for_each(|note| notes.add(note));
+        let claims: BTreeMap<Key, Claim> = claims::bind(&self.wanted, &self.offered)?;
         Ok(Objects {
-            config_maps: visible("ConfigMap", self.config_maps, namespace, notes)?,
-            secrets: visible("Secret", self.secrets, namespace, notes)?,
+            config_maps: visible("ConfigMap", &self.config_maps, namespace, notes)?,
+            secrets: visible("Secret", &self.secrets, namespace, notes)?,
+            claims: visible("PersistentVolumeClaim", &claims, namespace, notes)?,
         })
     }
 }
 
-fn visible<T>(
+fn visible<T: Clone>(
     kind: &str,
-    all: BTreeMap<Key, T>,
+    all: &BTreeMap<Key, T>,
     namespace: &str,
     notes: &Notes,
 ) -> Result<BTreeMap<String, T>, String> {
@@ -48,8 +50,8 @@ fn visible<T>(
                 ));
             }
             _ => {
-                if seen.insert(name.clone(), object).is_some() {
-                    return Err(name);
+                if seen.insert(name.clone(), object.clone()).is_some() {
+                    return Err(format!("{name} is given twice"));
                 }
             }
         }
@@ -60,8 +62,8 @@ fn visible<T>(
 /// Largest ConfigMap or Secret, in bytes of data (the API server's bound).
 const MAX_DATA: usize = 1 << 20;
 
-/// Reads one ConfigMap or Secret into `objects`. A second one of the same kind and name is
-/// refused: which of them counts would depend on the order of files.
+/// Reads one into `objects`. A second one of the same kind and name is refused: which of them counts
+/// would depend on the order of files.
 pub fn document(node: &YamlNode, objects: &mut Documents) -> Read<()> {
     let notes = Notes::default();
     let name = read(&Item::root(&notes, node), objects)?;
@@ -73,34 +75,31 @@ pub fn document(node: &YamlNode, objects: &mut Documents) -> Read<()> {
 fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
     item.object(|f| {
         f.need("apiVersion", |i| expect(i, "v1"))?;
-        let secret = f.need("kind", |i| i.one_of(&[("ConfigMap", false), ("Secret", true)]))?;
+        let kinds = ["ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret"];
+        let kind = f.need("kind", |i| i.one_of(&kinds.map(|kind| (kind, kind))))?;
         let key = f.need("metadata", key)?;
         let name = key.0.clone();
-        f.flag("immutable")?;
-        // No object changes while a pod runs.
-        f.ignore(&["immutable"]);
-        let fresh = if secret {
-            let read = read_secret(f)?;
-            objects.secrets.insert(key, read).is_none()
+        if matches!(kind, "ConfigMap" | "Secret") {
+            f.flag("immutable")?;
+            // No object changes while a pod runs.
+            f.ignore(&["immutable"]);
         } else {
-            let read = read_map(f)?;
-            objects.config_maps.insert(key, read).is_none()
+            f.skip(&["status"]);
+        }
+        let fresh = match kind {
+            "Secret" => objects.secrets.insert(key, read_secret(f)?).is_none(),
+            "ConfigMap" => objects.config_maps.insert(key, read_map(f)?).is_none(),
+            "PersistentVolume" => {
+                let offered = f.need("spec", claims::offered)?;
+                objects.offered.insert(key.0, offered).is_none()
+            }
+            _ => objects.wanted.insert(key, f.need("spec", claims::wanted)?).is_none(),
         };
-        let kind = if secret { "Secret" } else { "ConfigMap" };
         if fresh {
             Ok(format!("{kind} {name}"))
         } else {
             Err(item.fault(format!("{name} is given twice")))
         }
-    })
-}
-
-fn key(item: &Item<'_>) -> Read<Key> {
-    item.object(|f| {
-        f.ignore(CLUSTER_META);
-        f.ignore(&["annotations", "generateName", "generation", "labels", "uid"]);
-        let name = f.need("name", |i| i.checked(ids::subdomain_fault))?;
-        Ok((name, f.word("namespace", |i| i.checked(ids::label_fault))?))
     })
 }
 

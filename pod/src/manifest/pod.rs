@@ -1,11 +1,13 @@
 //! The Pod document itself.
 
+use std::collections::BTreeMap;
+
 use super::container::{self, container};
 use super::fields::{Fields, Item, Read};
 use super::values::{CLUSTER_META, address, expect};
 use super::{security, volume};
 use crate::ids::{self, PodUid};
-use crate::model::{DnsConfig, DnsPolicy, Meta, PodSpec, Resources, RestartPolicy};
+use crate::model::{Claim, DnsConfig, DnsPolicy, Meta, PodSpec, Resources, RestartPolicy};
 
 /// Fields that only a scheduler, an API server or a controller reads.
 const CLUSTER_FIELDS: &[&str] = &[
@@ -25,23 +27,25 @@ const CLUSTER_FIELDS: &[&str] = &[
     "schedulingGroup",
 ];
 
-/// What a Pod document says before it is known whether its parts fit together.
-pub struct Document {
-    /// Its metadata; the uid may be absent.
+/// What a document says of a pod before it is known whether its parts fit together.
+pub struct Draft {
+    /// Its metadata.
     pub meta: Meta,
     /// Its spec.
     pub spec: PodSpec,
+    /// Claims that belong to it alone.
+    pub claims: BTreeMap<String, Claim>,
 }
 
 /// Reads a Pod; `text` is the file, from which an absent uid is derived.
-pub fn document(item: &Item<'_>, text: &[u8]) -> Read<Document> {
+pub fn document(item: &Item<'_>, text: &[u8]) -> Read<Draft> {
     item.object(|f| {
         f.need("apiVersion", |i| expect(i, "v1"))?;
         f.need("kind", |i| expect(i, "Pod"))?;
         f.ignore(&["status"]);
         let meta = f.need("metadata", |i| meta(i, text))?;
         let spec = f.need("spec", spec)?;
-        Ok(Document { meta, spec })
+        Ok(Draft { meta, spec, claims: BTreeMap::new() })
     })
 }
 
@@ -60,22 +64,32 @@ fn meta(item: &Item<'_>, text: &[u8]) -> Read<Meta> {
             f.word_or("namespace", |i| i.checked(ids::label_fault), "default".to_owned())?;
         let uid =
             f.word("uid", |i| PodUid::parse(&i.text()?).map_err(|e| i.fault(e.to_string())))?;
-        let labels = f.opt("labels", |i| {
-            i.map(|key, i| keyed(key, i).and_then(|()| i.checked(ids::label_value_fault)))
-        })?;
-        let annotations = f.opt("annotations", |i| {
-            // Unlike a label's, their prefix may have capitals.
-            i.map(|key, i| keyed(&key.to_lowercase(), i).and_then(|()| i.text()))
-        })?;
         Ok(Meta {
             uid: uid.unwrap_or_else(|| PodUid::derive(&namespace, &name, text)),
             name,
             namespace,
-            labels: labels.unwrap_or_default(),
-            annotations: annotations.unwrap_or_default(),
+            labels: labels(f)?,
+            annotations: annotations(f)?,
             generation: f.or("generation", |i| i.int(0, i64::MAX), 0)?,
         })
     })
+}
+
+/// `metadata.labels`.
+pub fn labels(f: &mut Fields<'_>) -> Read<BTreeMap<String, String>> {
+    let labels = f.opt("labels", |i| {
+        i.map(|key, i| keyed(key, i).and_then(|()| i.checked(ids::label_value_fault)))
+    })?;
+    Ok(labels.unwrap_or_default())
+}
+
+/// `metadata.annotations`.
+pub fn annotations(f: &mut Fields<'_>) -> Read<BTreeMap<String, String>> {
+    let annotations = f.opt("annotations", |i| {
+        // Unlike a label's, their prefix may have capitals.
+        i.map(|key, i| keyed(&key.to_lowercase(), i).and_then(|()| i.text()))
+    })?;
+    Ok(annotations.unwrap_or_default())
 }
 
 fn keyed(key: &str, item: &Item<'_>) -> Read<()> {
@@ -85,7 +99,8 @@ fn keyed(key: &str, item: &Item<'_>) -> Read<()> {
     }
 }
 
-fn spec(item: &Item<'_>) -> Read<PodSpec> {
+/// `spec` of a pod or a template.
+pub fn spec(item: &Item<'_>) -> Read<PodSpec> {
     item.object(|f| {
         f.ignore(CLUSTER_FIELDS);
         f.refuse(&["resourceClaims"])?;

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// Sources that only a cluster, a cloud or a driver can serve.
-const REMOTE: &[&str] = &[
+pub const REMOTE: &[&str] = &[
     "awsElasticBlockStore",
     "azureDisk",
     "azureFile",
@@ -28,7 +28,6 @@ const REMOTE: &[&str] = &[
     "glusterfs",
     "iscsi",
     "nfs",
-    "persistentVolumeClaim",
     "photonPersistentDisk",
     "portworxVolume",
     "quobyte",
@@ -62,6 +61,7 @@ pub fn volume(item: &Item<'_>) -> Read<Result<Volume, String>> {
         found.extend(f.opt("downwardAPI", downward)?);
         found.extend(f.opt("projected", projected)?);
         found.extend(f.opt("image", image)?);
+        found.extend(f.opt("persistentVolumeClaim", claim)?);
         if found.len() > 1 {
             return Err(f.here().fault("may not name more than one kind of volume"));
         }
@@ -85,7 +85,8 @@ fn empty_dir(item: &Item<'_>) -> Read<VolumeSource> {
     })
 }
 
-fn host_path(item: &Item<'_>) -> Read<VolumeSource> {
+/// `hostPath`.
+pub fn host_path(item: &Item<'_>) -> Read<VolumeSource> {
     let kinds = [
         ("", HostPathType::Unset),
         ("DirectoryOrCreate", HostPathType::DirectoryOrCreate),
@@ -228,6 +229,13 @@ fn downward_item(item: &Item<'_>) -> Read<DownwardItem> {
             }
         };
         Ok(DownwardItem { path, content, mode })
+    })
+}
+
+fn claim(item: &Item<'_>) -> Read<VolumeSource> {
+    item.object(|f| {
+        let claim = f.need("claimName", |i| i.checked(ids::subdomain_fault))?;
+        Ok(VolumeSource::Claim { claim, read_only: f.flag("readOnly")? })
     })
 }
 

@@ -23,7 +23,7 @@ pub use probe::{Handler, HttpGet, PortRef, Probe, Scheme};
 pub use resources::{ResourceList, Resources};
 pub use security::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
 pub use volume::{
-    DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, Projection, Volume,
+    Claim, DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, Projection, Volume,
     VolumeSource,
 };
 
@@ -53,7 +53,7 @@ pub struct Pod {
     pub meta: Meta,
     /// What it is.
     pub spec: PodSpec,
-    /// ConfigMaps and Secrets that came beside the manifest.
+    /// ConfigMaps, Secrets and claims that came beside the manifest.
     pub objects: Objects,
     /// What of the manifest is not done, a sentence each, in the order it was met.
     pub notes: Vec<String>,
@@ -66,6 +66,8 @@ pub struct Objects {
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// By name.
     pub secrets: BTreeMap<String, Secret>,
+    /// By name.
+    pub claims: BTreeMap<String, Claim>,
 }
 
 /// The part of a PodSpec that a node acts on.

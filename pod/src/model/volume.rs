@@ -34,6 +34,13 @@ pub enum VolumeSource {
         /// On tmpfs, because a secret may be in it (everything but a plain `configMap`).
         in_memory: bool,
     },
+    /// A folder that stays when the pod is gone.
+    Claim {
+        /// Which PersistentVolumeClaim.
+        claim: String,
+        /// Whether no container may write.
+        read_only: bool,
+    },
     /// The files of an image, read-only.
     Image {
         /// Reference.
@@ -41,6 +48,14 @@ pub enum VolumeSource {
         /// When it is pulled.
         pull_policy: super::PullPolicy,
     },
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The path of the node that it was bound to, and what must be there; else it is a folder of its
+    /// own.
+    pub bound: Option<(String, HostPathType)>,
 }
 
 /// `emptyDir`.

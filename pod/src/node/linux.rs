@@ -47,6 +47,8 @@ static FILES: Pool = Pool::new(64);
 pub struct Roots {
     /// Volumes, hosts files and message files: `<volumes>/<uid>/…`.
     pub volumes: PathBuf,
+    /// Folders of PersistentVolumeClaims: `<claims>/<namespace>_<claim>`, which stay.
+    pub claims: PathBuf,
     /// Logs: `<logs>/<namespace>_<name>_<uid>/<container>/<n>.log`.
     pub logs: PathBuf,
     /// `localhost` seccomp profiles.
@@ -126,7 +128,8 @@ impl Shared {
         files::make_dirs(&dir, 0o750)?;
         let limits = resources::pod_cgroup(pod, &self.facts.hugepage_sizes);
         let cgroup_parent = self.cgroups.make(&pod.meta.uid, &limits)?;
-        let set = volumes::Set { pod, dir: &dir, addresses, facts: &self.facts };
+        let claims = &self.roots.claims;
+        let set = volumes::Set { pod, dir: &dir, claims, addresses, facts: &self.facts };
         Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()? })
     }
 

@@ -12,11 +12,13 @@ use crate::ids::PodUid;
 use crate::manifest::{self, Source};
 use crate::model::Pod;
 
-/// A manifest with its ConfigMaps and Secrets.
+/// A manifest with its objects, or one pod of a manifest that has several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
-    manifest: Document,
+    manifests: Vec<Document>,
     objects: Vec<Document>,
+    /// `namespace/name` of the pod that is meant; none where there is only one.
+    pod: Option<String>,
     /// Which runtime has the pod: the endpoint of a CRI server, or none for the one in the
     /// process that runs the pod.
     pub endpoint: Option<String>,
@@ -65,32 +67,67 @@ impl Document {
 }
 
 impl Definition {
-    /// Reads the files; `-` is standard input.
+    /// Reads the files; `-` is standard input, and of a folder its `.yaml`, `.yml` and `.json` files are
+    /// read, by name.
     ///
     /// # Errors
-    /// Those of the file system, with the file's name.
+    /// Those of the file system, with the file's name; `Invalid` for a URL and a folder without such
+    /// files.
     pub fn read(
         manifest: &Path,
         objects: &[PathBuf],
         endpoint: Option<String>,
     ) -> Result<Definition> {
-        let objects = objects.iter().map(|path| Document::read(path)).collect::<Result<_>>()?;
-        Ok(Definition { manifest: Document::read(manifest)?, objects, endpoint })
+        let read = |path: &PathBuf| Document::read(path);
+        let manifests = files(manifest)?.iter().map(read).collect::<Result<_>>()?;
+        let objects = objects.iter().map(read).collect::<Result<_>>()?;
+        Ok(Definition { manifests, objects, pod: None, endpoint })
     }
 
-    /// What it says.
+    /// What it says of its one pod, or of the one that is meant.
+    ///
+    /// # Errors
+    /// `Invalid` with file, line and path of what is wrong, and when there are several.
+    pub fn pod(&self) -> Result<Pod> {
+        let mut pods = self.pods()?;
+        if let Some(name) = &self.pod {
+            pods.retain(|pod| full_name(pod) == *name);
+        }
+        match (pods.pop(), pods.is_empty()) {
+            (Some(pod), true) => Ok(pod),
+            (Some(_), false) => Err(Error::new(Kind::Invalid, "more than one Pod in it")),
+            (None, _) => {
+                let name = self.pod.as_deref().unwrap_or_default();
+                Err(Error::new(Kind::NotFound, format!("no Pod {name} in it")))
+            }
+        }
+    }
+
+    /// All that it says.
     ///
     /// # Errors
     /// `Invalid` with file, line and path of what is wrong.
-    pub fn pod(&self) -> Result<Pod> {
-        let objects: Vec<_> = self
-            .objects
-            .iter()
-            .map(|document| Ok((document.name.as_str(), document.bytes()?)))
-            .collect::<Result<_>>()?;
-        let objects: Vec<_> = objects.iter().map(|(name, text)| Source { name, text }).collect();
-        let text = self.manifest.bytes()?;
-        manifest::pod(Source { name: &self.manifest.name, text: &text }, &objects)
+    pub fn pods(&self) -> Result<Vec<Pod>> {
+        let bytes = |documents: &[Document]| documents.iter().map(Document::bytes).collect();
+        let (manifests, objects): (Result<Vec<_>>, Result<Vec<_>>) =
+            (bytes(&self.manifests), bytes(&self.objects));
+        let (manifests, objects) = (manifests?, objects?);
+        manifest::pods(&sources(&self.manifests, &manifests), &sources(&self.objects, &objects))
+    }
+
+    /// The bytes of its first document: all of them, where it was read from standard input.
+    ///
+    /// # Errors
+    /// `Internal` when the record is broken.
+    pub fn text(&self) -> Result<Vec<u8>> {
+        self.manifests.first().map_or_else(|| Ok(Vec::new()), Document::bytes)
+    }
+
+    /// The same of one pod among several: `namespace/name`.
+    #[must_use]
+    pub fn of(mut self, pod: &str) -> Definition {
+        self.pod = Some(pod.to_owned());
+        self
     }
 
     /// What it says of a pod that has its uid already.
@@ -106,8 +143,46 @@ impl Definition {
     /// Whether both are of the same manifest for the same runtime: the objects beside it may have
     /// changed, and the file may have another name.
     pub fn is_same_pod(&self, other: &Definition) -> bool {
-        self.manifest.text == other.manifest.text && self.endpoint == other.endpoint
+        let texts = |definition: &Definition| -> Vec<Text> {
+            definition.manifests.iter().map(|document| document.text.clone()).collect()
+        };
+        texts(self) == texts(other) && self.pod == other.pod && self.endpoint == other.endpoint
     }
+}
+
+fn full_name(pod: &Pod) -> String {
+    format!("{}/{}", pod.meta.namespace, pod.meta.name)
+}
+
+fn sources<'a>(documents: &'a [Document], bytes: &'a [Vec<u8>]) -> Vec<Source<'a>> {
+    let source = |(document, text): (&'a Document, &'a Vec<u8>)| Source { name: &document.name, text };
+    documents.iter().zip(bytes).map(source).collect()
+}
+
+/// The file, or the files of a folder.
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    let shown = path.display();
+    let text = path.to_string_lossy();
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let why = format!("{text}: manifests are not fetched: curl -L {text} | rrun run -");
+        return Err(Error::new(Kind::Invalid, why));
+    }
+    if path == Path::new("-") || !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).context(|| format!("read {shown}"))?;
+    let is_manifest = |path: &PathBuf| {
+        let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        known && path.is_file()
+    };
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(is_manifest).collect();
+    files.sort();
+    if files.is_empty() {
+        let why = format!("{shown}: no file of this folder ends in .yaml, .yml or .json");
+        return Err(Error::new(Kind::Invalid, why));
+    }
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -130,7 +205,7 @@ mod tests {
             let json = serde_json::to_string(&definition).unwrap();
             let back: Definition = serde_json::from_str(&json).unwrap();
             assert!(back == definition && back.is_same_pod(&definition));
-            assert_eq!(back.manifest.bytes().unwrap(), bytes);
+            assert_eq!(back.manifests[0].bytes().unwrap(), bytes);
         }
     }
 
@@ -145,5 +220,42 @@ mod tests {
         let kept = PodUid::parse("u-2").unwrap();
         assert_eq!(definition.pod().unwrap().meta.uid.as_str(), "u-1");
         assert_eq!(definition.pod_with(&kept).unwrap().meta.uid, kept);
+    }
+
+    #[test]
+    fn a_folder_is_read_by_name_and_one_of_its_pods_can_be_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let pod = |name: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  \
+                 containers: [{{name: a, image: i}}]\n"
+            )
+        };
+        let empty = Definition::read(dir.path(), &[], None).unwrap_err();
+        assert!(empty.to_string().ends_with("ends in .yaml, .yml or .json"), "{empty}");
+        for (file, text) in
+            [("b.yml", pod("two")), ("a.yaml", pod("one")), ("c.json", "{}".into()), ("no.txt", "x".into())]
+        {
+            fs::write(dir.path().join(file), text).unwrap();
+        }
+        let broken = Definition::read(dir.path(), &[], None).unwrap().pods().unwrap_err();
+        assert!(broken.to_string().contains("c.json:1: "), "{broken}");
+        fs::remove_file(dir.path().join("c.json")).unwrap();
+        let all = Definition::read(dir.path(), &[], None).unwrap();
+        let names: Vec<String> = all.pods().unwrap().iter().map(full_name).collect();
+        assert_eq!(names, ["default/one", "default/two"]);
+        assert_eq!(all.pod().unwrap_err().to_string(), "more than one Pod in it");
+        let (one, two) = (all.clone().of("default/one"), all.clone().of("default/two"));
+        assert_eq!(two.pod().unwrap().meta.name, "two");
+        assert!(one.is_same_pod(&one) && !one.is_same_pod(&two));
+        assert_eq!(all.of("x/y").pod().unwrap_err().to_string(), "no Pod x/y in it");
+    }
+
+    #[test]
+    fn a_url_is_refused_with_the_words_that_fetch_it() {
+        let refused = Definition::read(Path::new("https://a.test/x.yaml"), &[], None).unwrap_err();
+        let want = "https://a.test/x.yaml: manifests are not fetched: curl -L https://a.test/x.yaml \
+            | rrun run -";
+        assert_eq!(refused.to_string(), want);
     }
 }

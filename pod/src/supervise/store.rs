@@ -27,7 +27,8 @@ use crate::record::{Format, try_lock};
 use crate::state::PodState;
 use crate::status::Phase;
 
-const DEFINITION: Format = Format { name: "definition", version: 1 };
+/// Version 2 may be one pod of several.
+const DEFINITION: Format = Format { name: "definition", version: 2 };
 const STATE: Format = Format { name: "state", version: 1 };
 const EVENTS: Format = Format { name: "event", version: 1 };
 

@@ -249,7 +249,10 @@ impl PodWorker {
         let mut made =
             container::mount(mount, &path, self.runtime.mounts_recursively_read_only(&self.pod));
         // Files that the engine brings up to date are not the container's to write.
-        made.readonly |= matches!(source, Some(VolumeSource::Projected { .. }));
+        made.readonly |= matches!(
+            source,
+            Some(VolumeSource::Projected { .. } | VolumeSource::Claim { read_only: true, .. })
+        );
         Ok(made)
     }
 

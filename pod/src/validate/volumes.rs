@@ -13,6 +13,11 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
         if !names.insert(volume.name.as_str()) {
             return refuse(format!("{at}.name"), format!("{:?} is given twice", volume.name));
         }
+        if let VolumeSource::Claim { claim, .. } = &volume.source
+            && !pod.objects.claims.contains_key(claim)
+        {
+            return refuse(at, format!("no PersistentVolumeClaim {claim:?} was given"));
+        }
         if let VolumeSource::Projected { sources, .. } = &volume.source {
             for source in sources {
                 projection(pod, source, &at)?;

@@ -5,13 +5,13 @@ use crate::machine::{Machine, await_that, talker, talkers};
 const AT_ONCE: [&str; 2] = ["--minimum-container-ttl-duration", "0s"];
 
 fn gc(machine: &Machine, more: &[&str]) -> String {
-    machine.ok(&[&["gc", "containers"], &AT_ONCE[..], more].concat())
+    machine.ok(&[&["gc", "containers"][..], &AT_ONCE, more].concat())
 }
 
 #[test]
 fn dead_containers_over_the_limit_go_and_their_ends_stay_on_record() {
     let machine = Machine::new();
-    let containers = [talker("first", &["say", "bye"]), talker("second", &["say", "good", "night"])];
+    let containers = [talker("first", &["say", "bye"]), talker("second", &["say", "good"])];
     for pod in ["one", "two"] {
         let path = machine.write(pod, &talkers(pod, "Never", &containers));
         machine.ok(&["run", "--detach", &path]);

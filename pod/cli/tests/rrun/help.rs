@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 22] = [
+const COMMANDS: [(&str, &[&str]); 23] = [
     ("rrun", &[]),
     ("run", &["run"]),
+    ("validate", &["validate"]),
     ("ps", &["ps"]),
     ("logs", &["logs"]),
     ("events", &["events"]),

@@ -14,6 +14,7 @@ mod machine;
 mod pods;
 mod stdin;
 mod tables;
+mod workloads;
 
 use machine::{IMAGE, Machine, pod, text};
 use rrun_cri_api::{Client, Cri, v1};

@@ -1,4 +1,5 @@
 mod refusals;
+mod workloads;
 
 use super::{Source, pod};
 use crate::error::Kind;

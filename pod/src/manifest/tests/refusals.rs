@@ -8,7 +8,7 @@ fn every_refusal_names_file_line_path_and_reason() {
         (
             "unknown field",
             with_container("    prots: []\n"),
-            "web.yaml:9: spec.containers[0].prots: unknown field",
+            "web.yaml:9: spec.containers[0].prots: unknown field, did you mean ports?",
         ),
         (
             "wrong type",
@@ -33,7 +33,7 @@ fn every_refusal_names_file_line_path_and_reason() {
         (
             "claim",
             with_spec("  volumes:\n  - name: d\n    persistentVolumeClaim: {claimName: x}\n"),
-            "web.yaml:11: spec.volumes[0].persistentVolumeClaim: not supported yet: spec.volumes[0].persistentVolumeClaim",
+            "web.yaml:10: spec.volumes[0]: no PersistentVolumeClaim \"x\" was given",
         ),
         (
             "name",
@@ -128,15 +128,15 @@ fn every_refusal_names_file_line_path_and_reason() {
         ),
         (
             "kind",
-            "apiVersion: v1\nkind: Deployment\nmetadata: {name: x}\nspec: {}\n".into(),
-            "web.yaml:2: kind: expected Pod, found Deployment",
+            "apiVersion: v1\nkind: Pdo\nmetadata: {name: x}\nspec: {}\n".into(),
+            "web.yaml:2: kind: no kind \"Pdo\" is known, did you mean Pod?",
         ),
         ("empty", "# nothing\n".into(), "web.yaml: no Pod in it"),
         ("a list", "- a\n".into(), "web.yaml:1: expected an object, found a list"),
         (
             "two pods",
             format!("{}---\n{}", with_spec(""), with_spec("")),
-            "web.yaml:10: a second document that is no ConfigMap or Secret: one Pod a file",
+            "web.yaml: Pod default/web is given twice",
         ),
         (
             "field path",

@@ -23,6 +23,8 @@ pub struct Set<'a> {
     pub pod: &'a Pod,
     /// Its folder.
     pub dir: &'a Path,
+    /// Where claims are.
+    pub claims: &'a Path,
     /// Its addresses, as far as they are known.
     pub addresses: &'a Addresses,
     /// The node.
@@ -50,6 +52,7 @@ impl Set<'_> {
                 host_path::prepare(&path, *kind)?;
                 return Ok(Some(path));
             }
+            VolumeSource::Claim { claim, .. } => return self.claim(claim, group).map(Some),
             VolumeSource::EmptyDir(source) => {
                 let limit = resources::pod_limits(self.pod).memory.map_or(i64::MAX, |q| q.value());
                 empty_dir::prepare(&dir, source, group, limit.min(self.facts.memory_bytes))?;
@@ -68,6 +71,22 @@ impl Set<'_> {
             }
         }
         Ok(Some(dir))
+    }
+
+    /// The folder of a claim. The fsGroup is given the folder itself, whose new files have it too.
+    fn claim(&self, claim: &str, group: Option<i64>) -> Result<PathBuf> {
+        let bound = self.pod.objects.claims.get(claim).and_then(|claim| claim.bound.as_ref());
+        if let Some((path, kind)) = bound {
+            let path = PathBuf::from(path);
+            host_path::prepare(&path, *kind)?;
+            return Ok(path);
+        }
+        let path = self.claims.join(format!("{}_{claim}", self.pod.meta.namespace));
+        if !path.exists() {
+            files::make_dirs(&path, 0o777)?;
+        }
+        empty_dir::own(&path, group)?;
+        Ok(path)
     }
 
     fn payload(&self, sources: &[Projection], default_mode: u32) -> Result<Payload> {

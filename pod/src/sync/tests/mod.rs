@@ -389,3 +389,21 @@ async fn a_pod_whose_sandbox_is_there_is_told_so_before_its_containers_are_start
     assert_eq!(condition(&status, "PodReadyToStartContainers"), (true, String::new()));
     assert_eq!(waiting(&status, "a"), "ContainerCreating");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_may_be_for_reading_alone() {
+    let scene = Scene::new().await;
+    let claims = "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nspec: {}\n";
+    for (more, read_only) in [("", false), (", readOnly: true", true)] {
+        let spec = format!(
+            "  containers:\n  - {{name: a, image: 'x:1', volumeMounts: [{{name: v, mountPath: /v}}]}}\n  \
+             volumes: [{{name: v, persistentVolumeClaim: {{claimName: c{more}}}}}]\n{claims}"
+        );
+        let pod = scene.run(&spec);
+        seconds(2).await;
+        assert_eq!(scene.cri.mount("/v").unwrap().readonly, read_only);
+        pod.stop(Some(1));
+        pod.wait().await;
+        scene.engine.remove(&testing::pod(&spec)).await.unwrap();
+    }
+}
