@@ -1,16 +1,18 @@
 //! The command line.
 
+use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
 use rrun_pod::gc::policy::GcPolicy;
 use rrun_pod::go_duration;
 use rrun_pod::quantity::Quantity;
 use rrun_pod::supervise::rotate::Limits;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const CODES: &str = "\
 Exit codes:
   0  done; of run: the pod succeeded
-  1  of run: the pod failed
+  1  of run: the pod failed; of wait: it took too long
   2  the command could not be carried out, standard error says why
   N  of exec: the command's own";
 
@@ -67,6 +69,28 @@ pub enum Verb {
     Events {
         /// Name, namespace/name or uid of the pod
         pod: String,
+        /// Go on until nobody runs the pod any more
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Print all that is known of pods
+    Describe {
+        /// Names, namespace/name or uids of pods
+        #[arg(required = true)]
+        pods: Vec<String>,
+    },
+    /// Wait until pods are as they should be; ends with 1 when that takes too long
+    Wait {
+        /// Names, namespace/name or uids of pods
+        #[arg(required = true)]
+        pods: Vec<String>,
+        /// create, delete, condition=NAME[=VALUE] or jsonpath='{.status.phase}'[=VALUE]
+        #[arg(long = "for", value_name = "WHAT", value_parser = wait::parse)]
+        what: wait::For,
+        /// For so long in all: 30s, 5m; 0 looks once, less than that waits a week
+        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = wait::limit)]
+        #[arg(allow_hyphen_values = true)]
+        timeout: Duration,
     },
     /// Run a command in a container
     Exec(Exec),

@@ -1,24 +1,85 @@
 //! `rrun events`
 
 use crate::context::Context;
+use crate::display::LOOK;
 use crate::table;
 use anyhow::Result;
-use rrun_pod::events::Level;
+use rrun_pod::events::{Event, Level};
 use std::process::ExitCode;
 
-/// Prints the events on record, oldest first.
-pub fn events(context: &Context, pod: &str) -> Result<ExitCode> {
+/// Prints the events on record, oldest first, and with `watch` those that follow until nobody runs the
+/// pod any more.
+pub async fn events(context: &Context, pod: &str, watch: bool) -> Result<ExitCode> {
     let entry = context.store.find(pod)?;
-    let mut rows = vec![["TIME", "TYPE", "REASON", "CONTAINER", "MESSAGE"].map(String::from)];
-    for event in context.store.events(&entry)? {
-        rows.push([
-            event.at.to_string(),
-            if event.level == Level::Warning { "Warning" } else { "Normal" }.to_owned(),
-            event.reason.as_str().to_owned(),
-            event.container.unwrap_or_else(|| "-".to_owned()),
-            event.message.split_whitespace().collect::<Vec<_>>().join(" "),
-        ]);
-    }
+    let past = context.store.events(&entry)?;
+    let head = ["TIME", "TYPE", "REASON", "CONTAINER", "MESSAGE"].map(String::from);
+    let rows: Vec<_> = std::iter::once(head).chain(past.iter().map(row)).collect();
     table::print(&rows)?;
+    let (mut last, mut size) = (past.last().cloned(), 0);
+    let mut over = !watch;
+    while !over {
+        tokio::time::sleep(LOOK).await;
+        // Looked at first: what is recorded before the pod ends is read after it.
+        over = !context.store.is_locked(&entry);
+        let now = context.store.events_size(&entry);
+        if now == size {
+            continue;
+        }
+        size = now;
+        let all = context.store.events(&entry)?;
+        let fresh = after(&all, last.as_ref());
+        // Columns are as wide as those of before as far as they can be.
+        let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or(0);
+        let width: Vec<usize> = (0..5).map(width).collect();
+        for event in fresh {
+            let cells = row(event);
+            let line: Vec<String> =
+                cells.iter().zip(&width).map(|(cell, width)| format!("{cell:width$}")).collect();
+            if !table::shown(&format!("{}\n", line.join("  ").trim_end()))? {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        last = fresh.last().cloned().or(last);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The events after the last one that was printed. The list may have been cut at its beginning.
+fn after<'a>(all: &'a [Event], last: Option<&Event>) -> &'a [Event] {
+    let printed = last.and_then(|last| all.iter().rposition(|event| event == last));
+    printed.map_or(all, |at| &all[at + 1..])
+}
+
+/// The columns of an event.
+pub fn row(event: &Event) -> [String; 5] {
+    [
+        event.at.to_string(),
+        if event.level == Level::Warning { "Warning" } else { "Normal" }.to_owned(),
+        event.reason.as_str().to_owned(),
+        event.container.clone().unwrap_or_else(|| "-".to_owned()),
+        event.message.split_whitespace().collect::<Vec<_>>().join(" "),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rrun_pod::clock::Timestamp;
+    use rrun_pod::events::Reason;
+
+    #[test]
+    fn what_follows_the_last_event_is_new_and_all_is_when_that_one_was_cut_away() {
+        let event = |at| Event {
+            at: Timestamp::from_nanos(at),
+            level: Level::Normal,
+            reason: Reason::Started,
+            container: None,
+            message: String::new(),
+        };
+        let all = [event(1), event(2), event(2), event(3)];
+        assert_eq!(after(&all, None), all);
+        assert_eq!(after(&all, Some(&event(2))), [event(3)]);
+        assert_eq!(after(&all, Some(&event(3))), []);
+        assert_eq!(after(&all, Some(&event(0))), all);
+    }
 }

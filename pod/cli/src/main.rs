@@ -7,6 +7,7 @@
 
 mod args;
 mod context;
+mod describe;
 mod detach;
 mod display;
 mod events;
@@ -26,6 +27,7 @@ mod streaming;
 mod table;
 mod terminal;
 mod validate;
+mod wait;
 mod why_removed;
 
 use anyhow::{Context as _, Result};
@@ -91,7 +93,9 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Exec(exec) => exec::exec(&context, exec).await,
         Verb::Ps { all } => ps::ps(&context, all),
         Verb::Logs(logs) => logs::logs(&context, logs).await,
-        Verb::Events { pod } => events::events(&context, &pod),
+        Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
+        Verb::Describe { pods } => describe::describe(&context, &pods),
+        Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pod, time } => stop::stop(&context, &pod, time).await,
         Verb::Rm { pod, force } => stop::remove(&context, &pod, force).await,
         Verb::Gc(Gc::Containers { dry_run, containers }) => {

@@ -9,9 +9,14 @@ pub fn print<const N: usize>(rows: &[[String; N]]) -> std::io::Result<()> {
 
 /// Prints text as it is. A reader that has gone is no error.
 pub fn write(text: &str) -> std::io::Result<()> {
+    shown(text).map(drop)
+}
+
+/// Prints text as it is: false when nobody reads any more.
+pub fn shown(text: &str) -> std::io::Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

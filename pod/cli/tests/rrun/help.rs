@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 23] = [
+const COMMANDS: [(&str, &[&str]); 25] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
     ("ps", &["ps"]),
     ("logs", &["logs"]),
     ("events", &["events"]),
+    ("describe", &["describe"]),
+    ("wait", &["wait"]),
     ("exec", &["exec"]),
     ("stop", &["stop"]),
     ("rm", &["rm"]),
@@ -80,6 +82,7 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
             &["gc", "containers", "--minimum-container-ttl-duration", "-1m"],
             "invalid minimum garbage collection age: -1m0s",
         ),
+        (&["wait", "web", "--for", "ready"], "unrecognized condition: \"ready\""),
         (&["--config", "/none.toml", "ps"], "/none.toml"),
         (&["--endpoint", "what", "images"], "want unix:///path"),
     ] {

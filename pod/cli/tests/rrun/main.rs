@@ -9,6 +9,7 @@ mod gc;
 mod hang;
 mod help;
 mod images;
+mod looks;
 mod logs;
 mod machine;
 mod pods;
