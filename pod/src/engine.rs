@@ -164,7 +164,9 @@ impl PodEngine {
         // A disk that takes no tombstone is asked once: the pod goes all the same.
         let mut takes_tombstones = true;
         for run in &seen.runs {
-            if takes_tombstones && let Err(e) = removal.leave_tombstone(run, Cause::PodRemoved).await {
+            if takes_tombstones
+                && let Err(e) = removal.leave_tombstone(run, Cause::PodRemoved).await
+            {
                 tracing::warn!(pod = %pod.meta.name, "tombstone of {}: {e}", run.name);
                 takes_tombstones = false;
             }

@@ -94,19 +94,21 @@ pub enum Verb {
     },
     /// Run a command in a container
     Exec(Exec),
-    /// Stop a pod: hooks, stop signals, and SIGKILL after the grace
+    /// Stop pods: hooks, stop signals, and SIGKILL after the grace
     Stop {
-        /// Name, namespace/name or uid of the pod
-        pod: String,
+        /// Names, namespace/name or uids of pods
+        #[arg(required = true)]
+        pods: Vec<String>,
         /// Instead of the pod's own grace
         #[arg(short, long, value_name = "SECONDS")]
         time: Option<u32>,
     },
-    /// Remove an ended pod
+    /// Remove ended pods
     Rm {
-        /// Name, namespace/name or uid of the pod
-        pod: String,
-        /// End it without grace if it runs
+        /// Names, namespace/name or uids of pods
+        #[arg(required = true)]
+        pods: Vec<String>,
+        /// End those without grace that run
         #[arg(short, long)]
         force: bool,
     },

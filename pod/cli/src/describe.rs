@@ -186,10 +186,13 @@ fn container(text: &mut Text, c: &Container, status: Option<&ContainerStatus>) {
         }
     }
     text.list("Environment", c.env.iter().map(|var| var.name.clone()));
-    text.list("Mounts", c.mounts.iter().map(|mount| {
-        let access = if mount.read_only { "ro" } else { "rw" };
-        format!("{} from {} ({access})", mount.mount_path, mount.name)
-    }));
+    text.list(
+        "Mounts",
+        c.mounts.iter().map(|mount| {
+            let access = if mount.read_only { "ro" } else { "rw" };
+            format!("{} from {} ({access})", mount.mount_path, mount.name)
+        }),
+    );
 }
 
 fn protocol(port: &rrun_pod::model::ContainerPort) -> &'static str {
@@ -236,7 +239,8 @@ fn time(at: Timestamp) -> String {
 }
 
 fn amounts(list: &ResourceList) -> Vec<(String, String)> {
-    let own = [("cpu", list.cpu), ("ephemeral-storage", list.ephemeral_storage), ("memory", list.memory)];
+    let own =
+        [("cpu", list.cpu), ("ephemeral-storage", list.ephemeral_storage), ("memory", list.memory)];
     let own = own.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), amount?)));
     let pages = list.hugepages.iter().map(|(size, amount)| (format!("hugepages-{size}"), *amount));
     own.chain(pages).map(|(name, amount)| (name, amount.canonical())).collect()
@@ -273,7 +277,8 @@ fn source(text: &mut Text, source: &VolumeSource) {
         VolumeSource::EmptyDir(dir) => {
             text.put("Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
             text.put("Medium", if dir.medium == Medium::Memory { "Memory" } else { "" });
-            let limit = dir.size_limit.map_or_else(|| "<unset>".to_owned(), |limit| limit.canonical());
+            let limit =
+                dir.size_limit.map_or_else(|| "<unset>".to_owned(), |limit| limit.canonical());
             text.put("SizeLimit", limit);
         }
         VolumeSource::HostPath { path, kind } => {
@@ -282,7 +287,10 @@ fn source(text: &mut Text, source: &VolumeSource) {
             text.put("HostPathType", host_path_type(*kind));
         }
         VolumeSource::Projected { sources, default_mode, .. } => {
-            text.put("Type", "Projected (a volume that contains injected data from multiple sources)");
+            text.put(
+                "Type",
+                "Projected (a volume that contains injected data from multiple sources)",
+            );
             text.put("Sources", sources.len().to_string());
             text.put("Mode", format!("{default_mode:04o}"));
         }

@@ -42,11 +42,7 @@ fn main() -> ExitCode {
     rrun_cri::log::start("error");
     match start(args) {
         Ok(code) => code,
-        Err(error) => {
-            let causes: Vec<String> = error.chain().map(rrun_error::reason).collect();
-            eprintln!("rrun: {}{}", causes.join(": "), without_root());
-            ExitCode::from(2)
-        }
+        Err(error) => tell(&error),
     }
 }
 
@@ -96,8 +92,8 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
         Verb::Describe { pods } => describe::describe(&context, &pods),
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
-        Verb::Stop { pod, time } => stop::stop(&context, &pod, time).await,
-        Verb::Rm { pod, force } => stop::remove(&context, &pod, force).await,
+        Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,
+        Verb::Rm { pods, force } => each(&pods, |pod| stop::remove(&context, pod, force)).await,
         Verb::Gc(Gc::Containers { dry_run, containers }) => {
             gc::containers(&context, containers.policy()?, dry_run).await
         }
@@ -109,6 +105,27 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Rmi(of) => images::remove(&context, &of.images).await,
         Verb::Image(verb) => image_verb(verb, &context).await,
     }
+}
+
+/// Does something to each pod. One that it fails for keeps the others from nothing.
+async fn each<'a, F: Future<Output = Result<ExitCode>>>(
+    pods: &'a [String],
+    mut work: impl FnMut(&'a str) -> F,
+) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for pod in pods {
+        if let Err(error) = work(pod).await {
+            code = tell(&error);
+        }
+    }
+    Ok(code)
+}
+
+/// Says what could not be done.
+fn tell(error: &anyhow::Error) -> ExitCode {
+    let causes: Vec<String> = error.chain().map(rrun_error::reason).collect();
+    eprintln!("rrun: {}{}", causes.join(": "), without_root());
+    ExitCode::from(2)
 }
 
 async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {

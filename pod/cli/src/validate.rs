@@ -11,11 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Prints the pods of a manifest, or what is wrong with it.
-pub fn validate(
-    manifest: &Path,
-    objects: &[PathBuf],
-    output: Option<Output>,
-) -> Result<ExitCode> {
+pub fn validate(manifest: &Path, objects: &[PathBuf], output: Option<Output>) -> Result<ExitCode> {
     let read = Definition::read(manifest, objects, None).and_then(|definition| definition.pods());
     match output {
         Some(Output::Json) => {

@@ -76,7 +76,7 @@ pub fn surplus<'a>(policy: &GcPolicy, dead: &'a [Dead], now: Timestamp) -> Vec<(
     let newest = now.nanos().saturating_sub(policy.min_age);
     let mut units = Units::new();
     for one in dead.iter().filter(|one| one.created_at.nanos() <= newest) {
-        units.entry((&one.pod, &one.name)).or_default().push(one);
+        units.entry((one.pod.as_str(), one.name.as_str())).or_default().push(one);
     }
     units.values_mut().for_each(|unit| newest_first(unit));
     let mut gone = Vec::new();

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
-use super::near::nearest;
 pub use super::fault::Read;
+use super::near::nearest;
 use super::scalar::whole;
 use super::tree::{Value, YamlNode};
 use crate::quantity::Quantity;

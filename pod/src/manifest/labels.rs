@@ -65,6 +65,7 @@ pub fn selector(item: &Item<'_>) -> Read<Selector> {
 /// A selector that is a map of labels.
 pub fn plain_selector(item: &Item<'_>) -> Read<Selector> {
     let labels = item.map(|_, i| i.text())?;
-    let requirement = |(key, value)| Requirement { key, operator: Operator::In, values: vec![value] };
+    let requirement =
+        |(key, value)| Requirement { key, operator: Operator::In, values: vec![value] };
     Ok(Selector(labels.into_iter().map(requirement).collect()))
 }

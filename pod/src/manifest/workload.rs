@@ -79,7 +79,7 @@ pub fn workload(item: &Item<'_>, text: &[u8]) -> Read<(Vec<Draft>, &'static str)
             _ => i.object(|f| replicas(f, &owner, kind == "ReplicationController")),
         })?;
         if pods.is_empty() {
-            f.note(&format!("{kind} {}: it has no pods: spec.replicas is 0", owner.name));
+            f.note(&format!("{kind} {}: it has no pods", owner.name));
         }
         Ok((pods, path))
     })

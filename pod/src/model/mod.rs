@@ -23,8 +23,8 @@ pub use probe::{Handler, HttpGet, PortRef, Probe, Scheme};
 pub use resources::{ResourceList, Resources};
 pub use security::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
 pub use volume::{
-    Claim, DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, Projection, Volume,
-    VolumeSource,
+    Claim, DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, Projection,
+    Volume, VolumeSource,
 };
 
 use crate::ids::PodUid;

@@ -136,11 +136,12 @@ impl ContainerGc {
     /// A record that cannot be read costs a look at every pod.
     fn known(&self) -> Known {
         let known = CONTAINERS.read(&self.store.root.join("containers"));
-        known.unwrap_or_else(|e| {
-            tracing::warn!("{e}");
-            None
-        })
-        .unwrap_or_default()
+        known
+            .unwrap_or_else(|e| {
+                tracing::warn!("{e}");
+                None
+            })
+            .unwrap_or_default()
     }
 
     async fn with_lock(&self, known: Known, dry_run: bool) -> Result<Collected> {

@@ -155,7 +155,8 @@ fn full_name(pod: &Pod) -> String {
 }
 
 fn sources<'a>(documents: &'a [Document], bytes: &'a [Vec<u8>]) -> Vec<Source<'a>> {
-    let source = |(document, text): (&'a Document, &'a Vec<u8>)| Source { name: &document.name, text };
+    let source =
+        |(document, text): (&'a Document, &'a Vec<u8>)| Source { name: &document.name, text };
     documents.iter().zip(bytes).map(source).collect()
 }
 
@@ -172,7 +173,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     }
     let entries = fs::read_dir(path).context(|| format!("read {shown}"))?;
     let is_manifest = |path: &PathBuf| {
-        let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        let known =
+            path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
         known && path.is_file()
     };
     let mut files: Vec<PathBuf> =
@@ -233,9 +235,12 @@ mod tests {
         };
         let empty = Definition::read(dir.path(), &[], None).unwrap_err();
         assert!(empty.to_string().ends_with("ends in .yaml, .yml or .json"), "{empty}");
-        for (file, text) in
-            [("b.yml", pod("two")), ("a.yaml", pod("one")), ("c.json", "{}".into()), ("no.txt", "x".into())]
-        {
+        for (file, text) in [
+            ("b.yml", pod("two")),
+            ("a.yaml", pod("one")),
+            ("c.json", "{}".into()),
+            ("no.txt", "x".into()),
+        ] {
             fs::write(dir.path().join(file), text).unwrap();
         }
         let broken = Definition::read(dir.path(), &[], None).unwrap().pods().unwrap_err();

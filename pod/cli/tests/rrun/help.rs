@@ -77,7 +77,10 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
         (&["logs", "web", "--since", "5"], "want a number and s, m or h, as in 90s"),
         (&["run", "x.yaml", "--log-max-size", "0"], "want more than nothing"),
         (&["run", "x.yaml", "--log-max-files", "1"], "want 2 or more"),
-        (&["gc", "containers", "--minimum-container-ttl-duration", "5"], "missing unit in duration"),
+        (
+            &["gc", "containers", "--minimum-container-ttl-duration", "5"],
+            "missing unit in duration",
+        ),
         (
             &["gc", "containers", "--minimum-container-ttl-duration", "-1m"],
             "invalid minimum garbage collection age: -1m0s",

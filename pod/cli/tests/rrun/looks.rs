@@ -76,14 +76,20 @@ fn describe_wait_and_events_tell_what_becomes_of_a_pod() {
 #[test]
 fn describe_says_how_a_container_ended() {
     let machine = Machine::new();
-    let path = machine.write("dead", &talkers("dead", "Never", &[talker("a", &["err", "oops", "3"])]));
+    let path =
+        machine.write("dead", &talkers("dead", "Never", &[talker("a", &["err", "oops", "3"])]));
     machine.ok(&["run", "-d", &path]);
     machine.await_ps("dead", "0/1", "Error");
     let described = machine.ok(&["describe", "dead"]);
-    for line in ["    State:          Terminated", "      Reason:       Error", "      Exit Code:    3"] {
+    for line in
+        ["    State:          Terminated", "      Reason:       Error", "      Exit Code:    3"]
+    {
         assert!(described.lines().any(|found| found == line), "{line}:\n{described}");
     }
-    machine.ok(&["stop", "dead"]);
-    machine.ok(&["rm", "dead"]);
+    let some = machine.refused(&["stop", "gone", "dead"]);
+    assert_eq!(some, "rrun: pod gone: not found (rrun ps --all)\n");
+    let some = machine.refused(&["rm", "gone", "dead"]);
+    assert!(some.contains("pod gone: not found"), "{some}");
+    assert_eq!(machine.ps("dead"), None, "the others are removed");
     machine.assert_nothing_left();
 }

@@ -37,7 +37,14 @@ fn the_three_steps_come_in_their_order() {
         ("as many as may be stay", 60, 2, 4, "p/a@1 p/a@2 p/b@1 p/b@2", ""),
         ("4 in 2 units: 2 of each", 60, -1, 4, "p/a@1 p/a@2 p/a@3 p/b@4 p/b@5", "p/a@1"),
         ("the share is even, the sum below", 60, -1, 3, "p/a@1 p/a@2 p/b@1 p/b@3", "p/a@1 p/b@1"),
-        ("a share is one at least, then the oldest go", 60, 2, 1, "p/a@1 p/a@2 q/b@3", "p/a@1 p/a@2"),
+        (
+            "a share is one at least, then the oldest go",
+            60,
+            2,
+            1,
+            "p/a@1 p/a@2 q/b@3",
+            "p/a@1 p/a@2",
+        ),
         ("0 in all keeps none", 60, 2, 0, "p/a@2 q/b@1", "q/b@1 p/a@2"),
         ("0 of each and 0 in all", 60, 0, 0, "p/a@2 q/b@1", "p/a@2 q/b@1"),
     ] {
@@ -88,7 +95,8 @@ fn slowly(policy: &GcPolicy, all: &[Dead], now: i64) -> Vec<String> {
         left.retain(|one| one.id != id);
         gone.push(id);
     };
-    let size = |left: &[&Dead], of: &(String, String)| left.iter().filter(|o| unit(o) == *of).count();
+    let size =
+        |left: &[&Dead], of: &(String, String)| left.iter().filter(|o| unit(o) == *of).count();
     for unit in &units {
         while policy.per_container.is_some_and(|kept| size(&left, unit) > kept) {
             take(&mut left, Some(unit));

@@ -36,7 +36,12 @@ fn names(pods: &[Pod]) -> Vec<&str> {
 fn pods_of_workloads_are_called_as_these_or_by_their_number() {
     for (kind, more, policy, want) in [
         ("Deployment", "", "Always", &["web"][..]),
-        ("Deployment", "  replicas: 2\n  strategy: {type: Recreate}\n", "Always", &["web-0", "web-1"]),
+        (
+            "Deployment",
+            "  replicas: 2\n  strategy: {type: Recreate}\n",
+            "Always",
+            &["web-0", "web-1"],
+        ),
         ("ReplicaSet", "  replicas: 1\n", "Always", &["web"]),
         ("DaemonSet", "  updateStrategy: {type: OnDelete}\n", "Always", &["web"]),
         ("StatefulSet", "  serviceName: db\n", "Always", &["web-0"]),
@@ -99,8 +104,11 @@ fn what_a_controller_would_do_later_is_noted_by_name() {
         ("CronJob", "", "Never", "CronJob web: it is run once, now"),
     ] {
         // Beside a pod, so that there is one.
-        let text = format!("{}---\n{}", workload(kind, more, policy), with_spec("")
-            .replace("name: web", "name: other"));
+        let text = format!(
+            "{}---\n{}",
+            workload(kind, more, policy),
+            with_spec("").replace("name: web", "name: other")
+        );
         let found = all(&text).unwrap();
         let told = found.iter().flat_map(|pod| &pod.notes).any(|told| told.contains(note));
         assert!(told, "{kind}: {note}: {found:?}");
@@ -121,7 +129,8 @@ fn what_the_api_server_refuses_of_a_workload_is_refused_with_its_place() {
              \"OnFailure\", \"Never\"",
         ),
         (
-            workload("Deployment", "", "Always").replace("matchLabels: {app: web}", "matchLabels: {app: db}"),
+            workload("Deployment", "", "Always")
+                .replace("matchLabels: {app: web}", "matchLabels: {app: db}"),
             "web.yaml:4: spec.template.metadata.labels: `selector` does not match template `labels`",
         ),
         (

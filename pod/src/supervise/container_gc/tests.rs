@@ -120,7 +120,9 @@ async fn the_limit_in_all_counts_the_pods_of_all_processes() {
     assert_eq!(pods.into_iter().collect::<Vec<_>>(), ["default/a", "default/b"]);
     let removed = |name| done.containers.iter().filter(|(_, dead, _)| dead.name == name).count();
     assert_eq!(removed("a"), removed("b"), "each keeps its share of one");
-    assert!(done.containers.iter().all(|(.., cause)| *cause == Cause::Share { maximum: 2, share: 1 }));
+    assert!(
+        done.containers.iter().all(|(.., cause)| *cause == Cause::Share { maximum: 2, share: 1 })
+    );
     assert_eq!(scene.node.tombstones.lock().unwrap().len(), done.containers.len());
 }
 
@@ -156,7 +158,8 @@ async fn folders_of_logs_go_with_the_record_of_their_pod_and_what_is_no_pods_sta
     let scene = Scene::new();
     let (locked, _pod) = scene.run("a", 1).await;
     let mine = format!("default_a_{}", locked.entry.uid);
-    let folders = [mine.as_str(), "default_gone_u-9", "lost+found", "a_b", "x_y_!"].map(String::from);
+    let folders =
+        [mine.as_str(), "default_gone_u-9", "lost+found", "a_b", "x_y_!"].map(String::from);
     *scene.node.log_folders.lock().unwrap() = folders.to_vec();
     // While a record is broken it is not known whose folders they are.
     let broken = scene.dir.path().join("root/default_broken");
@@ -195,7 +198,9 @@ async fn one_process_at_a_time_collects_and_a_pod_that_is_out_of_reach_hides_no_
     gc.reach = Arc::new(Broken(Here(scene.cri.clone(), Arc::default())));
     let done = gc.collect_in_turn().await.unwrap();
     assert_eq!(done.errors, ["pod default/a: no answer"]);
-    assert!(!done.containers.is_empty() && done.containers.iter().all(|(pod, ..)| pod == "default/b"));
+    assert!(
+        !done.containers.is_empty() && done.containers.iter().all(|(pod, ..)| pod == "default/b")
+    );
     seconds(54).await;
     assert_eq!(scene.gc(1, -1).collect_in_turn().await.unwrap(), Collected::default(), "just done");
     seconds(1).await;

@@ -393,7 +393,8 @@ async fn a_pod_whose_sandbox_is_there_is_told_so_before_its_containers_are_start
 #[tokio::test(start_paused = true)]
 async fn a_claim_may_be_for_reading_alone() {
     let scene = Scene::new().await;
-    let claims = "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nspec: {}\n";
+    let claims =
+        "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nspec: {}\n";
     for (more, read_only) in [("", false), (", readOnly: true", true)] {
         let spec = format!(
             "  containers:\n  - {{name: a, image: 'x:1', volumeMounts: [{{name: v, mountPath: /v}}]}}\n  \
