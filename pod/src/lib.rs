@@ -20,6 +20,7 @@ pub mod env_file;
 pub mod error;
 pub mod events;
 mod eviction;
+pub mod explain;
 #[cfg(test)]
 #[allow(missing_docs)]
 mod fake;

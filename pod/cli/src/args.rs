@@ -16,7 +16,7 @@ Exit codes:
   2  the command could not be carried out, standard error says why
   N  of exec: the command's own";
 
-/// Runs single pods from a Pod YAML, with no daemon and no cluster.
+/// Runs pods from YAML, with no daemon and no cluster.
 #[derive(Parser)]
 #[command(name = "rrun", version, after_help = CODES)]
 pub struct Args {
@@ -56,6 +56,14 @@ pub enum Verb {
         /// json: for programs
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
+    },
+    /// Print what would be done with the pods of a manifest, from start to end, and make nothing
+    Explain {
+        /// The manifest, or a folder of manifests; - is standard input
+        manifest: PathBuf,
+        /// ConfigMaps, Secrets and claims that pods refer to; may be repeated
+        #[arg(long = "with", value_name = "FILE")]
+        objects: Vec<PathBuf>,
     },
     /// List pods
     Ps {

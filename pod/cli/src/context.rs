@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use rrun_cri::config::Config;
+use rrun_pod::node::Roots;
 use rrun_pod::pull_records::VerificationPolicy;
 use rrun_pod::supervise::image_gc::ImageGcPolicy;
 use rrun_pod::supervise::{Entry, Store};
@@ -62,6 +63,19 @@ impl Context {
             Some(url) => url.replace('%', "%25").replace('/', "%2F"),
         };
         self.config.root.join("pulls").join(folder)
+    }
+
+    /// The folders of the node under the pods of a runtime.
+    pub fn roots(&self, endpoint: Option<&str>) -> Roots {
+        let root = &self.config.root;
+        Roots {
+            volumes: root.join("volumes"),
+            claims: root.join("claims"),
+            logs: self.log_root(),
+            seccomp: self.config.seccomp.profiles.clone(),
+            pulls: self.pulls(endpoint),
+            tombstones: self.tombstones(),
+        }
     }
 
     /// Where tombstones of containers are.

@@ -4,10 +4,7 @@ use crate::context::Context;
 use crate::{events, table};
 use anyhow::Result;
 use rrun_pod::clock::Timestamp;
-use rrun_pod::model::{
-    Container, Handler, HostPathType, Medium, Pod, PortRef, Probe, Protocol, ResourceList, Scheme,
-    VolumeSource,
-};
+use rrun_pod::model::{Container, HostPathType, Medium, Pod, Protocol, ResourceList, VolumeSource};
 use rrun_pod::status::{ContainerStatus, PodStatus, State, Terminated};
 use rrun_pod::supervise::Entry;
 use std::collections::BTreeMap;
@@ -182,7 +179,7 @@ fn container(text: &mut Text, c: &Container, status: Option<&ContainerStatus>) {
         [("Liveness", &c.liveness), ("Readiness", &c.readiness), ("Startup", &c.startup)]
     {
         if let Some(found) = found {
-            text.put(label, probe(found));
+            text.put(label, found.to_string());
         }
     }
     text.list("Environment", c.env.iter().map(|var| var.name.clone()));
@@ -244,32 +241,6 @@ fn amounts(list: &ResourceList) -> Vec<(String, String)> {
     let own = own.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), amount?)));
     let pages = list.hugepages.iter().map(|(size, amount)| (format!("hugepages-{size}"), *amount));
     own.chain(pages).map(|(name, amount)| (name, amount.canonical())).collect()
-}
-
-/// `http-get http://:8080/ delay=0s timeout=1s period=10s #success=1 #failure=3`
-fn probe(probe: &Probe) -> String {
-    let port = |port: &PortRef| match port {
-        PortRef::Number(number) => number.to_string(),
-        PortRef::Name(name) => name.clone(),
-    };
-    let what = match &probe.handler {
-        Handler::Exec(command) => format!("exec [{}]", command.join(" ")),
-        Handler::HttpGet(get) => {
-            let scheme = if get.scheme == Scheme::Https { "https" } else { "http" };
-            format!("http-get {scheme}://{}:{}{}", get.host, port(&get.port), get.path)
-        }
-        Handler::TcpSocket { host, port: at } => format!("tcp-socket {host}:{}", port(at)),
-        Handler::Grpc { port, service } => format!("grpc <pod>:{port} {service}"),
-        Handler::Sleep(time) => format!("sleep {}s", time.as_secs()),
-    };
-    format!(
-        "{what} delay={}s timeout={}s period={}s #success={} #failure={}",
-        probe.initial_delay,
-        probe.timeout,
-        probe.period,
-        probe.success_threshold,
-        probe.failure_threshold
-    )
 }
 
 fn source(text: &mut Text, source: &VolumeSource) {

@@ -1,4 +1,4 @@
-//! `rrun`: runs single pods from a Pod YAML, with no daemon and no cluster.
+//! `rrun`: runs pods from YAML, with no daemon and no cluster.
 //!
 //! It joins the pod engine with a container runtime: the one in its own process, or with
 //! `--endpoint` any CRI server ([`runtime`]). Records, locks and sockets of pods are those of
@@ -12,6 +12,7 @@ mod detach;
 mod display;
 mod events;
 mod exec;
+mod explain;
 mod gc;
 mod image;
 mod images;
@@ -86,6 +87,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Validate { manifest, objects, output } => {
             validate::validate(&manifest, &objects, output)
         }
+        Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
         Verb::Exec(exec) => exec::exec(&context, exec).await,
         Verb::Ps { all } => ps::ps(&context, all),
         Verb::Logs(logs) => logs::logs(&context, logs).await,

@@ -35,6 +35,17 @@ pub async fn of_runtime(context: &Context, cri: &dyn Cri) -> Result<Arc<dyn PodC
     Ok(Arc::new(EngineGroups(PodGroups::of_host(&cgroup.mount, driver, parents)?)))
 }
 
+/// How this machine's control groups are mounted.
+pub fn mode(context: &Context) -> Result<CgroupMode> {
+    let cgroup = &context.config.cgroup;
+    let parents = Parents {
+        path: cgroup.parent(CgroupDriver::Cgroupfs),
+        slice: cgroup.parent(CgroupDriver::Systemd),
+    };
+    let groups = PodGroups::of_host(&cgroup.mount, CgroupDriver::Cgroupfs, parents)?;
+    Ok(EngineGroups(groups).mode())
+}
+
 struct EngineGroups(PodGroups);
 
 impl PodCgroups for EngineGroups {

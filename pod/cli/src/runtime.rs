@@ -12,7 +12,7 @@ use rrun_engine::{Owner, Takeover};
 use rrun_pod::clock::Clock;
 use rrun_pod::error::Kind;
 use rrun_pod::gc::policy::GcPolicy;
-use rrun_pod::node::{LinuxNode, Roots};
+use rrun_pod::node::LinuxNode;
 use rrun_pod::supervise::container_gc::{ContainerGc, Reach, Reached};
 use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
 use rrun_pod::supervise::rotate::Limits;
@@ -57,15 +57,7 @@ impl Runtime {
                 (service.clone(), Some(server::Service::new(service).routes()))
             }
         };
-        let config = &context.config;
-        let roots = Roots {
-            volumes: config.root.join("volumes"),
-            claims: config.root.join("claims"),
-            logs: context.log_root(),
-            seccomp: config.seccomp.profiles.clone(),
-            pulls: context.pulls(endpoint),
-            tombstones: context.tombstones(),
-        };
+        let roots = context.roots(endpoint);
         let cgroups = pod_cgroups::of_runtime(context, &*cri).await?;
         let node = Arc::new(LinuxNode::new(roots, cgroups)?);
         let pods = PodEngine::new(cri.clone(), node.clone(), Clock::system()).await?;

@@ -1,5 +1,6 @@
 //! Probes and the handlers that hooks share with them.
 
+use std::fmt;
 use std::time::Duration;
 
 /// A port by number or by name.
@@ -77,4 +78,38 @@ pub struct Probe {
     pub failure_threshold: u32,
     /// Grace for the kill that this probe causes, instead of the pod's.
     pub termination_grace_period: Option<u32>,
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PortRef::Number(number) => write!(f, "{number}"),
+            PortRef::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// As `kubectl describe pod` has it: `http-get http://:8080/`.
+impl fmt::Display for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Handler::Exec(command) => write!(f, "exec [{}]", command.join(" ")),
+            Handler::HttpGet(HttpGet { host, port, path, scheme, .. }) => {
+                let scheme = if *scheme == Scheme::Https { "https" } else { "http" };
+                write!(f, "http-get {scheme}://{host}:{port}{path}")
+            }
+            Handler::TcpSocket { host, port } => write!(f, "tcp-socket {host}:{port}"),
+            Handler::Grpc { port, service } => write!(f, "grpc <pod>:{port} {service}"),
+            Handler::Sleep(time) => write!(f, "sleep {}s", time.as_secs()),
+        }
+    }
+}
+
+/// As `kubectl describe pod` has it: `… delay=0s timeout=1s period=10s #success=1 #failure=3`.
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Probe { handler, initial_delay, timeout, period, .. } = self;
+        write!(f, "{handler} delay={initial_delay}s timeout={timeout}s period={period}s ")?;
+        write!(f, "#success={} #failure={}", self.success_threshold, self.failure_threshold)
+    }
 }

@@ -22,7 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rrun_blocking::Pool;
 
-use super::{DiskSpace, DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest};
+use super::{
+    CgroupMode, DiskSpace, DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest,
+};
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
@@ -77,10 +79,18 @@ pub fn forget_pull(pulls: &Path, id: &str) -> Result<()> {
     pulls::Pulls(pulls).forget(id)
 }
 
+/// What this node is like. Makes nothing.
+///
+/// # Errors
+/// What of /proc cannot be read.
+pub fn facts_of(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
+    facts::read(roots, cgroup).context(|| "read the node's facts")
+}
+
 impl LinuxNode {
     /// Reads the node's facts. Makes nothing.
     pub fn new(roots: Roots, cgroups: Arc<dyn PodCgroups>) -> Result<Self> {
-        let facts = facts::read(&roots, cgroups.mode()).context(|| "read the node's facts")?;
+        let facts = facts_of(&roots, cgroups.mode())?;
         Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups })))
     }
 

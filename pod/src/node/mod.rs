@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use linux::{LinuxNode, Roots, docker_config, forget_pull};
+pub use linux::{LinuxNode, Roots, docker_config, facts_of, forget_pull};
 
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 25] = [
+const COMMANDS: [(&str, &[&str]); 26] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
+    ("explain", &["explain"]),
     ("ps", &["ps"]),
     ("logs", &["logs"]),
     ("events", &["events"]),

@@ -102,7 +102,7 @@ fn several_pods_of_standard_input_are_detached_one_after_another() {
 }
 
 #[test]
-fn validate_says_what_a_manifest_has_and_makes_nothing() {
+fn validate_and_explain_say_what_a_manifest_has_and_make_nothing() {
     let machine = Machine::new();
     let path = machine.write("db", &stateful_set());
     let shown = machine.rrun(&["validate", &path]);
@@ -116,6 +116,11 @@ fn validate_says_what_a_manifest_has_and_makes_nothing() {
     let json: serde_json::Value =
         serde_json::from_str(&machine.ok(&["validate", &path, "-o", "json"])).unwrap();
     assert_eq!((&json["valid"], &json["pods"][1]["name"]), (&true.into(), &"db-1".into()));
+    let told = machine.ok(&["explain", &path]);
+    let lines = ["Pod default/db-1 (uid ", "  data: the claim data-db-1, which stays"];
+    for line in lines {
+        assert!(told.lines().any(|found| found.starts_with(line)), "{line}:\n{told}");
+    }
     let wrong = machine.write("wrong", &stateful_set().replace("replicas", "replica"));
     let said = machine.refused(&["validate", &wrong]);
     let want = "wrong.yaml:5: spec.replica: unknown field, did you mean replicas?";
