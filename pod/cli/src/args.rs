@@ -66,11 +66,7 @@ pub enum Verb {
         objects: Vec<PathBuf>,
     },
     /// List pods
-    Ps {
-        /// Ended ones too
-        #[arg(short, long)]
-        all: bool,
-    },
+    Ps(Ps),
     /// Print a pod's logs: of each container the newest run, rotated parts first
     Logs(Logs),
     /// Print what happened to a pod
@@ -143,6 +139,25 @@ pub enum Verb {
     /// Look at images, name them, import them
     #[command(subcommand)]
     Image(Image),
+}
+
+#[derive(clap::Args)]
+pub struct Ps {
+    /// Ended ones too
+    #[arg(short, long)]
+    pub all: bool,
+    /// Of this namespace alone
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// json: as the API has pods, without their specs; name: pod/NAME alone
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<PsOutput>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PsOutput {
+    Json,
+    Name,
 }
 
 #[derive(clap::Args)]

@@ -19,6 +19,7 @@ mod images;
 mod lines;
 mod logs;
 mod many;
+mod object;
 mod pod_cgroups;
 mod ps;
 mod run;
@@ -89,7 +90,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         }
         Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
         Verb::Exec(exec) => exec::exec(&context, exec).await,
-        Verb::Ps { all } => ps::ps(&context, all),
+        Verb::Ps(ps) => ps::ps(&context, &ps),
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
         Verb::Describe { pods } => describe::describe(&context, &pods),

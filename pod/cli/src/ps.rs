@@ -1,17 +1,34 @@
 //! `rrun ps`
 
+use crate::args::{Ps, PsOutput};
 use crate::context::Context;
-use crate::table;
+use crate::{object, table};
 use anyhow::Result;
 use rrun_pod::state::Ending;
 use rrun_pod::status::{Summary, summarize};
 use rrun_pod::supervise::Entry;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Lists the pods, with `all` also those that have ended.
-pub fn ps(context: &Context, all: bool) -> Result<ExitCode> {
+/// Lists the pods, those that have ended only if they are asked for.
+pub fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
     let mut pods = context.pods()?;
-    pods.retain(|pod| all || !pod.phase().is_terminal());
+    let is_in = |pod: &Entry| asked.namespace.as_ref().is_none_or(|place| *place == pod.namespace);
+    pods.retain(|pod| is_in(pod) && (asked.all || !pod.phase().is_terminal()));
+    match asked.output {
+        None => {}
+        Some(PsOutput::Json) => {
+            let items: Vec<Value> = pods.iter().map(object::of).collect();
+            let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+            table::write(&format!("{list:#}\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(PsOutput::Name) => {
+            let names: String = pods.iter().map(|pod| format!("pod/{}\n", pod.name)).collect();
+            table::write(&names)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let head = ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "UID"].map(String::from);
     let rows = pods.iter().map(|pod| row(pod, context.store.is_locked(pod)));
     table::print(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;

@@ -1,13 +1,12 @@
 //! `rrun wait`
 
 use crate::context::Context;
-use crate::table;
+use crate::{object, table};
 use anyhow::{Result, bail};
 use rrun_pod::error::Kind;
 use rrun_pod::go_duration;
-use rrun_pod::status;
 use rrun_pod::supervise::Entry;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,9 +44,10 @@ pub fn parse(text: &str) -> Result<For, String> {
     }
     if let Some(path) = text.strip_prefix("jsonpath=") {
         let path = path.trim_matches(['\'', '"']);
-        let (path, rest) = path.strip_prefix('{').and_then(|path| path.split_once('}')).ok_or(
-            format!("jsonpath wait has to be as jsonpath='{{.status.phase}}'=Running, not {text:?}"),
-        )?;
+        let (path, rest) =
+            path.strip_prefix('{').and_then(|path| path.split_once('}')).ok_or(format!(
+                "jsonpath wait has to be as jsonpath='{{.status.phase}}'=Running, not {text:?}"
+            ))?;
         let value = match rest.trim_start_matches(['\'', '"']).strip_prefix('=') {
             Some("") => return Err("jsonpath wait has an empty value".to_owned()),
             Some(value) => Some(value.trim_matches(['\'', '"']).to_owned()),
@@ -118,7 +118,7 @@ fn is_so(context: &Context, pod: &str, what: &For) -> Result<bool> {
         For::Delete => Ok(false),
         For::Create => Ok(true),
         For::Condition(name, value) => Ok(has_condition(&entry, name, value)),
-        For::JsonPath(steps, value) => Ok(has_value(&as_json(&entry), steps, value.as_deref())),
+        For::JsonPath(steps, value) => Ok(has_value(&object::of(&entry), steps, value.as_deref())),
     }
 }
 
@@ -126,15 +126,6 @@ fn has_condition(entry: &Entry, name: &str, value: &str) -> bool {
     let conditions = entry.state.iter().flat_map(|state| &state.status.conditions);
     let found = conditions.into_iter().find(|found| found.kind.to_lowercase() == name);
     found.is_some_and(|found| found.status.to_string() == value)
-}
-
-/// Who a pod is and how it is, as the API has it.
-fn as_json(entry: &Entry) -> Value {
-    let status = entry.state.as_ref().map(|state| status::to_json(&state.status, "rrun"));
-    json!({
-        "metadata": {"name": entry.name, "namespace": entry.namespace, "uid": entry.uid.as_str()},
-        "status": status.unwrap_or_else(|| json!({"phase": entry.phase().as_str()})),
-    })
 }
 
 fn has_value(pod: &Value, steps: &[Step], wanted: Option<&str>) -> bool {
@@ -153,6 +144,7 @@ fn has_value(pod: &Value, steps: &[Step], wanted: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_is_waited_for_is_in_kubectls_words() {

@@ -40,6 +40,16 @@ fn describe_wait_and_events_tell_what_becomes_of_a_pod() {
     assert_eq!(late.status.code(), Some(1));
     let said = crate::machine::text(&late.stderr);
     assert_eq!(said, "rrun: timed out waiting for the condition on pods/full\n");
+    let listed: serde_json::Value =
+        serde_json::from_str(&machine.ok(&["ps", "-o", "json"])).unwrap();
+    let pod = &listed["items"][0];
+    assert_eq!(
+        (&pod["metadata"]["name"], &pod["status"]["phase"]),
+        (&"full".into(), &"Running".into())
+    );
+    assert_eq!(pod["metadata"]["labels"]["app"], "full");
+    assert_eq!(machine.ok(&["ps", "-n", "default", "-o", "name"]), "pod/full\n");
+    assert_eq!(machine.ok(&["ps", "-n", "other", "-o", "name"]), "");
     let described = machine.ok(&["describe", "full"]);
     for line in [
         "Name:             full",
