@@ -107,6 +107,8 @@ pub enum Verb {
         #[arg(short, long, value_name = "SECONDS")]
         time: Option<u32>,
     },
+    /// Stop pods and remove them: the named ones, or those of a manifest
+    Delete(Delete),
     /// Remove ended pods
     Rm {
         /// Names, namespace/name or uids of pods
@@ -265,9 +267,34 @@ pub struct Logs {
     /// The last lines alone, of each container
     #[arg(long, value_name = "LINES")]
     pub tail: Option<usize>,
+    /// With the time before each line
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// With the names of pod and container before each line, as kubectl has them
+    #[arg(long)]
+    pub prefix: bool,
+    /// Of all containers, as without a name
+    #[arg(long, conflicts_with = "container")]
+    pub all_containers: bool,
     /// What is not older than this: 90s, 5m, 2h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub since: Option<u64>,
+}
+
+#[derive(clap::Args)]
+pub struct Delete {
+    /// Names, namespace/name or uids of pods
+    #[arg(required_unless_present = "file")]
+    pub pods: Vec<String>,
+    /// The pods of this manifest or folder of manifests; - is standard input
+    #[arg(short, long, conflicts_with = "pods")]
+    pub file: Option<PathBuf>,
+    /// Instead of each pod's own grace
+    #[arg(long, value_name = "SECONDS")]
+    pub grace_period: Option<u32>,
+    /// What is not there is deleted
+    #[arg(long)]
+    pub ignore_not_found: bool,
 }
 
 #[derive(clap::Args)]

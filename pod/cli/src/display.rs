@@ -3,7 +3,7 @@
 //! It has a thread of its own: a terminal that is stopped, a pager that is not read, a full disk
 //! or a closed pipe hold up the display and never the pod.
 
-use crate::lines::Lines;
+use crate::lines::{Head, Lines};
 use rrun_pod::PodHandle;
 use rrun_pod::events::{Event, Events, Level};
 use rrun_pod::model::Pod;
@@ -27,7 +27,7 @@ pub fn start(
     signals: watch::Receiver<u32>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let display = Display {
-        lines: Lines::new(stdout(), true).of_pod(&text.label),
+        lines: Lines::new(stdout(), text.head()),
         text,
         logs: Reader::new(files),
         faults: HashMap::new(),
@@ -136,8 +136,8 @@ impl Display {
 /// The words for what happens.
 pub struct Text {
     start: Instant,
-    /// The pod's name where lines of others stand between its own.
-    label: String,
+    /// Whether lines of other pods stand between its own.
+    among_others: bool,
     pod: String,
     grace: u32,
     shown: HashMap<String, String>,
@@ -150,7 +150,7 @@ impl Text {
     pub fn new(pod: &Pod, among_others: bool) -> Text {
         Text {
             start: Instant::now(),
-            label: if among_others { format!("{}/", pod.meta.name) } else { String::new() },
+            among_others,
             pod: pod.meta.name.clone(),
             grace: pod.spec.termination_grace_period,
             shown: HashMap::new(),
@@ -158,8 +158,12 @@ impl Text {
         }
     }
 
+    fn head(&self) -> Head {
+        if self.among_others { Head::Pod(self.pod.clone()) } else { Head::Container }
+    }
+
     fn stamp(&self, text: &str) -> String {
-        let of = if self.label.is_empty() { String::new() } else { format!("[{}] ", self.pod) };
+        let of = if self.among_others { format!("[{}] ", self.pod) } else { String::new() };
         format!("{:>8.3} {of}{text}", self.start.elapsed().as_secs_f64())
     }
 

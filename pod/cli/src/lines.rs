@@ -7,22 +7,43 @@ use std::io::{self, Write};
 /// something else must be shown before it goes on.
 pub struct Lines<W> {
     out: W,
-    with_name: bool,
-    /// Before the container's name: nothing, or `pod/`.
-    pod: String,
+    head: Head,
+    with_time: bool,
     open: Option<(String, u64, Stream)>,
 }
 
+/// What stands before each line.
+pub enum Head {
+    /// Nothing: the line is as the container wrote it.
+    Nothing,
+    /// The container's name.
+    Container,
+    /// The names of this pod and the container.
+    Pod(String),
+    /// The same as kubectl has them: `[pod/web/main]`.
+    Full(String),
+}
+
+impl Head {
+    fn of(&self, container: &str) -> String {
+        match self {
+            Head::Nothing => String::new(),
+            Head::Container => format!("{container} | "),
+            Head::Pod(pod) => format!("{pod}/{container} | "),
+            Head::Full(pod) => format!("[pod/{pod}/{container}] "),
+        }
+    }
+}
+
 impl<W: Write> Lines<W> {
-    /// With the container's name before each line, or as the container wrote it.
-    pub fn new(out: W, with_name: bool) -> Lines<W> {
-        Lines { out, with_name, pod: String::new(), open: None }
+    /// With this before each line.
+    pub fn new(out: W, head: Head) -> Lines<W> {
+        Lines { out, head, with_time: false, open: None }
     }
 
-    /// With this before the container's name.
-    pub fn of_pod(mut self, pod: &str) -> Lines<W> {
-        pod.clone_into(&mut self.pod);
-        self
+    /// With the time of each line before it.
+    pub fn with_time(self, with_time: bool) -> Lines<W> {
+        Lines { with_time, ..self }
     }
 
     /// Shows a piece.
@@ -35,8 +56,9 @@ impl<W: Write> Lines<W> {
             if self.open.take().is_some() {
                 bytes.push(b'\n');
             }
-            if self.with_name {
-                bytes.extend_from_slice(format!("{}{} | ", self.pod, piece.container).as_bytes());
+            bytes.extend_from_slice(self.head.of(piece.container).as_bytes());
+            if self.with_time {
+                bytes.extend_from_slice(format!("{} ", piece.time).as_bytes());
             }
         }
         bytes.extend_from_slice(piece.text);
@@ -63,9 +85,9 @@ impl<W: Write> Lines<W> {
 mod tests {
     use super::*;
 
-    fn shown((with_name, pod): (bool, &str), pieces: &[(&str, Stream, &str, bool)]) -> String {
+    fn shown(head: Head, with_time: bool, pieces: &[(&str, Stream, &str, bool)]) -> String {
         let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out, with_name).of_pod(pod);
+        let mut lines = Lines::new(&mut out, head).with_time(with_time);
         for (container, stream, text, ends) in pieces {
             let (stream, ends, text) = (*stream, *ends, text.as_bytes());
             lines.show(&Piece { container, run: 0, stream, time: "t", text, ends }).unwrap();
@@ -83,10 +105,12 @@ mod tests {
             ("a", Stderr, "oops", true),
             ("b", Stdout, "all there is", false),
         ];
-        assert_eq!(shown((false, ""), &pieces), "one\nprompt> \noops\nall there is");
+        assert_eq!(shown(Head::Nothing, false, &pieces), "one\nprompt> \noops\nall there is");
         let named = "a | one\na | prompt> \na | oops\nb | all there is";
-        assert_eq!(shown((true, ""), &pieces), named);
+        assert_eq!(shown(Head::Container, false, &pieces), named);
         let of_pod = named.replace("a | ", "web/a | ").replace("b | ", "web/b | ");
-        assert_eq!(shown((true, "web/"), &pieces), of_pod);
+        assert_eq!(shown(Head::Pod("web".into()), false, &pieces), of_pod);
+        let full = named.replace("a | ", "[pod/web/a] t ").replace("b | ", "[pod/web/b] t ");
+        assert_eq!(shown(Head::Full("web".into()), true, &pieces), full);
     }
 }

@@ -3,7 +3,7 @@
 use crate::args;
 use crate::context::Context;
 use crate::display::LOOK;
-use crate::lines::Lines;
+use crate::lines::{Head, Lines};
 use anyhow::{Result, bail};
 use rrun_pod::clock::Clock;
 use rrun_pod::supervise::logs::{LogFiles, Piece, Reader, Runs, Stream};
@@ -25,7 +25,12 @@ pub async fn logs(context: &Context, args: args::Logs) -> Result<ExitCode> {
     let runs = if args.previous { Runs::Previous } else { Runs::Newest };
     let files = LogFiles::new(context.logs(&entry), args.container.clone(), runs);
     let mut reader = Reader::new(files.clone());
-    let mut lines = Lines::new(stdout(), with_name);
+    let head = match (args.prefix, with_name) {
+        (true, _) => Head::Full(entry.name.clone()),
+        (false, true) => Head::Container,
+        (false, false) => Head::Nothing,
+    };
+    let mut lines = Lines::new(stdout(), head).with_time(args.timestamps);
     let past = past(&mut reader, args.tail, args.since)?;
     if args.previous && files.is_empty() {
         bail!("pod {}: no container of it was started again: there is no run before", args.pod);

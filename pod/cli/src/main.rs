@@ -7,6 +7,7 @@
 
 mod args;
 mod context;
+mod delete;
 mod describe;
 mod detach;
 mod display;
@@ -96,6 +97,10 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Describe { pods } => describe::describe(&context, &pods),
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,
+        Verb::Delete(args) => {
+            let pods = delete::pods(&args)?;
+            each(&pods, |pod| delete::delete(&context, &args, pod)).await
+        }
         Verb::Rm { pods, force } => each(&pods, |pod| stop::remove(&context, pod, force)).await,
         Verb::Gc(Gc::Containers { dry_run, containers }) => {
             gc::containers(&context, containers.policy()?, dry_run).await
@@ -111,7 +116,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
 }
 
 /// Does something to each pod. One that it fails for keeps the others from nothing.
-async fn each<'a, F: Future<Output = Result<ExitCode>>>(
+async fn each<'a, T, F: Future<Output = Result<T>>>(
     pods: &'a [String],
     mut work: impl FnMut(&'a str) -> F,
 ) -> Result<ExitCode> {

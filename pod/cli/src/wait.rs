@@ -133,12 +133,9 @@ fn has_value(pod: &Value, steps: &[Step], wanted: Option<&str>) -> bool {
         Step::Field(name) => at.get(name),
         Step::Item(index) => at.get(index),
     });
-    match (found, wanted) {
-        (None | Some(Value::Null), _) => false,
-        (Some(_), None) => true,
-        (Some(Value::String(text)), Some(wanted)) => text == wanted,
-        (Some(other), Some(wanted)) => other.to_string() == wanted,
-    }
+    let Some(found) = found.filter(|found| !found.is_null()) else { return false };
+    let text = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+    wanted.is_none_or(|wanted| text == wanted)
 }
 
 #[cfg(test)]

@@ -301,7 +301,7 @@ async fn remove_sandboxes(cri: &dyn Cri, seen: &Observed) -> Result<()> {
     Ok(())
 }
 
-fn by_pod<'a>(gone: Vec<(&'a Dead, Cause)>) -> BTreeMap<&'a str, Vec<(&'a Dead, Cause)>> {
+fn by_pod(gone: Vec<(&Dead, Cause)>) -> BTreeMap<&str, Vec<(&Dead, Cause)>> {
     let mut by_pod = BTreeMap::<_, Vec<_>>::new();
     for (one, cause) in gone {
         by_pod.entry(one.pod.as_str()).or_default().push((one, cause));

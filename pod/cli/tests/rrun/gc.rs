@@ -54,3 +54,23 @@ fn logs_go_with_the_record_of_their_pod() {
     assert!(!gone.exists());
     machine.assert_nothing_left();
 }
+
+#[test]
+fn containers_of_a_pod_that_runs_are_removed_through_its_own_process() {
+    let machine = Machine::new();
+    let containers = [talker("fails", &["say", "again", "1"]), talker("stays", &["ask", "x"])];
+    let run = machine.run("busy", &talkers("busy", "Always", &containers));
+    // The second end comes at once, the third after a back-off of ten seconds.
+    run.expect("container fails: waiting: CrashLoopBackOff");
+    let limit = ["--maximum-dead-containers-per-container", "1"];
+    let done = gc(&machine, &limit);
+    assert_eq!(done.lines().count(), 2, "{done}");
+    assert!(done.contains("default/busy  fails"), "{done}");
+    assert_eq!(gc(&machine, &limit).lines().count(), 1);
+    let why = machine.ok(&["why-removed", "busy/fails"]);
+    assert!(why.contains("1 dead containers of one are kept"), "{why}");
+    machine.await_ps("busy", "1/2", "CrashLoopBackOff");
+    run.signal("INT");
+    run.end();
+    machine.assert_nothing_left();
+}

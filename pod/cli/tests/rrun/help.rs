@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 26] = [
+const COMMANDS: [(&str, &[&str]); 27] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -18,6 +18,7 @@ const COMMANDS: [(&str, &[&str]); 26] = [
     ("wait", &["wait"]),
     ("exec", &["exec"]),
     ("stop", &["stop"]),
+    ("delete", &["delete"]),
     ("rm", &["rm"]),
     ("gc", &["gc"]),
     ("gc-containers", &["gc", "containers"]),

@@ -50,6 +50,8 @@ fn describe_wait_and_events_tell_what_becomes_of_a_pod() {
     assert_eq!(pod["metadata"]["labels"]["app"], "full");
     assert_eq!(machine.ok(&["ps", "-n", "default", "-o", "name"]), "pod/full\n");
     assert_eq!(machine.ok(&["ps", "-n", "other", "-o", "name"]), "");
+    let logged = machine.ok(&["logs", "full", "--prefix", "--timestamps"]);
+    assert!(logged.starts_with("[pod/full/main] 2") && logged.ends_with(" ready"), "{logged}");
     let described = machine.ok(&["describe", "full"]);
     for line in [
         "Name:             full",

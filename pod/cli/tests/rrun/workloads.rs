@@ -1,6 +1,6 @@
 //! Manifests with several pods, with workloads and claims, and folders of manifests.
 
-use crate::machine::{Machine, TALK, await_that, talker, talkers, text};
+use crate::machine::{Machine, TALK, talker, talkers, text};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -94,9 +94,14 @@ fn several_pods_of_standard_input_are_detached_one_after_another() {
     assert_eq!(text(&done.stderr).lines().count(), 1, "each note once: {}", text(&done.stderr));
     for pod in ["db-0", "db-1"] {
         machine.await_ps(pod, "1/1", "Running");
-        machine.ok(&["stop", pod]);
-        await_that("its removal", || machine.rrun(&["rm", pod]).status.success());
     }
+    let path = machine.write("db", &stateful_set());
+    let deleted = machine.ok(&["delete", "-f", &path]);
+    assert_eq!(deleted, "pod \"db-0\" deleted\npod \"db-1\" deleted\n");
+    assert_eq!((machine.ps("db-0"), machine.ps("db-1")), (None, None));
+    let gone = machine.refused(&["delete", "db-0"]);
+    assert!(gone.contains("pod db-0: not found"), "{gone}");
+    assert_eq!(machine.ok(&["delete", "--ignore-not-found", "-f", &path]), "");
     std::fs::remove_dir_all(machine.sandbox.state().join("claims")).unwrap();
     machine.assert_nothing_left();
 }

@@ -213,6 +213,7 @@ fn a_claim_is_bound_to_the_smallest_volume_that_suits_it() {
     assert_eq!(found.bound.unwrap().0, "/fast");
     let gone = with_claim(&[&named, &right]).unwrap_err();
     assert_eq!(gone, "web.yaml: PersistentVolumeClaim c: volume \"fast\" not found");
-    let refused = with_claim(&[claim, &volume("far", "capacity: {storage: 1Gi}, nfs: {server: x}")]);
+    let refused =
+        with_claim(&[claim, &volume("far", "capacity: {storage: 1Gi}, nfs: {server: x}")]);
     assert!(refused.unwrap_err().contains("spec.nfs: not supported yet"));
 }

@@ -1,0 +1,38 @@
+//! `rrun delete`: pods end and are removed.
+
+use crate::args;
+use crate::context::Context;
+use crate::{stop, table};
+use anyhow::Result;
+use rrun_pod::error::{Error, Kind};
+use rrun_pod::supervise::Definition;
+
+/// The names of the pods that are asked for.
+pub fn pods(args: &args::Delete) -> Result<Vec<String>> {
+    let Some(manifest) = &args.file else { return Ok(args.pods.clone()) };
+    let pods = Definition::read(manifest, &[], None)?.pods()?;
+    Ok(pods.iter().map(|pod| format!("{}/{}", pod.meta.namespace, pod.meta.name)).collect())
+}
+
+/// Deletes a pod. One that its own process removes at its end is gone then.
+pub async fn delete(context: &Context, args: &args::Delete, pod: &str) -> Result<()> {
+    match context.store.find(pod) {
+        Err(e) if e.kind() == Kind::NotFound && args.ignore_not_found => return Ok(()),
+        found => drop(found?),
+    }
+    // Its process may end just as it is asked: then nobody is in the way the second time.
+    if stop::stop(context, pod, args.grace_period).await.is_err() {
+        stop::stop(context, pod, args.grace_period).await?;
+    }
+    match stop::remove(context, pod, true).await {
+        Err(e) if !is_gone(&e) => return Err(e),
+        _ => {}
+    }
+    let name = pod.rsplit('/').next().unwrap_or(pod);
+    table::write(&format!("pod {name:?} deleted\n"))?;
+    Ok(())
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == Kind::NotFound)
+}
