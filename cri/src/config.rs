@@ -116,8 +116,12 @@ pub struct Images {
     pub stall_timeout: u64,
     /// See `stall_timeout`; 0 is no bound.
     pub stall_bytes: u64,
-    /// Of `rrun` alone, as are the next three, and called as the kubelet calls them: images that
-    /// nobody uses are collected when so many percent of their disk are used; 100 is never.
+    /// Images that are never collected: names, or digests. Clients of the CRI see them as pinned.
+    #[serde(deserialize_with = "pins")]
+    pub pinned: Vec<String>,
+    /// This one and the next three are called as the kubelet calls them. Images that nobody uses
+    /// are collected when so many percent of their disk, or of its inodes, are used; 100 is never.
+    /// By `rrun` while it runs a pod, by `rrund` where no kubelet does it.
     pub image_gc_high_threshold_percent: u8,
     /// Until no more than so many are.
     pub image_gc_low_threshold_percent: u8,
@@ -125,7 +129,7 @@ pub struct Images {
     pub image_minimum_gc_age: u64,
     /// One that was not used for so many seconds is collected in any case; 0 is never.
     pub image_maximum_gc_age: u64,
-    /// Of `rrun` alone, too: which images that are here a pod may use without asking their registry.
+    /// Of `rrun` alone: which images that are here a pod may use without asking their registry.
     pub image_pull_credentials_verification_policy: String,
     /// The repositories of `"NeverVerifyAllowlistedImages"`.
     pub preloaded_images_verification_allowlist: Vec<String>,
@@ -137,6 +141,7 @@ impl Default for Images {
             certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()],
             stall_timeout: 60,
             stall_bytes: 64 << 10,
+            pinned: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: 120,
@@ -302,6 +307,15 @@ fn subnet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     }
 }
 
+/// Names and digests of images, as they are written.
+fn pins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let pins = Vec::<String>::deserialize(deserializer)?;
+    for pin in &pins {
+        pin.parse::<rrun_images::Pin>().map_err(D::Error::custom)?;
+    }
+    Ok(pins)
+}
+
 /// A group below the root of the hierarchy in cgroupfs spelling, or the name of a slice.
 fn group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let parent = String::deserialize(deserializer)?;
@@ -420,6 +434,7 @@ mod tests {
             ("[cgroup]\ndriver = \"x\"\n", "f:2: cgroup.driver: unknown variant `x`"),
             ("[cgroup]\nparent = \"\"\n", "f:2: cgroup.parent: \"\" is no path of a group"),
             ("[network]\nsubnet = \"10.1.2.3\"\n", "f:2: network.subnet: subnet \"10.1.2.3\": "),
+            ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! The configuration in force: one place that holds it, and readers for the parts that go by it.
 
 use crate::config::{Config, Images, Network, NetworkMode};
+use rrun_images::Pin;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub struct Current {
     engine: watch::Sender<rrun_engine::Settings>,
     network: watch::Sender<rrun_cni::Settings>,
     certs_dirs: watch::Sender<Vec<PathBuf>>,
+    pinned: watch::Sender<Vec<Pin>>,
 }
 
 /// The keys in which a new configuration differs from the one in force.
@@ -31,6 +33,7 @@ impl Current {
             engine: watch::Sender::new(of_engine(&config)),
             network: watch::Sender::new(of_network(&config)),
             certs_dirs: watch::Sender::new(config.images.certs_dirs.clone()),
+            pinned: watch::Sender::new(pinned(&config)),
             config: watch::Sender::new(Arc::new(config)),
         }
     }
@@ -57,6 +60,10 @@ impl Current {
         self.certs_dirs.subscribe()
     }
 
+    pub(crate) fn of_pins(&self) -> watch::Receiver<Vec<Pin>> {
+        self.pinned.subscribe()
+    }
+
     /// Puts of `new` in force what may change while a program runs.
     pub fn replace(&self, new: &Config) -> Changes {
         let old = self.config();
@@ -66,6 +73,7 @@ impl Current {
         self.engine.send_replace(of_engine(&next));
         self.network.send_replace(of_network(&next));
         self.certs_dirs.send_replace(next.images.certs_dirs.clone());
+        self.pinned.send_replace(pinned(&next));
         self.config.send_replace(Arc::new(next));
         changes
     }
@@ -83,6 +91,11 @@ fn reloaded(old: &Config, new: &Config) -> Config {
         log: new.log.clone(),
         ..old.clone()
     }
+}
+
+/// All of them can be read: the configuration was.
+fn pinned(config: &Config) -> Vec<Pin> {
+    config.images.pinned.iter().filter_map(|pin| pin.parse().ok()).collect()
 }
 
 fn of_engine(config: &Config) -> rrun_engine::Settings {
@@ -149,6 +162,7 @@ mod tests {
         ("images.certs_dirs", "['/x']"),
         ("images.stall_timeout", "1"),
         ("images.stall_bytes", "1"),
+        ("images.pinned", "['x']"),
         ("images.image_gc_high_threshold_percent", "90"),
         ("images.image_gc_low_threshold_percent", "70"),
         ("images.image_minimum_gc_age", "1"),
@@ -222,11 +236,13 @@ mod tests {
         let current = Current::new(Config::default());
         let (config, engine) = (current.reader(), current.of_engine());
         let (network, certs_dirs) = (current.of_network(), current.of_images());
+        let pins = current.of_pins();
         let text = "root = '/x'\n[network]\nmode = 'cni'\nbridge = 'x0'\n[images]\n\
-                    certs_dirs = ['/c']\n[seccomp]\nprofiles = '/s'\n[log]\ndrain_bytes = 7\n";
+                    certs_dirs = ['/c']\npinned = ['x']\n[seccomp]\nprofiles = '/s'\n[log]\ndrain_bytes = 7\n";
         current.replace(&Config::parse(text, "f").unwrap());
         assert_eq!(network.borrow().mode, rrun_cni::Mode::Cni);
         assert_eq!(*certs_dirs.borrow(), [PathBuf::from("/c")]);
+        assert_eq!(*pins.borrow(), ["x:latest".parse().unwrap()]);
         let engine = engine.borrow().clone();
         assert_eq!((engine.seccomp_profiles, engine.log.drain_bytes), ("/s".into(), 7));
         let (config, default) = (config.borrow().clone(), Config::default());

@@ -51,7 +51,8 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let service = Service::start(parts, Owner::Cri, &current).await.map_err(|error| {
         format!("streaming on {}: {}", config.streaming.address, reason(&error))
     })?;
-    tokio::spawn(reload_at(hangups, file, current));
+    tokio::spawn(reload_at(hangups, file, Arc::clone(&current)));
+    tokio::spawn(service.clone().collect_images(current.reader()));
     let listener = step::run("rrund.start.socket", || listen(&config.socket))
         .map_err(|error| format!("listen on {}: {}", config.socket.display(), reason(&error)))?;
     tracing::info!("serving CRI on {}", config.socket.display());

@@ -5,6 +5,8 @@ use crate::current::Current;
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
 use rrun_engine::{Engine, Takeover};
+use rrun_images::gc::Policy;
+use std::time::Duration;
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
 /// `takeover` names are served; what their recovery met is logged.
@@ -41,8 +43,9 @@ pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
     rrun_images::Store::open(rrun_images::Config {
         root: current.config().root.join("images"),
         certs_dirs: current.of_images(),
+        pinned: current.of_pins(),
         stall: rrun_images::Stall {
-            time: std::time::Duration::from_secs(current.config().images.stall_timeout),
+            time: Duration::from_secs(current.config().images.stall_timeout),
             bytes: current.config().images.stall_bytes,
         },
     })
@@ -57,7 +60,21 @@ pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
 pub fn check(config: &Config) -> Result<(), String> {
     let of_network = network(&Current::new(config.clone()))?;
     of_network.check().map_err(|error| format!("config: network: {error}"))?;
+    image_gc(config)?;
     config.cgroup.check(config.cgroup.driver())
+}
+
+/// When images are collected.
+///
+/// # Errors
+/// Names the key.
+pub fn image_gc(config: &Config) -> Result<Policy, String> {
+    let images = &config.images;
+    let [min, max] =
+        [images.image_minimum_gc_age, images.image_maximum_gc_age].map(Duration::from_secs);
+    let (high, low) =
+        (images.image_gc_high_threshold_percent, images.image_gc_low_threshold_percent);
+    Policy::new(high, low, min, max).map_err(|error| format!("config: images.{error}"))
 }
 
 fn network(current: &Current) -> Result<rrun_cni::Config, String> {

@@ -1,5 +1,6 @@
 //! The store as other crates have it: every call is async, and blocks no thread of theirs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,15 @@ use tracing::Instrument;
 use crate::credentials::Credentials;
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
+use crate::gc::Policy;
 use crate::import::{self, Imported};
 use crate::progress::{Progress, Reporter};
 use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::DownHosts;
-use crate::store::{Config, Disk, FsInfo, Holder, Image, ImageUsage, Rootfs, Usage};
+use crate::store::{
+    Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Origin, Rootfs, Usage,
+};
 
 /// How often a process that has the store open looks for what nobody has any more.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
@@ -115,10 +119,12 @@ impl Store {
     /// Removes the image under all its names; `false` if there is none. Layers that nobody else
     /// has go as well, those of an image that is held when the last holder releases it. Their
     /// files are out of the way at once and deleted behind; see [`Store::empty_trash`].
-    pub async fn remove(&self, text: &str) -> Result<bool> {
+    ///
+    /// The journal tells later that `origin` wanted it.
+    pub async fn remove(&self, text: &str, origin: Origin) -> Result<bool> {
         let span = tracing::info_span!("verb", name = "RemoveImage", image = %text);
         let text = text.to_owned();
-        self.disk.run(move |disk| disk.remove(&text)).instrument(span).await
+        self.disk.run(move |disk| disk.remove(&text, origin)).instrument(span).await
     }
 
     /// Waits until what was removed is deleted. For a program that ends after it: what it leaves
@@ -131,6 +137,49 @@ impl Store {
     /// open store does that by itself from time to time.
     pub async fn collect(&self) -> Result<()> {
         self.disk.run(|disk| disk.collect(Vec::new())).await
+    }
+
+    /// What a collection of images would do now, see [`crate::gc`]. Images that one of `spared`
+    /// names stay, beside those that are pinned or that somebody has.
+    pub async fn plan_collection(
+        &self,
+        policy: Policy,
+        spared: BTreeSet<String>,
+    ) -> Result<Collection> {
+        self.disk.run(move |disk| disk.plan_collection(&policy, &spared)).await
+    }
+
+    /// Collects images and records every decision, see [`Store::plan_collection`]; `None` while
+    /// another process does.
+    pub async fn collect_images(
+        &self,
+        policy: Policy,
+        spared: BTreeSet<String>,
+    ) -> Result<Option<Collection>> {
+        self.disk.run(move |disk| disk.collect_images(&policy, &spared)).await
+    }
+
+    /// The same, if nobody did within the last [`crate::gc::PERIOD`]; and after how long to ask again.
+    /// That period begins when a store is new, too.
+    pub async fn collect_images_when_due(
+        &self,
+        policy: Policy,
+        spared: BTreeSet<String>,
+    ) -> Result<(Option<Collection>, Duration)> {
+        self.disk.run(move |disk| disk.collect_images_when_due(&policy, &spared)).await
+    }
+
+    /// Removes the images that nobody has, of those with a tag only if `all` are asked for. What
+    /// is pinned or named by `spared` stays.
+    pub async fn prune(&self, all: bool, spared: BTreeSet<String>) -> Result<Collection> {
+        self.disk.run(move |disk| disk.prune(all, &spared)).await
+    }
+
+    /// What was decided about images, the newest first: about all, or about those that `image`
+    /// means or meant, by an id, the start of one, or a name.
+    pub async fn journal(&self, image: Option<&str>) -> Result<Vec<Entry>> {
+        let image = image.map(str::to_owned);
+        self.disk.run(move |disk| disk.journal(image.as_deref())).await
     }
 
     /// Holds `image` for `holder` beside whatever it holds already. Idempotent.

@@ -17,6 +17,7 @@ mod credentials;
 mod digest;
 mod docker_archive;
 mod error;
+pub mod gc;
 mod import;
 mod json;
 mod layer;
@@ -40,7 +41,10 @@ pub use import::Imported;
 pub use progress::{Event, Progress};
 pub use reference::Reference;
 pub use registry::pace::Stall;
-pub use store::{Config, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerUsage, Rootfs, Usage};
+pub use store::{
+    Collection, Config, Decision, Entry, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerUsage,
+    Origin, Pin, Rootfs, Usage,
+};
 
 /// The parsers of foreign bytes, pure and by themselves, for fuzzing.
 #[doc(hidden)]

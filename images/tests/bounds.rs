@@ -3,7 +3,7 @@
 
 mod support;
 
-use rrun_images::{Error, Kind};
+use rrun_images::{Error, Kind, Origin};
 use support::layer::{Item, dir, file, gzip, push};
 use support::{Scratch, TestImage, import};
 
@@ -59,7 +59,7 @@ async fn paths_of_two_thousand_levels_are_unpacked_and_removed() {
     let layers = [lower, upper].map(|tar| (tar.clone(), gzip(&tar)));
     let image = import(&scratch, &TestImage::of(&layers)).await.unwrap();
     assert_eq!(scratch.names("layers").len(), 4);
-    assert!(scratch.store.remove(&image.id.to_string()).await.unwrap());
+    assert!(scratch.store.remove(&image.id.to_string(), Origin::Person).await.unwrap());
     scratch.store.empty_trash().await.unwrap();
     assert_eq!(scratch.names("layers").len(), 1);
 }

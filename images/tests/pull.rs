@@ -3,7 +3,7 @@
 
 mod support;
 
-use rrun_images::Kind;
+use rrun_images::{Kind, Origin};
 use std::sync::Mutex;
 use support::layer::{dir, file, layer};
 use support::registry::TestRegistry;
@@ -73,7 +73,7 @@ async fn a_pull_is_a_span_with_its_image_and_its_steps_are_spans_in_it() {
     // For all threads: what another one meets first without a subscriber is passed over in all.
     tracing::subscriber::set_global_default(registry().with(layer)).unwrap();
     let pulled = scratch.store.pull(&reference(&name), None, None).await.unwrap();
-    scratch.store.remove(&pulled.id.to_string()).await.unwrap();
+    scratch.store.remove(&pulled.id.to_string(), Origin::Person).await.unwrap();
     let text = String::from_utf8(ENDED.lock().unwrap().clone()).unwrap();
     let pull = format!("verb{{name=\"PullImage\" image={name}}}:");
     for step in ["images.pull.resolve", "images.pull.layer", "images.pull.record"] {

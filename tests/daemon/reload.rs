@@ -4,7 +4,7 @@ use crate::suite::*;
 use nix::sys::signal::Signal;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
-use rrun_tests::harness::WORK;
+use rrun_tests::harness::{BUSYBOX, WORK};
 use serde_json::Value;
 use std::fs;
 
@@ -20,6 +20,13 @@ async fn reload(suite: &Suite, config: &str, expected: &str) {
     let before = said();
     signal(suite.harness.daemon().unwrap().pid().cast_signed(), Signal::SIGHUP);
     suite.until(expected, async || said() > before).await;
+}
+
+/// Whether an image is shown as one that a kubelet must not collect.
+async fn is_pinned(suite: &Suite, image: &str) -> bool {
+    let image = Some(ImageSpec { image: image.to_owned(), ..Default::default() });
+    let request = ImageStatusRequest { image, verbose: false };
+    suite.harness.client.image_status(request).await.unwrap().image.unwrap().pinned
 }
 
 /// The configuration that verbose status tells, and whether the network is ready.
@@ -52,10 +59,16 @@ async fn what_a_reload_changes_is_in_force_for_the_next_pull_pod_and_container()
     suite.create(&pod, container.clone(), &config).await.unwrap_err();
     suite.harness.pull(LATE).await.unwrap_err();
 
-    let text = "[images]\ncerts_dirs = ['/etc/rrun/late.d']\n[network]\nmode = 'cni'\n\
-                conf_dir = '/etc/rrun/none'\n[seccomp]\nprofiles = '/etc/rrun/profiles'\n";
-    reload(&suite, text, "images.certs_dirs, network.conf_dir, network.mode, seccomp.profiles")
-        .await;
+    assert!(!is_pinned(&suite, BUSYBOX).await);
+
+    let text = format!(
+        "[images]\ncerts_dirs = ['/etc/rrun/late.d']\npinned = ['{BUSYBOX}']\n[network]\n\
+         mode = 'cni'\nconf_dir = '/etc/rrun/none'\n[seccomp]\nprofiles = '/etc/rrun/profiles'\n"
+    );
+    let changed = "images.certs_dirs, images.pinned, network.conf_dir, network.mode, \
+                   seccomp.profiles";
+    reload(&suite, &text, changed).await;
+    assert!(is_pinned(&suite, BUSYBOX).await && !is_pinned(&suite, WORK).await);
     suite.harness.pull(LATE).await.unwrap();
     let made = suite.create(&pod, container, &config).await.unwrap();
     suite.start_container(&made).await.unwrap();

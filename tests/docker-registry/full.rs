@@ -59,7 +59,7 @@ async fn body() {
     drop(store);
     let store = make_room(&folder).await;
     pull(&store).await.unwrap();
-    assert!(store.remove(&hosted()).await.unwrap());
+    assert!(store.remove(&hosted(), rrun_images::Origin::Person).await.unwrap());
     assert_empty(&store, &folder).await;
     assert_eq!(fs::read_dir(folder.join("store/records")).unwrap().count(), 0);
 }

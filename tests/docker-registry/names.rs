@@ -15,9 +15,9 @@ async fn an_image_is_pulled_by_tag_and_by_digest_removed_and_pulled_again() {
     assert_eq!(first.digests, std::slice::from_ref(&by_digest));
     let second = setup.pull_hosted().await.unwrap();
     assert_eq!((second.id.clone(), second.tags), (first.id, vec![hosted()]));
-    assert!(setup.store.remove(&hosted()).await.unwrap());
+    assert!(setup.store.remove(&hosted(), rrun_images::Origin::Person).await.unwrap());
     setup.assert_empty().await;
-    assert!(!setup.store.remove(&hosted()).await.unwrap());
+    assert!(!setup.store.remove(&hosted(), rrun_images::Origin::Person).await.unwrap());
     assert_eq!(setup.pull_hosted().await.unwrap().id, second.id);
 }
 

@@ -48,7 +48,7 @@ async fn two_processes_that_pull_one_image_fetch_each_layer_once() {
     }
     let image = setup.store.find(&hosted()).await.unwrap().unwrap();
     assert_eq!(image.id.to_string(), built.config);
-    assert!(setup.store.remove(&hosted()).await.unwrap());
+    assert!(setup.store.remove(&hosted(), rrun_images::Origin::Person).await.unwrap());
     setup.assert_empty().await;
 }
 
@@ -77,7 +77,7 @@ async fn a_pull_that_is_killed_half_way_is_done_by_the_one_that_waits_for_it() {
     waiting.await.unwrap().unwrap();
     // From the start: nothing of the killed one was used.
     assert_eq!(proxy.asked(&layer).last().unwrap().range, "");
-    assert!(setup.store.remove(&hosted()).await.unwrap());
+    assert!(setup.store.remove(&hosted(), rrun_images::Origin::Person).await.unwrap());
     setup.assert_empty().await;
 }
 

@@ -20,6 +20,7 @@ impl Cri for Service {
     }
 
     async fn status(&self, r: StatusRequest) -> Answer<StatusResponse> {
+        self.clients.asked_for_status();
         Ok(self.runtime_status(r.verbose).await)
     }
 

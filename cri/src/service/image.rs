@@ -4,7 +4,7 @@ use super::{Service, required, to_status};
 use crate::convert;
 use rrun_cri_api::v1;
 use rrun_engine::stats::FsUsage;
-use rrun_images::{Holder, HolderKind, Image, Reference};
+use rrun_images::{Holder, HolderKind, Image, Origin, Reference};
 use std::collections::BTreeMap;
 use tonic::Status;
 
@@ -62,11 +62,15 @@ impl Service {
         spec: Option<v1::ImageSpec>,
     ) -> Result<v1::RemoveImageResponse, Status> {
         let name = required(spec, "image")?.image;
-        self.images.remove(&name).await.map_err(to_status)?;
+        let origin = if self.has_kubelet() { Origin::Kubelet } else { Origin::Client };
+        if self.images.remove(&name, origin).await.map_err(to_status)? {
+            tracing::info!("image {name}: removed for a {} (rrun why-removed)", origin.as_str());
+        }
         Ok(v1::RemoveImageResponse {})
     }
 
-    /// An image that a pod of somebody else holds is shown as pinned: our client's collector of
+    /// An image that a pod of somebody else holds is shown as pinned, as those are that the
+    /// configuration pins: our client's collector of
     /// images, which knows its own containers alone, would take it for unused.
     fn image(&self, image: &Image) -> v1::Image {
         let is_foreign = |holder: &Holder| match holder.kind() {
@@ -83,7 +87,7 @@ impl Service {
             username,
             // Annotations are those of a request, and an image has none.
             spec: Some(v1::ImageSpec { image: image.id.to_string(), ..Default::default() }),
-            pinned: image.holders.iter().any(is_foreign),
+            pinned: image.pinned || image.holders.iter().any(is_foreign),
         }
     }
 

@@ -7,6 +7,7 @@ mod calls;
 mod descriptor;
 mod events;
 mod image;
+mod kubelet;
 mod status;
 
 use crate::config::Config;
@@ -32,6 +33,7 @@ pub struct Service {
     owner: Owner,
     config: watch::Receiver<Arc<Config>>,
     streaming: Arc<Streaming>,
+    clients: Arc<kubelet::Clients>,
     /// Ends the streams of events, which have no end of their own.
     ending: CancellationToken,
 }
@@ -58,7 +60,8 @@ impl Service {
         let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
         let Parts { engine, images, network } = parts;
         let ending = CancellationToken::new();
-        Ok(Service { engine, images, network, owner, config, streaming, ending })
+        let clients = Arc::default();
+        Ok(Service { engine, images, network, owner, config, streaming, clients, ending })
     }
 
     /// Ends exec, attach and port-forward, and tells their clients so: to a client a connection

@@ -8,6 +8,7 @@
 //! writable/<holder>/   upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
 //! locks/<name>         see `lock`
+//! collected/           see `image_gc`
 //! trash/               renamed here first, then removed behind, see `trash`
 //! empty/               the lower directory of an image without layers
 //! ```
@@ -24,13 +25,17 @@
 
 mod collect;
 mod disk_usage;
+mod image_gc;
+mod journal;
 mod key;
 mod lease;
 mod lock;
 mod names;
 mod open;
+mod pins;
 pub(crate) mod records;
 mod restore;
+mod schema;
 mod trash;
 
 use std::fs::File;
@@ -41,10 +46,13 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 pub use disk_usage::{ImageUsage, LayerUsage};
+pub use image_gc::{Collection, Decision};
+pub use journal::{Entry, Origin};
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::Lock;
+pub use pins::Pin;
 use records::{ImageRow, NameKind, NewImage, Records};
 
 use rrun_blocking::Blocking;
@@ -66,6 +74,8 @@ pub struct Config {
     /// Folders of registry folders, the first that has one for a registry wins. Every pull reads
     /// which they are by then.
     pub certs_dirs: watch::Receiver<Vec<PathBuf>>,
+    /// Images that are never collected, as of now.
+    pub pinned: watch::Receiver<Vec<Pin>>,
     /// How slow a layer may come from a registry before it is asked for again, from there on.
     pub stall: Stall,
 }
@@ -76,6 +86,7 @@ impl Default for Config {
         Config {
             root: "/var/lib/rrun/images".into(),
             certs_dirs: watch::channel(certs_dirs).1,
+            pinned: watch::channel(Vec::new()).1,
             stall: Stall::default(),
         }
     }
@@ -98,8 +109,12 @@ pub struct Image {
     pub document: Vec<u8>,
     /// Who holds it, see [`Holder`].
     pub holders: Vec<Holder>,
-    /// When it was last pulled, held anew, or used by a holder, to the second.
+    /// When it was last pulled, held, or used by a holder, to the second.
     pub last_used: SystemTime,
+    /// When it came here, to the second.
+    pub first_detected: SystemTime,
+    /// Whether the configuration pins it.
+    pub pinned: bool,
 }
 
 /// Bytes and inodes of the images' filesystem.
@@ -209,7 +224,8 @@ impl Disk {
         self.records(|r| {
             r.read(|tx| {
                 let Some(id) = resolve(tx, text)? else { return Ok(None) };
-                records::images(tx, Some(&id))?.into_iter().next().map(image).transpose()
+                let row = records::images(tx, Some(&id))?.into_iter().next();
+                row.map(|row| self.image(row)).transpose()
             })
         })
     }
@@ -217,18 +233,30 @@ impl Disk {
     /// All images, by id.
     pub(crate) fn list(&self) -> Result<Vec<Image>> {
         let rows = self.records(|r| r.read(|tx| records::images(tx, None)))?;
-        rows.into_iter().map(image).collect()
+        rows.into_iter().map(|row| self.image(row)).collect()
+    }
+
+    fn image(&self, row: ImageRow) -> Result<Image> {
+        let pinned = self.is_pinned(&row);
+        Ok(Image { pinned, ..image(row)? })
+    }
+
+    fn is_pinned(&self, row: &ImageRow) -> bool {
+        let pins = self.inner.config.pinned.borrow();
+        pins.iter().any(|pin| pin.means(&row.id, row.names.iter().map(|(name, _)| name)))
     }
 
     /// See [`crate::Store::remove`].
-    pub(crate) fn remove(&self, text: &str) -> Result<bool> {
+    pub(crate) fn remove(&self, text: &str, origin: Origin) -> Result<bool> {
+        // How full the disk was tells why somebody may have wanted it.
+        let why = match self.room() {
+            Ok(room) => format!("it was asked for; {room} were used"),
+            Err(e) => format!("it was asked for; {e}"),
+        };
         let found = self.records(|r| {
-            r.give_back(|tx| {
-                let Some(id) = resolve(tx, text)? else { return Ok(None) };
-                let layers = records::image_layers(tx, &id)?;
-                records::remove_image(tx, &id)?;
-                restore::save(&self.inner.config.root, tx, &id)?;
-                Ok(Some(layers))
+            r.give_back(|tx| match resolve(tx, text)? {
+                Some(id) => self.take_out(tx, &id, (origin, &why)).map(Some),
+                None => Ok(None),
             })
         });
         let Some(layers) = found.context(format_args!("remove {text}"))? else {
@@ -294,7 +322,7 @@ fn by_digest(reference: &Reference) -> String {
     }
 }
 
-pub(crate) fn image(row: ImageRow) -> Result<Image> {
+fn image(row: ImageRow) -> Result<Image> {
     let config = config::parse(&row.config)
         .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("image {}", row.id)))?;
     let of = |kind: NameKind| -> Vec<String> {
@@ -309,5 +337,7 @@ pub(crate) fn image(row: ImageRow) -> Result<Image> {
         document: row.config,
         holders: row.holders,
         last_used: row.used,
+        first_detected: row.detected,
+        pinned: false,
     })
 }

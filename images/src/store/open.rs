@@ -9,10 +9,11 @@ use rrun_sys::step;
 
 use super::lock::Lock;
 use super::records::{self, Records};
-use super::{Disk, LayerKey, restore};
+use super::{Disk, LayerKey, restore, schema};
 use crate::error::{Context, Error, Result};
 
-const DIRS: [&str; 7] = ["layers", "records", "writable", "tmp", "locks", "trash", "empty"];
+const DIRS: [&str; 8] =
+    ["layers", "records", "writable", "tmp", "locks", "trash", "empty", "collected"];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     step::run("images.open.dirs", || {
@@ -24,7 +25,7 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     let boot =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
     let boot = boot.trim().to_owned();
-    let lock = step::run("images.open.lock", || records::DATABASE.lock(root))?;
+    let lock = step::run("images.open.lock", || schema::DATABASE.lock(root))?;
     let records = step::run("images.open.records", || {
         // What is made anew knows again what is on disk beside it.
         let fill = |connection| {
@@ -32,7 +33,7 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
             restore::restore(root, &mut records, &boot)?;
             Ok(records.into_connection())
         };
-        records::DATABASE.open::<Error>(root, &lock, fill)
+        schema::DATABASE.open::<Error>(root, &lock, fill)
     })?;
     Ok((Records::new(records), boot, lock))
 }

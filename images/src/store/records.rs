@@ -6,43 +6,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rrun_database::Database;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::key::{Holder, LayerKey};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Kind, Result};
+use crate::gc::Amount;
 use crate::layer::Facts;
 use crate::reference::Reference;
-
-pub(super) const DATABASE: Database =
-    Database { file: "records.db", lock: "records.lock", version: 3, schema: SCHEMA };
-
-const SCHEMA: &str = "
-CREATE TABLE layer(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
-    implied TEXT NOT NULL, opaque INTEGER NOT NULL,
-    boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
-CREATE TABLE image(
-    id TEXT PRIMARY KEY, config BLOB NOT NULL, size INTEGER NOT NULL,
-    removed INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
-CREATE TABLE image_layer(
-    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
-    pos INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY(image, pos)) STRICT;
-CREATE INDEX image_layer_key ON image_layer(key);
-CREATE TABLE name(
-    name TEXT PRIMARY KEY, kind INTEGER NOT NULL,
-    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE) STRICT;
-CREATE INDEX name_image ON name(image);
-CREATE TABLE lease(
-    holder TEXT NOT NULL, image TEXT NOT NULL REFERENCES image(id),
-    writable INTEGER NOT NULL, PRIMARY KEY(holder, image)) STRICT;
-CREATE INDEX lease_image ON lease(image);
-CREATE TABLE layer_lease(holder TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY(holder, key)) STRICT;
-CREATE INDEX layer_lease_key ON layer_lease(key);
-CREATE TABLE trash(
-    name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL) STRICT;
-";
 
 /// `name.kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +38,7 @@ pub(crate) struct ImageRow {
     pub config: Vec<u8>,
     pub size: u64,
     pub used: SystemTime,
+    pub detected: SystemTime,
     pub names: Vec<(String, NameKind)>,
     pub holders: Vec<Holder>,
 }
@@ -76,7 +48,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// What [`DATABASE`] has opened.
+    /// What [`super::schema::DATABASE`] has opened.
     pub(crate) fn new(db: Connection) -> Records {
         Records { db }
     }
@@ -135,7 +107,7 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn time(seconds: i64) -> SystemTime {
+pub(super) fn time(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs())
 }
 
@@ -192,8 +164,9 @@ pub(crate) fn add_image(tx: &Connection, image: &NewImage<'_>) -> Result<Vec<Lay
     // kubelet's size is what removing the image would free; nothing is never right.
     let size = size.max(image.config.len() as u64).cast_signed();
     tx.execute(
-        "INSERT INTO image(id, config, size, used) VALUES(?1, ?2, ?3, ?4)
-         ON CONFLICT(id) DO UPDATE SET removed=0, size=?3, used=?4",
+        "INSERT INTO image(id, config, size, used, detected) VALUES(?1, ?2, ?3, ?4, ?4)
+         ON CONFLICT(id) DO UPDATE SET detected=iif(removed, ?4, detected), removed=0, size=?3,
+         used=?4",
         params![id, image.config, size, now()],
     )?;
     tx.execute("DELETE FROM image_layer WHERE image=?1", [&id])?;
@@ -219,25 +192,26 @@ pub(crate) fn image_layers(tx: &Connection, id: &ImageId) -> Result<Vec<LayerKey
 pub(crate) fn images(tx: &Connection, one: Option<&ImageId>) -> Result<Vec<ImageRow>> {
     let one = one.map(ImageId::to_string);
     let mut select = tx.prepare_cached(
-        "SELECT id, config, size, used FROM image
+        "SELECT id, config, size, used, detected FROM image
          WHERE removed=0 AND (?1 IS NULL OR id=?1) ORDER BY id",
     )?;
     let rows = select.query_map([&one], |r| {
         let (id, config): (String, Vec<u8>) = (r.get(0)?, r.get(1)?);
-        let (size, used): (i64, i64) = (r.get(2)?, r.get(3)?);
-        Ok((id, config, size, used))
+        let (size, used, detected): (i64, i64, i64) = (r.get(2)?, r.get(3)?, r.get(4)?);
+        Ok((id, config, size, used, detected))
     })?;
     let mut images = Vec::new();
     for row in rows {
-        let (id, config, size, used) = row?;
+        let (id, config, size, used, detected) = row?;
         let (names, holders) = (names(tx, &id)?, holders(tx, &id)?);
-        let (id, size, used) = (id.parse()?, size.cast_unsigned(), time(used));
-        images.push(ImageRow { id, config, size, used, names, holders });
+        let (id, size) = (id.parse()?, size.cast_unsigned());
+        let (used, detected) = (time(used), time(detected));
+        images.push(ImageRow { id, config, size, used, detected, names, holders });
     }
     Ok(images)
 }
 
-fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
+pub(super) fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
     let mut select =
         tx.prepare_cached("SELECT name, kind FROM name WHERE image=?1 ORDER BY name")?;
     let rows = select.query_map([id], |r| {
@@ -356,13 +330,15 @@ pub(crate) fn hold_layer(tx: &Connection, holder: &Holder, key: &LayerKey) -> Re
 
 /// Ends one lease, and the image with it if it was removed and nobody else holds it.
 pub(crate) fn end_lease(tx: &Connection, holder: &Holder, id: &ImageId) -> Result<()> {
+    used(tx, holder)?;
     tx.prepare_cached("DELETE FROM lease WHERE holder=?1 AND image=?2")?
         .execute(params![holder.to_string(), id.to_string()])?;
     drop_unheld(tx)
 }
 
-/// Ends all that `holder` holds, likewise.
+/// Ends all that `holder` holds, likewise. What was held is used until now.
 pub(crate) fn end_leases(tx: &Connection, holder: &Holder) -> Result<()> {
+    used(tx, holder)?;
     let holder = holder.to_string();
     tx.prepare_cached("DELETE FROM lease WHERE holder=?1")?.execute([&holder])?;
     tx.prepare_cached("DELETE FROM layer_lease WHERE holder=?1")?.execute([&holder])?;
@@ -443,6 +419,14 @@ pub(crate) fn trash(tx: &Connection) -> Result<Vec<String>> {
 pub(crate) fn forget_trash(tx: &Connection, name: &str) -> Result<()> {
     tx.prepare_cached("DELETE FROM trash WHERE name=?1")?.execute([name])?;
     Ok(())
+}
+
+/// Bytes and inodes of what is in the trash.
+pub(crate) fn trash_size(tx: &Connection) -> Result<Amount> {
+    let (bytes, inodes): (i64, i64) = tx
+        .prepare_cached("SELECT coalesce(sum(bytes), 0), coalesce(sum(inodes), 0) FROM trash")?
+        .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(Amount { bytes: bytes.cast_unsigned(), inodes: inodes.cast_unsigned() })
 }
 
 /// Bytes and inodes of all layers, those that are being removed included.

@@ -1,6 +1,7 @@
 //! Names, leases, removal, and what is left after accidents.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod collection;
 mod names;
 mod restart;
 #[path = "../support/mod.rs"]
@@ -8,7 +9,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use rrun_images::{Digest, Holder, HolderKind, Image, Kind, Store};
+use rrun_images::{Digest, Holder, HolderKind, Image, Kind, Origin, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, config, reference};
@@ -74,8 +75,8 @@ async fn an_image_is_found_by_every_one_of_its_names_and_removed_under_all() {
     }
     let before = store.fs_info().await.unwrap();
     assert!(before.bytes > 0 && before.inodes > 0 && before.mountpoint.is_dir());
-    assert!(store.remove(&format!("{name}:1")).await.unwrap());
-    assert!(!store.remove(&format!("{name}:1")).await.unwrap());
+    assert!(store.remove(&format!("{name}:1"), Origin::Person).await.unwrap());
+    assert!(!store.remove(&format!("{name}:1"), Origin::Person).await.unwrap());
     assert!(store.list().await.unwrap().is_empty());
     store.empty_trash().await.unwrap();
     assert_eq!(store.fs_info().await.unwrap().bytes, 0);
@@ -107,7 +108,7 @@ async fn layers_of_a_held_image_stay_until_it_is_released_and_shared_ones_longer
     assert_eq!(holders(&first).await, [holder("c")]);
     assert_eq!(holders(&second).await, []);
     assert_eq!(store.prepare(&holder("c"), &second.id).await.unwrap_err().kind(), Kind::Exists);
-    store.remove(&first.id.to_string()).await.unwrap();
+    store.remove(&first.id.to_string(), Origin::Person).await.unwrap();
     assert!(store.find(&first.id.to_string()).await.unwrap().is_none());
     assert!(rootfs.lower.iter().all(|dir| dir.is_dir()));
     assert_eq!(
@@ -273,7 +274,7 @@ async fn a_holder_has_many_images_with_or_without_a_writable_layer_and_others_ho
     assert_eq!(scratch.names("writable"), ["container-c"]);
     assert_eq!(store.let_go(&holder("c"), &ids[0]).await.unwrap_err().kind(), Kind::Exists);
     for id in &ids {
-        assert!(store.remove(&id.to_string()).await.unwrap());
+        assert!(store.remove(&id.to_string(), Origin::Person).await.unwrap());
     }
     // The container goes, the others have what they hold.
     store.release(&holder("c")).await.unwrap();
@@ -328,7 +329,7 @@ async fn what_is_removed_is_counted_until_it_is_gone_and_a_process_that_ended_le
     // Whoever has this lock deletes; so nobody does now.
     let trash = std::fs::File::open(scratch.root().join("trash")).unwrap();
     trash.lock().unwrap();
-    assert!(scratch.store.remove(&id.to_string()).await.unwrap());
+    assert!(scratch.store.remove(&id.to_string(), Origin::Person).await.unwrap());
     assert_eq!(scratch.names("layers"), [""; 0]);
     assert_eq!(scratch.names("trash").len(), 1);
     assert_eq!(scratch.store.fs_info().await.unwrap(), before);
@@ -376,7 +377,7 @@ async fn a_call_on_locked_records_blocks_no_thread_of_the_runtime() {
     let mut db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
     let lock = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive).unwrap();
     let store = scratch.store.clone();
-    let removing = tokio::spawn(async move { store.remove("nothing:1").await });
+    let removing = tokio::spawn(async move { store.remove("nothing:1", Origin::Person).await });
     // On the one thread that there is: had the call blocked it, this would never come to pass.
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -46,7 +46,7 @@ async fn removing_an_image_frees_what_no_other_image_has() {
     assert_eq!((users, freed < of(&first.id).bytes()), (vec![2, 1], true));
     assert_eq!(of(&first.id).bytes(), first.size);
     let before = store.fs_info().await.unwrap().bytes;
-    store.remove(&first.tags[0]).await.unwrap();
+    store.remove(&first.tags[0], Origin::Person).await.unwrap();
     store.empty_trash().await.unwrap();
     assert_eq!(before - store.fs_info().await.unwrap().bytes, freed);
     let left = store.disk_usage().await.unwrap();

@@ -76,7 +76,7 @@ async fn a_layer_that_a_power_cut_may_have_hit_is_pulled_anew_though_an_old_leas
     assert_eq!(again.find(&id.to_string()).await.unwrap().unwrap().tags.len(), 1);
     again.release(&holder("old")).await.unwrap();
     assert!(again.find(&id.to_string()).await.unwrap().is_some());
-    assert!(again.remove(&id.to_string()).await.unwrap());
+    assert!(again.remove(&id.to_string(), Origin::Person).await.unwrap());
     for folder in ["layers", "records", "writable", "locks"] {
         assert_eq!(scratch.names(folder), [""; 0], "{folder}");
     }

@@ -121,10 +121,11 @@ pub enum Verb {
     /// Remove what is not needed any more, as the pods' own processes do from time to time
     #[command(subcommand)]
     Gc(Gc),
-    /// Print why a container was removed, how it had ended, and its last lines
+    /// Print why a container was removed, how it had ended, and its last lines; or why an image went
     WhyRemoved {
-        /// Its id or a beginning of it, pod/container, or the name of either
-        name_or_id: String,
+        /// Of a container: its id or a beginning of it, pod/container, or the name of either. Of an
+        /// image: a name or an id that it had. Default: what was decided about all images
+        name_or_id: Option<String>,
         /// json: all that is on record
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
@@ -230,6 +231,12 @@ pub enum Gc {
         dry_run: bool,
         #[command(flatten)]
         containers: DeadContainers,
+    },
+    /// Remove images as the daemon and rrun run do when the disk is full, and print why of each
+    Images {
+        /// Print what would be removed, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -350,6 +357,12 @@ pub enum Image {
     },
     /// Remove images, as rrun rmi does
     Rm(Images),
+    /// Remove the images without a name that no container, volume or pod on record uses
+    Prune {
+        /// Those with a name too
+        #[arg(short, long)]
+        all: bool,
+    },
     /// Import an OCI image layout or an archive of docker save: a directory, or a tar file of one
     Import {
         /// The layout; - for standard input

@@ -2,13 +2,13 @@
 
 use anyhow::{Result, anyhow};
 use rrun_cri::config::Config;
+use rrun_cri::parts;
+use rrun_images::gc::Policy;
 use rrun_pod::node::Roots;
 use rrun_pod::pull_records::VerificationPolicy;
-use rrun_pod::supervise::image_gc::ImageGcPolicy;
 use rrun_pod::supervise::{Entry, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The configuration, the records of pods, and which runtime is asked for.
 #[derive(Clone)]
@@ -38,13 +38,8 @@ impl Context {
     }
 
     /// When images are collected, by the configuration.
-    pub fn image_gc_policy(&self) -> Result<ImageGcPolicy> {
-        let images = &self.config.images;
-        let [min, max] =
-            [images.image_minimum_gc_age, images.image_maximum_gc_age].map(Duration::from_secs);
-        let (high, low) =
-            (images.image_gc_high_threshold_percent, images.image_gc_low_threshold_percent);
-        ImageGcPolicy::new(high, low, min, max).map_err(|e| anyhow!("configuration: images.{e}"))
+    pub fn image_gc_policy(&self) -> Result<Policy> {
+        parts::image_gc(&self.config).map_err(|error| anyhow!(error))
     }
 
     /// Which images that are here pods may use without asking their registry, by the configuration.

@@ -7,11 +7,12 @@ use anyhow::{Result, anyhow, bail};
 use rrun_images::{Image, ImageUsage, LayerUsage, Reference, Store};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a command is shown in, unless it is asked for whole.
 const COMMAND_CHARS: usize = 60;
 
-async fn local(context: &Context) -> Result<Store> {
+pub async fn local(context: &Context) -> Result<Store> {
     if let Some(endpoint) = &context.endpoint {
         bail!("{endpoint}: a CRI server does not tell that of its images; its own tool does");
     }
@@ -43,7 +44,8 @@ fn described(image: &Image) -> Result<Value> {
     let document = document(image)?;
     let field = |name: &str| document.get(name).cloned().unwrap_or(Value::Null);
     let holders: Vec<String> = image.holders.iter().map(ToString::to_string).collect();
-    let last_used = image.last_used.duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map(|since| since.as_secs());
+    let (last_used, first_detected) = (seconds(image.last_used)?, seconds(image.first_detected)?);
     Ok(json!({
         "Id": image.id.to_string(),
         "RepoTags": image.tags,
@@ -60,7 +62,9 @@ fn described(image: &Image) -> Result<Value> {
             "Layers": document.pointer("/rootfs/diff_ids").cloned().unwrap_or(json!([])),
         },
         "History": field("history"),
+        "FirstDetected": first_detected,
         "LastUsed": last_used,
+        "Pinned": image.pinned,
         "UsedBy": holders,
     }))
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
-use rrun_images::{Credentials, Digest, Event, Reference, Store};
+use rrun_images::{Credentials, Digest, Event, Origin, Reference, Store};
 use rrun_pod::node::{docker_config, forget_pull};
 use rrun_pod::registry::of_node;
 use std::collections::HashMap;
@@ -174,7 +174,7 @@ async fn remove_one(context: &Context, image: &str) -> Result<()> {
         None => {
             let store = store(context).await?;
             let found = store.find(image).await?;
-            store.remove(image).await?;
+            store.remove(image, Origin::Person).await?;
             // Nobody else may be there who would free the space.
             store.empty_trash().await?;
             found.map(|found| found.id.to_string())

@@ -6,6 +6,7 @@
 //! something of it.
 
 mod args;
+mod container_gc;
 mod context;
 mod delete;
 mod describe;
@@ -14,8 +15,8 @@ mod display;
 mod events;
 mod exec;
 mod explain;
-mod gc;
 mod image;
+mod image_gc;
 mod images;
 mod lines;
 mod logs;
@@ -76,8 +77,15 @@ fn start(mut args: Args) -> Result<ExitCode> {
 }
 
 async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode> {
-    let of_images =
-        matches!(verb, Verb::Images | Verb::Pull { .. } | Verb::Rmi { .. } | Verb::Image(_));
+    let of_images = matches!(
+        verb,
+        Verb::Images
+            | Verb::Pull { .. }
+            | Verb::Rmi { .. }
+            | Verb::Image(_)
+            | Verb::Gc(_)
+            | Verb::WhyRemoved { .. }
+    );
     if let (Some(endpoint), false) = (&context.endpoint, of_images) {
         // Some of what follows goes by our own records: an endpoint that nobody serves would merely
         // seem to have no pods.
@@ -103,15 +111,16 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         }
         Verb::Rm { pods, force } => each(&pods, |pod| stop::remove(&context, pod, force)).await,
         Verb::Gc(Gc::Containers { dry_run, containers }) => {
-            gc::containers(&context, containers.policy()?, dry_run).await
+            container_gc::containers(&context, containers.policy()?, dry_run).await
         }
         Verb::WhyRemoved { name_or_id, output } => {
-            why_removed::why_removed(&context, &name_or_id, output)
+            why_removed::why_removed(&context, name_or_id.as_deref(), output).await
         }
         Verb::Images => images::list(&context).await,
         Verb::Pull { reference } => images::pull(&context, &reference).await,
         Verb::Rmi(of) => images::remove(&context, &of.images).await,
         Verb::Image(verb) => image_verb(verb, &context).await,
+        Verb::Gc(Gc::Images { dry_run }) => image_gc::images(&context, dry_run).await,
     }
 }
 
@@ -144,6 +153,7 @@ async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
         Image::Du { image } => image::disk_usage(context, image.as_deref()).await,
         Image::Tag { image, name } => image::tag(context, &image, &name).await,
         Image::Rm(of) => images::remove(context, &of.images).await,
+        Image::Prune { all } => image_gc::prune(context, all).await,
         Image::Import { layout, name } => images::import(context, &layout, name.as_deref()).await,
     }
 }

@@ -1,6 +1,7 @@
 //! The runtime that has a pod, and the pod engine over it.
 
 use crate::context::Context;
+use crate::image_gc::Collector;
 use crate::pod_cgroups;
 use anyhow::{Result, anyhow, bail};
 use async_trait::async_trait;
@@ -9,12 +10,14 @@ use rrun_cri::parts;
 use rrun_cri::service::Service;
 use rrun_cri_api::{Client, Cri, server, v1};
 use rrun_engine::{Owner, Takeover};
+use rrun_images::Store;
+use rrun_images::gc::Policy;
 use rrun_pod::clock::Clock;
 use rrun_pod::error::Kind;
 use rrun_pod::gc::policy::GcPolicy;
 use rrun_pod::node::LinuxNode;
 use rrun_pod::supervise::container_gc::{ContainerGc, Reach, Reached};
-use rrun_pod::supervise::image_gc::{ImageGc, ImageGcPolicy};
+use rrun_pod::supervise::image_gc::ImageGc;
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Entry, LockedPod, Supervision, control};
 use rrun_pod::{PodEngine, PodHandle};
@@ -36,6 +39,8 @@ pub struct Runtime {
     node: Arc<LinuxNode>,
     /// The runtime as a server, if it is in this process.
     routes: Option<Routes>,
+    /// Its images, likewise.
+    images: Option<Store>,
 }
 
 impl Runtime {
@@ -50,11 +55,12 @@ impl Runtime {
     }
 
     async fn with(context: &Context, endpoint: Option<&str>, uid: &str) -> Result<Runtime> {
-        let (cri, routes): (Arc<dyn Cri>, _) = match endpoint {
-            Some(endpoint) => (connect(endpoint).await?, None),
+        let (cri, routes, images): (Arc<dyn Cri>, _, _) = match endpoint {
+            Some(endpoint) => (connect(endpoint).await?, None, None),
             None => {
-                let service = in_process(context, uid).await?;
-                (service.clone(), Some(server::Service::new(service).routes()))
+                let (service, images) = in_process(context, uid).await?;
+                let routes = server::Service::new(service.clone()).routes();
+                (service, Some(routes), Some(images))
             }
         };
         let roots = context.roots(endpoint);
@@ -62,7 +68,7 @@ impl Runtime {
         let node = Arc::new(LinuxNode::new(roots, cgroups)?);
         let pods = PodEngine::new(cri.clone(), node.clone(), Clock::system()).await?;
         let pods = pods.with_verification(context.verification_policy()?);
-        Ok(Runtime { cri, pods, node, routes })
+        Ok(Runtime { cri, pods, node, routes, images })
     }
 
     /// With these unsafe sysctls allowed, and so many dead containers kept.
@@ -89,10 +95,10 @@ impl Runtime {
     }
 
     /// Who collects the images of this machine. Those of a CRI server of others are not ours.
-    pub fn image_gc(&self, context: &Context, policy: ImageGcPolicy) -> Option<ImageGc> {
-        self.routes.as_ref()?;
-        let (cri, node) = (self.cri.clone(), self.node.clone());
-        Some(ImageGc { cri, node, clock: Clock::system(), policy, store: context.store.clone() })
+    pub fn image_gc(&self, context: &Context, policy: Policy) -> Option<ImageGc> {
+        let images = self.images.clone().filter(|_| !policy.is_off())?;
+        let (collector, node) = (Arc::new(Collector { images, policy }), self.node.clone());
+        Some(ImageGc { collector, node, clock: Clock::system(), store: context.store.clone() })
     }
 
     /// Who collects the dead containers of all pods of `rrun`.
@@ -161,15 +167,16 @@ pub async fn connect(endpoint: &str) -> Result<Arc<Client>> {
 }
 
 /// The container engine with one pod taken over.
-async fn in_process(context: &Context, uid: &str) -> Result<Arc<Service>> {
+async fn in_process(context: &Context, uid: &str) -> Result<(Arc<Service>, Store)> {
     let config = &context.config;
     let owner = Owner::Engine(OWNER.to_owned());
     let takeover = Takeover::Pod(owner.clone(), uid.to_owned());
     let current = Current::new(config.as_ref().clone());
     let parts = parts::open(&current, takeover).await.map_err(|error| anyhow!(error))?;
+    let images = parts.images.clone();
     let service = Service::start(parts, owner, &current).await;
     let service = service.map_err(|error| {
         anyhow::Error::new(error).context(format!("streaming on {}", config.streaming.address))
     })?;
-    Ok(Arc::new(service))
+    Ok((Arc::new(service), images))
 }

@@ -2,6 +2,7 @@
 
 use crate::args::Output;
 use crate::context::Context;
+use crate::image_gc;
 use crate::table;
 use anyhow::{Result, bail};
 use rrun_pod::clock::Timestamp;
@@ -9,12 +10,21 @@ use rrun_pod::tombstone::{self, Tombstone};
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// Prints the tombstones of the containers that are called so, the oldest first.
-pub fn why_removed(context: &Context, name: &str, output: Option<Output>) -> Result<ExitCode> {
+/// Prints the tombstones of the containers that are called so, the oldest first; else what was decided
+/// about the image of that name.
+pub async fn why_removed(
+    context: &Context,
+    name: Option<&str>,
+    output: Option<Output>,
+) -> Result<ExitCode> {
+    let Some(name) = name else { return image_gc::why_removed(context, None).await };
     let mut found = tombstone::all(&context.tombstones())?;
     found.retain(|stone| stone.is_called(name));
     if found.is_empty() {
-        bail!("{name}: no removed container of that name or id is on record");
+        if output.is_some() {
+            bail!("{name}: no removed container of that name or id is on record");
+        }
+        return image_gc::why_removed(context, Some(name)).await;
     }
     let text = match output {
         Some(Output::Json) => serde_json::to_string_pretty(&found)? + "\n",

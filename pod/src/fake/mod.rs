@@ -94,10 +94,6 @@ pub struct FakeCri {
     execs: Mutex<BTreeMap<String, ExecScript>>,
     /// Pulls that fail before one succeeds, by image.
     bad_pulls: Mutex<BTreeMap<String, usize>>,
-    /// What `ListImages` answers.
-    pub images: Mutex<Vec<Image>>,
-    /// Ids of images that cannot be removed.
-    pub stuck_images: Mutex<Vec<String>>,
     /// Images that only this user may pull.
     pub private: Mutex<BTreeMap<String, String>>,
     /// Whose credentials pulls have shown.
@@ -113,8 +109,6 @@ impl FakeCri {
             lives: Mutex::default(),
             execs: Mutex::default(),
             bad_pulls: Mutex::default(),
-            images: Mutex::default(),
-            stuck_images: Mutex::default(),
             private: Mutex::default(),
             shown: Mutex::default(),
         }
@@ -456,20 +450,6 @@ impl FakeCri {
                 Err(Status::unknown("no such host"))
             }
         }
-    }
-
-    async fn do_list_images(&self, _: ListImagesRequest) -> Result<ListImagesResponse, Status> {
-        Ok(ListImagesResponse { images: self.images.lock().unwrap().clone() })
-    }
-
-    async fn do_remove_image(&self, r: RemoveImageRequest) -> Result<RemoveImageResponse, Status> {
-        let id = r.image.unwrap().image;
-        if self.stuck_images.lock().unwrap().contains(&id) {
-            return Err(Status::unavailable("read-only file system"));
-        }
-        self.note(format!("remove {id}"));
-        self.images.lock().unwrap().retain(|image| image.id != id);
-        Ok(RemoveImageResponse {})
     }
 }
 

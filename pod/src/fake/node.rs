@@ -12,7 +12,7 @@ use crate::dns::ResolvConf;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
-use crate::node::{DiskSpace, DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
+use crate::node::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::pull_records::{PullRecord, PullState, PulledImage};
 use crate::testing;
 use crate::tombstone::Tombstone;
@@ -35,8 +35,6 @@ pub struct FakeNode {
     pub torn_down: Mutex<bool>,
     /// What the pod takes of the disk.
     pub usage: Mutex<DiskUsage>,
-    /// The disk that everything is on.
-    pub disk: Mutex<DiskSpace>,
     /// Records of pulled images, by id.
     pub pulls: Mutex<BTreeMap<String, PullRecord>>,
     /// Names of images that are being pulled.
@@ -63,7 +61,6 @@ impl Default for FakeNode {
             pulling: Mutex::default(),
             tombstones: Mutex::default(),
             log_folders: Mutex::default(),
-            disk: Mutex::new(DiskSpace { capacity: 100 << 30, available: 50 << 30 }),
         }
     }
 }
@@ -150,10 +147,6 @@ impl Node for FakeNode {
 
     async fn disk_usage(&self, _: Arc<Pod>) -> Result<DiskUsage> {
         Ok(self.usage.lock().unwrap().clone())
-    }
-
-    async fn disk_space(&self, _: &Path) -> Result<DiskSpace> {
-        Ok(*self.disk.lock().unwrap())
     }
 
     async fn pulled(&self, image: &str, id: &str) -> Result<PullState> {

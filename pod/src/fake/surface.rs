@@ -101,18 +101,4 @@ impl Cri for FakeCri {
     async fn pull_image(&self, r: PullImageRequest) -> Result<PullImageResponse, Status> {
         self.do_pull_image(r).await
     }
-
-    async fn list_images(&self, r: ListImagesRequest) -> Result<ListImagesResponse, Status> {
-        self.do_list_images(r).await
-    }
-
-    async fn remove_image(&self, r: RemoveImageRequest) -> Result<RemoveImageResponse, Status> {
-        self.do_remove_image(r).await
-    }
-
-    async fn image_fs_info(&self, _: ImageFsInfoRequest) -> Result<ImageFsInfoResponse, Status> {
-        let fs_id = Some(FilesystemIdentifier { mountpoint: "/images".into() });
-        let images = FilesystemUsage { fs_id, ..Default::default() };
-        Ok(ImageFsInfoResponse { image_filesystems: vec![images], ..Default::default() })
-    }
 }

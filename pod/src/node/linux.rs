@@ -22,9 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rrun_blocking::Pool;
 
-use super::{
-    CgroupMode, DiskSpace, DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest,
-};
+use super::{DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
@@ -268,11 +266,6 @@ impl Node for LinuxNode {
             disk_usage::measure(&pod, &dir, &node.log_dir(&pod))
         })
         .await
-    }
-
-    async fn disk_space(&self, path: &Path) -> Result<DiskSpace> {
-        let path = path.to_owned();
-        self.blocking(move |_| disk_usage::space(&path)).await
     }
 
     async fn pulled(&self, image: &str, id: &str) -> Result<PullState> {

@@ -80,15 +80,6 @@ pub struct DiskUsage {
     pub hosts: u64,
 }
 
-/// A file system, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiskSpace {
-    /// All of it.
-    pub capacity: u64,
-    /// What a process without privileges may still take.
-    pub available: u64,
-}
-
 /// A sub-path of a volume that a container mounts.
 #[derive(Clone, Copy, Debug)]
 pub struct SubPathRequest<'a> {
@@ -174,9 +165,6 @@ pub trait Node: Send + Sync {
 
     /// What the pod takes of the disk, by a walk.
     async fn disk_usage(&self, pod: Arc<Pod>) -> Result<DiskUsage>;
-
-    /// The file system that `path` is on.
-    async fn disk_space(&self, path: &Path) -> Result<DiskSpace>;
 
     /// What is on record of the pulls of an image that is here: by the name that a pod gives it,
     /// and by its id.

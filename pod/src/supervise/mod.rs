@@ -8,7 +8,6 @@ pub mod container_gc;
 pub mod control;
 mod definition;
 pub mod image_gc;
-mod image_records;
 pub mod logs;
 mod recording;
 pub mod rotate;

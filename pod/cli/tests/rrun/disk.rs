@@ -12,6 +12,10 @@ image_gc_low_threshold_percent = 0
 image_minimum_gc_age = 0
 ",
     );
+    // As if five minutes had gone by since somebody collected.
+    let turn = std::fs::File::open(machine.sandbox.state().join("images/collected"));
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(301);
+    turn.unwrap().set_modified(long_ago).unwrap();
     let run = machine.run("mine", &pod("mine", "Always", &["sleeper"]));
     run.expect("pod mine: Running");
     await_that("the removal of the image that nobody uses", || {
@@ -20,14 +24,55 @@ image_minimum_gc_age = 0
     assert!(machine.ok(&["images"]).contains(IMAGE));
     // All of the disk was wanted.
     await_that("the event", || machine.ok(&["events", "mine"]).contains("FreeDiskSpaceFailed"));
+    let told = machine.ok(&["why-removed", TALK]);
+    assert!(told.contains("removed") && told.contains("the disk was too full"), "{told}");
+    let told = machine.ok(&["why-removed", IMAGE]);
+    assert!(told.contains("kept   collection") && told.contains(" has it\n"), "{told}");
     machine.ok(&["stop", "mine"]);
     assert_eq!(run.end(), Some(0));
 
     machine.configure("[images]\nimage_gc_high_threshold_percent = 80\n");
     let path = machine.write("mine", &pod("mine", "Always", &["sleeper"]));
     let refused = machine.refused(&["run", &path]);
-    let expected = "configuration: images.image_gc_low_threshold_percent: 80: must be less than";
+    let expected = "config: images.image_gc_low_threshold_percent: 80: must be less than";
     assert!(refused.contains(expected), "{refused}");
+}
+
+#[test]
+fn a_collection_by_hand_tells_of_every_image_what_becomes_of_it_and_why() {
+    let machine = Machine::new();
+    let all = "[images]\nimage_gc_high_threshold_percent = 1\nimage_gc_low_threshold_percent = 0\n";
+    machine.configure(&format!("{all}pinned = ['{TALK}']\n"));
+    let row = |text: &str, image: &str| -> String {
+        text.lines().find(|line| line.starts_with(image)).unwrap_or_default().to_owned()
+    };
+    let planned = machine.ok(&["gc", "images", "--dry-run"]);
+    assert!(
+        row(&planned, TALK).ends_with("the configuration pins it (images.pinned)"),
+        "{planned}"
+    );
+    assert!(row(&planned, IMAGE).contains("image_minimum_gc_age"), "{planned}");
+    machine.configure(&format!("{all}image_minimum_gc_age = 0\npinned = ['{TALK}']\n"));
+    let planned = machine.ok(&["gc", "images", "--dry-run"]);
+    assert!(row(&planned, IMAGE).contains("  remove  "), "{planned}");
+    assert!(planned.lines().last().unwrap().ends_with(" would be freed"), "{planned}");
+    assert!(machine.ok(&["images"]).contains(IMAGE));
+
+    let refused = machine.refused(&["gc", "images"]);
+    assert!(refused.contains("Insufficient free disk space"), "{refused}");
+    assert!(!machine.ok(&["images"]).contains(IMAGE));
+    let told = machine.ok(&["why-removed", IMAGE]);
+    assert!(row(&told, "20").contains(IMAGE) && told.contains("% of the disk"), "{told}");
+
+    let nobodys = machine.refused(&["why-removed", "none:1"]);
+    assert_eq!(nobodys, "rrun: image none:1: no removal of it is on record\n");
+    machine.configure("");
+    let unwanted = machine.ok(&["image", "prune"]);
+    assert!(unwanted.ends_with("\n0 B and 0 inodes freed\n"), "{unwanted}");
+    assert!(machine.ok(&["image", "prune", "--all"]).contains(TALK));
+    assert_eq!(machine.ok(&["images"]), "IMAGE  ID  SIZE\n");
+    let told = machine.ok(&["why-removed"]);
+    assert!(row(&told, "20").contains("rrun"), "the newest first: {told}");
 }
 
 #[test]

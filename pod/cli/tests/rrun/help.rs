@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 27] = [
+const COMMANDS: [(&str, &[&str]); 29] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -33,7 +33,11 @@ const COMMANDS: [(&str, &[&str]); 27] = [
     ("image-du", &["image", "du"]),
     ("image-tag", &["image", "tag"]),
     ("image-rm", &["image", "rm"]),
+    ("image-prune", &["image", "prune"]),
     ("image-import", &["image", "import"]),
+    ("gc", &["gc"]),
+    ("gc-images", &["gc", "images"]),
+    ("why-removed", &["why-removed"]),
 ];
 
 fn rrun(args: &[&str]) -> (Option<i32>, String, String) {

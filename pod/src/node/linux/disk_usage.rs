@@ -9,7 +9,7 @@ use nix::sys::stat::{FileStat, SFlag};
 
 use crate::error::{Context, Result};
 use crate::model::{Pod, VolumeSource};
-use crate::node::{DiskSpace, DiskUsage};
+use crate::node::DiskUsage;
 
 /// Measures the pod whose folder is `dir` and whose logs are below `logs`.
 pub fn measure(pod: &Pod, dir: &Path, logs: &Path) -> Result<DiskUsage> {
@@ -24,13 +24,6 @@ pub fn measure(pod: &Pod, dir: &Path, logs: &Path) -> Result<DiskUsage> {
         usage.logs.insert(container.name.clone(), tree(&logs.join(&container.name))?);
     }
     Ok(usage)
-}
-
-/// The file system that `path` is on.
-pub fn space(path: &Path) -> Result<DiskSpace> {
-    let found = nix::sys::statvfs::statvfs(path).context(|| format!("stat {}", path.display()))?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
-    Ok(DiskSpace { capacity: bytes(found.blocks()), available: bytes(found.blocks_available()) })
 }
 
 /// Bytes of the blocks of everything below `root` on its file system; a file with several names

@@ -1,4 +1,4 @@
-//! `rrun gc`
+//! `rrun gc containers`
 
 use crate::context::Context;
 use crate::runtime::Runtime;

@@ -1,0 +1,113 @@
+//! Whose work the images of the node are: a kubelet's, or ours.
+
+use super::Service;
+use crate::config::Config;
+use crate::parts;
+use rrun_engine::status::PodFilter;
+use rrun_images::Collection;
+use rrun_images::gc::{Amount, PERIOD};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use tokio::sync::watch;
+
+/// A kubelet asks for the status every 5 seconds, 60 times in a period. Nobody else asks half as
+/// often.
+const OF_A_KUBELET: u32 = 30;
+
+/// The label that a kubelet puts on every pod.
+const LABEL: &str = "io.kubernetes.pod.uid";
+
+/// What is known of our clients by what they ask.
+#[derive(Default)]
+pub(super) struct Clients {
+    /// Requests for the status in this period.
+    statuses: AtomicU32,
+    /// Whether they were a kubelet's in the last one.
+    is_kubelet: AtomicBool,
+}
+
+impl Clients {
+    pub(super) fn asked_for_status(&self) {
+        self.statuses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A kubelet that came a while ago, or was there in the last period.
+    fn has_kubelet(&self) -> bool {
+        self.is_kubelet.load(Ordering::Relaxed)
+            || self.statuses.load(Ordering::Relaxed) >= OF_A_KUBELET
+    }
+
+    fn next_period(&self) {
+        let asked = self.statuses.swap(0, Ordering::Relaxed);
+        self.is_kubelet.store(asked >= OF_A_KUBELET, Ordering::Relaxed);
+    }
+}
+
+impl Service {
+    /// Whether a kubelet owns the node: it asks as one does, or there are pods of one.
+    pub(super) fn has_kubelet(&self) -> bool {
+        let pods = || self.engine.list_pods(&self.owner, &PodFilter::default());
+        self.clients.has_kubelet() || pods().iter().any(|pod| pod.config.labels.contains_key(LABEL))
+    }
+
+    /// Collects images every five minutes, first after five, where no kubelet does it. Such a one
+    /// is told of in the log when the disk is as full as it should not be.
+    pub async fn collect_images(self, config: watch::Receiver<Arc<Config>>) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.clients.next_period();
+            let policy = parts::image_gc(&config.borrow());
+            let policy = match policy {
+                Ok(policy) if policy.is_off() => continue,
+                Ok(policy) => policy,
+                Err(error) => {
+                    tracing::warn!("images are not collected: {error}");
+                    continue;
+                }
+            };
+            let done = match self.has_kubelet() {
+                true => self.images.plan_collection(policy, BTreeSet::new()).await.map(watched),
+                false => self.images.collect_images(policy, BTreeSet::new()).await.map(told),
+            };
+            if let Err(error) = done {
+                tracing::warn!("images are not collected: {error}");
+            }
+        }
+    }
+}
+
+/// What a kubelet leaves.
+fn watched(planned: Collection) {
+    if planned.wanted != Amount::default() {
+        let room = planned.room;
+        tracing::warn!("{room} are used: the node's kubelet is to collect images, and has not");
+    }
+}
+
+/// What another process does is told by that.
+fn told(done: Option<Collection>) {
+    if let Some(trouble) = done.and_then(|done| done.trouble()) {
+        tracing::warn!("collect images: {trouble}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_the_status_as_often_as_a_kubelet_is_one_until_a_period_without() {
+        let clients = Clients::default();
+        let ask = |times| (0..times).for_each(|_| clients.asked_for_status());
+        ask(OF_A_KUBELET - 1);
+        assert!(!clients.has_kubelet(), "a monitor");
+        ask(1);
+        assert!(clients.has_kubelet());
+        clients.next_period();
+        assert!(clients.has_kubelet(), "its next request is still to come");
+        ask(2);
+        clients.next_period();
+        assert!(!clients.has_kubelet());
+    }
+}
