@@ -23,6 +23,8 @@ pub struct Credentials {
     pub identity_token: String,
     /// A bearer token for the registry itself.
     pub registry_token: String,
+    /// The file they are from, for messages; empty: whoever asks for the pull gave them.
+    pub source: String,
 }
 
 /// How one set of credentials is used.
@@ -51,6 +53,22 @@ impl Credentials {
             return Ok(Some(Secret::Bearer(self.registry_token.clone())));
         }
         Ok(None)
+    }
+
+    /// How errors name them, without what is secret of them.
+    pub(crate) fn words(&self) -> String {
+        let source = match self.source.as_str() {
+            "" => "given for the pull".to_owned(),
+            file => format!("of {file}"),
+        };
+        let what = match self.secret() {
+            Ok(Some(Secret::Basic { username, .. })) => format!("user {username:?}"),
+            Ok(Some(Secret::Identity(_))) => "an identity token".to_owned(),
+            Ok(Some(Secret::Bearer(_))) => "a registry token".to_owned(),
+            Ok(None) => "all of them empty".to_owned(),
+            Err(_) => "unreadable".to_owned(),
+        };
+        format!("credentials {source}, {what}")
     }
 
     /// Whether they may be shown to `host` (`name[:port]`).

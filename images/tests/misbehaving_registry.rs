@@ -227,6 +227,47 @@ async fn a_registry_that_wants_basic_gets_it_and_without_credentials_is_denied()
 }
 
 #[tokio::test]
+async fn a_refusal_tells_of_each_host_whose_credentials_it_was_shown_and_never_a_secret() {
+    let (registry, scratch, _) = served(&big_image()).await;
+    let mirror = TestRegistry::start().await;
+    for refusing in [&registry, &mirror] {
+        refusing
+            .fault(|_| Some(with_header(status(401), "www-authenticate", r#"Basic realm="x""#)));
+    }
+    let hosts =
+        format!("server = 'http://{}'\n[host.'http://{}']\n", registry.address, mirror.address);
+    scratch.hosts("example.com", &hosts);
+    let told = async |who: Option<Credentials>| {
+        let name = reference("example.com/r/i:1");
+        scratch.store.pull(&name, who.as_ref(), None).await.unwrap_err().to_string()
+    };
+    let auth = |password: &str| Credentials {
+        username: "me".into(),
+        password: password.into(),
+        ..Credentials::default()
+    };
+    let (own, first) = (&registry.address, &mirror.address);
+    let path = "v2/r/i/manifests/1";
+    let words = told(None).await;
+    for host in [own, first] {
+        let expected = format!(
+            "GET http://{host}/{path}?ns=example.com (without credentials): 401 unauthorized"
+        );
+        assert!(words.contains(&expected), "{words}");
+    }
+    let file = "/root/.docker/config.json";
+    let words = told(Some(Credentials { source: file.into(), ..auth("hush") })).await;
+    let expected = format!("(with credentials of {file}, user \"me\"): 401 unauthorized");
+    assert_eq!(words.matches(&expected).count(), 2, "{words}");
+    let of_one = Credentials { server_address: own.clone(), ..auth("hush") };
+    let words = told(Some(of_one)).await;
+    let without = "(without credentials: credentials given for the pull, user \"me\" are for ";
+    assert!(words.contains(&format!("{without}{own} alone)")), "{words}");
+    assert!(words.contains("(with credentials given for the pull, user \"me\")"), "{words}");
+    assert!(!words.contains("hush"), "{words}");
+}
+
+#[tokio::test]
 async fn mirrors_are_asked_in_order_with_the_namespace_and_all_failures_are_told() {
     let image = big_image();
     let (mirror, scratch, _) = served(&image).await;

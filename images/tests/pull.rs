@@ -50,8 +50,8 @@ async fn a_missing_manifest_is_not_found_in_the_registrys_words() {
     let error = scratch.store.pull(&reference(&name), None, None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
     let want = format!(
-        "pull {name}: manifest: GET http://{}/v2/a/b/manifests/1: 404 not found: \
-         MANIFEST_UNKNOWN: not here",
+        "pull {name}: manifest: GET http://{}/v2/a/b/manifests/1 (without credentials): 404 not \
+         found: MANIFEST_UNKNOWN: not here",
         registry.address
     );
     assert_eq!(error.to_string(), want);

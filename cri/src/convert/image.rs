@@ -19,5 +19,6 @@ pub fn credentials(auth: v1::AuthConfig) -> Credentials {
         server_address: auth.server_address,
         identity_token: auth.identity_token,
         registry_token: auth.registry_token,
+        source: String::new(),
     }
 }

@@ -11,7 +11,7 @@ use super::host::{Host, authority};
 use super::retry::DownHosts;
 use super::{challenge, http, tls};
 use crate::credentials::{Credentials, Secret};
-use crate::error::{Context, Error, Hint, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 
 /// As most clients.
 const MOST_REDIRECTS: usize = 10;
@@ -122,17 +122,35 @@ impl Endpoint {
                     self.learn(|l| l.base = base);
                 }
                 // Both failed: what TLS said is no use to anybody if plain HTTP answered.
-                done.context(format_args!("{} {plain}", query.method))
+                done.map_err(|e| self.asked(&plain, query, who, e))
             }
-            done => done.context(format_args!("{} {url}", query.method)),
+            done => done.map_err(|e| self.asked(&url, query, who, e)),
         }
+    }
+
+    /// Adds to an error what was asked for, and by whom if that may be the reason: some registries
+    /// say of what they hide that it is not there.
+    fn asked(&self, url: &Url, query: &Query<'_>, who: Option<&Credentials>, e: Error) -> Error {
+        let is_of_credentials =
+            matches!(e.kind(), Kind::Denied | Kind::NotFound) && e.hint().is_none();
+        let who = match who {
+            _ if !is_of_credentials => String::new(),
+            None => " (without credentials)".to_owned(),
+            Some(who) if who.are_for(&self.host.authority()) => format!(" (with {})", who.words()),
+            Some(who) => format!(
+                " (without credentials: {} are for {} alone)",
+                who.words(),
+                who.server_address
+            ),
+        };
+        e.context(format_args!("{} {url}{who}", query.method))
     }
 
     /// Whether plain HTTP is tried: somebody answered, and not in TLS.
     fn may_fall_back(&self, url: &Url, e: &Error) -> bool {
         self.host.http_fallback
             && url.scheme() == "https"
-            && e.kind() == crate::Kind::Unavailable
+            && e.kind() == Kind::Unavailable
             && e.hint() == Some(Hint::NotTls)
     }
 
@@ -178,7 +196,7 @@ impl Endpoint {
             self.learn(|l| drop(l.authorizations.insert(place.clone(), authorization)));
             answered.push(place);
         }
-        Err(Error::new(crate::Kind::Denied, "401 unauthorized, again and again"))
+        Err(Error::new(Kind::Denied, "401 unauthorized, again and again"))
     }
 
     /// Credentials with an address go to that host alone; those without go to any host that the
@@ -210,7 +228,7 @@ impl Endpoint {
             };
             at = next.context("redirect")?;
         }
-        Err(Error::new(crate::Kind::Unavailable, "more than 10 redirects"))
+        Err(Error::new(Kind::Unavailable, "more than 10 redirects"))
     }
 
     fn own_headers(&self, mut request: RequestBuilder, url: &Url, at: &Url) -> RequestBuilder {

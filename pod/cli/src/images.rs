@@ -67,32 +67,42 @@ fn add(rows: &mut Vec<[String; 3]>, (tags, digests): (&[String], &[String]), id:
 /// each of the node's credentials that fits is shown in turn, and none at all only if none fits.
 pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     let reference: Reference = reference.parse()?;
-    let known = docker_config()?.map_or_else(Vec::new, |text| of_node(&text, &reference.name()));
-    let mut tries = match known.is_empty() {
+    let found = docker_config()?;
+    let fitting = |(_, text): &(_, Vec<u8>)| of_node(text, &reference.name());
+    let known = found.as_ref().map_or_else(Vec::new, fitting);
+    let file = found.map_or("", |(file, _)| file);
+    let tries = match known.is_empty() {
         true => vec![None],
-        false => known.into_iter().map(Some).collect(),
+        false => known.into_iter().map(|auth| Some((file, auth))).collect(),
     };
-    let last = tries.pop().flatten();
+    let mut failed: Vec<String> = Vec::new();
     for auth in tries {
-        if let Ok(id) = pull_as(context, &reference, auth).await {
-            println!("{id}");
-            return Ok(ExitCode::SUCCESS);
+        match pull_as(context, &reference, auth).await {
+            Ok(id) => {
+                println!("{id}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => failed.push(format!("{error:#}")),
         }
     }
-    println!("{}", pull_as(context, &reference, last).await?);
-    Ok(ExitCode::SUCCESS)
+    failed.dedup();
+    bail!(failed.join("\nrrun: "))
 }
 
 async fn pull_as(
     context: &Context,
     reference: &Reference,
-    auth: Option<v1::AuthConfig>,
+    auth: Option<(&str, v1::AuthConfig)>,
 ) -> Result<String> {
     let Some(endpoint) = &context.endpoint else {
-        let who = auth.map(rrun_cri::convert::credentials);
+        let who = auth.map(|(file, auth)| Credentials {
+            source: file.to_owned(),
+            ..rrun_cri::convert::credentials(auth)
+        });
         return pull_here(&store(context).await?, reference, who).await;
     };
     let image = spec(&reference.to_string());
+    let auth = auth.map(|(_, auth)| auth);
     let request = v1::PullImageRequest { image, auth, ..Default::default() };
     let reply = connect(endpoint).await?.pull_image(request).await;
     Ok(reply.map_err(|status| from_status(&status))?.image_ref)

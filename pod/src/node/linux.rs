@@ -155,10 +155,10 @@ impl Shared {
 ///
 /// # Errors
 /// A file that is there and cannot be read.
-pub fn docker_config() -> Result<Option<Vec<u8>>> {
+pub fn docker_config() -> Result<Option<(&'static str, Vec<u8>)>> {
     for path in DOCKER_CONFIGS {
         match std::fs::read(path) {
-            Ok(text) => return Ok(Some(text)),
+            Ok(text) => return Ok(Some((*path, text))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e).context(|| format!("read {path}")),
         }
@@ -182,7 +182,8 @@ impl Node for LinuxNode {
     }
 
     async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
-        self.blocking(|_| docker_config()).await
+        let found = self.blocking(|_| docker_config()).await?;
+        Ok(found.map(|(_, text)| text))
     }
 
     async fn host_hosts(&self) -> Result<String> {
