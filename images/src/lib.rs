@@ -23,6 +23,7 @@ mod json;
 mod layer;
 mod layout;
 mod manifest;
+mod partial;
 mod platform;
 mod progress;
 mod pull;

@@ -18,6 +18,7 @@ use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::directories::{self, OpenLayer};
 use crate::layer::{self, Facts, Feed, Job};
+use crate::partial::Partial;
 use crate::progress::{Event, Reporter};
 use crate::reference::Reference;
 use crate::registry::{DownHosts, Registry};
@@ -221,8 +222,12 @@ fn plan_directories(disk: &Disk, keys: &[LayerKey]) -> Result<Vec<directories::D
 /// Fetches a layer, from the next host if one sent what the digest does not say.
 async fn fetch(disk: &Disk, source: &Source, layer: Layer, reporter: &Reporter) -> Result<()> {
     loop {
-        let trusted = source.trusted();
-        match fetch_once(disk, source, &layer, reporter).await {
+        let (trusted, mut resumed) = (source.trusted(), false);
+        match fetch_once(disk, source, &layer, reporter, &mut resumed).await {
+            // Nor is it known who was wrong: what was kept is removed, and all of it is asked for.
+            Err(e) if e.kind() == Kind::Invalid && resumed => {
+                tracing::warn!(layer = %layer.blob.digest, error = %e, "fetching it from the start");
+            }
             Err(e) if e.kind() == Kind::Invalid && (1..trusted).contains(&source.trusted()) => {
                 tracing::warn!(layer = %layer.blob.digest, error = %e, "asking the next host");
             }
@@ -240,6 +245,7 @@ async fn fetch_once(
     source: &Source,
     layer: &Layer,
     reporter: &Reporter,
+    resumed: &mut bool,
 ) -> Result<()> {
     let key = LayerKey::of(&layer.diff_id);
     let blob = layer.blob.digest.clone();
@@ -252,12 +258,35 @@ async fn fetch_once(
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
+    let mut partial = match source {
+        Source::Registry(_) => Partial::open(&disk.path("partial"), &layer.blob).await,
+        Source::Layout(_) => Partial::default(),
+    };
+    *resumed = partial.kept() > 0;
+    let done = fetch_into(disk, (source, layer), reporter, (lock, &key), &mut partial).await;
+    match &done {
+        Err(e) if !matches!(e.kind(), Kind::Invalid | Kind::Exhausted) => partial.leave().await,
+        _ => partial.forget().await,
+    }
+    done?;
+    reporter.tell(|| Event::Unpacked { layer: blob });
+    Ok(())
+}
+
+/// Fetches a layer and unpacks it meanwhile, under its lock.
+async fn fetch_into(
+    disk: &Disk,
+    (source, layer): (&Source, &Layer),
+    reporter: &Reporter,
+    (lock, key): (Lock, &LayerKey),
+    partial: &mut Partial,
+) -> Result<()> {
     let folder = disk.path("tmp").join(key.as_str());
     let job = Job { diff_id: layer.diff_id.clone(), folder };
     let (feed, fed) = mpsc::channel(FEED);
-    let here = disk.clone();
+    let (here, key) = (disk.clone(), key.clone());
     let unpacking = UNPACKS.run(move || unpack(&here, &job, &key, (lock, fed)));
-    let feeding = feed_layer(source, &layer.blob, reporter, feed);
+    let feeding = feed_layer(source, &layer.blob, reporter, feed, partial);
     let (feeding, unpacked) = tokio::join!(feeding, unpacking);
     // A failed feed fails the unpacking too, as Cancelled, and is the reason for it.
     if let (Some(mut rest), Err(e)) = (feeding?, &unpacked)
@@ -267,9 +296,7 @@ async fn fetch_once(
         // A broken layer, or a host that breaks it? The digest tells, at the end.
         while rest.next().await?.is_some() {}
     }
-    unpacked?;
-    reporter.tell(|| Event::Unpacked { layer: blob });
-    Ok(())
+    unpacked
 }
 
 async fn is_here(disk: &Disk, key: &LayerKey) -> Result<bool> {

@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::layer::Feed;
 use crate::layout::Layout;
 use crate::manifest::{self, Descriptor, Document};
+use crate::partial::Partial;
 use crate::platform::HostPlatform;
 use crate::progress::Reporter;
 use crate::registry::{BlobStream, Registry};
@@ -158,19 +159,27 @@ impl Source {
     }
 }
 
-/// Sends the blob's bytes to the unpacker. If that one gives up, its own error tells why, and
-/// what is left of the blob is returned.
+/// Sends the blob's bytes to the unpacker, first what is kept of it. If that one gives up, its own
+/// error tells why, and what is left of the blob is returned.
 pub(crate) async fn feed_layer<'a>(
     source: &'a Source,
     blob: &Descriptor,
     reporter: &Reporter,
     feed: mpsc::Sender<Feed>,
+    partial: &mut Partial,
 ) -> Result<Option<BlobStream<'a>>> {
     match source {
         Source::Registry(registry) => {
             let mut stream =
                 BlobStream::new(registry, blob.digest.clone(), blob.size, reporter.clone());
+            while let Some(piece) = partial.next().await? {
+                stream.resume(&piece);
+                if feed.send(Feed::Piece(piece)).await.is_err() {
+                    return Ok(Some(stream));
+                }
+            }
             while let Some(piece) = stream.next().await? {
+                partial.add(&piece).await;
                 if feed.send(Feed::Piece(piece)).await.is_err() {
                     return Ok(Some(stream));
                 }

@@ -31,6 +31,8 @@ pub(crate) struct BlobStream<'a> {
     /// What has come and is not decoded yet.
     coded: Bytes,
     is_coded: bool,
+    /// Whether no host is to blame for the first bytes.
+    is_resumed: bool,
     /// Who sent the bytes, in order.
     servers: Vec<&'a Endpoint>,
     /// Bytes of the answer to be dropped, from a server that ignored the range.
@@ -52,7 +54,7 @@ impl<'a> BlobStream<'a> {
         let (at, skip, cuts, cut_at, reported) = (0, 0, 0, 0, 0);
         let (response, servers) = (None, Vec::new());
         let pace = Pace::new(registry.stall);
-        let (decoder, coded, is_coded) = (None, Bytes::new(), false);
+        let (decoder, coded, is_coded, is_resumed) = (None, Bytes::new(), false, false);
         BlobStream {
             registry,
             digest,
@@ -64,12 +66,23 @@ impl<'a> BlobStream<'a> {
             decoder,
             coded,
             is_coded,
+            is_resumed,
             servers,
             skip,
             cuts,
             cut_at,
             reported,
             reporter,
+        }
+    }
+
+    /// The first bytes are here already, kept by an earlier pull.
+    pub(crate) fn resume(&mut self, kept: &[u8]) {
+        self.at += kept.len() as u64;
+        self.cut_at = self.at;
+        self.is_resumed = true;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(kept);
         }
     }
 
@@ -175,7 +188,7 @@ impl<'a> BlobStream<'a> {
     }
 
     fn blame(&self, why: Error) -> Error {
-        if let Some(server) = self.servers.first() {
+        if let Some(server) = self.servers.first().filter(|_| !self.is_resumed) {
             server.distrust(&self.query(), why.clone());
         }
         self.place(why)

@@ -3,6 +3,7 @@
 use super::lock::Lock;
 use super::{Disk, HolderKind, LayerKey, records, trash};
 use crate::error::{Context, Result};
+use crate::partial;
 
 /// A layer that no image has yet may be what the next try of a failed pull wants.
 const ORPHAN_SECONDS: i64 = 3600;
@@ -11,12 +12,14 @@ impl Disk {
     /// Removes those of `layers` that nobody has, recorded or not, and old orphans of failed
     /// pulls. A layer that somebody works on is left to him.
     pub(crate) fn collect(&self, layers: Vec<LayerKey>) -> Result<()> {
+        partial::sweep(&self.path("partial"), false)?;
         self.collect_from(layers, records::now() - ORPHAN_SECONDS)
     }
 
-    /// Removes all orphans, for a pull that found the disk full: their room is wanted more than
+    /// Removes all orphans and kept parts of layers, for a pull that found the disk full: their room is wanted more than
     /// they are.
     pub(crate) fn collect_orphans(&self) -> Result<()> {
+        partial::sweep(&self.path("partial"), true)?;
         self.collect_from(Vec::new(), records::now())
     }
 

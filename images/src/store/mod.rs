@@ -7,15 +7,17 @@
 //! layers/<diffID>/     one unpacked layer, as overlayfs takes it
 //! writable/<holder>/   upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
+//! partial/<blob>       what has come of a blob, see `partial`
 //! locks/<name>         see `lock`
 //! collected/           see `image_gc`
 //! trash/               renamed here first, then removed behind, see `trash`
 //! empty/               the lower directory of an image without layers
 //! ```
 //!
-//! Compressed blobs are not kept: nothing needs them once a layer is unpacked and verified, and
-//! writing them would cost every pull a second copy. A layer that was complete when its pull
-//! failed is kept for the next try; a cut download resumes within its pull.
+//! Compressed blobs are not kept: nothing needs them once a layer is unpacked and verified. A layer
+//! that was complete when its pull failed is kept for the next try, and so is what has come of a
+//! larger one, as a file that is gone with its layer's last byte: mostly before the kernel has
+//! written it to the disk.
 //!
 //! No file is synced on its own. A layer becomes visible by a rename and its row, after the last
 //! byte is verified. Before an image is recorded one syncfs(2) writes its new layers, and they are

@@ -12,8 +12,8 @@ use super::records::{self, Records};
 use super::{Disk, LayerKey, restore, schema};
 use crate::error::{Context, Error, Result};
 
-const DIRS: [&str; 8] =
-    ["layers", "records", "writable", "tmp", "locks", "trash", "empty", "collected"];
+const DIRS: [&str; 9] =
+    ["layers", "records", "writable", "tmp", "partial", "locks", "trash", "empty", "collected"];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     step::run("images.open.dirs", || {
