@@ -9,8 +9,9 @@ use rrun_blocking::Blocking;
 use tracing::Instrument;
 
 use crate::credentials::Credentials;
-use crate::digest::ImageId;
+use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Result};
+use crate::export::{self, ExportTo};
 use crate::gc::Policy;
 use crate::import::{self, Imported};
 use crate::progress::{Progress, Reporter};
@@ -19,6 +20,7 @@ use crate::reference::Reference;
 use crate::registry::DownHosts;
 use crate::store::{
     Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Origin, Rootfs, Usage,
+    Verified,
 };
 
 /// How often a process that has the store open looks for what nobody has any more.
@@ -173,6 +175,73 @@ impl Store {
     /// is pinned or named by `spared` stays.
     pub async fn prune(&self, all: bool, spared: BTreeSet<String>) -> Result<Collection> {
         self.disk.run(move |disk| disk.prune(all, &spared)).await
+    }
+
+    /// Hashes all that an image is made of again, and tells of each of its layers whether it is
+    /// whole, the bottom one first.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such image, `Invalid` if its config is damaged.
+    pub async fn verify(&self, image: &str) -> Result<Vec<Verified>> {
+        let image = image.to_owned();
+        self.disk.run(move |disk| disk.verify(&image)).await
+    }
+
+    /// Fetches these layers of an image anew, from where it was pulled, and no others. What cannot
+    /// be fetched stays as it was.
+    ///
+    /// # Errors
+    /// `Exists` while a container has one of them, `Invalid` for an image that was imported; else
+    /// as [`Store::pull`].
+    pub async fn repair(
+        &self,
+        image: &str,
+        layers: &[Digest],
+        auth: Option<&Credentials>,
+    ) -> Result<()> {
+        let what = format!("repair {image}");
+        let asked = image.to_owned();
+        let name = self.disk.run(move |disk| disk.pulled_by(&asked)).await.context(&what)?;
+        let name = name.ok_or_else(|| {
+            Error::invalid("it was not pulled from a registry: import it again").context(&what)
+        })?;
+        let reference: Reference = name.parse()?;
+        let mut aside = Vec::new();
+        let mut done = Ok(());
+        for layer in layers {
+            let layer = layer.clone();
+            match self.disk.run(move |disk| disk.set_aside(&layer)).await {
+                Ok(one) => aside.push(one),
+                Err(e) => {
+                    done = Err(e);
+                    break;
+                }
+            }
+        }
+        if done.is_ok() {
+            done = self.pull(&reference, auth, None).await.map(drop);
+        }
+        let is_done = done.is_ok();
+        let end = move |disk: &Disk| {
+            aside.iter().try_for_each(|one| match is_done {
+                true => disk.forget_aside(one),
+                false => disk.put_back(one),
+            })
+        };
+        let ended = self.disk.run(end).await;
+        done.and(ended).context(what)
+    }
+
+    /// Writes images to a new folder or a file, which may be a pipe, as an OCI image layout that is
+    /// an archive of `docker save` as well: a tar unless it is a folder. They have their ids and
+    /// names; their layers are not compressed.
+    ///
+    /// # Errors
+    /// `NotFound` for an image that is not there, `Invalid` for one with a damaged layer, or with
+    /// one whose archive cannot be made again.
+    pub async fn export(&self, images: &[String], to: ExportTo) -> Result<()> {
+        let images = images.to_vec();
+        self.disk.run(move |disk| export::export(disk, &images, to)).await.context("export")
     }
 
     /// What was decided about images, the newest first: about all, or about those that `image`

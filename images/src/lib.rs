@@ -17,6 +17,7 @@ mod credentials;
 mod digest;
 mod docker_archive;
 mod error;
+mod export;
 pub mod gc;
 mod import;
 mod json;
@@ -38,13 +39,14 @@ pub use config::ImageConfig;
 pub use credentials::Credentials;
 pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
+pub use export::ExportTo;
 pub use import::Imported;
 pub use progress::{Event, Progress};
 pub use reference::Reference;
 pub use registry::pace::Stall;
 pub use store::{
-    Collection, Config, Decision, Entry, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerUsage,
-    Origin, Pin, Rootfs, Usage,
+    Collection, Config, Decision, Entry, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerState,
+    LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
 };
 
 /// The parsers of foreign bytes, pure and by themselves, for fuzzing.

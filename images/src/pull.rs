@@ -282,7 +282,7 @@ async fn fetch_into(
     partial: &mut Partial,
 ) -> Result<()> {
     let folder = disk.path("tmp").join(key.as_str());
-    let job = Job { diff_id: layer.diff_id.clone(), folder };
+    let job = Job { diff_id: layer.diff_id.clone(), folder, split: disk.split(key) };
     let (feed, fed) = mpsc::channel(FEED);
     let (here, key) = (disk.clone(), key.clone());
     let unpacking = UNPACKS.run(move || unpack(&here, &job, &key, (lock, fed)));
@@ -313,6 +313,9 @@ fn unpack(
     (lock, fed): (Lock, mpsc::Receiver<Feed>),
 ) -> Result<()> {
     let done = place(disk, &job.folder, key, || layer::run(job, fed));
+    if done.is_err() {
+        disk.remove_split(key);
+    }
     drop(lock);
     done
 }

@@ -8,9 +8,11 @@ mod decode;
 pub(crate) mod directories;
 mod lookup;
 mod pipeline;
+mod split;
 mod unpack;
 mod write_back;
 
 pub(crate) use decode::{Compression, decoder, sniff};
 pub(crate) use pipeline::{Feed, Job, run};
+pub(crate) use split::join;
 pub(crate) use unpack::Facts;

@@ -14,10 +14,11 @@ use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
 
 use super::decode::{decoder, foreign, sniff};
+use super::split::Splitter;
 use super::unpack::{Facts, Unpacker};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Kind, Result};
-use crate::tar::Archive;
+use crate::tar::{Archive, EntryKind};
 
 /// What the fetching side sends. A queue that closes without [`Feed::End`] is an abandoned pull.
 pub(crate) enum Feed {
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     pub diff_id: Digest,
     /// An empty directory.
     pub folder: PathBuf,
+    /// The file of the layer's split, see [`super::split`].
+    pub split: PathBuf,
 }
 
 const BUFFER: usize = 256 << 10;
@@ -67,18 +70,22 @@ pub(crate) fn run(job: &Job, feed: mpsc::Receiver<Feed>) -> Result<Facts> {
 fn write(job: &Job, mut source: Inflated) -> Result<Facts> {
     source.hasher = Some(Hasher::new(job.diff_id.algorithm()));
     let root = RootDir::open(&job.folder, Rule::InRoot).context(job.folder.display())?;
-    let mut archive = Archive::new(&mut source);
+    let mut archive = Archive::new(Splitter::new(&mut source, &job.split));
     let mut unpacker = Unpacker::new(root)?;
     while let Some(entry) = archive.next_entry()? {
-        unpacker.apply(&entry, &mut archive)?;
+        let is_plain = entry.kind == EntryKind::File && entry.sparse.is_none();
+        archive.source().begin_data(if is_plain { entry.size } else { 0 });
+        let file = unpacker.apply(&entry, &mut archive)?;
+        archive.source().end_data(file.as_ref());
     }
     archive.drain()?;
-    let hasher = source.hasher.take();
-    drop(source);
-    if let Some(hasher) = hasher {
+    let mut splitter = archive.into_source();
+    if let Some(hasher) = splitter.source().hasher.take() {
         job.diff_id.expect_equal(&hasher.finish()).context("uncompressed content")?;
     }
-    unpacker.finish()
+    let (facts, is_whole) = unpacker.finish()?;
+    splitter.finish(is_whole);
+    Ok(facts)
 }
 
 /// Fills empty buffers with uncompressed bytes until the end.

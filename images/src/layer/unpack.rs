@@ -65,6 +65,8 @@ pub(super) struct Unpacker {
     held: (usize, usize),
     ids: (u32, u32),
     disk: WriteBack,
+    /// Whether something of this layer was replaced by what came later in it.
+    is_rewritten: bool,
 }
 
 impl Unpacker {
@@ -82,37 +84,53 @@ impl Unpacker {
             held: (0, 0),
             ids,
             disk: WriteBack::default(),
+            is_rewritten: false,
         })
     }
 
-    /// Makes what `entry` says, its data taken from the archive.
-    pub(super) fn apply<R: BufRead>(&mut self, entry: &Entry, data: &mut Archive<R>) -> Result<()> {
+    /// Makes what `entry` says, its data taken from the archive: into the file that is told.
+    pub(super) fn apply<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        data: &mut Archive<R>,
+    ) -> Result<Option<RelPath>> {
         self.entry(entry, data).context(format_args!("entry \"{}\"", entry.path.escape_ascii()))
     }
 
-    fn entry<R: BufRead>(&mut self, entry: &Entry, data: &mut Archive<R>) -> Result<()> {
+    fn entry<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        data: &mut Archive<R>,
+    ) -> Result<Option<RelPath>> {
         let path = clean(&entry.path)?;
         let Some((parent, name)) = path.split() else {
-            return self.directory(path, entry);
+            return self.directory(path, entry).map(|()| None);
         };
         if is_of_aufs(&path) && !(is_aufs_link(&path) && entry.kind == EntryKind::File) {
-            return Ok(());
+            return Ok(None);
         }
         let parent = self.real(&parent)?;
+        if entry.kind == EntryKind::File && !name.starts_with(WHITEOUT) {
+            self.file(&parent, name, entry, data)?;
+            return Ok(Some(parent.join(name)?));
+        }
+        self.without_data(&parent, name, entry).map(|()| None)
+    }
+
+    fn without_data(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
         if name == OPAQUE {
-            return self.opaque(&parent);
+            return self.opaque(parent);
         }
         if name.starts_with(AUFS) {
             return Ok(());
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.whiteout(&parent, hidden);
+            return self.whiteout(parent, hidden);
         }
         match entry.kind {
             EntryKind::Directory => self.directory(parent.join(name)?, entry),
-            EntryKind::HardLink => self.hard_link(&parent, name, entry),
-            EntryKind::File => self.file(&parent, name, entry, data),
-            _ => self.special(&parent, name, entry),
+            EntryKind::HardLink => self.hard_link(parent, name, entry),
+            _ => self.special(parent, name, entry),
         }
     }
 
@@ -249,6 +267,7 @@ impl Unpacker {
         }
         let hides = is_whiteout(place)?;
         self.last = None;
+        self.is_rewritten |= !hides;
         place.unlink()?;
         place.mkdir(DIR_MODE)?;
         if hides { self.mark_opaque(path) } else { Ok(()) }
@@ -337,6 +356,7 @@ impl Unpacker {
     /// is described no more.
     fn clear(&mut self, parent: &RelPath, place: &Place) -> Result<()> {
         self.last = None;
+        self.is_rewritten = true;
         if place.is_dir()? {
             self.forget(&parent.join(place.name().to_bytes())?);
         }
@@ -366,12 +386,14 @@ impl Unpacker {
         self.facts.bytes += stored.next_multiple_of(4096);
     }
 
-    /// Sets what had to wait, deepest directories first.
-    pub(super) fn finish(mut self) -> Result<Facts> {
+    /// Sets what had to wait, deepest directories first. Tells beside the facts whether all that
+    /// the archive has is there.
+    pub(super) fn finish(mut self) -> Result<(Facts, bool)> {
         self.last = None;
         let links = RelPath::parse(AUFS_LINKS)?;
         if self.implied.contains(&links) {
             self.forget(&links);
+            self.is_rewritten = true;
             self.root.remove_tree(&links)?;
         }
         for (path, want) in self.dirs.iter().rev() {
@@ -383,7 +405,7 @@ impl Unpacker {
         self.facts.bytes += self.dirs.len() as u64 * 4096;
         let text = |path: RelPath| String::from_utf8_lossy(path.as_bytes()).into_owned();
         self.facts.implied = self.implied.into_iter().map(text).collect();
-        Ok(self.facts)
+        Ok((self.facts, !self.is_rewritten))
     }
 }
 

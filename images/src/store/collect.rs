@@ -54,6 +54,7 @@ impl Disk {
             return Ok(());
         }
         self.discard_as(&self.layer_dir(key), &name)?;
+        self.remove_split(key);
         lock.remove();
         Ok(())
     }

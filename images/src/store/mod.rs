@@ -5,6 +5,7 @@
 //! records.lock         see `open`
 //! records/<id>.json    a plain copy of an image's record, see `restore`
 //! layers/<diffID>/     one unpacked layer, as overlayfs takes it
+//! splits/<diffID>      what its archive has beside the data of its files, see `layer::join`
 //! writable/<holder>/   upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
 //! partial/<blob>       what has come of a blob, see `partial`
@@ -39,6 +40,7 @@ pub(crate) mod records;
 mod restore;
 mod schema;
 mod trash;
+mod verify;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ pub use lease::{Rootfs, Usage};
 pub(crate) use lock::Lock;
 pub use pins::Pin;
 use records::{ImageRow, NameKind, NewImage, Records};
+pub(crate) use verify::Hashing;
+pub use verify::{LayerState, Verified};
 
 use rrun_blocking::Blocking;
 
@@ -189,6 +193,22 @@ impl Disk {
 
     pub(crate) fn layer_dir(&self, key: &LayerKey) -> PathBuf {
         self.path("layers").join(key.as_str())
+    }
+
+    /// See [`crate::layer::join`].
+    pub(crate) fn split(&self, key: &LayerKey) -> PathBuf {
+        self.path("splits").join(key.as_str())
+    }
+
+    /// With its layer, under that one's lock.
+    pub(crate) fn remove_split(&self, key: &LayerKey) {
+        let path = self.split(key);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), error = %e, "left behind");
+            }
+            _ => {}
+        }
     }
 
     pub(crate) fn records<T>(&self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {

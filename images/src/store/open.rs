@@ -12,8 +12,18 @@ use super::records::{self, Records};
 use super::{Disk, LayerKey, restore, schema};
 use crate::error::{Context, Error, Result};
 
-const DIRS: [&str; 9] =
-    ["layers", "records", "writable", "tmp", "partial", "locks", "trash", "empty", "collected"];
+const DIRS: [&str; 10] = [
+    "layers",
+    "splits",
+    "records",
+    "writable",
+    "tmp",
+    "partial",
+    "locks",
+    "trash",
+    "empty",
+    "collected",
+];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     step::run("images.open.dirs", || {
@@ -56,7 +66,25 @@ impl Disk {
                 self.discard(&entry.path())?;
             }
         }
+        self.sweep_splits()?;
         self.sweep_trash()
+    }
+
+    /// Splits of layers that a killed process was unpacking, or had begun to remove.
+    fn sweep_splits(&self) -> Result<()> {
+        for entry in std::fs::read_dir(self.path("splits"))? {
+            let Ok(key) = entry?.file_name().to_string_lossy().parse::<LayerKey>() else {
+                continue;
+            };
+            if self.layer_dir(&key).exists() {
+                continue;
+            }
+            if let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? {
+                self.remove_split(&key);
+                lock.remove();
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the layers that a power cut may have hit and the images that have them, held ones

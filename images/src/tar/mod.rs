@@ -179,6 +179,16 @@ impl<R: BufRead> Archive<R> {
         self.position += n as u64;
     }
 
+    /// What it reads from.
+    pub fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    /// The same, when the archive is read.
+    pub fn into_source(self) -> R {
+        self.source
+    }
+
     /// Offset of the next byte of the archive.
     pub fn position(&self) -> u64 {
         self.position

@@ -130,7 +130,8 @@ pub fn index(entries: &[(&str, &str, &[u8])]) -> Vec<u8> {
         .unwrap()
 }
 
-/// Imports the image from a layout of a directory.
+/// Imports the image from a layout of a directory. Whatever is in a layer, its archive can be made
+/// again, or it is known that it cannot.
 pub async fn import(scratch: &Scratch, image: &TestImage) -> Result<Image> {
     let layout = scratch.dir.path().join("layout");
     let _ = std::fs::remove_dir_all(&layout);
@@ -145,5 +146,9 @@ pub async fn import(scratch: &Scratch, image: &TestImage) -> Result<Image> {
         "manifests": [descriptor(OCI_MANIFEST, &image.manifest)],
     });
     std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
-    Ok(scratch.store.import_layout(&layout, None).await?.remove(0).image)
+    let image = scratch.store.import_layout(&layout, None).await?.remove(0).image;
+    for layer in scratch.store.verify(&image.id.to_string()).await? {
+        assert!(!matches!(layer.state, rrun_images::LayerState::Damaged(_)), "{layer:?}");
+    }
+    Ok(image)
 }

@@ -363,6 +363,23 @@ pub enum Image {
         #[arg(short, long)]
         all: bool,
     },
+    /// Hash all that images are made of again, and fetch damaged layers anew
+    Verify {
+        /// Names or ids; default: all images
+        images: Vec<String>,
+        /// Tell what is damaged, and fetch nothing
+        #[arg(long)]
+        no_repair: bool,
+    },
+    /// Write images to a tar: an OCI image layout that docker load reads as well
+    Export {
+        /// Names or ids
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// The file, or - for standard output; with a / at its end a folder, which is made
+        #[arg(short, long, value_name = "PATH", default_value = "-")]
+        output: PathBuf,
+    },
     /// Import an OCI image layout or an archive of docker save: a directory, or a tar file of one
     Import {
         /// The layout; - for standard input

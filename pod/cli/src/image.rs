@@ -1,11 +1,17 @@
-//! `rrun image inspect`, `history`, `du` and `tag`: what only the store of this machine tells.
+//! `rrun image inspect`, `history`, `du`, `tag`, `verify` and `export`: what only the store of this machine tells.
 
 use crate::context::Context;
-use crate::images::{size, store};
+use crate::images::{self, size, store};
 use crate::table;
-use anyhow::{Result, anyhow, bail};
-use rrun_images::{Image, ImageUsage, LayerUsage, Reference, Store};
+use anyhow::{Context as _, Result, anyhow, bail};
+use rrun_images::{
+    Digest, ExportTo, Image, ImageUsage, LayerState, LayerUsage, Reference, Store, Verified,
+};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -160,5 +166,77 @@ fn layer_rows(layers: &[LayerUsage]) -> Vec<[String; 4]> {
 pub async fn tag(context: &Context, image: &str, name: &str) -> Result<ExitCode> {
     let name: Reference = name.parse()?;
     local(context).await?.tag(image, &name).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks at every layer of images, and fetches those anew that are damaged. 1 if one is still.
+pub async fn verify(context: &Context, images: Vec<String>, repair: bool) -> Result<ExitCode> {
+    let store = local(context).await?;
+    let images = match images.is_empty() {
+        true => store.list().await?.iter().map(|image| image.id.to_string()).collect(),
+        false => images,
+    };
+    let mut rows = vec![["IMAGE", "LAYER", "STATE"].map(String::from)];
+    let mut failed = Vec::new();
+    for name in images {
+        let image = found(&store, &name).await?;
+        let id = image.id.to_string();
+        let mut layers = store.verify(&id).await?;
+        let damaged: Vec<Digest> = layers.iter().filter(is_damaged).map(digest).collect();
+        if repair && !damaged.is_empty() {
+            match images::repair(&store, &image, &damaged).await {
+                Ok(()) => layers = store.verify(&id).await?,
+                Err(error) => failed.push(format!("{error:#}")),
+            }
+        }
+        let shown = image.tags.first().or(image.digests.first()).unwrap_or(&id);
+        for layer in layers {
+            let state = match &layer.state {
+                LayerState::Whole if damaged.contains(&layer.diff_id) => "fetched anew".to_owned(),
+                LayerState::Whole => "whole".to_owned(),
+                LayerState::Unknown => "unknown: it has a path more than once".to_owned(),
+                LayerState::Damaged(why) => format!("damaged: {why}"),
+            };
+            rows.push([shown.clone(), layer.diff_id.to_string(), state]);
+        }
+    }
+    table::print(&rows)?;
+    if !failed.is_empty() {
+        bail!(failed.join("\nrrun: "));
+    }
+    let is_left = rows.iter().any(|[_, _, state]| state.starts_with("damaged"));
+    Ok(if is_left { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn is_damaged(layer: &&Verified) -> bool {
+    matches!(layer.state, LayerState::Damaged(_))
+}
+
+fn digest(layer: &Verified) -> Digest {
+    layer.diff_id.clone()
+}
+
+/// Writes images to a file, a folder, or standard output.
+pub async fn export(context: &Context, images: &[String], output: &Path) -> Result<ExitCode> {
+    let store = local(context).await?;
+    let is_folder = output.as_os_str().as_encoded_bytes().ends_with(b"/") || output.is_dir();
+    let to = if output == Path::new("-") {
+        if std::io::stdout().is_terminal() {
+            bail!("export: a terminal takes no tar: want --output FILE");
+        }
+        ExportTo::Tar(std::io::stdout().as_fd().try_clone_to_owned()?.into())
+    } else if is_folder {
+        ExportTo::Folder(output.to_owned())
+    } else {
+        let file = File::create(output).with_context(|| output.display().to_string())?;
+        ExportTo::Tar(file)
+    };
+    let is_file = !is_folder && output != Path::new("-");
+    let done = store.export(images, to).await;
+    if done.is_err() && is_file {
+        // The first error is the one to tell, and half a tar is none.
+        let _ = std::fs::remove_file(output);
+    }
+    done?;
     Ok(ExitCode::SUCCESS)
 }

@@ -67,16 +67,8 @@ fn add(rows: &mut Vec<[String; 3]>, (tags, digests): (&[String], &[String]), id:
 /// each of the node's credentials that fits is shown in turn, and none at all only if none fits.
 pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     let reference: Reference = reference.parse()?;
-    let found = docker_config()?;
-    let fitting = |(_, text): &(_, Vec<u8>)| of_node(text, &reference.name());
-    let known = found.as_ref().map_or_else(Vec::new, fitting);
-    let file = found.map_or("", |(file, _)| file);
-    let tries = match known.is_empty() {
-        true => vec![None],
-        false => known.into_iter().map(|auth| Some((file, auth))).collect(),
-    };
     let mut failed: Vec<String> = Vec::new();
-    for auth in tries {
+    for auth in of_registry(&reference)? {
         match pull_as(context, &reference, auth).await {
             Ok(id) => {
                 println!("{id}");
@@ -89,16 +81,44 @@ pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     bail!(failed.join("\nrrun: "))
 }
 
-async fn pull_as(
-    context: &Context,
-    reference: &Reference,
-    auth: Option<(&str, v1::AuthConfig)>,
-) -> Result<String> {
+/// Credentials and the file that they are from.
+type Known = Option<(&'static str, v1::AuthConfig)>;
+
+/// Each of the node's credentials that fits, or none.
+fn of_registry(reference: &Reference) -> Result<Vec<Known>> {
+    let found = docker_config()?;
+    let fitting = |(_, text): &(_, Vec<u8>)| of_node(text, &reference.name());
+    let known = found.as_ref().map_or_else(Vec::new, fitting);
+    let file = found.map_or("", |(file, _)| file);
+    Ok(match known.is_empty() {
+        true => vec![None],
+        false => known.into_iter().map(|auth| Some((file, auth))).collect(),
+    })
+}
+
+fn credentials((file, auth): (&str, v1::AuthConfig)) -> Credentials {
+    Credentials { source: file.to_owned(), ..rrun_cri::convert::credentials(auth) }
+}
+
+/// Fetches layers of an image anew, with each of the node's credentials that fits.
+pub async fn repair(store: &Store, image: &rrun_images::Image, layers: &[Digest]) -> Result<()> {
+    let id = image.id.to_string();
+    let name: Option<Reference> = image.digests.first().map(|name| name.parse()).transpose()?;
+    let known = name.map_or_else(|| Ok(vec![None]), |name| of_registry(&name))?;
+    let mut failed: Vec<String> = Vec::new();
+    for auth in known {
+        match store.repair(&id, layers, auth.map(credentials).as_ref()).await {
+            Ok(()) => return Ok(()),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    failed.dedup();
+    bail!(failed.join("\nrrun: "))
+}
+
+async fn pull_as(context: &Context, reference: &Reference, auth: Known) -> Result<String> {
     let Some(endpoint) = &context.endpoint else {
-        let who = auth.map(|(file, auth)| Credentials {
-            source: file.to_owned(),
-            ..rrun_cri::convert::credentials(auth)
-        });
+        let who = auth.map(credentials);
         return pull_here(&store(context).await?, reference, who).await;
     };
     let image = spec(&reference.to_string());

@@ -154,6 +154,8 @@ async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
         Image::Tag { image, name } => image::tag(context, &image, &name).await,
         Image::Rm(of) => images::remove(context, &of.images).await,
         Image::Prune { all } => image_gc::prune(context, all).await,
+        Image::Verify { images, no_repair } => image::verify(context, images, !no_repair).await,
+        Image::Export { images, output } => image::export(context, &images, &output).await,
         Image::Import { layout, name } => images::import(context, &layout, name.as_deref()).await,
     }
 }

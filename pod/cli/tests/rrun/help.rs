@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 29] = [
+const COMMANDS: [(&str, &[&str]); 33] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -34,6 +34,8 @@ const COMMANDS: [(&str, &[&str]); 29] = [
     ("image-tag", &["image", "tag"]),
     ("image-rm", &["image", "rm"]),
     ("image-prune", &["image", "prune"]),
+    ("image-verify", &["image", "verify"]),
+    ("image-export", &["image", "export"]),
     ("image-import", &["image", "import"]),
     ("gc", &["gc"]),
     ("gc-images", &["gc", "images"]),

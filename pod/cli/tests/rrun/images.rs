@@ -85,6 +85,35 @@ fn images_are_looked_at_named_and_removed_several_at_once() {
     assert!(machine.refused(&["image", "tag", IMAGE, "UPPER"]).contains("UPPER"));
 }
 
+#[test]
+fn images_are_hashed_again_and_exported_to_a_file_a_folder_or_a_pipe() {
+    let machine = Machine::new();
+    let whole = machine.ok(&["image", "verify"]);
+    assert_eq!(whole.matches("  whole\n").count(), 2, "{whole}");
+    let path = |name: &str| machine.sandbox.root().join(name).display().to_string();
+    let (tar, folder) = (path("two.tar"), path("two/"));
+    machine.ok(&["image", "export", "-o", &tar, TALK, IMAGE]);
+    machine.ok(&["image", "export", "-o", &folder, TALK, IMAGE]);
+    let piped = machine.rrun(&["image", "export", TALK]).stdout;
+    assert!(!piped.is_empty() && piped.len() % 512 == 0);
+    machine.ok(&["rmi", TALK, IMAGE]);
+    let names = format!("{TALK}\n{IMAGE}\n");
+    for from in [&tar, &folder] {
+        assert_eq!(machine.ok(&["image", "import", from]), names);
+    }
+    let layers = machine.sandbox.state().join("images/layers");
+    let mut layers = std::fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
+    let program = layers.find_map(|layer| Some(layer.join("bin/talk")).filter(|p| p.exists()));
+    std::fs::write(program.unwrap(), "x").unwrap();
+    let told = machine.rrun(&["image", "verify", "--no-repair", TALK]);
+    assert_eq!(told.status.code(), Some(1));
+    let told = text(&told.stdout);
+    assert!(told.contains("damaged: bin/talk: it is not the file of "), "{told}");
+    let refused = machine.refused(&["image", "verify", TALK]);
+    assert!(refused.contains("it was not pulled from a registry: import it again"), "{refused}");
+    assert!(machine.refused(&["image", "export", "none:1"]).contains("none:1: no such image"));
+}
+
 /// `someone`, `right`.
 const HTPASSWD: &str = "someone:$2y$04$GAfcVQdCnE2L6nB9vWuFoeZAFckbj34JsGPUH7dWao/8VuMuwzai.\n";
 

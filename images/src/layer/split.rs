@@ -1,0 +1,232 @@
+//! A layer's archive in two parts: the data of its files, which lie in the layer's directory, and
+//! all the rest (what docker's tar-split does). Both together are the archive again, byte for byte,
+//! and so can be hashed and exported, though the store keeps no archive.
+//!
+//! The rest is a zstd stream of parts. Each begins with a letter: `R`, a length in 4 bytes and so
+//! many bytes of the archive; or `F`, the length of a path in 2 bytes, the path, and a length in 8:
+//! the data of that file. Numbers are little-endian.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use rrun_sys::root::{RelPath, RootDir, Rule};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// The fastest; headers are much the same.
+const LEVEL: i32 = 1;
+/// Of the archive's bytes that are held before they are a part.
+const LARGEST_PART: usize = 256 << 10;
+
+type Out = zstd::Encoder<'static, BufWriter<File>>;
+
+/// Passes an archive on and writes its split meanwhile. What cannot be written is no fault of the
+/// layer: it then has none.
+pub(super) struct Splitter<R> {
+    source: R,
+    out: Option<(PathBuf, Out)>,
+    /// What is no data since the last part.
+    rest: Vec<u8>,
+    /// Of the data of the current file.
+    left: u64,
+    taken: u64,
+}
+
+impl<R: BufRead> Splitter<R> {
+    pub(super) fn new(source: R, path: &Path) -> Splitter<R> {
+        let out = match make(path) {
+            Ok(out) => Some((path.to_owned(), out)),
+            Err(e) => {
+                tracing::debug!("{}: {e}", path.display());
+                None
+            }
+        };
+        Splitter { source, out, rest: Vec::new(), left: 0, taken: 0 }
+    }
+
+    /// What it reads from.
+    pub(super) fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    /// The next bytes are the data of a file.
+    pub(super) fn begin_data(&mut self, size: u64) {
+        (self.left, self.taken) = (size, 0);
+    }
+
+    /// They went into the file at this path, if there is one.
+    pub(super) fn end_data(&mut self, file: Option<&RelPath>) {
+        let (left, taken) = (std::mem::take(&mut self.left), std::mem::take(&mut self.taken));
+        match file {
+            _ if taken == 0 => {}
+            Some(path) if left == 0 => self.write(|out, rest| {
+                write_rest(out, rest)?;
+                write_file(out, path, taken)
+            }),
+            _ => self.give_up(),
+        }
+    }
+
+    /// Ends it. Of a layer that is not `whole`, because it has a path twice, there can be none.
+    pub(super) fn finish(mut self, whole: bool) {
+        if !whole {
+            return self.give_up();
+        }
+        self.write(write_rest);
+        if let Some((path, out)) = self.out.take()
+            && let Err(e) = out.finish().and_then(|mut file| file.flush())
+        {
+            tracing::debug!("{}: {e}", path.display());
+            remove(&path);
+        }
+    }
+
+    fn write(&mut self, work: impl FnOnce(&mut Out, &mut Vec<u8>) -> io::Result<()>) {
+        let Some((path, out)) = &mut self.out else { return };
+        if let Err(e) = work(out, &mut self.rest) {
+            tracing::debug!("{}: {e}", path.display());
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        if let Some((path, _)) = self.out.take() {
+            remove(&path);
+        }
+        self.rest = Vec::new();
+    }
+}
+
+fn make(path: &Path) -> io::Result<Out> {
+    zstd::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)
+}
+
+fn remove(path: &Path) {
+    if let Err(e) = std::fs::remove_file(path) {
+        tracing::debug!("{}: {e}", path.display());
+    }
+}
+
+fn write_rest(out: &mut Out, rest: &mut Vec<u8>) -> io::Result<()> {
+    for part in rest.chunks(LARGEST_PART) {
+        out.write_all(b"R")?;
+        out.write_all(&(part.len() as u32).to_le_bytes())?;
+        out.write_all(part)?;
+    }
+    rest.clear();
+    Ok(())
+}
+
+fn write_file(out: &mut Out, path: &RelPath, size: u64) -> io::Result<()> {
+    let path = path.as_bytes();
+    let length = u16::try_from(path.len()).map_err(io::Error::other)?;
+    out.write_all(b"F")?;
+    out.write_all(&length.to_le_bytes())?;
+    out.write_all(path)?;
+    out.write_all(&size.to_le_bytes())
+}
+
+impl<R: BufRead> Read for Splitter<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let have = self.fill_buf()?;
+        let n = have.len().min(to.len());
+        to[..n].copy_from_slice(&have[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl<R: BufRead> BufRead for Splitter<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.source.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        let data = n.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= data as u64;
+        self.taken += data as u64;
+        if n > data && self.out.is_some() {
+            // They were shown to the caller, so they are still there.
+            let is_seen = match self.source.fill_buf() {
+                Ok(have) if have.len() >= n => {
+                    self.rest.extend_from_slice(&have[data..n]);
+                    true
+                }
+                _ => false,
+            };
+            if !is_seen {
+                self.give_up();
+            } else if self.rest.len() >= LARGEST_PART {
+                self.write(write_rest);
+            }
+        }
+        self.source.consume(n);
+    }
+}
+
+/// Writes the archive of the layer in `folder` again, from its split.
+///
+/// # Errors
+/// `Invalid` where the layer is not as its split says; else of the disk, and of `to`.
+pub(crate) fn join(split: &Path, folder: &Path, to: &mut dyn Write) -> Result<()> {
+    let root = RootDir::open(folder, Rule::Beneath).context(folder.display())?;
+    let file = File::open(split).context(split.display())?;
+    let mut parts = BufReader::new(zstd::Decoder::new(file).context(split.display())?);
+    let mut letter = [0];
+    loop {
+        if parts.read(&mut letter).context(split.display())? == 0 {
+            return Ok(());
+        }
+        match letter[0] {
+            b'R' => {
+                let length = u32::from_le_bytes(number(&mut parts)?);
+                copy(&mut (&mut parts).take(length.into()), length.into(), to)
+                    .context(split.display())?;
+            }
+            b'F' => {
+                let mut path = vec![0; u16::from_le_bytes(number(&mut parts)?).into()];
+                parts.read_exact(&mut path)?;
+                let size = u64::from_le_bytes(number(&mut parts)?);
+                let path = RelPath::parse(&path)?;
+                join_file(&root, &path, size, to).context(&path)?;
+            }
+            other => {
+                let why = format!("a part that is called {:?}", char::from(other));
+                return Err(Error::invalid(why)).context(split.display());
+            }
+        }
+    }
+}
+
+fn number<const N: usize>(parts: &mut impl Read) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    parts.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn join_file(root: &RootDir, path: &RelPath, size: u64, to: &mut dyn Write) -> Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match root.open_at(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::invalid("it is gone"));
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() != size {
+        return Err(Error::invalid(format_args!("it is not the file of {size} bytes that it was")));
+    }
+    copy(&mut file.take(size), size, to)
+}
+
+fn copy(from: &mut dyn Read, size: u64, to: &mut dyn Write) -> Result<()> {
+    let copied = io::copy(from, to)?;
+    match copied == size {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Invalid, format!("{copied} of {size} bytes are there"))),
+    }
+}

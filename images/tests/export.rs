@@ -1,0 +1,195 @@
+//! Images hashed again, mended, and written out as they came.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use rrun_images::{Digest, ExportTo, Holder, Image, Kind, LayerState, Store};
+use support::layer::{Item, device, dir, file, hardlink, layer, symlink};
+use support::registry::TestRegistry;
+use support::{Scratch, TestImage, config, reference};
+
+/// Of all that an archive may have.
+fn varied() -> Vec<Item> {
+    vec![
+        dir("./"),
+        dir("usr").mode(0o755),
+        file("usr/text", "some words"),
+        file("usr/empty", ""),
+        file("usr/block", vec![7; 512]),
+        file("usr/large", (0..700_000u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>()),
+        file("usr/long", "x").pax("path", "l".repeat(180)).pax("mtime", "1.25"),
+        hardlink("usr/again", "usr/text"),
+        symlink("usr/link", "/usr/text"),
+        file("usr/link-into/file", "y"),
+        symlink("lib", "usr"),
+        file("lib/through-a-link", "z"),
+        device("usr/null", b'3', 1, 3),
+        file("usr/.wh.hidden", ""),
+        file("usr/sub/.wh..wh..opq", ""),
+    ]
+}
+
+/// An image of two layers, pulled.
+async fn pulled() -> (TestRegistry, Scratch, Image, [Digest; 2]) {
+    let layers = [layer(&varied()), layer(&[file("top", "t")])];
+    let ids = [&layers[0], &layers[1]].map(|(tar, _)| Digest::of(tar));
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&layers));
+    let scratch = Scratch::new().await;
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let image = scratch.store.pull(&name, None, None).await.unwrap();
+    (registry, scratch, image, ids)
+}
+
+async fn states(store: &Store, image: &Image) -> Vec<LayerState> {
+    let all = store.verify(&image.id.to_string()).await.unwrap();
+    all.into_iter().map(|layer| layer.state).collect()
+}
+
+/// A file of a layer in the store.
+fn inside(scratch: &Scratch, layer: &Digest, path: &str) -> PathBuf {
+    scratch.root().join("layers").join(layer.hex()).join(path)
+}
+
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_layer_is_found_and_it_alone_is_fetched_anew() {
+    let (registry, scratch, image, [base, top]) = pulled().await;
+    let store = &scratch.store;
+    assert_eq!(states(store, &image).await, [LayerState::Whole, LayerState::Whole]);
+    let blobs = registry.seen().iter().filter(|seen| seen.path.contains("/blobs/")).count();
+    for harm in [
+        &(|path: &Path| damage(path)) as &dyn Fn(&Path),
+        &|path| fs::remove_file(path).unwrap(),
+        &|path| fs::write(path, "").unwrap(),
+    ] {
+        harm(&inside(&scratch, &base, "usr/block"));
+        let found = states(store, &image).await;
+        assert!(matches!(found[..], [LayerState::Damaged(_), LayerState::Whole]), "{found:?}");
+        let id = image.id.to_string();
+        store.repair(&id, std::slice::from_ref(&base), None).await.unwrap();
+        assert_eq!(states(store, &image).await, [LayerState::Whole, LayerState::Whole]);
+        assert_eq!(fs::read(inside(&scratch, &base, "usr/block")).unwrap(), [7; 512]);
+    }
+    let seen = registry.seen();
+    let again = seen.iter().filter(|seen| seen.path.contains("/blobs/")).skip(blobs);
+    let top_blob = layer(&[file("top", "t")]).1;
+    assert!(again.clone().all(|seen| !seen.path.ends_with(&Digest::of(&top_blob).to_string())));
+    assert!(again.count() >= 3);
+    assert!(inside(&scratch, &top, "top").exists());
+    scratch.assert_no_debris().await;
+}
+
+#[tokio::test]
+async fn what_a_container_has_or_nobody_can_fetch_stays_as_it_was_and_the_error_says_so() {
+    let (registry, scratch, image, [base, _]) = pulled().await;
+    let store = &scratch.store;
+    let text = inside(&scratch, &base, "usr/text");
+    damage(&text);
+    let holder = Holder::container("c").unwrap();
+    store.prepare(&holder, &image.id).await.unwrap();
+    let id = image.id.to_string();
+    let error = store.repair(&id, std::slice::from_ref(&base), None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Exists);
+    assert!(error.to_string().contains("container/c has it"), "{error}");
+    store.release(&holder).await.unwrap();
+
+    registry.fault(|_| Some(support::registry::status(404)));
+    let error = store.repair(&id, std::slice::from_ref(&base), None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error}");
+    assert!(text.exists(), "it is put back");
+    store.prepare(&holder, &image.id).await.unwrap();
+    store.release(&holder).await.unwrap();
+
+    let imported = support::import(&scratch, &TestImage::of(&[layer(&[file("f", "f")])])).await;
+    let id = imported.unwrap().id.to_string();
+    let error = store.repair(&id, &[base], None).await.unwrap_err();
+    assert!(error.to_string().contains("it was not pulled from a registry"), "{error}");
+    scratch.assert_no_debris().await;
+}
+
+#[tokio::test]
+async fn a_layer_that_has_a_path_twice_cannot_be_told_and_is_not_exported() {
+    let scratch = Scratch::new().await;
+    let twice = layer(&[file("a", "first"), file("a", "second")]);
+    let image = support::import(&scratch, &TestImage::of(&[twice])).await.unwrap();
+    assert_eq!(states(&scratch.store, &image).await, [LayerState::Unknown]);
+    let to = ExportTo::Folder(scratch.dir.path().join("out"));
+    let error = scratch.store.export(&[image.id.to_string()], to).await.unwrap_err();
+    assert!(error.to_string().contains("it has a path more than once"), "{error}");
+    assert_eq!(scratch.names("splits"), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_exported_image_is_imported_elsewhere_with_its_id_its_names_and_its_layers() {
+    let (_registry, scratch, image, ids) = pulled().await;
+    scratch.store.tag(&image.tags[0], &reference("other.test/name:2")).await.unwrap();
+    let image = scratch.store.find(&image.id.to_string()).await.unwrap().unwrap();
+    let folder = scratch.dir.path().join("out");
+    let tar = scratch.dir.path().join("out.tar");
+    let names = [image.tags[0].clone()];
+    let to = ExportTo::Folder(folder.clone());
+    scratch.store.export(&names, to).await.unwrap();
+    scratch.store.export(&names, ExportTo::Tar(File::create(&tar).unwrap())).await.unwrap();
+    let error = scratch.store.export(&names, ExportTo::Folder(folder.clone())).await.unwrap_err();
+    assert!(error.to_string().contains("the folder is not empty"), "{error}");
+    for id in &ids {
+        let blob = fs::read(folder.join("blobs/sha256").join(id.hex())).unwrap();
+        assert_eq!(&Digest::of(&blob), id);
+    }
+    // As an archive of docker save, too: without the index it is one.
+    let saved = scratch.dir.path().join("saved");
+    let copied = std::process::Command::new("cp").arg("-r").args([&folder, &saved]).status();
+    assert!(copied.unwrap().success());
+    fs::remove_file(saved.join("index.json")).unwrap();
+    for path in [folder, tar, saved] {
+        let dir = tempfile::tempdir().unwrap();
+        let other = Store::open(config(dir.path())).await.unwrap();
+        other.import_layout(&path, None).await.unwrap();
+        let found = other.find(&image.id.to_string()).await.unwrap().unwrap();
+        assert_eq!((found.tags, found.size), (image.tags.clone(), image.size), "{path:?}");
+        assert_eq!(states(&other, &image).await, [LayerState::Whole, LayerState::Whole]);
+    }
+}
+
+#[tokio::test]
+async fn an_image_with_a_layer_twice_and_two_images_with_one_layer_are_exported() {
+    let base = layer(&[dir("./"), file("base", "b")]);
+    let registry = TestRegistry::start().await;
+    let scratch = Scratch::new().await;
+    let mut names = Vec::new();
+    let images = [vec![base.clone(), layer(&[file("x", "x")]), base.clone()], vec![base]];
+    for (tag, layers) in ["1", "2"].into_iter().zip(images) {
+        registry.put("r/i", tag, &TestImage::of(&layers));
+        let name = format!("{}/r/i:{tag}", registry.address);
+        scratch.store.pull(&reference(&name), None, None).await.unwrap();
+        names.push(name);
+    }
+    let path = scratch.dir.path().join("both.tar");
+    scratch.store.export(&names, ExportTo::Tar(File::create(&path).unwrap())).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let other = Store::open(config(dir.path())).await.unwrap();
+    other.import_layout(&path, None).await.unwrap();
+    let ids = |all: Vec<Image>| all.into_iter().map(|image| image.id).collect::<Vec<_>>();
+    let here = ids(scratch.store.list().await.unwrap());
+    assert_eq!(ids(other.list().await.unwrap()), here);
+    assert_eq!(here.len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_was_unpacking_leaves_no_split() {
+    let Scratch { dir, store } = Scratch::new().await;
+    drop(store);
+    let split = dir.path().join("images/splits").join("0".repeat(64));
+    fs::write(&split, "half").unwrap();
+    Store::open(config(dir.path())).await.unwrap();
+    assert!(!split.exists());
+}
