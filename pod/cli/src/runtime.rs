@@ -147,7 +147,7 @@ pub async fn reach(context: &Context, pod: &Entry) -> Result<Reached> {
     }
     let taken = context.store.lock_existing(pod).await?;
     let cri: Arc<dyn Cri> = if taken.is_some() {
-        in_process(context, pod.uid.as_str()).await?
+        in_process(context, pod.uid.as_str()).await?.0
     } else {
         let socket = context.store.socket(&pod.uid, "cri");
         Arc::new(Client::connect(&format!("unix://{}", socket.display())).await?)

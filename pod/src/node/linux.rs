@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rrun_blocking::Pool;
 
-use super::{DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest};
+use super::{CgroupMode, DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest};
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
 use crate::dns::ResolvConf;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 33] = [
+const COMMANDS: [(&str, &[&str]); 31] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -22,6 +22,7 @@ const COMMANDS: [(&str, &[&str]); 33] = [
     ("rm", &["rm"]),
     ("gc", &["gc"]),
     ("gc-containers", &["gc", "containers"]),
+    ("gc-images", &["gc", "images"]),
     ("why-removed", &["why-removed"]),
     ("images", &["images"]),
     ("pull", &["pull"]),
@@ -37,9 +38,6 @@ const COMMANDS: [(&str, &[&str]); 33] = [
     ("image-verify", &["image", "verify"]),
     ("image-export", &["image", "export"]),
     ("image-import", &["image", "import"]),
-    ("gc", &["gc"]),
-    ("gc-images", &["gc", "images"]),
-    ("why-removed", &["why-removed"]),
 ];
 
 fn rrun(args: &[&str]) -> (Option<i32>, String, String) {

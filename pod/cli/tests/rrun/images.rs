@@ -95,7 +95,7 @@ fn images_are_hashed_again_and_exported_to_a_file_a_folder_or_a_pipe() {
     machine.ok(&["image", "export", "-o", &tar, TALK, IMAGE]);
     machine.ok(&["image", "export", "-o", &folder, TALK, IMAGE]);
     let piped = machine.rrun(&["image", "export", TALK]).stdout;
-    assert!(!piped.is_empty() && piped.len() % 512 == 0);
+    assert!(!piped.is_empty() && piped.len().is_multiple_of(512));
     machine.ok(&["rmi", TALK, IMAGE]);
     let names = format!("{TALK}\n{IMAGE}\n");
     for from in [&tar, &folder] {
