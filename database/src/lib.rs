@@ -11,10 +11,12 @@
 //! On a full disk nothing new is recorded, but what was can be given back ([`give_back`]): a file
 //! beside the database keeps some room for that.
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use nix::fcntl::OFlag;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -126,7 +128,18 @@ impl Database {
     /// # Errors
     /// What the system says.
     pub fn lock(&self, folder: &Path) -> Result<File, Error> {
-        File::create(folder.join(self.lock)).map_err(|error| Error::File(self.lock.into(), error))
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false);
+            // Neither a FIFO nor what a link leads to is the lock of these programs.
+            options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
+            let file = options.open(folder.join(self.lock))?;
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            }
+        };
+        open().map_err(|error| Error::File(self.lock.into(), error))
     }
 
     /// Opens the database in `folder`, in WAL mode, with the shared lock held. One that is damaged
@@ -185,6 +198,12 @@ impl Database {
     }
 
     fn connect_once(&self, path: &Path) -> Result<Connection, Error> {
+        // SQLite would open a FIFO or a device, and call it a disk that fails.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            let code = ffi::Error::new(ffi::SQLITE_NOTADB);
+            let text = "it is not a regular file".to_owned();
+            return Err(rusqlite::Error::SqliteFailure(code, Some(text)).into());
+        }
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -302,6 +321,20 @@ mod tests {
         assert_eq!(words(&connection), 1);
         let kept = fs::read_to_string(folder.path().join("trial.db.damaged")).unwrap();
         assert!(kept.starts_with("no database"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_set_aside_as_a_damaged_one_and_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        nix::unistd::mkfifo(&at("trial.db"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (connection, lock) = open(folder.path()).unwrap();
+        assert_eq!(words(&connection), 1);
+        assert!(aside(folder.path()));
+        drop((connection, lock));
+        fs::rename(at("trial.db.damaged"), at("trial.lock")).unwrap();
+        let error = open(folder.path()).unwrap_err();
+        assert!(matches!(error, Error::File(name, _) if name == "trial.lock"));
     }
 
     #[test]

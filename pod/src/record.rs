@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -68,6 +68,8 @@ impl Format {
         let write = || {
             let mut options = OpenOptions::new();
             let options = options.write(true).create(true).truncate(true).mode(0o600);
+            // No FIFO is waited at, and no link is followed that somebody has put there.
+            let options = options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
             options.open(&new)?.write_all(line.as_bytes())?;
             fs::rename(&new, path)
         };
@@ -79,7 +81,7 @@ impl Format {
     /// # Errors
     /// Those of the file system, and `Internal` when it is broken or of another version.
     pub fn read<T: DeserializeOwned>(self, path: &Path) -> Result<Option<T>> {
-        let text = match fs::read_to_string(path) {
+        let text = match rrun_sys::record::read_text(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.context(|| format!("read {}", path.display()))?,
         };
@@ -101,7 +103,7 @@ impl Format {
     /// # Errors
     /// Those of the file system.
     pub fn read_list<T: DeserializeOwned>(self, path: &Path) -> Result<Vec<T>> {
-        match fs::read(path) {
+        match rrun_sys::record::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             other => {
                 let bytes = other.context(|| format!("read {}", path.display()))?;
@@ -149,9 +151,7 @@ fn lock_within(path: &Path, limit: Duration) -> Result<Flock<File>> {
 
 /// What whoever has the lock wrote into it stays.
 fn lock_file(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(path);
-    file.context(|| format!("make {}", path.display()))
+    rrun_sys::record::open_lock(path).context(|| format!("make {}", path.display()))
 }
 
 /// The first half of SHA-256, in hexadecimal digits.

@@ -115,7 +115,7 @@ impl Lock {
     }
 
     fn attempt(path: &Path, how: FlockArg) -> io::Result<Try> {
-        let file = match Flock::lock(File::create(path)?, how) {
+        let file = match Flock::lock(rrun_sys::record::open_lock(path)?, how) {
             Ok(file) => file,
             Err((_, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => {
                 return Ok(Try::Held);
@@ -123,7 +123,7 @@ impl Lock {
             Err((_, errno)) => return Err(errno.into()),
         };
         // A lock on a file that nobody else finds is none.
-        match (file.metadata(), fs::metadata(path)) {
+        match (file.metadata(), fs::symlink_metadata(path)) {
             (Ok(held), Ok(now)) if held.ino() == now.ino() => Ok(Try::Taken(Lock { _file: file })),
             _ => Ok(Try::Removed),
         }

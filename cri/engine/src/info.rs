@@ -48,7 +48,7 @@ pub(crate) async fn container(pod: &Pod, container: &Container) -> Result<Value>
     let path = pod.dirs.spec(&container.id);
     let spec: Value = blocking(move || {
         let what = || format!("read {}", path.display());
-        let text = std::fs::read(&path).context(what)?;
+        let text = rrun_sys::record::read(&path).context(what)?;
         serde_json::from_slice(&text).map_err(|e| Error::internal(e.to_string())).context(what)
     })
     .await?;

@@ -242,7 +242,7 @@ fn move_to(path: &Path, folder: &Path) -> Result<()> {
         }
         target
     };
-    let target = (0..).map(free).find(|target| !target.exists());
+    let target = (0..).map(free).find(|target| fs::symlink_metadata(target).is_err());
     let target = target.unwrap_or_else(|| free(u32::MAX));
     fs::rename(path, &target).context(|| format!("move {} away", path.display()))
 }

@@ -3,7 +3,7 @@
 //! flock(2) is released by death, and excludes other threads and other processes alike, so it is
 //! the only mechanism needed.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,9 +23,7 @@ impl Lock {
     pub(crate) fn try_take(locks: &Path, name: &str) -> Result<Option<Lock>> {
         let path = locks.join(name);
         loop {
-            let mut options = OpenOptions::new();
-            let file = options.create(true).truncate(false).write(true).open(&path);
-            let file = file.context(path.display())?;
+            let file = rrun_sys::record::open_lock(&path).context(path.display())?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
@@ -33,7 +31,7 @@ impl Lock {
             }
             // Whoever removed the layer removed the file too: then this is a lock on nothing.
             let ours = file.metadata().context(path.display())?;
-            if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
+            if std::fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
                 return Ok(Some(Lock { _file: file, path }));
             }
         }

@@ -98,7 +98,8 @@ pub(super) fn restore(root: &Path, records: &mut Records, boot: &str) -> Result<
 }
 
 fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> Result<()> {
-    let copy: Copy = serde_json::from_slice(&std::fs::read(path)?).map_err(Error::invalid)?;
+    let text = rrun_sys::record::read(path)?;
+    let copy: Copy = serde_json::from_slice(&text).map_err(Error::invalid)?;
     if copy.version != VERSION {
         return Err(Error::invalid(format_args!("version {}", copy.version)));
     }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
@@ -165,7 +165,7 @@ impl Store {
         let attended = |lock: fs::DirEntry| {
             let name = lock.file_name().into_string().ok()?;
             let (namespace, name) = name.strip_suffix(".lock")?.split_once('_')?;
-            let uid = PodUid::parse(fs::read_to_string(lock.path()).ok()?.trim()).ok()?;
+            let uid = PodUid::parse(rrun_sys::record::read_text(&lock.path()).ok()?.trim()).ok()?;
             let full_name = format!("{namespace}/{name}");
             let is_meant = uid.as_str() == text
                 || full_name == text
@@ -273,7 +273,7 @@ impl Store {
             let Some(lock) = try_lock(&path)? else { return Ok(None) };
             // Whoever held it may have removed it: a lock that nobody else finds is none.
             let inode = lock.metadata().map(|m| m.ino()).ok();
-            if inode.is_some() && inode == fs::metadata(&path).map(|m| m.ino()).ok() {
+            if inode.is_some() && inode == fs::symlink_metadata(&path).map(|m| m.ino()).ok() {
                 // Left by one that was killed: nobody is behind them.
                 for what in ["cri", "stop"] {
                     let _ = fs::remove_file(self.socket(&entry.uid, what));
@@ -302,7 +302,7 @@ pub struct Attended {
 }
 
 fn is_held(lock: &Path) -> bool {
-    File::open(lock).is_ok_and(|file| {
+    rrun_sys::record::open(lock).is_ok_and(|file| {
         matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
     })
 }
@@ -361,7 +361,10 @@ impl LockedPod {
                 .context(|| format!("rename {}", path.display()))?;
         }
         let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o600).open(&path);
+        let options = options.append(true).create(true).mode(0o600);
+        // No FIFO is waited at, and no link is followed that somebody has put there.
+        let options = options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
+        let file = options.open(&path);
         let mut file = file.context(|| format!("open {}", path.display()))?;
         EVENTS.append(&mut file, event)
     }

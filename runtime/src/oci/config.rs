@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Where the host's control groups are mounted.
 pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
+/// The longest configuration that is read.
+const CONFIG_MAX: u64 = 64 << 20;
+
 /// The longest `/etc/passwd` that is looked at.
 const PASSWD_MAX: u64 = 1 << 20;
 
@@ -19,7 +22,7 @@ pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
     let folder = std::fs::canonicalize(path).context(|| format!("bundle {}", path.display()))?;
     let file = folder.join("config.json");
     let context = || format!("read {}", file.display());
-    let json = std::fs::read(&file).context(context)?;
+    let json = rrun_sys::in_root::read_regular_of_host(&file, CONFIG_MAX).context(context)?;
     let loaded = planning::load(&json).context(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok((folder, loaded.value))
@@ -79,6 +82,7 @@ pub fn user(text: &str) -> Result<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{Global, LogFormat, Rootless};
 
     #[test]
     fn a_home_is_found_by_number_and_broken_lines_are_passed_over() {
@@ -87,6 +91,23 @@ mod tests {
         assert_eq!(passwd_home(text, 7), Some("/home/a"));
         assert_eq!(passwd_home(text, 8), None);
         assert_eq!(passwd_home(text, 9), None);
+    }
+
+    #[test]
+    fn a_configuration_that_is_no_file_is_refused_by_its_name_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().canonicalize().unwrap().join("config.json");
+        nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap();
+        let log = Log::open(&Global {
+            root: PathBuf::new(),
+            log: None,
+            log_format: LogFormat::Text,
+            debug: false,
+            systemd_cgroup: false,
+            rootless: Rootless::Auto,
+        });
+        let error = bundle(folder.path(), &log).unwrap_err().to_string();
+        assert_eq!(error, format!("read {}: not a regular file", file.display()));
     }
 
     #[test]

@@ -79,3 +79,31 @@ fn wait_for_end(process: BorrowedFd<'_>) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+    use std::fs;
+    use std::path::PathBuf;
+
+    /// A container that was never started.
+    fn made(root: &Path, id: &str) -> Id {
+        let id = id.parse().unwrap();
+        let folder = Folder::make(root, &id).unwrap();
+        folder.write(&Record::new(&id, PathBuf::from("/bundle"))).unwrap();
+        id
+    }
+
+    #[test]
+    fn a_state_that_is_no_file_is_refused_by_its_name_and_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let a = made(root.path(), "a");
+        let path = root.path().join("a/state.json");
+        fs::remove_file(&path).unwrap();
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let error = delete(root.path(), &a, true).unwrap_err().to_string();
+        assert_eq!(error, format!("delete a: read {}: not a regular file", path.display()));
+    }
+}

@@ -166,7 +166,7 @@ impl Folder {
     pub fn read(&self) -> Result<Record> {
         let path = self.path.join("state.json");
         let context = || format!("read {}", path.display());
-        let json = std::fs::read(&path).context(context)?;
+        let json = rrun_sys::record::read(&path).context(context)?;
         let record: Record = serde_json::from_slice(&json)
             .map_err(|error| Error::new(Kind::Invalid, error.to_string()))
             .context(context)?;
@@ -193,7 +193,8 @@ impl Folder {
     pub fn read_filter(&self, record: &Record) -> Result<Option<Seccomp>> {
         let Some(flags) = record.seccomp_flags else { return Ok(None) };
         let path = self.path.join("seccomp.bpf");
-        let filter = std::fs::read(&path).context(|| format!("read {}", path.display()))?;
+        let filter =
+            rrun_sys::record::read(&path).context(|| format!("read {}", path.display()))?;
         Ok(Some(Seccomp { filter, flags }))
     }
 

@@ -6,7 +6,8 @@
 
 mod regular;
 
-pub use regular::{open_regular, open_regular_of_host, read_regular};
+pub(crate) use regular::reopen;
+pub use regular::{open_regular, open_regular_of_host, read_regular, read_regular_of_host};
 
 use crate::call::{fresh, syscall};
 use nix::errno::Errno;

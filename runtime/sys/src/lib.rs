@@ -22,6 +22,7 @@ pub mod procfs;
 pub mod program;
 pub mod pty;
 pub mod reaper;
+pub mod record;
 pub mod root;
 pub mod step;
 pub mod thread;

@@ -35,7 +35,7 @@ pub fn write(run_dir: &Path, container: &str, started_at: i64, exit: &Exit) -> i
 /// `InvalidData` for a record that is torn, or says what this code does not know.
 pub fn read(run_dir: &Path, container: &str) -> io::Result<Option<(i64, Exit)>> {
     let path = folder(run_dir).join(container);
-    match fs::read(&path) {
+    match rrun_sys::record::read(&path) {
         Ok(bytes) => decode(&bytes).map(Some).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
         }),

@@ -124,7 +124,7 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
 /// # Errors
 /// Those of the file system.
 pub fn read(path: &Path) -> io::Result<[Entry; 2]> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match rrun_sys::record::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other?,
     };

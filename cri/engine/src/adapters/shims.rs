@@ -148,7 +148,8 @@ async fn process_of(run_dir: &Path) -> Result<Option<OwnedFd>> {
 }
 
 fn find_process(run_dir: &Path) -> Option<OwnedFd> {
-    let pid = std::fs::read_to_string(run_dir.join("shim.pid")).ok()?.trim().parse().ok()?;
+    let pid = rrun_sys::record::read_text(&run_dir.join("shim.pid")).ok()?;
+    let pid = pid.trim().parse().ok()?;
     let process = pidfd::open(pid).ok()?;
     // Read after the descriptor was opened: if it is the shim now, the descriptor is the shim's.
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;

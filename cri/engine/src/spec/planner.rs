@@ -224,7 +224,8 @@ impl Planner {
         spec: &Path,
     ) -> Result<ExecTemplate> {
         let what = || format!("read {}", spec.display());
-        let json: Value = serde_json::from_slice(&fs::read(spec).context(what)?)
+        let text = rrun_sys::record::read(spec).context(what)?;
+        let json: Value = serde_json::from_slice(&text)
             .map_err(|error| Error::internal(error.to_string()))
             .context(what)?;
         let (spec, filter) = self.parse(json)?;

@@ -4,6 +4,8 @@ use super::{Machine, run, running};
 use crate::dirs::Dirs;
 use crate::record::{self, PodRecord};
 use crate::{ContainerPhase, Owner, PodPhase};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use std::fs;
 
 const OWNER: &Owner = &Owner::Cri;
@@ -95,6 +97,31 @@ fn a_broken_record_is_put_away_with_its_name_and_the_others_are_served() {
     let left = machine.remains();
     assert!(left.iter().all(|left| left.starts_with("lib/quarantine")), "{left:?}");
     assert_eq!(left.len(), 2);
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_record_or_a_lock_and_blocks_is_named_and_the_others_are_served() {
+    let machine = Machine::new();
+    let (a, (b, in_b), locked) = machine.life(async |engine, _| {
+        let (a, b) = (run(&engine, "a").await, running(&engine, "b").await);
+        (a, b, run(&engine, "locked").await)
+    });
+    let [of_a, of_b, of_locked] = [&a, &b, &locked].map(|pod| Dirs::new(&machine.config(), pod));
+    for path in [of_a.record(), of_b.container(&in_b), of_locked.lock()] {
+        fs::remove_file(&path).unwrap();
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+    }
+    machine.life(async |engine, recovery| {
+        let mut named: Vec<_> = recovery.quarantined.into_iter().map(|(name, _)| name).collect();
+        named.sort();
+        let mut expected = [a.to_string(), in_b.to_string()];
+        expected.sort();
+        assert_eq!(named, expected);
+        let why = format!("lock {}: not a regular file", of_locked.lock().display());
+        assert_eq!(recovery.not_undone, [(locked.to_string(), why)]);
+        assert_eq!(recovery.pods, std::slice::from_ref(&b));
+        assert!(engine.pod_status(OWNER, b.as_str(), false).await.unwrap().is_ready());
+    });
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ const KERNELS_OWN: [u64; 10] = [
 /// `InvalidInput` for anything that is no regular file (a directory, a device, a FIFO, a socket)
 /// or lies in procfs and its like; else what openat2(2) says.
 pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
-    reopen(&open(root, path, OFlag::O_PATH)?)
+    reopen(&open(root, path, OFlag::O_PATH)?, OFlag::O_RDONLY)
 }
 
 /// Opens the regular file at a path of the host for reading. Links are followed, wherever they
@@ -46,12 +46,14 @@ pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
 /// # Errors
 /// As [`open_regular`]; else what openat(2) says.
 pub fn open_regular_of_host(path: &Path) -> io::Result<File> {
-    reopen(&openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    reopen(&openat(AT_FDCWD, path, flags, Mode::empty())?, OFlag::O_RDONLY)
 }
 
-fn reopen(found: &OwnedFd) -> io::Result<File> {
+/// Opens what an `O_PATH` descriptor stands for, if it is a regular file.
+pub(crate) fn reopen(found: &OwnedFd, access: OFlag) -> io::Result<File> {
     check(found)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let flags = access | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     // Of this thread: it may have a table of its own (`crate::thread`).
     let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
     Ok(openat(AT_FDCWD, link.as_str(), flags, Mode::empty())?.into())
@@ -62,8 +64,21 @@ fn reopen(found: &OwnedFd) -> io::Result<File> {
 /// # Errors
 /// As [`open_regular`]; `EFBIG` for a longer file.
 pub fn read_regular(root: BorrowedFd<'_>, path: &CStr, limit: u64) -> io::Result<Vec<u8>> {
+    read(&open_regular(root, path)?, limit)
+}
+
+/// Reads the regular file at a path of the host, of at most `limit` bytes: one that stands in a
+/// folder which pods can write to, for example.
+///
+/// # Errors
+/// As [`open_regular_of_host`]; `EFBIG` for a longer file.
+pub fn read_regular_of_host(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read(&open_regular_of_host(path)?, limit)
+}
+
+fn read(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_regular(root, path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(Errno::EFBIG.into());
     }

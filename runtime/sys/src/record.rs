@@ -1,0 +1,147 @@
+//! Files that our own programs keep for each other, records and locks: regular files that stand
+//! where they are looked for, and nothing else.
+//!
+//! Somebody may have put something else there, by a restored backup or by hand. What blocks its
+//! opener (a FIFO), acts when it is opened (a device) or has no end must be an error by name, and
+//! not a program that does not start.
+
+use crate::in_root::reopen;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The longest record that is read, in bytes: several times the longest request.
+pub const MAX: u64 = 64 << 20;
+
+/// Opens the record at `path` for reading. A link at its end is not followed.
+///
+/// # Errors
+/// `InvalidInput` for anything that is no regular file, a link among them; else what openat(2)
+/// says.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_for(path, OFlag::O_RDONLY)
+}
+
+/// Reads the record at `path`, of at most [`MAX`] bytes. A link at its end is not followed.
+///
+/// # Errors
+/// As [`open`]; `EFBIG` for a longer file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX {
+        return Err(Errno::EFBIG.into());
+    }
+    Ok(bytes)
+}
+
+/// As [`read`], for a record that is text.
+///
+/// # Errors
+/// As [`read`]; `InvalidData` for what is no UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Opens the file at `path` that is to be locked, for reading and writing; makes it if it is not
+/// there. What it holds stays. A link at its end is not followed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    loop {
+        match open_for(path, OFlag::O_RDWR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        let new = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        match openat(AT_FDCWD, path, new, Mode::from_bits_truncate(0o666)) {
+            // Somebody else was first, and theirs is a lock as well.
+            Err(Errno::EEXIST) => {}
+            made => return Ok(made?.into()),
+        }
+    }
+}
+
+fn open_for(path: &Path, access: OFlag) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    reopen(&openat(AT_FDCWD, path, flags, Mode::empty())?, access)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::mkfifo;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("record-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+
+        /// What may stand in a record's place and is none.
+        fn others(&self) -> [PathBuf; 4] {
+            let at = |name: &str| self.0.join(name);
+            mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+            symlink("/dev/zero", at("endless")).unwrap();
+            fs::write(at("target"), "somebody else's").unwrap();
+            symlink(at("target"), at("link")).unwrap();
+            fs::create_dir(at("folder")).unwrap();
+            ["fifo", "endless", "link", "folder"].map(at)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_and_whatever_else_stands_there_is_an_error_at_once() {
+        let folder = Folder::new("read");
+        let path = folder.0.join("record");
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "here").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "here");
+        for other in folder.others() {
+            let error = read(&other).unwrap_err();
+            assert_eq!(error.to_string(), "not a regular file", "{}", other.display());
+        }
+    }
+
+    #[test]
+    fn a_record_without_an_end_is_too_long() {
+        let folder = Folder::new("long");
+        let path = folder.0.join("record");
+        File::create(&path).unwrap().set_len(MAX + 1).unwrap();
+        assert_eq!(read(&path).unwrap_err().raw_os_error(), Some(Errno::EFBIG as i32));
+    }
+
+    #[test]
+    fn a_lock_is_made_or_found_with_what_it_holds_and_nothing_else_is_opened_for_one() {
+        let folder = Folder::new("lock");
+        let path = folder.0.join("lock");
+        drop(open_lock(&path).unwrap());
+        fs::write(&path, "its holder").unwrap();
+        let mut text = String::new();
+        open_lock(&path).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "its holder");
+        for other in folder.others() {
+            let error = open_lock(&other).unwrap_err();
+            assert_eq!(error.to_string(), "not a regular file", "{}", other.display());
+        }
+        let missing = open_lock(&folder.0.join("missing/lock")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+}
