@@ -7,7 +7,7 @@
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::dirs::{self, Dirs, Lock};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::groups;
 use crate::id::{ContainerId, PodId};
 use crate::phase::{ContainerPhase, PodPhase};
@@ -120,7 +120,7 @@ fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
 
 async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     let dirs = Dirs::new(&engine.config, id);
-    let folders = dirs.clone();
+    let (folders, pod) = (dirs.clone(), id.clone());
     let takeover = engine.config.takeover.clone();
     let read = blocking(move || {
         // Before the lock: taken only to look, it would make the pod's own process believe that
@@ -134,7 +134,7 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
         }
         step::run("engine.recover.run-dir", || dirs::make(&folders.run))?;
         match step::run("engine.recover.lock", || Lock::take(&folders.lock()))? {
-            Some(lock) => Ok(Some((lock, read_pod(&folders)?))),
+            Some(lock) => Ok(Some((lock, read_pod(&folders, &pod)?))),
             None => Ok(None),
         }
     });
@@ -193,14 +193,26 @@ enum Read {
     },
 }
 
-fn read_pod(dirs: &Dirs) -> Result<Read> {
-    if !dirs.record().exists() {
+fn read_pod(dirs: &Dirs, id: &PodId) -> Result<Read> {
+    let path = dirs.record();
+    if !path.exists() {
         return Ok(Read::Nothing);
     }
-    let record = match record::read::<PodRecord>(&dirs.record()) {
-        Ok(record) => record,
+    let record = match record::read::<PodRecord>(&path) {
+        Ok(record) if record.id == *id => record,
+        Ok(record) => return Ok(Read::Broken(of_another(&path, "pod", record.id.as_str()))),
         Err(error) => return Ok(Read::Broken(error.to_string())),
     };
+    let (containers, broken) = read_containers(dirs, id)?;
+    Ok(Read::Pod { record: Box::new(record), containers, broken })
+}
+
+/// The records of a pod's containers by age, and the names of those that are broken, with the
+/// reason.
+fn read_containers(
+    dirs: &Dirs,
+    pod: &PodId,
+) -> Result<(Vec<ContainerRecord>, Vec<(String, String)>)> {
     let (mut containers, mut broken) = (Vec::new(), Vec::new());
     let folder = dirs.containers();
     let entries = match fs::read_dir(&folder) {
@@ -211,7 +223,7 @@ fn read_pod(dirs: &Dirs) -> Result<Read> {
         }
     };
     for path in entries.iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
-        match record::read::<ContainerRecord>(path) {
+        match read_container(path, pod) {
             Ok(record) => containers.push(record),
             Err(error) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -220,7 +232,25 @@ fn read_pod(dirs: &Dirs) -> Result<Read> {
         }
     }
     containers.sort_by_key(|container| container.created_at);
-    Ok(Read::Pod { record: Box::new(record), containers, broken })
+    Ok((containers, broken))
+}
+
+/// The record of a container of `pod`. One that stands where another container's belongs is broken.
+fn read_container(path: &Path, pod: &PodId) -> Result<ContainerRecord> {
+    let record = record::read::<ContainerRecord>(path)?;
+    if path.file_stem().is_none_or(|name| name != record.id.as_str()) {
+        return Err(Error::internal(of_another(path, "container", record.id.as_str())));
+    }
+    if record.pod != *pod {
+        let what = format!("container {} of pod", record.id);
+        return Err(Error::internal(of_another(path, &what, record.pod.as_str())));
+    }
+    Ok(record)
+}
+
+/// What is wrong with a copy.
+fn of_another(path: &Path, what: &str, id: &str) -> String {
+    format!("{}: it is the record of {what} {id}", path.display())
 }
 
 /// Moves what cannot be read out of the way, under a name that is free.
@@ -344,7 +374,9 @@ async fn end_after_reboot(at: &PodAt) {
 /// last, so that whoever finds it after a crash begins again.
 async fn drop_broken(at: &PodAt, name: &str) {
     let cleaned = async {
-        if let Ok(id) = name.parse::<ContainerId>() {
+        if let Ok(id) = name.parse::<ContainerId>()
+            && !is_of_another_pod(at, &id).await?
+        {
             end_broken_container(at, &id).await?;
         }
         put_away(&at.engine, at.pod.dirs.containers().join(format!("{name}.json"))).await
@@ -352,6 +384,23 @@ async fn drop_broken(at: &PodAt, name: &str) {
     if let Err(error) = cleaned.await {
         tracing::warn!(container = name, %error, "not cleaned up");
     }
+}
+
+/// Whether nothing that bears this container's name is of this pod, because what stands here is
+/// another pod's record, or because another pod has it.
+async fn is_of_another_pod(at: &PodAt, id: &ContainerId) -> Result<bool> {
+    let (config, pod, id) = (at.engine.config.clone(), at.pod.id.clone(), id.clone());
+    blocking(move || {
+        let here = Dirs::new(&config, &pod).container(&id);
+        if record::read::<ContainerRecord>(&here).is_ok_and(|record| record.id == id) {
+            return Ok(true);
+        }
+        let mut others = pods_on_disk(&config)?.into_iter().filter(|other| *other != pod);
+        Ok(others.any(|other| {
+            read_container(&Dirs::new(&config, &other).container(&id), &other).is_ok()
+        }))
+    })
+    .await
 }
 
 async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {

@@ -97,6 +97,19 @@ mod tests {
     }
 
     #[test]
+    fn the_state_of_another_container_is_refused_by_both_names() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, b) = (made(root.path(), "a"), made(root.path(), "b"));
+        let state = |id: &str| root.path().join(id).join("state.json");
+        fs::copy(state("a"), state("b")).unwrap();
+        let error = delete(root.path(), &b, true).unwrap_err().to_string();
+        assert_eq!(error, "delete b: state of b: it is the state of a");
+        assert!(state("b").exists());
+        delete(root.path(), &a, true).unwrap();
+        assert!(!state("a").exists());
+    }
+
+    #[test]
     fn a_state_that_is_no_file_is_refused_by_its_name_and_not_waited_for() {
         let root = tempfile::tempdir().unwrap();
         let a = made(root.path(), "a");

@@ -114,6 +114,7 @@ impl Record {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    id: String,
     fd: OwnedFd,
 }
 
@@ -147,7 +148,7 @@ impl Folder {
     fn at(path: PathBuf, id: &Id) -> Result<Folder> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match open(&path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Folder { path, fd }),
+            Ok(fd) => Ok(Folder { path, id: id.as_str().to_owned(), fd }),
             // The words that containerd and podman look for.
             Err(nix::errno::Errno::ENOENT) => {
                 Err(Error::new(Kind::NotFound, format!("container {id} does not exist")))
@@ -173,6 +174,12 @@ impl Folder {
         if record.version > VERSION {
             let text = format!("version {} is newer than this program", record.version);
             return Err(Error::new(Kind::Invalid, text)).context(context);
+        }
+        // A folder that was copied: what the record tells of is another container's.
+        if record.id != self.id {
+            let text = format!("it is the state of {}", record.id);
+            return Err(Error::new(Kind::Invalid, text))
+                .context(|| format!("state of {}", self.id));
         }
         Ok(record)
     }

@@ -3,7 +3,7 @@
 use super::{Machine, run, running};
 use crate::dirs::Dirs;
 use crate::record::{self, PodRecord};
-use crate::{ContainerPhase, Owner, PodPhase};
+use crate::{ContainerPhase, Owner, PodId, PodPhase};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
@@ -97,6 +97,59 @@ fn a_broken_record_is_put_away_with_its_name_and_the_others_are_served() {
     let left = machine.remains();
     assert!(left.iter().all(|left| left.starts_with("lib/quarantine")), "{left:?}");
     assert_eq!(left.len(), 2);
+}
+
+#[test]
+fn a_copied_record_is_put_away_and_what_it_tells_of_goes_on() {
+    let machine = Machine::new();
+    let ((a, in_a), (b, in_b)) =
+        machine.life(async |engine, _| (running(&engine, "a").await, running(&engine, "b").await));
+    let copy: PodId = "f".repeat(64).parse().unwrap();
+    let renamed = "e".repeat(64).parse().unwrap();
+    let [of_a, of_b, of_copy] = [&a, &b, &copy].map(|pod| Dirs::new(&machine.config(), pod));
+    fs::create_dir_all(of_copy.containers()).unwrap();
+    fs::copy(of_a.record(), of_copy.record()).unwrap();
+    for target in [of_copy.container(&in_a), of_b.container(&in_a), of_b.container(&renamed)] {
+        fs::copy(of_a.container(&in_a), target).unwrap();
+    }
+    machine.life(async |engine, recovery| {
+        let mut put_away = recovery.quarantined;
+        put_away.sort();
+        let mut expected = [
+            (of_copy.record(), copy.to_string(), format!("pod {a}")),
+            (of_b.container(&renamed), renamed.to_string(), format!("container {in_a}")),
+            (of_b.container(&in_a), in_a.to_string(), format!("container {in_a} of pod {a}")),
+        ]
+        .map(|(path, name, of)| (name, format!("{}: it is the record of {of}", path.display())));
+        expected.sort();
+        assert_eq!(put_away, expected);
+        for (pod, container) in [(&a, &in_a), (&b, &in_b)] {
+            assert!(engine.pod_status(OWNER, pod.as_str(), false).await.unwrap().is_ready());
+            let status = engine.container_status(OWNER, container.as_str(), false).await.unwrap();
+            assert_eq!(status.phase, ContainerPhase::Running);
+            assert!(machine.remains().contains(&format!("lease {container}")));
+            engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+        }
+    });
+    let left = machine.remains();
+    assert!(left.iter().all(|left| left.starts_with("lib/quarantine")), "{left:?}");
+    assert_eq!(left.len(), 3);
+}
+
+#[test]
+fn a_broken_record_under_the_name_of_another_pods_container_leaves_that_one_alone() {
+    let machine = Machine::new();
+    let ((_, in_a), b) =
+        machine.life(async |engine, _| (running(&engine, "a").await, run(&engine, "b").await));
+    let of_b = Dirs::new(&machine.config(), &b);
+    fs::create_dir_all(of_b.containers()).unwrap();
+    fs::write(of_b.container(&in_a), "torn").unwrap();
+    machine.life(async |engine, recovery| {
+        assert_eq!(recovery.quarantined.len(), 1);
+        let status = engine.container_status(OWNER, in_a.as_str(), false).await.unwrap();
+        assert_eq!(status.phase, ContainerPhase::Running);
+        assert!(machine.remains().contains(&format!("lease {in_a}")));
+    });
 }
 
 #[test]
