@@ -19,7 +19,7 @@ use crate::verbs::create_container;
 use crate::verbs::pod_undo::remove_shim_scope;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt, SOON};
-use rrun_shim_protocol::Request;
+use rrun_shim_protocol::{Launch, Request};
 use rrun_sys::step;
 use std::collections::BTreeSet;
 use std::fs;
@@ -140,7 +140,15 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
     });
     let Some((lock, read)) = read.await? else { return Ok(Found::Foreign) };
     match read {
-        Read::Nothing => {
+        Read::Nothing { has_shim: true } => {
+            tracing::warn!(pod = %id, "its record is gone: what is left of it is ended");
+            end_broken(engine, id, &dirs).await?;
+            let remove = move || dirs::remove_all(&dirs.state);
+            run_step("engine.recover.no-state-dir", blocking(remove)).await?;
+            drop(lock);
+            Ok(Found::Cleaned)
+        }
+        Read::Nothing { has_shim: false } => {
             blocking(move || {
                 step::run("engine.recover.no-state-dir", || dirs::remove_all(&dirs.state))?;
                 step::run("engine.recover.no-run-dir", || dirs.remove_run())
@@ -177,14 +185,22 @@ async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()>
     run_step("engine.end-broken.shim", ports.shims.kill(&dirs.run)).await?;
     remove_shim_scope(engine, id).await?;
     ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
+    // Of containers whose records are there the groups are known, wherever the client put them.
+    let (folders, pod) = (dirs.clone(), id.clone());
+    for container in blocking(move || read_containers(&folders, &pod)).await?.0 {
+        engine.end_group(&container.cgroup).await?;
+    }
     engine.end_group(&groups::of_own(&engine.config, id)?).await?;
     let run = dirs.run.clone();
     run_step("engine.end-broken.run-dir", blocking(move || dirs::remove_all(&run))).await
 }
 
 enum Read {
-    /// Folders without a record: their maker died before its first effect, or after its last.
-    Nothing,
+    /// Folders without a record: their maker died before its first effect, or after its last. Or
+    /// somebody has removed it: then there was a shim.
+    Nothing {
+        has_shim: bool,
+    },
     Broken(String),
     Pod {
         record: Box<PodRecord>,
@@ -194,9 +210,11 @@ enum Read {
 }
 
 fn read_pod(dirs: &Dirs, id: &PodId) -> Result<Read> {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
     let path = dirs.record();
-    if !path.exists() {
-        return Ok(Read::Nothing);
+    if !is_there(&path) {
+        let of_shim = [Launch::socket(&dirs.run), dirs.run.join("shim.pid")];
+        return Ok(Read::Nothing { has_shim: of_shim.iter().any(|path| is_there(path)) });
     }
     let record = match record::read::<PodRecord>(&path) {
         Ok(record) if record.id == *id => record,

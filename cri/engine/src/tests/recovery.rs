@@ -6,7 +6,10 @@ use crate::record::{self, PodRecord};
 use crate::{ContainerPhase, Owner, PodId, PodPhase};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use rrun_shim_protocol::Launch;
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 const OWNER: &Owner = &Owner::Cri;
 
@@ -99,6 +102,14 @@ fn a_broken_record_is_put_away_with_its_name_and_the_others_are_served() {
     assert_eq!(left.len(), 2);
 }
 
+/// Removes the record of a pod whose shim runs.
+fn without_record(machine: &Machine, pod: &PodId) -> PathBuf {
+    let dirs = Dirs::new(&machine.config(), pod);
+    fs::write(Launch::socket(&dirs.run), "").unwrap();
+    fs::remove_file(dirs.record()).unwrap();
+    dirs.record()
+}
+
 #[test]
 fn a_copied_record_is_put_away_and_what_it_tells_of_goes_on() {
     let machine = Machine::new();
@@ -150,6 +161,21 @@ fn a_broken_record_under_the_name_of_another_pods_container_leaves_that_one_alon
         assert_eq!(status.phase, ContainerPhase::Running);
         assert!(machine.remains().contains(&format!("lease {in_a}")));
     });
+}
+
+#[test]
+fn a_pod_whose_record_is_gone_is_ended_and_leaves_nothing() {
+    let machine = Machine::new();
+    let (gone, link) = machine
+        .life(async |engine, _| (running(&engine, "a").await.0, running(&engine, "b").await.0));
+    without_record(&machine, &gone);
+    symlink("/nowhere", without_record(&machine, &link)).unwrap();
+    machine.life(async |engine, recovery| {
+        assert_eq!(recovery.not_undone, []);
+        assert_eq!(recovery.quarantined.len(), 1, "what a link leads to is no record");
+        assert!(engine.list_pods(OWNER, &Default::default()).is_empty());
+    });
+    assert_eq!(machine.remains(), [format!("lib/quarantine/{:?}", link.as_str())]);
 }
 
 #[test]
