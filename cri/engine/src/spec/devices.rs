@@ -1,12 +1,16 @@
 //! Devices of the host in a container: nodes and rules.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::model::DeviceSpec;
 use nix::sys::stat::{SFlag, major, minor};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// How many levels of folders are looked for nodes. A folder that a client names may be a
+/// container's to make; no driver's has more than a few.
+const DEPTH: usize = 32;
 
 /// A device node of the host, as a container is to have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub(crate) fn asked(device: &DeviceSpec) -> Result<Vec<HostDevice>> {
         return Err(Error::not_found(format!("device {}: not found", device.host_path)));
     }
     let mut all = Vec::new();
-    collect(Path::new(&device.host_path), target, access, &mut all)
+    collect((Path::new(&device.host_path), DEPTH), target, access, &mut all)
         .context(|| format!("device {}", device.host_path))?;
     if all.is_empty() {
         return Err(Error::invalid(format!("device {}: not a device", device.host_path)));
@@ -79,26 +83,39 @@ pub(crate) fn of_host(dev: &Path) -> Result<Vec<HostDevice>> {
         let Ok(entry) = entry else { continue };
         let name = entry.file_name();
         if own.iter().all(|other| name != *other) {
-            // One that goes away meanwhile is not there.
             let path = entry.path();
-            let _ = collect(&path, &path.to_string_lossy(), "rwm", &mut all);
+            match collect((&path, DEPTH), &path.to_string_lossy(), "rwm", &mut all) {
+                Err(error) if error.kind() == Kind::Invalid => return Err(error),
+                // One that goes away meanwhile is not there.
+                _ => {}
+            }
         }
     }
     all.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(all)
 }
 
-fn collect(host: &Path, target: &str, access: &str, all: &mut Vec<HostDevice>) -> Result<()> {
+/// Adds the node at a path of the host, or the nodes below it in so many levels of folders.
+fn collect(
+    (host, depth): (&Path, usize),
+    target: &str,
+    access: &str,
+    all: &mut Vec<HostDevice>,
+) -> Result<()> {
     // A link is followed where the client named it, not while all of /dev is walked: there it
     // leads to a node that is met anyway.
     let metadata = fs::metadata(host).context(|| format!("stat {}", host.display()))?;
     if metadata.is_dir() {
+        let Some(depth) = depth.checked_sub(1) else {
+            let text = format!("{}: more than {DEPTH} levels of folders", host.display());
+            return Err(Error::invalid(text));
+        };
         for entry in fs::read_dir(host).context(|| format!("read {}", host.display()))? {
             let entry = entry.context(|| format!("read {}", host.display()))?;
             let below = entry.file_type().context(|| format!("stat {}", entry.path().display()))?;
             if !below.is_symlink() {
                 let target = format!("{target}/{}", entry.file_name().to_string_lossy());
-                collect(&entry.path(), &target, access, all)?;
+                collect((&entry.path(), depth), &target, access, all)?;
             }
         }
         return Ok(());
@@ -131,4 +148,27 @@ pub(crate) fn rules(privileged: bool, devices: &[HostDevice]) -> Vec<Value> {
     rules.push(json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"}));
     rules.extend(devices.iter().map(HostDevice::rule));
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_devices_is_looked_into_so_deep_and_a_deeper_one_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked_for = || {
+            let host_path = folder.path().to_string_lossy().into_owned();
+            asked(&DeviceSpec { host_path, ..DeviceSpec::default() }).unwrap_err().to_string()
+        };
+        let deepest: std::path::PathBuf =
+            (1..DEPTH).fold(folder.path().into(), |path, _| path.join("d"));
+        fs::create_dir_all(&deepest).unwrap();
+        assert!(asked_for().ends_with("not a device"), "{}", asked_for());
+        fs::create_dir(deepest.join("d")).unwrap();
+        let expected = format!("{}: more than 32 levels of folders", deepest.join("d").display());
+        assert!(asked_for().ends_with(&expected), "{}", asked_for());
+        let mut all = Vec::new();
+        assert!(collect((folder.path(), DEPTH), "", "rwm", &mut all).is_err());
+    }
 }
