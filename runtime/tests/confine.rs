@@ -34,6 +34,36 @@ fn a_kernels_file_system_goes_to_a_real_directory_only() {
 }
 
 #[test]
+fn nothing_covers_the_root_through_a_link_to_it() {
+    let place = Box::new();
+    symlink("/", place.root.join("link")).unwrap();
+    symlink("link/.", place.root.join("second")).unwrap();
+    let source = place.root.join("tmp/source");
+    fs::create_dir(&source).unwrap();
+    for target in ["/link", "/second", "/second/link", "/tmp/../link"] {
+        let mut plan = place.plan(&["true"]);
+        plan.mounts.push(bind(&source, target));
+        assert_eq!(refusal(&place, &plan), format!("mount {target}: it is the root: EPERM"));
+        plan.mounts.pop();
+        plan.mounts.push(new_mount(target, "tmpfs", 0, &[]));
+        assert_eq!(refusal(&place, &plan), format!("mount {target}: it is the root: EPERM"));
+        plan.mounts.pop();
+        plan.masked = vec![target.into()];
+        assert_eq!(refusal(&place, &plan), format!("mask {target}: it is the root: EPERM"));
+        plan.masked.clear();
+        plan.readonly = vec![target.into()];
+        let words = format!("make {target} read-only: it is the root: EPERM");
+        assert_eq!(refusal(&place, &plan), words);
+    }
+    // Below it, and a bind of the root's directory that is covered, are places like any other.
+    let mut plan = place.plan(&["sh", "-c", "test -d /new/tmp/source && test ! -e /tmp/source"]);
+    plan.mounts.push(bind(&source, "/link/tmp"));
+    plan.mounts.push(bind(&place.root, "/new"));
+    plan.mounts.push(bind(&place.root, "/new"));
+    assert_eq!(place.run(&plan).unwrap(), (0, String::new()));
+}
+
+#[test]
 fn nothing_is_mounted_inside_proc_but_what_lxcfs_provides() {
     let place = Box::new();
     let file = place.root.join("tmp/file");

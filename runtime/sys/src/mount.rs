@@ -127,6 +127,29 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno
     Ok(())
 }
 
+/// Whether two descriptors are the same file of the same mount: what is attached there goes to the
+/// same place. A bind of the same directory is another mount.
+///
+/// # Errors
+/// What statx(2) says.
+pub(crate) fn is_same_place(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (one, other) = (statx(one)?, statx(other)?);
+    let place = |file: &libc::statx| {
+        (file.stx_mnt_id, file.stx_dev_major, file.stx_dev_minor, file.stx_ino)
+    };
+    Ok(place(&one) == place(&other))
+}
+
+fn statx(file: BorrowedFd<'_>) -> Result<libc::statx, Errno> {
+    let mut buffer = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let (path, mask) = (c"".as_ptr(), libc::STATX_INO | libc::STATX_MNT_ID);
+    let (flags, to) = (libc::AT_EMPTY_PATH, buffer.as_mut_ptr());
+    // SAFETY: a valid string and integers; the kernel writes one `struct statx` to `to`.
+    unsafe { syscall!(libc::SYS_statx, file, path, flags, mask, to)? };
+    // SAFETY: integers only, all of them zero or the kernel's.
+    Ok(unsafe { buffer.assume_init() })
+}
+
 /// What mount_setattr(2) is asked to change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -191,12 +191,12 @@ impl Compiler<'_> {
     }
 
     fn masks(&mut self, plan: &Plan, mounts: &Mounts) -> Result<()> {
+        let (root, empty) = (mounts.root, self.program.empty());
         for path in &plan.readonly {
             let (base, rest) = mounts.base(path)?;
-            let op = MountOp::ReadOnly { base, path: rest };
+            let op = MountOp::ReadOnly { base, path: rest, root };
             self.program.step(format!("make {path} read-only"), op);
         }
-        let (root, empty) = (mounts.root, self.program.empty());
         for path in &plan.masked {
             let (base, rest) = mounts.base(path)?;
             let op = MountOp::Mask { base, path: rest, root, empty };

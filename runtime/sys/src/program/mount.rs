@@ -69,7 +69,8 @@ pub enum MountOp {
     /// host's mounts that these are copies of.
     Private,
     /// Attach a mount on a path inside a root, making what is missing of the path: a directory
-    /// where the mount's root is one, else a file.
+    /// where the mount's root is one, else a file. A path that leads to the root itself is refused:
+    /// the mount would cover it for whoever enters the mount namespace later.
     Attach {
         /// What.
         mount: Reg,
@@ -97,7 +98,8 @@ pub enum MountOp {
     /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
     Pivot(Reg),
     /// Cover a path beneath a mount (or the mount itself, by `.`): a directory with an empty
-    /// read-only file system, anything else with `/dev/null`. A missing path is passed over.
+    /// read-only file system, anything else with `/dev/null`. A missing path is passed over, one
+    /// that leads to the root is refused.
     Mask {
         /// Where the path begins, and whether that is a procfs.
         base: Base,
@@ -108,12 +110,15 @@ pub enum MountOp {
         /// Holds the empty file system from the first use on; it is shared.
         empty: Reg,
     },
-    /// Make a path beneath a mount read-only with all below it. A missing path is passed over.
+    /// Make a path beneath a mount read-only with all below it. A missing path is passed over, one
+    /// that leads to the root is refused.
     ReadOnly {
         /// Where the path begins.
         base: Base,
         /// The path from there.
         path: CString,
+        /// The root.
+        root: Reg,
     },
 }
 
@@ -188,6 +193,7 @@ impl MountOp {
                     Err(Errno::ENOENT) => return Ok(()),
                     other => other?,
                 };
+                refuse_root(machine, machine.fd(*root)?, source.as_fd())?;
                 let mount = machine.fd(*mount)?;
                 copy::tree(source.as_fd(), mount, 0)?;
                 if *attributes {
@@ -197,12 +203,12 @@ impl MountOp {
             MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
             MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
             MountOp::Mask { base, path, root, empty } => {
-                if let Some(target) = existing(machine, *base, path)? {
+                if let Some(target) = existing(machine, *base, path, *root)? {
                     mask(machine, *root, target.as_fd(), *empty)?;
                 }
             }
-            MountOp::ReadOnly { base, path } => {
-                if let Some(target) = existing(machine, *base, path)? {
+            MountOp::ReadOnly { base, path, root } => {
+                if let Some(target) = existing(machine, *base, path, *root)? {
                     read_only(target.as_fd())?;
                 }
             }
@@ -256,6 +262,7 @@ fn attach(
     } else {
         in_root::ensure(root, path, leaf)?
     };
+    refuse_root(machine, root, target.as_fd())?;
     if !rules.inside_proc && procfs::is_inside(target.as_fd())? {
         machine.say(b"it is inside a procfs");
         return Err(Errno::EPERM);
@@ -268,8 +275,27 @@ fn attach(
     }
 }
 
+/// A link of the image leads to `/` from a path that is not `/`. What covers the root is not seen
+/// by the container, whose root stays below it, and is all that its execs see.
+fn refuse_root(
+    machine: &mut Machine<'_>,
+    root: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    if mount::is_same_place(root, target)? {
+        machine.say(b"it is the root");
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 /// What a path beneath a mount leads to. Only what is not there is passed over.
-fn existing(machine: &mut Machine<'_>, base: Base, path: &CStr) -> Result<Option<OwnedFd>, Errno> {
+fn existing(
+    machine: &mut Machine<'_>,
+    base: Base,
+    path: &CStr,
+    root: Reg,
+) -> Result<Option<OwnedFd>, Errno> {
     let mount = machine.fd(base.mount)?;
     let found = if path == c"." {
         // Of a file, too, which has no `.`.
@@ -281,6 +307,7 @@ fn existing(machine: &mut Machine<'_>, base: Base, path: &CStr) -> Result<Option
         Err(Errno::ENOENT) => return Ok(None),
         other => other?,
     };
+    refuse_root(machine, machine.fd(root)?, target.as_fd())?;
     if base.is_proc && !procfs::is_inside(target.as_fd())? {
         machine.say(b"it is not of the procfs that it should be in");
         return Err(Errno::EXDEV);
