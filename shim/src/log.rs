@@ -19,10 +19,10 @@ use rrun_shim_protocol::log_journal::{Chunk, Journal};
 use rrun_sys::step;
 use rrun_sys::time::now;
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -387,17 +387,22 @@ fn open(path: &Path) -> io::Result<File> {
         let make = || DirBuilder::new().recursive(true).mode(0o755).create(folder);
         step::run("shim.log.folder", make).map_err(named)?;
     }
-    let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    step::run("shim.log.file", open).map_err(named)
+    step::run("shim.log.file", || log_file::open(path)).map_err(named)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::fcntl::OFlag;
-    use nix::poll::{PollFd, PollFlags, poll};
-    use nix::unistd::{pipe2, write};
-    use std::collections::VecDeque;
+    use nix::sys::stat::Mode;
+    use nix::unistd::{mkfifo, pipe2, write};
+    use std::os::unix::fs::symlink;
+
+    fn tee_pipe() -> TeePipe {
+        let (reader, writer) = io::pipe().unwrap();
+        set_nonblocking(&reader).unwrap();
+        TeePipe { reader: Arc::new(reader), writer }
+    }
 
     #[test]
     fn a_peek_leaves_the_pipe_as_it_is_and_nothing_behind_for_the_next() {
@@ -451,19 +456,15 @@ mod tests {
     #[test]
     fn what_a_full_disk_does_not_take_is_counted_and_told_by_the_next_line_that_can_be_written() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, rotated) = (folder.path().join("0.log"), folder.path().join("1.log"));
-        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let log = LogThread::start().unwrap();
-        let key: Key = 1;
-        let mut told = VecDeque::new();
-        let mut done = |command| {
-            log.send(command);
-            while told.is_empty() {
-                let mut wakes = [PollFd::new(log.wake(), PollFlags::POLLIN)];
-                assert_eq!(poll(&mut wakes, 60_000_u16).unwrap(), 1, "no answer");
-                told.extend(log.done());
-            }
-            told.pop_front().unwrap()
+        let path = folder.path().join("0.log");
+        let (key, tee): (Key, _) = (1, tee_pipe());
+        let mut logs = BTreeMap::new();
+        let done = |logs: &mut BTreeMap<Key, Log>, command| {
+            carry_out(command, logs, &mut Vec::new(), &tee)
+        };
+        let fill = |logs: &mut BTreeMap<Key, Log>| {
+            let full = File::options().append(true).open("/dev/full").unwrap();
+            logs.get_mut(&key).unwrap().file = full;
         };
         let output = |text: &str| {
             let read = Read { at: 0, bytes: text.as_bytes().to_vec(), pipe: None };
@@ -476,27 +477,54 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let (full, nothing) = (|bytes| (bytes, "ENOSPC".to_owned()), (0, String::new()));
-        done(LogCommand::Open(key, path.clone(), folder.path().join("journal")));
-        assert_eq!(not_taken(done(output("one\n"))), full(4));
-        assert_eq!(not_taken(done(output("two\nthree\n"))), full(10));
-        std::fs::remove_file(&path).unwrap();
-        done(LogCommand::Reopen(key));
-        assert_eq!(not_taken(done(output("four\n"))), nothing);
-        std::fs::rename(&path, &rotated).unwrap();
-        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        done(LogCommand::Reopen(key));
-        assert_eq!(not_taken(done(output("five"))), nothing);
-        assert_eq!(not_taken(done(LogCommand::Close(key, 0, None))), full(4));
-        let text = std::fs::read_to_string(rotated).unwrap();
+        done(&mut logs, LogCommand::Open(key, path.clone(), folder.path().join("journal")));
+        fill(&mut logs);
+        assert_eq!(not_taken(done(&mut logs, output("one\n"))), full(4));
+        assert_eq!(not_taken(done(&mut logs, output("two\nthree\n"))), full(10));
+        done(&mut logs, LogCommand::Reopen(key));
+        assert_eq!(not_taken(done(&mut logs, output("four\n"))), nothing);
+        fill(&mut logs);
+        assert_eq!(not_taken(done(&mut logs, output("five"))), nothing);
+        assert_eq!(not_taken(done(&mut logs, LogCommand::Close(key, 0, None))), full(4));
+        let text = std::fs::read_to_string(path).unwrap();
         let expected = "stderr F rrun: 14 bytes are missing here: ENOSPC\nstdout F four\n";
         assert_eq!(text.replace("1970-01-01T00:00:00.000000000Z ", ""), expected);
     }
 
     #[test]
+    fn a_log_that_is_opened_anew_where_a_link_or_a_fifo_is_goes_on_in_the_file_that_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, rotated) = (folder.path().join("0.log"), folder.path().join("1.log"));
+        let (key, tee): (Key, _) = (1, tee_pipe());
+        let (mut logs, mut lines) = (BTreeMap::new(), Vec::new());
+        let open = LogCommand::Open(key, path.clone(), folder.path().join("journal"));
+        carry_out(open, &mut logs, &mut lines, &tee);
+        std::fs::rename(&path, &rotated).unwrap();
+        let precious = folder.path().join("precious");
+        std::fs::write(&precious, "").unwrap();
+        let put: [(&dyn Fn(), &str); 2] = [
+            (&|| symlink(&precious, &path).unwrap(), "it is a symbolic link"),
+            (&|| mkfifo(&path, Mode::S_IRWXU).unwrap(), "not a regular file"),
+        ];
+        for (put, words) in put {
+            put();
+            let reopened = carry_out(LogCommand::Reopen(key), &mut logs, &mut lines, &tee);
+            let Done::Reopened(_, Err(refused)) = reopened else { panic!("{reopened:?}") };
+            let expected = format!("open log {}: {words}", path.display());
+            assert_eq!(refused.to_string(), expected);
+            let read = Read { at: 0, bytes: b"line\n".to_vec(), pipe: None };
+            let bytes = LogCommand::Bytes(key, Stream::Stdout, read);
+            carry_out(bytes, &mut logs, &mut lines, &tee);
+            lines.clear();
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&rotated).unwrap().lines().count(), 2);
+        assert_eq!(std::fs::read(&precious).unwrap(), b"");
+    }
+
+    #[test]
     fn what_is_taken_goes_packet_by_packet_too() {
-        let (reader, writer) = io::pipe().unwrap();
-        set_nonblocking(&reader).unwrap();
-        let tee = TeePipe { reader: Arc::new(reader), writer };
+        let tee = tee_pipe();
         let (reader, writer) = pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
         for word in ["one ", "two ", "three"] {
             write(&writer, word.as_bytes()).unwrap();

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -308,25 +308,35 @@ pub(super) fn parts(folder: &Path, run: u64) -> Result<Vec<PathBuf>> {
 
 fn oldest(folder: &Path, run: u64) -> Result<Option<File>> {
     for path in parts(folder, run)? {
-        match File::open(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            other => return other.map(Some).context(|| format!("open {}", path.display())),
+        if let Some(file) = open(&path).context(|| format!("open {}", path.display()))? {
+            return Ok(Some(file));
         }
     }
     Ok(None)
+}
+
+/// A log, if there is one. Whoever may write to the folder can have a link there, which leads to any
+/// file of the host, or a FIFO, which its reader would wait at.
+fn open(path: &Path) -> std::io::Result<Option<File>> {
+    use nix::libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK};
+    let mut options = File::options();
+    let file = match options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(ELOOP) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
 /// The file that follows `file`: after one that is gone, the oldest.
 fn next(file: &File, folder: &Path, run: u64) -> std::io::Result<Option<File>> {
     let inode = file.metadata()?.ino();
     let all = parts(folder, run).unwrap_or_default();
-    let inodes: Vec<_> = all.iter().map(|path| fs::metadata(path).ok().map(|m| m.ino())).collect();
+    let inode_of = |path: &PathBuf| fs::symlink_metadata(path).ok().map(|m| m.ino());
+    let inodes: Vec<_> = all.iter().map(inode_of).collect();
     let at = inodes.iter().position(|found| *found == Some(inode)).map_or(0, |at| at + 1);
-    match all.get(at).map(File::open) {
-        None => Ok(None),
-        Some(Err(e)) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Some(other) => other.map(Some),
-    }
+    all.get(at).map_or(Ok(None), |path| open(path))
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {
@@ -456,6 +466,21 @@ mod tests {
         logs.write("0.log", "t stdout F five\n");
         assert_eq!(read(&mut reader), ["three", "four", "five"]);
         assert_eq!(read(&mut logs.reader(Runs::All)), ["one", "two", "three", "four", "five"]);
+    }
+
+    #[test]
+    fn a_link_and_a_fifo_in_the_folder_are_no_logs() {
+        let logs = Logs::new();
+        logs.write("secret", "t stdout F secret\n");
+        logs.write("2.log", "t stdout F one\n");
+        std::os::unix::fs::symlink(logs.path("secret"), logs.path("0.log")).unwrap();
+        let mode = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&logs.path("1.log"), mode).unwrap();
+        let mut reader = logs.reader(Runs::All);
+        assert_eq!(read(&mut reader), ["one"]);
+        fs::rename(logs.path("2.log"), logs.path("2.log.20260101-000000")).unwrap();
+        std::os::unix::fs::symlink(logs.path("secret"), logs.path("2.log")).unwrap();
+        assert!(read(&mut reader).is_empty());
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub async fn rotate(
     failed.map_or(Ok(()), Err)
 }
 
-/// The log that is written in `folder`, if it is longer than `max_size`.
+/// The log that is written in `folder`, if it is longer than `max_size`. What is no regular file is
+/// not the runtime's.
 fn too_long(folder: &Path, max_size: u64) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?.flatten();
     let runs = entries.filter_map(|entry| {
@@ -66,7 +67,8 @@ fn too_long(folder: &Path, max_size: u64) -> Option<PathBuf> {
         name.strip_suffix(".log")?.parse::<u64>().ok()
     });
     let path = folder.join(format!("{}.log", runs.max()?));
-    fs::metadata(&path).is_ok_and(|file| file.len() > max_size).then_some(path)
+    let is_long = |file: fs::Metadata| file.is_file() && file.len() > max_size;
+    fs::symlink_metadata(&path).is_ok_and(is_long).then_some(path)
 }
 
 async fn rotate_one(

@@ -1,8 +1,46 @@
-//! Appending to a log, on a disk that may have no room for all of it.
+//! Opening a log, in a folder that others may write to, and appending to it, on a disk that may have
+//! no room for all of it.
 
 use crate::cri_log::output_in;
-use std::fs::File;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Opens a log for appending, made where it is missing.
+///
+/// Whoever collects logs may write to their folder. A link there would have the lines appended to
+/// any file of the host, and a FIFO would have its opener wait for a reader. So what has the log's
+/// name is a regular file or refused; the folders on the way to it may be links.
+///
+/// # Errors
+/// `InvalidInput` for what is no regular file; else what open(2) says.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640).custom_flags(flags.bits());
+    let opened = options.open(path);
+    // Of what was opened, else of what has hindered it.
+    let found = match &opened {
+        Ok(file) => file.metadata(),
+        Err(_) => path.symlink_metadata(),
+    };
+    if let Some(words) = found.ok().and_then(|found| refusal(found.file_type())) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, words));
+    }
+    let file = opened?;
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    Ok(file)
+}
+
+/// Why a file of this type is no log.
+fn refusal(kind: FileType) -> Option<&'static str> {
+    if kind.is_symlink() {
+        return Some("it is a symbolic link");
+    }
+    (!kind.is_file()).then_some("not a regular file")
+}
 
 /// Lines that a log has not taken.
 #[derive(Debug)]
@@ -50,14 +88,55 @@ mod tests {
     use super::*;
     use crate::cri_log::{Formatter, Stream, Timestamp};
     use nix::errno::Errno;
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::fcntl::{AT_FDCWD, openat};
+    use nix::sys::stat::Mode;
     use std::io::Read;
     use std::os::fd::OwnedFd;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
 
     fn lines(output: &[u8]) -> Vec<u8> {
         let mut lines = Vec::new();
         Formatter::new(Stream::Stdout).feed(output, &Timestamp::new(0), &mut lines);
         lines
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_log_and_the_folder_may_be_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mode = Mode::from_bits_truncate(0o600);
+        std::fs::write(at("precious"), "as it was").unwrap();
+        symlink(at("precious"), at("link")).unwrap();
+        symlink(at("missing"), at("dangling")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), mode).unwrap();
+        nix::unistd::mkfifo(&at("read-fifo"), mode).unwrap();
+        // One with a reader is opened at once.
+        let reading = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let _reader = openat(AT_FDCWD, &at("read-fifo"), reading, Mode::empty()).unwrap();
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        for (name, words) in [
+            ("link", "it is a symbolic link"),
+            ("dangling", "it is a symbolic link"),
+            ("fifo", "not a regular file"),
+            ("read-fifo", "not a regular file"),
+            ("socket", "not a regular file"),
+            ("directory", "not a regular file"),
+        ] {
+            assert_eq!(open(&at(name)).unwrap_err().to_string(), words, "{name}");
+        }
+        assert_eq!(open(Path::new("/dev/full")).unwrap_err().to_string(), "not a regular file");
+        assert!(!at("missing").exists());
+        assert_eq!(std::fs::read(at("precious")).unwrap(), b"as it was");
+        symlink(at("directory"), at("pod")).unwrap();
+        for line in ["one\n", "two\n"] {
+            let file = open(&at("pod/0.log")).unwrap();
+            append(&file, line.as_bytes()).unwrap();
+            let flags = OFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GETFL).unwrap());
+            assert!(flags.contains(OFlag::O_APPEND) && !flags.contains(OFlag::O_NONBLOCK));
+        }
+        assert_eq!(std::fs::read(at("directory/0.log")).unwrap(), b"one\ntwo\n");
     }
 
     #[test]

@@ -5,10 +5,10 @@ use crate::log_file::{self, NotWritten};
 use crate::log_journal::{self, Chunk, Entry};
 use nix::errno::Errno;
 use rrun_error::reason;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The most that is read of one stream: more than the largest pipe holds that a container may
@@ -33,11 +33,14 @@ pub struct ReadEnds<'a> {
 /// process of the container must be dead. `log` is made where it is missing.
 ///
 /// # Errors
-/// Those of the file system.
+/// Those of the file system, and of [`log_file::open`].
 pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
-    let [stdout, stderr] = log_journal::read(journal)?;
-    let chunk = [&stdout, &stderr].into_iter().find_map(|entry| entry.chunk.clone());
-    let file = open(log, chunk.as_ref())?;
+    let entries = log_journal::read(journal)?;
+    let chunk = entries.iter().find_map(|entry| entry.chunk.clone());
+    append(&open(log, chunk.as_ref())?, entries, ends)
+}
+
+fn append(file: &File, [stdout, stderr]: [Entry; 2], ends: &ReadEnds<'_>) -> io::Result<()> {
     let mut streams =
         [(Stream::Stdout, ends.stdout, stdout), (Stream::Stderr, ends.stderr, stderr)];
     // The one with a chunk on its way first: the length of the file tells of it.
@@ -45,7 +48,7 @@ pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
     for (stream, pipe, entry) in streams {
         if let Some(pipe) = pipe {
             let lines = rest(stream, entry, (ends.tee, pipe), file.metadata()?.len())?;
-            log_file::append(&file, &lines).map_err(|refused| {
+            log_file::append(file, &lines).map_err(|refused| {
                 let NotWritten { bytes, error, .. } = refused;
                 let words = format!("{bytes} bytes are missing in it: {}", reason(&error));
                 io::Error::new(error.kind(), words)
@@ -101,16 +104,16 @@ fn read(fd: &OwnedFd, most: usize) -> io::Result<Vec<u8>> {
 /// The file that the chunk was on its way to, by whatever name it has after a rotation that the
 /// shim has not heard of; else the one that is at the path.
 fn open(log: &Path, chunk: Option<&Chunk>) -> io::Result<File> {
-    let mut appending = OpenOptions::new();
-    appending.append(true).create(true).mode(0o640);
     if let (Some(chunk), Some(folder)) = (chunk, log.parent()) {
-        let is_it = |path: &Path| path.metadata().is_ok_and(|file| file.ino() == chunk.inode);
+        // A link is not it, whatever it leads to: another file system has the same numbers.
+        let is_it =
+            |path: &Path| path.symlink_metadata().is_ok_and(|file| file.ino() == chunk.inode);
         let mut entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
         if let Some(path) = entries.find(|path| is_it(path)) {
-            return appending.open(path);
+            return log_file::open(&path);
         }
     }
-    appending.open(log)
+    log_file::open(log)
 }
 
 #[cfg(test)]
@@ -119,7 +122,9 @@ mod tests {
     use crate::log_journal::Journal;
     use nix::fcntl::OFlag;
     use nix::unistd::{pipe2, write};
+    use std::fs::OpenOptions;
     use std::io::Write;
+    use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
     /// A shim that dies at a chosen moment, and what is there then.
@@ -217,11 +222,28 @@ mod tests {
     #[test]
     fn what_a_full_disk_does_not_take_is_counted_in_the_error() {
         let dead = Dead::new();
-        std::os::unix::fs::symlink("/dev/full", dead.path()).unwrap();
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
         write(&dead.pipe.1, b"one\ntwo").unwrap();
         let ends = ReadEnds { tee: &dead.tee.0, stdout: Some(&dead.pipe.0), stderr: None };
-        let error = log(&dead.folder.path().join("journal"), &dead.path(), &ends).unwrap_err();
+        let error = append(&full, Default::default(), &ends).unwrap_err();
         assert_eq!(error.to_string(), "7 bytes are missing in it: ENOSPC");
+    }
+
+    #[test]
+    fn a_link_is_not_the_file_that_the_chunk_was_on_its_way_to() {
+        let mut dead = Dead::new();
+        dead.begin(&lines("a\n"), b"", b"b\n");
+        write(&dead.pipe.1, b"b\n").unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let precious = elsewhere.path().join("precious");
+        fs::rename(dead.path(), &precious).unwrap();
+        let before = fs::read(&precious).unwrap();
+        symlink(&precious, dead.path()).unwrap();
+        let ends = ReadEnds { tee: &dead.tee.0, stdout: Some(&dead.pipe.0), stderr: None };
+        let journal = dead.folder.path().join("journal");
+        let refused = log(&journal, &dead.path(), &ends).unwrap_err();
+        assert_eq!(refused.to_string(), "it is a symbolic link");
+        assert_eq!(fs::read(&precious).unwrap(), before);
     }
 
     #[test]
