@@ -3,10 +3,14 @@
 
 mod support;
 
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::wait::WaitPidFlag;
 use rrun_runtime::cgroup::{self, Layout, OomKills, stats};
 use rrun_runtime::plan::*;
 use rrun_runtime::{Kind, run};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use support::*;
 
@@ -166,6 +170,41 @@ fn removing_takes_nested_groups_and_names_a_busy_one() {
     for _ in 0..2 {
         cgroup::remove(&place.groups.dirs).unwrap();
     }
+}
+
+/// Makes groups in one another below a group; the last one.
+fn nest(dir: &Path, depth: usize) -> OwnedFd {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut at = open(dir, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
+        at = openat(&at, "d", flags, Mode::empty()).unwrap();
+    }
+    at
+}
+
+#[test]
+fn groups_that_are_nested_deeper_than_a_path_are_looked_through_thawed_killed_and_removed() {
+    let mut place = Box::new();
+    place.groups.dirs.retain(|dir| dir.path.starts_with("/sys/fs/cgroup/freezer"));
+    let Some(dir) = place.groups.dirs.first().map(|dir| dir.path.clone()) else {
+        return println!(
+            "skipped: this host has no freezer of v1, where alone groups nest so deep"
+        );
+    };
+    let init = place.start(&place.plan(&["sleep", "1000"])).unwrap();
+    // 4096 bytes are the longest path.
+    let deepest = nest(&dir, 2100);
+    for (name, value) in [("cgroup.procs", &*init.pid().to_string()), ("freezer.state", "FROZEN")] {
+        let file = openat(&deepest, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+        std::fs::File::from(file.unwrap()).write_all(value.as_bytes()).unwrap();
+    }
+    assert_eq!(cgroup::processes(&place.groups).unwrap(), [init.pid()]);
+    assert!(!cgroup::try_remove(&place.groups.dirs).unwrap());
+    cgroup::kill(&place.groups).unwrap();
+    assert_eq!(wait(&init), 137);
+    cgroup::remove(&place.groups.dirs).unwrap();
+    assert!(!dir.exists());
 }
 
 #[test]

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
+/// How many times as long as a try took the loop is left alone after it.
+const LOOP_SHARE: u32 = 4;
+
 /// How long a group may be busy after its last process is known to be dead.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -88,12 +91,15 @@ impl Removals {
     fn go_on(&mut self, mut pending: Pending, now: Instant) -> Option<Removed> {
         let Removal { dirs, process, until, .. } = &pending.removal;
         let is_alive = process.as_ref().is_some_and(|process| !is_reaped(process.as_fd()));
+        let began = Instant::now();
         let removed = if is_alive { Ok(false) } else { cgroup::try_remove(dirs) };
         let is_late = until.is_some_and(|until| until <= now);
         let left = match removed {
             Ok(true) => None,
             Ok(false) if !is_late => {
-                pending.next = now + pending.pause;
+                // Thousands of nested groups take their time, which the loop has for others.
+                let took = began.elapsed();
+                pending.next = now + took + pending.pause.max(LOOP_SHARE * took);
                 pending.pause = (2 * pending.pause).min(LONGEST_PAUSE);
                 self.0.push(pending);
                 return None;

@@ -3,9 +3,10 @@
 use super::members;
 use crate::plan::Cgroups;
 use crate::{Context, Result};
+use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 use rrun_sys::step;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// How often a v1 group is looked through for processes that were not signalled yet.
@@ -40,11 +41,27 @@ fn kill_all(groups: &Cgroups) -> Result<()> {
 /// Thaws a v1 group and those below it: one that was frozen by itself (a container in the container
 /// has been paused) stays so when only its parent is thawed.
 fn thaw_tree(dir: &Path) -> Result<()> {
-    write_existing(&dir.join("freezer.state"), "THAWED")?;
-    for below in members::below(dir)? {
-        thaw_tree(&below)?;
+    let thawed = members::for_each_group(dir, &mut |group| {
+        // The kernel looks at all below a group that is written to, which takes long where there
+        // are thousands.
+        let mut frozen = String::new();
+        if let Some(mut file) = members::open_file(group, "freezer.self_freezing", OFlag::O_RDONLY)?
+        {
+            unless_gone(file.read_to_string(&mut frozen).map(drop))?;
+        }
+        match members::open_file(group, "freezer.state", OFlag::O_WRONLY)? {
+            Some(mut file) if frozen.trim() != "0" => unless_gone(file.write_all(b"THAWED")),
+            _ => Ok(()),
+        }
+    });
+    thawed.context(|| format!("write THAWED to freezer.state in {}", dir.display()))
+}
+
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if members::is_gone(&error) => Ok(()),
+        done => done,
     }
-    Ok(())
 }
 
 fn kill_v1(groups: &Cgroups, freezer: &[PathBuf]) -> Result<()> {
@@ -97,10 +114,8 @@ fn write_existing(path: &Path, value: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         file => {
             let context = || format!("write {value} to {}", path.display());
-            match std::io::Write::write_all(&mut file.context(context)?, value.as_bytes()) {
-                Err(error) if members::is_gone(&error) => Ok(()),
-                other => other.context(context),
-            }
+            let mut file = file.context(context)?;
+            unless_gone(file.write_all(value.as_bytes())).context(context)
         }
     }
 }

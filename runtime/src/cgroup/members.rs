@@ -2,10 +2,13 @@
 
 use crate::{Context, Error, Kind, Result};
 use nix::errno::Errno;
-use rrun_sys::pidfd;
-use std::io::ErrorKind;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use rrun_sys::{pidfd, tree};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 /// How many descriptors are open at a time.
 const BATCH: usize = 256;
@@ -14,37 +17,44 @@ const BATCH: usize = 256;
 /// None in a group that is gone.
 pub(super) fn all(dir: &Path) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
-    collect(dir, &mut pids)?;
+    let read = for_each_group(dir, &mut |group| {
+        let Some(mut file) = open_file(group, "cgroup.procs", OFlag::O_RDONLY)? else {
+            return Ok(());
+        };
+        let mut text = String::new();
+        match file.read_to_string(&mut text) {
+            // The last process has gone and somebody has removed the group meanwhile.
+            Err(error) if is_gone(&error) => return Ok(()),
+            done => done?,
+        };
+        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        Ok(())
+    });
+    read.context(|| format!("read cgroup.procs in {}", dir.display()))?;
     Ok(pids)
 }
 
-fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
-    let path = dir.join("cgroup.procs");
-    match std::fs::read_to_string(&path) {
-        // The last process has gone and somebody has removed the group meanwhile.
-        Err(error) if is_gone(&error) => return Ok(()),
-        text => {
-            let text = text.context(|| format!("read {}", path.display()))?;
-            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-        }
+/// Tells a group and those below it, however deep they are nested; none of one that is gone.
+pub(super) fn for_each_group(
+    dir: &Path,
+    each: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    match tree::visit_directories(dir, each, &mut |_, _| Ok(())) {
+        Err(error) if is_gone(&error) => Ok(()),
+        done => done,
     }
-    below(dir)?.iter().try_for_each(|group| collect(group, pids))
 }
 
-/// The groups directly below one; none below one that is gone.
-pub(super) fn below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if is_gone(&error) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let mut groups = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            groups.push(entry.path());
-        }
+/// A file of a group; none in one that is gone.
+pub(super) fn open_file(
+    group: BorrowedFd<'_>,
+    name: &str,
+    flags: OFlag,
+) -> io::Result<Option<File>> {
+    match openat(group, name, flags | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+        file => Ok(Some(File::from(file?))),
     }
-    Ok(groups)
 }
 
 /// Sends a signal to `pids` that were read from the group a moment ago.
@@ -87,7 +97,7 @@ pub(super) fn is_gone(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::process::{Command, Stdio};
 
     #[test]

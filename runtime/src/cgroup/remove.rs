@@ -2,8 +2,12 @@
 
 use crate::plan::CgroupDir;
 use crate::{Context, Result};
-use rrun_sys::step;
+use nix::errno::Errno;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use rrun_sys::{step, tree};
+use std::ffi::CStr;
 use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,7 +59,7 @@ pub fn try_remove(dirs: &[CgroupDir]) -> Result<bool> {
     for dir in dirs {
         match remove_tree(&dir.path, &mut 0) {
             Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            Err(error) if is_busy(&error) => {
                 all = all.map(|_| false);
             }
             failed => {
@@ -69,38 +73,42 @@ pub fn try_remove(dirs: &[CgroupDir]) -> Result<bool> {
 
 fn remove_tree(dir: &Path, tries: &mut u32) -> io::Result<()> {
     loop {
-        match std::fs::remove_dir(dir) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            // Processes, or groups below: both are EBUSY.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                if remove_nested(dir, tries)? {
-                    continue;
-                }
-                if *tries == 0 {
-                    return Err(error);
-                }
-                *tries -= 1;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => return Err(error),
+        match try_remove_tree(dir) {
+            Err(error) if is_busy(&error) && *tries > 0 => {}
+            done => return done,
         }
+        *tries -= 1;
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Removes the groups below; true if there were any.
-fn remove_nested(dir: &Path, tries: &mut u32) -> io::Result<bool> {
-    let mut any = false;
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-        other => other?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            any = true;
-            remove_tree(&entry.path(), tries)?;
-        }
+fn try_remove_tree(dir: &Path) -> io::Result<()> {
+    match remove_group(dir) {
+        // Processes, or groups below: both are EBUSY.
+        Err(error) if is_busy(&error) => {}
+        done => return done,
     }
-    Ok(any)
+    // By descriptors and not by paths: a container nests groups deeper than the longest path.
+    let mut leave = |parent: BorrowedFd<'_>, name: &CStr| -> io::Result<()> {
+        match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+            Err(Errno::ENOENT | Errno::EBUSY) => Ok(()),
+            done => Ok(done?),
+        }
+    };
+    match tree::visit_directories(dir, &mut |_| Ok(()), &mut leave) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => remove_group(dir),
+    }
+}
+
+/// One that is gone is done.
+fn remove_group(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBUSY)
 }

@@ -136,13 +136,76 @@ fn gone(removed: Result<(), Errno>) -> Result<(), Errno> {
 pub fn visit(root: &Path, each: &mut dyn FnMut(&FileStat)) -> io::Result<()> {
     let top = openat(AT_FDCWD, root, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?;
     let device = fstat(&top)?.st_dev;
-    let mut levels = vec![Level::read(top, device, each)?];
+    let mut enter = |directory: BorrowedFd<'_>| -> io::Result<Vec<CString>> {
+        let mut below = Vec::new();
+        for_each_entry(directory, &mut |name, _| {
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            let Ok(stat) = fstatat(directory, name, flags) else { return };
+            each(&stat);
+            if is(&stat, SFlag::S_IFDIR) && stat.st_dev == device {
+                below.push(name.to_owned());
+            }
+        })?;
+        Ok(below)
+    };
+    walk(top, &mut enter, &mut |_, _| Ok(()))
+}
+
+/// Tells `enter` each directory from `root` down, then `leave` the parent and the name of each below
+/// `root` when all below that is done. Directories that vanish meanwhile are left out, as in
+/// [`visit`].
+///
+/// # Errors
+/// That `root` cannot be opened; what the callers say; `EMFILE` and its like.
+pub fn visit_directories(
+    root: &Path,
+    enter: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    leave: &mut dyn FnMut(BorrowedFd<'_>, &CStr) -> io::Result<()>,
+) -> io::Result<()> {
+    let top = openat(AT_FDCWD, root, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?;
+    let mut enter = |directory: BorrowedFd<'_>| -> io::Result<Vec<CString>> {
+        enter(directory)?;
+        let mut below = Vec::new();
+        for_each_entry(directory, &mut |name, kind| {
+            if matches!(kind, Some(Type::Directory) | None) {
+                below.push(name.to_owned());
+            }
+        })?;
+        Ok(below)
+    };
+    walk(top, &mut enter, leave)
+}
+
+/// Until the first that cannot be read.
+fn for_each_entry(
+    directory: BorrowedFd<'_>,
+    each: &mut dyn FnMut(&CStr, Option<Type>),
+) -> Result<(), Errno> {
+    let listed = directory.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
+    for entry in Dir::from_fd(listed)?.iter() {
+        let Ok(entry) = entry else { break };
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            each(name, entry.file_type());
+        }
+    }
+    Ok(())
+}
+
+/// What is done in a directory: it tells the names of those in it that are entered as well.
+type Enter<'a> = &'a mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Vec<CString>>;
+
+/// What is done, when all below a directory is done, with its parent and its name.
+type Leave<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &CStr) -> io::Result<()>;
+
+fn walk(top: OwnedFd, enter: Enter<'_>, leave: Leave<'_>) -> io::Result<()> {
+    let mut levels = vec![Level::enter(top, CString::default(), enter)?];
     while let Some(level) = levels.last_mut() {
         let Some(directory) = &level.directory else { return Ok(()) };
-        if let Some(name) = level.names.pop() {
+        if let Some(name) = level.below.pop() {
             let flags = DIRECTORY | OFlag::O_NOFOLLOW;
             match openat(directory, name.as_c_str(), flags, Mode::empty()) {
-                Ok(below) => levels.push(Level::read(below, device, each)?),
+                Ok(below) => levels.push(Level::enter(below, name, enter)?),
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -151,12 +214,14 @@ pub fn visit(root: &Path, each: &mut dyn FnMut(&FileStat)) -> io::Result<()> {
             }
             continue;
         }
-        let left = levels.pop().and_then(|level| level.directory);
-        if let (Some(left), Some(level)) = (left, levels.last_mut())
-            && level.directory.is_none()
-        {
+        let Some(left) = levels.pop() else { return Ok(()) };
+        let Some(level) = levels.last_mut() else { return Ok(()) };
+        if let (Some(left), None) = (left.directory, &level.directory) {
             let above = openat(&left, c"..", DIRECTORY, Mode::empty()).ok();
             level.directory = above.filter(|above| identity(above) == Ok(level.identity));
+        }
+        if let Some(directory) = &level.directory {
+            leave(directory.as_fd(), &left.name)?;
         }
     }
     Ok(())
@@ -167,31 +232,16 @@ struct Level {
     /// `None` far above.
     directory: Option<OwnedFd>,
     identity: (u64, u64),
-    /// The directories in it that are still to be visited.
-    names: Vec<CString>,
+    /// In the one above.
+    name: CString,
+    /// The directories in it that are still to be entered.
+    below: Vec<CString>,
 }
 
 impl Level {
-    fn read(
-        directory: OwnedFd,
-        device: u64,
-        each: &mut dyn FnMut(&FileStat),
-    ) -> Result<Level, Errno> {
-        let mut names = Vec::new();
-        for entry in Dir::from_fd(directory.try_clone().map_err(|_| Errno::EMFILE)?)?.iter() {
-            let Ok(entry) = entry else { break };
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-            let Ok(stat) = fstatat(&directory, name, flags) else { continue };
-            each(&stat);
-            if is(&stat, SFlag::S_IFDIR) && stat.st_dev == device {
-                names.push(name.to_owned());
-            }
-        }
-        Ok(Level { identity: identity(&directory)?, directory: Some(directory), names })
+    fn enter(directory: OwnedFd, name: CString, enter: Enter<'_>) -> io::Result<Level> {
+        let below = enter(directory.as_fd())?;
+        Ok(Level { identity: identity(&directory)?, directory: Some(directory), name, below })
     }
 }
 
@@ -233,6 +283,33 @@ mod tests {
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         std::fs::remove_dir(&folder).unwrap();
         assert!(Path::new("/etc").exists());
+    }
+
+    #[test]
+    fn every_directory_is_entered_before_and_left_after_those_below_it() {
+        let folder = std::env::temp_dir().join(format!("rrun-tree-order-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        chain(&folder.join("deep"), 3_000);
+        std::fs::create_dir_all(folder.join("wide/below")).unwrap();
+        let (mut entered, mut left) = (0, Vec::new());
+        let mut leave = |parent: BorrowedFd<'_>, name: &CStr| -> io::Result<()> {
+            left.push(name.to_owned());
+            // Its files and links are still in one of a hundred, and what is around it.
+            match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+                Err(Errno::ENOTEMPTY) => Ok(()),
+                done => Ok(done?),
+            }
+        };
+        let mut enter = |_: BorrowedFd<'_>| {
+            entered += 1;
+            Ok(())
+        };
+        visit_directories(&folder, &mut enter, &mut leave).unwrap();
+        assert_eq!((entered, left.len()), (1 + 3_001 + 2, 3_001 + 2));
+        let at = |wanted: &CStr| left.iter().position(|name| name.as_c_str() == wanted);
+        assert!(at(c"below") < at(c"wide") && at(c".deep-1") < at(c"deep"));
+        assert!(!folder.join("wide").exists());
+        remove(&folder).unwrap();
     }
 
     #[test]
