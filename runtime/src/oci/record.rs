@@ -13,8 +13,8 @@ use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -221,11 +221,45 @@ impl Folder {
     }
 }
 
-/// Writes a file beside its place and renames it.
+/// Writes a file beside its place and renames it. The folder may be one that others write to, so
+/// what has the name beside is never opened: a link there would lead to any file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&beside, bytes)
+    write_new(&beside, bytes)
         .and_then(|()| std::fs::rename(&beside, path))
         .context(|| format!("write {}", path.display()))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // Left by a process of that number which was killed here.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // O_EXCL, which follows no link.
+    File::create_new(path)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_waits_where_a_file_is_written_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("precious"), "precious").unwrap();
+        let beside = at(&format!(".pid.{}", std::process::id()));
+        std::os::unix::fs::symlink(at("precious"), &beside).unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("pid")).unwrap();
+        for pid in ["1", "23"] {
+            write_whole(&at("pid"), pid.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(at("pid")).unwrap(), pid);
+            // A stale one is in nobody's way.
+            std::fs::write(&beside, "longer than that").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
+        assert!(!at("pid").is_symlink());
+    }
 }
