@@ -3,6 +3,10 @@
 //! A thread of the runtime that waits for a disk, a lock or a database holds up every call that
 //! happens to be on it, Version as well.
 
+mod shares;
+
+pub use shares::{Full, Place, Shares};
+
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;

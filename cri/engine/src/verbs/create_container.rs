@@ -185,7 +185,7 @@ async fn named(at: &PodAt, config: &ContainerConfig, error: Error) -> Error {
     let sources = config.mounts.iter().filter(|mount| mount.image.is_none());
     let mut paths: Vec<String> = sources.map(|mount| mount.host_path.clone()).collect();
     paths.push(at.pod.config.log_directory.clone());
-    match at.engine.host_paths.hanging_among(paths).await {
+    match at.engine.host_paths.hanging_among(&at.pod.id, paths).await {
         Some(path) => error.context(path),
         None => error,
     }
@@ -202,7 +202,7 @@ fn check_ready(at: &PodAt) -> Result<()> {
 async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
     let (config, profiles) = (Arc::clone(config), at.engine.settings().seccomp_profiles);
     let log = at.pod.config.log_directory.clone();
-    let look = at.engine.host_paths.look(move |look| {
+    let look = at.engine.host_paths.look(&at.pod.id, move |look| {
         // The shim makes it where it is missing.
         look.at(&log, || Ok(Path::new(&log).exists())).context(|| "log directory")?;
         spec::look_up(look, &config, &profiles)

@@ -62,7 +62,7 @@ impl ContainerAt {
                 let append = || remaining_output::log(&journal, &log, &ends);
                 look.at(&at, || append().context(|| format!("append to {at}")))
             };
-            self.at.engine.host_paths.append(ends, append).await
+            self.at.engine.host_paths.append(&self.at.pod.id, ends, append).await
         };
         if let Err(error) = run_step("engine.give-up.log", work).await {
             tracing::warn!(container = %self.container.id, %error, "its last output is lost");

@@ -195,7 +195,7 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
 async fn look_up(at: &PodAt) -> Result<PodProfiles> {
     let (config, profiles) = (Arc::clone(&at.pod.config), at.engine.settings().seccomp_profiles);
     let look = move |look: &Look| spec::look_up_pod(look, &config.security, &profiles);
-    at.engine.host_paths.look(look).await
+    at.engine.host_paths.look(&at.pod.id, look).await
 }
 
 impl RunPod {
