@@ -13,12 +13,13 @@ use crate::table::{Container, Pod, Shared};
 use crate::verbs::container_end::container_exit;
 use crate::verbs::span_of;
 use async_trait::async_trait;
+use rrun_blocking::Place;
 use rrun_shim_protocol::{Exec, Exit, Request};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tracing::Instrument;
 
 /// An exec that runs, and is killed with its tree when it is dropped before its end.
@@ -135,7 +136,7 @@ pub(crate) async fn exec(
         return Err(Error::invalid("no command given").context(what()));
     }
     let (pod, container) = running(engine, owner, id).context(what)?;
-    let place = engine.commands.take(None).await.context(what)?;
+    let place = engine.commands.take(&pod.id, None).await.context(what)?;
     let mut ours: [Option<OwnedFd>; 3] = [None, None, None];
     let mut its: [Option<OwnedFd>; 3] = [None, None, None];
     if !request.tty {
@@ -171,7 +172,7 @@ pub(crate) async fn exec(
 struct ExecHandle {
     exec: RunningExec,
     terminal: Option<OwnedFd>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 #[async_trait]
