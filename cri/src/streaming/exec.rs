@@ -75,6 +75,7 @@ pub(super) async fn over_spdy(
     let mut stdin: Option<BoxReader> = None;
     let mut sizing = None;
     for (kind, stream) in streams.drain() {
+        let stream = stream.used();
         match kind {
             "stdin" => stdin = Some(Box::new(stream.reader)),
             "resize" => sizing = Some(resize::pump(stream.reader, size.clone())),

@@ -3,8 +3,8 @@
 //! A connection is SPDY/3.1 or WebSocket. Either way it ends in a few byte streams, which the
 //! [`Backend`] gets as async readers and writers; it knows no protocol.
 //!
-//! Back-pressure: what a client sends is buffered up to a bound per stream, and then its connection
-//! is no longer read (SPDY has no flow control, TCP's is for the whole connection); what a container
+//! Back-pressure: what a client sends is buffered up to a bound per stream and one per connection,
+//! and then its connection is no longer read (SPDY has no flow control, TCP's is for the whole connection); what a container
 //! writes waits in a queue of a few chunks.
 
 mod backend;
@@ -39,7 +39,13 @@ const LINGER: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(4 * 3600);
 
 /// What a client may send ahead of a container that does not read, in bytes per stream.
-const READ_AHEAD: u32 = 1 << 20;
+const READ_AHEAD: usize = 1 << 20;
+
+/// The same before the stream is used, because others that belong to it are not there yet.
+const READ_EARLY: usize = 64 << 10;
+
+/// The same of all streams of a connection.
+const READ_AHEAD_OF_ALL: usize = 4 << 20;
 
 /// Chunks of output that wait for the client, of [`chunks::CHUNK`] bytes at most, per connection.
 const QUEUE: usize = 8;

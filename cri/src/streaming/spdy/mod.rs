@@ -6,4 +6,7 @@ mod frame;
 mod headers;
 mod session;
 
+#[cfg(test)]
+pub(super) use headers::tests::Client;
+
 pub(super) use session::{Session, Stream, StreamWriter};

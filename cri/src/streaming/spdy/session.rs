@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::chunks::{CHUNK, ChunkWriter};
 use super::super::idle::Idle;
-use super::super::pipe::{PipeReader, PipeSender, pipe};
-use super::super::{IDLE, LINGER, QUEUE, READ_AHEAD};
+use super::super::pipe::{PipeReader, PipeSender, Room};
+use super::super::{IDLE, LINGER, QUEUE, READ_AHEAD, READ_AHEAD_OF_ALL, READ_EARLY};
 use super::frame::{self, Decoder, Received, Reset};
 use super::headers::{Deflater, Headers, Inflater};
 
@@ -47,6 +47,14 @@ pub(in super::super) struct Stream {
     pub(in super::super) writer: StreamWriter,
     /// Cancelled when the client resets the stream, be it after an end of file.
     pub(in super::super) reset: CancellationToken,
+}
+
+impl Stream {
+    /// The stream is used from now on: its client may send more ahead.
+    pub(in super::super) fn used(self) -> Stream {
+        self.reader.widen(READ_AHEAD - READ_EARLY);
+        self
+    }
 }
 
 /// Our half of a stream.
@@ -114,6 +122,7 @@ impl Session {
             last: 0,
             zlib: Inflater::new(),
             idle: idle.clone(),
+            room: Room::new(READ_AHEAD_OF_ALL),
             opened,
             urgent,
             out: out.clone(),
@@ -191,6 +200,7 @@ struct ReadHalf {
     last: u32,
     zlib: Inflater,
     idle: Idle,
+    room: Room,
     opened: mpsc::Sender<Stream>,
     /// Answers that go before queued data, and whose writer is never waited for by pings.
     urgent: mpsc::Sender<Out>,
@@ -250,7 +260,7 @@ impl ReadHalf {
             let _ = self.urgent.send(Out::Reset(id, Reset::Refused)).await;
             return;
         }
-        let (sender, reader) = pipe(READ_AHEAD);
+        let (sender, reader) = self.room.pipe(READ_EARLY);
         let (held, reset) = (Arc::new(()), CancellationToken::new());
         let weak = Arc::downgrade(&held);
         self.streams.insert(id, Entry { sender: Some(sender), reset: reset.clone(), held: weak });

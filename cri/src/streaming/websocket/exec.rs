@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::super::exec::{Job, Wants};
-use super::super::pipe::{PipeSender, pipe};
+use super::super::pipe::{PipeSender, Room};
 use super::super::resize::Sizes;
 use super::super::{BoxReader, BoxWriter, Context, READ_AHEAD, Size, Stdio, status};
 use super::socket::{Incoming, Outgoing, Socket};
@@ -22,7 +22,7 @@ pub(in super::super) async fn exec(socket: Socket, job: Job, context: &Context) 
     let wants = job.wants();
     outgoing.send(lowest_writable(wants), b"").await;
 
-    let (stdin_sender, stdin) = pipe(READ_AHEAD);
+    let (stdin_sender, stdin) = Room::new(READ_AHEAD).pipe(READ_AHEAD);
     let (size, sizes) = watch::channel(None);
     let ends = outgoing.protocol == "v5.channel.k8s.io";
     let stdin_sender = wants.stdin.then_some(stdin_sender);

@@ -7,9 +7,9 @@ use rrun_error::reason;
 use tokio::io::{AsyncWriteExt, BufReader, copy_buf, split};
 
 use super::super::chunks::CHUNK;
-use super::super::pipe::{PipeReader, PipeSender, pipe};
+use super::super::pipe::{PipeReader, PipeSender, Room};
 use super::super::portforward::connect;
-use super::super::{Context, READ_AHEAD};
+use super::super::{Context, READ_AHEAD, READ_AHEAD_OF_ALL};
 use super::socket::{Incoming, Outgoing, Socket};
 
 /// Ports whose channels can be numbered.
@@ -23,10 +23,10 @@ pub(in super::super) async fn port_forward(
 ) {
     let Socket { incoming, outgoing } = socket;
     let ports = request.port.iter().filter_map(|p| u16::try_from(*p).ok()).take(MOST_PORTS);
-    let mut senders = Vec::new();
+    let (room, mut senders) = (Room::new(READ_AHEAD_OF_ALL), Vec::new());
     let forwards = FuturesUnordered::new();
     for (port, data) in ports.zip((0u8..).step_by(2)) {
-        let (sender, reader) = pipe(READ_AHEAD);
+        let (sender, reader) = room.pipe(READ_AHEAD);
         senders.push(sender);
         let link = Link { port, data, sandbox: &request.pod_sandbox_id };
         forwards.push(forward(link, reader, &outgoing, context));
