@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rrun_cri_api::server::Silent;
 use rrun_cri_api::v1::{AttachRequest, ExecRequest, PortForwardRequest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -26,6 +27,9 @@ use super::{Backend, Context, exec, portforward, websocket};
 
 /// How long sessions may take to tell their clients of the shutdown.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How many clients may be connected that have not come to a stream: each takes a descriptor.
+const SILENT_MAX: usize = 256;
 
 /// The streaming server. Dropped, it stops as after [`Streaming::shutdown`], without waiting.
 pub struct Streaming {
@@ -126,12 +130,17 @@ fn check_streams(verb: &str, tty: bool, stderr: bool, other: bool) -> Result<(),
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut silent = Silent::new(SILENT_MAX);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = http(stream, Arc::clone(&shared));
-                let shutdown = shared.context.shutdown.clone();
-                shared.tasks.spawn(shutdown.run_until_cancelled_owned(connection));
+                let (closed, is_http) = silent.next(&shared.context.shutdown);
+                let http = http(stream, Arc::clone(&shared));
+                let connection = async move {
+                    http.await;
+                    drop(is_http);
+                };
+                shared.tasks.spawn(closed.run_until_cancelled_owned(connection));
             }
             Err(e) => {
                 // Want of descriptors, or a client that left at once: both pass.

@@ -1,8 +1,10 @@
 //! What is refused before a protocol is spoken, and protocols that only old clients speak.
 
 use rrun_cri_api::v1::{AttachRequest, ExecRequest, PortForwardRequest};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::Code;
 
 use crate::{Served, exec_request, within};
@@ -39,6 +41,25 @@ async fn a_wrong_or_spent_token_is_not_found() {
     assert_eq!(status(&url.replace("/exec/", "/attach/"), &headers).await, "404");
     assert_eq!(status(&url, &headers).await, "101");
     assert_eq!(status(&url, &headers).await, "404");
+}
+
+#[tokio::test]
+async fn the_oldest_of_many_clients_that_never_ask_makes_room_for_the_next() {
+    let served = Served::start().await;
+    let url = served.exec(&["say", "", "", "0"], "o");
+    let (host, _) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        silent.push(stream);
+    }
+    let headers = format!("{SPDY}X-Stream-Protocol-Version: v4.channel.k8s.io\r\n");
+    assert_eq!(status(&url, &headers).await, "101");
+    // Before it is closed because it is late.
+    let oldest = timeout(Duration::from_secs(20), silent[0].read_u8()).await.unwrap();
+    assert!(oldest.is_err(), "{oldest:?}");
+    assert!(timeout(Duration::ZERO, silent[299].read_u8()).await.is_err(), "the newest is closed");
 }
 
 #[tokio::test]

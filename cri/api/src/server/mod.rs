@@ -7,6 +7,7 @@
 mod call;
 mod deadline;
 mod serve;
+mod silent;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::{Cri, MAX_MESSAGE_BYTES, Messages};
 use call::WhenLost;
 
 pub use serve::serve;
+pub use silent::Silent;
 
 // Both service traits, one call of the trait `Cri` for each RPC of the contract.
 include!(concat!(env!("OUT_DIR"), "/server.rs"));

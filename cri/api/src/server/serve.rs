@@ -1,6 +1,5 @@
 //! Connections of a unix socket, each HTTP/2.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -19,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
+
+use super::silent::Silent;
 
 /// How long calls in flight may take to end after the shutdown; event streams never do.
 const GRACE: Duration = Duration::from_secs(5);
@@ -42,7 +43,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
     let mut shutdown = pin!(shutdown);
-    let mut silent = Silent::default();
+    let mut silent = Silent::new(SILENT_MAX);
     let ended = loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break Ok(()),
@@ -66,27 +67,6 @@ pub async fn serve(
         connections.wait().await;
     }
     ended
-}
-
-/// The clients that are connected and have never called, oldest first.
-#[derive(Default)]
-struct Silent(VecDeque<(CancellationToken, Arc<AtomicBool>)>);
-
-impl Silent {
-    /// What closes one more, and where it notes its first call.
-    fn next(&mut self, closed: &CancellationToken) -> (CancellationToken, Arc<AtomicBool>) {
-        // The task of one that has ended has dropped its half.
-        self.0
-            .retain(|(_, called)| Arc::strong_count(called) > 1 && !called.load(Ordering::Relaxed));
-        if self.0.len() >= SILENT_MAX
-            && let Some((oldest, _)) = self.0.pop_front()
-        {
-            oldest.cancel();
-        }
-        let one = (closed.child_token(), Arc::default());
-        self.0.push_back(one.clone());
-        one
-    }
 }
 
 async fn connection(
