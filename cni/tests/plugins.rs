@@ -211,6 +211,19 @@ fn the_first_file_decides_and_a_broken_one_is_named() {
 }
 
 #[test]
+fn a_fifo_among_the_configurations_is_named_and_waited_for_by_nobody() {
+    let lab = Lab::new();
+    two_plugins(&lab, "1.0.0");
+    let mode = nix::sys::stat::Mode::S_IRWXU;
+    nix::unistd::mkfifo(&lab.path("conf/05-fifo.conf"), mode).unwrap();
+    let network = cni(&lab);
+    let error = wait(network.status()).message;
+    assert!(error.contains("05-fifo.conf: not a regular file"), "{error}");
+    let refused = lab.pod("a").add(&network).unwrap_err();
+    assert!(refused.to_string().contains("05-fifo.conf: not a regular file"), "{refused}");
+}
+
+#[test]
 fn plugins_of_the_networks_own_folder_are_added_unless_it_says_no() {
     let lab = Lab::new();
     two_plugins(&lab, "1.1.0");

@@ -5,12 +5,13 @@
 
 use super::conf::{self, Form, Network, Plugin};
 use crate::error::{Context, Error, Result};
+use rrun_sys::in_root::read_regular_of_host;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Longer than any configuration; a plugin's folder is not the place for more.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A network and the file that it is from.
 pub struct Found {
@@ -50,12 +51,9 @@ fn load_plugin(file: &Path) -> Result<Plugin> {
     conf::parse_plugin(&read(file)?)
 }
 
+/// CNI pods write here as well: what is no regular file might never be read to its end.
 fn read(file: &Path) -> Result<Vec<u8>> {
-    let length = fs::metadata(file)?.len();
-    if length > MAX_BYTES {
-        return Err(Error::invalid(format!("{length} bytes are too many")));
-    }
-    Ok(fs::read(file)?)
+    Ok(read_regular_of_host(file, MAX_BYTES)?)
 }
 
 /// Files with one of these extensions, in the order of their names.

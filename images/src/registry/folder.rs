@@ -2,6 +2,7 @@
 //!
 //! Read at every pull, so that an edit needs no restart.
 
+use rrun_sys::in_root::read_regular_of_host;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,17 +10,27 @@ use super::host::{Host, Pair, implied};
 use super::hosts;
 use crate::error::{Context, Error, Result};
 
+/// Longer than any file of a registry's folder, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Reads a file of such a folder. Pods that configure registries write there as well: what is no
+/// regular file might never be read to its end.
+pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
+    read_regular_of_host(file, LARGEST)
+}
+
 /// The hosts to ask for images of `registry`, in order.
 pub(crate) fn hosts_for(certs_dirs: &[PathBuf], registry: &str) -> Result<Vec<Host>> {
     let Some(folder) = find(certs_dirs, registry) else {
         return Ok(implied(registry));
     };
     let file = folder.join("hosts.toml");
-    let text = match std::fs::read_to_string(&file) {
+    let text = match read(&file) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(e).context(file.display()),
     };
+    let text = String::from_utf8(text).map_err(Error::invalid).context(file.display())?;
     if text.trim().is_empty() {
         return certificates_only(&folder, registry).context(folder.display());
     }
@@ -76,4 +87,20 @@ fn certificates_only(folder: &Path, registry: &str) -> Result<Vec<Host>> {
         }
     }
     Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+
+    #[test]
+    fn a_fifo_in_place_of_a_registrys_configuration_is_named_and_waited_for_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("example.com");
+        std::fs::create_dir(&folder).unwrap();
+        nix::unistd::mkfifo(&folder.join("hosts.toml"), Mode::S_IRWXU).unwrap();
+        let refused = hosts_for(&[dir.path().to_owned()], "example.com").unwrap_err().to_string();
+        assert!(refused.contains("hosts.toml: not a regular file"), "{refused}");
+    }
 }

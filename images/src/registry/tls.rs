@@ -13,6 +13,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
 
+use super::folder;
 use super::host::{Host, Pair};
 use crate::error::{Context, Error, Result};
 
@@ -94,7 +95,7 @@ impl ResolvesClientCert for Identities {
 }
 
 fn identity(pair: &Pair, provider: &CryptoProvider) -> Result<Identity> {
-    let pem = std::fs::read(&pair.cert).context(pair.cert.display())?;
+    let pem = folder::read(&pair.cert).context(pair.cert.display())?;
     let chain = certificates(&pem).context(pair.cert.display())?;
     let issuers = chain.iter().map(|cert| {
         let cert = webpki::EndEntityCert::try_from(cert).map_err(Error::invalid)?;
@@ -102,7 +103,7 @@ fn identity(pair: &Pair, provider: &CryptoProvider) -> Result<Identity> {
     });
     let issuers = issuers.collect::<Result<_>>().context(pair.cert.display())?;
     let key_file = pair.key.as_ref().unwrap_or(&pair.cert);
-    let pem = std::fs::read(key_file).context(key_file.display())?;
+    let pem = folder::read(key_file).context(key_file.display())?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|e| Error::invalid(e).context(key_file.display()))?;
     let key = CertifiedKey::from_der(chain, key, provider)
@@ -119,7 +120,7 @@ fn roots(host: &Host) -> Result<RootCertStore> {
     });
     let mut store = system.clone();
     for file in &host.ca {
-        let pem = std::fs::read(file).context(file.display())?;
+        let pem = folder::read(file).context(file.display())?;
         for certificate in certificates(&pem).context(file.display())? {
             store.add(certificate).map_err(|e| Error::invalid(e).context(file.display()))?;
         }
@@ -169,5 +170,27 @@ impl ServerCertVerifier for NoVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::implied;
+    use super::*;
+    use nix::sys::stat::Mode;
+
+    #[test]
+    fn a_fifo_in_place_of_a_certificate_is_named_and_waited_for_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let host = || implied("example.com").remove(0);
+        let pair = Pair { cert: fifo.clone(), key: None };
+        for host in
+            [Host { ca: vec![fifo.clone()], ..host() }, Host { client: vec![pair], ..host() }]
+        {
+            let refused = client(&host).unwrap_err().to_string();
+            assert!(refused.contains("fifo: not a regular file"), "{refused}");
+        }
     }
 }

@@ -19,12 +19,15 @@ use crate::spec::{self, PodProfiles};
 use crate::steps::{List, Step, Verb};
 use crate::table::{Pod, Shared};
 use rrun_shim_protocol::{Reply, Request};
+use rrun_sys::in_root::read_regular_of_host;
 use rrun_sys::time;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::Instrument;
+
+/// Longer than any `/etc/hosts` or `/etc/resolv.conf`, in bytes.
+const HOST_FILE_MAX: u64 = 16 << 20;
 
 /// A pod on its way.
 pub(crate) struct RunPod {
@@ -315,11 +318,12 @@ fn write_files(folder: &Path, config: &PodConfig) -> Result<()> {
     let name = files::hostname(config, &host_name.to_string_lossy()).to_owned();
     record::replace(&folder.join("hostname"), format!("{name}\n").as_bytes())?;
     // A host without one has nothing to copy.
-    let hosts = fs::read("/etc/hosts").unwrap_or_default();
+    let of_host = |path: &str| read_regular_of_host(Path::new(path), HOST_FILE_MAX);
+    let hosts = of_host("/etc/hosts").unwrap_or_default();
     record::replace(&folder.join("hosts"), &hosts)?;
     let resolv = match &config.dns {
         Some(dns) => files::resolv_conf(dns).into_bytes(),
-        None => fs::read("/etc/resolv.conf").unwrap_or_default(),
+        None => of_host("/etc/resolv.conf").unwrap_or_default(),
     };
     record::replace(&folder.join("resolv.conf"), &resolv)
 }
