@@ -2,8 +2,9 @@
 //!
 //! Kubernetes' own YAML reader is `go.yaml.in/yaml/v2`, a port of libyaml: what the text may look
 //! like is libyaml's here too, and anchors, merge keys, tags and keys that appear twice mean what
-//! they mean there; [`super::scalar`] has the scalars. Size, depth and the number of nodes are
-//! bounded, and every copy counts: no document can make the tree larger than its bound.
+//! they mean there; [`super::scalar`] has the scalars. Size, depth, the number of nodes and the length
+//! of their text are bounded, and every copy counts: no document can make the tree larger than its
+//! bound.
 
 use std::collections::HashMap;
 
@@ -19,6 +20,8 @@ use super::tree::{Value, YamlNode};
 pub const MAX_BYTES: usize = 10 << 20;
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 200_000;
+/// Text of all scalars, in bytes: that of the largest manifest and of a copy of all of it.
+const MAX_TEXT: usize = 32 << 20;
 
 /// Reads every document of `bytes`, UTF-8 or UTF-16 with a byte order mark, and notes the keys
 /// that appear twice.
@@ -83,12 +86,20 @@ fn without_commas_after_tags(text: &str, notes: &Notes) -> Result<(), Fault> {
     }
 }
 
+/// How large a part of the tree is.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    /// Bytes of their text.
+    text: usize,
+}
+
 struct Builder<'t> {
     text: &'t str,
     notes: &'t Notes,
     parser: Parser<&'t [u8]>,
-    anchors: HashMap<String, (YamlNode, usize)>,
-    nodes: usize,
+    anchors: HashMap<String, (YamlNode, Size)>,
+    size: Size,
 }
 
 impl<'t> Builder<'t> {
@@ -96,7 +107,7 @@ impl<'t> Builder<'t> {
         let mut parser = Parser::new();
         parser.set_encoding(Encoding::Utf8);
         parser.set_input(text.as_bytes());
-        Builder { text, notes, parser, anchors: HashMap::new(), nodes: 0 }
+        Builder { text, notes, parser, anchors: HashMap::new(), size: Size::default() }
     }
 
     /// What comes next, and the line it begins on.
@@ -128,8 +139,9 @@ impl<'t> Builder<'t> {
         if depth > MAX_DEPTH {
             return Err(Fault::at(line, "", format!("nested deeper than {MAX_DEPTH}")));
         }
-        let before = self.nodes;
-        self.count(line, 1)?;
+        let before = self.size;
+        let text = if let Event::Scalar { value, .. } = &event { value.len() } else { 0 };
+        self.count(line, Size { nodes: 1, text })?;
         let (value, anchor) = match event {
             Event::Alias { anchor } => return self.alias(&anchor, line),
             Event::Scalar { value, style, anchor, tag, .. } => {
@@ -142,7 +154,8 @@ impl<'t> Builder<'t> {
         };
         let node = YamlNode { line, value };
         if let Some(anchor) = anchor {
-            let size = self.nodes - before;
+            let nodes = self.size.nodes - before.nodes;
+            let size = Size { nodes, text: self.size.text - before.text };
             self.count(line, size)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
@@ -150,13 +163,11 @@ impl<'t> Builder<'t> {
     }
 
     fn alias(&mut self, anchor: &str, line: usize) -> Result<YamlNode, Fault> {
-        let Some((node, size)) = self.anchors.get(anchor) else {
-            return Err(Fault::at(line, "", format!("YAML: no anchor {anchor:?} before it")));
-        };
+        let missing = || Fault::at(line, "", format!("YAML: no anchor {anchor:?} before it"));
+        let size = self.anchors.get(anchor).ok_or_else(missing)?.1;
         // A copy costs what the original cost: a document of nested aliases ends here.
-        let (node, size) = (node.clone(), *size);
         self.count(line, size)?;
-        Ok(node)
+        self.anchors.get(anchor).map(|(node, _)| node.clone()).ok_or_else(missing)
     }
 
     fn list(&mut self, depth: usize) -> Result<Value, Fault> {
@@ -192,10 +203,14 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn count(&mut self, line: usize, by: usize) -> Result<(), Fault> {
-        self.nodes += by;
-        if self.nodes > MAX_NODES {
+    fn count(&mut self, line: usize, by: Size) -> Result<(), Fault> {
+        self.size.nodes += by.nodes;
+        self.size.text += by.text;
+        if self.size.nodes > MAX_NODES {
             return Err(Fault::at(line, "", format!("more than {MAX_NODES} values")));
+        }
+        if self.size.text > MAX_TEXT {
+            return Err(Fault::at(line, "", format!("more than {MAX_TEXT} bytes of text")));
         }
         Ok(())
     }
@@ -417,6 +432,28 @@ mod tests {
         let text = format!("{open}{}{close}\n", "x, ".repeat(20_000));
         let fault = read(text.as_bytes()).unwrap_err();
         assert_eq!(fault.message, "more than 200000 values");
+    }
+
+    #[test]
+    fn copies_of_a_long_text_end_at_the_bound_wherever_they_stand() {
+        let long = "y".repeat(1 << 20);
+        let refs = |of: &str| vec![of; 100].join(", ");
+        let keys = (0..100).map(|i| format!("k{i}: {{*a : 1}}")).collect::<Vec<_>>().join(", ");
+        let merges = (0..100).map(|i| format!("k{i}: {{<<: *m}}")).collect::<Vec<_>>().join(", ");
+        for (text, line) in [
+            (format!("x: &a \"{long}\"\nb: [{}]\n", refs("*a")), 2),
+            (format!("x: &a {long}\nb: {{{keys}}}\n"), 2),
+            (format!("x: &m {{? {long} : 1}}\nb: {{{merges}}}\n"), 2),
+            (format!("{}\n{long}{}\n", "&n [".repeat(40), "]".repeat(40)), 1),
+        ] {
+            let fault = read(text.as_bytes()).unwrap_err();
+            assert_eq!(
+                (fault.line, fault.message.as_str()),
+                (line, "more than 33554432 bytes of text")
+            );
+        }
+        let once = format!("x: &a {long}\nb: *a\n");
+        assert_eq!(read(once.as_bytes()).unwrap().len(), 1);
     }
 
     #[test]
