@@ -1,6 +1,12 @@
-//! A container's environment, and `$(VAR)`.
+//! A container's environment.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod expansion;
+
+pub use expansion::Environment;
+
+use std::collections::BTreeMap;
+
+use expansion::{MOST_EXPANDED, expand, take};
 
 use crate::addresses::Addresses;
 use crate::error::{Error, Kind, Result};
@@ -10,45 +16,6 @@ use crate::model::{
 };
 use crate::node::NodeFacts;
 use crate::quantity::Quantity;
-
-/// Variables in order; a later one replaces an earlier one in its place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(Vec<(String, String)>);
-
-impl Environment {
-    fn set(&mut self, name: String, value: String) {
-        match self.0.iter_mut().find(|(n, _)| *n == name) {
-            Some(slot) => slot.1 = value,
-            None => self.0.push((name, value)),
-        }
-    }
-
-    /// The value of a variable.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
-    }
-
-    /// Every variable.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
-    }
-
-    /// Replaces `$(NAME)` by its value, `$$` by `$`; what is not set stays as it is.
-    pub fn expand(&self, text: &str) -> String {
-        expand(text, |name| self.get(name)).0
-    }
-
-    /// As [`Environment::expand`], but a name that is not set is an error (`subPathExpr`).
-    pub fn expand_strictly(&self, text: &str) -> Result<String> {
-        match expand(text, |name| self.get(name)) {
-            (text, missing) if missing.is_empty() => Ok(text),
-            (_, missing) => {
-                let names: Vec<String> = missing.into_iter().collect();
-                Err(Error::new(Kind::Invalid, format!("missing value for {}", names.join(", "))))
-            }
-        }
-    }
-}
 
 /// The variables whose text stands in the manifest, as it stands there; those that come from
 /// elsewhere are empty. The command of an exec probe is expanded from these
@@ -61,37 +28,6 @@ pub fn fixed(container: &Container) -> Environment {
         env.set(var.name.clone(), value);
     }
     env
-}
-
-/// The expansion and the names that had no value (Kubernetes' `expansion.Expand`).
-fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> (String, BTreeSet<String>) {
-    let mut out = String::with_capacity(text.len());
-    let mut missing = BTreeSet::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let tail = &rest[at + 1..];
-        rest = tail;
-        if let Some(after) = tail.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-        } else if let Some((name, after)) = tail.strip_prefix('(').and_then(|t| t.split_once(')')) {
-            match value(name) {
-                Some(value) => out.push_str(value),
-                None => {
-                    missing.insert(name.to_owned());
-                    out.push_str("$(");
-                    out.push_str(name);
-                    out.push(')');
-                }
-            }
-            rest = after;
-        } else {
-            out.push('$');
-        }
-    }
-    out.push_str(rest);
-    (out, missing)
 }
 
 /// What files of volumes say of the variables that stand there.
@@ -107,14 +43,16 @@ pub fn environment(
     files: &FileValues,
 ) -> Result<Environment> {
     let mut env = Environment::default();
+    let mut room = MOST_EXPANDED;
     for from in &container.env_from {
         for (key, value) in whole_object(pod, from)? {
+            let value = take(&mut room, value)?;
             env.set(format!("{}{key}", from.prefix), value);
         }
     }
     for var in &container.env {
         let value = match &var.source {
-            EnvSource::Value(text) => Some(env.expand(text)),
+            EnvSource::Value(text) => Some(expand(text, |name| env.get(name), room)?.0),
             EnvSource::Field(field) => field_value(pod, &field.0, addresses, node),
             EnvSource::Resource(reference) => {
                 Some(resource_value(pod, container, reference, node)?.to_string())
@@ -126,6 +64,7 @@ pub fn environment(
             },
         };
         if let Some(value) = value {
+            let value = take(&mut room, value)?;
             env.set(var.name.clone(), value);
         }
     }
@@ -301,30 +240,16 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn references_expand_as_in_kubernetes() {
-        let mut env = Environment::default();
-        for (name, value) in [("A", "1"), ("B", "two"), ("E", "")] {
-            env.set(name.into(), value.into());
-        }
-        for (text, want) in [
-            ("$(A)", "1"),
-            ("x$(A)y$(B)", "x1ytwo"),
-            ("$$(A)", "$(A)"),
-            ("$$$(A)", "$1"),
-            ("$(MISSING)", "$(MISSING)"),
-            ("$(A", "$(A"),
-            ("$A ${A}", "$A ${A}"),
-            ("$", "$"),
-            ("$(E)|", "|"),
-            ("é$(B)é", "étwoé"),
-            ("$()", "$()"),
-        ] {
-            assert_eq!(env.expand(text), want, "{text}");
-        }
-        assert_eq!(
-            env.expand_strictly("a/$(NO)/$(A)/$(MISSING)/$(NO)").unwrap_err().to_string(),
-            "missing value for MISSING, NO"
-        );
+    fn variables_that_double_one_another_end_at_the_bound() {
+        let vars: Vec<String> =
+            (0..64).map(|n| format!("{{name: A{}, value: \"$(A{n})$(A{n})\"}}", n + 1)).collect();
+        let env = format!("env: [{{name: A0, value: xxxx}}, {}]", vars.join(", "));
+        let pod = testing::pod(&format!("  containers: [{{name: a, image: i, {env}}}]\n"));
+        let container = &pod.spec.containers[0];
+        let (addresses, files) = (Addresses::default(), FileValues::default());
+        let refused = environment(&pod, container, &addresses, &testing::facts(), &files);
+        let words = "the values of variables become longer than 16777216 bytes";
+        assert_eq!(refused.unwrap_err().to_string(), words);
     }
 
     #[test]
@@ -346,7 +271,8 @@ mod tests {
             "  containers: [{name: a, image: i, env: [{name: A, value: $(B)}, {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}]\n",
         );
         let fixed = fixed(&pod.spec.containers[0]);
-        assert_eq!(fixed.expand("$(A)|$(IP)|$(NO)|$$(A)"), "$(B)||$(NO)|$(A)");
+        let shown = fixed.expand(&["$(A)|$(IP)|$(NO)|$$(A)".to_owned()]).unwrap();
+        assert_eq!(shown, ["$(B)||$(NO)|$(A)"]);
     }
 
     #[test]

@@ -31,8 +31,10 @@ pub async fn check(cri: &dyn Cri, probe: &Probe, container: ProbedContainer<'_>)
     match &probe.handler {
         Handler::Exec(command) => {
             let fixed = env::fixed(container.container);
-            let command: Vec<String> = command.iter().map(|word| fixed.expand(word)).collect();
-            exec(cri, container.id, command, probe.timeout).await
+            match fixed.expand(command) {
+                Ok(command) => exec(cri, container.id, command, probe.timeout).await,
+                Err(e) => ProbeResult::Error(e.to_string()),
+            }
         }
         Handler::HttpGet(get) => {
             let Some(port) = port(&get.port, container.container) else {

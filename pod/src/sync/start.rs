@@ -184,7 +184,7 @@ impl PodWorker {
             environment,
             mounts,
         };
-        Ok(container::config(parts, self.node.facts()))
+        container::config(parts, self.node.facts())
     }
 
     async fn mounts(

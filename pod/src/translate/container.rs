@@ -7,6 +7,7 @@ use rrun_cri_api::v1;
 
 use super::labels;
 use crate::env::Environment;
+use crate::error::Result;
 use crate::model::{Container, MountPropagation, Pod, RecursiveReadOnly, VolumeMount};
 use crate::node::{CgroupMode, NodeFacts};
 use crate::resources::{self, CPU_PERIOD};
@@ -32,10 +33,9 @@ pub struct Parts<'a> {
 }
 
 /// The message that makes the container.
-pub fn config(parts: Parts<'_>, node: &NodeFacts) -> v1::ContainerConfig {
+pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig> {
     let Parts { pod, container, restart_count, .. } = parts;
-    let expand = |list: &[String]| list.iter().map(|t| parts.environment.expand(t)).collect();
-    v1::ContainerConfig {
+    Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
             attempt: restart_count,
@@ -45,8 +45,8 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> v1::ContainerConfig {
             user_specified_image: container.image.clone(),
             ..Default::default()
         }),
-        command: expand(&container.command),
-        args: expand(&container.args),
+        command: parts.environment.expand(&container.command)?,
+        args: parts.environment.expand(&container.args)?,
         working_dir: container.working_dir.clone(),
         envs: parts
             .environment
@@ -69,7 +69,7 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> v1::ContainerConfig {
             security_context: Some(security::container(pod, container, &parts.image_user, node)),
         }),
         ..Default::default()
-    }
+    })
 }
 
 /// `<container>/<restart count>.log`, below the pod's log folder.
@@ -187,7 +187,7 @@ mod tests {
                 environment: Environment::default(),
                 mounts: Vec::new(),
             };
-            assert_eq!(config(parts, &facts()).stop_signal(), signal);
+            assert_eq!(config(parts, &facts()).unwrap().stop_signal(), signal);
         }
     }
 
