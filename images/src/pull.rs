@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::credentials::Credentials;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer::directories::{self, OpenLayer};
+use crate::layer::directories::{self, OpenLayers};
 use crate::layer::{self, Facts, Feed, Job};
 use crate::partial::Partial;
 use crate::progress::{Event, Reporter};
@@ -209,14 +209,14 @@ async fn make_directory_layer(disk: &Disk, keys: &[LayerKey]) -> Result<Option<L
 }
 
 fn plan_directories(disk: &Disk, keys: &[LayerKey]) -> Result<Vec<directories::Directory>> {
-    let mut below = Vec::new();
+    let mut layers = OpenLayers::default();
     for key in keys.iter().rev() {
         // Gone again already: the commit will tell.
         let facts = disk.records(|r| r.read(|tx| records::layer(tx, key)))?;
         let Some(facts) = facts else { return Ok(Vec::new()) };
-        below.push(OpenLayer::open(disk.layer_dir(key), &facts)?);
+        layers.add(&disk.layer_dir(key), &facts)?;
     }
-    directories::plan(&below)
+    layers.plan()
 }
 
 /// Fetches a layer, from the next host if one sent what the digest does not say.

@@ -72,6 +72,20 @@ async fn directories_that_no_entry_describes_are_bounded() {
 }
 
 #[tokio::test]
+async fn directories_that_no_entry_of_all_layers_describes_are_bounded() {
+    let chain = |top| at(&format!("{}f", deep(top, DEEPEST)), file("x", ""));
+    let layers: Vec<_> = (0..4)
+        .map(|layer| {
+            support::layer::layer(&(0..5).map(|n| chain(10 * layer + n)).collect::<Vec<_>>())
+        })
+        .collect();
+    let scratch = Scratch::new().await;
+    let refused = import(&scratch, &TestImage::of(&layers)).await.unwrap_err();
+    let words = "its layers have too many directories without an entry";
+    assert!(refused.to_string().contains(words), "{refused}");
+}
+
+#[tokio::test]
 async fn what_is_held_of_described_directories_is_bounded() {
     // An attribute of nearly 1 MiB on each of them.
     let first = dir("d").pax("SCHILY.xattr.user.a", vec![b'x'; 1_000_000]);

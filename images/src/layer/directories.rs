@@ -5,63 +5,160 @@
 //! layer describes it otherwise, the image gets one more layer on top, of such directories alone.
 //! Most images need none.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::dir::Dir;
+use nix::libc;
+use nix::sys::stat::Mode;
 use rrun_sys::root::{RelPath, RootDir, Rule};
 use rrun_sys::xattr;
 
 use super::Facts;
-use super::unpack::{DIR_MODE, OVERLAY_OPAQUE};
-use crate::error::{Context, Result};
+use super::unpack::{DIR_MODE, HELD, OVERLAY_OPAQUE};
+use crate::error::{Context, Error, Result};
 
-/// One layer of the image to look into.
-pub(crate) struct OpenLayer {
+/// What is held in memory of an image's implied directories: in bytes, as for one layer.
+const MOST_IMPLIED: usize = 64 << 20;
+
+/// The layers of an image to look into, top first.
+#[derive(Default)]
+pub(crate) struct OpenLayers {
+    layers: Vec<OpenLayer>,
+    held: usize,
+}
+
+struct OpenLayer {
     root: RootDir,
     implied: HashSet<RelPath>,
     is_opaque: bool,
-    /// What [`hides`] found already, so that a deep path is not looked at again for each of those
-    /// below it.
-    hiding: RefCell<HashMap<RelPath, bool>>,
-}
-
-impl OpenLayer {
-    pub(crate) fn open(dir: PathBuf, facts: &Facts) -> Result<OpenLayer> {
-        let implied = facts.implied.iter().filter_map(|path| RelPath::parse(path).ok()).collect();
-        let root = RootDir::open(&dir, Rule::Beneath).context(dir.display())?;
-        let hiding = RefCell::default();
-        Ok(OpenLayer { root, implied, is_opaque: facts.is_opaque, hiding })
-    }
 }
 
 /// A directory of the layer on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Directory {
     path: RelPath,
+    attributes: Attributes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attributes {
     mode: u32,
     owner: (u32, u32),
 }
 
-/// What a layer says of a directory.
-enum InLayer {
-    Described(FileStat),
-    Implied,
-    Absent,
-    /// Here and below there is nothing to see.
-    Hidden,
+/// Of a directory that no entry describes.
+const DEFAULT: Attributes = Attributes { mode: DIR_MODE.bits(), owner: (0, 0) };
+
+impl OpenLayers {
+    /// Adds the layer below those that are there.
+    pub(crate) fn add(&mut self, dir: &Path, facts: &Facts) -> Result<()> {
+        self.held += facts.implied.iter().map(|path| path.len() + HELD).sum::<usize>();
+        if self.held > MOST_IMPLIED {
+            return Err(too_many());
+        }
+        let implied = facts.implied.iter().filter_map(|path| RelPath::parse(path).ok()).collect();
+        let root = RootDir::open(dir, Rule::Beneath).context(dir.display())?;
+        self.layers.push(OpenLayer { root, implied, is_opaque: facts.is_opaque });
+        Ok(())
+    }
+
+    /// The directories that are to go on top; parents come before children.
+    pub(crate) fn plan(&self) -> Result<Vec<Directory>> {
+        let mut tree = Tree::default();
+        // Nothing lies below the bottom one.
+        let above = self.layers.split_last().map_or(&self.layers[..], |(_, above)| above);
+        for path in above.iter().flat_map(|layer| &layer.implied) {
+            tree.add(path)?;
+        }
+        for layer in &self.layers {
+            tree.look_into(layer)?;
+        }
+        Ok(tree.directories())
+    }
 }
 
-/// The directories that are to go on top of `layers` (top first); parents come before children.
-pub(crate) fn plan(layers: &[OpenLayer]) -> Result<Vec<Directory>> {
-    let mut wanted = BTreeSet::new();
-    // Nothing lies below the bottom one.
-    let above = layers.split_last().map_or(layers, |(_, above)| above);
-    for path in above.iter().flat_map(|layer| &layer.implied) {
-        if let Some((directory, true)) = visible(layers, path)? {
-            let is_default = directory.mode == DIR_MODE.bits() && directory.owner == (0, 0);
-            if !is_default {
+fn too_many() -> Error {
+    Error::invalid("its layers have too many directories without an entry")
+}
+
+/// The directories that layers imply, and those on the way to them.
+///
+/// A layer is looked into by reading what its directories have, and not by looking up each of
+/// these paths: the time goes with the size of the layers, however many paths and layers there are.
+#[derive(Default)]
+struct Tree {
+    nodes: BTreeMap<RelPath, Node>,
+    held: usize,
+}
+
+/// A directory, as far as the layers tell that were looked into.
+#[derive(Default)]
+struct Node {
+    /// Names in it that are of the tree too.
+    children: HashSet<Vec<u8>>,
+    /// By the topmost layer that describes it.
+    described: Option<Attributes>,
+    /// A layer above that one implies it.
+    is_covered: bool,
+    /// Layers further down are hidden, here and below.
+    is_closed: bool,
+}
+
+impl Tree {
+    fn add(&mut self, path: &RelPath) -> Result<()> {
+        let mut at = path.clone();
+        let mut child = None;
+        loop {
+            let is_known = self.nodes.contains_key(&at);
+            let node = self.nodes.entry(at.clone()).or_default();
+            node.children.extend(child.take());
+            let (false, Some((parent, name))) = (is_known, at.split()) else { return Ok(()) };
+            self.held += at.as_bytes().len() + HELD;
+            if self.held > MOST_IMPLIED {
+                return Err(too_many());
+            }
+            child = Some(name.to_vec());
+            at = parent;
+        }
+    }
+
+    /// Learns what a layer says, which lies below all that were looked into before.
+    fn look_into(&mut self, layer: &OpenLayer) -> Result<()> {
+        let mut paths = vec![RelPath::default()];
+        while let Some(path) = paths.pop() {
+            let Some(node) = self.nodes.get_mut(&path).filter(|node| !node.is_closed) else {
+                continue;
+            };
+            let dir = match layer.root.dir_without_links(&path) {
+                Ok(dir) => dir,
+                // A file, whiteout or symlink.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
+                    node.is_closed = true;
+                    continue;
+                }
+                // Gone again already: the commit will tell.
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
+                Err(e) => return Err(e).context(&path),
+            };
+            node.learn(layer.implied.contains(&path), &dir).context(&path)?;
+            node.is_closed = match path.is_root() {
+                true => layer.is_opaque,
+                false => xattr::get(dir.fd(), OVERLAY_OPAQUE).context(&path)?.is_some(),
+            };
+            for name in node.children_in(&dir).context(&path)? {
+                paths.push(path.join(&name)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that an implied one covers and that are not what it made of them, and all on the way
+    /// to them.
+    fn directories(&self) -> Vec<Directory> {
+        let mut wanted = BTreeSet::new();
+        for (path, node) in &self.nodes {
+            if node.is_covered && node.described.is_some_and(|described| described != DEFAULT) {
                 let mut at = Some(path.clone());
                 while let Some(path) = at.filter(|path| !wanted.contains(path)) {
                     at = path.split().map(|(parent, _)| parent);
@@ -69,90 +166,60 @@ pub(crate) fn plan(layers: &[OpenLayer]) -> Result<Vec<Directory>> {
                 }
             }
         }
-    }
-    let directories: Result<Vec<Option<_>>> =
-        wanted.iter().map(|path| visible(layers, path)).collect();
-    Ok(directories?.into_iter().flatten().map(|(directory, _)| directory).collect())
-}
-
-/// How the image shows a directory, and whether an implied one covers the described one.
-fn visible(layers: &[OpenLayer], path: &RelPath) -> Result<Option<(Directory, bool)>> {
-    let mut is_covered = false;
-    for layer in layers {
-        match look_up(layer, path)? {
-            InLayer::Described(stat) => {
-                let owner = (stat.st_uid, stat.st_gid);
-                let mode = stat.st_mode & 0o7777;
-                return Ok(Some((Directory { path: path.clone(), mode, owner }, is_covered)));
-            }
-            InLayer::Implied => is_covered = true,
-            InLayer::Absent => {}
-            InLayer::Hidden => break,
-        }
-        if layer.is_opaque || hides(layer, path)? {
-            break;
-        }
-    }
-    let directory = Directory { path: path.clone(), mode: DIR_MODE.bits(), owner: (0, 0) };
-    Ok(is_covered.then_some((directory, false)))
-}
-
-fn look_up(layer: &OpenLayer, path: &RelPath) -> Result<InLayer> {
-    let stat = match path.split() {
-        None => Some(nix::sys::stat::fstat(layer.root.fd())?),
-        Some(_) => match layer.root.place(path) {
-            Ok(place) => place.stat()?,
-            Err(e) if e.raw_os_error() == Some(nix::libc::ENOENT) => None,
-            // A file, whiteout or symlink on the way.
-            Err(_) => return Ok(InLayer::Hidden),
-        },
-    };
-    let Some(stat) = stat else { return Ok(InLayer::Absent) };
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
-        return Ok(InLayer::Hidden);
-    }
-    Ok(if layer.implied.contains(path) { InLayer::Implied } else { InLayer::Described(stat) })
-}
-
-/// Whether a directory on the way hides what lower layers have in it.
-fn hides(layer: &OpenLayer, path: &RelPath) -> Result<bool> {
-    let mut known = layer.hiding.borrow_mut();
-    let mut asked = Vec::new();
-    let mut at = path.clone();
-    let hides = loop {
-        if let Some(hides) = known.get(&at) {
-            break *hides;
-        }
-        let Some((parent, _)) = at.split() else { break false };
-        let is_opaque = match layer.root.dir(&at) {
-            Ok(dir) => xattr::get(dir.fd(), OVERLAY_OPAQUE)?.is_some(),
-            Err(_) => false,
+        let directory = |path: RelPath| {
+            let node = self.nodes.get(&path)?;
+            let attributes = node.described.or(node.is_covered.then_some(DEFAULT))?;
+            Some(Directory { path, attributes })
         };
-        asked.push(std::mem::replace(&mut at, parent));
-        if is_opaque {
-            break true;
+        wanted.into_iter().filter_map(directory).collect()
+    }
+}
+
+impl Node {
+    /// Learns what the next layer says of it. What is described already, no lower layer changes.
+    fn learn(&mut self, is_implied: bool, dir: &RootDir) -> Result<()> {
+        if self.described.is_some() {
+            return Ok(());
         }
-    };
-    known.extend(asked.into_iter().map(|path| (path, hides)));
-    Ok(hides)
+        if is_implied {
+            self.is_covered = true;
+            return Ok(());
+        }
+        let stat = nix::sys::stat::fstat(dir.fd())?;
+        let (mode, owner) = (stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid));
+        self.described = Some(Attributes { mode, owner });
+        Ok(())
+    }
+
+    /// Those of its children that a layer has.
+    fn children_in(&self, dir: &RootDir) -> Result<Vec<Vec<u8>>> {
+        if self.children.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for entry in Dir::from_fd(dir.fd().try_clone_to_owned()?)?.iter() {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if self.children.contains(&name) {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// Makes the layer in an empty directory.
 pub(crate) fn make(root: &RootDir, directories: &[Directory]) -> Result<Facts> {
     for directory in directories {
-        let mode = Mode::from_bits_truncate(directory.mode);
+        let Attributes { mode, owner: (uid, gid) } = directory.attributes;
+        let mode = Mode::from_bits_truncate(mode);
         if directory.path.is_root() {
-            nix::unistd::fchown(
-                root.fd(),
-                Some(directory.owner.0.into()),
-                Some(directory.owner.1.into()),
-            )?;
+            nix::unistd::fchown(root.fd(), Some(uid.into()), Some(gid.into()))?;
             nix::sys::stat::fchmod(root.fd(), mode)?;
             continue;
         }
         let place = root.place(&directory.path).context(&directory.path)?;
         place.mkdir(DIR_MODE).context(&directory.path)?;
-        place.set_owner(directory.owner.0, directory.owner.1).context(&directory.path)?;
+        place.set_owner(uid, gid).context(&directory.path)?;
         place.set_mode(mode).context(&directory.path)?;
     }
     let inodes = directories.len() as u64;

@@ -50,7 +50,7 @@ const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 const MOST_DESCRIBED: usize = 64 << 20;
 const MOST_IMPLIED: usize = 32 << 20;
 /// Of one directory beside its path and attributes.
-const HELD: usize = 128;
+pub(super) const HELD: usize = 128;
 
 pub(super) struct Unpacker {
     root: RootDir,

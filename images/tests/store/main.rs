@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod collection;
+mod implied;
 mod names;
 mod restart;
 #[path = "../support/mod.rs"]
