@@ -20,9 +20,6 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 /// A manifest, index or config beyond this is refused; registries themselves stop at 4 MiB.
 pub(crate) const LARGEST: u64 = 8 << 20;
 
-/// overlayfs takes 500 lower directories.
-const MOST_LAYERS: usize = 500;
-
 /// A pointer to content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -79,10 +76,6 @@ pub fn parse(bytes: &[u8]) -> Result<Document> {
         {
             let layers = layers.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let layers: Vec<_> = layers.iter().map(descriptor).collect::<Result<_>>()?;
-            if layers.len() > MOST_LAYERS {
-                let why = format!("{} layers; overlayfs takes {MOST_LAYERS}", layers.len());
-                return Err(Error::invalid(why));
-            }
             Ok(Document::Manifest { config: descriptor(config)?, layers })
         }
         _ => Err(neither()),

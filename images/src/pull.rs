@@ -22,7 +22,7 @@ use crate::partial::Partial;
 use crate::progress::{Event, Reporter};
 use crate::reference::Reference;
 use crate::registry::{DownHosts, Registry};
-use crate::source::{Layer, Parts, Source, feed_layer};
+use crate::source::{Layer, Parts, Source, check_layers, feed_layer};
 use crate::store::records::{self, NameKind, NewImage};
 use crate::store::{Disk, Holder, HolderKind, LayerKey, Lock};
 
@@ -173,6 +173,7 @@ pub(crate) async fn complete(
 /// Records the image once all of its layers are on the disk; `false` if some are gone meanwhile.
 async fn commit(disk: &Disk, mut keys: Vec<LayerKey>, parts: Arc<Parts>) -> Result<bool> {
     keys.extend(make_directory_layer(disk, &keys).await.context("layer of directories")?);
+    check_layers(keys.len()).context("with one of directories")?;
     let work = move |disk: &Disk| {
         disk.make_durable(&keys)?;
         let new =

@@ -15,6 +15,8 @@ use crate::progress::Reporter;
 use crate::registry::{BlobStream, Registry};
 use crate::store::records::NameKind;
 
+/// overlayfs takes so many lower directories.
+const MOST_LAYERS: usize = 500;
 /// Indexes in indexes, of which one level is in use.
 const DEEPEST: usize = 3;
 
@@ -137,6 +139,7 @@ impl Source {
             let why = format!("the config has {ids} layers, the manifest {blobs}");
             return Err(Error::invalid(why));
         }
+        check_layers(layers.len())?;
         if let Some(odd) = layers.iter().find(|l| l.media_type.ends_with("+encrypted")) {
             let why = format!("layer {} is encrypted, which is not supported", odd.digest);
             return Err(Error::invalid(why));
@@ -156,6 +159,14 @@ impl Source {
             Source::Registry(registry) => registry.manifest(&d.digest, Some(d.size)).await,
             Source::Layout(layout) => layout.read(&d.digest, Some(d.size)).context("manifest"),
         }
+    }
+}
+
+/// Whether an image can have so many layers.
+pub(crate) fn check_layers(count: usize) -> Result<()> {
+    match count > MOST_LAYERS {
+        true => Err(Error::invalid(format_args!("{count} layers; overlayfs takes {MOST_LAYERS}"))),
+        false => Ok(()),
     }
 }
 

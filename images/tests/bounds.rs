@@ -3,7 +3,8 @@
 
 mod support;
 
-use rrun_images::{Error, Kind, Origin};
+use rrun_images::{Digest, Error, Kind, Origin};
+use serde_json::json;
 use support::layer::{Item, dir, file, gzip, push};
 use support::{Scratch, TestImage, import};
 
@@ -83,6 +84,30 @@ async fn directories_that_no_entry_of_all_layers_describes_are_bounded() {
     let refused = import(&scratch, &TestImage::of(&layers)).await.unwrap_err();
     let words = "its layers have too many directories without an entry";
     assert!(refused.to_string().contains(words), "{refused}");
+}
+
+/// What overlayfs takes.
+#[tokio::test]
+async fn an_image_of_more_than_500_layers_is_refused_whatever_it_comes_in() {
+    let scratch = Scratch::new().await;
+    let layers = |count| vec![support::layer::layer(&[dir("./"), file("f", "x")]); count];
+    let refused = import(&scratch, &TestImage::of(&layers(501))).await.unwrap_err();
+    assert!(refused.to_string().ends_with("501 layers; overlayfs takes 500"), "{refused}");
+    import(&scratch, &TestImage::of(&layers(500))).await.unwrap();
+
+    let (layer, _) = layers(1).remove(0);
+    let ids = vec![Digest::of(&layer).to_string(); 501];
+    let config = json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": ids}});
+    let entry = json!([{"Config": "c.json", "Layers": vec!["l.tar"; 501]}]);
+    let items = [
+        file("l.tar", &layer),
+        file("c.json", config.to_string()),
+        file("manifest.json", entry.to_string()),
+    ];
+    let path = scratch.dir.path().join("saved.tar");
+    std::fs::write(&path, support::layer::tar(&items)).unwrap();
+    let refused = scratch.store.import_layout(&path, None).await.unwrap_err();
+    assert!(refused.to_string().ends_with("501 layers; overlayfs takes 500"), "{refused}");
 }
 
 #[tokio::test]
