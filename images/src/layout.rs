@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl Layout {
         let files = match path.is_dir() {
             true => Files::Dir(path.to_owned()),
             false => Files::Tar(
-                Tar::open(File::open(path)?, spool)
+                Tar::open(open_archive(path)?, spool)
                     .context("no OCI layout and no archive of docker save")?,
             ),
         };
@@ -208,6 +208,15 @@ impl Tar {
 /// A file of a folder by a name that a document in it gives, which leads nowhere else by itself.
 fn inside(dir: &Path, name: &str) -> PathBuf {
     dir.join(docker_archive::clean(name))
+}
+
+/// Whoever imports may name a pipe, but no device: reading one may never end.
+fn open_archive(path: &Path) -> Result<File> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(Error::invalid("a device, and neither a file nor a pipe"));
+    }
+    Ok(File::open(path)?)
 }
 
 /// The file as it is, if it can be read at any place; else what it holds, in a file without a name.

@@ -193,6 +193,37 @@ async fn a_folder_with_a_fifo_in_the_place_of_a_file_is_refused_and_nobody_waits
     scratch.assert_no_debris().await;
 }
 
+#[tokio::test]
+async fn links_of_a_folder_lead_to_files_anywhere_and_to_no_device() {
+    let scratch = Scratch::new().await;
+    let folder = scratch.dir.path().join("folder");
+    let layer = one_layer("1");
+    let mut archive = Archive::new();
+    archive.items.push(named("a.tar", &layer));
+    archive.image(json!(["a:1"]), &[("a.tar", &layer)]);
+    let config = archive.entries[0]["Config"].as_str().unwrap().to_owned();
+    for name in ["index.json", "manifest.json", "a.tar", &config] {
+        unpack(&folder, &archive);
+        let _ = std::fs::remove_file(folder.join(name));
+        std::os::unix::fs::symlink("/dev/zero", folder.join(name)).unwrap();
+        let refused = scratch.store.import_layout(&folder, None).await.unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("not a regular file"), "{refused}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    let refused = scratch.store.import_layout(Path::new("/dev/zero"), None).await.unwrap_err();
+    assert!(refused.to_string().contains("/dev/zero: a device"), "{refused}");
+    scratch.assert_no_debris().await;
+
+    unpack(&folder, &archive);
+    for name in ["manifest.json", "a.tar", &config] {
+        let outside = scratch.dir.path().join(name);
+        std::fs::rename(folder.join(name), &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join(name)).unwrap();
+    }
+    let imported = scratch.store.import_layout(&folder, None).await.unwrap();
+    assert_eq!(names(&imported), ["docker.io/library/a:1"]);
+}
+
 fn unpack(folder: &Path, archive: &Archive) {
     std::fs::create_dir(folder).unwrap();
     for item in &archive.items {
