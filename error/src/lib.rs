@@ -1,7 +1,11 @@
 //! What was being done when something failed, from the operation down to the cause.
 //!
 //! Each crate has an error of its own, with the kinds that its callers decide by. What they have in
-//! common is here.
+//! common is here, and how text of others is shown to people.
+
+mod text;
+
+pub use text::{printable, printable_line};
 
 use nix::errno::Errno;
 use std::error::Error;

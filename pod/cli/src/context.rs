@@ -1,5 +1,6 @@
 //! What every command works with.
 
+use crate::terminal;
 use anyhow::{Result, anyhow};
 use rrun_cri::config::Config;
 use rrun_cri::parts;
@@ -31,7 +32,7 @@ impl Context {
     pub fn pods(&self) -> Result<Vec<Entry>> {
         let (mut pods, broken) = self.store.all()?;
         for error in broken {
-            eprintln!("rrun: {error}");
+            terminal::tell(error);
         }
         pods.retain(|pod| self.endpoint.is_none() || pod.definition.endpoint == self.endpoint);
         Ok(pods)

@@ -124,12 +124,13 @@ impl Display {
         }
     }
 
+    /// A line, of which a container or an image may have said parts.
     fn say(&mut self, line: &str) {
         if self.shared_terminal {
             let _ = self.lines.break_off();
         }
         // Nobody may be there to read it.
-        let _ = writeln!(stderr(), "{line}");
+        let _ = writeln!(stderr(), "{}", rrun_error::printable(line));
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
+use rrun_error::printable_line;
 use rrun_images::{Credentials, Digest, Event, Origin, Reference, Store};
 use rrun_pod::node::{docker_config, forget_pull};
 use rrun_pod::registry::of_node;
@@ -162,6 +163,7 @@ fn tell(event: Event, sizes: &mut HashMap<Digest, u64>) {
             eprintln!("{}: {} of {}", short(&layer), size(bytes), size(whole));
         }
         Event::Resumed { layer, bytes, reason } => {
+            let reason = printable_line(&reason);
             eprintln!("{}: again from {}: {reason}", short(&layer), size(bytes));
         }
         Event::Unpacked { layer } => eprintln!("{}: unpacked", short(&layer)),

@@ -149,7 +149,7 @@ async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
     match verb {
         Image::Ls => images::list(context).await,
         Image::Inspect(of) => image::inspect(context, &of.images).await,
-        Image::History { image, no_trunc } => image::history(context, &image, no_trunc).await,
+    terminal::tell(format_args!("{}{}", causes.join(": "), without_root()));
         Image::Du { image } => image::disk_usage(context, image.as_deref()).await,
         Image::Tag { image, name } => image::tag(context, &image, &name).await,
         Image::Rm(of) => images::remove(context, &of.images).await,

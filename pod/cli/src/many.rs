@@ -2,6 +2,7 @@
 
 use crate::args;
 use crate::context::Context;
+use crate::terminal;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -80,7 +81,7 @@ pub fn print_notes(pods: &[Pod]) {
     let mut told = BTreeSet::new();
     for note in pods.iter().flat_map(|pod| &pod.notes) {
         if told.insert(note) {
-            eprintln!("rrun: {note}");
+            terminal::tell(note);
         }
     }
 }

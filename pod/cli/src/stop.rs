@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::runtime::Runtime;
+use crate::terminal;
 use anyhow::{Result, bail};
 use rrun_pod::ids::PodUid;
 use rrun_pod::supervise::control::{self, Request};
@@ -60,8 +61,7 @@ pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCod
 
 /// Asks the process that runs the pod.
 async fn ask(context: &Context, uid: &PodUid, request: Request) -> Result<()> {
-    let tell = |words: &str| eprintln!("rrun: {words}");
-    Ok(control::ask(&context.store, uid, request, tell).await?)
+    Ok(control::ask(&context.store, uid, request, |words: &str| terminal::tell(words)).await?)
 }
 
 fn refuse_running(full_name: &str, force: bool) -> Result<()> {

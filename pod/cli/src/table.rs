@@ -1,8 +1,10 @@
 //! Tables on standard output.
 
+use rrun_error::printable_line;
 use std::io::Write;
 
-/// Prints rows in columns as wide as they must be.
+/// Prints rows in columns as wide as they must be. What containers and images have put into a cell
+/// stays in it, and a terminal obeys none of it.
 pub fn print<const N: usize>(rows: &[[String; N]]) -> std::io::Result<()> {
     write(&format(rows))
 }
@@ -21,6 +23,8 @@ pub fn shown(text: &str) -> std::io::Result<bool> {
 }
 
 fn format<const N: usize>(rows: &[[String; N]]) -> String {
+    let shown = |row: &[String; N]| std::array::from_fn(|column| printable_line(&row[column]));
+    let rows: Vec<[String; N]> = rows.iter().map(shown).collect();
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
@@ -40,5 +44,11 @@ mod tests {
         let rows = [["NAME", "X", "IP"], ["größer", "1", ""], ["a", "", "::1"]];
         let rows = rows.map(|row| row.map(String::from));
         assert_eq!(format(&rows), "NAME    X  IP\ngrößer  1\na          ::1\n");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_that_no_terminal_obeys() {
+        let rows = [["\x1b]0;owned\x07", "a\nb\tc"].map(String::from)];
+        assert_eq!(format(&rows), "\u{fffd}]0;owned\u{fffd}  a b c\n");
     }
 }

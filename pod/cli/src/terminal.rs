@@ -1,8 +1,15 @@
 //! The person's terminal.
 
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use std::fmt::Display;
 use std::io::{IsTerminal, stdin};
 use std::os::fd::AsFd;
+
+/// Tells the person something on standard error. It may hold what a container, an image or a
+/// registry said.
+pub fn tell(text: impl Display) {
+    eprintln!("rrun: {}", rrun_error::printable(&text.to_string()));
+}
 
 /// The terminal in raw mode; dropped, it is as it was.
 pub struct Raw(Termios);

@@ -1,7 +1,7 @@
 //! `rrun wait`
 
 use crate::context::Context;
-use crate::{object, table};
+use crate::{object, table, terminal};
 use anyhow::{Result, bail};
 use rrun_pod::error::Kind;
 use rrun_pod::go_duration;
@@ -94,7 +94,7 @@ pub async fn wait(
     for pod in pods {
         while !is_so(context, pod, what)? {
             if tokio::time::Instant::now() >= over {
-                eprintln!("rrun: timed out waiting for the condition on pods/{pod}");
+                terminal::tell(format_args!("timed out waiting for the condition on pods/{pod}"));
                 return Ok(ExitCode::from(1));
             }
             tokio::time::sleep(LOOK).await;

@@ -6,6 +6,7 @@ use crate::invalid;
 use crate::log::Log;
 use crate::record::Folder;
 use crate::status::ContainerState;
+use rrun_error::printable_line;
 use rrun_runtime::{Context, Result, cgroup};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -34,10 +35,8 @@ pub fn list(root: &Path, format: ListFormat, quiet: bool, log: &Log) -> Result<(
             println!("{:<32} {:>8} {:<9} {:<31} BUNDLE", "ID", "PID", "STATUS", "CREATED");
             for one in &all {
                 let status = one.status.to_string();
-                println!(
-                    "{:<32} {:>8} {status:<9} {:<31} {}",
-                    one.id, one.pid, one.created, one.bundle
-                );
+                let bundle = printable_line(&one.bundle);
+                println!("{:<32} {:>8} {status:<9} {:<31} {bundle}", one.id, one.pid, one.created);
             }
         }
     }
@@ -58,32 +57,10 @@ pub fn processes(root: &Path, id: &Id, format: ListFormat) -> Result<()> {
             println!("{:>8} COMMAND", "PID");
             for pid in pids {
                 let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-                println!("{pid:>8} {}", shown(name.trim_ascii_end()));
+                let name = String::from_utf8_lossy(name.trim_ascii_end());
+                println!("{pid:>8} {}", printable_line(&name));
             }
         }
     }
     Ok(())
-}
-
-/// The name that a process has given itself, with nothing in it that a terminal obeys.
-fn shown(name: &[u8]) -> String {
-    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    String::from_utf8_lossy(name).chars().map(plain).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown;
-
-    #[test]
-    fn a_process_cannot_speak_to_the_terminal_by_its_name() {
-        for (name, text) in [
-            (b"sh".as_slice(), "sh"),
-            (b"\x1b[2J", "\u{fffd}[2J"),
-            (b"a\nb\xff", "a\u{fffd}b\u{fffd}"),
-            ("\u{9b}x ä".as_bytes(), "\u{fffd}x ä"),
-        ] {
-            assert_eq!(shown(name), text);
-        }
-    }
 }

@@ -34,7 +34,7 @@ impl Log {
     }
 
     fn line(&self, level: &str, message: &str) {
-        eprintln!("rrun-oci: {message}");
+        eprintln!("rrun-oci: {}", rrun_error::printable(message));
         let Some(mut file) = self.file.as_ref() else { return };
         let time = Timestamp::now().to_string();
         let line = match self.format {
