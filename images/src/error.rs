@@ -1,6 +1,6 @@
 //! The crate's one error: what was being done to which object, and why it failed.
 
-use rrun_error::Chain;
+use rrun_error::{Chain, printable_line};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub struct Error {
     hint: Option<Hint>,
 }
 
+/// One part of an error's chain, in characters.
+const LONGEST: usize = 1000;
+
 /// What a failure means for whoever might try in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hint {
@@ -58,7 +61,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without context yet.
     pub fn new(kind: Kind, reason: impl fmt::Display) -> Error {
-        Error { kind, chain: Chain::new(reason.to_string()), hint: None }
+        Error { kind, chain: Chain::new(in_short(reason)), hint: None }
     }
 
     pub(crate) fn invalid(reason: impl fmt::Display) -> Error {
@@ -91,8 +94,18 @@ impl Error {
     /// Adds what was being done, on the way up.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Error {
-        self.chain.push(what.to_string());
+        self.chain.push(in_short(what));
         self
+    }
+}
+
+/// Registries, documents and layers decide what much of it says: it is one line, of a length that
+/// can be read, and no terminal obeys any of it.
+fn in_short(text: impl fmt::Display) -> String {
+    let line = printable_line(&text.to_string());
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
@@ -151,5 +164,20 @@ pub(crate) trait Context<T> {
 impl<T, E: Into<Error>> Context<T> for Result<T, E> {
     fn context(self, what: impl fmt::Display) -> Result<T> {
         self.map_err(|e| e.into().context(what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_said_is_one_short_line_that_no_terminal_obeys() {
+        let said = format!("\x1b]0;owned\x07{}\nERROR forged", "ä".repeat(2000));
+        let error = Error::invalid(&said).context("type \x1b[2J\nx");
+        let shown = error.to_string();
+        assert!(shown.starts_with("type \u{fffd}[2J x: \u{fffd}]0;owned\u{fffd}ä"), "{shown}");
+        assert!(shown.ends_with("ä…") && shown.chars().count() < 1100, "{shown}");
+        assert!(!shown.contains(char::is_control));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use rrun_error::printable_line;
 use serde::Deserialize;
 
 use super::coding::Decoder;
@@ -208,9 +209,8 @@ pub fn registry_words(body: &[u8]) -> Option<String> {
     }
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let word = answer.errors.into_iter().next()?;
-    let line: String =
-        word.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
-    Some(format!("{}: {line}", word.code.chars().take(64).collect::<String>()))
+    let cut = |text: &str, chars| text.chars().take(chars).collect::<String>();
+    Some(printable_line(&format!("{}: {}", cut(&word.code, 64), cut(&word.message, 200))))
 }
 
 #[cfg(test)]
