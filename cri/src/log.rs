@@ -1,6 +1,5 @@
 //! What the programs say on standard error.
 
-use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;

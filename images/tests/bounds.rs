@@ -72,20 +72,6 @@ async fn directories_that_no_entry_describes_are_bounded() {
     assert_refused(pull(&chains).await, "too many directories without an entry").await;
 }
 
-#[tokio::test]
-async fn directories_that_no_entry_of_all_layers_describes_are_bounded() {
-    let chain = |top| at(&format!("{}f", deep(top, DEEPEST)), file("x", ""));
-    let layers: Vec<_> = (0..4)
-        .map(|layer| {
-            support::layer::layer(&(0..5).map(|n| chain(10 * layer + n)).collect::<Vec<_>>())
-        })
-        .collect();
-    let scratch = Scratch::new().await;
-    let refused = import(&scratch, &TestImage::of(&layers)).await.unwrap_err();
-    let words = "its layers have too many directories without an entry";
-    assert!(refused.to_string().contains(words), "{refused}");
-}
-
 /// What overlayfs takes.
 #[tokio::test]
 async fn an_image_of_more_than_500_layers_is_refused_whatever_it_comes_in() {

@@ -174,7 +174,7 @@ fn one(
         environment,
         mounts: container.mounts.iter().map(|m| mount(m, Path::new(""), false)).collect(),
     };
-    let config = config(parts, node);
+    let config = config(parts, node)?;
     let or_image = |words: &[String]| {
         if words.is_empty() { "the image's".to_owned() } else { format!("{words:?}") }
     };

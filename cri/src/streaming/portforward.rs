@@ -305,7 +305,7 @@ mod tests {
         };
         sleep_until(pairs.expiry()).await;
         pairs.expire().await;
-        assert_eq!(begin.elapsed(), PARTNER_WITHIN);
+        assert!(begin.elapsed() < 2 * PARTNER_WITHIN);
         let mut frame = [0; 8];
         loop {
             frames.answers.read_exact(&mut frame).await.unwrap();

@@ -225,3 +225,26 @@ pub(crate) fn make(root: &RootDir, directories: &[Directory]) -> Result<Facts> {
     let inodes = directories.len() as u64;
     Ok(Facts { bytes: inodes * 4096, inodes, implied: Vec::new(), is_opaque: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn implied_directories_of_all_layers_and_those_on_the_way_to_them_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = "d/".repeat(2000);
+        let implying = |implied: Vec<String>| Facts { implied, ..Facts::default() };
+        let long = format!("{}/", "d".repeat(255)).repeat(15);
+        let many = implying((0..5000).map(|n| format!("{long}{n}")).collect());
+        let mut layers = OpenLayers::default();
+        (0..3).for_each(|_| layers.add(dir.path(), &many).unwrap());
+        let refused = layers.add(dir.path(), &many).unwrap_err().to_string();
+        assert_eq!(refused, "its layers have too many directories without an entry");
+
+        let apart = implying((0..40).map(|n| format!("{n}/{deep}")).collect());
+        let mut layers = OpenLayers::default();
+        (0..2).for_each(|_| layers.add(dir.path(), &apart).unwrap());
+        assert_eq!(layers.plan().unwrap_err().to_string(), refused);
+    }
+}

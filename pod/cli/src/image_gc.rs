@@ -1,42 +1,17 @@
-//! `rrun gc images`, `image prune` and `why-removed`; and collection while a pod runs.
+//! `rrun gc images`, `image prune` and `why-removed` of an image.
 
 use crate::context::Context;
 use crate::image::local;
 use crate::images::size;
 use crate::table;
 use anyhow::{Result, bail};
-use async_trait::async_trait;
-use rrun_images::gc::{Amount, Policy, Verdict};
+use rrun_images::gc::{Amount, Verdict};
 use rrun_images::{Collection, Decision, Entry, Store};
 use rrun_pod::clock::Timestamp;
-use rrun_pod::error::{Error, Kind};
-use rrun_pod::events::Reason;
 use rrun_pod::node::forget_pull;
-use rrun_pod::supervise::image_gc::{ImageCollector, Round, named};
-use std::collections::BTreeSet;
+use rrun_pod::supervise::image_gc::named;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Collects the images of this machine while a pod runs.
-pub struct Collector {
-    /// The images.
-    pub images: Store,
-    /// When, and which.
-    pub policy: Policy,
-}
-
-#[async_trait]
-impl ImageCollector for Collector {
-    async fn collect(&self, spared: BTreeSet<String>) -> rrun_pod::error::Result<Round> {
-        let done = self.images.collect_images_when_due(self.policy, spared).await;
-        let (done, next) = done.map_err(|e| Error::new(Kind::Unavailable, e.to_string()))?;
-        let trouble = done.as_ref().and_then(|done| {
-            let reason = done.is_short().then_some(Reason::FreeDiskSpaceFailed);
-            Some((reason, done.trouble()?))
-        });
-        Ok(Round { present: done.map(|done| done.present()), trouble, next })
-    }
-}
 
 /// Collects images, or tells what a collection would do.
 pub async fn images(context: &Context, dry_run: bool) -> Result<ExitCode> {

@@ -6,6 +6,7 @@
 //! something of it.
 
 mod args;
+mod collector;
 mod container_gc;
 mod context;
 mod delete;
@@ -141,7 +142,7 @@ async fn each<'a, T, F: Future<Output = Result<T>>>(
 /// Says what could not be done.
 fn tell(error: &anyhow::Error) -> ExitCode {
     let causes: Vec<String> = error.chain().map(rrun_error::reason).collect();
-    eprintln!("rrun: {}{}", causes.join(": "), without_root());
+    terminal::tell(format_args!("{}{}", causes.join(": "), without_root()));
     ExitCode::from(2)
 }
 
@@ -149,7 +150,7 @@ async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
     match verb {
         Image::Ls => images::list(context).await,
         Image::Inspect(of) => image::inspect(context, &of.images).await,
-    terminal::tell(format_args!("{}{}", causes.join(": "), without_root()));
+        Image::History { image, no_trunc } => image::history(context, &image, no_trunc).await,
         Image::Du { image } => image::disk_usage(context, image.as_deref()).await,
         Image::Tag { image, name } => image::tag(context, &image, &name).await,
         Image::Rm(of) => images::remove(context, &of.images).await,

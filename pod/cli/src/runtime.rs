@@ -1,7 +1,7 @@
 //! The runtime that has a pod, and the pod engine over it.
 
+use crate::collector::Collector;
 use crate::context::Context;
-use crate::image_gc::Collector;
 use crate::pod_cgroups;
 use anyhow::{Result, anyhow, bail};
 use async_trait::async_trait;
