@@ -198,8 +198,8 @@ impl Database {
     }
 
     fn connect_once(&self, path: &Path) -> Result<Connection, Error> {
-        // SQLite would open a FIFO or a device, and call it a disk that fails.
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        // SQLite would open a FIFO or a device, and call it a disk that fails. A folder it refuses.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             let code = ffi::Error::new(ffi::SQLITE_NOTADB);
             let text = "it is not a regular file".to_owned();
             return Err(rusqlite::Error::SqliteFailure(code, Some(text)).into());

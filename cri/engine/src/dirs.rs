@@ -8,6 +8,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Between two tries to take a lock.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The folders of one pod: state that survives a reboot, and state of this boot.
 #[derive(Clone, Debug)]
@@ -96,6 +101,18 @@ impl Lock {
         }
     }
 
+    /// Takes the lock at `path` from a process that is about to end: it has given up its record of the
+    /// pod, or told that it is done. `None` when it still has the lock after `limit`. Blocks.
+    pub(crate) fn take_over(path: &Path, limit: Duration) -> Result<Option<Lock>> {
+        let end = Instant::now() + limit;
+        loop {
+            match Self::take(path)? {
+                None if Instant::now() < end => sleep(PAUSE),
+                taken => return Ok(taken),
+            }
+        }
+    }
+
     /// Makes the folder of a new pod and takes the lock at `path` in it.
     ///
     /// A process that starts at this moment takes a folder without a record for one that was left
@@ -169,6 +186,19 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_of_a_process_that_is_about_to_end_is_waited_for_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = Lock::take(&path).unwrap().unwrap();
+        assert!(Lock::take_over(&path, Duration::from_millis(30)).unwrap().is_none());
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| Lock::take_over(&path, Duration::from_secs(60)));
+            drop(held);
+            assert!(waits.join().unwrap().unwrap().is_some());
+        });
+    }
 
     #[test]
     fn a_lock_is_held_by_one_and_given_back_when_dropped() {

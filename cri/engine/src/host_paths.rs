@@ -226,6 +226,7 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocking::{AT_ONCE, blocking};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
     use tokio::task::JoinSet;
@@ -289,5 +290,35 @@ mod tests {
         while paths.look(&hangs, |look| look.at("/0", || Ok(()))).await.is_err() {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn logs_that_hang_take_no_place_of_what_other_pods_do() {
+        let paths = HostPaths::default();
+        let (mut gates, mut appends) = (Vec::new(), JoinSet::new());
+        let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..=AT_ONCE {
+            let (gate, waits) = mpsc::channel::<()>();
+            gates.push(gate);
+            let (paths, begun, pod) = (paths.clone(), begun.clone(), PodId::random().unwrap());
+            appends.spawn(async move {
+                let append = move |look: &Look, _: &[OwnedFd]| {
+                    look.at(&format!("/{number}"), || {
+                        begun.send(()).unwrap();
+                        Ok(waits.recv().is_ok())
+                    })
+                };
+                paths.append(&pod, Vec::new(), append).await
+            });
+        }
+        for _ in 0..=AT_ONCE {
+            let next = tokio::time::timeout(Duration::from_secs(60), has_begun.recv());
+            next.await.expect("each hangs at its log in a minute");
+        }
+        let good = PodId::random().unwrap();
+        assert_eq!(paths.look(&good, |look| look.at("/good", || Ok(7))).await.unwrap(), 7);
+        assert_eq!(blocking(|| Ok(7)).await.unwrap(), 7);
+        drop(gates);
+        appends.join_all().await;
     }
 }

@@ -5,7 +5,7 @@
 //! reason; neither is a failed start.
 
 use crate::blocking::blocking;
-use crate::config::Config;
+use crate::config::{Config, Takeover};
 use crate::dirs::{self, Dirs, Lock};
 use crate::error::{Context, Error, Result};
 use crate::groups;
@@ -33,6 +33,9 @@ use tracing::Instrument;
 /// How long a start waits for containers that were being made when the last daemon ended, to be
 /// taken back; what hangs longer is taken back beside it.
 const TAKING_BACK: Duration = Duration::from_secs(30);
+
+/// How long a process that has run a pod may take to end, once it has told that it is done.
+const HANDOVER: Duration = Duration::from_secs(10);
 
 /// What [`crate::Engine::open`] met.
 #[derive(Clone, Debug, Default)]
@@ -133,7 +136,11 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
             return Ok(None);
         }
         step::run("engine.recover.run-dir", || dirs::make(&folders.run))?;
-        match step::run("engine.recover.lock", || Lock::take(&folders.lock()))? {
+        let lock = || match &takeover {
+            Takeover::Owner(_) => Lock::take(&folders.lock()),
+            Takeover::Pod(..) => Lock::take_over(&folders.lock(), HANDOVER),
+        };
+        match step::run("engine.recover.lock", lock)? {
             Some(lock) => Ok(Some((lock, read_pod(&folders, &pod)?))),
             None => Ok(None),
         }

@@ -6,7 +6,7 @@
 
 mod regular;
 
-pub(crate) use regular::reopen;
+pub(crate) use regular::check_regular;
 pub use regular::{open_regular, open_regular_of_host, read_regular, read_regular_of_host};
 
 use crate::call::{fresh, syscall};

@@ -5,7 +5,7 @@
 //! opener (a FIFO), acts when it is opened (a device) or has no end must be an error by name, and
 //! not a program that does not start.
 
-use crate::in_root::reopen;
+use crate::in_root::check_regular;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
@@ -67,9 +67,15 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Not through procfs, over which somebody may have mounted something: records are read then too.
 fn open_for(path: &Path, access: OFlag) -> io::Result<File> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    reopen(&openat(AT_FDCWD, path, flags, Mode::empty())?, access)
+    let opened = |flags| openat(AT_FDCWD, path, flags | OFlag::O_NOFOLLOW, Mode::empty());
+    check_regular(&opened(OFlag::O_PATH | OFlag::O_CLOEXEC)?)?;
+    let flags = access | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = opened(flags)?;
+    // It may be another one by now.
+    check_regular(&file)?;
+    Ok(file.into())
 }
 
 #[cfg(test)]

@@ -75,7 +75,9 @@ impl Pod {
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.path().join("logs/0.log")
+        let [log, slow] = ["log", "slow-disk"]
+            .map(|ending| self.folder.path().join("logs/0").with_extension(ending));
+        if slow.exists() { slow } else { log }
     }
 
     async fn ask(&self, request: Request) -> Reply {
@@ -117,8 +119,9 @@ impl Pod {
     /// A log whose disk takes 4 KiB and then as much as the test reads.
     fn slow_log(&self) -> File {
         std::fs::create_dir_all(self.log().parent().unwrap()).unwrap();
-        nix::unistd::mkfifo(&self.log(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let log = File::options().read(true).write(true).open(self.log()).unwrap();
+        let slow = self.log().with_extension("slow-disk");
+        nix::unistd::mkfifo(&slow, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let log = File::options().read(true).write(true).open(slow).unwrap();
         fcntl(&log, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
         log
     }

@@ -1,12 +1,9 @@
 //! A shim that does not answer, and undos that fail.
 
 use super::{Machine, container, pod, run, running};
-use crate::blocking::AT_ONCE;
-use crate::model::{ContainerConfig, PodConfig};
 use crate::steps::faults;
 use crate::{ContainerPhase, Kind, Owner};
 use rrun_sys::step::Point;
-use std::path::PathBuf;
 use std::time::Duration;
 
 const OWNER: &Owner = &Owner::Cri;
@@ -146,43 +143,6 @@ async fn a_removal_of_what_does_not_die_keeps_nobody_else_of_its_pod_waiting() {
     engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
     assert_eq!(removal.await.unwrap().unwrap_err().kind(), Kind::Timeout);
     assert_eq!(machine.remains(), [""; 0]);
-}
-
-#[tokio::test]
-async fn logs_that_hang_take_no_place_of_what_other_pods_do() {
-    let machine = Machine::new();
-    let (engine, _) = machine.open().await;
-    let mut logs = Vec::new();
-    for n in 0..=AT_ONCE {
-        let folder = machine.path().join(format!("logs/{n}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        // Whoever opens it to write waits until somebody reads.
-        let log = folder.join("c.log");
-        nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let log_directory = folder.to_string_lossy().into_owned();
-        let config = PodConfig { log_directory, ..pod(&n.to_string()) };
-        let pod = engine.run_pod(OWNER, config, "").await.unwrap();
-        let config = ContainerConfig { log_path: "c.log".into(), ..container("c") };
-        engine.create_container(OWNER, pod.as_str(), config).await.unwrap();
-        machine.world.kill_shim(&pod);
-        logs.push(log);
-    }
-    // Each hangs by now: nobody can be told so.
-    let opened = || std::fs::read_dir("/proc/self/task").unwrap().filter(hangs_at_log).count();
-    until("each hangs at its log", async || opened() >= logs.len()).await;
-    let (other, _) = running(&engine, "other").await;
-    engine.remove_pod(OWNER, other.as_str()).await.unwrap();
-    let read = |log: &PathBuf| std::fs::OpenOptions::new().read(true).write(true).open(log);
-    let _reads: Vec<_> = logs.iter().map(|log| read(log).unwrap()).collect();
-    for pod in engine.list_pods(OWNER, &Default::default()) {
-        engine.remove_pod(OWNER, pod.id.as_str()).await.unwrap();
-    }
-    assert_eq!(machine.remains(), [""; 0]);
-}
-
-fn hangs_at_log(task: &std::io::Result<std::fs::DirEntry>) -> bool {
-    let name = task.as_ref().map(|task| std::fs::read_to_string(task.path().join("comm")));
-    matches!(name, Ok(Ok(name)) if name.trim() == "few-descriptors")
 }
 
 #[tokio::test(start_paused = true)]

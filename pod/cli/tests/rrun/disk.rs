@@ -27,7 +27,9 @@ image_minimum_gc_age = 0
     let told = machine.ok(&["why-removed", TALK]);
     assert!(told.contains("removed") && told.contains("the disk was too full"), "{told}");
     let told = machine.ok(&["why-removed", IMAGE]);
-    assert!(told.contains("kept   collection") && told.contains(" has it\n"), "{told}");
+    // The container may not have been made by then.
+    let why = ["container/", "a pod of rrun names it"];
+    assert!(told.contains("kept") && why.iter().any(|why| told.contains(why)), "{told}");
     machine.ok(&["stop", "mine"]);
     assert_eq!(run.end(), Some(0));
 
@@ -65,7 +67,10 @@ fn a_collection_by_hand_tells_of_every_image_what_becomes_of_it_and_why() {
     assert!(row(&told, "20").contains(IMAGE) && told.contains("% of the disk"), "{told}");
 
     let nobodys = machine.refused(&["why-removed", "none:1"]);
-    assert_eq!(nobodys, "rrun: image none:1: no removal of it is on record\n");
+    assert_eq!(
+        nobodys,
+        "rrun: none:1: no removed container or image of that name or id is on record\n"
+    );
     machine.configure("");
     let unwanted = machine.ok(&["image", "prune"]);
     assert!(unwanted.ends_with("\n0 B and 0 inodes freed\n"), "{unwanted}");

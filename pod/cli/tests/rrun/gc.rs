@@ -36,7 +36,8 @@ fn dead_containers_over_the_limit_go_and_their_ends_stay_on_record() {
     assert_eq!(removed.as_array().unwrap().len(), 2, "{removed}");
     assert_eq!(removed[0]["cause"], "PodRemoved");
     let none = machine.refused(&["why-removed", "three"]);
-    assert!(none.contains("three: no removed container of that name or id is on record"), "{none}");
+    let words = "three: no removed container or image of that name or id is on record";
+    assert!(none.contains(words), "{none}");
     machine.assert_nothing_left();
 }
 

@@ -110,7 +110,8 @@ fn images_are_hashed_again_and_exported_to_a_file_a_folder_or_a_pipe() {
     let told = text(&told.stdout);
     assert!(told.contains("damaged: bin/talk: it is not the file of "), "{told}");
     let refused = machine.refused(&["image", "verify", TALK]);
-    assert!(refused.contains("it was not pulled from a registry: import it again"), "{refused}");
+    assert!(refused.contains("repair sha256:") && refused.contains("/talk@sha256:"), "{refused}");
+    assert!(machine.ok(&["images"]).contains(TALK), "it stays as it was");
     assert!(machine.refused(&["image", "export", "none:1"]).contains("none:1: no such image"));
 }
 

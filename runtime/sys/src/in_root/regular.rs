@@ -51,8 +51,8 @@ pub fn open_regular_of_host(path: &Path) -> io::Result<File> {
 }
 
 /// Opens what an `O_PATH` descriptor stands for, if it is a regular file.
-pub(crate) fn reopen(found: &OwnedFd, access: OFlag) -> io::Result<File> {
-    check(found)?;
+fn reopen(found: &OwnedFd, access: OFlag) -> io::Result<File> {
+    check_regular(found)?;
     let flags = access | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     // Of this thread: it may have a table of its own (`crate::thread`).
     let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
@@ -85,7 +85,8 @@ fn read(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check(found: &OwnedFd) -> io::Result<()> {
+/// That it is a regular file, and none of the kernel's own.
+pub(crate) fn check_regular(found: &OwnedFd) -> io::Result<()> {
     let regular = is(&fstat(found)?, SFlag::S_IFREG);
     let magic = fstatfs(found)?.filesystem_type().0 as u64;
     if regular && !KERNELS_OWN.contains(&magic) {
