@@ -1,6 +1,6 @@
 //! What is told of a pod: its description, its events as they happen, what is waited for.
 
-use crate::machine::{Machine, TALK, talker, talkers};
+use crate::machine::{Machine, TALK, await_that, talker, talkers};
 
 /// A pod of one container that waits, with labels, a port, a probe and a volume.
 fn full() -> String {
@@ -50,6 +50,7 @@ fn describe_wait_and_events_tell_what_becomes_of_a_pod() {
     assert_eq!(pod["metadata"]["labels"]["app"], "full");
     assert_eq!(machine.ok(&["ps", "-n", "default", "-o", "name"]), "pod/full\n");
     assert_eq!(machine.ok(&["ps", "-n", "other", "-o", "name"]), "");
+    await_that("its log", || machine.ok(&["logs", "full"]).contains("ready"));
     let logged = machine.ok(&["logs", "full", "--prefix", "--timestamps"]);
     assert!(logged.starts_with("[pod/full/main] 2") && logged.ends_with(" ready"), "{logged}");
     let described = machine.ok(&["describe", "full"]);
