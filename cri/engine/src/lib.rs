@@ -25,6 +25,7 @@ mod jobs;
 mod layers;
 mod measured;
 pub mod model;
+mod on_disk;
 mod phase;
 mod pod_groups;
 pub mod ports;

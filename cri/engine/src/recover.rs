@@ -5,11 +5,15 @@
 //! reason; neither is a failed start.
 
 use crate::blocking::blocking;
-use crate::config::{Config, Takeover};
+use crate::config::Takeover;
 use crate::dirs::{self, Dirs, Lock};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::groups;
 use crate::id::{ContainerId, PodId};
+use crate::on_disk::{
+    OnDisk, Read, check_state_is_there, is_there, on_record, pods_on_disk, read_container,
+    read_containers, read_pod,
+};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::steps::run_step;
@@ -19,11 +23,9 @@ use crate::verbs::create_container;
 use crate::verbs::pod_undo::remove_shim_scope;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt, SOON};
-use rrun_shim_protocol::{Launch, Request};
+use rrun_shim_protocol::Request;
 use rrun_sys::step;
-use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,11 @@ pub(crate) fn boot_id() -> String {
 /// Brings everything on disk to a state that can be served.
 pub(crate) async fn recover(engine: &Arc<Shared>) -> Result<Recovery> {
     let config = engine.config.clone();
-    let ids = blocking(move || pods_on_disk(&config)).await?;
+    let ids = blocking(move || {
+        check_state_is_there(&config)?;
+        pods_on_disk(&config)
+    });
+    let ids = ids.await?;
     let mut all = JoinSet::new();
     for id in ids {
         let engine = Arc::clone(engine);
@@ -103,22 +109,6 @@ impl Found {
             Found::NotUndone(not_undone) => report.not_undone.extend(not_undone),
         }
     }
-}
-
-/// Every pod that has a state folder, or a run folder without one.
-fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
-    let mut all = BTreeSet::new();
-    for folder in [config.root.join("pods"), config.run.join("pods")] {
-        step::run("engine.open.pods-dir", || dirs::make(&folder))?;
-        for entry in fs::read_dir(&folder).context(|| format!("read {}", folder.display()))? {
-            let entry = entry.context(|| format!("read {}", folder.display()))?;
-            // What has no pod's name is not ours to touch.
-            if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-                all.insert(id);
-            }
-        }
-    }
-    Ok(all)
 }
 
 async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
@@ -172,12 +162,12 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
             put_away(engine, dirs.state).await?;
             Ok(Found::Quarantined(why))
         }
-        Read::Pod { record, containers, broken } => {
+        Read::Pod { record, containers } => {
             let pod = Arc::new(Pod::new(*record, dirs));
             pod.hold(lock);
             let at = PodAt { engine: Arc::clone(engine), pod };
             let (queue, span) = (at.pod.queue.clone(), at.span("Recover"));
-            let serve = async move { serve(&at, containers, broken).await };
+            let serve = async move { serve(&at, containers).await };
             queue.run(serve.instrument(span)).await
         }
     }
@@ -194,88 +184,12 @@ async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()>
     ports.host.unpin(&run_pod::netns_path(&engine.config, id)).await?;
     // Of containers whose records are there the groups are known, wherever the client put them.
     let (folders, pod) = (dirs.clone(), id.clone());
-    for container in blocking(move || read_containers(&folders, &pod)).await?.0 {
+    for container in blocking(move || read_containers(&folders, &pod)).await?.records {
         engine.end_group(&container.cgroup).await?;
     }
     engine.end_group(&groups::of_own(&engine.config, id)?).await?;
     let run = dirs.run.clone();
     run_step("engine.end-broken.run-dir", blocking(move || dirs::remove_all(&run))).await
-}
-
-enum Read {
-    /// Folders without a record: their maker died before its first effect, or after its last. Or
-    /// somebody has removed it: then there was a shim.
-    Nothing {
-        has_shim: bool,
-    },
-    Broken(String),
-    Pod {
-        record: Box<PodRecord>,
-        containers: Vec<ContainerRecord>,
-        broken: Vec<(String, String)>,
-    },
-}
-
-fn read_pod(dirs: &Dirs, id: &PodId) -> Result<Read> {
-    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
-    let path = dirs.record();
-    if !is_there(&path) {
-        let of_shim = [Launch::socket(&dirs.run), dirs.run.join("shim.pid")];
-        return Ok(Read::Nothing { has_shim: of_shim.iter().any(|path| is_there(path)) });
-    }
-    let record = match record::read::<PodRecord>(&path) {
-        Ok(record) if record.id == *id => record,
-        Ok(record) => return Ok(Read::Broken(of_another(&path, "pod", record.id.as_str()))),
-        Err(error) => return Ok(Read::Broken(error.to_string())),
-    };
-    let (containers, broken) = read_containers(dirs, id)?;
-    Ok(Read::Pod { record: Box::new(record), containers, broken })
-}
-
-/// The records of a pod's containers by age, and the names of those that are broken, with the
-/// reason.
-fn read_containers(
-    dirs: &Dirs,
-    pod: &PodId,
-) -> Result<(Vec<ContainerRecord>, Vec<(String, String)>)> {
-    let (mut containers, mut broken) = (Vec::new(), Vec::new());
-    let folder = dirs.containers();
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        other => {
-            let entries = other.context(|| format!("read {}", folder.display()))?;
-            entries.flatten().map(|entry| entry.path()).collect()
-        }
-    };
-    for path in entries.iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
-        match read_container(path, pod) {
-            Ok(record) => containers.push(record),
-            Err(error) => {
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                broken.push((name, error.to_string()));
-            }
-        }
-    }
-    containers.sort_by_key(|container| container.created_at);
-    Ok((containers, broken))
-}
-
-/// The record of a container of `pod`. One that stands where another container's belongs is broken.
-fn read_container(path: &Path, pod: &PodId) -> Result<ContainerRecord> {
-    let record = record::read::<ContainerRecord>(path)?;
-    if path.file_stem().is_none_or(|name| name != record.id.as_str()) {
-        return Err(Error::internal(of_another(path, "container", record.id.as_str())));
-    }
-    if record.pod != *pod {
-        let what = format!("container {} of pod", record.id);
-        return Err(Error::internal(of_another(path, &what, record.pod.as_str())));
-    }
-    Ok(record)
-}
-
-/// What is wrong with a copy.
-fn of_another(path: &Path, what: &str, id: &str) -> String {
-    format!("{}: it is the record of {what} {id}", path.display())
 }
 
 /// Moves what cannot be read out of the way, under a name that is free.
@@ -297,24 +211,20 @@ fn move_to(path: &Path, folder: &Path) -> Result<()> {
         }
         target
     };
-    let target = (0..).map(free).find(|target| fs::symlink_metadata(target).is_err());
+    let target = (0..).map(free).find(|target| !is_there(target));
     let target = target.unwrap_or_else(|| free(u32::MAX));
     fs::rename(path, &target).context(|| format!("move {} away", path.display()))
 }
 
 /// Takes a pod into service, or takes back what is half-made of it. Within the pod's queue.
-async fn serve(
-    at: &PodAt,
-    containers: Vec<ContainerRecord>,
-    broken: Vec<(String, String)>,
-) -> Result<Found> {
+async fn serve(at: &PodAt, OnDisk { records, broken }: OnDisk) -> Result<Found> {
     match at.pod.record().phase {
         PodPhase::Making => {
             let not_undone = RUN_POD.undo(at).await;
             at.keep_not_undone(&not_undone, SOON).await;
             return Ok(taken_back(not_undone));
         }
-        PodPhase::Removing => return remove_on(at, containers).await,
+        PodPhase::Removing => return remove_on(at, records).await,
         PodPhase::Ready | PodPhase::Ending | PodPhase::Stopped => {}
     }
     let engine = &at.engine;
@@ -322,7 +232,7 @@ async fn serve(
     let hash = run_pod::config_hash(&at.pod.config, &at.pod.record().handler)?;
     let key = (at.pod.owner.clone(), at.pod.config.key());
     engine.pod_jobs.adopt(key, hash, at.pod.id.clone());
-    for record in containers {
+    for record in records {
         let container = at.with(&Arc::new(Container::new(record)));
         match container.container.record().phase {
             ContainerPhase::Making => at.pod.keep_half_made(&container.container),
@@ -472,19 +382,4 @@ async fn release_unknown(engine: &Arc<Shared>, report: &mut Recovery) {
             report.not_undone.push((entry, error.to_string()));
         }
     }
-}
-
-/// Pods and containers that have a record, of whatever process.
-fn on_record(config: &Config) -> Result<(BTreeSet<PodId>, BTreeSet<ContainerId>)> {
-    let pods = pods_on_disk(config)?;
-    let mut containers = BTreeSet::new();
-    for pod in &pods {
-        // A pod that goes away meanwhile has none.
-        let Ok(entries) = fs::read_dir(Dirs::new(config, pod).containers()) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            containers.extend(stem.and_then(|stem| stem.parse::<ContainerId>().ok()));
-        }
-    }
-    Ok((pods, containers))
 }

@@ -1,9 +1,10 @@
 //! What the next process finds.
 
+use super::world::World;
 use super::{Machine, run, running};
 use crate::dirs::Dirs;
 use crate::record::{self, PodRecord};
-use crate::{ContainerPhase, Owner, PodId, PodPhase};
+use crate::{ContainerPhase, Engine, Owner, PodId, PodPhase};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rrun_shim_protocol::Launch;
@@ -176,6 +177,26 @@ fn a_pod_whose_record_is_gone_is_ended_and_leaves_nothing() {
         assert!(engine.list_pods(OWNER, &Default::default()).is_empty());
     });
     assert_eq!(machine.remains(), [format!("lib/quarantine/{:?}", link.as_str())]);
+}
+
+#[test]
+fn pods_whose_disk_is_not_mounted_yet_are_not_taken_for_ones_without_a_record() {
+    let machine = Machine::new();
+    let pod = machine.life(async |engine, _| running(&engine, "web").await.0);
+    let dirs = Dirs::new(&machine.config(), &pod);
+    fs::write(Launch::socket(&dirs.run), "").unwrap();
+    let [state, elsewhere] = ["lib", "elsewhere"].map(|name| machine.path().join(name));
+    fs::rename(&state, &elsewhere).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let open = Engine::open(machine.config(), World::ports(&machine.world));
+    let refused = runtime.block_on(open).err().unwrap().to_string();
+    assert!(refused.contains("has the shims of 1 pods"), "{refused}");
+    let _ = fs::remove_dir_all(&state);
+    fs::rename(&elsewhere, &state).unwrap();
+    machine.life(async |engine, recovery| {
+        assert_eq!(recovery.pods, std::slice::from_ref(&pod));
+        assert!(engine.pod_status(OWNER, pod.as_str(), false).await.unwrap().is_ready());
+    });
 }
 
 #[test]
