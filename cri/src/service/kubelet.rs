@@ -67,8 +67,12 @@ impl Service {
                 }
             };
             let done = match self.has_kubelet() {
-                true => self.images.plan_collection(policy, BTreeSet::new()).await.map(watched),
-                false => self.images.collect_images(policy, BTreeSet::new()).await.map(told),
+                true => {
+                    self.images.plan_collection(policy, BTreeSet::new()).await.map(warn_of_shortage)
+                }
+                false => {
+                    self.images.collect_images(policy, BTreeSet::new()).await.map(warn_of_trouble)
+                }
             };
             if let Err(error) = done {
                 tracing::warn!("images are not collected: {error}");
@@ -78,7 +82,7 @@ impl Service {
 }
 
 /// What a kubelet leaves.
-fn watched(planned: Collection) {
+fn warn_of_shortage(planned: Collection) {
     if planned.wanted != Amount::default() {
         let room = planned.room;
         tracing::warn!("{room} are used: the node's kubelet is to collect images, and has not");
@@ -86,7 +90,7 @@ fn watched(planned: Collection) {
 }
 
 /// What another process does is told by that.
-fn told(done: Option<Collection>) {
+fn warn_of_trouble(done: Option<Collection>) {
     if let Some(trouble) = done.and_then(|done| done.trouble()) {
         tracing::warn!("collect images: {trouble}");
     }
