@@ -170,11 +170,7 @@ async fn a_folder_whose_manifest_names_files_outside_of_it_is_refused() {
 async fn a_folder_with_a_fifo_in_the_place_of_a_file_is_refused_and_nobody_waits_at_it() {
     let scratch = Scratch::new().await;
     let folder = scratch.dir.path().join("folder");
-    let layer = one_layer("1");
-    let mut archive = Archive::new();
-    archive.items.push(named("a.tar", &layer));
-    archive.image(json!(["a:1"]), &[("a.tar", &layer)]);
-    let config = archive.entries[0]["Config"].as_str().unwrap().to_owned();
+    let (archive, config) = archive_of_a();
     for name in ["manifest.json", "a.tar", &config] {
         unpack(&folder, &archive);
         let fifo = folder.join(name);
@@ -197,11 +193,7 @@ async fn a_folder_with_a_fifo_in_the_place_of_a_file_is_refused_and_nobody_waits
 async fn links_of_a_folder_lead_to_files_anywhere_and_to_no_device() {
     let scratch = Scratch::new().await;
     let folder = scratch.dir.path().join("folder");
-    let layer = one_layer("1");
-    let mut archive = Archive::new();
-    archive.items.push(named("a.tar", &layer));
-    archive.image(json!(["a:1"]), &[("a.tar", &layer)]);
-    let config = archive.entries[0]["Config"].as_str().unwrap().to_owned();
+    let (archive, config) = archive_of_a();
     for name in ["index.json", "manifest.json", "a.tar", &config] {
         unpack(&folder, &archive);
         let _ = std::fs::remove_file(folder.join(name));
@@ -222,6 +214,16 @@ async fn links_of_a_folder_lead_to_files_anywhere_and_to_no_device() {
     }
     let imported = scratch.store.import_layout(&folder, None).await.unwrap();
     assert_eq!(names(&imported), ["docker.io/library/a:1"]);
+}
+
+/// An archive with one image, whose layer is `a.tar`, and the name of its configuration.
+fn archive_of_a() -> (Archive, String) {
+    let layer = one_layer("1");
+    let mut archive = Archive::new();
+    archive.items.push(named("a.tar", &layer));
+    archive.image(json!(["a:1"]), &[("a.tar", &layer)]);
+    let config = archive.entries[0]["Config"].as_str().unwrap().to_owned();
+    (archive, config)
 }
 
 fn unpack(folder: &Path, archive: &Archive) {
