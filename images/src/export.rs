@@ -190,7 +190,7 @@ impl Out {
                 file.flush().context(path.display())
             }
             Out::Tar(out) => {
-                out.write_all(&header(name, size))?;
+                out.write_all(&header(name, size)?)?;
                 work(out)?;
                 let padding = size.next_multiple_of(512) - size;
                 Ok(io::copy(&mut io::Read::take(io::repeat(0), padding), out).map(drop)?)
@@ -207,28 +207,18 @@ impl Out {
     }
 }
 
-/// The header of a file, in the format of GNU tar: sizes from 8 GiB on are binary. Names are ours,
-/// and fit.
-fn header(name: &str, size: u64) -> [u8; 512] {
-    let mut header = [0; 512];
-    let mut set = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
-    set(0, name.as_bytes());
-    set(100, b"0000644\0");
-    set(108, b"0000000\0");
-    set(116, b"0000000\0");
-    if size < 1 << 33 {
-        set(124, format!("{size:011o}\0").as_bytes());
-    } else {
-        set(124, &[0x80, 0, 0, 0]);
-        set(128, &size.to_be_bytes());
-    }
-    set(136, b"00000000000\0");
-    set(148, b"        ");
-    set(156, b"0");
-    set(257, b"ustar  \0");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    header
+/// The header of a file, in the format of GNU tar, with what a long name takes before it.
+fn header(name: &str, size: u64) -> io::Result<Vec<u8>> {
+    let mut header = ::tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    // Without the data, which is written behind it as it comes.
+    let mut archive = ::tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, name, io::empty())?;
+    Ok(archive.get_ref().clone())
 }
 
 #[cfg(test)]
@@ -237,12 +227,15 @@ mod tests {
     use crate::tar::{Archive, EntryKind};
 
     #[test]
-    fn a_header_is_read_back_with_sizes_of_any_length() {
-        for size in [0, 1, (1 << 33) - 1, 1 << 33, 1 << 40] {
-            let header = header("blobs/sha256/x", size);
-            let entry = Archive::new(&header[..]).next_entry().unwrap().unwrap();
-            assert_eq!((entry.path.as_slice(), entry.size), (&b"blobs/sha256/x"[..], size));
-            assert_eq!((entry.kind, entry.mode), (EntryKind::File, 0o644));
+    fn a_header_is_read_back_with_names_and_sizes_of_any_length() {
+        let of_sha512 = format!("blobs/sha512/{}", "0".repeat(128));
+        for name in ["blobs/sha256/x", &of_sha512] {
+            for size in [0, 1, (1 << 33) - 1, 1 << 33, 1 << 40] {
+                let header = header(name, size).unwrap();
+                let entry = Archive::new(&header[..]).next_entry().unwrap().unwrap();
+                assert_eq!((entry.path.as_slice(), entry.size), (name.as_bytes(), size));
+                assert_eq!((entry.kind, entry.mode), (EntryKind::File, 0o644));
+            }
         }
     }
 }
