@@ -4,11 +4,12 @@ use crate::args;
 use crate::context::Context;
 use crate::terminal;
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rrun_pod::model::Pod;
 use rrun_pod::supervise::Definition;
+use rrun_sys::pidfd;
 use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ExitCode, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -86,28 +87,41 @@ pub fn print_notes(pods: &[Pod]) {
     }
 }
 
+/// A process for a pod, and its pidfd.
+async fn start(asked: &Asked, pod: &Pod) -> Result<(Child, OwnedFd)> {
+    let mut child = asked.command(pod, &[])?.spawn().context("start a process for it")?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).context("it has ended")?;
+    let process = pidfd::open(pid).context("open its pidfd")?;
+    give(&mut child, asked.input.as_deref()).await;
+    Ok((child, process))
+}
+
 /// Runs all pods beside each other until they have ended. Signals are passed on.
 pub async fn run(asked: &Asked) -> Result<ExitCode> {
     print_notes(&asked.pods);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut children = Vec::new();
+    let (mut children, mut processes, mut code) = (Vec::new(), Vec::new(), 0);
     for pod in &asked.pods {
-        let mut child = asked.command(pod, &[])?.spawn().context("start a process for a pod")?;
-        give(&mut child, asked.input.as_deref()).await;
-        children.push(child);
+        match start(asked, pod).await {
+            Ok((child, process)) => {
+                children.push(child);
+                processes.push(process);
+            }
+            // Those that run already are attended to their end.
+            Err(error) => {
+                terminal::tell(format_args!("pod {}: {error:#}", full_name(pod)));
+                code = 2;
+                break;
+            }
+        }
     }
-    let pids: Vec<Pid> = children
-        .iter()
-        .filter_map(|child| Some(Pid::from_raw(i32::try_from(child.id()?).ok()?)))
-        .collect();
     let all = async {
-        let mut codes = Vec::new();
         for mut child in children {
             let ended = child.wait().await.context("wait for a pod's process")?;
-            codes.push(ended.code().unwrap_or(1));
+            code = code.max(ended.code().unwrap_or(1));
         }
-        anyhow::Ok(codes.into_iter().max().unwrap_or(0))
+        anyhow::Ok(code)
     };
     tokio::pin!(all);
     loop {
@@ -116,9 +130,9 @@ pub async fn run(asked: &Asked) -> Result<ExitCode> {
             _ = interrupt.recv() => Signal::SIGINT,
             _ = terminate.recv() => Signal::SIGTERM,
         };
-        for pid in &pids {
-            // One that has ended already needs none.
-            let _ = kill(*pid, signal);
+        for process in &processes {
+            // One that has ended already needs none, and its number may be somebody else's.
+            let _ = pidfd::send_signal(process.as_fd(), signal as i32);
         }
     }
 }
