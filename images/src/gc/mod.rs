@@ -171,6 +171,8 @@ pub enum Keep {
     FreesNothing,
     /// Nothing more is to be freed.
     Enough,
+    /// It was to go, and that failed.
+    NotRemoved(String),
     /// A name leads to it, and only those without one are asked for.
     HasName,
 }

@@ -43,6 +43,7 @@ impl fmt::Display for Keep {
             Keep::Young => "it came less than images.image_minimum_gc_age ago",
             Keep::FreesNothing => "it would free nothing: images that stay have its layers",
             Keep::Enough => "nobody uses it, and enough is free without it",
+            Keep::NotRemoved(why) => return write!(f, "it could not be removed: {why}"),
             Keep::HasName => "it has a name (--all)",
         })
     }

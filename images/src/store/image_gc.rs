@@ -219,7 +219,7 @@ impl Disk {
                 Ok(Some(holder)) => one.verdict = Verdict::Keep(Keep::InUse(holder)),
                 Err(e) => {
                     planned.failures.push(format!("remove image {}: {e}", one.id));
-                    one.verdict = Verdict::Keep(Keep::Enough);
+                    one.verdict = Verdict::Keep(Keep::NotRemoved(e.to_string()));
                 }
             }
         }

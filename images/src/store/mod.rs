@@ -205,7 +205,8 @@ impl Disk {
         let path = self.split(key);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), error = %e, "left behind");
+                let error = rrun_error::reason(&e);
+                tracing::warn!(path = %path.display(), error, "left behind");
             }
             _ => {}
         }
