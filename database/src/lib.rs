@@ -26,6 +26,9 @@ const BUSY: Duration = Duration::from_secs(20);
 /// How much room is kept for giving things back: some dozens of transactions.
 const RESERVE: usize = 512 << 10;
 
+/// How many compiled statements a connection keeps: more than any of these databases has.
+const STATEMENTS: usize = 128;
+
 /// A database: its files in their folder, and its tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Database {
@@ -206,6 +209,7 @@ impl Database {
         }
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
