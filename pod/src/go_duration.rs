@@ -53,14 +53,15 @@ fn scaled(number: &str, size: i64) -> Option<i64> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut nanos = whole.checked_mul(size)?;
-    let mut place = size;
-    for digit in fraction.chars() {
-        place /= 10;
-        nanos = nanos.checked_add(i64::from(digit.to_digit(10)?) * place)?;
+    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
     }
-    Some(nanos)
+    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    // Of an hour the 13th digit is less than a nanosecond.
+    let digits = &fraction[..fraction.len().min(18)];
+    let part: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    let nanos = part * i128::from(size) / 10_i128.pow(u32::try_from(digits.len()).ok()?);
+    whole.checked_mul(size)?.checked_add(i64::try_from(nanos).ok()?)
 }
 
 /// `1m0s`, as Go prints it.
@@ -110,6 +111,8 @@ mod tests {
             (".25s", 250_000_000, "250ms"),
             ("300ms", 300_000_000, "300ms"),
             ("2us3ns", 2_003, "2.003µs"),
+            ("0.333333333333333h", 1_199_999_999_999, "19m59.999999999s"),
+            ("0.0000000000003h", 1, "1ns"),
             ("1h0.5s", 3_600 * SECOND + 500_000_000, "1h0m0.5s"),
         ] {
             assert_eq!((parse(text), format(nanos).as_str()), (Ok(nanos), printed), "{text}");
