@@ -63,18 +63,36 @@ pub fn parse(text: &str) -> Result<For, String> {
     }
 }
 
-/// `.status.containerStatuses[0].ready`
+/// `.status.containerStatuses[0].ready`; behind a backslash a dot is part of a name.
 fn steps(path: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
-    for part in path.strip_prefix('.')?.split('.') {
-        let mut pieces = part.split('[');
-        let field = pieces.next().filter(|field| !field.is_empty())?;
-        steps.push(Step::Field(field.to_owned()));
-        for index in pieces {
-            steps.push(Step::Item(index.strip_suffix(']')?.parse().ok()?));
+    let mut rest = Some(path).filter(|path| path.starts_with('.'))?;
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix('.') {
+            let (name, after) = name(after);
+            steps.push(Step::Field(Some(name).filter(|name| !name.is_empty())?));
+            rest = after;
+        } else {
+            let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+            steps.push(Step::Item(index.parse().ok()?));
+            rest = after;
         }
     }
     Some(steps)
+}
+
+/// The name that `text` begins with, and what stands behind it.
+fn name(text: &str) -> (String, &str) {
+    let mut name = String::new();
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '.' | '[' => return (name, &text[at..]),
+            '\\' => name.extend(letters.next().map(|(_, letter)| letter)),
+            _ => name.push(letter),
+        }
+    }
+    (name, "")
 }
 
 /// A time limit as kubectl has it: nanoseconds, a negative number for a week.
@@ -156,6 +174,8 @@ mod tests {
             ("jsonpath={.status.phase}=", "jsonpath wait has an empty value"),
             ("jsonpath={status}", "unrecognized condition"),
             ("jsonpath={.a[x]}", "unrecognized condition"),
+            ("jsonpath={.a[0]b}", "unrecognized condition"),
+            ("jsonpath={.a..b}", "unrecognized condition"),
         ] {
             assert!(parse(text).unwrap_err().contains(why), "{text}");
         }
@@ -163,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_a_value_of_the_pod() {
-        let pod = json!({"status": {"phase": "Running", "podIP": "",
+        let pod = json!({"metadata": {"labels": {"app.example.com/name": "web", "my-app": "x"}},
+            "status": {"phase": "Running", "podIP": "",
             "containerStatuses": [{"ready": false}, {"ready": true, "restartCount": 3}], "x": null}});
         for (text, so) in [
             ("jsonpath={.status.phase}=Running", true),
@@ -173,6 +194,9 @@ mod tests {
             ("jsonpath={.status.containerStatuses[1].restartCount}=3", true),
             ("jsonpath={.status.containerStatuses[2].ready}=true", false),
             ("jsonpath={.status.phase}", true),
+            (r"jsonpath={.metadata.labels.app\.example\.com/name}=web", true),
+            ("jsonpath={.metadata.labels.app.example.com/name}=web", false),
+            ("jsonpath={.metadata.labels.my-app}=x", true),
             ("jsonpath={.status.x}", false),
             ("jsonpath={.status.hostIP}", false),
         ] {
