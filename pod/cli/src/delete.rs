@@ -21,11 +21,13 @@ pub async fn delete(context: &Context, args: &args::Delete, pod: &str) -> Result
         found => drop(found?),
     }
     // Its process may end just as it is asked: then nobody is in the way the second time.
-    if stop::stop(context, pod, args.grace_period).await.is_err() {
-        stop::stop(context, pod, args.grace_period).await?;
+    match stop::stop(context, pod, args.grace_period).await {
+        Err(e) if is(&e, Kind::Timeout) => return Err(e),
+        Err(_) => drop(stop::stop(context, pod, args.grace_period).await?),
+        Ok(_) => {}
     }
     match stop::remove(context, pod, true).await {
-        Err(e) if !is_gone(&e) => return Err(e),
+        Err(e) if !is(&e, Kind::NotFound) => return Err(e),
         _ => {}
     }
     let name = pod.rsplit('/').next().unwrap_or(pod);
@@ -33,6 +35,6 @@ pub async fn delete(context: &Context, args: &args::Delete, pod: &str) -> Result
     Ok(())
 }
 
-fn is_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == Kind::NotFound)
+fn is(error: &anyhow::Error, kind: Kind) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == kind)
 }

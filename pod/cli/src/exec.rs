@@ -4,10 +4,11 @@ use crate::args;
 use crate::context::Context;
 use crate::runtime::reach;
 use crate::streaming;
-use crate::terminal::Raw;
+use crate::terminal::{self, Raw};
 use anyhow::{Context as _, Result, anyhow, bail};
 use rrun_cri_api::{Cri, v1};
 use rrun_pod::supervise::container_gc::Reached;
+use rrun_pod::supervise::{Entry, control};
 use rrun_pod::translate::labels;
 use std::process::ExitCode;
 
@@ -15,15 +16,30 @@ use std::process::ExitCode;
 pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
     let entry = context.store.find(&args.pod)?;
     let spec = entry.pod()?.spec;
-    let container = match args.container {
-        Some(name) if spec.find(&name).is_none() => {
+    let container = match &args.container {
+        Some(name) if spec.find(name).is_none() => {
             bail!("pod {}: container {name}: not found", args.pod);
         }
-        Some(name) => name,
+        Some(name) => name.clone(),
         None => spec.containers.first().context("the pod has no containers")?.name.clone(),
     };
-    let Reached { cri, taken } = reach(context, &entry).await?;
-    let id = running(&*cri, entry.uid.as_str(), &container).await?;
+    let (pod, is_here) = (args.pod.clone(), entry.definition.endpoint.is_none());
+    let work = execute(context, &entry, &container, args);
+    if !is_here {
+        return work.await;
+    }
+    let done = control::alongside(&context.store, &entry.uid, work, |words| terminal::tell(words));
+    done.await.with_context(|| format!("exec {pod}"))?
+}
+
+async fn execute(
+    context: &Context,
+    entry: &Entry,
+    container: &str,
+    args: args::Exec,
+) -> Result<ExitCode> {
+    let Reached { cri, taken } = reach(context, entry).await?;
+    let id = running(&*cri, entry.uid.as_str(), container).await?;
     let request = v1::ExecRequest {
         container_id: id,
         cmd: args.command,

@@ -3,7 +3,7 @@
 use crate::collector::Collector;
 use crate::context::Context;
 use crate::pod_cgroups;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use rrun_cri::current::Current;
 use rrun_cri::parts;
@@ -23,8 +23,13 @@ use rrun_pod::supervise::{Entry, LockedPod, Supervision, control};
 use rrun_pod::{PodEngine, PodHandle};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::service::Routes;
+
+/// How long a CRI server of others may take to tell its version: it may have been stopped.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The owner of pods that `rrun` made.
 const OWNER: &str = "rrun";
@@ -155,15 +160,18 @@ pub async fn reach(context: &Context, pod: &Entry) -> Result<Reached> {
     Ok(Reached { cri, taken })
 }
 
-/// A CRI server of others. One that answers nothing at first is given up at once.
+/// A CRI server of others. One that answers nothing at first is given up.
 pub async fn connect(endpoint: &str) -> Result<Arc<Client>> {
-    let client =
-        Client::connect(endpoint).await.map_err(|status| anyhow!("{}", status.message()))?;
-    let request = v1::VersionRequest { version: "v1".to_owned() };
-    if let Err(status) = client.version(request).await {
-        bail!("{endpoint}: {}", status.message());
-    }
-    Ok(Arc::new(client))
+    let answer = async {
+        let client = Client::connect(endpoint).await;
+        let client = client.map_err(|status| anyhow!("{}", status.message()))?;
+        let request = v1::VersionRequest { version: "v1".to_owned() };
+        let version = client.version(request).await;
+        version.map_err(|status| anyhow!("{endpoint}: {}", status.message()))?;
+        Ok(Arc::new(client))
+    };
+    let silent = |_| anyhow!("{endpoint}: it has not told its version in {ANSWER:?}");
+    timeout(ANSWER, answer).await.map_err(silent)?
 }
 
 /// The container engine with one pod taken over.
@@ -179,4 +187,19 @@ async fn in_process(context: &Context, uid: &str) -> Result<(Arc<Service>, Store
         anyhow::Error::new(error).context(format!("streaming on {}", config.streaming.address))
     })?;
     Ok((Arc::new(service), images))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cri_server_that_accepts_and_says_nothing_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("cri.sock");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let endpoint = format!("unix://{}", socket.display());
+        let error = connect(&endpoint).await.err().unwrap().to_string();
+        assert_eq!(error, format!("{endpoint}: it has not told its version in 30s"));
+    }
 }

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::runtime::Runtime;
 use crate::terminal;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use rrun_pod::ids::PodUid;
 use rrun_pod::supervise::control::{self, Request};
 use rrun_pod::supervise::rotate::Limits;
@@ -13,12 +13,12 @@ use std::process::ExitCode;
 /// Stops a pod and waits until it has ended.
 pub async fn stop(context: &Context, pod: &str, grace: Option<u32>) -> Result<ExitCode> {
     if let Some(attended) = context.store.find_attended(pod) {
-        ask(context, &attended.uid, Request::Stop(grace)).await?;
+        ask(context, &attended.uid, Request::Stop(grace), pod).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let entry = context.store.find(pod)?;
     match context.store.lock_existing(&entry).await? {
-        None => ask(context, &entry.uid, Request::Stop(grace)).await?,
+        None => ask(context, &entry.uid, Request::Stop(grace), pod).await?,
         Some(pod) if pod.entry.phase().is_terminal() => {}
         Some(pod) => end(context, pod, grace).await?,
     }
@@ -41,27 +41,32 @@ async fn end(context: &Context, pod: LockedPod, grace: Option<u32>) -> Result<()
 pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCode> {
     if let Some(attended) = context.store.find_attended(pod) {
         refuse_running(&attended.full_name, force)?;
-        ask(context, &attended.uid, Request::Remove).await?;
+        ask(context, &attended.uid, Request::Remove, pod).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let entry = context.store.find(pod)?;
     let full_name = entry.full_name();
-    let Some(pod) = context.store.lock_existing(&entry).await? else {
+    let Some(locked) = context.store.lock_existing(&entry).await? else {
         refuse_running(&full_name, force)?;
-        ask(context, &entry.uid, Request::Remove).await?;
+        ask(context, &entry.uid, Request::Remove, pod).await?;
         return Ok(ExitCode::SUCCESS);
     };
-    if !pod.entry.phase().is_terminal() {
+    if !locked.entry.phase().is_terminal() {
         refuse_running(&full_name, force)?;
     }
-    let runtime = Runtime::open(context, &pod.entry).await?;
-    runtime.forget(pod).await?;
+    let runtime = Runtime::open(context, &locked.entry).await?;
+    runtime.forget(locked).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Asks the process that runs the pod.
-async fn ask(context: &Context, uid: &PodUid, request: Request) -> Result<()> {
-    Ok(control::ask(&context.store, uid, request, |words: &str| terminal::tell(words)).await?)
+async fn ask(context: &Context, uid: &PodUid, request: Request, pod: &str) -> Result<()> {
+    let verb = match request {
+        Request::Stop(_) => "stop",
+        Request::Remove => "remove",
+    };
+    let asked = control::ask(&context.store, uid, request, |words: &str| terminal::tell(words));
+    asked.await.with_context(|| format!("{verb} {pod}"))
 }
 
 fn refuse_running(full_name: &str, force: bool) -> Result<()> {

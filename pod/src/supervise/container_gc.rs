@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use rrun_cri_api::{Cri, v1};
 use serde::{Deserialize, Serialize};
 
+use super::control::alongside;
 use super::store::{Entry, LockedPod, Store};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
@@ -234,7 +235,15 @@ impl ContainerGc {
             done.containers.extend(all);
             return;
         }
-        if let Err(e) = self.remove_from(entry, gone, done).await {
+        let removed = self.remove_from(entry, gone, done);
+        let removed = match entry.definition.endpoint {
+            Some(_) => removed.await,
+            None => {
+                let heard = alongside(&self.store, &entry.uid, removed, |_| ()).await;
+                heard.and_then(|removed| removed)
+            }
+        };
+        if let Err(e) = removed {
             self.note(entry, &e, done);
         }
     }

@@ -3,14 +3,17 @@
 //! `<uid>.cri` serves the runtime with this pod in it, if that runtime is in the process.
 //! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace) or `remove`, and
 //! answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
-//! nothing for long is not waited for, as its process may have been stopped (SIGSTOP).
+//! nothing for long is not waited for, as its process may have been stopped (SIGSTOP). Whoever uses
+//! the runtime sends `watch` here, to which nothing else is said, and so learns it as well.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rrun_cri_api::server;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -29,6 +32,9 @@ const BEAT: Duration = Duration::from_secs(5);
 
 /// What is said then.
 const GOES_ON: &str = "goes on";
+
+/// Asks for nothing but that.
+const WATCH: &str = "watch";
 
 /// How long whoever asked waits before a person is told what for.
 const QUIET: Duration = Duration::from_secs(10);
@@ -180,6 +186,9 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
     if BufReader::new(input.take(LINE)).read_line(&mut line).await.is_err() {
         return;
     }
+    if line.trim_end() == WATCH {
+        return beat(output).await;
+    }
     let (_written, written) = oneshot::channel();
     let work = async {
         let Some(request) = Request::parse(line.trim_end()) else {
@@ -200,6 +209,13 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
     let _ = output.write_all(format!("{text}\n").as_bytes()).await;
 }
 
+/// Says that this process goes on, as long as somebody listens.
+async fn beat(mut output: OwnedWriteHalf) {
+    while output.write_all(format!("{GOES_ON}\n").as_bytes()).await.is_ok() {
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
 /// Asks the process that runs the pod for something and waits until it is done. `tell` gets words
 /// for a person when that takes long.
 ///
@@ -207,11 +223,9 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
 /// Its answer, or that it does not answer: `Timeout` when it says nothing for 30 s.
 pub async fn ask(store: &Store, uid: &PodUid, request: Request, tell: impl Fn(&str)) -> Result<()> {
     let path = store.socket(uid, "stop");
-    let exchange = async {
-        let stream = UnixStream::connect(&path).await.map_err(|e| Error::io("connect", &e))?;
-        exchange(stream, request, tell).await
-    };
-    let line = exchange.await.context(|| format!("ask {}", path.display()))?;
+    let stream = UnixStream::connect(&path).await;
+    let stream = stream.context(|| format!("connect to {}", path.display()))?;
+    let line = exchange(stream, request, tell).await?;
     match line.trim_end() {
         "done" => Ok(()),
         "" => Err(Error::new(Kind::Unavailable, "the process that runs the pod ended")),
@@ -219,13 +233,50 @@ pub async fn ask(store: &Store, uid: &PodUid, request: Request, tell: impl Fn(&s
     }
 }
 
+/// Does `work`, which uses the runtime in the process that runs the pod, for as long as that process
+/// goes on. One that has ended has closed what `work` uses, and is left to it. `tell` gets words for
+/// a person when it is not heard of.
+///
+/// # Errors
+/// `Timeout` when it has said nothing for 30 s; that it cannot be spoken to.
+pub async fn alongside<T>(
+    store: &Store,
+    uid: &PodUid,
+    work: impl Future<Output = T>,
+    tell: impl Fn(&str),
+) -> Result<T> {
+    let path = store.socket(uid, "stop");
+    let silence = async {
+        match hear(&path, tell).await {
+            Ok(()) => std::future::pending().await,
+            Err(e) => e,
+        }
+    };
+    tokio::select! {
+        done = work => Ok(done),
+        silent = silence => Err(silent),
+    }
+}
+
+/// Waits until the process behind a socket has ended.
+async fn hear(path: &Path, tell: impl Fn(&str)) -> Result<()> {
+    let stream = match UnixStream::connect(path).await {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(());
+        }
+        stream => stream.context(|| format!("connect to {}", path.display()))?,
+    };
+    let mut runner = Runner::asked(stream, &format!("{WATCH}\n")).await?;
+    while !runner.line(&tell).await?.is_empty() {}
+    Ok(())
+}
+
 /// The answer to a request; empty when the other side has closed.
-async fn exchange(mut stream: UnixStream, request: Request, tell: impl Fn(&str)) -> Result<String> {
-    stream.write_all(request.line().as_bytes()).await.context(|| "write")?;
-    let mut input = BufReader::new(stream);
+async fn exchange(stream: UnixStream, request: Request, tell: impl Fn(&str)) -> Result<String> {
+    let mut runner = Runner::asked(stream, &request.line()).await?;
     let mut beats = 0_u64;
     loop {
-        let line = next_line(&mut input, &tell).await?;
+        let line = runner.line(&tell).await?;
         if line.trim_end() != GOES_ON {
             return Ok(line);
         }
@@ -236,25 +287,64 @@ async fn exchange(mut stream: UnixStream, request: Request, tell: impl Fn(&str))
     }
 }
 
-async fn next_line(input: &mut BufReader<UnixStream>, tell: impl Fn(&str)) -> Result<String> {
-    let mut line = String::new();
-    {
-        let mut input = input.take(LINE);
-        let read = input.read_line(&mut line);
-        tokio::pin!(read);
-        let mut done = timeout(QUIET, &mut read).await;
-        if done.is_err() {
-            tell("the process that runs the pod does not answer yet");
-            done = timeout(SILENCE - QUIET, &mut read).await;
+/// The process that runs a pod, as others hear it.
+struct Runner {
+    input: BufReader<UnixStream>,
+    pid: Option<i32>,
+}
+
+impl Runner {
+    /// Sends it a line.
+    async fn asked(mut stream: UnixStream, line: &str) -> Result<Runner> {
+        // Of whoever listens, in our PID namespace.
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
+        match stream.write_all(line.as_bytes()).await {
+            // It has just ended: to be seen when its answer is read.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
+            written => written.context(|| "write")?,
         }
-        let Ok(read) = done else {
-            let seconds = SILENCE.as_secs();
-            let text = format!("the process that runs the pod has said nothing for {seconds} s");
-            return Err(Error::new(Kind::Timeout, text));
-        };
-        read.context(|| "read")?;
+        Ok(Runner { input: BufReader::new(stream), pid })
     }
-    Ok(line)
+
+    /// The next line; empty when it has closed.
+    async fn line(&mut self, tell: impl Fn(&str)) -> Result<String> {
+        let mut line = String::new();
+        let done = {
+            let mut input = (&mut self.input).take(LINE);
+            let read = input.read_line(&mut line);
+            tokio::pin!(read);
+            match timeout(QUIET, &mut read).await {
+                Ok(read) => Ok(read),
+                Err(_) => {
+                    tell(&silent(self.pid, "does not answer yet"));
+                    timeout(SILENCE - QUIET, &mut read).await
+                }
+            }
+        };
+        match done {
+            Ok(Err(e)) if e.kind() == ErrorKind::ConnectionReset => Ok(String::new()),
+            Ok(read) => read.context(|| "read").map(|_| line),
+            Err(_) => Err(Error::new(Kind::Timeout, silent(self.pid, "does not answer"))),
+        }
+    }
+}
+
+/// Words for one that says nothing, and why it does not where that can be seen.
+fn silent(pid: Option<i32>, words: &str) -> String {
+    match pid {
+        Some(pid) if is_stopped(pid) => {
+            format!("the rrun that runs it (pid {pid}) {words}: it is stopped")
+        }
+        Some(pid) => format!("the rrun that runs it (pid {pid}) {words}"),
+        None => format!("the rrun that runs it {words}"),
+    }
+}
+
+/// By a signal or by a debugger: proc_pid_stat(5).
+fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('T' | 't'))
 }
 
 #[cfg(test)]
@@ -280,9 +370,9 @@ mod tests {
         let tell = |words: &str| told.borrow_mut().push(words.to_owned());
         let error = exchange(ours, Request::Stop(None), tell).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Timeout);
-        let expected = "the process that runs the pod has said nothing for 30 s";
-        assert_eq!(error.to_string(), expected);
-        assert_eq!(told.into_inner(), ["the process that runs the pod does not answer yet"]);
+        let words = format!("the rrun that runs it (pid {}) does not answer", std::process::id());
+        assert_eq!(error.to_string(), words);
+        assert_eq!(told.into_inner(), [format!("{words} yet")]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -301,5 +391,68 @@ mod tests {
         let (line, ..) = tokio::join!(asks, converse(theirs, sender), ends);
         assert_eq!(line.unwrap(), "done\n");
         assert_eq!(told.into_inner(), ["the pod is still being ended"]);
+    }
+    /// A pod's control socket, and what is done alongside.
+    async fn through<T>(
+        listening: impl Future<Output = T>,
+        dir: &tempfile::TempDir,
+        work: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let store = Store::new(dir.path().join("root"), dir.path().to_owned());
+        let uid = PodUid::parse("u-1").unwrap();
+        let done = alongside(&store, &uid, work, |_| ());
+        // One task: time that is not real stands still while something is to be read.
+        tokio::select! {
+            done = done => done,
+            _ = listening => unreachable!("it listens for ever"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_through_a_process_is_given_up_when_that_says_nothing_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = || tokio::time::sleep(SILENCE * 4);
+        let gone = through(std::future::pending::<()>(), &dir, long()).await;
+        assert_eq!(gone, Ok(()), "nobody listens: what is used tells so");
+        let listener = UnixListener::bind(dir.path().join("u-1.stop")).unwrap();
+        let goes_on = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            converse(stream, mpsc::channel(1).0).await;
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(through(goes_on, &dir, long()).await, Ok(()));
+        // Said once that it goes on, and then stopped.
+        let stops = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"goes on\n").await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let error = through(stops, &dir, long()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+        assert!(error.to_string().ends_with(") does not answer"), "{error}");
+        let ends = async {
+            drop(listener.accept().await.unwrap());
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(through(ends, &dir, long()).await, Ok(()));
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_is_known_by_its_state() {
+        use nix::sys::signal::{Signal, kill};
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        assert!(!is_stopped(pid.as_raw()));
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
+        let words = silent(Some(pid.as_raw()), "does not answer");
+        assert_eq!(
+            words,
+            format!("the rrun that runs it (pid {pid}) does not answer: it is stopped")
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

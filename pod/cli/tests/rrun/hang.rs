@@ -1,5 +1,5 @@
 //! Disks under what `rrun` keeps, and paths of the node, that stop answering: whatever would change
-//! or look at them hangs, and cannot even be killed.
+//! or look at them hangs, and cannot even be killed. And an `rrun` that was stopped.
 
 use crate::machine::{Machine, await_that, pod, printed, text};
 use rrun_tests::fuse::{Answered, Fuse};
@@ -164,6 +164,34 @@ fn a_pod_whose_host_path_hangs_is_stopped_and_removed_and_keeps_no_other_waiting
     drop(hung);
     for pod in pods {
         pod.end();
+    }
+    machine.assert_nothing_left();
+}
+
+#[test]
+fn what_goes_through_an_rrun_that_is_stopped_ends_and_names_it() {
+    let machine = Machine::new();
+    let names = ["one", "two"];
+    let runs = names.map(|name| machine.run(name, &pod(name, "Always", &["sleeper"])));
+    for name in names {
+        machine.await_ps(name, "1/1", "Running");
+    }
+    runs.iter().for_each(|run| run.signal("STOP"));
+    let exec: &[&str] = &["exec", "one", "--", "/bin/work", "true"];
+    let stop: &[&str] = &["stop", "two", "--time", "1"];
+    for (done, verb) in in_time(&machine, &[exec, stop]).iter().zip(["exec one", "stop two"]) {
+        let said = text(&done.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(done.status.code(), Some(2), "{said}");
+        assert!(last.starts_with(&format!("rrun: {verb}: the rrun that runs it (pid ")), "{said}");
+        assert!(last.ends_with(") does not answer: it is stopped"), "{said}");
+    }
+    runs.iter().for_each(|run| run.signal("CONT"));
+    machine.assert_exec_works("one");
+    machine.ok(&["stop", "one"]);
+    // The other is done as was asked.
+    for run in runs {
+        run.end();
     }
     machine.assert_nothing_left();
 }
