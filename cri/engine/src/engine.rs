@@ -1,8 +1,8 @@
 //! The engine: one method per verb.
 
 use crate::blocking::blocking;
-use crate::commands::Commands;
 use crate::config::{CgroupDriver, Config};
+use crate::descriptors::Descriptors;
 use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
 use crate::id::{ContainerId, Owner, PodId};
@@ -52,7 +52,7 @@ impl Engine {
             container_jobs: Default::default(),
             planner,
             host_paths: Default::default(),
-            commands: Commands::new(),
+            for_commands: Descriptors::new(),
             container_made: Default::default(),
         });
         layers::watch(&shared);

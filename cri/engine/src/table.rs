@@ -1,7 +1,7 @@
 //! Pods and containers in memory: what lists are served from.
 
-use crate::commands::Commands;
 use crate::config::{Config, Settings};
+use crate::descriptors::Descriptors;
 use crate::dirs::{Dirs, Lock};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) container_jobs: Jobs<(PodId, String, u32), ContainerId>,
     pub(crate) planner: crate::spec::Planner,
     pub(crate) host_paths: HostPaths,
-    pub(crate) commands: Commands,
+    pub(crate) for_commands: Descriptors,
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
 }

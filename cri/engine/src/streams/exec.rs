@@ -136,7 +136,7 @@ pub(crate) async fn exec(
         return Err(Error::invalid("no command given").context(what()));
     }
     let (pod, container) = running(engine, owner, id).context(what)?;
-    let place = engine.commands.take(&pod.id, None).await.context(what)?;
+    let place = engine.for_commands.take(&pod.id, None).await.context(what)?;
     let mut ours: [Option<OwnedFd>; 3] = [None, None, None];
     let mut its: [Option<OwnedFd>; 3] = [None, None, None];
     if !request.tty {

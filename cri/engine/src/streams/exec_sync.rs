@@ -48,7 +48,7 @@ async fn to_its_end(
     command: Vec<String>,
     timeout: Option<Duration>,
 ) -> Result<ExecOutput> {
-    let _place = engine.commands.take(&pod.id, timeout).await?;
+    let _place = engine.for_commands.take(&pod.id, timeout).await?;
     let request = ExecRequest { command, stdout: true, stderr: true, ..ExecRequest::default() };
     let (out, its_out) = pipe()?;
     let (err, its_err) = pipe()?;

@@ -16,23 +16,23 @@ const MOST: u64 = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The places for commands, of which one pod may have half.
-pub(crate) struct Commands {
+pub(crate) struct Descriptors {
     places: Shares,
     count: usize,
     each_pod: usize,
     descriptors: u64,
 }
 
-impl Commands {
+impl Descriptors {
     /// As many as this process has descriptors for.
-    pub(crate) fn new() -> Commands {
-        Commands::within(getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft))
+    pub(crate) fn new() -> Descriptors {
+        Descriptors::within(getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft))
     }
 
-    fn within(descriptors: u64) -> Commands {
+    fn within(descriptors: u64) -> Descriptors {
         let count = usize::try_from((descriptors / EACH).clamp(1, MOST)).unwrap_or(1);
         let each_pod = count.div_ceil(2);
-        Commands { places: Shares::new(count, each_pod), count, each_pod, descriptors }
+        Descriptors { places: Shares::new(count, each_pod), count, each_pod, descriptors }
     }
 
     /// Takes one for a pod, which is given back when it is dropped.
@@ -42,7 +42,7 @@ impl Commands {
     pub(crate) async fn take(&self, pod: &PodId, limit: Option<Duration>) -> Result<Place> {
         let limit = limit.unwrap_or(PATIENCE).min(PATIENCE);
         self.places.take(pod.as_str(), limit).await.map_err(|full| {
-            let Commands { count, each_pod, descriptors, .. } = self;
+            let Descriptors { count, each_pod, descriptors, .. } = self;
             let running = match full {
                 Full::Share => format!("{each_pod} commands run in containers of this pod"),
                 Full::All => format!("{count} commands run in containers"),
@@ -59,7 +59,7 @@ mod tests {
 
     #[tokio::test]
     async fn commands_of_one_pod_leave_places_for_those_of_others() {
-        let commands = Commands::within(64);
+        let commands = Descriptors::within(64);
         let (greedy, other) = (PodId::random().unwrap(), PodId::random().unwrap());
         let now = Some(Duration::ZERO);
         let mut held = Vec::new();
