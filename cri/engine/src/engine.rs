@@ -2,14 +2,14 @@
 
 use crate::blocking::blocking;
 use crate::config::{CgroupDriver, Config};
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Descriptors, For};
 use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, PodConfig, Resources};
 use crate::ports::Ports;
 use crate::recover::{self, Recovery};
-use crate::session::{AttachRequest, ExecOutput, ExecRequest, Session};
+use crate::session::{AttachRequest, ExecOutput, ExecRequest, Forward, Session};
 use crate::spec::Planner;
 use crate::stats::{ContainerStats, FsUsage, PodStats};
 use crate::status::{
@@ -20,7 +20,6 @@ use crate::verbs::{
     self, container_end, create_container, remove, run_pod, start_container, stop_pod,
 };
 use crate::{info, layers, streams, usage, view};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +51,9 @@ impl Engine {
             container_jobs: Default::default(),
             planner,
             host_paths: Default::default(),
-            for_commands: Descriptors::new(),
+            for_commands: Descriptors::new(For::Commands),
+            for_attached: Descriptors::new(For::Attached),
+            for_forwarded: Descriptors::new(For::Forwarded),
             container_made: Default::default(),
         });
         layers::watch(&shared);
@@ -228,9 +229,12 @@ impl Engine {
         streams::attach(&self.shared, owner, id, request).await
     }
 
-    /// The network namespace of a ready pod; `None`: it is the host's.
-    pub async fn pod_netns(&self, owner: &Owner, id: &str) -> Result<Option<OwnedFd>> {
-        streams::pod_netns(&self.shared, owner, id).await.context(|| "port-forward")
+    /// The way for one connection into the network of a ready pod.
+    ///
+    /// # Errors
+    /// `Exhausted` when so many are forwarded that no more may.
+    pub async fn forward(&self, owner: &Owner, id: &str) -> Result<Forward> {
+        streams::forward(&self.shared, owner, id).await.context(|| "port-forward")
     }
 
     /// What a container uses.

@@ -53,4 +53,4 @@ pub use id::{ContainerId, Owner, PodId};
 pub use phase::{ContainerPhase, PodPhase};
 pub use pod_groups::{Parents, PodGroups, PodLimits};
 pub use recover::Recovery;
-pub use session::{AttachRequest, ExecOutput, ExecRequest, Session};
+pub use session::{AttachRequest, ExecOutput, ExecRequest, Forward, Session};

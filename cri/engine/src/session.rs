@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::status::ContainerExit;
+use rrun_blocking::Place;
 use std::os::fd::OwnedFd;
 
 /// What to run in a container.
@@ -39,6 +40,14 @@ pub struct ExecOutput {
     pub stderr: Vec<u8>,
     /// Exit code, 128 + n for signal n; 127 for a missing program, 126 for one that cannot run.
     pub code: i32,
+}
+
+/// The way for one forwarded connection.
+pub struct Forward {
+    /// The pod's network namespace; `None`: it has the host's.
+    pub netns: Option<OwnedFd>,
+    /// Held for as long as the connection is there.
+    pub place: Place,
 }
 
 /// Open streams, all blocking descriptors.

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) planner: crate::spec::Planner,
     pub(crate) host_paths: HostPaths,
     pub(crate) for_commands: Descriptors,
+    pub(crate) for_attached: Descriptors,
+    pub(crate) for_forwarded: Descriptors,
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
 }

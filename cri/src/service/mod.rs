@@ -6,6 +6,7 @@ mod backend;
 mod calls;
 mod descriptor;
 mod events;
+mod forwarded;
 mod image;
 mod kubelet;
 mod status;

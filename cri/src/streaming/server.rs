@@ -12,6 +12,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit};
+use rrun_blocking::{Full, Place, Shares};
 use rrun_cri_api::server::Silent;
 use rrun_cri_api::v1::{AttachRequest, ExecRequest, PortForwardRequest};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +30,9 @@ use super::{Backend, Context, exec, portforward, websocket};
 /// How long sessions may take to tell their clients of the shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How many clients there are at most, however many descriptors there are.
+const CLIENTS_MAX: u64 = 4096;
+
 /// How many clients may be connected that have not come to a stream: each takes a descriptor.
 const SILENT_MAX: usize = 256;
 
@@ -43,6 +48,41 @@ struct Shared {
     tokens: Tokens,
     context: Context,
     tasks: TaskTracker,
+    clients: Clients,
+}
+
+/// The places for clients that have come to a stream, each of which takes a descriptor. Those of one
+/// container or pod may have half.
+struct Clients {
+    places: Shares,
+    each: usize,
+    count: usize,
+    descriptors: u64,
+}
+
+impl Clients {
+    fn within(descriptors: u64) -> Clients {
+        let count = usize::try_from((descriptors / 8).clamp(1, CLIENTS_MAX)).unwrap_or(1);
+        let each = count.div_ceil(2);
+        Clients { places: Shares::new(count, each), each, count, descriptors }
+    }
+
+    /// Takes one, or says why not.
+    async fn take(&self, wanted: &Request) -> Result<Place, String> {
+        let (of, id) = match wanted {
+            Request::Exec(r) => ("container", &r.container_id),
+            Request::Attach(r) => ("container", &r.container_id),
+            Request::PortForward(r) => ("pod", &r.pod_sandbox_id),
+        };
+        self.places.take(id, Duration::ZERO).await.map_err(|full| {
+            let clients = match full {
+                Full::Share => format!("{} clients of this {of} are connected", self.each),
+                Full::All => format!("{} clients are connected", self.count),
+            };
+            let descriptors = self.descriptors;
+            format!("{clients}, and no more may at once (RLIMIT_NOFILE is {descriptors})\n")
+        })
+    }
 }
 
 impl Streaming {
@@ -51,11 +91,26 @@ impl Streaming {
     /// # Errors
     /// When the listener's address cannot be told.
     pub fn start(listener: TcpListener, backend: Arc<dyn Backend>) -> io::Result<Streaming> {
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        Streaming::start_within(listener, backend, descriptors)
+    }
+
+    /// As [`Streaming::start`], in a process that may have so many descriptors.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_within(
+        listener: TcpListener,
+        backend: Arc<dyn Backend>,
+        descriptors: u64,
+    ) -> io::Result<Streaming> {
         let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let context = Context { backend, shutdown: shutdown.clone() };
-        let shared = Arc::new(Shared { tokens: Tokens::default(), context, tasks: tasks.clone() });
+        let clients = Clients::within(descriptors);
+        let tokens = Tokens::default();
+        let shared = Arc::new(Shared { tokens, context, tasks: tasks.clone(), clients });
         let accepting = accept(listener, Arc::clone(&shared));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(accepting));
         Ok(Streaming { address, shared, tasks, _stop: shutdown.drop_guard() })
@@ -154,8 +209,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn http(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let answer = answer(request, &shared);
-        async move { Ok::<_, Infallible>(answer) }
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(request, &shared).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -167,9 +222,10 @@ async fn http(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-fn answer(mut request: http::Request<Incoming>, shared: &Arc<Shared>) -> Answer {
-    let found = target(request.uri().path())
-        .and_then(|(verb, token)| Some((verb, token, shared.tokens.look(token)?)));
+async fn answer(mut request: http::Request<Incoming>, shared: &Shared) -> Answer {
+    let found = target(request.uri().path()).and_then(|(verb, token)| {
+        Some((verb.to_owned(), token.to_owned(), shared.tokens.look(token)?))
+    });
     let Some((verb, token, wanted)) = found else { return unknown() };
     let (forward, name) = match &wanted {
         Request::Exec(_) => (false, "exec"),
@@ -183,7 +239,11 @@ fn answer(mut request: http::Request<Incoming>, shared: &Arc<Shared>) -> Answer 
         Ok(agreed) => agreed,
         Err(refusal) => return *refusal,
     };
-    if !shared.tokens.spend(token) {
+    let place = match shared.clients.take(&wanted).await {
+        Ok(place) => place,
+        Err(words) => return upgrade::plain(StatusCode::SERVICE_UNAVAILABLE, words),
+    };
+    if !shared.tokens.spend(&token) {
         return unknown();
     }
     let answer = upgrade::switch(agreed, request.headers());
@@ -194,6 +254,7 @@ fn answer(mut request: http::Request<Incoming>, shared: &Arc<Shared>) -> Answer 
             Ok((stream, early)) => stream_on(stream, &early, agreed, wanted, &context).await,
             Err(e) => tracing::debug!("streaming: upgrade: {e}"),
         }
+        drop(place);
     });
     answer
 }

@@ -63,6 +63,33 @@ async fn the_oldest_of_many_clients_that_never_ask_makes_room_for_the_next() {
 }
 
 #[tokio::test]
+async fn clients_of_one_container_leave_places_for_those_of_others() {
+    let served = Served::start_within(64).await;
+    let headers = format!("{SPDY}X-Stream-Protocol-Version: v4.channel.k8s.io\r\n");
+    // None of them opens the streams that its command waits for.
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let (client, head) = dial(&served.exec(&["sleep"], "o"), &headers).await;
+        assert!(head.starts_with("http/1.1 101 "), "{head}");
+        clients.push(client);
+    }
+    let url = served.exec(&["sleep"], "o");
+    let (mut refused, head) = dial(&url, &headers).await;
+    assert!(head.starts_with("http/1.1 503 "), "{head}");
+    let words = "4 clients of this container are connected, and no more may at once \
+                 (RLIMIT_NOFILE is 64)\n";
+    let mut said = vec![0; words.len()];
+    within(refused.read_exact(&mut said)).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&said), words);
+    let other = ExecRequest { container_id: "other".into(), ..exec_request(&["sleep"], "o") };
+    assert_eq!(status(&served.streaming.exec_url(other).unwrap(), &headers).await, "101");
+    // Its URL is as good as it was.
+    drop(clients);
+    let again = async { while status(&url, &headers).await != "101" {} };
+    within(again).await;
+}
+
+#[tokio::test]
 async fn no_common_protocol_is_forbidden_with_the_accepted_ones() {
     let served = Served::start().await;
     let url = served.exec(&["say", "", "", "0"], "o");

@@ -27,10 +27,16 @@ struct Served {
 
 impl Served {
     async fn start() -> Served {
+        Served::start_within(100_000).await
+    }
+
+    /// In a process that may have so many descriptors.
+    async fn start_within(descriptors: u64) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (commands, events) = Commands::new();
         let release = Arc::clone(&commands.release);
-        let streaming = Streaming::start(listener, Arc::new(commands)).unwrap();
+        let commands = Arc::new(commands);
+        let streaming = Streaming::start_within(listener, commands, descriptors).unwrap();
         Served { streaming, release, events }
     }
 

@@ -10,6 +10,7 @@ use crate::steps::run_step;
 use crate::table::{Container, Shared};
 use crate::verbs::span_of;
 use async_trait::async_trait;
+use rrun_blocking::Place;
 use rrun_shim_protocol::{Reply, Request};
 use std::sync::Arc;
 use tracing::Instrument;
@@ -28,6 +29,7 @@ pub(crate) async fn attach(
     let what = || format!("attach to {id}");
     let (pod, container) = running(engine, owner, id).context(what)?;
     let shim = connected(pod.shim()).context(what)?;
+    let place = engine.for_attached.take(&pod.id, None).await.context(what)?;
     let tty = container.config.tty;
     // A terminal has one output.
     let wants_stderr = wanted.stderr && !tty;
@@ -53,13 +55,14 @@ pub(crate) async fn attach(
     let Reply::Attached = reply else {
         return Err(Error::internal(format!("shim said {reply:?}")).context(what()));
     };
-    let handle = Box::new(AttachHandle { shim, container });
+    let handle = Box::new(AttachHandle { shim, container, _place: place });
     Ok(Session { stdin: fds.pop().filter(|_| wants_stdin), stdout, stderr, handle })
 }
 
 struct AttachHandle {
     shim: Arc<dyn Shim>,
     container: Arc<Container>,
+    _place: Place,
 }
 
 #[async_trait]

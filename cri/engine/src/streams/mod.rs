@@ -12,6 +12,7 @@ use crate::blocking::blocking;
 use crate::error::{Context, Error, Result};
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
+use crate::session::Forward;
 use crate::table::{Container, Pod, Shared};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -35,17 +36,18 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
         .context(|| "make a pipe")
 }
 
-/// The network namespace of a ready pod; `None`: it is the host's.
-pub(crate) async fn pod_netns(engine: &Shared, owner: &Owner, id: &str) -> Result<Option<OwnedFd>> {
+/// The way for one connection into the network of a ready pod.
+pub(crate) async fn forward(engine: &Shared, owner: &Owner, id: &str) -> Result<Forward> {
     let pod = engine.table.pod(owner, id)?;
+    let place = engine.for_forwarded.take(&pod.id, None).await?;
     let record = pod.record();
     if record.phase != PodPhase::Ready {
         return Err(Error::precondition(format!("pod {id} is not ready")));
     }
-    let Some(path) = record.netns.clone() else { return Ok(None) };
-    blocking(move || {
+    let Some(path) = record.netns.clone() else { return Ok(Forward { netns: None, place }) };
+    let open = move || {
         let file = std::fs::File::open(&path).context(|| format!("open {}", path.display()))?;
-        Ok(Some(OwnedFd::from(file)))
-    })
-    .await
+        Ok(OwnedFd::from(file))
+    };
+    Ok(Forward { netns: Some(blocking(open).await?), place })
 }
