@@ -6,7 +6,7 @@ mod support;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::wait::WaitPidFlag;
-use rrun_runtime::cgroup::{self, Layout, OomKills, stats};
+use rrun_runtime::cgroup::{self, Layout, OomKills, Tried, stats};
 use rrun_runtime::plan::*;
 use rrun_runtime::{Kind, run};
 use std::io::Write;
@@ -203,6 +203,7 @@ fn groups_that_are_nested_deeper_than_a_path_are_looked_through_thawed_killed_an
     assert!(!cgroup::try_remove(&place.groups.dirs).unwrap());
     cgroup::kill(&place.groups).unwrap();
     assert_eq!(wait(&init), 137);
+    assert_eq!(cgroup::try_remove_few(&place.groups.dirs, 20).unwrap(), Tried::Many);
     cgroup::remove(&place.groups.dirs).unwrap();
     assert!(!dir.exists());
 }

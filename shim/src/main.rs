@@ -2,8 +2,9 @@
 //!
 //! It is the parent of every process of the pod, carries out plans, keeps stdio, namespaces and
 //! exit codes, and lives on when the daemon dies or is upgraded. One thread waits in one epoll
-//! set ([`shim`] names the two calls of it that may take long), another writes logs. It decides
-//! nothing: see [`rrun_shim_protocol`] for what it is told.
+//! set ([`shim`] names the two calls of it that may take long), another writes logs, and a third is
+//! there while many control groups are removed. It decides nothing: see [`rrun_shim_protocol`] for
+//! what it is told.
 
 mod args;
 mod asks;

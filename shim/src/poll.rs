@@ -26,6 +26,8 @@ pub enum Token {
     Exec(Key),
     /// A container has written.
     Output(Key, Stream),
+    /// The thread that removes many groups has ended.
+    Removal,
 }
 
 impl Token {
@@ -39,6 +41,7 @@ impl Token {
             Token::Exec(key) => (5, key),
             Token::Output(key, Stream::Stdout) => (6, key),
             Token::Output(key, Stream::Stderr) => (7, key),
+            Token::Removal => (8, 0),
         };
         kind << 32 | u64::from(key)
     }
@@ -53,7 +56,8 @@ impl Token {
             4 => Token::Init(key),
             5 => Token::Exec(key),
             6 => Token::Output(key, Stream::Stdout),
-            _ => Token::Output(key, Stream::Stderr),
+            7 => Token::Output(key, Stream::Stderr),
+            _ => Token::Removal,
         }
     }
 }
@@ -133,6 +137,7 @@ mod tests {
             Token::Exec(1),
             Token::Output(3, Stream::Stdout),
             Token::Output(3, Stream::Stderr),
+            Token::Removal,
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

@@ -82,6 +82,7 @@ impl Shim {
         Ok(Shim {
             run_dir,
             connections: Connections::new(Rc::clone(&poll)),
+            removals: Removals::new(Rc::clone(&poll)),
             poll,
             log,
             timers: Timers::default(),
@@ -89,7 +90,6 @@ impl Shim {
             processes: Processes::default(),
             kills: PodKills::default(),
             discarded: Vec::new(),
-            removals: Removals::default(),
             shutdown: None,
             listener,
             signals,
@@ -134,6 +134,11 @@ impl Shim {
             Token::Connection(key) => self.converse(key, ready.writable),
             Token::Init(key) => self.init_reports(key),
             Token::Exec(key) => self.exec_reports(key),
+            Token::Removal => {
+                if let Some(removed) = self.removals.thread_ended(Instant::now()) {
+                    self.groups_removed(removed);
+                }
+            }
             Token::Output(key, stream) => {
                 if let Some(container) = self.processes.container(key) {
                     container.output.read(stream, &self.poll, &self.log);

@@ -29,5 +29,5 @@ pub use make::{join, make, update};
 pub use missing::missing;
 pub use move_processes::move_processes;
 pub use oom::OomKills;
-pub use remove::{remove, remove_patiently, try_remove};
+pub use remove::{Tried, remove, remove_patiently, try_remove, try_remove_few};
 pub use resources::{Resources, Setting, Value};

@@ -49,23 +49,38 @@ fn remove_in(mut tries: u32, dirs: &[CgroupDir]) -> Result<()> {
     })
 }
 
+/// What a try to remove groups has come to, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tried {
+    /// They are gone.
+    Gone,
+    /// Something is busy.
+    Busy,
+    /// More groups are nested in them than were to be looked at.
+    Many,
+}
+
 /// As [`remove`], without waiting for what is busy: false when something is. What could be removed
 /// is removed. The step is the caller's, as all tries together are one change.
 ///
 /// # Errors
 /// Any other than `EBUSY`, naming the directory.
 pub fn try_remove(dirs: &[CgroupDir]) -> Result<bool> {
-    let mut all = Ok(true);
+    Ok(try_remove_few(dirs, usize::MAX)? == Tried::Gone)
+}
+
+/// As [`try_remove`], for who has no time: of the groups nested in the directories it looks at no
+/// more than `most`. Each takes the kernel up to a millisecond.
+///
+/// # Errors
+/// As [`try_remove`].
+pub fn try_remove_few(dirs: &[CgroupDir], mut most: usize) -> Result<Tried> {
+    let mut all = Ok(Tried::Gone);
     for dir in dirs {
-        match remove_tree(&dir.path, &mut 0) {
-            Ok(()) => {}
-            Err(error) if is_busy(&error) => {
-                all = all.map(|_| false);
-            }
-            failed => {
-                let failed = failed.context(|| format!("remove {}", dir.path.display()));
-                all = all.and(failed.map(|()| true));
-            }
+        let tried = try_remove_tree(&dir.path, &mut most);
+        match tried.context(|| format!("remove {}", dir.path.display())) {
+            Ok(tried) => all = all.map(|worst| tried.max(worst)),
+            Err(error) => all = all.and(Err(error)),
         }
     }
     all
@@ -73,21 +88,37 @@ pub fn try_remove(dirs: &[CgroupDir]) -> Result<bool> {
 
 fn remove_tree(dir: &Path, tries: &mut u32) -> io::Result<()> {
     loop {
-        match try_remove_tree(dir) {
-            Err(error) if is_busy(&error) && *tries > 0 => {}
-            done => return done,
+        let mut all = usize::MAX;
+        match try_remove_tree(dir, &mut all)? {
+            Tried::Gone => return Ok(()),
+            Tried::Busy | Tried::Many if *tries == 0 => return Err(Errno::EBUSY.into()),
+            Tried::Busy | Tried::Many => {}
         }
         *tries -= 1;
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn try_remove_tree(dir: &Path) -> io::Result<()> {
-    match remove_group(dir) {
-        // Processes, or groups below: both are EBUSY.
-        Err(error) if is_busy(&error) => {}
-        done => return done,
+/// Looks at no more than `most` groups below `dir`, and lowers that by how many it looks at.
+fn try_remove_tree(dir: &Path, most: &mut usize) -> io::Result<Tried> {
+    // What is busy has processes, or groups below.
+    if remove_group(dir)? == Tried::Gone {
+        return Ok(Tried::Gone);
     }
+    let (mut is_top, mut are_many) = (true, false);
+    let mut enter = |_: BorrowedFd<'_>| -> io::Result<()> {
+        if std::mem::take(&mut is_top) {
+            return Ok(());
+        }
+        match most.checked_sub(1) {
+            Some(left) => *most = left,
+            None => {
+                are_many = true;
+                return Err(ErrorKind::Interrupted.into());
+            }
+        }
+        Ok(())
+    };
     // By descriptors and not by paths: a container nests groups deeper than the longest path.
     let mut leave = |parent: BorrowedFd<'_>, name: &CStr| -> io::Result<()> {
         match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
@@ -95,20 +126,18 @@ fn try_remove_tree(dir: &Path) -> io::Result<()> {
             done => Ok(done?),
         }
     };
-    match tree::visit_directories(dir, &mut |_| Ok(()), &mut leave) {
+    match tree::visit_directories(dir, &mut enter, &mut leave) {
+        Err(_) if are_many => Ok(Tried::Many),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => remove_group(dir),
     }
 }
 
 /// One that is gone is done.
-fn remove_group(dir: &Path) -> io::Result<()> {
+fn remove_group(dir: &Path) -> io::Result<Tried> {
     match std::fs::remove_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Tried::Gone),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(Tried::Busy),
+        done => done.map(|()| Tried::Gone),
     }
-}
-
-fn is_busy(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EBUSY)
 }
