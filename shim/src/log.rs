@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use rrun_error::reason;
 use rrun_shim_protocol::cri_log::{Formatter, Stream, Timestamp, output_in};
 use rrun_shim_protocol::log_file;
-use rrun_shim_protocol::log_journal::{Chunk, Journal};
+use rrun_shim_protocol::log_journal::{Chunk, Gap, Journal};
 use rrun_sys::step;
 use rrun_sys::time::now;
 use std::collections::BTreeMap;
@@ -219,6 +219,7 @@ fn carry_out(
                 // The old file goes on if this fails.
                 log.file = open(&log.path)?;
                 log.is_torn = false;
+                log.put_both();
                 Ok(())
             });
             Done::Reopened(key, reopened)
@@ -267,8 +268,8 @@ struct Log {
     formatters: [Formatter; 2],
     /// Since when nothing was added to a line that has not ended, of each.
     open_since: [Option<Instant>; 2],
-    /// What is missing after the file's last line, and why, until a line says so.
-    gap: Option<(u64, String)>,
+    /// What is missing after the file's last line, of each, and why, until a line says so.
+    gap: Option<([u64; 2], String)>,
     /// The file ends with half a line.
     is_torn: bool,
     /// What the loop has not been told of.
@@ -304,13 +305,13 @@ impl Log {
         }
         let formatter = &mut self.formatters[stream as usize];
         formatter.feed(&bytes, &Timestamp::new(at), lines);
-        self.write(lines);
+        self.write(stream, lines);
         if let Some(pipe) = &pipe {
             tee.take(pipe, &mut bytes);
         }
-        let open = self.formatters[stream as usize].open();
-        self.open_since[stream as usize] = (!open.is_empty()).then(Instant::now);
-        let _ = self.journal.put(stream, None, open);
+        let is_open = !self.formatters[stream as usize].open().is_empty();
+        self.open_since[stream as usize] = is_open.then(Instant::now);
+        self.put(stream, None);
         tee.empty(&mut bytes);
     }
 
@@ -322,7 +323,7 @@ impl Log {
         if let Some(words) = words.filter(|_| self.gap.is_none()) {
             let formatter = &mut self.formatters[Stream::Stderr as usize];
             formatter.feed(format!("{words}\n").as_bytes(), &Timestamp::new(at), lines);
-            self.write(lines);
+            self.write(Stream::Stderr, lines);
             lines.clear();
         }
         let remove = || std::fs::remove_file(&self.journal_path);
@@ -335,20 +336,36 @@ impl Log {
         self.tell_gap(at);
         self.begin(stream, at, 0);
         self.formatters[stream as usize].finish(&Timestamp::new(at), lines);
-        self.write(lines);
+        self.write(stream, lines);
         lines.clear();
         self.open_since[stream as usize] = None;
-        let _ = self.journal.put(stream, None, &[]);
+        self.put(stream, None);
     }
 
     fn begin(&mut self, stream: Stream, at: i64, length: usize) {
         let Ok(file) = self.file.metadata() else { return };
         let chunk = Chunk { length: length as u32, at, inode: file.ino(), size: file.size() };
-        let _ = self.journal.put(stream, Some(chunk), self.formatters[stream as usize].open());
+        self.put(stream, Some(chunk));
+    }
+
+    /// Puts down where a stream stands, and what is missing of it.
+    fn put(&mut self, stream: Stream, chunk: Option<Chunk>) {
+        let gap = self.gap.as_ref().filter(|(bytes, _)| bytes[stream as usize] > 0);
+        let gap = gap.and_then(|(bytes, why)| {
+            let (bytes, why, file) = (bytes[stream as usize], why.clone(), self.file.metadata());
+            file.map(|file| Gap { bytes, why, inode: file.ino(), size: file.size() }).ok()
+        });
+        let _ = self.journal.put(stream, chunk, gap, self.formatters[stream as usize].open());
+    }
+
+    /// The same between chunks, where what is missing of both is another by now.
+    fn put_both(&mut self) {
+        self.put(Stream::Stdout, None);
+        self.put(Stream::Stderr, None);
     }
 
     /// Whole lines in one append. An error loses lines, which are counted, and never the container.
-    fn write(&mut self, lines: &[u8]) {
+    fn write(&mut self, stream: Stream, lines: &[u8]) {
         // What comes after a gap is written when the line is there that tells of it.
         let (bytes, why) = match &self.gap {
             Some((_, why)) => (output_in(lines), why.clone()),
@@ -360,7 +377,7 @@ impl Log {
                 }
             },
         };
-        self.gap.get_or_insert((0, why.clone())).0 += bytes;
+        self.gap.get_or_insert(([0; 2], why.clone())).0[stream as usize] += bytes;
         self.not_taken = NotTaken { bytes: self.not_taken.bytes + bytes, why };
     }
 
@@ -368,13 +385,13 @@ impl Log {
     /// whose length of the file has nothing but lines of its chunk after it.
     fn tell_gap(&mut self, at: i64) {
         let Some((bytes, why)) = &self.gap else { return };
-        let words = format!("rrun: {bytes} bytes are missing here: {why}\n");
         let mut line = if self.is_torn { b"\n".to_vec() } else { Vec::new() };
-        Formatter::new(Stream::Stderr).feed(words.as_bytes(), &Timestamp::new(at), &mut line);
+        line.extend(log_file::gap_line(bytes.iter().sum(), why, &Timestamp::new(at)));
         let written = log_file::append(&self.file, &line);
         self.is_torn = written.as_ref().is_err_and(|refused| refused.torn || self.is_torn);
         if written.is_ok() {
             self.gap = None;
+            self.put_both();
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Opening a log, in a folder that others may write to, and appending to it, on a disk that may have
 //! no room for all of it.
 
-use crate::cri_log::output_in;
+use crate::cri_log::{Formatter, Stream, Timestamp, output_in};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a log for appending, made where it is missing.
+/// Opens a log for appending, and to look at its end, made where it is missing.
 ///
 /// Whoever collects logs may write to their folder. A link there would have the lines appended to
 /// any file of the host, and a FIFO would have its opener wait for a reader. So what has the log's
@@ -19,7 +19,7 @@ use std::path::Path;
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o640).custom_flags(flags.bits());
+    options.read(true).append(true).create(true).mode(0o640).custom_flags(flags.bits());
     let opened = options.open(path);
     // Of what was opened, else of what has hindered it.
     let found = match &opened {
@@ -84,6 +84,40 @@ pub fn append(mut file: &File, lines: &[u8]) -> Result<(), NotWritten> {
     Err(NotWritten { bytes: output_in(&lines[whole..]), torn, error })
 }
 
+/// What every line has that tells of missing output.
+const TELLS: &str = " bytes are missing here: ";
+
+/// The line that tells of output which is missing before it.
+pub fn gap_line(bytes: u64, why: &str, at: &Timestamp) -> Vec<u8> {
+    let mut line = Vec::new();
+    let words = format!("rrun: {bytes}{TELLS}{why}\n");
+    Formatter::new(Stream::Stderr).feed(words.as_bytes(), at, &mut line);
+    line
+}
+
+/// Whether the first line from `size` on tells of missing output. What comes before it may be an end
+/// of half a line.
+///
+/// # Errors
+/// Those of the file system.
+pub fn has_gap_line(file: &File, size: u64) -> io::Result<bool> {
+    let mut start = [0; 512];
+    let count = file.read_at(&mut start, size)?;
+    let start = start[..count].trim_ascii_start();
+    let first = start.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(first.ends_with(b"\n") && memchr::memmem::find(first, TELLS.as_bytes()).is_some())
+}
+
+/// Whether the file ends with half a line.
+///
+/// # Errors
+/// Those of the file system.
+pub fn is_torn(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    Ok(file.read_at(&mut byte, last)? == 1 && byte != *b"\n")
+}
+
 /// Cuts the last bytes off. Nobody else writes to it.
 fn take_back(file: &File, bytes: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
@@ -93,7 +127,6 @@ fn take_back(file: &File, bytes: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cri_log::{Formatter, Stream, Timestamp};
     use nix::errno::Errno;
     use nix::fcntl::{AT_FDCWD, openat};
     use nix::sys::stat::Mode;

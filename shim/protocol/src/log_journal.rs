@@ -16,6 +16,9 @@
 //! in `taken` is. A terminal has no pipe to copy from: of its output the chunk that is on its way
 //! dies with the shim.
 //!
+//! Where the file takes nothing, step 3 counts the lines instead, and every entry has that count as
+//! a [`Gap`] until a line in the file tells of it.
+//!
 //! Each stream has two places in the file, written in turn: an entry that is torn leaves the one
 //! before it, which is as true.
 
@@ -44,6 +47,8 @@ pub struct Entry {
     sequence: u64,
     /// What is being written; `None` between chunks.
     pub chunk: Option<Chunk>,
+    /// Output before all that which is missing in the log.
+    pub gap: Option<Gap>,
     /// The beginning of a line that has not ended, as it was before the chunk.
     pub open: Vec<u8>,
 }
@@ -56,6 +61,8 @@ struct Head {
     sequence: u64,
     #[n(1)]
     chunk: Option<Chunk>,
+    #[n(2)]
+    gap: Option<Gap>,
 }
 
 /// Output that is being written to the log.
@@ -72,6 +79,24 @@ pub struct Chunk {
     #[n(2)]
     pub inode: u64,
     /// Length of the log before.
+    #[n(3)]
+    pub size: u64,
+}
+
+/// Output of a stream that the log has not taken and that no line in it tells of yet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Gap {
+    /// Bytes.
+    #[n(0)]
+    pub bytes: u64,
+    /// Why.
+    #[n(1)]
+    pub why: String,
+    /// Inode number of the log.
+    #[n(2)]
+    pub inode: u64,
+    /// Length of the log: the line that tells of it begins there.
     #[n(3)]
     pub size: u64,
 }
@@ -96,11 +121,17 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the file system; what was put down before is still there.
-    pub fn put(&mut self, stream: Stream, chunk: Option<Chunk>, open: &[u8]) -> io::Result<()> {
+    pub fn put(
+        &mut self,
+        stream: Stream,
+        chunk: Option<Chunk>,
+        gap: Option<Gap>,
+        open: &[u8],
+    ) -> io::Result<()> {
         let sequence = &mut self.sequences[stream as usize];
         *sequence += 1;
         let mut bytes = vec![0; HEADER];
-        minicbor::encode(Head { sequence: *sequence, chunk }, &mut bytes)
+        minicbor::encode(Head { sequence: *sequence, chunk, gap }, &mut bytes)
             .map_err(io::Error::other)?;
         bytes.extend_from_slice(open);
         self.file.write_all_at(&seal(bytes), place(stream, *sequence))
@@ -143,8 +174,8 @@ fn unseal(bytes: &[u8], place: u64) -> Option<Entry> {
         return None;
     }
     let mut decoder = Decoder::new(body);
-    let Head { sequence, chunk } = decoder.decode().ok()?;
-    Some(Entry { sequence, chunk, open: body.get(decoder.position()..)?.to_vec() })
+    let Head { sequence, chunk, gap } = decoder.decode().ok()?;
+    Some(Entry { sequence, chunk, gap, open: body.get(decoder.position()..)?.to_vec() })
 }
 
 /// FNV-1a by words of 8 bytes, folded: an open line may be long, and is put down twice a chunk.
@@ -180,11 +211,14 @@ mod tests {
         assert_eq!(read(&path).unwrap(), [Entry::default(), Entry::default()]);
         let open = vec![b'x'; crate::cri_log::MAX_PIECE];
         for length in 1..5 {
-            journal.put(Stdout, chunk(length), &open).unwrap();
-            journal.put(Stderr, None, &open[..length as usize]).unwrap();
+            let why = "ENOSPC".to_owned();
+            let gap = Some(Gap { bytes: length.into(), why, inode: u64::MAX, size: 7 });
+            journal.put(Stdout, chunk(length), gap, &open).unwrap();
+            journal.put(Stderr, None, None, &open[..length as usize]).unwrap();
         }
         let [stdout, stderr] = read(&path).unwrap();
         assert_eq!((stdout.chunk, stdout.open), (chunk(4), open));
+        assert_eq!((stdout.gap.map(|gap| gap.bytes), stderr.gap), (Some(4), None));
         assert_eq!((stderr.chunk, stderr.open), (None, b"xxxx".to_vec()));
         assert_eq!(read(&path.with_extension("none")).unwrap()[0], Entry::default());
     }
@@ -192,8 +226,8 @@ mod tests {
     #[test]
     fn an_entry_that_is_torn_leaves_the_one_before() {
         let (_folder, path, mut journal) = journal();
-        journal.put(Stdout, None, b"before").unwrap();
-        journal.put(Stdout, chunk(9), b"after").unwrap();
+        journal.put(Stdout, None, None, b"before").unwrap();
+        journal.put(Stdout, chunk(9), None, b"after").unwrap();
         let whole = std::fs::read(&path).unwrap();
         let start = place(Stdout, 2) as usize;
         let end = start + whole[start..].iter().position(|byte| *byte == b'r').unwrap();

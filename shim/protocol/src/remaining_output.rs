@@ -2,7 +2,7 @@
 
 use crate::cri_log::{Formatter, Stream, Timestamp};
 use crate::log_file::{self, NotWritten};
-use crate::log_journal::{self, Chunk, Entry};
+use crate::log_journal::{self, Entry};
 use nix::errno::Errno;
 use rrun_error::reason;
 use std::fs::{self, File};
@@ -29,33 +29,60 @@ pub struct ReadEnds<'a> {
     pub stderr: Option<&'a OwnedFd>,
 }
 
-/// Logs what is left, from where the journal says that the shim stopped. The shim and every
-/// process of the container must be dead. `log` is made where it is missing.
+/// Logs what is left, from where the journal says that the shim stopped, after how many bytes are
+/// missing before it that the shim had counted and not told of. The shim and every process of the
+/// container must be dead. `log` is made where it is missing.
 ///
 /// # Errors
 /// Those of the file system, and of [`log_file::open`].
 pub fn log(journal: &Path, log: &Path, ends: &ReadEnds<'_>) -> io::Result<()> {
     let entries = log_journal::read(journal)?;
-    let chunk = entries.iter().find_map(|entry| entry.chunk.clone());
-    append(&open(log, chunk.as_ref())?, entries, ends)
+    let of_chunk = entries.iter().find_map(|entry| Some(entry.chunk.as_ref()?.inode));
+    let of_gap = || entries.iter().find_map(|entry| Some(entry.gap.as_ref()?.inode));
+    append(&open(log, of_chunk.or_else(of_gap))?, entries, ends)
 }
 
-fn append(file: &File, [stdout, stderr]: [Entry; 2], ends: &ReadEnds<'_>) -> io::Result<()> {
+fn append(file: &File, entries: [Entry; 2], ends: &ReadEnds<'_>) -> io::Result<()> {
+    let told = tell_gap(file, &entries)?;
+    let [stdout, stderr] = entries;
     let mut streams =
         [(Stream::Stdout, ends.stdout, stdout), (Stream::Stderr, ends.stderr, stderr)];
     // The one with a chunk on its way first: the length of the file tells of it.
     streams.sort_by_key(|(_, _, entry)| entry.chunk.is_none());
     for (stream, pipe, entry) in streams {
         if let Some(pipe) = pipe {
-            let lines = rest(stream, entry, (ends.tee, pipe), file.metadata()?.len())?;
-            log_file::append(file, &lines).map_err(|refused| {
-                let NotWritten { bytes, error, .. } = refused;
-                let words = format!("{bytes} bytes are missing in it: {}", reason(&error));
-                io::Error::new(error.kind(), words)
-            })?;
+            let size = file.metadata()?.len().saturating_sub(told);
+            let lines = rest(stream, entry, (ends.tee, pipe), size)?;
+            log_file::append(file, &lines)
+                .map_err(|NotWritten { bytes, error, .. }| missing(bytes, &error))?;
         }
     }
     Ok(())
+}
+
+fn missing(bytes: u64, error: &io::Error) -> io::Error {
+    let words = format!("{bytes} bytes are missing in it: {}", reason(error));
+    io::Error::new(error.kind(), words)
+}
+
+/// Tells of what the shim has counted and not told of. How long the file became by that.
+fn tell_gap(file: &File, entries: &[Entry; 2]) -> io::Result<u64> {
+    let inode = file.metadata()?.ino();
+    let (mut bytes, mut why) = (0, "");
+    for gap in entries.iter().filter_map(|entry| entry.gap.as_ref()) {
+        // The shim may have died when it had just told.
+        if gap.inode != inode || !log_file::has_gap_line(file, gap.size)? {
+            bytes += gap.bytes;
+            why = gap.why.as_str();
+        }
+    }
+    if bytes == 0 {
+        return Ok(0);
+    }
+    let mut line = if log_file::is_torn(file)? { b"\n".to_vec() } else { Vec::new() };
+    line.extend(log_file::gap_line(bytes, why, &Timestamp::now()));
+    log_file::append(file, &line).map_err(|refused| missing(bytes, &refused.error))?;
+    Ok(line.len() as u64)
 }
 
 /// The lines that are missing of one stream in a file that is `size` long.
@@ -101,13 +128,12 @@ fn read(fd: &OwnedFd, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The file that the chunk was on its way to, by whatever name it has after a rotation that the
-/// shim has not heard of; else the one that is at the path.
-fn open(log: &Path, chunk: Option<&Chunk>) -> io::Result<File> {
-    if let (Some(chunk), Some(folder)) = (chunk, log.parent()) {
+/// The file that the shim wrote to, by whatever name it has after a rotation that the shim has not
+/// heard of; else the one that is at the path.
+fn open(log: &Path, inode: Option<u64>) -> io::Result<File> {
+    if let (Some(inode), Some(folder)) = (inode, log.parent()) {
         // A link is not it, whatever it leads to: another file system has the same numbers.
-        let is_it =
-            |path: &Path| path.symlink_metadata().is_ok_and(|file| file.ino() == chunk.inode);
+        let is_it = |path: &Path| path.symlink_metadata().is_ok_and(|file| file.ino() == inode);
         let mut entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
         if let Some(path) = entries.find(|path| is_it(path)) {
             return log_file::open(&path);
@@ -119,7 +145,7 @@ fn open(log: &Path, chunk: Option<&Chunk>) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log_journal::Journal;
+    use crate::log_journal::{Chunk, Gap, Journal};
     use nix::fcntl::OFlag;
     use nix::unistd::{pipe2, write};
     use std::fs::OpenOptions;
@@ -153,7 +179,7 @@ mod tests {
             let file = self.path().metadata().unwrap();
             let length = chunk.len() as u32;
             let chunk = Chunk { length, at: 0, inode: file.ino(), size: file.size() };
-            self.journal.put(Stream::Stdout, Some(chunk), open).unwrap();
+            self.journal.put(Stream::Stdout, Some(chunk), None, open).unwrap();
         }
 
         fn grow(&self, lines: &[u8]) {
@@ -167,7 +193,10 @@ mod tests {
             let text = fs::read_to_string(self.path()).unwrap();
             let known = |line: &str| line.starts_with("1970");
             let short = |line: &str| {
-                let (time, rest) = line.split_once(" stdout ").unwrap();
+                let of = |stream| line.split_once(stream);
+                let Some((time, rest)) = of(" stdout ").or_else(|| of(" stderr ")) else {
+                    return format!("{line}\n");
+                };
                 format!("{}{rest}\n", if known(time) { "= " } else { "" })
             };
             text.lines().map(short).collect()
@@ -201,7 +230,7 @@ mod tests {
     fn between_chunks_what_is_taken_is_logged_and_what_is_in_the_pipe_is_not() {
         let mut dead = Dead::new();
         fs::write(dead.path(), lines("a\n")).unwrap();
-        dead.journal.put(Stream::Stdout, None, b"b").unwrap();
+        dead.journal.put(Stream::Stdout, None, None, b"b").unwrap();
         write(&dead.tee.1, b"a\nb").unwrap();
         write(&dead.pipe.1, b"c\n").unwrap();
         assert_eq!(dead.rest(), "= F a\nF bc\n");
@@ -216,6 +245,33 @@ mod tests {
             dead.begin(&lines("a\n"), b"end", b"");
             dead.grow(&last[..grown]);
             assert_eq!(dead.rest(), "= F a\n= P end\n");
+        }
+    }
+
+    #[test]
+    fn what_the_shim_had_counted_as_missing_is_told_once_wherever_it_died() {
+        let told = log_file::gap_line(18, "ENOSPC", &Timestamp::new(0));
+        let gap = "F rrun: 18 bytes are missing here: ENOSPC\n";
+        for (grown, missing) in [
+            (&b""[..], gap.to_owned()),
+            (&told, format!("= {gap}")),
+            // Half of it, which could not be taken back.
+            (b"1970", format!("1970\n{gap}")),
+        ] {
+            let mut dead = Dead::new();
+            fs::write(dead.path(), lines("a\n")).unwrap();
+            let file = dead.path().metadata().unwrap();
+            for (stream, bytes) in [(Stream::Stdout, 14), (Stream::Stderr, 4)] {
+                let (why, inode, size) = ("ENOSPC".to_owned(), file.ino(), file.size());
+                let gap = Some(Gap { bytes, why, inode, size });
+                let length = if stream == Stream::Stdout { 2 } else { 0 };
+                let chunk = Chunk { length, at: 0, inode, size: size + grown.len() as u64 };
+                let chunk = Some(chunk).filter(|chunk| chunk.length > 0);
+                dead.journal.put(stream, chunk, gap, b"").unwrap();
+            }
+            dead.grow(grown);
+            write(&dead.pipe.1, b"b\nc\n").unwrap();
+            assert_eq!(dead.rest(), format!("= F a\n{missing}= F b\nF c\n"));
         }
     }
 

@@ -8,7 +8,7 @@ mod samples;
 
 use cbor::Value;
 use rrun_shim_protocol::cri_log::Stream;
-use rrun_shim_protocol::log_journal::{self, Chunk, Journal};
+use rrun_shim_protocol::log_journal::{self, Chunk, Gap, Journal};
 use rrun_shim_protocol::{Event, Reply, Request, exit_record};
 use samples::{Message, samples};
 use std::collections::BTreeSet;
@@ -143,13 +143,15 @@ fn a_journal_is_read_from_its_golden_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = log_journal::path(folder.path(), "c");
     let chunk = Some(Chunk { length: 300, at: -1, inode: u64::MAX, size: 70_000 });
-    Journal::create(&path).unwrap().put(Stream::Stderr, chunk.clone(), b"open line").unwrap();
+    let gap = Some(Gap { bytes: 4096, why: "ENOSPC".into(), inode: u64::MAX, size: 70_000 });
+    let mut journal = Journal::create(&path).unwrap();
+    journal.put(Stream::Stderr, chunk.clone(), gap.clone(), b"open line").unwrap();
     let written = fs::read(&path).unwrap();
     let start = written.iter().position(|byte| *byte != 0).unwrap();
     let golden = golden("log-journal", &written[start..]);
     assert_eq!(hex(&written[start..]), hex(&golden));
     fs::write(&path, [&written[..start], &golden].concat()).unwrap();
     let [stdout, stderr] = log_journal::read(&path).unwrap();
-    assert_eq!((stderr.chunk, stderr.open), (chunk, b"open line".to_vec()));
+    assert_eq!((stderr.chunk, stderr.gap, &*stderr.open), (chunk, gap, &b"open line"[..]));
     assert_eq!(stdout, log_journal::Entry::default());
 }

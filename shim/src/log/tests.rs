@@ -4,6 +4,7 @@ use super::*;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, pipe2, write};
+use rrun_shim_protocol::remaining_output::{self, ReadEnds};
 use std::os::unix::fs::symlink;
 
 fn tee_pipe() -> TeePipe {
@@ -96,6 +97,41 @@ fn what_a_full_disk_does_not_take_is_counted_and_told_by_the_next_line_that_can_
     let text = std::fs::read_to_string(path).unwrap();
     let expected = "stderr F rrun: 14 bytes are missing here: ENOSPC\nstdout F four\n";
     assert_eq!(text.replace("1970-01-01T00:00:00.000000000Z ", ""), expected);
+}
+
+#[test]
+fn what_a_full_disk_has_not_taken_is_told_by_whoever_comes_after_a_shim_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, journal) = (folder.path().join("0.log"), folder.path().join("journal"));
+    let (key, tee): (Key, _) = (1, tee_pipe());
+    let (mut logs, mut lines) = (BTreeMap::new(), Vec::new());
+    let mut done = |logs: &mut BTreeMap<Key, Log>, command| {
+        drop(carry_out(command, logs, &mut lines, &tee));
+        lines.clear();
+    };
+    done(&mut logs, LogCommand::Open(key, path.clone(), journal.clone()));
+    let full = File::options().append(true).open("/dev/full").unwrap();
+    logs.get_mut(&key).unwrap().file = full;
+    let streams = [Stream::Stdout, Stream::Stderr].map(|stream| {
+        let (reader, writer) = pipe2(OFlag::O_NONBLOCK).unwrap();
+        (stream, Arc::new(reader), writer)
+    });
+    for (text, (stream, reader, writer)) in ["one\n", "two\nthree\n"].iter().zip(&streams) {
+        write(writer, text.as_bytes()).unwrap();
+        let bytes = text.as_bytes().to_vec();
+        let read = Read { at: 0, bytes, pipe: Some(Arc::clone(reader)) };
+        done(&mut logs, LogCommand::Bytes(key, *stream, read));
+    }
+    // Killed, and its disk has room again.
+    drop(logs);
+    let [(_, stdout, left), (_, stderr, _)] = &streams;
+    write(left, b"four\n").unwrap();
+    let reader = OwnedFd::from(tee.reader.try_clone().unwrap());
+    let ends = ReadEnds { tee: &reader, stdout: Some(stdout), stderr: Some(stderr) };
+    remaining_output::log(&journal, &path, &ends).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let said: Vec<&str> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(said, ["stderr F rrun: 14 bytes are missing here: ENOSPC", "stdout F four"]);
 }
 
 #[test]
