@@ -1,48 +1,19 @@
-//! A disk of the state on which every write waits: ext4, frozen as for a snapshot (fsfreeze(8)).
+//! A disk of the state on which every write waits.
 
 use crate::full_disk::copy_state;
 use crate::suite::*;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
-use std::fs::File;
-
-/// Such a disk, mounted over the state in the sandbox. Dropped, it goes on.
-struct Disk<'a> {
-    suite: &'a Suite,
-}
-
-impl Disk<'_> {
-    fn mount(suite: &Suite) {
-        let image = suite.harness.sandbox().root().join("disk");
-        File::create(&image).unwrap().set_len(256 << 20).unwrap();
-        let image = image.display().to_string();
-        run(suite, &["mkfs.ext4", "-q", &image]);
-        run(suite, &["mount", "-o", "loop", &image, "/var/lib/rrun"]);
-    }
-
-    fn freeze(suite: &Suite) -> Disk<'_> {
-        run(suite, &["fsfreeze", "-f", "/var/lib/rrun"]);
-        Disk { suite }
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        run(self.suite, &["fsfreeze", "-u", "/var/lib/rrun"]);
-    }
-}
-
-fn run(suite: &Suite, words: &[&str]) {
-    let mut command = suite.harness.sandbox().command(words[0]);
-    let status = rrun_tests::limit::status(command.args(&words[1..])).unwrap();
-    assert!(status.success(), "{words:?}");
-}
+use rrun_tests::disk::Disk;
+use std::path::Path;
 
 #[tokio::test]
 async fn containers_are_stopped_though_the_disk_of_the_state_hangs_and_the_rest_follows_later() {
     let mut suite = Suite::start().await;
     suite.harness.kill();
-    Disk::mount(&suite);
+    let sandbox = suite.harness.sandbox();
+    let image = sandbox.root().join("disk");
+    let disk = Disk::mount(Path::new("/var/lib/rrun"), image, sandbox.prefix());
     copy_state(&suite);
     suite.restart().await;
     let config = suite.harness.pod("stands");
@@ -58,7 +29,7 @@ async fn containers_are_stopped_though_the_disk_of_the_state_hangs_and_the_rest_
     let of_host = suite.run_pod(&of_host).await;
     suite.exec(&main, &["/bin/true"], 10).await.unwrap();
 
-    let frozen = Disk::freeze(&suite);
+    disk.freeze();
     let client = suite.harness.client.clone();
     let late = suite.harness.pod("late");
     let late = RunPodSandboxRequest { config: Some(late), ..Default::default() };
@@ -89,12 +60,12 @@ async fn containers_are_stopped_though_the_disk_of_the_state_hangs_and_the_rest_
     let refused = late.await.unwrap().unwrap_err();
     assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
     assert!(refused.message().contains("the disk of the records"), "{refused}");
-    drop(frozen);
+    disk.go_on();
     suite.remove(&pod).await;
     suite.remove(&of_host).await;
     suite.remove(&other).await;
     suite.harness.kill();
-    run(&suite, &["umount", "/var/lib/rrun"]);
+    drop(disk);
     suite.restart().await;
     suite.until("what hung has ended", async || suite.is_clean()).await;
 }

@@ -10,12 +10,14 @@
 //! - [`kubelet`]: a real kubelet with static pods there;
 //! - [`bench`]: how long such daemons take, and OCI runtimes;
 //! - [`fuse`]: a file system that never answers;
+//! - [`disk`]: a disk on which writes wait;
 //! - [`limit`]: waits for other processes, each with an end;
 //! - [`leaks`]: what was there before against what is there after.
 
 pub mod bench;
 pub mod conformance;
 pub mod daemon;
+pub mod disk;
 pub mod earlier;
 pub mod fuse;
 pub mod harness;

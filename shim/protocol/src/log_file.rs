@@ -27,18 +27,12 @@ pub fn open(path: &Path) -> io::Result<File> {
         Err(_) => path.symlink_metadata(),
     };
     let refused = found.ok().and_then(|found| refusal(found.file_type()));
-    if let Some(words) = refused.filter(|_| !is_slow_disk(path)) {
+    if let Some(words) = refused {
         return Err(io::Error::new(ErrorKind::InvalidInput, words));
     }
     let file = opened?;
     fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
     Ok(file)
-}
-
-/// Tests of development builds have no other disk that is slow than a FIFO that they read slowly, and
-/// give it this ending.
-fn is_slow_disk(path: &Path) -> bool {
-    cfg!(debug_assertions) && path.extension().is_some_and(|ending| ending == "slow-disk")
 }
 
 /// Why a file of this type is no log.

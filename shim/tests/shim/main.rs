@@ -7,7 +7,6 @@ mod log;
 mod support;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::poll::{PollFd, PollFlags, poll};
 use rrun_runtime::plan::{CgroupWrite, Cgroups, Rlimit};
 use rrun_shim_protocol::{
     Ask, AskRefusal, Client, ContainerState, Create, Error, Event, Events, Exec, ExitReason, Kind,
@@ -15,8 +14,7 @@ use rrun_shim_protocol::{
     launch,
 };
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use support::Box;
@@ -45,6 +43,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 struct Pod {
     image: Box,
     folder: TempDir,
+    logs: PathBuf,
     client: Client,
     events: Events,
 }
@@ -56,7 +55,8 @@ impl Pod {
         let run_dir = folder.path().to_owned();
         launch(&Launch { shim, run_dir, cgroups: Vec::new(), oom_score_adj: 0 }).await.unwrap();
         let (client, events) = Client::connect(&Launch::socket(folder.path())).await.unwrap();
-        let pod = Pod { image: Box::new(), folder, client, events };
+        let logs = folder.path().join("logs");
+        let pod = Pod { image: Box::new(), folder, logs, client, events };
         let sandbox = Sandbox {
             namespaces: vec![NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts],
             pins: vec![Pin { kind: NamespaceKind::Network, path: pod.pin() }],
@@ -75,9 +75,7 @@ impl Pod {
     }
 
     fn log(&self) -> PathBuf {
-        let [log, slow] = ["log", "slow-disk"]
-            .map(|ending| self.folder.path().join("logs/0").with_extension(ending));
-        if slow.exists() { slow } else { log }
+        self.logs.join("0.log")
     }
 
     async fn ask(&self, request: Request) -> Reply {
@@ -116,16 +114,6 @@ impl Pod {
         self.ask(Request::Create(create)).await;
     }
 
-    /// A log whose disk takes 4 KiB and then as much as the test reads.
-    fn slow_log(&self) -> File {
-        std::fs::create_dir_all(self.log().parent().unwrap()).unwrap();
-        let slow = self.log().with_extension("slow-disk");
-        nix::unistd::mkfifo(&slow, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let log = File::options().read(true).write(true).open(slow).unwrap();
-        fcntl(&log, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-        log
-    }
-
     async fn start(&self, args: &[&str]) {
         self.create(args).await;
         self.ask(Request::Start { container: "c".into() }).await;
@@ -140,6 +128,20 @@ impl Pod {
             pids.lines().any(|pid| comm(pid).is_ok_and(|comm| comm.trim_end() == name))
         };
         until(name, runs).await;
+    }
+
+    /// Waits until the container's init has ended, wherever its output is.
+    async fn has_ended(&self) {
+        let has_ended = async {
+            loop {
+                let Reply::State(report) = self.ask(Request::State).await else { panic!() };
+                match report.containers[0].state {
+                    ContainerState::Exited { .. } => break,
+                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        in_time("the end of the container", has_ended).await;
     }
 
     async fn ended(&mut self) -> rrun_shim_protocol::Exit {

@@ -1,49 +1,12 @@
 //! Disks under what `rrun` keeps, and paths of the node, that stop answering: whatever would change
 //! or look at them hangs, and cannot even be killed. And an `rrun` that was stopped.
 
-use crate::machine::{Machine, await_that, pod, printed, text};
+use crate::machine::{Machine, await_that, pod, text};
+use rrun_tests::disk::Disk;
 use rrun_tests::fuse::{Answered, Fuse};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// A small file system over a folder of `rrun`'s state. Dropped, it goes on and is unmounted.
-struct Disk<'a> {
-    machine: &'a Machine,
-    at: String,
-}
-
-impl Disk<'_> {
-    fn mount<'a>(machine: &'a Machine, folder: &str) -> Disk<'a> {
-        let at = format!("/var/lib/rrun/{folder}");
-        let file = machine.sandbox.root().join("disk.ext4").display().to_string();
-        let script = "truncate -s 32M $1 && mkfs.ext4 -q $1 && mkdir -p $2 && mount -o loop $1 $2";
-        let disk = Disk { machine, at };
-        disk.run("sh", &["-ec", script, "disk", &file, &disk.at]);
-        disk
-    }
-
-    fn freeze(&self) {
-        self.run("fsfreeze", &["--freeze", &self.at]);
-    }
-
-    fn go_on(&self) {
-        self.run("fsfreeze", &["--unfreeze", &self.at]);
-    }
-
-    fn run(&self, program: &str, args: &[&str]) {
-        let mut command = self.machine.sandbox.command(program);
-        let done = rrun_tests::limit::output(command.args(args)).unwrap();
-        printed(args, &done);
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        let script = "fsfreeze --unfreeze $1 2>/dev/null; umount --lazy $1";
-        let mut command = self.machine.sandbox.command("sh");
-        let _ = command.args(["-c", script, "disk", &self.at]).status();
-    }
-}
 
 /// Runs commands beside each other, each of which must end though the disk hangs.
 fn in_time(machine: &Machine, commands: &[&[&str]]) -> Vec<Output> {
@@ -79,7 +42,9 @@ fn processes(machine: &Machine) -> usize {
 /// Two pods, one in front and one in the background, end while the disk under `folder` hangs.
 fn pods_end_while_the_disk_hangs(folder: &str) {
     let machine = Machine::new();
-    let disk = Disk::mount(&machine, folder);
+    let sandbox = &machine.sandbox;
+    let at = Path::new("/var/lib/rrun").join(folder);
+    let disk = Disk::mount(&at, sandbox.root().join("disk.ext4"), sandbox.prefix());
     let volume =
         "      volumeMounts: [{name: v, mountPath: /v}]\n  volumes: [{name: v, emptyDir: {}}]\n";
     let manifest = |name: &str| pod(name, "Always", &["numbers", "100"]) + volume;
@@ -108,7 +73,6 @@ fn pods_end_while_the_disk_hangs(folder: &str) {
     one.end();
     await_that("an end of both", || ["one", "two"].iter().all(|name| machine.ps(name).is_none()));
     drop(disk);
-    std::fs::remove_file(machine.sandbox.root().join("disk.ext4")).unwrap();
     machine.assert_nothing_left();
 }
 
