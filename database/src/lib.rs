@@ -11,12 +11,10 @@
 //! On a full disk nothing new is recorded, but what was can be given back ([`give_back`]): a file
 //! beside the database keeps some room for that.
 
-use nix::fcntl::OFlag;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -131,18 +129,8 @@ impl Database {
     /// # Errors
     /// What the system says.
     pub fn lock(&self, folder: &Path) -> Result<File, Error> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false);
-            // Neither a FIFO nor what a link leads to is the lock of these programs.
-            options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
-            let file = options.open(folder.join(self.lock))?;
-            match file.metadata()?.is_file() {
-                true => Ok(file),
-                false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-            }
-        };
-        open().map_err(|error| Error::File(self.lock.into(), error))
+        rrun_sys::record::open_lock(&folder.join(self.lock))
+            .map_err(|error| Error::File(self.lock.into(), error))
     }
 
     /// Opens the database in `folder`, in WAL mode, with the shared lock held. One that is damaged
@@ -193,7 +181,9 @@ impl Database {
             true if fs::remove_file(reserve(path)).is_ok() => self.connect_once(path),
             _ => Err(error),
         })?;
-        if !Path::new(&reserve(path)).exists() && fs::write(reserve(path), [0; RESERVE]).is_err() {
+        let file = reserve(path);
+        let write = || rrun_sys::record::create(Path::new(&file), 0o666)?.write_all(&[0; RESERVE]);
+        if !Path::new(&file).exists() && write().is_err() {
             // Half of it would be in the way.
             let _ = fs::remove_file(reserve(path));
         }

@@ -5,7 +5,7 @@
 //! synced, so a power cut may leave anything in it: what is read from it goes through the same
 //! check of the digest as what comes from a registry.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -134,9 +134,7 @@ impl Partial {
 
 /// The file, made if it is not there, and how much is in it.
 fn open(path: &Path, size: u64) -> Result<(File, u64)> {
-    let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(false).read(true).write(true);
-    let file = options.open(path).context(path.display())?;
+    let file = rrun_sys::record::open_or_make(path).context(path.display())?;
     let mut kept = file.metadata().context(path.display())?.len();
     if kept > size {
         file.set_len(0).context(path.display())?;
@@ -168,4 +166,23 @@ pub(crate) fn sweep(folder: &Path, all: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_by_way_of_a_link_or_a_fifo() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("precious"), "as it was").unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("link")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["link", "fifo"] {
+            let error = open(&at(name), 5).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("{name}: not a regular file")), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "as it was");
+    }
 }

@@ -4,15 +4,14 @@
 //! fsynced: after a power cut the runtime's own records end the pods of before. A line that is torn
 //! or was changed by something else has the wrong checksum.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -66,11 +65,7 @@ impl Format {
         let line = self.line(value)?;
         let new = path.with_extension("new");
         let write = || {
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create(true).truncate(true).mode(0o600);
-            // No FIFO is waited at, and no link is followed that somebody has put there.
-            let options = options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
-            options.open(&new)?.write_all(line.as_bytes())?;
+            rrun_sys::record::create(&new, 0o600)?.write_all(line.as_bytes())?;
             fs::rename(&new, path)
         };
         write().context(|| format!("write {}", path.display()))
@@ -211,5 +206,20 @@ mod tests {
         WORDS.append(&mut file, &2).unwrap();
         file.write_all(b"words 2 0").unwrap();
         assert_eq!(WORDS.read_list::<u32>(&path).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_where_the_new_record_is_written_is_an_error_with_the_records_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("precious"), "as it was").unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("words.new")).unwrap();
+        let refused = || WORDS.write(&at("words"), &1).unwrap_err().to_string();
+        let expected = format!("write {}: not a regular file", at("words").display());
+        assert_eq!(refused(), expected);
+        assert_eq!(fs::read_to_string(at("precious")).unwrap(), "as it was");
+        fs::remove_file(at("words.new")).unwrap();
+        nix::unistd::mkfifo(&at("words.new"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(refused(), expected);
     }
 }

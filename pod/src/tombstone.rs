@@ -4,8 +4,8 @@
 //! aside as `tombstones.before`, and the one from before that goes.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -139,8 +139,7 @@ pub fn keep(folder: &Path, tombstone: &Tombstone) -> Result<()> {
         let before = path.with_extension("before");
         fs::rename(&path, before).context(|| format!("rename {}", path.display()))?;
     }
-    let mut options = OpenOptions::new();
-    let file = options.append(true).create(true).mode(0o600).open(&path);
+    let file = rrun_sys::record::append(&path, 0o600);
     let mut file = file.context(|| format!("open {}", path.display()))?;
     TOMBSTONE.append(&mut file, tombstone)
 }
@@ -218,5 +217,19 @@ mod tests {
         for text in ["", "ab", "mai", "db/main", "other/web/main"] {
             assert!(!stone.is_called(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_in_the_place_of_the_list_is_an_error_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (list, precious) = (dir.path().join("tombstones"), dir.path().join("precious"));
+        fs::write(&precious, "as it was").unwrap();
+        std::os::unix::fs::symlink(&precious, &list).unwrap();
+        let expected = format!("open {}: not a regular file", list.display());
+        assert_eq!(keep(dir.path(), &tombstone("aa01")).unwrap_err().to_string(), expected);
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "as it was");
+        fs::remove_file(&list).unwrap();
+        nix::unistd::mkfifo(&list, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(keep(dir.path(), &tombstone("aa01")).unwrap_err().to_string(), expected);
     }
 }

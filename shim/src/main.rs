@@ -44,7 +44,7 @@ use rrun_sys::limit::raise_files;
 use rrun_sys::step;
 use shim::Shim;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -134,7 +134,8 @@ fn supervise(args: Args, listener: UnixListener) -> io::Result<()> {
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let exits = rrun_shim_protocol::exit_record::folder(&args.run_dir);
     step::run("shim.launch.exits", || fs::create_dir_all(exits))?;
-    let pid = std::process::id().to_string();
-    step::run("shim.launch.pid", || fs::write(args.run_dir.join("shim.pid"), pid))?;
+    let (pid, file) = (std::process::id().to_string(), args.run_dir.join("shim.pid"));
+    let put = || rrun_sys::record::create(&file, 0o666)?.write_all(pid.as_bytes());
+    step::run("shim.launch.pid", put)?;
     Shim::new(listener, signals, args.run_dir)?.run()
 }

@@ -9,7 +9,6 @@ use rrun_runtime::run::{namespace, pod_mounts, reaper};
 use rrun_runtime::{Context, Error, Result, cgroup};
 use rrun_shim_protocol::{NamespaceKind, Reaper as Planned, Sandbox, WireError, WireKind};
 use rrun_sys::step::Steps;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What was made for the pod.
@@ -99,7 +98,10 @@ fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
             let path = pin.path.clone();
             move || namespace::unpin(&path)
         };
-        let file = || File::create(&pin.path).context(|| format!("pin {}", pin.path.display()));
+        let file = || {
+            let made = rrun_sys::record::open_or_make(&pin.path).map(drop);
+            made.context(|| format!("pin {}", pin.path.display()))
+        };
         steps.run("shim.sandbox.pin-file", file, undo())?;
         let mount = || namespace::pin(fd.as_fd(), &pin.path);
         steps.run("shim.sandbox.pin", mount, undo())?;

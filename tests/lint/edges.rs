@@ -7,7 +7,7 @@ use std::process::Command;
 
 const ALLOWED: [(&str, &[&str]); 15] = [
     ("rrun-blocking", &[]),
-    ("rrun-database", &["rrun-error"]),
+    ("rrun-database", &["rrun-error", "rrun-sys"]),
     ("rrun-error", &[]),
     ("rrun-sys", &[]),
     ("rrun-runtime", &["rrun-error", "rrun-sys"]),

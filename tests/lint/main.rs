@@ -1,6 +1,6 @@
 //! Rules of the source: who may depend on whom, how long a file and a function may be, where
-//! `unsafe` may stand, that no files use each other in a circle, and that documents name paths that
-//! there are. Reads `cargo metadata`, the sources and documents; needs neither root nor network.
+//! `unsafe` may stand, what makes the files of records, that no files use each other in a circle, and
+//! that documents name paths that there are. Reads `cargo metadata`, the sources and documents; needs neither root nor network.
 #![allow(clippy::unwrap_used)]
 
 mod circles;
@@ -11,6 +11,7 @@ mod limits;
 mod samples;
 mod sources;
 mod steps;
+mod writers;
 
 use exceptions::Exceptions;
 
@@ -50,6 +51,11 @@ fn unsafe_stands_in_one_crate_only() {
     let mut breaches: Vec<_> = sources::all().iter().flat_map(limits::check_unsafe).collect();
     breaches.extend(edges::check_fence());
     report(&["unsafe"], breaches);
+}
+
+#[test]
+fn records_are_made_by_what_follows_no_link_and_waits_at_no_fifo() {
+    report(&["write"], sources::all().iter().flat_map(writers::check).collect());
 }
 
 #[test]

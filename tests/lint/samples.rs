@@ -4,6 +4,7 @@ use crate::circles;
 use crate::documents;
 use crate::limits::{check, check_unsafe};
 use crate::sources::Source;
+use crate::writers;
 
 /// `rule line` of each breach.
 fn breaches(path: &str, text: &str) -> Vec<String> {
@@ -76,6 +77,21 @@ fn unsafe_is_found_in_blocks_functions_impls_and_macros() {
         assert_eq!(breaches("cni/src/x.rs", text).len(), 1, "{text}");
         assert!(breaches("runtime/sys/src/x.rs", text).is_empty(), "{text}");
     }
+}
+
+#[test]
+fn a_file_is_made_by_what_takes_regular_ones_alone() {
+    let found = |text: &str| -> Vec<String> {
+        let source = Source::parse("cni/src/x.rs", text);
+        writers::check(&source).into_iter().map(|breach| breach.place).collect()
+    };
+    for call in ["std::fs::write(p, b)", "File::create(p)", "o.append(true).create(true).open(p)"] {
+        assert_eq!(found(&format!("fn f() {{ {call} }}")), ["cni/src/x.rs:f"], "{call}");
+    }
+    for call in ["record::create(p, 0o600)", "File::create_new(p)", "DirBuilder::new().create(p)"] {
+        assert!(found(&format!("fn f() {{ {call} }}")).is_empty(), "{call}");
+    }
+    assert!(found("#[cfg(test)] mod tests { fn f() { std::fs::write(p, b) } }").is_empty());
 }
 
 /// The places of all circles of a crate with these files.

@@ -16,14 +16,13 @@ use crate::model::{ContainerConfig, MountSpec, PodConfig, Resources};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::status::{ContainerExit, LinuxUser};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rrun_runtime::cgroup::Resources as Limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -147,11 +146,7 @@ pub(crate) fn write<R: Record>(path: &Path, record: &R) -> Result<()> {
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.to_owned();
     temporary.as_mut_os_string().push(".tmp");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    // No FIFO is waited at, and no link is followed that somebody has put there.
-    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
-    (options.open(&temporary))
+    rrun_sys::record::create(&temporary, 0o666)
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| put(&temporary, path))
         .context(|| format!("write {}", path.display()))

@@ -101,7 +101,7 @@ impl<R: BufRead> Splitter<R> {
 }
 
 fn make(path: &Path) -> io::Result<Out> {
-    zstd::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)
+    zstd::Encoder::new(BufWriter::new(rrun_sys::record::create(path, 0o666)?), LEVEL)
 }
 
 fn remove(path: &Path) {
@@ -173,7 +173,7 @@ impl<R: BufRead> BufRead for Splitter<R> {
 /// `Invalid` where the layer is not as its split says; else of the disk, and of `to`.
 pub(crate) fn join(split: &Path, folder: &Path, to: &mut dyn Write) -> Result<()> {
     let root = RootDir::open(folder, Rule::Beneath).context(folder.display())?;
-    let file = File::open(split).context(split.display())?;
+    let file = rrun_sys::record::open(split).context(split.display())?;
     let mut parts = BufReader::new(zstd::Decoder::new(file).context(split.display())?);
     let mut letter = [0];
     loop {

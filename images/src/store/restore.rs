@@ -4,7 +4,7 @@
 //! container lives, and removed with it.
 //! Leases with a writable layer are found in `writable/<holder>/image`.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -63,7 +63,9 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
     // One name per process is enough: the caller holds the database's write lock.
     let new = path.with_extension("new");
-    let done = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path));
+    let done = rrun_sys::record::create(&new, 0o666)
+        .and_then(|mut file| file.write_all(&text))
+        .and_then(|()| std::fs::rename(&new, &path));
     if done.is_err() {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(&new);

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use rrun_pod::supervise::{Entry, Store};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{ExitCode, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
@@ -58,8 +57,8 @@ pub fn accepted(store: &Store, pod: &Entry) -> Result<()> {
     // Ours alone from now on: what is logged goes beside the pod's records.
     let null = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
     let path = store.diagnostics(pod);
-    let file = File::options().append(true).create(true).mode(0o600).open(&path);
-    let stderr = file.with_context(|| format!("open {}", path.display()))?;
+    let stderr = rrun_sys::record::append(&path, 0o600);
+    let stderr = stderr.with_context(|| format!("open {}", path.display()))?;
     println!("{}", pod.uid);
     std::io::stdout().flush()?;
     nix::unistd::dup2_stdin(&null)?;

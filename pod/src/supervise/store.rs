@@ -7,15 +7,15 @@
 //! `<root>/tombstones` the list of those that were removed; `<run>/images.lock` and
 //! `<run>/containers.lock` are held by whoever collects.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
@@ -360,11 +360,7 @@ impl LockedPod {
             fs::rename(&path, path.with_extension("before"))
                 .context(|| format!("rename {}", path.display()))?;
         }
-        let mut options = OpenOptions::new();
-        let options = options.append(true).create(true).mode(0o600);
-        // No FIFO is waited at, and no link is followed that somebody has put there.
-        let options = options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
-        let file = options.open(&path);
+        let file = rrun_sys::record::append(&path, 0o600);
         let mut file = file.context(|| format!("open {}", path.display()))?;
         EVENTS.append(&mut file, event)
     }

@@ -95,8 +95,7 @@ pub fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).context(context)?;
     }
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.create(true).truncate(false).write(true).open(path);
+    let file = rrun_sys::record::open_or_make(path);
     // A bound namespace cannot be opened for writing.
     if let Err(error) = &file
         && error.kind() == ErrorKind::PermissionDenied

@@ -1,5 +1,5 @@
-//! Files that our own programs keep for each other, records and locks: regular files that stand
-//! where they are looked for, and nothing else.
+//! Files that our own programs keep for each other, records, journals, logs of their own and locks:
+//! regular files that stand where they are looked for, and nothing else.
 //!
 //! Somebody may have put something else there, by a restored backup or by hand. What blocks its
 //! opener (a FIFO), acts when it is opened (a device) or has no end must be an error by name, and
@@ -47,20 +47,54 @@ pub fn read_text(path: &Path) -> io::Result<String> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Opens the file at `path` that is to be locked, for reading and writing; makes it if it is not
-/// there. What it holds stays. A link at its end is not followed.
+/// Opens the record at `path` for writing, emptied; makes it with `mode` (less the umask) if it is
+/// not there. A link at its end is not followed. To replace a record by a rename, make the new one
+/// with this.
+///
+/// # Errors
+/// As [`open`].
+pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let file = open_or_new(path, OFlag::O_WRONLY, mode)?;
+    // Not by O_TRUNC, which would have emptied it before it was looked at.
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Opens the record at `path` for appending; makes it with `mode` (less the umask) if it is not
+/// there. A link at its end is not followed.
+///
+/// # Errors
+/// As [`open`].
+pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+    open_or_new(path, OFlag::O_WRONLY | OFlag::O_APPEND, mode)
+}
+
+/// Opens the file at `path` for reading and writing; makes it if it is not there. What it holds
+/// stays. A link at its end is not followed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    open_or_new(path, OFlag::O_RDWR, 0o666)
+}
+
+/// Opens the file at `path` that is to be locked, as [`open_or_make`] does.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_lock(path: &Path) -> io::Result<File> {
+    open_or_make(path)
+}
+
+fn open_or_new(path: &Path, access: OFlag, mode: u32) -> io::Result<File> {
     loop {
-        match open_for(path, OFlag::O_RDWR) {
+        match open_for(path, access) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
-        let new = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        match openat(AT_FDCWD, path, new, Mode::from_bits_truncate(0o666)) {
-            // Somebody else was first, and theirs is a lock as well.
+        let new = access | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        match openat(AT_FDCWD, path, new, Mode::from_bits_truncate(mode)) {
+            // Somebody else was first, and theirs will do as well.
             Err(Errno::EEXIST) => {}
             made => return Ok(made?.into()),
         }
@@ -83,7 +117,8 @@ mod tests {
     use super::*;
     use nix::unistd::mkfifo;
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
 
     struct Folder(PathBuf);
@@ -149,5 +184,28 @@ mod tests {
         }
         let missing = open_lock(&folder.0.join("missing/lock")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_record_is_made_emptied_or_appended_to_and_whatever_else_stands_there_stays_as_it_is() {
+        let folder = Folder::new("write");
+        let path = folder.0.join("record");
+        let write = |file: io::Result<File>, text: &str| file.unwrap().write_all(text.as_bytes());
+        write(append(&path, 0o600), "one").unwrap();
+        write(append(&path, 0o600), " two").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "one two");
+        write(create(&path, 0o600), "new").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        symlink(folder.0.join("nowhere"), folder.0.join("dangling")).unwrap();
+        let others = folder.others().into_iter().chain([folder.0.join("dangling")]);
+        for other in others {
+            for opened in [create(&other, 0o600), append(&other, 0o600), open_or_make(&other)] {
+                let error = opened.unwrap_err();
+                assert_eq!(error.to_string(), "not a regular file", "{}", other.display());
+            }
+        }
+        assert_eq!(fs::read_to_string(folder.0.join("target")).unwrap(), "somebody else's");
+        assert!(!folder.0.join("nowhere").exists());
     }
 }

@@ -7,7 +7,7 @@
 use crate::report::Exit;
 use minicbor::{Decode, Encode};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Length of the checksum.
@@ -25,7 +25,7 @@ pub fn folder(run_dir: &Path) -> PathBuf {
 pub fn write(run_dir: &Path, container: &str, started_at: i64, exit: &Exit) -> io::Result<()> {
     let folder = folder(run_dir);
     let temporary = folder.join(format!(".{container}"));
-    fs::write(&temporary, encode(started_at, exit)?)?;
+    rrun_sys::record::create(&temporary, 0o666)?.write_all(&encode(started_at, exit)?)?;
     fs::rename(temporary, folder.join(container))
 }
 
@@ -104,5 +104,22 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), Err("it is torn".to_owned()), "{cut}");
         }
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_where_a_record_is_written_is_an_error_at_once() {
+        let run = tempfile::tempdir().unwrap();
+        let (waits, precious) = (folder(run.path()).join(".c"), run.path().join("precious"));
+        fs::create_dir(folder(run.path())).unwrap();
+        fs::write(&precious, "as it was").unwrap();
+        std::os::unix::fs::symlink(&precious, &waits).unwrap();
+        let message = String::new();
+        let exit = Exit { code: 0, at: 1, reason: ExitReason::Ended, message, output_lost: 0 };
+        let refused = || write(run.path(), "c", 0, &exit).unwrap_err().to_string();
+        assert_eq!(refused(), "not a regular file");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "as it was");
+        fs::remove_file(&waits).unwrap();
+        nix::unistd::mkfifo(&waits, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(refused(), "not a regular file");
     }
 }

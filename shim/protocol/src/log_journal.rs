@@ -114,7 +114,7 @@ impl Journal {
     /// # Errors
     /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<Journal> {
-        Ok(Journal { file: File::create(path)?, sequences: [0; 2] })
+        Ok(Journal { file: rrun_sys::record::create(path, 0o666)?, sequences: [0; 2] })
     }
 
     /// Puts down where `stream` stands.
@@ -237,5 +237,20 @@ mod tests {
             std::fs::write(&path, torn).unwrap();
             assert_eq!(read(&path).unwrap()[0].open, b"before", "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_in_the_place_of_a_journal_is_an_error_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, precious) = (path(folder.path(), "c"), folder.path().join("precious"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&precious, "as it was").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        let refused = || Journal::create(&path).unwrap_err().to_string();
+        assert_eq!(refused(), "not a regular file");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "as it was");
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(refused(), "not a regular file");
     }
 }

@@ -23,16 +23,10 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, wanted).context(|| format!("chmod {}", path.display()))
 }
 
-/// Writes a file in place, never through a symlink.
+/// Writes a file in place, never through a symlink or to what is no regular file.
 pub fn overwrite(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(path)?;
+        let mut file = rrun_sys::record::create(path, mode)?;
         file.write_all(content)?;
         file.set_permissions(fs::Permissions::from_mode(mode))
     };
