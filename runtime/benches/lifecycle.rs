@@ -46,10 +46,10 @@ fn main() -> Result<()> {
         };
         let mut child = run::spawn(&plan, &[], Some(pod_mounts.as_fd()), None)?;
         lap(0);
-        child.wait_ready()?;
+        ready(&mut child)?;
         lap(1);
         child.release()?;
-        child.wait_running()?;
+        running(&mut child)?;
         lap(2);
         wait(&child);
         lap(3);
@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         let begin = Instant::now();
         let mut child = run::exec(&exec, init.pidfd(), None)?;
         returns.push(begin.elapsed());
-        child.wait_running()?;
+        running(&mut child)?;
         wait(&child);
         times.push(begin.elapsed());
     }

@@ -88,10 +88,10 @@ fn a_process_can_be_placed_after_it_was_cloned() {
     let procs = group.dirs[0].path.join("cgroup.procs");
     fs::write(&procs, child.pid().to_string()).unwrap();
     child.answer(&Ok(())).unwrap();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     assert_eq!(fs::read_to_string(&procs).unwrap().trim(), child.pid().to_string());
     child.release().unwrap();
-    child.wait_running().unwrap();
+    running(&mut child).unwrap();
     assert_eq!(wait(&child), 0);
 }
 
@@ -104,11 +104,11 @@ fn what_is_refused_fails_the_step_in_the_words_of_who_refused() {
     asking(&mut child);
     let refusal = Refusal { errno: Errno::EBUSY, words: "systemd says no".into() };
     child.answer(&Err(refusal)).unwrap();
-    let error = child.wait_ready().unwrap_err().to_string();
+    let error = ready(&mut child).unwrap_err().to_string();
     assert_eq!(error, "be placed into the control groups: systemd says no: EBUSY");
     // Who only waits can do nothing that is asked.
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
-    let error = child.wait_ready().unwrap_err().to_string();
+    let error = running(&mut child).unwrap_err().to_string();
     assert_eq!(error, "be placed into the control groups: nobody here can do that: ENOSYS");
 }
 
@@ -131,6 +131,6 @@ fn who_waits_places_it_into_groups_that_are_there_in_part() {
         assert_eq!(procs.trim(), child.pid().to_string(), "{}", dir.path.display());
     }
     child.release().unwrap();
-    child.wait_running().unwrap();
+    running(&mut child).unwrap();
     assert_eq!(wait(&child), 0);
 }

@@ -136,7 +136,7 @@ fn a_process_that_the_caller_cannot_see_is_named_and_nobody_else_is_signalled() 
     let place = Box::new();
     let init = place.start(&place.plan(&["sleep", "1000"])).unwrap();
     // A number of 0 is what the kernel shows of it there, and kill(2) takes for one's own group.
-    let mut command = std::process::Command::new("unshare");
+    let mut command = limited("unshare");
     command.args(["--pid", "--fork"]).arg(std::env::current_exe().unwrap());
     command.args(["--exact", "signal_from_elsewhere", "--ignored"]);
     command.env("RRUN_TEST_NAME", place.root.file_name().unwrap());
@@ -223,7 +223,7 @@ fn a_container_that_fails_takes_its_groups_back() {
 fn a_child_that_dies_while_it_waits_is_left_to_the_owner_of_its_pidfd() {
     let place = Box::new();
     let mut child = run::spawn(&place.plan(&["true"]), &[], None, None).unwrap();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     cgroup::kill(&place.groups).unwrap();
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
     rrun_sys::pidfd::wait(child.pidfd(), flags).unwrap();

@@ -274,9 +274,9 @@ fn a_limit_above_the_hard_one_is_clamped_and_told() {
     plan.process.rlimits = vec![limit];
     plan.process.oom_score_adj = Some(-999);
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     child.release().unwrap();
-    child.wait_running().unwrap();
+    running(&mut child).unwrap();
     let own = rrun_sys::capability::permitted().unwrap();
     let clamped = child.take_clamped();
     if own >> 24 & 1 == 0 {
@@ -307,7 +307,7 @@ fn a_failure_is_told_however_late_and_however_often_its_parent_asks() {
     let first = child.advance().unwrap_err();
     assert!(first.to_string().contains("/no/such"), "{first}");
     assert_eq!(child.advance().unwrap_err(), first);
-    assert_eq!(child.wait_ready().unwrap_err(), first);
+    assert_eq!(ready(&mut child).unwrap_err(), first);
 }
 
 #[test]
@@ -420,14 +420,11 @@ fn a_terminal_is_the_controlling_one_and_the_console() {
     plan.process.terminal_size = Some((30, 100));
     plan.process.user.uid = 1000;
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     let master = child.take_console().unwrap();
     child.release().unwrap();
-    child.wait_running().unwrap();
-    let mut output = Vec::new();
-    // A master reads EIO when the other side is closed for good.
-    let _ = std::io::Read::read_to_end(&mut std::fs::File::from(master), &mut output);
-    let output = String::from_utf8(output).unwrap().replace('\r', "");
+    running(&mut child).unwrap();
+    let output = read_all(master.into()).replace('\r', "");
     assert_eq!(output, "/dev/pts/0\n30 100\n1\nyes\n");
     wait(&child);
 }
@@ -436,7 +433,7 @@ fn a_terminal_is_the_controlling_one_and_the_console() {
 fn a_waiting_container_is_not_there_any_more_when_its_parent_lets_go() {
     let place = Box::new();
     let mut child = run::spawn(&place.plan(&["true"]), &[], None, None).unwrap();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     let pidfd = child.pidfd_owned().unwrap();
     drop(child);
     assert_eq!(wait_fd(pidfd.as_fd()), 125);
@@ -450,9 +447,9 @@ fn a_bind_source_is_opened_by_the_child_and_not_by_the_caller() {
     plan.mounts.push(bind(Path::new("/proc/self/status"), "/data"));
     let (output, stdio) = piped();
     let mut child = run::spawn(&plan, &[], None, Some(stdio)).unwrap();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     child.release().unwrap();
-    child.wait_running().unwrap();
+    running(&mut child).unwrap();
     wait(&child);
     assert_eq!(read_all(output), format!("Pid:\t{}\n", child.pid()));
 }

@@ -7,7 +7,6 @@ mod support;
 use rrun_runtime::cgroup;
 use rrun_runtime::run;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use support::*;
 
 const NAME: &str = "RRUN_TEST_NAME";
@@ -20,11 +19,11 @@ fn body() {
     // The caller clears up, whether this one ends or is killed.
     let place = std::mem::ManuallyDrop::new(Box::named(&name));
     let mut init = run::spawn(&place.plan(&["sleep", "1000"]), &[], None, None).unwrap();
-    init.wait_ready().unwrap();
+    ready(&mut init).unwrap();
     init.release().unwrap();
-    init.wait_running().unwrap();
+    running(&mut init).unwrap();
     let exec = place.exec_plan(&["sleep", "1000"]);
-    run::exec(&exec, init.pidfd(), None).unwrap().wait_running().unwrap();
+    running(&mut run::exec(&exec, init.pidfd(), None).unwrap()).unwrap();
 }
 
 #[test]
@@ -48,7 +47,7 @@ fn at_every_point_a_killed_caller_leaves_what_can_be_taken_back() {
             }
             let name = place.root.file_name().unwrap().to_owned();
             std::fs::remove_dir_all(&place.root).unwrap();
-            let mut command = Command::new(std::env::current_exe().unwrap());
+            let mut command = limited(std::env::current_exe().unwrap());
             command.args(["--exact", "body", "--ignored"]).env(NAME, name);
             let output = command.env("RRUN_KILL_AT", format!("{step}:{point}")).output().unwrap();
             assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{step}:{point} {output:?}");

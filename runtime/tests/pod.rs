@@ -68,11 +68,9 @@ fn an_exec_gets_a_terminal_of_the_containers() {
     plan.process.terminal = true;
     plan.process.terminal_size = Some((10, 20));
     let mut child = run::exec(&plan, init.pidfd(), None).unwrap();
-    child.wait_running().unwrap();
-    let mut output = Vec::new();
-    let master = std::fs::File::from(child.take_console().unwrap());
-    let _ = std::io::Read::read_to_end(&mut { master }, &mut output);
-    assert_eq!(String::from_utf8(output).unwrap(), "/dev/pts/0\r\n10 20\r\n");
+    running(&mut child).unwrap();
+    let output = read_all(child.take_console().unwrap().into());
+    assert_eq!(output, "/dev/pts/0\r\n10 20\r\n");
     wait(&child);
     place.kill(&init);
 }
@@ -84,7 +82,7 @@ fn the_tree_of_an_exec_dies_with_its_group_and_the_container_lives() {
     let plan = place.exec_plan(&["sh", "-c", "setsid sleep 2000 & setsid sleep 2000 & echo; wait"]);
     let (output, stdio) = piped();
     let mut child = run::exec(&plan, init.pidfd(), Some(stdio)).unwrap();
-    child.wait_running().unwrap();
+    running(&mut child).unwrap();
     // The tree is complete when it has said its line.
     let mut byte = [0];
     std::io::Read::read_exact(&mut { &output }, &mut byte).unwrap();
@@ -153,9 +151,9 @@ fn containers_share_the_pods_shm_and_find_nothing_else_of_it() {
         });
         let (output, stdio) = piped();
         let mut child = run::spawn(&plan, &[], Some(pod_mounts.as_fd()), Some(stdio)).unwrap();
-        child.wait_ready().unwrap();
+        ready(&mut child).unwrap();
         child.release().unwrap();
-        child.wait_running().unwrap();
+        running(&mut child).unwrap();
         (wait(&child), read_all(output))
     };
     assert_eq!(
@@ -269,7 +267,7 @@ fn a_container_in_a_shared_pid_namespace_is_seen_only_once_the_host_is_out_of_it
     let slots = [reaper.namespace()];
     let mut child = run::spawn(&neighbour, &slots, None, None).unwrap();
     let preparer = child.pid();
-    child.wait_ready().unwrap();
+    ready(&mut child).unwrap();
     assert_ne!(child.pid(), preparer);
     assert!(!Path::new(&format!("/proc/{preparer}")).exists(), "the preparer is reaped");
     assert_eq!(child.state(), State::Waiting);
@@ -283,7 +281,7 @@ fn a_container_in_a_shared_pid_namespace_is_seen_only_once_the_host_is_out_of_it
     let root = std::fs::metadata(format!("/proc/{}/root/bin/busybox", child.pid())).unwrap();
     assert_eq!(root.ino(), std::fs::metadata(place.root.join("bin/busybox")).unwrap().ino());
     child.release().unwrap();
-    child.wait_running().unwrap();
+    running(&mut child).unwrap();
     assert_eq!(wait(&child), 0);
 }
 
@@ -305,7 +303,7 @@ fn an_init_behind_a_gate_is_started_by_somebody_else() {
     let path = place.root.join("start.sock");
     for (program, error) in [("true", None), ("/etc", Some(Kind::Exec { code: 126 }))] {
         let mut child = start_socket::spawn(&place.plan(&[program]), &[], None, &path).unwrap();
-        child.wait_ready().unwrap();
+        ready(&mut child).unwrap();
         let pidfd = child.pidfd_owned().unwrap();
         drop(child);
         let opened = start_socket::release(&path);
@@ -316,5 +314,5 @@ fn an_init_behind_a_gate_is_started_by_somebody_else() {
     assert_eq!(start_socket::release(&path).unwrap_err().kind(), Kind::NotFound);
     // One that is not there is told before anybody opens.
     let mut child = start_socket::spawn(&place.plan(&["nope"]), &[], None, &path).unwrap();
-    assert_eq!(child.wait_ready().unwrap_err().kind(), Kind::Exec { code: 127 });
+    assert_eq!(ready(&mut child).unwrap_err().kind(), Kind::Exec { code: 127 });
 }

@@ -218,7 +218,8 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 
 /// A command of the host's; what it printed.
 pub fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
+    let mut limited = Command::new("timeout");
+    let output = limited.args(["-k", "10", "120", "sh", "-ec", command]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {stderr}");
     String::from_utf8(output.stdout).unwrap()

@@ -256,18 +256,11 @@ impl Child {
         }
     }
 
-    /// Blocks until [`State::Waiting`] or later. What it asks is refused.
+    /// Blocks until [`State::Waiting`] or later. Where it asks to be placed `place` does that; what
+    /// else it asks is refused.
     ///
     /// # Errors
-    /// As [`Child::advance`], and the process is reaped.
-    pub fn wait_ready(&mut self) -> Result<()> {
-        self.wait_for(State::Waiting, &mut Child::refuse)
-    }
-
-    /// The same, but where it asks to be placed `place` does that.
-    ///
-    /// # Errors
-    /// What `place` says; as [`Child::wait_ready`].
+    /// What `place` says; as [`Child::advance`], and the process is reaped.
     pub fn wait_placed(&mut self, place: impl FnOnce(Pid) -> Result<()>) -> Result<()> {
         let (mut place, mut refused) = (Some(place), None);
         let mut answer = |child: &mut Child| match (child.asks(), place.take()) {
@@ -287,7 +280,7 @@ impl Child {
         refused.map_or(ready, Err)
     }
 
-    /// Blocks until [`State::Running`].
+    /// Blocks until [`State::Running`]. What it asks is refused.
     ///
     /// # Errors
     /// As [`Child::advance`], and the process is reaped.

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// As [`super::spawn`], with an init that waits at a socket made at `path` (at most 107 bytes of
-/// path, in a folder that only root may enter). The caller may end after [`Child::wait_ready`];
+/// path, in a folder that only root may enter). The caller may end after [`Child::wait_placed`];
 /// it must not [`Child::release`].
 ///
 /// # Errors

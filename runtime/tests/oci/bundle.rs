@@ -60,11 +60,10 @@ impl Bundle {
         command
     }
 
-    /// The same, killed if it does not end by itself.
+    /// The same, ended if it does not end by itself.
     pub fn limited(&self, args: &[&str]) -> Command {
         let runtime = self.runtime(args);
-        let mut command = Command::new("timeout");
-        command.args(["--foreground", "-s", "KILL", "120"]).arg(runtime.get_program());
+        let mut command = crate::support::limited(runtime.get_program());
         command.args(runtime.get_args()).stdin(Stdio::null());
         command
     }

@@ -88,7 +88,7 @@ fn events_come_until_the_container_ends() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     bundle.start();
     let mut events = bundle
-        .runtime(&["events", "--interval=20ms", &bundle.id])
+        .limited(&["events", "--interval=20ms", &bundle.id])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

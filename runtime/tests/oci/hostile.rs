@@ -198,7 +198,7 @@ fn of_many_who_make_one_container_one_succeeds_and_of_many_who_delete_it_none_ha
             use std::process::Stdio;
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
         };
-        let all: Vec<_> = (0..8).map(|_| quiet(&mut bundle.runtime(args))).collect();
+        let all: Vec<_> = (0..8).map(|_| quiet(&mut bundle.limited(args))).collect();
         all.into_iter()
             .filter_map(|mut child| child.wait().unwrap().success().then_some(()))
             .count()

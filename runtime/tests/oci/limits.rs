@@ -94,7 +94,7 @@ fn more_processes_than_allowed_cannot_be_made() {
 
 /// The output of the runtime when its caller may open so many files at once, of 4096 at most.
 fn called_with(bundle: &Bundle, soft: u32, args: &[&str]) -> String {
-    let runtime = bundle.runtime(args);
+    let runtime = bundle.limited(args);
     let mut command = std::process::Command::new("prlimit");
     command.arg(format!("--nofile={soft}:4096")).arg(runtime.get_program());
     let output = command.args(runtime.get_args()).output().unwrap();

@@ -22,7 +22,7 @@ fn options_that_are_not_supported_are_refused_by_name() {
     // An activation names the process that the sockets are for.
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
     let run = bundle.runtime(&["run", "-b", dir, &bundle.id]);
-    let output = std::process::Command::new("sh")
+    let output = crate::support::limited("sh")
         .args(["-c", script])
         .arg(run.get_program())
         .args(run.get_args())

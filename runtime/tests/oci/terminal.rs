@@ -71,7 +71,7 @@ fn on_a_terminal_it_has_that_ones_size_and_keys() {
     rrun_sys::pty::set_size(std::os::fd::AsFd::as_fd(&pty.master), 33, 99).unwrap();
     let stdio = || Stdio::from(pty.slave.try_clone().unwrap());
     let mut child = bundle
-        .runtime(&["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
+        .limited(&["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
         .stdin(stdio())
         .stdout(stdio())
         .stderr(stdio())

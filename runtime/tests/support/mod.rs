@@ -6,7 +6,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use rrun_runtime::plan::*;
 use rrun_runtime::run::{self, Child, Stdio};
-use rrun_runtime::{Result, cgroup};
+use rrun_runtime::{Error, Kind, Result, cgroup};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -106,8 +107,7 @@ impl Box {
     pub fn exec(&self, plan: &ExecPlan, init: &Child) -> Result<(i32, String)> {
         let (output, stdio) = piped();
         let mut child = run::exec(plan, init.pidfd(), Some(stdio))?;
-        await_readable("it says that it runs", child.channel());
-        child.wait_running()?;
+        running(&mut child)?;
         Ok((wait(&child), read_all(output)))
     }
 
@@ -280,11 +280,28 @@ pub fn piped() -> (File, Stdio) {
 
 /// Lets a process that is being made come to its program.
 fn let_run(child: &mut Child) -> Result<()> {
-    await_readable("it says that it is prepared", child.channel());
-    child.wait_ready()?;
+    ready(child)?;
     child.release()?;
+    running(child)
+}
+
+/// Waits until it is prepared. Nobody places it into groups.
+pub fn ready(child: &mut Child) -> Result<()> {
+    await_readable("it says that it is prepared", child.channel());
+    child.wait_placed(|_| Err(Error::new(Kind::Invalid, "nobody here places it")))
+}
+
+/// Waits until its program runs.
+pub fn running(child: &mut Child) -> Result<()> {
     await_readable("it says that it runs", child.channel());
     child.wait_running()
+}
+
+/// A command that is ended, with the code 124, if it does not end by itself.
+pub fn limited(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--foreground", "-k", "10", "120"]).arg(program);
+    command
 }
 
 /// Waits until there is something to read, or an end, for two minutes at most.
@@ -299,17 +316,20 @@ fn await_readable_until(what: &str, fd: BorrowedFd<'_>, deadline: Instant) {
     assert_eq!(come, 1, "not in {LIMIT:?}: {what}");
 }
 
-/// Everything up to the end of a pipe.
+/// Everything up to the end of a pipe or a terminal.
 pub fn read_all(mut file: File) -> String {
     let (mut bytes, mut piece) = (Vec::new(), [0; 16 << 10]);
     let deadline = Instant::now() + LIMIT;
     loop {
         await_readable_until("the output ends", file.as_fd(), deadline);
-        match file.read(&mut piece).unwrap() {
-            0 => return String::from_utf8(bytes).unwrap(),
-            count => bytes.extend_from_slice(&piece[..count]),
+        match file.read(&mut piece) {
+            // What the master of a terminal says when the other side is closed for good.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
+            Ok(0) => break,
+            count => bytes.extend_from_slice(&piece[..count.unwrap()]),
         }
     }
+    String::from_utf8(bytes).unwrap()
 }
 
 /// Waits and reaps: the code as a shell gives it.

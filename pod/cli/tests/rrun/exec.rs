@@ -2,7 +2,7 @@
 
 use crate::machine::{Machine, talker, talkers, text};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::Stdio;
 
@@ -40,16 +40,15 @@ fn a_command_has_its_streams_and_a_terminal_of_the_right_size() {
     .unwrap();
     let mut command = machine.command(&exec(&["-it"], &["terminal"]));
     let slave = |fd: &std::os::fd::OwnedFd| Stdio::from(fd.as_fd().try_clone_to_owned().unwrap());
-    let mut child = command
+    let child = command
         .stdin(slave(&pty.slave))
         .stdout(Stdio::piped())
         .stderr(slave(&pty.slave))
         .spawn()
         .unwrap();
-    let mut shown = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
-    assert!(rrun_tests::limit::end(&mut child, "exec -it").unwrap().success());
-    assert_eq!(shown, "31 97\r\n");
+    let done = rrun_tests::limit::output_of(child, "exec -it").unwrap();
+    assert!(done.status.success());
+    assert_eq!(text(&done.stdout), "31 97\r\n");
     let after = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
     let echo = nix::sys::termios::LocalFlags::ECHO;
     assert!(after.local_flags.contains(echo), "the terminal is as it was");

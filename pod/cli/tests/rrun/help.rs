@@ -42,7 +42,8 @@ const COMMANDS: [(&str, &[&str]); 31] = [
 
 fn rrun(args: &[&str]) -> (Option<i32>, String, String) {
     let program = place::program("rrun").unwrap();
-    let done = Command::new(program).args(args).env("COLUMNS", "100").output().unwrap();
+    let mut command = Command::new(program);
+    let done = rrun_tests::limit::output(command.args(args).env("COLUMNS", "100")).unwrap();
     (done.status.code(), text(&done.stdout), text(&done.stderr))
 }
 

@@ -88,7 +88,7 @@ fn several_pods_of_standard_input_are_detached_one_after_another() {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stateful_set().as_bytes()).unwrap();
-    let done = child.wait_with_output().unwrap();
+    let done = rrun_tests::limit::output_of(child, "run -d -").unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert_eq!(text(&done.stdout).lines().count(), 2, "a uid for each");
     assert_eq!(text(&done.stderr).lines().count(), 1, "each note once: {}", text(&done.stderr));
