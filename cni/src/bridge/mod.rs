@@ -168,10 +168,7 @@ fn host_ports(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<HostPort>> 
 /// record, and found again from the id where a record is lost: by every release, so the hash is
 /// FNV-1a, which is the same everywhere.
 fn veth_name(id: &str) -> String {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let hash = id.bytes().fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    format!("veth{:011x}", hash >> 20)
+    format!("veth{:011x}", rrun_sys::fnv::of_bytes(id.as_bytes()) >> 20)
 }
 
 /// From the address, so that ARP caches stay true when it goes to another pod.

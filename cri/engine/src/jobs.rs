@@ -4,6 +4,8 @@
 //! from then on. The job runs in a task of its own; whoever asked for it only waits.
 
 use crate::error::{Error, Kind, Result};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
@@ -11,11 +13,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::Instrument;
 
+/// What tells two configs apart: the SHA-256 of one in JSON. A client chooses both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    pub(crate) fn of(config: &impl Serialize) -> Result<Digest> {
+        let json = serde_json::to_vec(config)
+            .map_err(|error| Error::internal(format!("encode config: {error}")))?;
+        Ok(Digest(Sha256::digest(json).into()))
+    }
+}
+
 /// The answer of a job; `None` while it runs.
 type Answer<T> = watch::Receiver<Option<Result<T>>>;
 
 struct Job<T> {
-    config_hash: u64,
+    config: Digest,
     answer: Answer<T>,
 }
 
@@ -44,13 +58,13 @@ where
     pub(crate) async fn join<F>(
         &self,
         key: K,
-        config_hash: u64,
+        config: Digest,
         make: impl FnOnce() -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let mut answer = self.find_or_start(key, config_hash, make)?;
+        let mut answer = self.find_or_start(key, config, make)?;
         let done = answer.wait_for(Option::is_some).await;
         match done.as_deref() {
             Ok(Some(result)) => result.clone(),
@@ -61,7 +75,7 @@ where
     fn find_or_start<F>(
         &self,
         key: K,
-        config_hash: u64,
+        config: Digest,
         make: impl FnOnce() -> F,
     ) -> Result<Answer<T>>
     where
@@ -69,13 +83,13 @@ where
     {
         let mut jobs = lock(&self.jobs);
         if let Some(job) = jobs.get(&key) {
-            if job.config_hash != config_hash {
+            if job.config != config {
                 return Err(Error::new(Kind::Exists, "it is there with another config"));
             }
             return Ok(job.answer.clone());
         }
         let (sender, answer) = watch::channel(None);
-        jobs.insert(key.clone(), Job { config_hash, answer: answer.clone() });
+        jobs.insert(key.clone(), Job { config, answer: answer.clone() });
         let work = make();
         let all = Arc::clone(&self.jobs);
         let job = async move {
@@ -94,9 +108,9 @@ where
     }
 
     /// Gives the name to an object that exists.
-    pub(crate) fn adopt(&self, key: K, config_hash: u64, value: T) {
+    pub(crate) fn adopt(&self, key: K, config: Digest, value: T) {
         let answer = watch::channel(Some(Ok(value))).1;
-        lock(&self.jobs).insert(key, Job { config_hash, answer });
+        lock(&self.jobs).insert(key, Job { config, answer });
     }
 
     /// Takes the name from an object that is gone.
@@ -130,42 +144,46 @@ mod tests {
     use super::*;
     use tokio::sync::oneshot;
 
+    fn config(n: u8) -> Digest {
+        Digest::of(&n).unwrap()
+    }
+
     #[tokio::test]
     async fn a_retry_joins_the_job_that_runs_even_when_the_first_caller_has_gone() {
         let jobs = Arc::new(Jobs::<&str, u32>::default());
         let (open, gate) = oneshot::channel::<()>();
-        let first = jobs.join("pod", 1, || async move {
+        let first = jobs.join("pod", config(1), || async move {
             gate.await.unwrap();
             Ok(7)
         });
         tokio::select! { biased; _ = first => unreachable!(), () = async {} => {} }
         let second = tokio::spawn({
             let jobs = Arc::clone(&jobs);
-            async move { jobs.join("pod", 1, || async { Ok(8) }).await }
+            async move { jobs.join("pod", config(1), || async { Ok(8) }).await }
         });
         tokio::task::yield_now().await;
         open.send(()).unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 7);
-        assert_eq!(jobs.join("pod", 1, || async { Ok(9) }).await.unwrap(), 7, "finished");
+        assert_eq!(jobs.join("pod", config(1), || async { Ok(9) }).await.unwrap(), 7, "finished");
     }
 
     #[tokio::test]
     async fn another_config_under_the_same_name_is_refused() {
         let jobs = Jobs::<&str, u32>::default();
-        jobs.adopt("pod", 1, 7);
-        let refused = jobs.join("pod", 2, || async { Ok(8) }).await;
+        jobs.adopt("pod", config(1), 7);
+        let refused = jobs.join("pod", config(2), || async { Ok(8) }).await;
         assert_eq!(refused.unwrap_err().kind(), Kind::Exists);
         jobs.forget(&"pod");
-        assert_eq!(jobs.join("pod", 2, || async { Ok(8) }).await.unwrap(), 8);
+        assert_eq!(jobs.join("pod", config(2), || async { Ok(8) }).await.unwrap(), 8);
     }
 
     #[tokio::test]
     async fn a_job_that_fails_or_panics_gives_its_name_up() {
         let jobs = Jobs::<&str, u32>::default();
-        let failed = jobs.join("pod", 1, || async { Err(Error::invalid("no")) }).await;
+        let failed = jobs.join("pod", config(1), || async { Err(Error::invalid("no")) }).await;
         assert_eq!(failed.unwrap_err().kind(), Kind::Invalid);
         let broken = jobs
-            .join("pod", 2, || async {
+            .join("pod", config(2), || async {
                 if true {
                     panic!("on purpose")
                 }
@@ -173,6 +191,6 @@ mod tests {
             })
             .await;
         assert_eq!(broken.unwrap_err().kind(), Kind::Internal);
-        assert_eq!(jobs.join("pod", 3, || async { Ok(1) }).await.unwrap(), 1);
+        assert_eq!(jobs.join("pod", config(3), || async { Ok(1) }).await.unwrap(), 1);
     }
 }

@@ -18,6 +18,7 @@ use crate::status::{ContainerExit, LinuxUser};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rrun_runtime::cgroup::Resources as Limits;
+use rrun_sys::fnv;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -99,18 +100,12 @@ impl Record for ContainerRecord {
     const WHAT: &'static str = "container";
 }
 
-/// FNV-1a: guards against torn writes, not against an enemy.
-pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 /// The record as it stands on disk.
 pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(record)
         .map_err(|error| Error::internal(format!("encode {} record: {error}", R::WHAT)))?;
-    let mut text = format!("rrun {} {VERSION} {:016x}\n", R::WHAT, checksum(&json)).into_bytes();
+    let mut text =
+        format!("rrun {} {VERSION} {:016x}\n", R::WHAT, fnv::of_bytes(&json)).into_bytes();
     text.extend_from_slice(&json);
     Ok(text)
 }
@@ -131,7 +126,7 @@ pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R> {
         return Err(broken(&format!("version {version}, known is {VERSION}")));
     }
     let json = &bytes[end + 1..];
-    if u64::from_str_radix(sum, 16) != Ok(checksum(json)) {
+    if u64::from_str_radix(sum, 16) != Ok(fnv::of_bytes(json)) {
         return Err(broken("checksum does not match, it is torn or was changed"));
     }
     serde_json::from_slice(json).map_err(|error| broken(&error.to_string()))
@@ -244,7 +239,7 @@ mod tests {
         "resources":{"cpu_shares":2},"user":{"uid":1,"gid":2,"groups":[]},"stop_signal":15}"#;
 
     fn framed(what: &str, json: &str) -> Vec<u8> {
-        format!("rrun {what} 1 {:016x}\n{json}", checksum(json.as_bytes())).into_bytes()
+        format!("rrun {what} 1 {:016x}\n{json}", fnv::of_bytes(json.as_bytes())).into_bytes()
     }
 
     #[test]

@@ -229,9 +229,9 @@ async fn serve(at: &PodAt, OnDisk { records, broken }: OnDisk) -> Result<Found> 
     }
     let engine = &at.engine;
     engine.table.add_pod(&at.pod);
-    let hash = run_pod::config_hash(&at.pod.config, &at.pod.record().handler)?;
+    let digest = run_pod::config_digest(&at.pod.config, &at.pod.record().handler)?;
     let key = (at.pod.owner.clone(), at.pod.config.key());
-    engine.pod_jobs.adopt(key, hash, at.pod.id.clone());
+    engine.pod_jobs.adopt(key, digest, at.pod.id.clone());
     for record in records {
         let container = at.with(&Arc::new(Container::new(record)));
         match container.container.record().phase {
@@ -258,8 +258,8 @@ fn adopt(at: &ContainerAt) -> Result<()> {
     let (engine, container) = (&at.at.engine, &at.container);
     engine.table.add_container(&at.at.pod, container);
     let key = (at.at.pod.id.clone(), container.config.name.clone(), container.config.attempt);
-    let hash = create_container::config_hash(&container.config)?;
-    engine.container_jobs.adopt(key, hash, container.id.clone());
+    let digest = create_container::config_digest(&container.config)?;
+    engine.container_jobs.adopt(key, digest, container.id.clone());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod call;
 pub mod capability;
 pub mod exe;
 pub mod fdpass;
+pub mod fnv;
 pub mod in_root;
 pub mod kernel;
 pub mod limit;

@@ -6,6 +6,7 @@
 
 use crate::report::Exit;
 use minicbor::{Decode, Encode};
+use rrun_sys::fnv;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -69,7 +70,7 @@ fn encode(started_at: i64, exit: &Exit) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; CHECKSUM];
     let record = Record { started_at, exit: exit.clone() };
     minicbor::encode(record, &mut bytes).map_err(io::Error::other)?;
-    let sum = checksum(&bytes[CHECKSUM..]);
+    let sum = fnv::of_bytes_32(&bytes[CHECKSUM..]);
     bytes[..CHECKSUM].copy_from_slice(&sum.to_le_bytes());
     Ok(bytes)
 }
@@ -77,16 +78,11 @@ fn encode(started_at: i64, exit: &Exit) -> io::Result<Vec<u8>> {
 /// What is wrong with a record, in words.
 fn decode(bytes: &[u8]) -> Result<(i64, Exit), String> {
     let (sum, body) = bytes.split_first_chunk().ok_or("it is torn")?;
-    if u32::from_le_bytes(*sum) != checksum(body) {
+    if u32::from_le_bytes(*sum) != fnv::of_bytes_32(body) {
         return Err("it is torn".to_owned());
     }
     let Record { started_at, exit } = minicbor::decode(body).map_err(|error| error.to_string())?;
     Ok((started_at, exit))
-}
-
-/// FNV-1a: the record guards against torn writes, not against an enemy.
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

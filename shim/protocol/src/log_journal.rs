@@ -183,9 +183,7 @@ fn checksum(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let all = words.chain(rest.iter().map(|byte| u64::from(*byte)));
-    let sum = all.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
-        (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let sum = rrun_sys::fnv::of_words(all);
     (sum ^ (sum >> 32)) as u32
 }
 

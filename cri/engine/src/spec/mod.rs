@@ -6,6 +6,7 @@ mod build;
 mod capabilities;
 mod devices;
 mod exec;
+mod filters;
 mod host;
 mod mounts;
 mod namespaces;

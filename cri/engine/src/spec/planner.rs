@@ -3,9 +3,9 @@
 
 use super::build::{self, Inputs};
 use super::exec::keyring;
+use super::filters::Filters;
 use super::host::{OnHost, PodProfiles};
 use super::mounts::uses_pod_shm;
-use super::profile::Seccomp;
 use super::resources::resources;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process};
@@ -15,23 +15,20 @@ use crate::files;
 use crate::groups;
 use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig, Resources};
 use crate::ports::ImageConfig;
-use crate::record::{ContainerRecord, PodRecord, checksum};
+use crate::record::{ContainerRecord, PodRecord};
 use crate::session::ExecRequest;
 use crate::status::LinuxUser;
 use nix::errno::Errno;
-use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Spec};
+use oci_spec::runtime::{LinuxResources, Spec};
 use rrun_runtime::cgroup::{Controllers, Resources as Limits};
 use rrun_runtime::plan::{self, Cgroups, Namespace, Plan, Slot};
 use rrun_runtime::planning::{Host, NamespaceOverrides, Overrides};
-use rrun_runtime::seccomp;
 use rrun_shim_protocol::NamespaceKind;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The longest passwd or group file that is read, bytes.
 const ACCOUNTS_MAX: u64 = 8 << 20;
@@ -39,15 +36,7 @@ const ACCOUNTS_MAX: u64 = 8 << 20;
 /// Makes plans for this host.
 pub(crate) struct Planner {
     host: Host,
-    /// Compiled filters by the checksum of their profile: compiling takes longer than anything
-    /// else here. Locked for single look-ups only.
-    filters: Mutex<HashMap<u64, Filter>>,
-}
-
-#[derive(Clone)]
-struct Filter {
-    compiled: plan::Seccomp,
-    profile: Arc<Value>,
+    filters: Filters,
 }
 
 /// A container that is wanted.
@@ -75,7 +64,7 @@ impl Planner {
     pub(crate) fn new(config: &Config) -> Result<Planner> {
         let host = Host::detect(&config.cgroup_root)?;
         let host = Host { apparmor: config.lsm.apparmor, selinux: config.lsm.selinux, ..host };
-        Ok(Planner { host, filters: Mutex::default() })
+        Ok(Planner { host, filters: Filters::default() })
     }
 
     /// Whether the host has nothing but cgroup v2.
@@ -107,7 +96,7 @@ impl Planner {
         })?;
         let held = capabilities::sets(&config.security, self.host.capabilities)?.held;
         let (seccomp, text) = (&wanted.on_host.seccomp, &wanted.on_host.profile);
-        if let Some(filter) = self.filter(seccomp, text, held)? {
+        if let Some(filter) = self.filters.of(seccomp, text, held)? {
             json["linux"]["seccomp"] = Value::clone(&filter.profile);
         }
         Ok(Configured { json, user: who.user })
@@ -157,7 +146,7 @@ impl Planner {
     /// A configuration as its type, and its filter compiled.
     fn parse(&self, mut json: Value) -> Result<(Spec, Option<plan::Seccomp>)> {
         let profile = json["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
-        let filter = profile.map(|profile| self.compile(profile)).transpose()?;
+        let filter = profile.map(|profile| self.filters.compile(profile)).transpose()?;
         Ok((Spec::deserialize_from(&json)?, filter.map(|filter| filter.compiled)))
     }
 
@@ -202,7 +191,7 @@ impl Planner {
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             },
         }))?;
-        let filter = self.filter(&profiles.seccomp, &profiles.text, 0)?;
+        let filter = self.filters.of(&profiles.seccomp, &profiles.text, 0)?;
         let over = Overrides {
             namespaces: NamespaceOverrides { pid: None, ..slots(namespaces) },
             seccomp: filter.map(|filter| filter.compiled),
@@ -249,63 +238,6 @@ impl Planner {
         request: &ExecRequest,
     ) -> Result<plan::ExecPlan> {
         template.plan(request, &self.host)
-    }
-
-    /// The filter of a profile with the `text` of a file; `held` as for the default one.
-    fn filter(&self, seccomp: &Seccomp, text: &[u8], held: u64) -> Result<Option<Filter>> {
-        match seccomp {
-            Seccomp::None => Ok(None),
-            Seccomp::RuntimeDefault => self.runtime_default(held).map(Some),
-            Seccomp::File(path) => self.of_node(path, text).map(Some),
-        }
-    }
-
-    /// The default filter; `held` are the capabilities in the bounding set.
-    fn runtime_default(&self, held: u64) -> Result<Filter> {
-        let profile = || serde_json::to_value(seccomp::runtime_default(held));
-        self.cached_or(checksum(&held.to_ne_bytes()), profile).context(|| "seccomp profile")
-    }
-
-    fn of_node(&self, path: &Path, text: &[u8]) -> Result<Filter> {
-        let filter = self.cached_or(checksum(text), || serde_json::from_slice(text));
-        filter.context(|| path.display().to_string()).context(|| "seccomp profile")
-    }
-
-    fn cached_or(
-        &self,
-        sum: u64,
-        profile: impl FnOnce() -> serde_json::Result<Value>,
-    ) -> Result<Filter> {
-        if let Some(filter) = self.cached(sum) {
-            return Ok(filter);
-        }
-        let filter = self.compile(profile().map_err(|error| Error::invalid(error.to_string()))?)?;
-        self.filters().insert(sum, filter.clone());
-        Ok(filter)
-    }
-
-    fn compile(&self, profile: Value) -> Result<Filter> {
-        let sum = checksum(profile.to_string().as_bytes());
-        if let Some(filter) = self.cached(sum) {
-            return Ok(filter);
-        }
-        let parsed: LinuxSeccomp = serde::Deserialize::deserialize(&profile)
-            .map_err(|error| Error::invalid(error.to_string()))?;
-        let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE)?;
-        for warning in seccomp::warnings(&parsed, seccomp::Arch::NATIVE) {
-            tracing::warn!("seccomp profile: {warning}");
-        }
-        let filter = Filter { compiled, profile: Arc::new(profile) };
-        self.filters().insert(sum, filter.clone());
-        Ok(filter)
-    }
-
-    fn cached(&self, sum: u64) -> Option<Filter> {
-        self.filters().get(&sum).cloned()
-    }
-
-    fn filters(&self) -> MutexGuard<'_, HashMap<u64, Filter>> {
-        self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::groups;
 use crate::id::{ContainerId, Owner};
+use crate::jobs::Digest;
 use crate::model::ContainerConfig;
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{ImageInfo, Refusal, RootfsDirs};
@@ -112,11 +113,11 @@ pub(crate) async fn create(
     let pod = engine.table.pod(owner, pod).context(|| what.clone())?;
     let at = PodAt { engine: Arc::clone(engine), pod };
     check::container(&at.pod.config, &config, &engine.config.lsm).context(|| what.clone())?;
-    let hash = config_hash(&config)?;
+    let digest = config_digest(&config)?;
     let key = (at.pod.id.clone(), config.name.clone(), config.attempt);
     let id = engine
         .container_jobs
-        .join(key, hash, || make(at, config))
+        .join(key, digest, || make(at, config))
         .await
         .context(|| what.clone())?;
     match engine.table.container(owner, id.as_str()) {
@@ -129,10 +130,8 @@ pub(crate) async fn create(
 }
 
 /// What tells two configs under one name apart.
-pub(crate) fn config_hash(config: &ContainerConfig) -> Result<u64> {
-    let json = serde_json::to_vec(config)
-        .map_err(|error| Error::internal(format!("encode config: {error}")))?;
-    Ok(record::checksum(&json))
+pub(crate) fn config_digest(config: &ContainerConfig) -> Result<Digest> {
+    Digest::of(config)
 }
 
 async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {

@@ -11,6 +11,7 @@ use crate::files;
 use crate::groups;
 use crate::host_paths::Look;
 use crate::id::{Owner, PodId};
+use crate::jobs::Digest;
 use crate::model::PodConfig;
 use crate::phase::PodPhase;
 use crate::ports::Attachment;
@@ -116,11 +117,11 @@ pub(crate) async fn run(
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
     check::pod(&config, handler, &engine.config.lsm).context(|| what.clone())?;
-    let hash = config_hash(&config, handler)?;
+    let digest = config_digest(&config, handler)?;
     let key = (owner.clone(), config.key());
     let record = intent(engine, owner, config, handler).context(|| what.clone())?;
     let job = || make(Arc::clone(engine), record);
-    let id = engine.pod_jobs.join(key, hash, job).await.context(|| what.clone())?;
+    let id = engine.pod_jobs.join(key, digest, job).await.context(|| what.clone())?;
     match engine.table.pod(owner, id.as_str()) {
         Ok(pod) if pod.record().phase == PodPhase::Ready => Ok(id),
         _ => Err(Error::new(Kind::Exists, format!("pod {id} is not ready any more")).context(what)),
@@ -128,10 +129,8 @@ pub(crate) async fn run(
 }
 
 /// What tells two configs under one name apart.
-pub(crate) fn config_hash(config: &PodConfig, handler: &str) -> Result<u64> {
-    let json = serde_json::to_vec(&(config, handler))
-        .map_err(|error| Error::internal(format!("encode config: {error}")))?;
-    Ok(record::checksum(&json))
+pub(crate) fn config_digest(config: &PodConfig, handler: &str) -> Result<Digest> {
+    Digest::of(&(config, handler))
 }
 
 /// The record before the first effect, with every name that an undo needs.
