@@ -185,6 +185,36 @@ async fn stats_are_those_of_what_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_host_path_that_is_missing_is_made_and_its_containers_layer_is_in_image_fs_info() {
+    let suite = Suite::start().await;
+    let layers = async || {
+        let info = suite.harness.client.image_fs_info(ImageFsInfoRequest {}).await.unwrap();
+        let layers = info.container_filesystems[0].clone();
+        assert_eq!(layers.fs_id, info.image_filesystems[0].fs_id, "they are on one disk");
+        (layers.used_bytes.unwrap().value, layers.inodes_used.unwrap().value)
+    };
+    assert_eq!(layers().await, (0, 0), "there is no container");
+    let missing = suite.harness.sandbox().root().join("missing/deep");
+    let config = suite.harness.pod("made");
+    let pod = suite.run_pod(&config).await;
+    let script = "echo kept > /data/file && sleep 1000";
+    let mut container = suite.harness.container("main", BUSYBOX, &["sh", "-c", script]);
+    container.mounts = vec![Mount {
+        host_path: missing.to_string_lossy().into_owned(),
+        container_path: "/data".to_owned(),
+        ..Default::default()
+    }];
+    let id = suite.create(&pod, container, &config).await.unwrap();
+    suite.start_container(&id).await.unwrap();
+    let written = async || fs::read_to_string(missing.join("file")).is_ok_and(|t| t == "kept\n");
+    suite.until("the container has written there", written).await;
+    suite.until("its layer is counted", async || layers().await.1 > 0).await;
+    suite.remove(&pod).await;
+    assert!(missing.is_dir(), "it stays, with what is in it");
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn a_stop_and_an_exec_last_as_long_as_they_may() {
     let suite = Suite::start().await;
     let (pod, id) = suite.run("stubborn", &["/bin/stubborn"]).await;

@@ -112,3 +112,26 @@ fn read_profile(path: &Path) -> Result<Vec<u8>> {
         read => read.context(what),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_missing_source_of_a_mount_is_made_as_a_folder_and_what_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        make_source(&at("missing/deep")).unwrap();
+        assert!(at("missing/deep").is_dir());
+        fs::write(at("file"), "as it was").unwrap();
+        make_source(&at("file")).unwrap();
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "as it was");
+        // Nothing is made where a link leads: the mount says that nothing is there.
+        symlink(at("nowhere"), at("link")).unwrap();
+        make_source(&at("link")).unwrap();
+        assert!(!at("nowhere").exists());
+        let below = make_source(&at("file/below")).unwrap_err().to_string();
+        assert!(below.contains("ENOTDIR"), "{below}");
+    }
+}

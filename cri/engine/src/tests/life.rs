@@ -81,6 +81,27 @@ async fn a_call_for_stats_walks_no_writable_layer_and_waits_for_no_walk() {
 }
 
 #[tokio::test]
+async fn writable_layers_take_what_those_of_all_containers_take_together() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    assert!(engine.writable_layers().is_none(), "there is no container");
+    running(&engine, "one").await;
+    running(&engine, "two").await;
+    let both = async {
+        loop {
+            match engine.writable_layers() {
+                Some(all) if all.inodes > 2 => return all,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    assert_eq!((all.bytes, all.inodes), (2 * 4096, 4));
+    assert_eq!(all.mountpoint.to_str(), Some("/layers"));
+    assert!(all.at > 0);
+}
+
+#[tokio::test]
 async fn a_retry_gets_the_pod_that_stands_and_another_config_is_refused() {
     let machine = Machine::new();
     let (engine, _) = machine.open().await;

@@ -273,7 +273,8 @@ impl Images for World {
     async fn writable_usage(&self, _: &str) -> Result<FsUsage> {
         self.state(|state| state.layer_walks += 1);
         let _open = self.layer_gate.acquire().await;
-        Ok(FsUsage::default())
+        let mountpoint = "/layers".into();
+        Ok(FsUsage { at: rrun_sys::time::now(), mountpoint, bytes: 4096, inodes: 2 })
     }
 }
 
