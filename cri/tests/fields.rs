@@ -13,7 +13,7 @@ use rrun_cri_api::v1::*;
 use rrun_engine::{Kind, Lsm, Result, check};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use table::{Sources, lines, upwards};
+use table::{Sources, has_word, lines, upwards};
 
 const TABLE: &str = include_str!("../fields.tsv");
 
@@ -127,14 +127,6 @@ fn every_entry_has_a_state_and_the_reason_or_test_that_goes_with_it() {
         let whole_call = !path.contains('.');
         assert_eq!(state == "unimplemented", whole_call, "{path} is {state}");
     }
-}
-
-/// Whether a text has a word, and not only as part of another one.
-fn has_word(text: &str, word: &str) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).any(|(at, _)| {
-        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
-    })
 }
 
 /// A message as it comes, and what becomes of it, as text.

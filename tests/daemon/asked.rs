@@ -215,6 +215,78 @@ async fn a_host_path_that_is_missing_is_made_and_its_containers_layer_is_in_imag
 }
 
 #[tokio::test]
+async fn the_runtime_tells_what_it_is_and_what_it_can() {
+    let suite = Suite::start().await;
+    let client = &suite.harness.client;
+    let told = client.version(VersionRequest::default()).await.unwrap();
+    assert_eq!((told.version.as_str(), told.runtime_api_version.as_str()), ("0.1.0", "v1"));
+    assert_eq!((told.runtime_name.as_str(), told.runtime_version.is_empty()), ("rrun", false));
+    let told = client.status(StatusRequest::default()).await.unwrap();
+    let of = |c: &RuntimeCondition| (c.r#type.clone(), c.status);
+    let conditions: Vec<_> = told.status.unwrap().conditions.iter().map(of).collect();
+    assert_eq!(conditions, [("RuntimeReady".to_owned(), true), ("NetworkReady".to_owned(), true)]);
+    let handlers: Vec<&str> = told.runtime_handlers.iter().map(|h| h.name.as_str()).collect();
+    assert_eq!(handlers, ["", "rrun"]);
+    let can = |h: &RuntimeHandler| h.features.as_ref().unwrap().recursive_read_only_mounts;
+    assert!(told.runtime_handlers.iter().all(can));
+    assert!(told.features.unwrap().supplemental_groups_policy);
+    let told = client.runtime_config(RuntimeConfigRequest {}).await.unwrap();
+    assert_eq!(told.linux.unwrap().cgroup_driver, CgroupDriver::Cgroupfs as i32);
+}
+
+#[tokio::test]
+async fn pods_containers_and_images_are_the_same_in_lists_streams_events_and_alone() {
+    let suite = Suite::start().await;
+    let client = &suite.harness.client;
+    let mut events = client.get_container_events(GetEventsRequest {}).await.unwrap();
+    let begun = now();
+    let (pod_sandbox_id, container_id) = suite.run("told", &["/bin/sleeper"]).await;
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+        assert!(event.created_at >= begun);
+        assert_eq!(event.pod_sandbox_status.unwrap().id, pod_sandbox_id);
+        assert!(event.containers_statuses.iter().all(|status| status.id == container_id));
+        seen.push((event.container_id, event.container_event_type));
+    }
+    let (made, started) = (
+        ContainerEventType::ContainerCreatedEvent as i32,
+        ContainerEventType::ContainerStartedEvent as i32,
+    );
+    let of = |id: &String| [(id.clone(), made), (id.clone(), started)];
+    assert_eq!(seen, [of(&pod_sandbox_id), of(&container_id)].concat());
+
+    let listed = client.list_pod_sandbox(Default::default()).await.unwrap().items;
+    let mut stream = client.stream_pod_sandboxes(Default::default()).await.unwrap();
+    let pod_sandboxes = stream.next().await.unwrap().unwrap().pod_sandboxes;
+    assert_eq!((listed.len(), &listed[0].id), (1, &pod_sandbox_id));
+    assert_eq!(pod_sandboxes, listed);
+    let request = PodSandboxStatusRequest { pod_sandbox_id: pod_sandbox_id.clone(), verbose: true };
+    assert!(client.pod_sandbox_status(request).await.unwrap().timestamp >= begun);
+
+    let listed = client.list_containers(Default::default()).await.unwrap().containers;
+    let mut stream = client.stream_containers(Default::default()).await.unwrap();
+    let containers = stream.next().await.unwrap().unwrap().containers;
+    assert_eq!((listed.len(), &listed[0].id), (1, &container_id));
+    assert_eq!(containers, listed);
+
+    let image = ImageSpec { image: WORK.to_owned(), ..Default::default() };
+    let pulled = PullImageRequest { image: Some(image.clone()), ..Default::default() };
+    let image_ref = client.pull_image(pulled).await.unwrap().image_ref;
+    let request = ImageStatusRequest { image: Some(image), verbose: false };
+    let alone = client.image_status(request).await.unwrap().image.unwrap();
+    assert_eq!((&alone.id, &alone.repo_tags[..]), (&image_ref, &[WORK.to_owned()][..]));
+    assert!(alone.repo_digests[0].contains("/work@sha256:"), "{alone:?}");
+    assert!(alone.size > 0 && !alone.pinned);
+    let images = client.list_images(Default::default()).await.unwrap().images;
+    assert!(images.contains(&alone), "{images:?}");
+    let mut stream = client.stream_images(Default::default()).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().images, images);
+    suite.remove(&pod_sandbox_id).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn a_stop_and_an_exec_last_as_long_as_they_may() {
     let suite = Suite::start().await;
     let (pod, id) = suite.run("stubborn", &["/bin/stubborn"]).await;

@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn the_user_of_an_image_is_an_id_or_a_name_without_its_group() {
         assert_eq!(user("1002"), (Some(1002), String::new()));
-        assert_eq!(user("1003:1004"), (Some(1003), String::new()));
+        let (uid, username) = user("1003:1004");
+        assert_eq!((uid, username.as_str()), (Some(1003), ""));
         assert_eq!(user("www-data:1004"), (None, "www-data".to_owned()));
         assert_eq!(user(""), (None, String::new()));
     }

@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(info["lowerdir+"], words);
         let ready = runtime_ready(&[feature("mount_setattr", Some(Errno::ENOSYS), None)]);
         assert!(!ready.status);
+        assert_eq!(ready.reason, "KernelLacksFeature");
         let words = "the kernel lacks mount_setattr (ENOSYS), which Linux 5.12 has";
         assert_eq!(ready.message, words);
     }

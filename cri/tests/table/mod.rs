@@ -9,8 +9,18 @@ pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 /// The path itself and what is above it.
+#[allow(dead_code, reason = "not every table asks for it")]
 pub fn upwards(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(above, _)| above))
+}
+
+/// Whether a text has a word, and not only as part of another one.
+#[allow(dead_code, reason = "not every table asks for it")]
+pub fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
+    })
 }
 
 /// Every Rust source below some folders.
@@ -35,6 +45,7 @@ impl Sources {
     }
 
     /// Whether a test, or another function, has this name.
+    #[allow(dead_code, reason = "not every table asks for it")]
     pub fn have(&self, test: &str) -> bool {
         self.0.contains(&format!("fn {test}("))
     }
