@@ -14,8 +14,9 @@ use std::process::{Command, Stdio};
 /// A history that is whole and lacks the commit; a build that fails.
 pub fn shim() -> Result<Option<PathBuf>> {
     let pinned = place::workspace().join("tests/upgrade/commit");
-    let commit = fs::read_to_string(&pinned).with_context(|| pinned.display().to_string())?;
-    let commit = commit.trim();
+    let text = fs::read_to_string(&pinned).with_context(|| pinned.display().to_string())?;
+    let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+    let commit = lines.next().with_context(|| format!("{}: no commit", pinned.display()))?;
     let folder = place::cache().join("upgrade");
     fs::create_dir_all(&folder)?;
     let program = folder.join(format!("rrun-shim-{commit}"));
