@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
+use tracing::Span;
 
 /// Something whose methods block. What holds it can only call it on threads made for that, so
 /// many at a time: a store that stalls takes those and no other's.
@@ -117,7 +118,9 @@ impl Patience {
 
 #[expect(clippy::disallowed_methods, reason = "the one place; its callers count")]
 fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
-    spawn_blocking(work)
+    // What is done there belongs to what has asked for it.
+    let span = Span::current();
+    spawn_blocking(move || span.in_scope(work))
 }
 
 async fn value<R>(done: JoinHandle<R>) -> R {

@@ -39,6 +39,8 @@ impl Engine {
     /// # Errors
     /// When the state folders cannot be made or read. A broken record is none.
     pub async fn open(config: Config, ports: Ports) -> Result<(Engine, Recovery)> {
+        // Those of the network and of the images are run by them, on threads that may block.
+        rrun_sys::step::follow(|name| Box::new(tracing::debug_span!("step", name).entered()));
         let planner_config = config.clone();
         let planner = blocking(move || Planner::new(&planner_config)).await?;
         let shared = Arc::new(Shared {

@@ -17,6 +17,7 @@
 //! of all steps are in `step/names.txt`, which development builds hold; the lint suite keeps it.
 
 use nix::sys::signal::Signal;
+use std::any::Any;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -111,6 +112,17 @@ fn parse_point(text: &str) -> Option<(String, Point)> {
         _ => return None,
     };
     Some((name.to_owned(), point))
+}
+
+/// Begins to follow a step; what it returns is dropped when the step's effect is over.
+pub type Follow = fn(name: &str) -> Box<dyn Any>;
+
+static FOLLOW: OnceLock<Follow> = OnceLock::new();
+
+/// Has every step of this program followed that is run from now on, by a span for example, of which
+/// this crate knows nothing. The first call counts.
+pub fn follow(by: Follow) {
+    let _ = FOLLOW.set(by);
 }
 
 /// Passes a point of step `name`: dies or stops here when a test asked for it.
@@ -224,7 +236,9 @@ impl<E> Drop for Steps<E> {
 /// whose own step takes it back.
 pub fn run<T, E>(name: &str, effect: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     pass(name, Point::Before);
+    let followed = FOLLOW.get().map(|by| by(name));
     let value = effect()?;
+    drop(followed);
     pass(name, Point::After);
     Ok(value)
 }

@@ -16,6 +16,7 @@ use crate::session::Forward;
 use crate::table::{Container, Pod, Shared};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// A container that runs.
 fn running(engine: &Shared, owner: &Owner, id: &str) -> Result<(Arc<Pod>, Arc<Container>)> {
@@ -45,9 +46,11 @@ pub(crate) async fn forward(engine: &Shared, owner: &Owner, id: &str) -> Result<
         return Err(Error::precondition(format!("pod {id} is not ready")));
     }
     let Some(path) = record.netns.clone() else { return Ok(Forward { netns: None, place }) };
+    let span = tracing::info_span!("verb", name = "PortForward", pod = %pod.id);
+    let step = tracing::debug_span!(parent: &span, "step", name = "engine.port-forward.netns");
     let open = move || {
         let file = std::fs::File::open(&path).context(|| format!("open {}", path.display()))?;
         Ok(OwnedFd::from(file))
     };
-    Ok(Forward { netns: Some(blocking(open).await?), place })
+    Ok(Forward { netns: Some(blocking(open).instrument(step).await?), place })
 }

@@ -1,11 +1,16 @@
 //! What whoever follows the spans sees.
 
 use super::{Machine, running};
+use crate::blocking::blocking;
+use crate::model::Resources;
+use crate::steps::run_step;
 use crate::verbs::create_container::CREATE_CONTAINER;
 use crate::verbs::run_pod::RUN_POD;
-use crate::{AttachRequest, ExecRequest, Owner};
+use crate::{AttachRequest, Error, ExecRequest, Owner};
+use rrun_sys::step;
 use std::sync::Mutex;
 use std::time::Duration;
+use tracing::Instrument;
 use tracing_subscriber::fmt::{self, MakeWriter, format::FmtSpan};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
@@ -38,13 +43,25 @@ fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_
         engine.exec(OWNER, of, exec).await.unwrap();
         engine.attach(OWNER, of, AttachRequest::default()).await.unwrap();
         engine.reopen_log(OWNER, of).await.unwrap();
-        engine.stop_container(OWNER, of, Duration::ZERO).await.unwrap();
-        engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+        engine.update_resources(OWNER, of, Resources::default()).await.unwrap();
+        engine.forward(OWNER, pod.as_str()).await.unwrap().netns.unwrap();
         (pod, id)
     });
-    // All of this life was on this thread.
+    machine.life(async |engine, _| {
+        engine.stop_container(OWNER, id.as_str(), Duration::ZERO).await.unwrap();
+        engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+        // As the network and the images run theirs.
+        let of_network = || step::run("cni.add.record", || Ok::<_, Error>(()));
+        let add = run_step("engine.run-pod.network", blocking(of_network));
+        let verb = tracing::info_span!("verb", name = "RunPodSandbox", pod = "p");
+        add.instrument(verb).await.unwrap();
+    });
+    // All of these lives were on this thread, but for what blocks.
     let here = std::thread::current().name().unwrap().to_owned();
     let mut lines = ended();
+    let within = "verb{name=\"RunPodSandbox\" pod=\"p\"}:step{name=\"engine.run-pod.network\"}:\
+                  step{name=\"cni.add.record\"}";
+    assert!(lines.iter().any(|line| line.contains(within)), "{within} is missing in {lines:#?}");
     lines.retain(|line| line.contains(&here));
     let of_pod = |verb: &str| format!("verb{{name=\"{verb}\" pod={pod}");
     let of_container = |verb: &str| format!("{} container={id}", of_pod(verb));
@@ -60,6 +77,8 @@ fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_
         ("Exec", "engine.exec.start"),
         ("Attach", "engine.attach.attach"),
         ("ReopenContainerLog", "engine.reopen-log.reopen"),
+        ("UpdateContainerResources", "engine.update-container.limits"),
+        ("UpdateContainerResources", "engine.update-container.record"),
         ("StopContainer", "engine.stop-container.stop"),
         ("ContainerEnd", "engine.end-container.exited"),
         ("RemoveContainer", "engine.remove-container.init"),
@@ -72,6 +91,8 @@ fn each_verb_is_a_span_with_the_ids_of_what_it_is_on_and_its_steps_are_spans_in_
     {
         expected.push(step(&of_pod("RemovePodSandbox"), name));
     }
+    expected.push(step(&of_pod("PortForward"), "engine.port-forward.netns"));
+    expected.push(format!("{}}}: ", of_pod("Recover")));
     for line in expected {
         assert!(lines.iter().any(|l| l.contains(&line)), "{line} is missing in {lines:#?}");
     }
