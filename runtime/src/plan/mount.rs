@@ -17,6 +17,8 @@ pub mod attr {
     pub const NOATIME: u64 = 0x10;
     /// `MOUNT_ATTR_STRICTATIME`
     pub const STRICTATIME: u64 = 0x20;
+    /// `MOUNT_ATTR__ATIME`: one field of three values, whose zero is `relatime`.
+    pub const ATIME: u64 = 0x70;
     /// `MOUNT_ATTR_NODIRATIME`
     pub const NODIRATIME: u64 = 0x80;
     /// `MOUNT_ATTR_NOSYMFOLLOW`
@@ -38,7 +40,9 @@ pub struct Mount {
     /// and links in it are made.
     #[n(2)]
     pub set: u64,
-    /// Attributes to clear, of [`attr`] (a bind mount keeps those of its source otherwise).
+    /// Attributes to clear, of [`attr`] (a bind mount keeps those of its source otherwise). Of what
+    /// is there already, mount_setattr(2) changes the field [`attr::ATIME`] only when it is cleared
+    /// as a whole.
     #[n(3)]
     pub clear: u64,
     /// Set and clear on every mount below too (`rro` and its like).

@@ -36,10 +36,6 @@ impl MountAttr {
     }
 }
 
-/// `MOUNT_ATTR__ATIME`: one field of three values, which mount_setattr(2) changes only when it is
-/// cleared as a whole. Its zero is `relatime`.
-const ATIME: u64 = 0x70;
-
 /// Sorts the options of a mount.
 pub fn parse(options: &[String]) -> Result<Options> {
     let mut sorted = Options::default();
@@ -85,7 +81,7 @@ fn one(sorted: &mut Options, option: &str) -> Result<()> {
 fn attribute(name: &str) -> Option<MountAttr> {
     let set = |bit| Some(MountAttr { set: bit, clear: 0 });
     let clear = |bit| Some(MountAttr { set: 0, clear: bit });
-    let atime = |value| Some(MountAttr { set: value, clear: ATIME & !value });
+    let atime = |value| Some(MountAttr { set: value, clear: attr::ATIME & !value });
     match name {
         "ro" => set(attr::RDONLY),
         "rw" => clear(attr::RDONLY),
@@ -141,5 +137,5 @@ impl Options {
 
 /// The whole field when any value of it is set.
 fn atime_field(attributes: MountAttr) -> u64 {
-    if (attributes.set | attributes.clear) & ATIME != 0 { ATIME } else { 0 }
+    if (attributes.set | attributes.clear) & attr::ATIME != 0 { attr::ATIME } else { 0 }
 }

@@ -73,6 +73,18 @@ fn mount_options_are_set() {
 }
 
 #[test]
+fn a_bind_has_the_access_times_that_are_asked_for_and_else_those_of_its_source() {
+    for (options, expected) in
+        [(&["bind", "noatime"][..], "noatime"), (&["bind", "noatime", "relatime"], "relatime")]
+    {
+        let mut bundle = Bundle::sh("grep ' /t ' /proc/self/mountinfo");
+        bundle.mount(json!({ "destination": "/t", "source": "/tmp", "options": options }));
+        let line = bundle.prints();
+        assert!(line.split([',', ' ']).any(|word| word == expected), "{options:?}: {line}");
+    }
+}
+
+#[test]
 fn masked_paths_are_empty_and_read_only_paths_cannot_be_written() {
     let mut bundle = Bundle::sh(
         "wc -c < /etc/secret; ls /etc/secrets; echo x > /proc/sys/kernel/domainname || echo no",

@@ -13,8 +13,6 @@ fn refusal(entry: Value) -> String {
     planned_on(hybrid(), &json!({ "mounts": [entry] })).unwrap_err().to_string()
 }
 
-const ATIME: u64 = 0x70;
-
 #[test]
 fn options_become_attributes_to_set_and_to_clear() {
     for (options, set, clear, recursive) in [
@@ -25,15 +23,15 @@ fn options_become_attributes_to_set_and_to_clear() {
         (&["nosuid", "nodev", "noexec"], attr::NOSUID | attr::NODEV | attr::NOEXEC, 0, false),
         (&["nosuid", "suid"], 0, attr::NOSUID, false),
         (&["dev", "exec"], 0, attr::NODEV | attr::NOEXEC, false),
-        (&["noatime"], attr::NOATIME, ATIME, false),
-        (&["strictatime"], attr::STRICTATIME, ATIME, false),
-        (&["noatime", "relatime"], 0, ATIME, false),
+        (&["noatime"], attr::NOATIME, attr::ATIME, false),
+        (&["strictatime"], attr::STRICTATIME, attr::ATIME, false),
+        (&["noatime", "relatime"], 0, attr::ATIME, false),
         (&["nodiratime"], attr::NODIRATIME, 0, false),
         (&["nosymfollow"], attr::NOSYMFOLLOW, 0, false),
         (&["rro"], attr::RDONLY, 0, true),
         (&["rrw", "rnosuid"], attr::NOSUID, attr::RDONLY, true),
         (&["ro", "rro"], attr::RDONLY, 0, true),
-        (&["rnoatime"], attr::NOATIME, ATIME, true),
+        (&["rnoatime"], attr::NOATIME, attr::ATIME, true),
         (&["defaults", ""], 0, 0, false),
     ] {
         let all = [["rbind"].as_slice(), options].concat();

@@ -255,10 +255,7 @@ impl Compiler<'_> {
                 set = 0;
             }
         }
-        // Access times are one field of several bits, which the kernel wants cleared as a whole.
-        let times = (set | mount.clear) & libc::MOUNT_ATTR__ATIME != 0;
-        let clear = mount.clear | if times { libc::MOUNT_ATTR__ATIME } else { 0 };
-        let attributes = MountAttr { set, clear, propagation, userns: 0 };
+        let attributes = MountAttr { set, clear: mount.clear, propagation, userns: 0 };
         if attributes != MountAttr::default() {
             let recursive = mount.recursive_attrs;
             self.set(label(), reg, attributes, recursive);
