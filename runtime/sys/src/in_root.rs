@@ -78,6 +78,15 @@ pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, 
     lookup(root, path, flags, INSIDE)
 }
 
+/// Opens `path` beneath `root`, or not at all: a `..` or a symbolic link that leads out is an error
+/// and not the root, nor is a magic link followed.
+///
+/// # Errors
+/// `EXDEV` for what leads out, `ELOOP` for a magic link, else what openat2(2) says.
+pub fn open_beneath(root: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+    lookup(root, path, flags, libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS)
+}
+
 /// Opens `path` inside `root` as `O_PATH`, making what is missing of it. No part of it may be a
 /// symbolic link: where it leads was decided by nobody but the caller, whatever an image has
 /// there and whoever exchanges it meanwhile.

@@ -4,21 +4,20 @@
 //! looked up (CVE-2017-1002101, CVE-2021-25741). Hence: look up by descriptor, inside the volume
 //! only, then bind that very descriptor to a place the pod cannot reach.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
+use rrun_sys::in_root::open_beneath;
 
 use super::{files, mounts};
 use crate::error::{Context, Error, Kind, Result};
-
-/// How often a lookup is tried that a rename has disturbed: the pod can rename without end.
-const TRIES: usize = 128;
 
 /// Binds `path` inside `root` to `target` and answers `target`.
 pub fn bind(root: &Path, path: &str, target: &Path) -> Result<std::path::PathBuf> {
@@ -48,17 +47,8 @@ pub fn bind(root: &Path, path: &str, target: &Path) -> Result<std::path::PathBuf
 
 /// A lookup that cannot leave the volume: no `..` above it, no absolute symlink, no magic link.
 fn look_up(base: impl AsFd, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    for _ in 0..TRIES {
-        match openat2(base.as_fd(), path, how) {
-            // The kernel saw a rename beside the walk; asking again is what its manual says.
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            other => return other,
-        }
-    }
-    Err(Errno::EAGAIN)
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    open_beneath(base.as_fd(), &path, flags)
 }
 
 fn refusal(path: &str, errno: Errno) -> Error {
