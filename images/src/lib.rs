@@ -48,31 +48,3 @@ pub use store::{
     Collection, Config, Decision, Entry, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerState,
     LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
 };
-
-/// The parsers of foreign bytes, pure and by themselves, for fuzzing.
-#[doc(hidden)]
-pub mod parsers {
-    use std::path::Path;
-
-    pub use crate::config::parse as config;
-    pub use crate::manifest::parse as manifest;
-    pub use crate::registry::auth::parse_token as token;
-    pub use crate::registry::challenge::parse as challenge;
-    pub use crate::registry::http::registry_words;
-    pub use crate::tar::{Archive, parse_header as tar_header, parse_records as pax_records};
-
-    /// Whether a `hosts.toml` parses.
-    pub fn hosts_toml(text: &str) -> Result<usize, String> {
-        crate::registry::hosts::parse(text, Path::new("/"), "example.com").map(|hosts| hosts.len())
-    }
-
-    /// Walks a whole archive; the number of its entries.
-    pub fn tar(bytes: &[u8]) -> crate::Result<usize> {
-        let mut archive = Archive::new(bytes);
-        let mut entries = 0;
-        while archive.next_entry()?.is_some() {
-            entries += 1;
-        }
-        Ok(entries)
-    }
-}

@@ -211,8 +211,8 @@ impl Reader {
         failed.map_or(Ok(()), Err)
     }
 
-    /// How many files are open.
-    pub fn open_files(&self) -> usize {
+    #[cfg(test)]
+    fn open_files(&self) -> usize {
         self.tails.len()
     }
 }
