@@ -30,13 +30,13 @@ const MINIMUM_GRACE: u32 = 2;
 /// What would fail at each start: a name that is too long for the kernel, an object without a key.
 pub fn explain(pod: &Pod, node: &NodeFacts) -> Result<String> {
     let mut out = String::new();
-    head(&mut out, pod, node)?;
+    about_pod(&mut out, pod, node)?;
     volumes(&mut out, pod);
-    start(&mut out, pod);
+    starts(&mut out, pod);
     for (kind, container) in pod.spec.all() {
-        one(&mut out, pod, (kind, container), node)?;
+        about_container(&mut out, pod, (kind, container), node)?;
     }
-    end(&mut out, pod);
+    stops(&mut out, pod);
     Ok(out)
 }
 
@@ -44,7 +44,7 @@ fn line(out: &mut String, indent: usize, text: impl AsRef<str>) {
     let _ = writeln!(out, "{:indent$}{}", "", text.as_ref());
 }
 
-fn head(out: &mut String, pod: &Pod, node: &NodeFacts) -> Result<()> {
+fn about_pod(out: &mut String, pod: &Pod, node: &NodeFacts) -> Result<()> {
     let meta = &pod.meta;
     line(out, 0, format!("Pod {}/{} (uid {})", meta.namespace, meta.name, meta.uid));
     let spec = &pod.spec;
@@ -125,7 +125,7 @@ fn pulled(policy: PullPolicy) -> &'static str {
     }
 }
 
-fn start(out: &mut String, pod: &Pod) {
+fn starts(out: &mut String, pod: &Pod) {
     line(out, 0, "Start");
     let mut step = 0;
     let mut next = |text: String| {
@@ -151,7 +151,7 @@ fn start(out: &mut String, pod: &Pod) {
     }
 }
 
-fn one(
+fn about_container(
     out: &mut String,
     pod: &Pod,
     (kind, container): (ContainerKind, &Container),
@@ -300,7 +300,7 @@ fn mounts(out: &mut String, container: &Container) {
     line(out, 2, "mount: /etc/hosts, /etc/hostname and /etc/resolv.conf are the pod's");
 }
 
-fn end(out: &mut String, pod: &Pod) {
+fn stops(out: &mut String, pod: &Pod) {
     let grace = pod.spec.termination_grace_period;
     line(out, 0, format!("End, within {grace} s"));
     let signal = |container: &Container| {

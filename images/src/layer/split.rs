@@ -29,10 +29,10 @@ pub(super) struct Splitter<R> {
     source: R,
     out: Option<(PathBuf, Out)>,
     /// What is no data since the last part.
-    rest: Vec<u8>,
-    /// Of the data of the current file.
-    left: u64,
-    taken: u64,
+    not_data: Vec<u8>,
+    /// Bytes of the current file's data that are still to come, and that were passed on.
+    data_to_come: u64,
+    data_passed: u64,
 }
 
 impl<R: BufRead> Splitter<R> {
@@ -44,7 +44,7 @@ impl<R: BufRead> Splitter<R> {
                 None
             }
         };
-        Splitter { source, out, rest: Vec::new(), left: 0, taken: 0 }
+        Splitter { source, out, not_data: Vec::new(), data_to_come: 0, data_passed: 0 }
     }
 
     /// What it reads from.
@@ -54,17 +54,18 @@ impl<R: BufRead> Splitter<R> {
 
     /// The next bytes are the data of a file.
     pub(super) fn begin_data(&mut self, size: u64) {
-        (self.left, self.taken) = (size, 0);
+        (self.data_to_come, self.data_passed) = (size, 0);
     }
 
     /// They went into the file at this path, if there is one.
     pub(super) fn end_data(&mut self, file: Option<&RelPath>) {
-        let (left, taken) = (std::mem::take(&mut self.left), std::mem::take(&mut self.taken));
+        let to_come = std::mem::take(&mut self.data_to_come);
+        let passed = std::mem::take(&mut self.data_passed);
         match file {
-            _ if taken == 0 => {}
-            Some(path) if left == 0 => self.write(|out, rest| {
-                write_rest(out, rest)?;
-                write_file(out, path, taken)
+            _ if passed == 0 => {}
+            Some(path) if to_come == 0 => self.write(|out, not_data| {
+                write_not_data(out, not_data)?;
+                write_file(out, path, passed)
             }),
             _ => self.give_up(),
         }
@@ -75,7 +76,7 @@ impl<R: BufRead> Splitter<R> {
         if !whole {
             return self.give_up();
         }
-        self.write(write_rest);
+        self.write(write_not_data);
         if let Some((path, out)) = self.out.take()
             && let Err(e) = out.finish().and_then(|mut file| file.flush())
         {
@@ -86,7 +87,7 @@ impl<R: BufRead> Splitter<R> {
 
     fn write(&mut self, work: impl FnOnce(&mut Out, &mut Vec<u8>) -> io::Result<()>) {
         let Some((path, out)) = &mut self.out else { return };
-        if let Err(e) = work(out, &mut self.rest) {
+        if let Err(e) = work(out, &mut self.not_data) {
             tracing::debug!("{}: {e}", path.display());
             self.give_up();
         }
@@ -96,7 +97,7 @@ impl<R: BufRead> Splitter<R> {
         if let Some((path, _)) = self.out.take() {
             remove(&path);
         }
-        self.rest = Vec::new();
+        self.not_data = Vec::new();
     }
 }
 
@@ -110,13 +111,13 @@ fn remove(path: &Path) {
     }
 }
 
-fn write_rest(out: &mut Out, rest: &mut Vec<u8>) -> io::Result<()> {
-    for part in rest.chunks(LARGEST_PART) {
+fn write_not_data(out: &mut Out, bytes: &mut Vec<u8>) -> io::Result<()> {
+    for part in bytes.chunks(LARGEST_PART) {
         out.write_all(b"R")?;
         out.write_all(&(part.len() as u32).to_le_bytes())?;
         out.write_all(part)?;
     }
-    rest.clear();
+    bytes.clear();
     Ok(())
 }
 
@@ -145,22 +146,22 @@ impl<R: BufRead> BufRead for Splitter<R> {
     }
 
     fn consume(&mut self, n: usize) {
-        let data = n.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        self.left -= data as u64;
-        self.taken += data as u64;
+        let data = n.min(usize::try_from(self.data_to_come).unwrap_or(usize::MAX));
+        self.data_to_come -= data as u64;
+        self.data_passed += data as u64;
         if n > data && self.out.is_some() {
             // They were shown to the caller, so they are still there.
             let is_seen = match self.source.fill_buf() {
                 Ok(have) if have.len() >= n => {
-                    self.rest.extend_from_slice(&have[data..n]);
+                    self.not_data.extend_from_slice(&have[data..n]);
                     true
                 }
                 _ => false,
             };
             if !is_seen {
                 self.give_up();
-            } else if self.rest.len() >= LARGEST_PART {
-                self.write(write_rest);
+            } else if self.not_data.len() >= LARGEST_PART {
+                self.write(write_not_data);
             }
         }
         self.source.consume(n);

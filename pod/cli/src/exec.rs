@@ -38,7 +38,7 @@ async fn execute(
     container: &str,
     args: args::Exec,
 ) -> Result<ExitCode> {
-    let Reached { cri, taken } = reach(context, entry).await?;
+    let Reached { cri, locked } = reach(context, entry).await?;
     let id = running(&*cri, entry.uid.as_str(), container).await?;
     let request = v1::ExecRequest {
         container_id: id,
@@ -52,7 +52,7 @@ async fn execute(
     let connection = streaming::connect(&url).await.with_context(|| format!("exec: {url}"))?;
     let raw = if args.tty && args.stdin { Raw::enter() } else { None };
     let code = streaming::converse(connection, args.stdin, args.tty).await;
-    drop((raw, taken));
+    drop((raw, locked));
     Ok(ExitCode::from(code?))
 }
 

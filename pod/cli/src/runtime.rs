@@ -148,16 +148,16 @@ impl Reach for AnyPod {
 /// The runtime that has a pod: through the process that runs it, else in this one.
 pub async fn reach(context: &Context, pod: &Entry) -> Result<Reached> {
     if let Some(endpoint) = &pod.definition.endpoint {
-        return Ok(Reached { cri: connect(endpoint).await?, taken: None });
+        return Ok(Reached { cri: connect(endpoint).await?, locked: None });
     }
-    let taken = context.store.lock_existing(pod).await?;
-    let cri: Arc<dyn Cri> = if taken.is_some() {
+    let locked = context.store.lock_existing(pod).await?;
+    let cri: Arc<dyn Cri> = if locked.is_some() {
         in_process(context, pod.uid.as_str()).await?.0
     } else {
         let socket = context.store.socket(&pod.uid, "cri");
         Arc::new(Client::connect(&format!("unix://{}", socket.display())).await?)
     };
-    Ok(Reached { cri, taken })
+    Ok(Reached { cri, locked })
 }
 
 /// A CRI server of others. One that answers nothing at first is given up.

@@ -56,7 +56,7 @@ pub struct Reached {
     /// The runtime.
     pub cri: Arc<dyn Cri>,
     /// The pod, where nobody else works on it.
-    pub taken: Option<LockedPod>,
+    pub locked: Option<LockedPod>,
 }
 
 /// Collects dead containers.

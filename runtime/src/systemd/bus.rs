@@ -215,20 +215,20 @@ impl Bus {
     fn receive(&mut self) -> Result<Received> {
         let mut fixed = [0; FIXED];
         self.read(&mut fixed)?;
-        let mut rest = vec![0; message::rest(&fixed)?];
+        let mut rest = vec![0; message::length_after(&fixed)?];
         self.read(&mut rest)?;
         message::read(&fixed, &rest)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.set_write_timeout(Some(self.remaining_time()?))?;
         self.stream.write_all(bytes).map_err(late)
     }
 
     /// Fills the buffer, in the time that is left.
     fn read(&mut self, mut buffer: &mut [u8]) -> Result<()> {
         while !buffer.is_empty() {
-            self.stream.set_read_timeout(Some(self.left()?))?;
+            self.stream.set_read_timeout(Some(self.remaining_time()?))?;
             match self.stream.read(buffer) {
                 Ok(0) => return Err(Error::new(Kind::Kernel, "the connection was closed")),
                 Ok(count) => buffer = &mut buffer[count..],
@@ -239,9 +239,9 @@ impl Bus {
         Ok(())
     }
 
-    fn left(&self) -> Result<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(no_answer()) } else { Ok(left) }
+    fn remaining_time(&self) -> Result<Duration> {
+        let remaining = self.until.saturating_duration_since(Instant::now());
+        if remaining.is_zero() { Err(no_answer()) } else { Ok(remaining) }
     }
 }
 

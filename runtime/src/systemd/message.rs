@@ -200,15 +200,15 @@ pub enum Received {
 ///
 /// # Errors
 /// `Kernel` for what is no message of D-Bus, or too long.
-pub fn rest(fixed: &[u8; FIXED]) -> Result<usize> {
+pub fn length_after(fixed: &[u8; FIXED]) -> Result<usize> {
     let number = |at: usize| {
         let bytes = [fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]];
         u32::from_ne_bytes(bytes) as usize
     };
     let fields = number(12).min(LONGEST).next_multiple_of(8);
-    let rest = fields + number(4).min(LONGEST);
-    match fixed[0] == ENDIAN && fixed[3] == 1 && rest <= LONGEST {
-        true => Ok(rest),
+    let length = fields + number(4).min(LONGEST);
+    match fixed[0] == ENDIAN && fixed[3] == 1 && length <= LONGEST {
+        true => Ok(length),
         false => Err(broken("it is no message")),
     }
 }

@@ -34,7 +34,7 @@ fn systemd(
         assert_eq!(line(&mut stream), "BEGIN\r\n");
         let mut fixed = [0; FIXED];
         while stream.read_exact(&mut fixed).is_ok() {
-            let mut rest = vec![0; message::rest(&fixed).unwrap()];
+            let mut rest = vec![0; message::length_after(&fixed).unwrap()];
             stream.read_exact(&mut rest).unwrap();
             let (serial, member, body) = other_end::read_call(&fixed, &rest);
             let said = match member.as_str() {
@@ -237,7 +237,7 @@ fn a_message_torn_anywhere_is_an_error_and_no_panic() {
     let whole = other_end::refusal(3, "a.B", "words");
     let mut fixed = [0; FIXED];
     fixed.copy_from_slice(&whole[..FIXED]);
-    assert_eq!(message::rest(&fixed).unwrap(), whole.len() - FIXED);
+    assert_eq!(message::length_after(&fixed).unwrap(), whole.len() - FIXED);
     let fields = whole.len() - FIXED - "words\0".len() - 4;
     for cut in 0..fields - 8 {
         assert!(message::read(&fixed, &whole[FIXED..FIXED + cut]).is_err(), "{cut}");
@@ -245,7 +245,7 @@ fn a_message_torn_anywhere_is_an_error_and_no_panic() {
     for at in 0..FIXED {
         let mut bad = fixed;
         bad[at] ^= 0xff;
-        if let Ok(rest) = message::rest(&bad) {
+        if let Ok(rest) = message::length_after(&bad) {
             let _ = message::read(&bad, &vec![0xff; rest]);
         }
     }

@@ -24,7 +24,7 @@ struct Here(Arc<FakeCri>, Arc<Mutex<Vec<String>>>);
 impl Reach for Here {
     async fn reach(&self, pod: &Entry) -> Result<Reached> {
         self.1.lock().unwrap().push(pod.name.clone());
-        Ok(Reached { cri: self.0.clone(), taken: None })
+        Ok(Reached { cri: self.0.clone(), locked: None })
     }
 }
 
