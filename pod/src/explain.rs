@@ -295,8 +295,8 @@ fn mounts(out: &mut String, container: &Container) {
         let (path, name) = (&mount.mount_path, &mount.name);
         line(out, 2, format!("mount: {path} is the volume {name}{part}, {access}"));
     }
-    let last_words = &container.termination_message_path;
-    line(out, 2, format!("mount: {last_words} takes its last words"));
+    let path = &container.termination_message_path;
+    line(out, 2, format!("mount: {path} is the file for its termination message"));
     line(out, 2, "mount: /etc/hosts, /etc/hostname and /etc/resolv.conf are the pod's");
 }
 

@@ -10,14 +10,14 @@ const ORPHAN_SECONDS: i64 = 3600;
 
 impl Disk {
     /// Removes those of `layers` that nobody has, recorded or not, and old orphans of failed
-    /// pulls. A layer that somebody works on is left to him.
+    /// pulls. A layer that somebody works on stays until they are done.
     pub(crate) fn collect(&self, layers: Vec<LayerKey>) -> Result<()> {
         partial::sweep(&self.path("partial"), false)?;
         self.collect_from(layers, records::now() - ORPHAN_SECONDS)
     }
 
-    /// Removes all orphans and kept parts of layers, for a pull that found the disk full: their room is wanted more than
-    /// they are.
+    /// Removes all orphans and kept parts of layers, for a pull that found the disk full: it needs
+    /// their room.
     pub(crate) fn collect_orphans(&self) -> Result<()> {
         partial::sweep(&self.path("partial"), true)?;
         self.collect_from(Vec::new(), records::now())

@@ -16,8 +16,8 @@ use crate::gc::{
     self, Amount, Keep, Known, KnownImage, KnownLayer, PERIOD, Plan, Policy, Room, Verdict,
 };
 
-/// A folder with nothing in it, which is there before the disk is full: whoever collects has a lock
-/// on it, and it was last changed when somebody last did.
+/// An empty folder whose lock is held by whoever collects, and whose time of change is that of the
+/// last collection. It is made when the store is opened, because a full disk has no room for it.
 const TURN: &str = "collected";
 
 /// What was decided about an image.

@@ -15,7 +15,7 @@ use super::{claims, meta};
 use crate::ids::PodUid;
 use crate::model::{Claim, EnvSource, EnvVar, Meta, PodSpec, RestartPolicy, Volume, VolumeSource};
 
-/// More pods of one manifest are a slip of the pen.
+/// More pods of one manifest are taken for a mistake in its number of replicas.
 const MOST: u32 = 1_000;
 
 /// A pod template.

@@ -37,8 +37,8 @@ const CONTAINERS: Format = Format { name: "containers", version: 1 };
 /// How often (`ContainerGCPeriod`).
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// How long after a collection another process begins none: not quite a period, so that the one
-/// process of a machine does not miss every second time by a hair.
+/// How long after a collection another process begins none: less than a period, so that a
+/// process that begins a moment early does not pass over every second one.
 const RECENT: Duration = Duration::from_secs(55);
 
 /// How long the runtime of a pod is waited for: it may be in a process that hangs.

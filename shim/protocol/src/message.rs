@@ -218,7 +218,8 @@ pub struct Sandbox {
     /// Values below `/proc/sys`, written inside the pod's network and IPC namespaces.
     #[n(3)]
     pub sysctls: Vec<(String, String)>,
-    /// Size in bytes of the pod's `/dev/shm`, `shm` in the mount namespace of the pod's own; `None` makes none.
+    /// Size in bytes of the pod's `/dev/shm`, which is mounted at `/shm` in the pod's own mount
+    /// namespace; `None` makes none.
     #[n(4)]
     pub shm_size: Option<u64>,
     /// The process with pid 1 of a shared PID namespace.
