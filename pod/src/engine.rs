@@ -23,8 +23,7 @@ use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
 use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
-use crate::sync::observe;
-use crate::sync::{PodWorker, Stop};
+use crate::sync::{PodWorker, Stop, observe, services};
 use crate::tombstone::Cause;
 
 /// When a broken event stream is opened again.
@@ -123,6 +122,9 @@ impl PodEngine {
         let world = (self.cri.clone(), self.node.clone());
         let told = excess.subscribe();
         tokio::spawn(eviction::watch(pod.clone(), world, stopping.subscribe(), excess));
+        let behind = watch::Sender::default();
+        let led = behind.subscribe();
+        tokio::spawn(services::watch(pod.clone(), self.node.clone(), stopping.subscribe(), behind));
         let worker = PodWorker {
             pod,
             cri: self.cri.clone(),
@@ -141,6 +143,7 @@ impl PodEngine {
             hints: self.hints.subscribe(),
             results: Arc::new(Results::restored(state.verdicts)),
             addresses: Addresses::default(),
+            behind: led,
             crashes: state.crashes,
             pulls: state.pulls,
             failures: state.failures,

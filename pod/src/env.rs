@@ -1,6 +1,7 @@
 //! A container's environment.
 
 mod expansion;
+mod services;
 
 pub use expansion::Environment;
 
@@ -43,6 +44,7 @@ pub fn environment(
     files: &FileValues,
 ) -> Result<Environment> {
     let mut env = Environment::default();
+    let services = services::variables(pod, addresses);
     let mut room = MOST_EXPANDED;
     for from in &container.env_from {
         for (key, value) in whole_object(pod, from)? {
@@ -52,7 +54,10 @@ pub fn environment(
     }
     for var in &container.env {
         let value = match &var.source {
-            EnvSource::Value(text) => Some(expand(text, |name| env.get(name), room)?.0),
+            EnvSource::Value(text) => {
+                let value = |name: &str| env.get(name).or_else(|| services.get(name));
+                Some(expand(text, value, room)?.0)
+            }
             EnvSource::Field(field) => field_value(pod, &field.0, addresses, node),
             EnvSource::Resource(reference) => {
                 Some(resource_value(pod, container, reference, node)?.to_string())
@@ -66,6 +71,11 @@ pub fn environment(
         if let Some(value) = value {
             let value = take(&mut room, value)?;
             env.set(var.name.clone(), value);
+        }
+    }
+    for (name, value) in services.iter() {
+        if env.get(name).is_none() {
+            env.set(name.to_owned(), take(&mut room, value.to_owned())?);
         }
     }
     Ok(env)
@@ -317,7 +327,7 @@ metadata: {name: c}
 data: {k: v}
 ",
         );
-        let addresses = Addresses { pod: vec!["10.0.0.2".into()] };
+        let addresses = Addresses { pod: vec!["10.0.0.2".into()], ..Addresses::default() };
         let node = testing::facts();
         let container = &pod.spec.containers[0];
         let env = environment(&pod, container, &addresses, &node, &FileValues::new()).unwrap();

@@ -73,6 +73,11 @@ fn about_pod(out: &mut String, pod: &Pod, node: &NodeFacts) -> Result<()> {
         let (from, to) = (port.host_port, port.container_port);
         line(out, 2, format!("port of the node: {}:{from} leads to {to}", port.host_ip));
     }
+    for service in pod.objects.services.iter() {
+        let behind: Vec<&str> = service.pods.iter().map(|pod| pod.name.as_str()).collect();
+        let behind = if behind.is_empty() { "nothing".to_owned() } else { behind.join(", ") };
+        line(out, 2, format!("host name {}: leads to {behind}", service.name));
+    }
     if let Some(seconds) = spec.active_deadline {
         line(out, 2, format!("fails {seconds} s after its start (DeadlineExceeded)"));
     }
@@ -246,7 +251,16 @@ fn security(out: &mut String, context: &v1::LinuxContainerSecurityContext) {
 fn environment(pod: &Pod, container: &Container, node: &NodeFacts) -> Result<Environment> {
     let address = if pod.spec.host_network { node.addresses.clone() } else { Vec::new() };
     let unknown = || vec!["<the pod's address>".to_owned()];
-    let addresses = Addresses { pod: if address.is_empty() { unknown() } else { address } };
+    let mut addresses = Addresses {
+        pod: if address.is_empty() { unknown() } else { address },
+        ..Addresses::default()
+    };
+    for service in pod.objects.services.iter() {
+        for selected in &service.pods {
+            let words = format!("<the address of {}>", selected.name);
+            addresses.others.insert(service.full_name(selected), vec![words]);
+        }
+    }
     let from_files = container.env.iter().filter_map(|var| match &var.source {
         EnvSource::File(reference) => {
             let words = format!("<{} of the file {}>", reference.key, reference.path);

@@ -6,10 +6,16 @@ use crate::node::{CgroupMode, NodeFacts};
 
 /// A pod named `web` with `spec` (two spaces of indent) as its spec.
 pub fn pod(spec: &str) -> Pod {
-    let text =
-        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: u-1}}\nspec:\n{spec}");
-    match manifest::pod(Source { name: "test.yaml", text: text.as_bytes() }, &[]) {
-        Ok(pod) => pod,
+    labelled_pod("{}", spec)
+}
+
+/// The same with labels; `spec` may have further documents behind it.
+pub fn labelled_pod(labels: &str, spec: &str) -> Pod {
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: u-1, labels: {labels}}}\nspec:\n{spec}"
+    );
+    match manifest::pods(&[Source { name: "test.yaml", text: text.as_bytes() }], &[]) {
+        Ok(mut pods) => pods.swap_remove(0),
         Err(e) => panic!("{e}"),
     }
 }

@@ -12,7 +12,7 @@ use rrun_pod::error::Result;
 use rrun_pod::ids::PodUid;
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
-use rrun_pod::node::{CgroupMode, LinuxNode, Node, PodCgroups, Roots, SubPathRequest};
+use rrun_pod::node::{CgroupMode, LinuxNode, Node, OtherPods, PodCgroups, Roots, SubPathRequest};
 use rrun_pod::resources::PodCgroup;
 
 struct TestNode {
@@ -41,6 +41,15 @@ impl PodCgroups for Cgroups {
     }
 }
 
+/// A pod that is alone on its node.
+struct Alone;
+
+impl OtherPods for Alone {
+    fn addresses(&self, _: &str, _: &str) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
+}
+
 impl TestNode {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -53,7 +62,8 @@ impl TestNode {
             tombstones: dir.path().join("tombstones"),
         };
         let cgroups = Arc::new(Cgroups::default());
-        TestNode { node: LinuxNode::new(roots, cgroups.clone()).unwrap(), dir, cgroups }
+        let node = LinuxNode::new(roots, cgroups.clone(), Arc::new(Alone)).unwrap();
+        TestNode { node, dir, cgroups }
     }
 
     fn mounts(&self) -> Vec<String> {

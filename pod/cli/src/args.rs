@@ -50,7 +50,7 @@ pub enum Verb {
     Validate {
         /// The manifest, or a folder of manifests; - is standard input
         manifest: PathBuf,
-        /// ConfigMaps, Secrets and claims that pods refer to; may be repeated
+        /// ConfigMaps, Secrets, claims and Services that pods refer to; may be repeated
         #[arg(long = "with", value_name = "FILE")]
         objects: Vec<PathBuf>,
         /// json: for programs
@@ -61,7 +61,7 @@ pub enum Verb {
     Explain {
         /// The manifest, or a folder of manifests; - is standard input
         manifest: PathBuf,
-        /// ConfigMaps, Secrets and claims that pods refer to; may be repeated
+        /// ConfigMaps, Secrets, claims and Services that pods refer to; may be repeated
         #[arg(long = "with", value_name = "FILE")]
         objects: Vec<PathBuf>,
     },
@@ -171,7 +171,7 @@ pub struct Run {
     /// The manifest, as kubectl takes it
     #[arg(short, long, conflicts_with = "manifest")]
     pub file: Option<PathBuf>,
-    /// ConfigMaps, Secrets and claims that pods refer to; may be repeated
+    /// ConfigMaps, Secrets, claims and Services that pods refer to; may be repeated
     #[arg(long = "with", value_name = "FILE")]
     pub objects: Vec<PathBuf>,
     /// Of several pods this one alone

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::{events, table};
 use anyhow::Result;
 use rrun_pod::clock::Timestamp;
-use rrun_pod::model::{Container, HostPathType, Medium, Pod, Protocol, ResourceList, VolumeSource};
+use rrun_pod::model::{Container, HostPathType, Medium, Pod, ResourceList, VolumeSource};
 use rrun_pod::status::{ContainerStatus, PodStatus, State, Terminated};
 use rrun_pod::supervise::Entry;
 use std::collections::BTreeMap;
@@ -148,7 +148,8 @@ fn container(text: &mut Text, c: &Container, status: Option<&ContainerStatus>) {
     text.put("Container ID", id.unwrap_or_default());
     text.put("Image", &c.image);
     text.put("Image ID", status.map_or("", |status| status.image_id.as_str()));
-    let port = |port: u16, c: &rrun_pod::model::ContainerPort| format!("{port}/{}", protocol(c));
+    let port =
+        |port: u16, c: &rrun_pod::model::ContainerPort| format!("{port}/{}", c.protocol.as_str());
     let list = |ports: Vec<String>| {
         if ports.is_empty() { "<none>".to_owned() } else { ports.join(", ") }
     };
@@ -190,14 +191,6 @@ fn container(text: &mut Text, c: &Container, status: Option<&ContainerStatus>) {
             format!("{} from {} ({access})", mount.mount_path, mount.name)
         }),
     );
-}
-
-fn protocol(port: &rrun_pod::model::ContainerPort) -> &'static str {
-    match port.protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
-    }
 }
 
 fn state(text: &mut Text, label: &str, state: &State) {

@@ -70,7 +70,7 @@ impl Runtime {
         };
         let roots = context.roots(endpoint);
         let cgroups = pod_cgroups::of_runtime(context, &*cri).await?;
-        let node = Arc::new(LinuxNode::new(roots, cgroups)?);
+        let node = Arc::new(LinuxNode::new(roots, cgroups, Arc::new(context.store.clone()))?);
         let pods = PodEngine::new(cri.clone(), node.clone(), Clock::system()).await?;
         let pods = pods.with_verification(context.verification_policy()?);
         Ok(Runtime { cri, pods, node, routes, images })

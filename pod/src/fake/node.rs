@@ -43,6 +43,10 @@ pub struct FakeNode {
     pub tombstones: Mutex<Vec<Tombstone>>,
     /// Names of the folders of logs.
     pub log_folders: Mutex<Vec<String>>,
+    /// Addresses of other pods, by `namespace/name`.
+    pub others: Mutex<BTreeMap<String, Vec<String>>>,
+    /// What was written into the hosts file, each time.
+    pub hosts: Mutex<Vec<String>>,
 }
 
 impl Default for FakeNode {
@@ -61,6 +65,8 @@ impl Default for FakeNode {
             pulling: Mutex::default(),
             tombstones: Mutex::default(),
             log_folders: Mutex::default(),
+            others: Mutex::default(),
+            hosts: Mutex::default(),
         }
     }
 }
@@ -94,11 +100,16 @@ impl Node for FakeNode {
         Ok(self.docker_config.lock().unwrap().clone().map(String::into_bytes))
     }
 
+    async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
+        Ok(self.others.lock().unwrap().get(&format!("{namespace}/{name}")).cloned())
+    }
+
     async fn host_hosts(&self) -> Result<String> {
         Ok(String::new())
     }
 
-    async fn write_hosts(&self, _: &PodUid, _: String) -> Result<PathBuf> {
+    async fn write_hosts(&self, _: &PodUid, content: String) -> Result<PathBuf> {
+        self.hosts.lock().unwrap().push(content);
         Ok("/hosts".into())
     }
 

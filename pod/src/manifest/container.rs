@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fields::{Fields, Item, Read};
-use super::values::{PULL_POLICIES, address, default_pull_policy, image_name, local_path_fault};
+use super::values::{PROTOCOLS, PULL_POLICIES, address, default_pull_policy, image_name, local_path_fault};
 use super::{env, probe, security};
 use crate::ids;
 use crate::model::{
@@ -113,13 +113,12 @@ fn absolute(item: &Item<'_>) -> Read<String> {
 
 fn port(item: &Item<'_>) -> Read<ContainerPort> {
     item.object(|f| {
-        let protocols = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
         Ok(ContainerPort {
             name: f.word("name", |i| i.checked(ids::port_name_fault))?,
             container_port: f.need("containerPort", Item::port)?,
             host_port: f.or("hostPort", |i| Ok(i.int(0, 65_535)? as u16), 0)?,
             host_ip: f.word_or("hostIP", address, String::new())?,
-            protocol: f.word_or("protocol", |i| i.one_of(&protocols), Protocol::Tcp)?,
+            protocol: f.word_or("protocol", |i| i.one_of(PROTOCOLS), Protocol::Tcp)?,
         })
     })
 }

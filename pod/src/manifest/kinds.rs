@@ -27,7 +27,8 @@ const WORKLOADS: &[&str] = &[
     "StatefulSet",
 ];
 
-const OBJECTS: &[&str] = &["ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret"];
+const OBJECTS: &[&str] =
+    &["ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret", "Service"];
 
 const NOTED: &[&str] = &[
     "APIService",
@@ -56,7 +57,6 @@ const NOTED: &[&str] = &[
     "Role",
     "RoleBinding",
     "RuntimeClass",
-    "Service",
     "ServiceAccount",
     "StorageClass",
     "ValidatingAdmissionPolicy",

@@ -19,6 +19,7 @@ mod pod;
 mod probe;
 mod scalar;
 mod security;
+mod service;
 mod text;
 mod tree;
 mod values;
@@ -29,6 +30,9 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use fault::Fault;
 use fields::{Item, Notes};
 use kinds::Kind;
@@ -37,7 +41,7 @@ use pod::Draft;
 use tree::{Value, YamlNode};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::model::Pod;
+use crate::model::{Pod, Service};
 
 /// The text of a manifest and what it is called in errors.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +72,8 @@ pub fn pod(manifest: Source<'_>, configs: &[Source<'_>]) -> Result<Pod> {
 }
 
 /// Reads all Pods from `manifests`, and what their workloads (Deployments, Jobs and the like) would
-/// make. ConfigMaps, Secrets and claims may be further documents of these, or be in `configs`.
+/// make. ConfigMaps, Secrets, claims and Services may be further documents of these, or be in
+/// `configs`.
 ///
 /// # Errors
 /// `Invalid` for anything that Kubernetes would refuse and for every field that this version
@@ -104,10 +109,13 @@ pub fn pods(manifests: &[Source<'_>], configs: &[Source<'_>]) -> Result<Vec<Pod>
         }
     }
     let general = noted.into_sentences();
+    let services = services(&drafts, &objects);
     let mut pods = Vec::new();
     for drafted in drafts {
         let source = drafted.source;
-        let pod = complete(drafted, &objects, &general).map_err(|fault| source.fault(&fault))?;
+        let seen = &services[&drafted.draft.meta.namespace];
+        let pod = complete(drafted, &objects, (&general, seen));
+        let pod = pod.map_err(|fault| source.fault(&fault))?;
         if pods.iter().any(|other: &Pod| is_called_as(other, &pod)) {
             let name = format!("Pod {}/{} is given twice", pod.meta.namespace, pod.meta.name);
             return Err(source.fault(&Fault::at(0, "", name)));
@@ -155,8 +163,28 @@ fn draft<'a>(
     Ok(drafts.into_iter().map(drafted).collect())
 }
 
+/// Services as the pods of a namespace see them, and what is noted of them.
+type Seen = Result<(Arc<Vec<Service>>, Vec<String>), String>;
+
+/// By namespace: the pods of one have them in common.
+fn services(drafts: &[Drafted<'_>], objects: &Documents) -> BTreeMap<String, Seen> {
+    let pods: Vec<_> = drafts.iter().map(|one| (&one.draft.meta, &one.draft.spec)).collect();
+    let mut seen = BTreeMap::new();
+    for (meta, _) in &pods {
+        seen.entry(meta.namespace.clone()).or_insert_with_key(|namespace| {
+            let bound = objects.services(namespace, &pods)?;
+            Ok((Arc::new(bound.services), bound.notes))
+        });
+    }
+    seen
+}
+
 /// Gives a pod what it can see, and checks whether its parts fit together.
-fn complete(drafted: Drafted<'_>, objects: &Documents, general: &[String]) -> fields::Read<Pod> {
+fn complete(
+    drafted: Drafted<'_>,
+    objects: &Documents,
+    (general, seen): (&[String], &Seen),
+) -> fields::Read<Pod> {
     let Drafted { root, path, draft, .. } = drafted;
     let Draft { meta, spec, claims } = draft;
     let notes = Notes::default();
@@ -164,6 +192,9 @@ fn complete(drafted: Drafted<'_>, objects: &Documents, general: &[String]) -> fi
     let visible = objects.visible(&meta.namespace, &notes);
     let mut objects = visible.map_err(|why| Fault::at(0, "", why))?;
     objects.claims.extend(claims);
+    let (services, told) = seen.as_ref().map_err(|why| Fault::at(0, "", why))?;
+    objects.services = services.clone();
+    told.iter().for_each(|note| notes.add(note));
     for name in &spec.image_pull_secrets {
         if !objects.secrets.contains_key(name) {
             notes.add(&format!("{path}.imagePullSecrets: no Secret {name:?} was given"));

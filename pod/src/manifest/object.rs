@@ -1,14 +1,17 @@
-//! Documents that pods refer to: ConfigMaps, Secrets, and claims of volumes.
+//! Documents that pods refer to: ConfigMaps, Secrets, claims of volumes, and Services.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 
 use super::claims::{self, Offered, Wanted};
 use super::fields::{Fields, Item, Notes, Read};
-use super::meta::{Key, key};
+use super::meta::{Key, key, key_of_workload};
+use super::service::{self, Bound, Candidate, Declared};
 use super::tree::YamlNode;
 use super::values::{data_key_fault, expect};
+use crate::ids;
 use crate::model::{Claim, ConfigMap, Objects, Secret};
 
 /// Objects as they are read, before it is known which of them a pod can see.
@@ -18,6 +21,7 @@ pub struct Documents {
     secrets: BTreeMap<Key, Secret>,
     wanted: BTreeMap<Key, Wanted>,
     offered: BTreeMap<String, Offered>,
+    services: BTreeMap<Key, Declared>,
     notes: Vec<String>,
 }
 
@@ -31,7 +35,13 @@ impl Documents {
             config_maps: visible("ConfigMap", &self.config_maps, namespace, notes)?,
             secrets: visible("Secret", &self.secrets, namespace, notes)?,
             claims: visible("PersistentVolumeClaim", &claims, namespace, notes)?,
+            services: Arc::default(),
         })
+    }
+
+    /// What a pod in `namespace` sees of Services, which select among `pods`.
+    pub fn services(&self, namespace: &str, pods: &[Candidate<'_>]) -> Result<Bound, String> {
+        service::bind(&self.services, namespace, pods)
     }
 }
 
@@ -75,9 +85,9 @@ pub fn document(node: &YamlNode, objects: &mut Documents) -> Read<()> {
 fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
     item.object(|f| {
         f.need("apiVersion", |i| expect(i, "v1"))?;
-        let kinds = ["ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret"];
+        let kinds = ["ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret", "Service"];
         let kind = f.need("kind", |i| i.one_of(&kinds.map(|kind| (kind, kind))))?;
-        let key = f.need("metadata", key)?;
+        let key = f.need("metadata", if kind == "Service" { key_of_service } else { key })?;
         let name = key.0.clone();
         if matches!(kind, "ConfigMap" | "Secret") {
             f.flag("immutable")?;
@@ -93,6 +103,10 @@ fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
                 let offered = f.need("spec", claims::offered)?;
                 objects.offered.insert(key.0, offered).is_none()
             }
+            "Service" => {
+                let declared = f.need("spec", service::spec)?;
+                objects.services.insert(key, declared).is_none()
+            }
             _ => objects.wanted.insert(key, f.need("spec", claims::wanted)?).is_none(),
         };
         if fresh {
@@ -101,6 +115,15 @@ fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
             Err(item.fault(format!("{name} is given twice")))
         }
     })
+}
+
+/// Its labels say nothing of its pods, and its name is a word of DNS.
+fn key_of_service(item: &Item<'_>) -> Read<Key> {
+    let key = key_of_workload(item)?;
+    match ids::label_fault(&key.0) {
+        None => Ok(key),
+        Some(why) => Err(item.fault(format!("name {:?} {why}", key.0))),
+    }
 }
 
 fn keyed<T>(key: &str, item: &Item<'_>, value: Read<T>) -> Read<T> {

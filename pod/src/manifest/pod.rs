@@ -13,7 +13,6 @@ use crate::model::{Claim, DnsConfig, DnsPolicy, Meta, PodSpec, Resources, Restar
 const CLUSTER_FIELDS: &[&str] = &[
     "affinity",
     "automountServiceAccountToken",
-    "enableServiceLinks",
     "ephemeralContainers",
     "nodeSelector",
     "overhead",
@@ -149,6 +148,7 @@ pub fn spec(item: &Item<'_>) -> Read<PodSpec> {
             runtime_class: f.word("runtimeClassName", |i| i.checked(ids::subdomain_fault))?,
             node_name: f.word("nodeName", Item::text)?,
             service_account: service_account.unwrap_or_else(|| "default".to_owned()),
+            enable_service_links: f.or("enableServiceLinks", Item::boolean, true)?,
             readiness_gates: f.list("readinessGates", gate)?,
             resources: f.or("resources", container::pod_resources, Resources::default())?,
         };

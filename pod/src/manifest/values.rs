@@ -1,7 +1,7 @@
 //! Values that several documents and fields have in common.
 
 use super::fields::{Item, Read};
-use crate::model::PullPolicy;
+use crate::model::{Protocol, PullPolicy};
 
 /// Metadata that only an API server or a controller writes.
 pub const CLUSTER_META: &[&str] = &[
@@ -21,6 +21,10 @@ pub const PULL_POLICIES: &[(&str, PullPolicy)] = &[
     ("IfNotPresent", PullPolicy::IfNotPresent),
     ("Never", PullPolicy::Never),
 ];
+
+/// The words of `protocol`.
+pub const PROTOCOLS: &[(&str, Protocol)] =
+    &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
 
 /// An image reference: whoever pulls it knows the grammar; what no reference can have is refused
 /// here, because the place in the file is known here.

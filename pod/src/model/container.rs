@@ -62,6 +62,17 @@ pub enum Protocol {
     Sctp,
 }
 
+impl Protocol {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        }
+    }
+}
+
 /// A port a container listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerPort {

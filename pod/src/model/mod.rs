@@ -6,9 +6,11 @@ mod env;
 mod probe;
 mod resources;
 mod security;
+mod service;
 mod volume;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use container::{
     Container, ContainerKind, ContainerPort, Lifecycle, MountPropagation, Protocol, PullPolicy,
@@ -22,6 +24,7 @@ pub use env::{
 pub use probe::{Handler, HttpGet, PortRef, Probe, Scheme};
 pub use resources::{ResourceList, Resources};
 pub use security::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
+pub use service::{SelectedPod, Service, ServicePort};
 pub use volume::{
     Claim, DownwardContent, DownwardItem, EmptyDir, HostPathType, KeyToPath, Medium, Projection,
     Volume, VolumeSource,
@@ -53,7 +56,7 @@ pub struct Pod {
     pub meta: Meta,
     /// What it is.
     pub spec: PodSpec,
-    /// ConfigMaps, Secrets and claims that came beside the manifest.
+    /// ConfigMaps, Secrets, claims and Services that came beside the manifest.
     pub objects: Objects,
     /// What of the manifest is not done, a sentence each, in the order it was met.
     pub notes: Vec<String>,
@@ -68,6 +71,8 @@ pub struct Objects {
     pub secrets: BTreeMap<String, Secret>,
     /// By name.
     pub claims: BTreeMap<String, Claim>,
+    /// Of all namespaces, in the order of their names. The pods of a manifest have them in common.
+    pub services: Arc<Vec<Service>>,
 }
 
 /// The part of a PodSpec that a node acts on.
@@ -119,6 +124,8 @@ pub struct PodSpec {
     pub node_name: Option<String>,
     /// For `spec.serviceAccountName` in a fieldRef.
     pub service_account: String,
+    /// Whether the variables of Services are set, beside those of Kubernetes itself.
+    pub enable_service_links: bool,
     /// Condition types that must be True before the pod is Ready.
     pub readiness_gates: Vec<String>,
     /// Pod-level requests and limits.

@@ -22,7 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rrun_blocking::Pool;
 
-use super::{CgroupMode, DiskUsage, Node, NodeFacts, PodCgroups, PodPlace, SubPathRequest};
+use super::{
+    CgroupMode, DiskUsage, Node, NodeFacts, OtherPods, PodCgroups, PodPlace, SubPathRequest,
+};
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
 use crate::dns::ResolvConf;
@@ -67,6 +69,7 @@ struct Shared {
     roots: Roots,
     facts: NodeFacts,
     cgroups: Arc<dyn PodCgroups>,
+    others: Arc<dyn OtherPods>,
 }
 
 /// Forgets who pulled an image that was removed. `pulls` is [`Roots::pulls`] of its runtime.
@@ -87,9 +90,13 @@ pub fn facts_of(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
 
 impl LinuxNode {
     /// Reads the node's facts. Makes nothing.
-    pub fn new(roots: Roots, cgroups: Arc<dyn PodCgroups>) -> Result<Self> {
+    pub fn new(
+        roots: Roots,
+        cgroups: Arc<dyn PodCgroups>,
+        others: Arc<dyn OtherPods>,
+    ) -> Result<Self> {
         let facts = facts_of(&roots, cgroups.mode())?;
-        Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups })))
+        Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups, others })))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -107,12 +114,16 @@ impl LinuxNode {
         work: impl FnOnce(&Path) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shown = path.display().to_string();
-        let done = tokio::time::timeout(ANSWER, self.blocking(move |_| work(&path))).await;
-        done.unwrap_or_else(|_| {
-            let text = format!("no answer in {ANSWER:?}");
-            Err(Error::new(Kind::Timeout, text).context(shown))
-        })
+        answered(self.blocking(move |_| work(&path)), shown).await
     }
+}
+
+/// The answer to a call that may hang with the disk.
+async fn answered<T>(call: impl Future<Output = Result<T>>, of: String) -> Result<T> {
+    tokio::time::timeout(ANSWER, call).await.unwrap_or_else(|_| {
+        let text = format!("no answer in {ANSWER:?}");
+        Err(Error::new(Kind::Timeout, text).context(of))
+    })
 }
 
 impl Shared {
@@ -184,6 +195,12 @@ impl Node for LinuxNode {
     async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
         let found = self.blocking(|_| docker_config()).await?;
         Ok(found.map(|(_, text)| text))
+    }
+
+    async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
+        let of = format!("addresses of pod {namespace}/{name}");
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        answered(self.blocking(move |node| node.others.addresses(&namespace, &name)), of).await
     }
 
     async fn host_hosts(&self) -> Result<String> {

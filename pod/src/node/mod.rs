@@ -111,6 +111,13 @@ pub trait PodCgroups: Send + Sync {
     fn remove(&self, uid: &PodUid) -> Result<()>;
 }
 
+/// The other pods of the node, as far as Services lead to them. All of it blocks.
+pub trait OtherPods: Send + Sync {
+    /// The addresses of a pod: none of them before its sandbox is made, and `None` of a pod that is
+    /// not there or has ended.
+    fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>>;
+}
+
 /// The node under a pod.
 #[async_trait]
 pub trait Node: Send + Sync {
@@ -127,6 +134,9 @@ pub trait Node: Send + Sync {
     /// The credentials for registries that all pods of the node may use: a `config.json` as
     /// Docker's, if there is one.
     async fn docker_config(&self) -> Result<Option<Vec<u8>>>;
+
+    /// The addresses of another pod of the node, as [`OtherPods::addresses`] has them.
+    async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>>;
 
     /// The node's own /etc/hosts.
     async fn host_hosts(&self) -> Result<String>;

@@ -23,6 +23,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::events::Event;
 use crate::ids::PodUid;
 use crate::model::{Meta, Pod};
+use crate::node::OtherPods;
 use crate::record::{Format, try_lock};
 use crate::state::PodState;
 use crate::status::Phase;
@@ -289,6 +290,21 @@ impl Store {
 
     fn lock_path(&self, key: &str) -> PathBuf {
         self.run.join(format!("{key}.lock"))
+    }
+}
+
+impl OtherPods for Store {
+    fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
+        let folder = self.folder(&key(namespace, name));
+        if !folder.join("definition").exists() {
+            return Ok(None);
+        }
+        let state: Option<PodState> = STATE.read(&folder.join("state"))?;
+        let status = state.map(|state| state.status);
+        if status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
+            return Ok(None);
+        }
+        Ok(Some(status.map_or_else(Vec::new, |status| status.pod_ips)))
     }
 }
 

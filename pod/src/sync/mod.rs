@@ -8,6 +8,7 @@ pub mod observe;
 mod plan;
 mod pod_loop;
 mod pull;
+pub(crate) mod services;
 mod start;
 mod terminate;
 pub(crate) mod termination_messages;

@@ -68,6 +68,7 @@ impl PodWorker {
             };
             self.publish(&seen, &probes);
             self.collect(&seen).await;
+            self.refresh_hosts(&seen).await;
             if self.is_over() {
                 break;
             }
@@ -206,6 +207,7 @@ impl PodWorker {
         let clock = self.clock.clone();
         let mut stop = self.stop.clone();
         let mut excess = self.excess.clone();
+        let mut behind = self.behind.clone();
         let cri = self.cri.clone();
         let pod = self.pod.clone();
         let mut hints = self.hints.clone();
@@ -227,9 +229,11 @@ impl PodWorker {
             Ok(_) = stop.wait_for(Option::is_some) => {}
             Ok(_) = excess.wait_for(Option::is_some) => {}
             Ok(()) = verdicts.changed() => {}
+            Ok(()) = behind.changed() => {}
             () = clock.sleep_until(until) => {}
             () = relist => {}
         }
+        self.behind.mark_unchanged();
     }
 
     async fn sync(&mut self, seen: &Observed) -> SyncResult {
@@ -308,12 +312,15 @@ impl PodWorker {
             })?;
             self.learn_address(&id).await?;
             let now = self.clock.now();
-            self.status.send_modify(|status| status.set_ready_to_start(now));
+            let addresses = &self.addresses.pod;
+            self.status.send_modify(|status| status.set_ready_to_start(addresses, now));
+            self.save();
         }
         if let Err(e) = self.image_volumes(&config).await {
             tracing::warn!(pod = %self.pod.meta.name, "image volume: {}", e.message);
             return Ok(SyncResult { again: false, retry_at: Some(self.retry_at()) });
         }
+        self.await_services().await;
         let context = SandboxContext { sandbox: &id, config: &config, place: &place, seen };
         Ok(self.start_in(actions, &context).await)
     }

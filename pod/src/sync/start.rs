@@ -1,6 +1,6 @@
 //! Starting one container: back-off, image, config, create, start, postStart.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rrun_cri_api::v1;
 
@@ -203,18 +203,23 @@ impl PodWorker {
         let uid = &self.pod.meta.uid;
         let own = c.mounts.iter().any(|m| container::same_path(&m.mount_path, HOSTS));
         if !own && !self.addresses.pod.is_empty() {
-            let host = if self.pod.spec.host_network {
-                self.node.host_hosts().await?
-            } else {
-                String::new()
-            };
-            let content = hosts::content(&self.pod, &self.addresses.pod, &host);
-            let path = self.node.write_hosts(uid, content).await?;
+            let path = self.write_hosts().await?;
             mounts.push(container::file_mount(HOSTS, &path));
         }
         let path = self.node.message_file(uid, &c.name, run).await?;
         mounts.push(container::file_mount(&c.termination_message_path, &path));
         Ok(mounts)
+    }
+
+    /// Writes the pod's hosts file; its path.
+    pub(super) async fn write_hosts(&self) -> Result<PathBuf> {
+        let host = if self.pod.spec.host_network {
+            self.node.host_hosts().await?
+        } else {
+            String::new()
+        };
+        let content = hosts::content(&self.pod, &self.addresses, &host);
+        self.node.write_hosts(&self.pod.meta.uid, content).await
     }
 
     async fn volume_mount(

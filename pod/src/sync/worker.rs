@@ -8,6 +8,7 @@ use rrun_cri_api::{Cri, v1};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::services::Behind;
 use super::termination_messages::TerminationMessages;
 use crate::addresses::Addresses;
 use crate::admission::Runtime;
@@ -57,6 +58,8 @@ pub(crate) struct PodWorker {
     pub hints: watch::Receiver<u64>,
     pub results: Arc<Results>,
     pub addresses: Addresses,
+    /// Where the pod's Services lead.
+    pub behind: watch::Receiver<Behind>,
     pub crashes: Backoff,
     pub pulls: Pulls,
     pub failures: BTreeMap<String, StartFailure>,

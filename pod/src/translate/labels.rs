@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    Container, Handler, Meta, Pod, PortRef, Protocol, Scheme, TerminationMessagePolicy,
+    Container, Handler, Meta, Pod, PortRef, Scheme, TerminationMessagePolicy,
 };
 
 /// Label: the pod's name.
@@ -97,11 +97,7 @@ pub fn hash(container: &Container) -> String {
 
 fn ports(container: &Container) -> serde_json::Value {
     let ports = container.ports.iter().map(|p| {
-        let protocol = match p.protocol {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-            Protocol::Sctp => "SCTP",
-        };
+        let protocol = p.protocol.as_str();
         let mut port = json!({"containerPort": p.container_port, "protocol": protocol});
         if let Some(name) = &p.name {
             port["name"] = json!(name);

@@ -1,6 +1,6 @@
 //! Manifests with several pods, with workloads and claims, and folders of manifests.
 
-use crate::machine::{Machine, TALK, talker, talkers, text};
+use crate::machine::{Machine, TALK, pod, talker, talkers, text};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -33,7 +33,12 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {{name: db}}
-spec: {{clusterIP: None}}
+spec: {{clusterIP: None, selector: {{app: db}}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: db}}
+rules: []
 "
     )
 }
@@ -42,7 +47,7 @@ spec: {{clusterIP: None}}
 fn pods_of_a_stateful_set_run_beside_each_other_and_their_claims_stay() {
     let machine = Machine::new();
     let run = machine.run("db", &stateful_set());
-    run.expect("rrun: Service db means nothing without a cluster");
+    run.expect("rrun: Role db means nothing without a cluster");
     for pod in ["db-0", "db-1"] {
         run.expect(&format!("[{pod}] container main: running"));
         machine.await_ps(pod, "1/1", "Running");
@@ -111,7 +116,7 @@ fn validate_and_explain_say_what_a_manifest_has_and_make_nothing() {
     let machine = Machine::new();
     let path = machine.write("db", &stateful_set());
     let shown = machine.rrun(&["validate", &path]);
-    assert!(text(&shown.stderr).contains("Service db means nothing"), "{}", text(&shown.stderr));
+    assert!(text(&shown.stderr).contains("Role db means nothing"), "{}", text(&shown.stderr));
     let names: Vec<String> = text(&shown.stdout)
         .lines()
         .skip(1)
@@ -134,5 +139,29 @@ fn validate_and_explain_say_what_a_manifest_has_and_make_nothing() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["valid"], false);
     assert!(json["error"].as_str().unwrap().ends_with("did you mean replicas?"), "{json}");
+    machine.assert_nothing_left();
+}
+
+#[test]
+fn a_service_leads_to_another_pod_of_its_manifest_by_name_and_by_variables() {
+    let machine = Machine::new();
+    let server = pod("web-server", "Always", &["serve", "8080", "hello"])
+        .replace("{name: web-server}", "{name: web-server, labels: {app: web}}");
+    let client = talkers(
+        "client",
+        "Never",
+        &[talker("file", &["show", "/etc/hosts"]), talker("variable", &["env", "WEB_PORT"])],
+    );
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: \
+                   web}, ports: [{port: 80, targetPort: 8080}]}\n";
+    // The client first: it waits for the server's address.
+    let run = machine.run("both", &format!("{client}---\n{server}---\n{service}"));
+    run.expect("nothing turns its port 80 into port 8080 of its pods: connect to web:8080");
+    let address = machine.await_ps("web-server", "1/1", "Running")[5].clone();
+    run.expect(&format!("client/variable | tcp://{address}:80"));
+    let names = "web.default.svc.cluster.local\tweb.default.svc\tweb.default\tweb";
+    run.expect(&format!("client/file | {address}\t{names}"));
+    run.signal("INT");
+    run.end();
     machine.assert_nothing_left();
 }

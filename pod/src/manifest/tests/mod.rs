@@ -1,4 +1,5 @@
 mod refusals;
+mod services;
 mod workloads;
 
 use super::{Source, pod};

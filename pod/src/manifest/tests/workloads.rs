@@ -159,14 +159,14 @@ fn what_the_api_server_refuses_of_a_workload_is_refused_with_its_place() {
 #[test]
 fn kinds_that_only_a_cluster_serves_are_noted_and_several_pods_are_read() {
     let text = format!(
-        "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{ports: [{{port: 80}}]}}\n\
+        "{}---\napiVersion: v1\nkind: Role\nmetadata: {{name: web}}\nrules: []\n\
          ---\napiVersion: monitoring.example.com/v1\nkind: ServiceMonitor\nmetadata: {{name: m}}\n---\n{}",
         with_spec(""),
         with_spec("").replace("name: web", "name: other")
     );
     let found = all(&text).unwrap();
     assert_eq!(names(&found), ["web", "other"]);
-    assert_eq!(noted(&found[0]), ["Service web", "ServiceMonitor m"]);
+    assert_eq!(noted(&found[0]), ["Role web", "ServiceMonitor m"]);
     let one = pod(Source { name: "web.yaml", text: text.as_bytes() }, &[]).unwrap_err();
     assert_eq!(one.to_string(), "web.yaml: more than one Pod in it");
     let list = all("apiVersion: v1\nkind: List\n").unwrap_err();

@@ -4,6 +4,7 @@ mod env_file;
 mod images;
 mod probes;
 mod recovery;
+mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
