@@ -73,6 +73,10 @@ fn about_pod(out: &mut String, pod: &Pod, node: &NodeFacts) -> Result<()> {
         let (from, to) = (port.host_port, port.container_port);
         line(out, 2, format!("port of the node: {}:{from} leads to {to}", port.host_ip));
     }
+    if let Some(job) = &pod.job {
+        let (name, limit) = (&job.name, job.backoff_limit);
+        line(out, 2, format!("Job {name}: made anew if it fails, for {limit} failures in all"));
+    }
     for service in pod.objects.services.iter() {
         let behind: Vec<&str> = service.pods.iter().map(|pod| pod.name.as_str()).collect();
         let behind = if behind.is_empty() { "nothing".to_owned() } else { behind.join(", ") };

@@ -28,6 +28,7 @@ pub mod gc;
 pub mod go_duration;
 pub mod hosts;
 pub mod ids;
+pub mod job;
 pub mod manifest;
 pub mod model;
 pub mod node;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 const CODES: &str = "\
 Exit codes:
-  0  done; of run: the pod succeeded
-  1  of run: the pod failed; of wait: it took too long
+  0  done; of run: the pods succeeded, the Jobs are complete
+  1  of run: a pod or a Job failed; of wait: it took too long
   2  the command could not be carried out, standard error says why
   N  of exec: the command's own";
 
@@ -38,6 +38,12 @@ pub struct Args {
     /// The process for one pod of several: namespace/name
     #[arg(long, hide = true)]
     pub only: Option<String>,
+    /// Of the process for a pod of a Job: how many have failed in its place before
+    #[arg(long, hide = true)]
+    pub tries: Option<u32>,
+    /// The process that makes the pods of a Job in the background: namespace/name
+    #[arg(long, hide = true)]
+    pub job: Option<String>,
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -180,6 +186,12 @@ pub struct Run {
     /// Of a process for one pod of several, whose notes are printed by another
     #[arg(skip)]
     pub is_one_of_many: bool,
+    /// Of a process for a pod of a Job
+    #[arg(skip)]
+    pub tries: Option<u32>,
+    /// Of a process for a Job
+    #[arg(skip)]
+    pub job: Option<String>,
     /// Sysctls that pods may set beside the safe ones: names, or prefixes ending in *
     #[arg(long = "allowed-unsafe-sysctls", value_name = "NAMES", value_delimiter = ',')]
     pub unsafe_sysctls: Vec<String>,

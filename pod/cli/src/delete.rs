@@ -2,16 +2,24 @@
 
 use crate::args;
 use crate::context::Context;
+use crate::many::full_name;
 use crate::{stop, table};
 use anyhow::Result;
 use rrun_pod::error::{Error, Kind};
 use rrun_pod::supervise::Definition;
 
-/// The names of the pods that are asked for.
-pub fn pods(args: &args::Delete) -> Result<Vec<String>> {
+/// The names of the pods that are asked for. Of a manifest's, those that a Job has made anew too.
+pub fn pods(context: &Context, args: &args::Delete) -> Result<Vec<String>> {
     let Some(manifest) = &args.file else { return Ok(args.pods.clone()) };
-    let pods = Definition::read(manifest, &[], None)?.pods()?;
-    Ok(pods.iter().map(|pod| format!("{}/{}", pod.meta.namespace, pod.meta.name)).collect())
+    let definition = Definition::read(manifest, &[], None)?;
+    let mut names: Vec<String> = definition.pods()?.iter().map(full_name).collect();
+    let on_record = context.pods()?.into_iter().filter(|pod| pod.definition.is_of(&definition));
+    for name in on_record.map(|pod| pod.full_name()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Deletes a pod. One that its own process removes at its end is gone then.

@@ -5,14 +5,15 @@
 //! on. Afterwards the background half is tied to nothing of ours.
 
 use crate::context::Context;
-use crate::{args, many};
+use crate::{args, jobs, many};
 use anyhow::{Context as _, Result, bail};
 use rrun_pod::supervise::{Entry, Store};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::process::{ExitCode, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// Starts a background half for each pod, and waits until the pods are accepted.
 pub async fn detach(context: &Context, args: args::Run) -> Result<ExitCode> {
@@ -20,17 +21,36 @@ pub async fn detach(context: &Context, args: args::Run) -> Result<ExitCode> {
     if asked.pods.len() > 1 {
         many::print_notes(&asked.pods);
     }
+    let mut jobs = BTreeSet::new();
     for pod in &asked.pods {
-        let command = asked.command(pod, &["--background"])?;
-        let done = start(command, asked.input.as_deref()).await?;
-        if done != ExitCode::SUCCESS {
-            return Ok(done);
+        // A Job has a process that makes its pods, and each of them its own.
+        let command = match pod.job.as_ref().map(|job| jobs::full_name(job)) {
+            None => asked.command(pod, &["--background"])?,
+            Some(job) if jobs.contains(&job) => continue,
+            Some(job) => {
+                jobs.insert(job.clone());
+                asked.again(&["--background", "--job", &job])?
+            }
+        };
+        let mut started = start(command, asked.input.as_deref()).await?;
+        if started.accepted.is_empty() {
+            let code = started.child.wait().await?.code();
+            let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(2);
+            return Ok(ExitCode::from(code));
         }
+        print!("{}", started.accepted);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(mut command: Command, input: Option<&[u8]>) -> Result<ExitCode> {
+/// A background half, and the line that says what it has accepted: empty if it ends instead.
+pub struct Started {
+    pub child: Child,
+    pub accepted: String,
+}
+
+/// Starts a background half, and passes on what it says until it has accepted its pod.
+pub async fn start(mut command: Command, input: Option<&[u8]>) -> Result<Started> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("start the background half")?;
     let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -44,12 +64,7 @@ async fn start(mut command: Command, input: Option<&[u8]>) -> Result<ExitCode> {
     let both = tokio::join!(stdout.read_line(&mut accepted), stderr.read_to_end(&mut said));
     (both.0.and(both.1)).context("hear from the background half")?;
     std::io::stderr().write_all(&said).context("pass on what it said")?;
-    if !accepted.is_empty() {
-        print!("{accepted}");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let code = child.wait().await?.code();
-    Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
+    Ok(Started { child, accepted })
 }
 
 /// In the background half: the pod is accepted.

@@ -19,11 +19,13 @@ mod explain;
 mod image;
 mod image_gc;
 mod images;
+mod jobs;
 mod lines;
 mod logs;
 mod many;
 mod object;
 mod pod_cgroups;
+mod processes;
 mod ps;
 mod run;
 mod runtime;
@@ -65,9 +67,12 @@ fn start(mut args: Args) -> Result<ExitCode> {
     if let Some(run) = &args.run {
         config.run = std::path::absolute(run)?;
     }
-    if let (Some(pod), Verb::Run(run)) = (args.only, &mut args.verb) {
-        run.pod = Some(pod);
-        run.is_one_of_many = true;
+    if let Verb::Run(run) = &mut args.verb {
+        (run.tries, run.job) = (args.tries, args.job);
+        if let Some(pod) = args.only {
+            run.pod = Some(pod);
+            run.is_one_of_many = true;
+        }
     }
     let context = Context::new(config, args.endpoint);
     let runtime = tokio::runtime::Runtime::new().context("start")?;
@@ -107,7 +112,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,
         Verb::Delete(args) => {
-            let pods = delete::pods(&args)?;
+            let pods = delete::pods(&context, &args)?;
             each(&pods, |pod| delete::delete(&context, &args, pod)).await
         }
         Verb::Rm { pods, force } => each(&pods, |pod| stop::remove(&context, pod, force)).await,

@@ -3,7 +3,7 @@
 use crate::args;
 use crate::context::Context;
 use crate::runtime::Runtime;
-use crate::{detach, display, many};
+use crate::{detach, display, many, processes};
 use anyhow::Result;
 use rrun_pod::PodHandle;
 use rrun_pod::status::Phase;
@@ -15,11 +15,14 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+/// The exit code of the process for a pod of a Job that did not succeed because somebody stopped it.
+pub const STOPPED: u8 = 3;
+
 /// Runs the pods of a manifest until they have ended: 0 when all succeeded, 1 when one failed.
 pub async fn run(context: &Context, args: args::Run, background: bool) -> Result<ExitCode> {
     let asked = many::read(context, &args)?;
-    if asked.pods.len() > 1 {
-        return many::run(&asked).await;
+    if asked.has_several_processes() && !args.is_one_of_many {
+        return processes::run(context, asked, &args, background).await;
     }
     let (definition, pod) = asked.only()?;
     if !args.is_one_of_many {
@@ -52,16 +55,23 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
     supervision.container_gc = Some(runtime.container_gc(context, container_gc));
     let keep = args.keep || background;
     let shown = if background { None } else { Some(args.is_one_of_many) };
-    follow(context, locked, &runtime, (signals, shown), (supervision, keep)).await
+    let (phase, stopped) =
+        follow(context, locked, &runtime, (signals, shown), (supervision, keep)).await?;
+    Ok(match phase {
+        Phase::Succeeded => ExitCode::SUCCESS,
+        _ if stopped && args.tries.is_some() => ExitCode::from(STOPPED),
+        _ => ExitCode::from(1),
+    })
 }
 
+/// The pod's last phase, and whether somebody stopped it.
 async fn follow(
     context: &Context,
     pod: LockedPod,
     runtime: &Runtime,
     (signals, shown): (Signals, Option<bool>),
     (supervision, keep): (Supervision, bool),
-) -> Result<ExitCode> {
+) -> Result<(Phase, bool)> {
     let files = LogFiles::new(supervision.logs.clone(), None, Runs::All);
     let attended = runtime.attend(context, &pod)?;
     let (count, mut counted) = watch::channel(0);
@@ -76,6 +86,7 @@ async fn follow(
     tokio::spawn(signals.stop(attended.handle.clone(), count));
     let ended = supervise(pod, attended.handle, attended.requests, supervision).await;
     let Ended { pod, status, remove, asked } = ended;
+    let stopped = remove || !asked.is_empty() || *counted.borrow() > 0;
     // What is open is shown to its end, whatever is removed meanwhile.
     files.look_in_time().await;
     let work = async { if keep && !remove { Ok(()) } else { runtime.forget(pod).await } };
@@ -90,7 +101,7 @@ async fn follow(
         }
     }
     done?;
-    Ok(if status.phase == Phase::Succeeded { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok((status.phase, stopped))
 }
 
 /// SIGINT and SIGTERM.

@@ -186,7 +186,7 @@ fn complete(
     (general, seen): (&[String], &Seen),
 ) -> fields::Read<Pod> {
     let Drafted { root, path, draft, .. } = drafted;
-    let Draft { meta, spec, claims } = draft;
+    let Draft { meta, spec, claims, job } = draft;
     let notes = Notes::default();
     general.iter().chain(&drafted.notes).for_each(|note| notes.add(note));
     let visible = objects.visible(&meta.namespace, &notes);
@@ -200,7 +200,7 @@ fn complete(
             notes.add(&format!("{path}.imagePullSecrets: no Secret {name:?} was given"));
         }
     }
-    let pod = Pod { meta, spec, objects, notes: notes.into_sentences() };
+    let pod = Pod { meta, spec, objects, job, notes: notes.into_sentences() };
     match crate::validate::pod(&pod) {
         Ok(()) => Ok(pod),
         Err((at, message)) => {

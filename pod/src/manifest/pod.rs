@@ -1,13 +1,14 @@
 //! The Pod document itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::container::{self, container};
 use super::fields::{Fields, Item, Read};
 use super::values::{CLUSTER_META, address, expect};
 use super::{security, volume};
 use crate::ids::{self, PodUid};
-use crate::model::{Claim, DnsConfig, DnsPolicy, Meta, PodSpec, Resources, RestartPolicy};
+use crate::model::{Claim, DnsConfig, DnsPolicy, Job, Meta, PodSpec, Resources, RestartPolicy};
 
 /// Fields that only a scheduler, an API server or a controller reads.
 const CLUSTER_FIELDS: &[&str] = &[
@@ -34,6 +35,8 @@ pub struct Draft {
     pub spec: PodSpec,
     /// Claims that belong to it alone.
     pub claims: BTreeMap<String, Claim>,
+    /// The Job that it is of.
+    pub job: Option<Arc<Job>>,
 }
 
 /// Reads a Pod; `text` is the file, from which an absent uid is derived.
@@ -44,7 +47,7 @@ pub fn document(item: &Item<'_>, text: &[u8]) -> Read<Draft> {
         f.ignore(&["status"]);
         let meta = f.need("metadata", |i| meta(i, text))?;
         let spec = f.need("spec", spec)?;
-        Ok(Draft { meta, spec, claims: BTreeMap::new() })
+        Ok(Draft { meta, spec, claims: BTreeMap::new(), job: None })
     })
 }
 

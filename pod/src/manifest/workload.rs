@@ -1,10 +1,11 @@
 //! The pods of a Deployment, StatefulSet, Job and their like: those that its controller would make.
 //!
 //! One pod has the name of what it is of; several, and those of a StatefulSet, have their number behind
-//! it. What a controller does later (to make another pod for one that is gone) nobody does here, and
-//! what only that would need is noted.
+//! it. What a controller does later (to make another pod for one that is gone) is done for Jobs alone
+//! ([`crate::job`]); what only that would need is noted of the others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::{Fields, Item, Read};
@@ -13,7 +14,7 @@ use super::pod::{self, Draft};
 use super::values::expect;
 use super::{claims, meta};
 use crate::ids::PodUid;
-use crate::model::{Claim, EnvSource, EnvVar, Meta, PodSpec, RestartPolicy, Volume, VolumeSource};
+use crate::model::{Claim, EnvSource, EnvVar, Job, Meta, PodSpec, RestartPolicy, Volume, VolumeSource};
 
 /// More pods of one manifest are taken for a mistake in its number of replicas.
 const MOST: u32 = 1_000;
@@ -43,7 +44,7 @@ impl Owner<'_> {
             annotations: template.annotations.clone(),
             generation: 0,
         };
-        Draft { meta, spec: template.spec.clone(), claims: BTreeMap::new() }
+        Draft { meta, spec: template.spec.clone(), claims: BTreeMap::new(), job: None }
     }
 
     /// `count` pods, with their numbers if they are several.
@@ -148,33 +149,45 @@ fn cron_job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
 }
 
 fn job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
-    f.skip(&["manualSelector", "managedBy", "podReplacementPolicy", "selector", "suspend"]);
-    f.skip(&["ttlSecondsAfterFinished"]);
+    f.skip(&["manualSelector", "managedBy", "podReplacementPolicy", "selector"]);
     let mut template = f.need("template", template)?;
     if template.spec.restart_policy == RestartPolicy::Always {
         let at = format!("{}.template.spec.restartPolicy", f.here().path);
         let why = "Required value: valid values: \"OnFailure\", \"Never\"";
         return Err(Fault::at(f.here().line(), &at, why));
     }
-    let parallelism = f.opt("parallelism", Item::count)?;
-    let completions = f.opt("completions", Item::count)?;
-    let modes = [("NonIndexed", false), ("Indexed", true)];
-    let indexed = f.word_or("completionMode", |i| i.one_of(&modes), false)?;
-    // Without a number of completions, one success of so many workers at a time ends the job.
-    let pods = completions.or(parallelism).unwrap_or(1).min(MOST + 1);
-    let pods = bounded(f, pods)?;
-    if parallelism.unwrap_or(1) < pods {
-        f.note(&format!("Job {}: all {pods} pods are started at once", owner.name));
+    if f.flag("suspend")? {
+        f.note(&format!("Job {}: suspend: it is run all the same", owner.name));
     }
-    let later = ["backoffLimit", "backoffLimitPerIndex", "maxFailedIndexes", "podFailurePolicy"];
-    for name in later.into_iter().chain(["successPolicy"]) {
+    for name in ["backoffLimitPerIndex", "maxFailedIndexes", "podFailurePolicy", "successPolicy"] {
         if f.get(name).is_some() {
-            f.note(&format!("Job {}: {name}: a pod that failed is not made anew", owner.name));
+            let text = "every failure counts, and every completion is needed";
+            f.note(&format!("Job {}: {name} is not heeded: {text}", owner.name));
         }
     }
-    let deadline = f.opt("activeDeadlineSeconds", Item::positive)?;
+    let completions = f.opt("completions", Item::count)?;
+    let job = Arc::new(Job {
+        name: owner.name.clone(),
+        namespace: owner.namespace.clone(),
+        completions,
+        parallelism: f.opt("parallelism", Item::count)?.unwrap_or(1),
+        backoff_limit: f.opt("backoffLimit", Item::count)?.unwrap_or(6),
+        active_deadline: f.opt("activeDeadlineSeconds", Item::positive)?,
+        ttl_after_finished: f.opt("ttlSecondsAfterFinished", Item::count)?,
+    });
+    if job.parallelism == 0 {
+        return Err(f.here().fault("parallelism 0: none of its pods would ever run"));
+    }
+    let modes = [("NonIndexed", false), ("Indexed", true)];
+    let indexed = f.word_or("completionMode", |i| i.one_of(&modes), false)?;
+    if indexed && completions.is_none() {
+        let at = format!("{}.completions", f.here().path);
+        let why = "Required value: when completion mode is Indexed";
+        return Err(Fault::at(f.here().line(), &at, why));
+    }
+    let pods = bounded(f, completions.unwrap_or(job.parallelism))?;
     let own = template.spec.active_deadline;
-    template.spec.active_deadline = deadline.into_iter().chain(own).min();
+    template.spec.active_deadline = job.active_deadline.into_iter().chain(own).min();
     for name in ["batch.kubernetes.io/job-name", "job-name"] {
         template.labels.insert(name.to_owned(), owner.name.clone());
     }
@@ -182,7 +195,8 @@ fn job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
     if indexed {
         made.iter_mut().for_each(|(index, draft)| give_index(draft, *index, owner));
     }
-    Ok(made.into_iter().map(|(_, draft)| draft).collect())
+    let of_job = |(_, draft)| Draft { job: Some(job.clone()), ..draft };
+    Ok(made.into_iter().map(of_job).collect())
 }
 
 /// What a pod of an indexed job is told of its number.

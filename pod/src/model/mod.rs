@@ -3,6 +3,7 @@
 
 mod container;
 mod env;
+mod job;
 mod probe;
 mod resources;
 mod security;
@@ -21,6 +22,7 @@ pub use env::{
     ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, FileKeyRef, ObjectSource, PodField,
     ResourceField, ResourceFieldRef, ResourceName, Secret,
 };
+pub use job::Job;
 pub use probe::{Handler, HttpGet, PortRef, Probe, Scheme};
 pub use resources::{ResourceList, Resources};
 pub use security::{Capabilities, ContainerSecurity, GroupsPolicy, PodSecurity, Profile, SeLinux};
@@ -58,8 +60,22 @@ pub struct Pod {
     pub spec: PodSpec,
     /// ConfigMaps, Secrets, claims and Services that came beside the manifest.
     pub objects: Objects,
+    /// Of which Job it is, if it is of one.
+    pub job: Option<Arc<Job>>,
     /// What of the manifest is not done, a sentence each, in the order it was met.
     pub notes: Vec<String>,
+}
+
+impl Pod {
+    /// Another pod in the place of this one, which has failed: the so many-th, from 1.
+    #[must_use]
+    pub fn again(mut self, tries: u32) -> Pod {
+        let before = self.meta.uid.clone();
+        let meta = &mut self.meta;
+        meta.name = format!("{}-retry{tries}", meta.name);
+        meta.uid = PodUid::derive(&meta.namespace, &meta.name, before.as_str().as_bytes());
+        self
+    }
 }
 
 /// The objects that volumes and environments refer to.

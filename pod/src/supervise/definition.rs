@@ -19,6 +19,9 @@ pub struct Definition {
     objects: Vec<Document>,
     /// `namespace/name` of the pod that is meant; none where there is only one.
     pod: Option<String>,
+    /// Of a Job's pod, how many have failed in its place before.
+    #[serde(default)]
+    tries: u32,
     /// Which runtime has the pod: the endpoint of a CRI server, or none for the one in the
     /// process that runs the pod.
     pub endpoint: Option<String>,
@@ -81,7 +84,7 @@ impl Definition {
         let read = |path: &PathBuf| Document::read(path);
         let manifests = files(manifest)?.iter().map(read).collect::<Result<_>>()?;
         let objects = objects.iter().map(read).collect::<Result<_>>()?;
-        Ok(Definition { manifests, objects, pod: None, endpoint })
+        Ok(Definition { manifests, objects, pod: None, tries: 0, endpoint })
     }
 
     /// What it says of its one pod, or of the one that is meant.
@@ -94,6 +97,7 @@ impl Definition {
             pods.retain(|pod| full_name(pod) == *name);
         }
         match (pods.pop(), pods.is_empty()) {
+            (Some(pod), true) if self.tries > 0 => Ok(pod.again(self.tries)),
             (Some(pod), true) => Ok(pod),
             (Some(_), false) => Err(Error::new(Kind::Invalid, "more than one Pod in it")),
             (None, _) => {
@@ -130,6 +134,18 @@ impl Definition {
         self
     }
 
+    /// The same of another pod in the place of those of a Job that have failed, if they are any.
+    #[must_use]
+    pub fn again(mut self, tries: u32) -> Definition {
+        self.tries = tries;
+        self
+    }
+
+    /// Whether this is of a pod of that manifest, whichever.
+    pub fn is_of(&self, manifest: &Definition) -> bool {
+        self.texts() == manifest.texts()
+    }
+
     /// What it says of a pod that has its uid already.
     ///
     /// # Errors
@@ -143,10 +159,12 @@ impl Definition {
     /// Whether both are of the same manifest for the same runtime: the objects beside it may have
     /// changed, and the file may have another name.
     pub fn is_same_pod(&self, other: &Definition) -> bool {
-        let texts = |definition: &Definition| -> Vec<Text> {
-            definition.manifests.iter().map(|document| document.text.clone()).collect()
-        };
-        texts(self) == texts(other) && self.pod == other.pod && self.endpoint == other.endpoint
+        let is_same_pod = self.pod == other.pod && self.tries == other.tries;
+        self.is_of(other) && is_same_pod && self.endpoint == other.endpoint
+    }
+
+    fn texts(&self) -> Vec<&Text> {
+        self.manifests.iter().map(|document| &document.text).collect()
     }
 }
 
@@ -253,6 +271,9 @@ mod tests {
         let (one, two) = (all.clone().of("default/one"), all.clone().of("default/two"));
         assert_eq!(two.pod().unwrap().meta.name, "two");
         assert!(one.is_same_pod(&one) && !one.is_same_pod(&two));
+        let again = one.clone().again(2);
+        assert_eq!(again.pod().unwrap().meta.name, "one-retry2");
+        assert!(again.is_of(&one) && !again.is_same_pod(&one));
         assert_eq!(all.of("x/y").pod().unwrap_err().to_string(), "no Pod x/y in it");
     }
 

@@ -10,6 +10,7 @@
  *   terminal          "ROWS COLUMNS" of the terminal on stdin once it has a size, "none" without one
  *   write PATH TEXT   TEXT into the file
  *   once PATH TEXT    the first time: TEXT and a newline, end with 1; then: "again" and wait
+ *   second PATH       the first time: end with 1; then: with 0
  *   fill KIB          so much of lines of 64 bytes, then wait
  */
 #include <fcntl.h>
@@ -88,6 +89,8 @@ int main(int argc, char **argv)
 		puts("again");
 		wait_for_end();
 	}
+	if (!strcmp(verb, "second"))
+		return open(first, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) >= 0;
 	if (!strcmp(verb, "fill")) {
 		for (long i = 0; i < atol(first) * 16; i++)
 			printf("%063ld\n", i);

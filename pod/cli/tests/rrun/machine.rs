@@ -110,6 +110,12 @@ impl Machine {
         self.before.as_ref().unwrap().assert_nothing_left(&self.view()).unwrap();
     }
 
+    /// The same, once what ends by itself has ended.
+    pub fn await_nothing_left(&self) {
+        let before = self.before.as_ref().unwrap();
+        await_that("nothing is left", || before.assert_nothing_left(&self.view()).is_ok());
+    }
+
     /// Writes a manifest; the answer is its path.
     pub fn write(&self, name: &str, manifest: &str) -> String {
         let path = self.sandbox.root().join(format!("{name}.yaml"));

@@ -9,6 +9,7 @@ mod gc;
 mod hang;
 mod help;
 mod images;
+mod jobs;
 mod logs;
 mod looks;
 mod machine;

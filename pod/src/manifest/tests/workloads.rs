@@ -95,12 +95,33 @@ fn an_indexed_jobs_pods_know_their_number_and_its_deadline_is_theirs() {
 }
 
 #[test]
+fn a_job_tells_its_pods_how_many_are_needed_and_how_often_they_may_fail() {
+    let more = "  completions: 3\n  parallelism: 2\n  backoffLimit: 1\n  ttlSecondsAfterFinished: 9\n";
+    let found = all(&workload("Job", more, "Never")).unwrap();
+    assert_eq!(names(&found), ["web-0", "web-1", "web-2"]);
+    let job = found[2].job.clone().unwrap();
+    assert_eq!((job.completions, job.parallelism, job.backoff_limit), (Some(3), 2, 1));
+    assert_eq!((job.active_deadline, job.ttl_after_finished), (None, Some(9)));
+    let plain = all(&workload("CronJob", "", "Never")).unwrap().remove(0);
+    let job = plain.job.clone().unwrap();
+    assert_eq!((job.completions, job.parallelism, job.backoff_limit), (None, 1, 6));
+    let again = plain.clone().again(2);
+    assert_eq!(again.meta.name, "web-retry2");
+    assert!(again.meta.uid != plain.meta.uid && again.meta.uid != plain.again(1).meta.uid);
+}
+
+#[test]
 fn what_a_controller_would_do_later_is_noted_by_name() {
     for (kind, more, policy, note) in [
         ("Deployment", "  replicas: 0\n", "Always", "Deployment web: it has no pods"),
         ("StatefulSet", "  replicas: 2\n", "Always", "its pods do not wait for each other"),
-        ("Job", "  completions: 2\n", "Never", "Job web: all 2 pods are started at once"),
-        ("Job", "  backoffLimit: 4\n", "Never", "Job web: backoffLimit: a pod that failed"),
+        ("Job", "  suspend: true\n", "Never", "Job web: suspend: it is run all the same"),
+        (
+            "Job",
+            "  podFailurePolicy: {rules: []}\n",
+            "Never",
+            "Job web: podFailurePolicy is not heeded: every failure counts",
+        ),
         ("CronJob", "", "Never", "CronJob web: it is run once, now"),
     ] {
         // Beside a pod, so that there is one.
@@ -127,6 +148,14 @@ fn what_the_api_server_refuses_of_a_workload_is_refused_with_its_place() {
             workload("Job", "", "Always"),
             "web.yaml:4: spec.template.spec.restartPolicy: Required value: valid values: \
              \"OnFailure\", \"Never\"",
+        ),
+        (
+            workload("Job", "  parallelism: 0\n", "Never"),
+            "web.yaml:4: spec: parallelism 0: none of its pods would ever run",
+        ),
+        (
+            workload("Job", "  completionMode: Indexed\n", "Never"),
+            "web.yaml:4: spec.completions: Required value: when completion mode is Indexed",
         ),
         (
             workload("Deployment", "", "Always")
