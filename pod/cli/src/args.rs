@@ -104,6 +104,8 @@ pub enum Verb {
     },
     /// Run a command in a container
     Exec(Exec),
+    /// Copy files between a container and this machine; nothing in the container is needed for it
+    Cp(Cp),
     /// Stop pods: hooks, stop signals, and SIGKILL after the grace
     Stop {
         /// Names, namespace/name or uids of pods
@@ -332,6 +334,30 @@ pub struct Exec {
     /// Program and arguments
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+}
+
+const COPIES: &str = "\
+Examples:
+  rrun cp web:/var/log/app ./logs     a folder of the first container of the pod web
+  rrun cp -c server ./web.conf web:/etc/web.conf
+  rrun cp ./site/. web:/srv           what is in a folder
+
+A folder that is there takes the copy under the name that it had. Out of a container come no links,
+devices, FIFOs and sockets; those that are left out are told.";
+
+#[derive(clap::Args)]
+#[command(after_help = COPIES)]
+pub struct Cp {
+    /// A file or folder: a path here, or POD:PATH or NAMESPACE/POD:PATH in a container
+    pub from: String,
+    /// Where to: the same; one of both is in a container
+    pub to: String,
+    /// Of this container; default: the first
+    #[arg(short, long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Ownership and permissions will not be preserved
+    #[arg(long)]
+    pub no_preserve: bool,
 }
 
 #[derive(clap::Args)]

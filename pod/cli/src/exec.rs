@@ -2,34 +2,22 @@
 
 use crate::args;
 use crate::context::Context;
-use crate::runtime::reach;
+use crate::runtime::{alongside, reach};
 use crate::streaming;
-use crate::terminal::{self, Raw};
+use crate::terminal::Raw;
 use anyhow::{Context as _, Result, anyhow, bail};
 use rrun_cri_api::{Cri, v1};
+use rrun_pod::supervise::Entry;
 use rrun_pod::supervise::container_gc::Reached;
-use rrun_pod::supervise::{Entry, control};
 use rrun_pod::translate::labels;
 use std::process::ExitCode;
 
 /// Runs the command; its exit code is ours.
 pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
-    let entry = context.store.find(&args.pod)?;
-    let spec = entry.pod()?.spec;
-    let container = match &args.container {
-        Some(name) if spec.find(name).is_none() => {
-            bail!("pod {}: container {name}: not found", args.pod);
-        }
-        Some(name) => name.clone(),
-        None => spec.containers.first().context("the pod has no containers")?.name.clone(),
-    };
-    let (pod, is_here) = (args.pod.clone(), entry.definition.endpoint.is_none());
-    let work = execute(context, &entry, &container, args);
-    if !is_here {
-        return work.await;
-    }
-    let done = control::alongside(&context.store, &entry.uid, work, |words| terminal::tell(words));
-    done.await.with_context(|| format!("exec {pod}"))?
+    let (entry, container) = target(context, &args.pod, args.container.as_deref())?;
+    let pod = args.pod.clone();
+    let done = alongside(context, &entry, execute(context, &entry, &container, args));
+    done.await.with_context(|| format!("exec {pod}"))
 }
 
 async fn execute(
@@ -56,8 +44,22 @@ async fn execute(
     Ok(ExitCode::from(code?))
 }
 
+/// A pod, and the name of the container in it that is meant: the first, where none is named.
+pub fn target(context: &Context, pod: &str, container: Option<&str>) -> Result<(Entry, String)> {
+    let entry = context.store.find(pod)?;
+    let spec = entry.pod()?.spec;
+    let name = match container {
+        Some(name) if spec.find(name).is_none() => {
+            bail!("pod {pod}: container {name}: not found");
+        }
+        Some(name) => name.to_owned(),
+        None => spec.containers.first().context("the pod has no containers")?.name.clone(),
+    };
+    Ok((entry, name))
+}
+
 /// The id of the run of a container that is going on.
-async fn running(cri: &dyn Cri, uid: &str, container: &str) -> Result<String> {
+pub async fn running(cri: &dyn Cri, uid: &str, container: &str) -> Result<String> {
     let of = [(labels::POD_UID, uid), (labels::CONTAINER_NAME, container)];
     let label_selector = of.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let state = v1::ContainerStateValue { state: v1::ContainerState::ContainerRunning as i32 };

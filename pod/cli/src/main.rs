@@ -9,6 +9,7 @@ mod args;
 mod collector;
 mod container_gc;
 mod context;
+mod cp;
 mod delete;
 mod describe;
 mod detach;
@@ -105,6 +106,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         }
         Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
         Verb::Exec(exec) => exec::exec(&context, exec).await,
+        Verb::Cp(args) => cp::cp(&context, &args).await,
         Verb::Ps(ps) => ps::ps(&context, &ps),
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,

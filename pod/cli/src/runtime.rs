@@ -3,6 +3,7 @@
 use crate::collector::Collector;
 use crate::context::Context;
 use crate::pod_cgroups;
+use crate::terminal;
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use rrun_cri::current::Current;
@@ -143,6 +144,19 @@ impl Reach for AnyPod {
             rrun_pod::error::Error::new(Kind::Unavailable, causes.join(": "))
         })
     }
+}
+
+/// Does `work` through what [`reach`] answers, and gives it up when the `rrun` that runs the pod says
+/// nothing any more.
+pub async fn alongside<T>(
+    context: &Context,
+    pod: &Entry,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    if pod.definition.endpoint.is_some() {
+        return work.await;
+    }
+    control::alongside(&context.store, &pod.uid, work, |words| terminal::tell(words)).await?
 }
 
 /// The runtime that has a pod: through the process that runs it, else in this one.

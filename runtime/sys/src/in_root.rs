@@ -2,12 +2,15 @@
 //! allocating.
 //!
 //! [`crate::root`] is the general primitive; this one works on the stack. Whoever reads a file
-//! that an image or a container chose calls [`open_regular`] or [`read_regular`].
+//! that an image or a container chose calls [`open_regular`] or [`read_regular`]; whoever writes one,
+//! [`open_regular_to_write`].
 
 mod regular;
 
 pub(crate) use regular::check_regular;
-pub use regular::{open_regular, open_regular_of_host, read_regular, read_regular_of_host};
+pub use regular::{
+    open_regular, open_regular_of_host, open_regular_to_write, read_regular, read_regular_of_host,
+};
 
 use crate::call::{fresh, syscall};
 use nix::errno::Errno;

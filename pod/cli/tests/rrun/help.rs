@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 31] = [
+const COMMANDS: [(&str, &[&str]); 32] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -17,6 +17,7 @@ const COMMANDS: [(&str, &[&str]); 31] = [
     ("describe", &["describe"]),
     ("wait", &["wait"]),
     ("exec", &["exec"]),
+    ("cp", &["cp"]),
     ("stop", &["stop"]),
     ("delete", &["delete"]),
     ("rm", &["rm"]),

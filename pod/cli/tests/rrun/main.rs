@@ -1,6 +1,7 @@
 //! `rrun` as a person uses it: the real program, with its defaults, in a sandbox.
 #![allow(clippy::unwrap_used)]
 
+mod cp;
 mod disk;
 mod endpoint;
 mod exec;

@@ -40,6 +40,15 @@ pub fn open_regular(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
     reopen(&open(root, path, OFlag::O_PATH)?, OFlag::O_RDONLY)
 }
 
+/// Opens the regular file at `path` inside `root` for writing, where it is. A link at its end is not
+/// followed.
+///
+/// # Errors
+/// As [`open_regular`].
+pub fn open_regular_to_write(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
+    reopen(&open(root, path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, OFlag::O_WRONLY)
+}
+
 /// Opens the regular file at a path of the host for reading. Links are followed, wherever they
 /// lead.
 ///
@@ -166,6 +175,22 @@ mod tests {
             assert_eq!(refused.to_string(), "not a regular file", "{path:?}");
             let path = root.0.join(path.to_str().unwrap());
             let refused = read_regular_of_host(&path, 10).unwrap_err();
+            assert_eq!(refused.to_string(), "not a regular file", "{path:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_regular_file_is_written_and_none_behind_a_link() {
+        let root = Root::new("write");
+        std::fs::write(root.0.join("file"), "old").unwrap();
+        symlink("file", root.0.join("link")).unwrap();
+        nix::unistd::mkfifo(&root.0.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+        let folder = File::open(&root.0).unwrap();
+        let mut file = open_regular_to_write(folder.as_fd(), c"file").unwrap();
+        io::Write::write_all(&mut file, b"new").unwrap();
+        assert_eq!(std::fs::read(root.0.join("file")).unwrap(), b"new");
+        for path in [c"link", c"fifo"] {
+            let refused = open_regular_to_write(folder.as_fd(), path).unwrap_err();
             assert_eq!(refused.to_string(), "not a regular file", "{path:?}");
         }
     }
