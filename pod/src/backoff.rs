@@ -35,6 +35,17 @@ impl Backoff {
         (now.since(entry.updated) < entry.wait).then_some(entry.wait)
     }
 
+    /// When the wait that began with `event` ends.
+    pub fn ends_after(&self, key: &str, event: Timestamp) -> Option<Timestamp> {
+        let entry = self.0.get(key).filter(|e| !expired(e, event))?;
+        Some(event.after(entry.wait))
+    }
+
+    /// When the wait ends that began with the last [`Backoff::next`].
+    pub fn ends(&self, key: &str) -> Option<Timestamp> {
+        self.0.get(key).map(|entry| entry.updated.after(entry.wait))
+    }
+
     /// Another try for `event`: 10 s at first, then twice as long each time, at most 300 s.
     pub fn next(&mut self, key: &str, event: Timestamp, now: Timestamp) {
         let wait = match self.0.get(key).filter(|e| !expired(e, event)) {

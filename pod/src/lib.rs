@@ -49,5 +49,6 @@ mod testing;
 pub mod tombstone;
 pub mod translate;
 mod validate;
+pub mod why;
 
 pub use engine::{PodEngine, PodHandle};

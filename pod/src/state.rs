@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
-use crate::model::Pod;
+use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Verdict};
 use crate::status::{PodStatus, StartFailure};
 
@@ -15,6 +15,15 @@ use crate::status::{PodStatus, StartFailure};
 pub struct Pulls {
     pub(crate) backoff: Backoff,
     pub(crate) errors: BTreeMap<String, String>,
+}
+
+/// A call that has not been answered for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingCall {
+    /// Of the runtime by its name, with what it is about: `PullImage a.test/web:1`; else in words.
+    pub call: String,
+    /// When it was made.
+    pub since: Timestamp,
 }
 
 /// How far the end of a pod has come.
@@ -40,6 +49,9 @@ pub struct PodState {
     pub(crate) pulls: Pulls,
     pub(crate) failures: BTreeMap<String, StartFailure>,
     pub(crate) verdicts: Vec<(String, ProbeKind, Verdict)>,
+    /// Calls that its worker waits for, once that takes long.
+    #[serde(default)]
+    pub pending: Vec<PendingCall>,
 }
 
 impl PodState {
@@ -52,8 +64,25 @@ impl PodState {
             pulls: Pulls::default(),
             failures: BTreeMap::new(),
             verdicts: Vec::new(),
+            pending: Vec::new(),
         }
     }
+
+    /// When the back-off of a container that ended then is over.
+    pub fn next_start(&self, container: &Container, ended: Timestamp) -> Option<Timestamp> {
+        self.crashes.ends_after(&crash_key(container), ended)
+    }
+
+    /// When the back-off of an image that could not be pulled is over.
+    pub fn next_pull(&self, image: &str) -> Option<Timestamp> {
+        self.pulls.backoff.ends(image)
+    }
+}
+
+/// What a container's back-off is kept under: another image or other limits are another container,
+/// which starts afresh.
+pub(crate) fn crash_key(container: &Container) -> String {
+    format!("{}/{}/{:?}", container.name, container.image, container.resources)
 }
 
 #[cfg(test)]

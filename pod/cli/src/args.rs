@@ -83,6 +83,14 @@ pub enum Verb {
         #[arg(short, long)]
         watch: bool,
     },
+    /// Print what a pod waits for now: calls, pulls, probes, back-offs, processes that hang
+    Why {
+        /// Name, namespace/name or uid of the pod
+        pod: String,
+        /// json: for programs
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// Print all that is known of pods
     Describe {
         /// Names, namespace/name or uids of pods

@@ -36,6 +36,7 @@ mod table;
 mod terminal;
 mod validate;
 mod wait;
+mod why;
 mod why_removed;
 
 use anyhow::{Context as _, Result};
@@ -110,6 +111,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Ps(ps) => ps::ps(&context, &ps),
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
+        Verb::Why { pod, output } => why::why(&context, &pod, output),
         Verb::Describe { pods } => describe::describe(&context, &pods),
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,

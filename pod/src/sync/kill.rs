@@ -60,7 +60,9 @@ impl PodWorker {
         if let Some((container, hook)) = hook.filter(|_| left > 0) {
             let begun = self.clock.now();
             let bound = Duration::from_secs(left.into());
-            if let Ok(Err(e)) = tokio::time::timeout(bound, self.hook(id, container, hook)).await {
+            let call = tokio::time::timeout(bound, self.hook(id, container, hook));
+            let done = self.told(format!("the preStop hook of {name}"), call).await;
+            if let Ok(Err(e)) = done {
                 tracing::warn!(pod = %self.pod.meta.name, container = name, "preStop: {e}");
                 // The error's text may hold what only the container should know.
                 self.events.warning(Some(name), Reason::FailedPreStopHook, "PreStopHook failed");
@@ -74,7 +76,8 @@ impl PodWorker {
         }
         let timeout = i64::from(left.max(MINIMUM_GRACE));
         let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout };
-        match self.cri.stop_container(request).await {
+        let call = self.cri.stop_container(request);
+        match self.told(format!("StopContainer {name}"), call).await {
             Err(e) if e.code() != Code::NotFound => Err(Error::status(format!("stop {name}"), &e)),
             _ => {
                 if let Some(order) = order {
@@ -110,7 +113,7 @@ impl PodWorker {
         join_all(kills).await.into_iter().collect::<Result<Vec<()>>>()?;
         for sandbox in &seen.sandboxes {
             let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
-            match self.cri.stop_pod_sandbox(request).await {
+            match self.told("StopPodSandbox", self.cri.stop_pod_sandbox(request)).await {
                 Err(e) if e.code() != Code::NotFound => {
                     return Err(Error::status(format!("stop sandbox {}", sandbox.id), &e));
                 }

@@ -5,6 +5,7 @@ mod hooks;
 mod init;
 mod kill;
 pub mod observe;
+mod pending;
 mod plan;
 mod pod_loop;
 mod pull;

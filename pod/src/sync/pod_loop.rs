@@ -187,6 +187,7 @@ impl PodWorker {
             pulls: self.pulls.clone(),
             failures: self.failures.clone(),
             verdicts: self.results.all(),
+            pending: self.saved.borrow().pending.clone(),
         };
         self.saved.send_if_modified(|saved| {
             let changed = *saved != state;
@@ -288,7 +289,7 @@ impl PodWorker {
     }
 
     async fn start_all(&mut self, actions: &Actions, seen: &Observed) -> Result<SyncResult> {
-        let place = self.prepare().await.inspect_err(|e| {
+        let place = self.told("its volumes", self.prepare()).await.inspect_err(|e| {
             let text = format!("MountVolume.SetUp failed: {e}");
             self.events.warning(None, Reason::FailedMount, text);
         })?;

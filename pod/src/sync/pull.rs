@@ -99,7 +99,8 @@ impl PodWorker {
             );
             return Err(failure("ErrImagePull", text));
         }
-        let pulled = self.pull_with_credentials(image, want.sandbox).await;
+        let call = self.pull_with_credentials(image, want.sandbox);
+        let pulled = self.told(format!("PullImage {}", want.image), call).await;
         let on_record = pulled.as_ref().ok().map(|(id, access)| PulledImage {
             id: id.clone(),
             access: access.clone(),

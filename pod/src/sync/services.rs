@@ -95,8 +95,10 @@ async fn look(others: &BTreeSet<(String, String)>, node: &dyn Node, start: Insta
 impl PodWorker {
     /// Waits, for seconds at most, until it is known where the pod's Services lead.
     pub(super) async fn await_services(&mut self) {
+        let mut behind = self.behind.clone();
         // Its sender ends only with all that it will ever tell.
-        let _ = self.behind.wait_for(|behind| behind.settled).await;
+        let settled = behind.wait_for(|behind| behind.settled);
+        let _ = self.told("the addresses behind its Services", settled).await.map(drop);
         self.addresses.others.clone_from(&self.behind.borrow().addresses);
     }
 

@@ -7,6 +7,7 @@ use rrun_cri_api::v1;
 use super::actions::KillReason;
 use super::kill::ContainerToKill;
 use super::observe::{Observed, RunState};
+use super::pending::told;
 use super::pull::{Image, ImageRequest, failure};
 use super::worker::PodWorker;
 use crate::clock::Timestamp;
@@ -16,6 +17,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::events::Reason;
 use crate::model::{Container, EnvSource, PullPolicy, SubPath, VolumeMount, VolumeSource};
 use crate::node::{PodPlace, SubPathRequest};
+use crate::state::crash_key;
 use crate::status::StartFailure;
 use crate::translate::container::{self, Parts};
 use crate::{hosts, security};
@@ -71,7 +73,8 @@ impl PodWorker {
             config: Some(config),
             sandbox_config: Some(context.config.clone()),
         };
-        let id = match self.cri.create_container(request).await {
+        let call = self.cri.create_container(request);
+        let id = match self.told(format!("CreateContainer {}", c.name), call).await {
             Ok(reply) => reply.container_id,
             Err(e) => {
                 self.event_failed(c, e.message());
@@ -80,7 +83,8 @@ impl PodWorker {
         };
         self.events.normal(Some(&c.name), Reason::Created, "Container created");
         let request = v1::StartContainerRequest { container_id: id.clone() };
-        if let Err(e) = self.cri.start_container(request).await {
+        let call = self.cri.start_container(request);
+        if let Err(e) = self.told(format!("StartContainer {}", c.name), call).await {
             self.event_failed(c, e.message());
             return Err(failure("RunContainerError", e.message()).into());
         }
@@ -94,7 +98,9 @@ impl PodWorker {
 
     async fn post_start(&mut self, c: &Container, id: &str) -> Result<(), Failed> {
         let Some(hook) = &c.lifecycle.post_start else { return Ok(()) };
-        let Err(e) = self.hook(id, c, hook).await else { return Ok(()) };
+        let call = self.hook(id, c, hook);
+        let done = self.told(format!("the postStart hook of {}", c.name), call).await;
+        let Err(e) = done else { return Ok(()) };
         // The event does not tell the text: it may hold what only the container should know.
         self.events.warning(Some(&c.name), Reason::FailedPostStartHook, "PostStartHook failed");
         let target = ContainerToKill {
@@ -117,8 +123,7 @@ impl PodWorker {
         let Some(finished) = seen.runs.iter().find(ended).map(|run| run.finished_at) else {
             return Ok(());
         };
-        // Another image or other limits are another container: it starts afresh.
-        let key = format!("{}/{}/{:?}", c.name, c.image, c.resources);
+        let key = crash_key(c);
         let now = self.clock.now();
         if let Some(wait) = self.crashes.waiting_since(&key, finished, now) {
             let meta = &self.pod.meta;
@@ -294,7 +299,8 @@ impl PodWorker {
         // In a task of its own: an order to stop ends our waiting, and what is half made is in no
         // list of the runtime. Who ends the pod waits for it.
         let call = tokio::spawn(async move { cri.run_pod_sandbox(request).await });
-        let made = self.making.insert(call).await;
+        let (saved, pending) = (self.saved.clone(), self.call("RunPodSandbox"));
+        let made = told(&saved, pending, self.making.insert(call)).await;
         self.making = None;
         let reply = made.map_err(|e| Error::new(Kind::Internal, format!("run sandbox: {e}")))?;
         Ok(reply.map_err(|e| Error::status("run sandbox", &e))?.pod_sandbox_id)

@@ -17,6 +17,7 @@ mod machine;
 mod pods;
 mod stdin;
 mod tables;
+mod why;
 mod workloads;
 
 use machine::{IMAGE, Machine, pod, text};

@@ -1,0 +1,54 @@
+//! What the worker waits for, put on record once that takes long.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::worker::PodWorker;
+use crate::state::{PendingCall, PodState};
+
+/// What is answered sooner is on no record.
+const LONG: Duration = Duration::from_secs(1);
+
+/// A call on record; dropped, it is not any more.
+struct OnRecord<'a>(&'a watch::Sender<PodState>, PendingCall);
+
+impl Drop for OnRecord<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|state| {
+            let place = state.pending.iter().position(|call| *call == self.1);
+            place.map(|at| state.pending.remove(at));
+        });
+    }
+}
+
+/// Waits for a call.
+pub(super) async fn told<T>(
+    saved: &watch::Sender<PodState>,
+    call: PendingCall,
+    work: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(work);
+    if let Ok(done) = tokio::time::timeout(LONG, &mut work).await {
+        return done;
+    }
+    saved.send_modify(|state| state.pending.push(call.clone()));
+    let _on_record = OnRecord(saved, call);
+    work.await
+}
+
+impl PodWorker {
+    /// A call that is made now.
+    pub(super) fn call(&self, name: impl Into<String>) -> PendingCall {
+        PendingCall { call: name.into(), since: self.clock.now() }
+    }
+
+    /// Waits for a call.
+    pub(super) async fn told<T>(
+        &self,
+        name: impl Into<String>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        told(&self.saved, self.call(name), work).await
+    }
+}
