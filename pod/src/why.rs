@@ -1,7 +1,5 @@
 //! What a pod waits for, and why it is not ready: what its records say of that.
 
-use serde::Serialize;
-
 use crate::clock::Timestamp;
 use crate::events::{Event, Level, Reason};
 use crate::model::{Container, ContainerKind, Pod, Probe};
@@ -10,17 +8,15 @@ use crate::state::{Ending, PodState};
 use crate::status::{ContainerStatus, State};
 
 /// One thing that keeps a pod where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// The container that it is about; none for the pod.
     pub container: Option<String>,
     /// In words.
     pub what: String,
     /// Since when.
-    #[serde(skip)]
     pub since: Option<Timestamp>,
     /// When it is over, or something is tried again.
-    #[serde(skip)]
     pub until: Option<Timestamp>,
 }
 

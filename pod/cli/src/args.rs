@@ -1,5 +1,9 @@
 //! The command line.
 
+mod image;
+
+pub use image::Image;
+
 use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
 use rrun_pod::gc::policy::GcPolicy;
@@ -91,6 +95,8 @@ pub enum Verb {
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
+    /// Print what the containers of pods use: CPU over a second, and memory
+    Top(Top),
     /// Print all that is known of pods
     Describe {
         /// Names, namespace/name or uids of pods
@@ -177,6 +183,30 @@ pub struct Ps {
 pub enum PsOutput {
     Json,
     Name,
+}
+
+#[derive(clap::Args)]
+pub struct Top {
+    /// Names, namespace/name or uids of pods; default: all that have not ended
+    pub pods: Vec<String>,
+    /// A line for each container
+    #[arg(long)]
+    pub containers: bool,
+    /// Of this namespace alone
+    #[arg(short, long, value_name = "NAME", conflicts_with = "pods")]
+    pub namespace: Option<String>,
+    /// What uses most of it first; default: by name
+    #[arg(long, value_name = "FIELD")]
+    pub sort_by: Option<TopField>,
+    /// json: each container, with more figures
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Output>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TopField {
+    Cpu,
+    Memory,
 }
 
 #[derive(clap::Args)]
@@ -373,66 +403,6 @@ pub struct Images {
     /// Names or ids
     #[arg(required = true)]
     pub images: Vec<String>,
-}
-
-#[derive(Subcommand)]
-pub enum Image {
-    /// List images, as rrun images does
-    Ls,
-    /// Print all that is known of images, as JSON
-    Inspect(Images),
-    /// Print the steps that an image was built in, the newest first
-    History {
-        /// A name or an id
-        image: String,
-        /// Commands of any length
-        #[arg(long)]
-        no_trunc: bool,
-    },
-    /// Print what images take of the disk and what removing them would free
-    Du {
-        /// Layer by layer, of this image
-        image: Option<String>,
-    },
-    /// Give an image another name
-    Tag {
-        /// A name or an id
-        image: String,
-        /// The name to give, for example web:test
-        name: String,
-    },
-    /// Remove images, as rrun rmi does
-    Rm(Images),
-    /// Remove the images without a name that no container, volume or pod on record uses
-    Prune {
-        /// Those with a name too
-        #[arg(short, long)]
-        all: bool,
-    },
-    /// Hash all that images are made of again, and fetch damaged layers anew
-    Verify {
-        /// Names or ids; default: all images
-        images: Vec<String>,
-        /// Tell what is damaged, and fetch nothing
-        #[arg(long)]
-        no_repair: bool,
-    },
-    /// Write images to a tar: an OCI image layout that docker load reads as well
-    Export {
-        /// Names or ids
-        #[arg(required = true)]
-        images: Vec<String>,
-        /// The file, or - for standard output; with a / at its end a folder, which is made
-        #[arg(short, long, value_name = "PATH", default_value = "-")]
-        output: PathBuf,
-    },
-    /// Import an OCI image layout or an archive of docker save: a directory, or a tar file of one
-    Import {
-        /// The layout; - for standard input
-        layout: PathBuf,
-        /// The image's name, instead of the one in the layout
-        name: Option<String>,
-    },
 }
 
 /// `10Mi` in bytes.

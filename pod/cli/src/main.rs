@@ -34,6 +34,7 @@ mod stop;
 mod streaming;
 mod table;
 mod terminal;
+mod top;
 mod validate;
 mod wait;
 mod why;
@@ -111,6 +112,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Ps(ps) => ps::ps(&context, &ps),
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
+        Verb::Top(args) => top::top(&context, &args).await,
         Verb::Why { pod, output } => why::why(&context, &pod, output),
         Verb::Describe { pods } => describe::describe(&context, &pods),
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 33] = [
+const COMMANDS: [(&str, &[&str]); 34] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -14,6 +14,7 @@ const COMMANDS: [(&str, &[&str]); 33] = [
     ("ps", &["ps"]),
     ("logs", &["logs"]),
     ("events", &["events"]),
+    ("top", &["top"]),
     ("why", &["why"]),
     ("describe", &["describe"]),
     ("wait", &["wait"]),

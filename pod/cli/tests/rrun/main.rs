@@ -17,6 +17,7 @@ mod machine;
 mod pods;
 mod stdin;
 mod tables;
+mod top;
 mod why;
 mod workloads;
 
