@@ -23,7 +23,7 @@ use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
 use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
-use crate::sync::{PodWorker, Stop, observe, services};
+use crate::sync::{PodWorker, Stop, behind, observe};
 use crate::tombstone::Cause;
 
 /// When a broken event stream is opened again.
@@ -122,9 +122,9 @@ impl PodEngine {
         let world = (self.cri.clone(), self.node.clone());
         let told = excess.subscribe();
         tokio::spawn(eviction::watch(pod.clone(), world, stopping.subscribe(), excess));
-        let behind = watch::Sender::default();
-        let led = behind.subscribe();
-        tokio::spawn(services::watch(pod.clone(), self.node.clone(), stopping.subscribe(), behind));
+        let found = watch::Sender::default();
+        let led = found.subscribe();
+        tokio::spawn(behind::watch(pod.clone(), self.node.clone(), stopping.subscribe(), found));
         let worker = PodWorker {
             pod,
             cri: self.cri.clone(),

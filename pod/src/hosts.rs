@@ -86,7 +86,8 @@ fn services(pod: &Pod, addresses: &Addresses) -> String {
     for service in pod.objects.services.iter() {
         let names = |name: &str| {
             let full = format!("{name}.{}", service.namespace);
-            let mut names = vec![format!("{full}.svc.{CLUSTER_DOMAIN}"), format!("{full}.svc"), full];
+            let mut names =
+                vec![format!("{full}.svc.{CLUSTER_DOMAIN}"), format!("{full}.svc"), full];
             if service.namespace == pod.meta.namespace {
                 names.push(name.to_owned());
             }
@@ -151,7 +152,8 @@ spec: {selector: {app: db}, ports: [{port: 80}]}
         let other = |name: &str| format!("10.0.0.3\t{}", names(name));
         assert_eq!(lines(&addresses), [own("any"), own("db"), own("db-0.db")]);
         addresses.others.insert("default/db-1".into(), vec!["10.0.0.3".into()]);
-        let all = [own("any"), other("any"), own("db"), own("db-0.db"), other("db"), other("db-1.db")];
+        let all =
+            [own("any"), other("any"), own("db"), own("db-0.db"), other("db"), other("db-1.db")];
         assert_eq!(lines(&addresses), all);
     }
 

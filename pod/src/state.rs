@@ -52,6 +52,9 @@ pub struct PodState {
     /// Calls that its worker waits for, once that takes long.
     #[serde(default)]
     pub pending: Vec<PendingCall>,
+    /// Its addresses, from the moment that its sandbox is made.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 impl PodState {
@@ -65,6 +68,7 @@ impl PodState {
             failures: BTreeMap::new(),
             verdicts: Vec::new(),
             pending: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 

@@ -14,15 +14,22 @@ pub struct Cause {
     pub container: Option<String>,
     /// In words.
     pub what: String,
-    /// Since when.
+    /// Since when it is so.
     pub since: Option<Timestamp>,
+    /// When it was said, or happened.
+    pub at: Option<Timestamp>,
     /// When it is over, or something is tried again.
     pub until: Option<Timestamp>,
 }
 
 impl Cause {
     fn of(container: Option<&str>, what: impl Into<String>) -> Cause {
-        Cause { container: container.map(str::to_owned), what: what.into(), since: None, until: None }
+        let (container, what) = (container.map(str::to_owned), what.into());
+        Cause { container, what, since: None, at: None, until: None }
+    }
+
+    fn at(self, at: Timestamp) -> Cause {
+        Cause { at: (!at.is_zero()).then_some(at), ..self }
     }
 
     fn since(self, at: Timestamp) -> Cause {
@@ -44,7 +51,7 @@ pub fn causes(pod: &Pod, state: &PodState, events: &[Event]) -> Vec<Cause> {
     }
     let mut causes: Vec<Cause> = Vec::new();
     for call in &state.pending {
-        let what = format!("{} is not answered yet", call.call);
+        let what = format!("it waits for {}", call.call);
         causes.push(Cause::of(None, what).since(call.since));
     }
     if state.ending != Ending::No {
@@ -75,7 +82,7 @@ fn trouble(state: &PodState, events: &[Event]) -> Option<Cause> {
     }
     let last = events.iter().rev().find(|event| event.container.is_none())?;
     let is_bad = last.level == Level::Warning;
-    is_bad.then(|| Cause::of(None, &last.message).since(last.at))
+    is_bad.then(|| Cause::of(None, &last.message).at(last.at))
 }
 
 /// A container and what is known of it.
@@ -110,7 +117,7 @@ impl One<'_> {
         };
         let what =
             if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
-        Some(self.cause(what).since(ended.unwrap_or_default()).until(until))
+        Some(self.cause(what).at(ended.unwrap_or_default()).until(until))
     }
 
     fn runs(&self, started_at: Timestamp) -> Vec<Cause> {
@@ -127,7 +134,7 @@ impl One<'_> {
         let mut causes: Vec<Cause> =
             waits.map(|(kind, probe)| self.waits_for(kind, probe, started_at)).collect();
         let fails = self.answer(ProbeKind::Liveness, started_at);
-        causes.extend(fails.map(|event| self.cause(&event.message).since(event.at)));
+        causes.extend(fails.map(|event| self.cause(&event.message).at(event.at)));
         causes
     }
 
@@ -138,7 +145,7 @@ impl One<'_> {
     /// The last answer to a probe that is to succeed.
     fn waits_for(&self, kind: ProbeKind, probe: &Probe, started_at: Timestamp) -> Cause {
         if let Some(answer) = self.answer(kind, started_at) {
-            return self.cause(&answer.message).since(answer.at);
+            return self.cause(&answer.message).at(answer.at);
         }
         let delay = std::time::Duration::from_secs(probe.initial_delay.into());
         let what = format!("{} probe ({probe}) has not succeeded yet", kind.as_str());
@@ -206,9 +213,11 @@ mod tests {
         let spec = "  containers: [{name: a, image: x:1}]\n";
         let pod = scene.engine.run(testing::pod(spec));
         let causes = said(spec, &pod, 5).await;
-        assert!(words(&causes)[0].starts_with("a: CrashLoopBackOff: back-off 10s restarting failed"));
-        let (since, until) = (causes[0].since.unwrap(), causes[0].until.unwrap());
-        assert_eq!((causes.len(), until.since(since).as_secs()), (1, 10));
+        assert!(
+            words(&causes)[0].starts_with("a: CrashLoopBackOff: back-off 10s restarting failed")
+        );
+        let (at, until) = (causes[0].at.unwrap(), causes[0].until.unwrap());
+        assert_eq!((causes.len(), until.since(at).as_secs()), (1, 10));
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,8 +230,9 @@ mod tests {
         assert_eq!(causes.len(), 1, "{causes:?}");
         assert!(words(&causes)[0].starts_with("a: Readiness probe failed: "), "{causes:?}");
         let plain = "  containers: [{name: b, image: x:1}]\n";
-        let ready = scene.engine.run(testing::pod(plain));
-        assert_eq!(said(plain, &ready, 3).await, []);
+        let ready = Scene::new().await.engine.run(testing::pod(plain));
+        let causes = said(plain, &ready, 3).await;
+        assert!(causes.is_empty(), "{causes:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,9 +254,10 @@ mod tests {
         let spec = "  containers: [{name: a, image: x:1, lifecycle: {postStart: {exec: {command: [hook]}}}}]\n";
         let pod = scene.engine.run(testing::pod(spec));
         let causes = said(spec, &pod, 9).await;
-        assert_eq!(words(&causes), ["pod: the postStart hook of a is not answered yet"]);
+        assert_eq!(words(&causes), ["pod: it waits for the postStart hook of a"]);
         assert!(causes[0].since.is_some());
-        assert_eq!(said(spec, &pod, 40).await, []);
+        let causes = said(spec, &pod, 40).await;
+        assert!(causes.is_empty(), "{causes:?}");
     }
 
     #[tokio::test(start_paused = true)]

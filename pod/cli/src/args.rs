@@ -2,7 +2,7 @@
 
 mod image;
 
-pub use image::Image;
+pub use image::{Image, Images};
 
 use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -396,13 +396,6 @@ pub struct Cp {
     /// Ownership and permissions will not be preserved
     #[arg(long)]
     pub no_preserve: bool,
-}
-
-#[derive(clap::Args)]
-pub struct Images {
-    /// Names or ids
-    #[arg(required = true)]
-    pub images: Vec<String>,
 }
 
 /// `10Mi` in bytes.

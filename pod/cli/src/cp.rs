@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use container::ContainerRoot;
 use copy::{Copier, Found};
 use rrun_pod::supervise::container_gc::Reached;
-use rrun_sys::root::{Place, RelPath, RootDir, Rule};
+use rrun_sys::root::{Place, RootDir, Rule};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -84,12 +84,7 @@ pub async fn cp(context: &Context, args: &args::Cp) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn from_container(
-    there: &ContainerRoot,
-    path: &str,
-    to: &Path,
-    copier: &mut Copier,
-) -> Result<()> {
+fn from_container(there: &ContainerRoot, path: &str, to: &Path, copier: &mut Copier) -> Result<()> {
     let path = there.path(path)?;
     let from = Found::in_root(&there.root, &path);
     let from = from.with_context(|| format!("/{path} in the container"))?;
@@ -134,12 +129,7 @@ fn into_container(
 }
 
 /// Copies into a folder, under this name; what is in a folder without one.
-fn copy_to(
-    copier: &mut Copier,
-    from: Found,
-    folder: &RootDir,
-    name: Option<&[u8]>,
-) -> Result<()> {
+fn copy_to(copier: &mut Copier, from: Found, folder: &RootDir, name: Option<&[u8]>) -> Result<()> {
     match (from, name) {
         (from, Some(name)) => {
             let place: Place = folder.child(name)?;
@@ -157,20 +147,6 @@ fn ends_with_slash(path: &Path) -> bool {
 /// `folder/.` is what is in the folder.
 fn ends_with_dot(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/.")
-}
-
-/// A path of a container, below the folder where its process began if it is relative.
-fn absolute(path: &str, folder: &str) -> Result<RelPath> {
-    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") };
-    let mut names: Vec<&str> = Vec::new();
-    for name in whole.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    RelPath::parse(names.join("/")).with_context(|| format!("{path:?}"))
 }
 
 #[cfg(test)]
@@ -191,18 +167,6 @@ mod tests {
         }
         for text in [":/x", "web:", "a/b/c:/x", "ns/:/x"] {
             assert!(End::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_path_of_a_container_has_no_dots_and_begins_where_its_process_did() {
-        for (path, folder, want) in [
-            ("/etc/../etc/hosts", "/app", "etc/hosts"),
-            ("../../../x", "/app", "x"),
-            ("log/./today", "/app", "app/log/today"),
-            ("/", "/app", ""),
-        ] {
-            assert_eq!(absolute(path, folder).unwrap(), RelPath::parse(want).unwrap(), "{path}");
         }
     }
 }

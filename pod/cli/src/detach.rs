@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 /// Starts a background half for each pod, and waits until the pods are accepted.
 pub async fn detach(context: &Context, args: args::Run) -> Result<ExitCode> {
     let asked = many::read(context, &args)?;
-    if asked.pods.len() > 1 {
+    if asked.has_several_processes() {
         many::print_notes(&asked.pods);
     }
     let mut jobs = BTreeSet::new();

@@ -63,8 +63,11 @@ impl Asked {
     /// This very command for one of the pods, with these options.
     pub fn command(&self, pod: &Pod, options: &[&str]) -> Result<Command> {
         let name = full_name(pod);
-        let only = if self.has_several_processes() { &["--only", name.as_str()][..] } else { &[] };
-        self.again(&[options, only].concat())
+        let mut options = options.to_vec();
+        if self.has_several_processes() {
+            options.extend(["--only", &name]);
+        }
+        self.again(&options)
     }
 
     /// This very command with these options before it, away from the terminal's signals.

@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::detach;
 use crate::jobs::{self, JobRun, Wanted};
 use crate::many::{self, Asked, full_name};
-use crate::run::STOPPED;
 use crate::stop;
 use crate::terminal;
 use anyhow::{Context as _, Result, bail};
@@ -19,6 +18,9 @@ use std::time::Duration;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+
+/// The exit code of the process for a pod of a Job that did not succeed because somebody stopped it.
+pub const STOPPED: u8 = 3;
 
 /// How often the restarts of containers are counted, where they count as failures.
 const COUNT: Duration = Duration::from_secs(2);
@@ -106,7 +108,7 @@ impl Processes<'_> {
         // Caught so that it does not end the background half.
         let _hangup = self.detached.then(|| signal(SignalKind::hangup())).transpose()?;
         loop {
-            let wait = self.work_on_jobs().await?;
+            let wait = self.work_on_jobs().await;
             if self.ends.is_empty() && wait.is_none() {
                 let failed = self.jobs.iter().any(JobRun::has_failed);
                 return Ok(self.code.max(i32::from(failed)));
@@ -133,7 +135,7 @@ impl Processes<'_> {
     }
 
     /// Does what Jobs want: for how long none of them wants anything; `None` where none will.
-    async fn work_on_jobs(&mut self) -> Result<Option<Duration>> {
+    async fn work_on_jobs(&mut self) -> Option<Duration> {
         let mut soonest = None;
         for i in 0..self.jobs.len() {
             let was_over = self.jobs[i].is_over();
@@ -159,7 +161,7 @@ impl Processes<'_> {
                 }
             }
         }
-        Ok(soonest)
+        soonest
     }
 
     /// Starts the process of a pod. What keeps it from that is told.

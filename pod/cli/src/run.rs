@@ -15,9 +15,6 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// The exit code of the process for a pod of a Job that did not succeed because somebody stopped it.
-pub const STOPPED: u8 = 3;
-
 /// Runs the pods of a manifest until they have ended: 0 when all succeeded, 1 when one failed.
 pub async fn run(context: &Context, args: args::Run, background: bool) -> Result<ExitCode> {
     let asked = many::read(context, &args)?;
@@ -59,7 +56,7 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         follow(context, locked, &runtime, (signals, shown), (supervision, keep)).await?;
     Ok(match phase {
         Phase::Succeeded => ExitCode::SUCCESS,
-        _ if stopped && args.tries.is_some() => ExitCode::from(STOPPED),
+        _ if stopped && args.tries.is_some() => ExitCode::from(processes::STOPPED),
         _ => ExitCode::from(1),
     })
 }

@@ -140,6 +140,7 @@ fn of_containers(mut uses: Vec<Use>, by: Option<TopField>) -> Vec<[String; 5]> {
 fn of_pods(uses: &[Use], by: Option<TopField>) -> Vec<[String; 4]> {
     let mut sums: Vec<(&str, &str, Option<u64>, u64)> = Vec::new();
     for Use { namespace, pod, cpu, memory, .. } in uses {
+        let (namespace, pod) = (namespace.as_str(), pod.as_str());
         match sums.iter_mut().find(|sum| (sum.0, sum.1) == (namespace, pod)) {
             Some(sum) => {
                 sum.2 = sum.2.map_or(*cpu, |all| Some(all + cpu.unwrap_or(0)));
@@ -217,7 +218,8 @@ mod tests {
             used("web", "b", None, 2 << 20),
             used("db", "a", Some(9_000_000), 1 << 20),
         ];
-        let rows = |by| of_pods(&uses, by)[1..].iter().map(|row| row[1..].join(" ")).collect::<Vec<_>>();
+        let rows =
+            |by| of_pods(&uses, by)[1..].iter().map(|row| row[1..].join(" ")).collect::<Vec<_>>();
         assert_eq!(rows(None), ["web 2m 3Mi", "db 9m 1Mi"]);
         assert_eq!(rows(Some(TopField::Cpu)), ["db 9m 1Mi", "web 2m 3Mi"]);
         assert_eq!(rows(Some(TopField::Memory)), ["web 2m 3Mi", "db 9m 1Mi"]);

@@ -65,8 +65,8 @@ impl Report {
         } else {
             None
         };
-        let own = own.map(|what| Cause { container: None, what, since: None, until: None });
-        causes.splice(0..0, own);
+        let of_pod = |what| Cause { container: None, what, since: None, at: None, until: None };
+        causes.splice(0..0, own.map(of_pod));
         let ready = entry.state.as_ref().is_some_and(|state| state.status.is_ready());
         Ok(Report { entry, ready, causes, scene })
     }
@@ -120,6 +120,7 @@ impl Report {
                 "container": cause.container,
                 "what": cause.what,
                 "since": cause.since.map(|at| at.to_string()),
+                "at": cause.at.map(|at| at.to_string()),
                 "until": cause.until.map(|at| at.to_string()),
             })
         };
@@ -132,9 +133,7 @@ impl Report {
                 "seconds": process.since.map(|since| since.as_secs()),
             })
         };
-        let download = |one: &Download| {
-            json!({"layer": one.layer, "bytes": one.bytes, "quietSeconds": one.quiet.as_secs()})
-        };
+        let download = |one: &Download| json!({"layer": one.layer, "bytes": one.bytes, "quietSeconds": one.quiet.as_secs()});
         json!({
             "namespace": self.entry.namespace,
             "name": self.entry.name,
@@ -148,11 +147,14 @@ impl Report {
     }
 }
 
-/// `, for 12 s, again in 8 s`
+/// `, for 12 s`, `, 3 s ago, the next try in 8 s`
 fn times(cause: &Cause, now: Timestamp) -> String {
     let mut text = String::new();
     if let Some(since) = cause.since {
-        let _ = write!(text, ", {} ago", age(now.since(since)));
+        let _ = write!(text, ", for {}", age(now.since(since)));
+    }
+    if let Some(at) = cause.at {
+        let _ = write!(text, ", {} ago", age(now.since(at)));
     }
     if let Some(until) = cause.until.filter(|until| *until > now) {
         let _ = write!(text, ", the next try in {}", age(until.since(now)));
@@ -182,15 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_says_how_long_ago_and_when_again() {
+    fn a_cause_says_for_how_long_how_long_ago_and_when_again() {
         let at = |seconds| Timestamp::from_nanos(1).after(Duration::from_secs(seconds));
-        let cause = |since, until| Cause {
-            container: None,
-            what: String::new(),
-            since: Some(at(since)),
-            until: Some(at(until)),
-        };
-        assert_eq!(times(&cause(5, 30), at(10)), ", 5 s ago, the next try in 20 s");
-        assert_eq!(times(&cause(5, 9), at(10)), ", 5 s ago");
+        let plain =
+            Cause { container: None, what: String::new(), since: None, at: None, until: None };
+        let since = Cause { since: Some(at(5)), ..plain.clone() };
+        assert_eq!(times(&since, at(10)), ", for 5 s");
+        let said = Cause { at: Some(at(4)), until: Some(at(30)), ..plain };
+        assert_eq!(times(&said, at(10)), ", 6 s ago, the next try in 20 s");
+        assert_eq!(times(&said, at(40)), ", 36 s ago");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use super::Environment;
+use super::expansion::Environment;
 use crate::addresses::Addresses;
 use crate::model::{Pod, Service, ServicePort};
 

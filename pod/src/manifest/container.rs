@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::fields::{Fields, Item, Read};
-use super::values::{PROTOCOLS, PULL_POLICIES, address, default_pull_policy, image_name, local_path_fault};
+use super::values::{
+    PROTOCOLS, PULL_POLICIES, address, default_pull_policy, image_name, local_path_fault,
+};
 use super::{env, probe, security};
 use crate::ids;
 use crate::model::{

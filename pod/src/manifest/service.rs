@@ -167,9 +167,8 @@ pub fn bind(
             return Err(format!("Service {name} is given twice"));
         }
         let Some(selector) = &one.selector else { continue };
-        let selected = |(meta, _): &&Candidate<'_>| {
-            meta.namespace == place && selector.matches(&meta.labels)
-        };
+        let selected =
+            |(meta, _): &&Candidate<'_>| meta.namespace == place && selector.matches(&meta.labels);
         let behind: Vec<_> = pods.iter().filter(selected).copied().collect();
         one.tell(name, &behind, &mut bound.notes);
         bound.services.push(Service {

@@ -14,7 +14,9 @@ use super::pod::{self, Draft};
 use super::values::expect;
 use super::{claims, meta};
 use crate::ids::PodUid;
-use crate::model::{Claim, EnvSource, EnvVar, Job, Meta, PodSpec, RestartPolicy, Volume, VolumeSource};
+use crate::model::{
+    Claim, EnvSource, EnvVar, Job, Meta, PodSpec, RestartPolicy, Volume, VolumeSource,
+};
 
 /// More pods of one manifest are taken for a mistake in its number of replicas.
 const MOST: u32 = 1_000;

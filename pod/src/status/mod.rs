@@ -216,10 +216,8 @@ impl PodStatus {
     }
 
     /// Sandbox and volumes are there: told before images are pulled and containers started, which
-    /// may take long (`OnPodSandboxReady` of the kubelet). Pods with Services that lead here wait for
-    /// the addresses.
-    pub fn set_ready_to_start(&mut self, addresses: &[String], now: Timestamp) {
-        self.pod_ips = addresses.to_vec();
+    /// may take long (`OnPodSandboxReady` of the kubelet).
+    pub fn set_ready_to_start(&mut self, now: Timestamp) {
         let known = self.conditions.iter_mut().find(|c| c.kind == "PodReadyToStartContainers");
         if let Some(condition) = known.filter(|condition| !condition.status) {
             (condition.status, condition.since) = (true, now);

@@ -306,11 +306,10 @@ impl OtherPods for Store {
             return Ok(None);
         }
         let state: Option<PodState> = STATE.read(&folder.join("state"))?;
-        let status = state.map(|state| state.status);
-        if status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
+        if state.as_ref().is_some_and(|state| state.status.phase.is_terminal()) {
             return Ok(None);
         }
-        Ok(Some(status.map_or_else(Vec::new, |status| status.pod_ips)))
+        Ok(Some(state.map(|state| state.addresses).unwrap_or_default()))
     }
 }
 

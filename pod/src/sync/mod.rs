@@ -1,6 +1,7 @@
 //! The pod worker: look, decide, do, until the pod is over.
 
 pub(crate) mod actions;
+pub(crate) mod behind;
 mod hooks;
 mod init;
 mod kill;
@@ -9,7 +10,7 @@ mod pending;
 mod plan;
 mod pod_loop;
 mod pull;
-pub(crate) mod services;
+mod services;
 mod start;
 mod terminate;
 pub(crate) mod termination_messages;

@@ -16,8 +16,9 @@ struct OnRecord<'a>(&'a watch::Sender<PodState>, PendingCall);
 impl Drop for OnRecord<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|state| {
-            let place = state.pending.iter().position(|call| *call == self.1);
-            place.map(|at| state.pending.remove(at));
+            if let Some(at) = state.pending.iter().position(|call| *call == self.1) {
+                state.pending.remove(at);
+            }
         });
     }
 }

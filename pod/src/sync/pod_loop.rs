@@ -91,7 +91,9 @@ impl PodWorker {
             {
                 self.publish(&seen, &probes);
             }
-            self.wait(&fingerprint, result.retry_at, &mut verdicts).await;
+            while self.wait(&fingerprint, result.retry_at, &mut verdicts).await {
+                self.refresh_hosts(&seen).await;
+            }
         }
         self.terminate(&probes).await;
     }
@@ -188,6 +190,7 @@ impl PodWorker {
             failures: self.failures.clone(),
             verdicts: self.results.all(),
             pending: self.saved.borrow().pending.clone(),
+            addresses: self.addresses.pod.clone(),
         };
         self.saved.send_if_modified(|saved| {
             let changed = *saved != state;
@@ -196,13 +199,13 @@ impl PodWorker {
         });
     }
 
-    /// Waits until something may have changed.
+    /// Waits until something may have changed; true if that is where the pod's Services lead.
     async fn wait(
         &mut self,
         fingerprint: &Fingerprint,
         retry_at: Option<Timestamp>,
         verdicts: &mut watch::Receiver<u64>,
-    ) {
+    ) -> bool {
         let far = self.clock.now().after(Duration::from_secs(86_400));
         let until = retry_at.unwrap_or(far).min(self.deadline().unwrap_or(far));
         let clock = self.clock.clone();
@@ -226,15 +229,16 @@ impl PodWorker {
                 }
             }
         };
-        tokio::select! {
-            Ok(_) = stop.wait_for(Option::is_some) => {}
-            Ok(_) = excess.wait_for(Option::is_some) => {}
-            Ok(()) = verdicts.changed() => {}
-            Ok(()) = behind.changed() => {}
-            () = clock.sleep_until(until) => {}
-            () = relist => {}
-        }
-        self.behind.mark_unchanged();
+        let services = tokio::select! {
+            Ok(_) = stop.wait_for(Option::is_some) => false,
+            Ok(_) = excess.wait_for(Option::is_some) => false,
+            Ok(()) = verdicts.changed() => false,
+            Ok(()) = behind.changed() => true,
+            () = clock.sleep_until(until) => false,
+            () = relist => false,
+        };
+        self.behind = behind;
+        services
     }
 
     async fn sync(&mut self, seen: &Observed) -> SyncResult {
@@ -313,8 +317,8 @@ impl PodWorker {
             })?;
             self.learn_address(&id).await?;
             let now = self.clock.now();
-            let addresses = &self.addresses.pod;
-            self.status.send_modify(|status| status.set_ready_to_start(addresses, now));
+            self.status.send_modify(|status| status.set_ready_to_start(now));
+            // Others wait for the address before their containers start.
             self.save();
         }
         if let Err(e) = self.image_volumes(&config).await {

@@ -218,11 +218,8 @@ impl PodWorker {
 
     /// Writes the pod's hosts file; its path.
     pub(super) async fn write_hosts(&self) -> Result<PathBuf> {
-        let host = if self.pod.spec.host_network {
-            self.node.host_hosts().await?
-        } else {
-            String::new()
-        };
+        let host =
+            if self.pod.spec.host_network { self.node.host_hosts().await? } else { String::new() };
         let content = hosts::content(&self.pod, &self.addresses, &host);
         self.node.write_hosts(&self.pod.meta.uid, content).await
     }

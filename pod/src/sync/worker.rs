@@ -8,7 +8,7 @@ use rrun_cri_api::{Cri, v1};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::services::Behind;
+use super::behind::Behind;
 use super::termination_messages::TerminationMessages;
 use crate::addresses::Addresses;
 use crate::admission::Runtime;

@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::model::{
-    Container, Handler, Meta, Pod, PortRef, Scheme, TerminationMessagePolicy,
-};
+use crate::model::{Container, Handler, Meta, Pod, PortRef, Scheme, TerminationMessagePolicy};
 
 /// Label: the pod's name.
 pub const POD_NAME: &str = "io.kubernetes.pod.name";

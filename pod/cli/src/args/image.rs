@@ -1,8 +1,14 @@
 //! The commands of `rrun image`.
 
-use super::Images;
 use clap::Subcommand;
 use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Images {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
 
 #[derive(Subcommand)]
 pub enum Image {

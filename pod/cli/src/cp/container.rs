@@ -1,6 +1,5 @@
 //! The file system of a running container, through its process.
 
-use super::absolute;
 use anyhow::{Context as _, Result, bail};
 use rrun_cri_api::{Cri, v1};
 use rrun_sys::pidfd;
@@ -60,4 +59,35 @@ fn id_of(status: &str, label: &str) -> Result<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix(label));
     let id = line.and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
     id.with_context(|| format!("no {label} in its status"))
+}
+
+/// A path of a container, below the folder where its process began if it is relative.
+fn absolute(path: &str, folder: &str) -> Result<RelPath> {
+    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") };
+    let mut names: Vec<&str> = Vec::new();
+    for name in whole.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    RelPath::parse(names.join("/")).with_context(|| format!("{path:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_a_container_has_no_dots_and_begins_where_its_process_did() {
+        for (path, folder, want) in [
+            ("/etc/../etc/hosts", "/app", "etc/hosts"),
+            ("../../../x", "/app", "x"),
+            ("log/./today", "/app", "app/log/today"),
+            ("/", "/app", ""),
+        ] {
+            assert_eq!(absolute(path, folder).unwrap(), RelPath::parse(want).unwrap(), "{path}");
+        }
+    }
 }

@@ -263,7 +263,9 @@ mod tests {
         fs::create_dir_all(from.path().join("a/b")).unwrap();
         fs::write(from.path().join("a/b/run"), "x").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
-        let set = |mode| fs::set_permissions(from.path().join("a/b/run"), PermissionsExt::from_mode(mode));
+        let set = |mode| {
+            fs::set_permissions(from.path().join("a/b/run"), PermissionsExt::from_mode(mode))
+        };
         set(0o6777).unwrap();
         let mut copier = Copier::to_here(true);
         copy(&mut copier, from.path(), to.path()).unwrap();
@@ -302,7 +304,8 @@ mod tests {
             fs::write(from.path().join("file"), "x").unwrap();
             fs::create_dir(to.path().join("copy")).unwrap();
             fs::write(outside.path().join("kept"), "kept").unwrap();
-            let target = if wrong == "file" { outside.path().join("kept") } else { outside.path().into() };
+            let target =
+                if wrong == "file" { outside.path().join("kept") } else { outside.path().into() };
             symlink(target, to.path().join("copy").join(wrong)).unwrap();
             let refused = copy(&mut Copier::to_here(true), from.path(), to.path()).unwrap_err();
             assert!(format!("{refused:#}").contains(&format!("write copy/{wrong}")), "{refused:#}");

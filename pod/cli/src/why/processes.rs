@@ -12,6 +12,8 @@ pub struct Process {
     pub name: String,
     /// As `ps` has it: `D` is a wait that no signal ends.
     pub state: char,
+    /// Of the thread that this is about.
+    folder: String,
     /// The function of the kernel that it waits in, where that is told.
     pub place: Option<String>,
     /// How long it has not run, where that is told.
@@ -41,8 +43,11 @@ impl Scene {
     /// Looks at the processes in the groups of a pod and at the one that runs it; what that fetches is
     /// in `partial`.
     pub fn look(uid: &str, runner: Option<i32>, partial: &Path) -> Scene {
-        let mut stuck: Vec<Process> =
-            pids_of(uid).into_iter().filter_map(process).filter(|found| found.state == 'D').collect();
+        let mut stuck: Vec<Process> = pids_of(uid)
+            .into_iter()
+            .filter_map(process)
+            .filter(|found| found.state == 'D')
+            .collect();
         let downloads = runner.map(|pid| downloads(pid, partial)).unwrap_or_default();
         let runner = runner.and_then(process);
         if let Some(also) = runner.as_ref().filter(|runner| runner.state == 'D') {
@@ -65,10 +70,18 @@ fn pids_of(uid: &str) -> Vec<i32> {
     pids.filter(is_of_pod).collect()
 }
 
+/// In the state of its first thread, but for one of its threads in the state `D`.
 fn process(pid: i32) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let own = thread(pid, format!("/proc/{pid}"))?;
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let all = threads.filter_map(|entry| thread(pid, entry.path().display().to_string()));
+    Some(all.into_iter().find(|one| one.state == 'D').unwrap_or(own))
+}
+
+fn thread(pid: i32, folder: String) -> Option<Process> {
+    let stat = fs::read_to_string(format!("{folder}/stat")).ok()?;
     let (name, state) = name_and_state(&stat)?;
-    Some(Process { pid, name, state, place: None, since: None })
+    Some(Process { pid, name, state, folder, place: None, since: None })
 }
 
 /// The name stands in brackets and may have any of its own.
@@ -79,16 +92,16 @@ fn name_and_state(stat: &str) -> Option<(String, char)> {
 }
 
 fn describe(process: &mut Process) {
-    let place = fs::read_to_string(format!("/proc/{}/wchan", process.pid)).unwrap_or_default();
+    let place = fs::read_to_string(format!("{}/wchan", process.folder)).unwrap_or_default();
     process.place = Some(place).filter(|place| !place.is_empty() && place != "0");
     // Both are of the scheduler's clock, and we run just now.
-    let (own, its) = (last_run("self"), last_run(&process.pid.to_string()));
+    let (own, its) = (last_run("/proc/thread-self"), last_run(&process.folder));
     process.since = own.zip(its).map(|(own, its)| own.saturating_sub(its));
 }
 
-/// When a process was last on a processor (`/proc/PID/sched`, milliseconds with a fraction).
-fn last_run(pid: &str) -> Option<Duration> {
-    let text = fs::read_to_string(format!("/proc/{pid}/sched")).ok()?;
+/// When a thread was last on a processor (`/proc/PID/sched`, milliseconds with a fraction).
+fn last_run(folder: &str) -> Option<Duration> {
+    let text = fs::read_to_string(format!("{folder}/sched")).ok()?;
     let line = text.lines().find(|line| line.starts_with("se.exec_start"))?;
     let (whole, _) = line.rsplit(':').next()?.trim().split_once('.')?;
     Some(Duration::from_millis(whole.parse().ok()?))

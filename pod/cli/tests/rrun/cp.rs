@@ -26,18 +26,24 @@ fn files_go_into_a_container_without_tar_and_come_out_of_it() {
     let copied = machine.rrun(&["cp", "web:/made", &out.display().to_string()]);
     assert!(copied.status.success(), "{}", text(&copied.stderr));
     let told = text(&copied.stderr);
-    let links = ["rrun: out/here/link: left out: it is a link", "rrun: out/link: left out: it is a link"];
+    let links =
+        ["rrun: out/here/link: left out: it is a link", "rrun: out/link: left out: it is a link"];
     assert_eq!(told.lines().collect::<Vec<_>>(), links);
     let page = out.join("here/below/page");
     assert_eq!(std::fs::read_to_string(&page).unwrap(), "hello");
     assert_eq!(std::fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o640);
-    machine.ok(&["cp", "--no-preserve", "web:/made/../made/below/page", &out.display().to_string()]);
+    machine.ok(&[
+        "cp",
+        "--no-preserve",
+        "web:/made/../made/below/page",
+        &out.display().to_string(),
+    ]);
     let mode = std::fs::metadata(out.join("page")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o644);
     for (args, says) in [
         (["web:/none", "."], "/none in the container: ENOENT"),
         (["web:/proc/version", "."], "/proc/version in the container: not a regular file"),
-        ([&here, "web:/none/below"], "/none/below in the container: ENOENT"),
+        ([here.as_str(), "web:/none/below"], "/none/below in the container: ENOENT"),
         (["web:/made", "web:/other"], "one of src or dest must be a local file specification"),
         (["a", "b"], "one of src or dest must be a remote file specification"),
         (["web:", "b"], "filepath can not be empty"),

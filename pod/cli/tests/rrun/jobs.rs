@@ -59,7 +59,8 @@ fn the_exit_code_of_a_job_is_1_when_it_has_failed_and_its_pods_run_as_many_as_ma
     let done = machine.rrun(&["run", &failing]);
     let said = text(&done.stderr);
     assert_eq!(done.status.code(), Some(1), "{said}");
-    let why = "job default/pi: Failed: BackoffLimitExceeded: Job has reached the specified backoff limit";
+    let why =
+        "job default/pi: Failed: BackoffLimitExceeded: Job has reached the specified backoff limit";
     assert!(said.contains(why), "{said}");
     let three = machine.write("pi", &job("  completions: 3\n", &["say", "x"]));
     let done = machine.rrun(&["run", &three]);

@@ -38,7 +38,11 @@ fn a_service_knows_its_pods_and_what_it_cannot_do_is_noted() {
     for (replicas, spec, notes) in [
         (1, format!("{selector}, ports: [{{port: 8080}}]"), vec![]),
         (1, format!("{selector}, ports: [{{port: 8080, targetPort: http}}]"), vec![]),
-        (1, format!("{selector}, clusterIP: None, ports: [{{port: 80, targetPort: 8080}}]"), vec![]),
+        (
+            1,
+            format!("{selector}, clusterIP: None, ports: [{{port: 80, targetPort: 8080}}]"),
+            vec![],
+        ),
         (2, format!("{selector}, ports: [{{port: 8080}}]"), vec![spread]),
         (
             1,
@@ -97,7 +101,8 @@ fn a_service_selects_in_its_namespace_and_one_without_in_each() {
              {{selector: {{app: web}}, ports: [{{port: 8080}}]}}\n"
         )
     };
-    let other = with_spec("").replace("name: web", "name: far\n  namespace: n\n  labels: {app: web}");
+    let other =
+        with_spec("").replace("name: web", "name: far\n  namespace: far\n  labels: {app: web}");
     let near = with_spec("").replace("name: web", "name: near\n  labels: {app: web}");
     let behind = |namespace: &str| {
         let found = all(&format!("{other}---\n{near}{}", service(namespace))).unwrap();
@@ -107,8 +112,8 @@ fn a_service_selects_in_its_namespace_and_one_without_in_each() {
         };
         found.iter().map(one).collect::<Vec<_>>()
     };
-    assert_eq!(behind(""), [["n/far"], ["default/near"]]);
-    assert_eq!(behind(", namespace: n"), [["n/far"], ["n/far"]]);
+    assert_eq!(behind(""), [["far/far"], ["default/near"]]);
+    assert_eq!(behind(", namespace: far"), [["far/far"], ["far/far"]]);
     let twice = all(&format!("{near}{}{}", service(""), service(", namespace: default")));
     assert_eq!(twice.unwrap_err(), "web.yaml: Service web is given twice");
 }
@@ -119,10 +124,7 @@ fn what_the_api_server_refuses_of_a_service_is_refused_with_its_place() {
         ("selector: {a: b}", "14: spec.ports: is required"),
         ("ports: [{port: 0}]", "14: spec.ports[0].port: 0 is not between 1 and 65535"),
         ("ports: [{port: 1}, {port: 2}]", "14: spec.ports[0].name: is required"),
-        (
-            "ports: [{name: a, port: 1}, {name: a, port: 2}]",
-            "14: spec: port \"a\" is given twice",
-        ),
+        ("ports: [{name: a, port: 1}, {name: a, port: 2}]", "14: spec: port \"a\" is given twice"),
         ("type: ExternalName", "14: spec.externalName: is required"),
         (
             "type: NodePort, clusterIP: None, ports: [{port: 1}]",

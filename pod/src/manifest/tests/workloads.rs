@@ -96,7 +96,8 @@ fn an_indexed_jobs_pods_know_their_number_and_its_deadline_is_theirs() {
 
 #[test]
 fn a_job_tells_its_pods_how_many_are_needed_and_how_often_they_may_fail() {
-    let more = "  completions: 3\n  parallelism: 2\n  backoffLimit: 1\n  ttlSecondsAfterFinished: 9\n";
+    let more =
+        "  completions: 3\n  parallelism: 2\n  backoffLimit: 1\n  ttlSecondsAfterFinished: 9\n";
     let found = all(&workload("Job", more, "Never")).unwrap();
     assert_eq!(names(&found), ["web-0", "web-1", "web-2"]);
     let job = found[2].job.clone().unwrap();
