@@ -7,6 +7,7 @@ mod shares;
 
 pub use shares::{Full, Place, Shares};
 
+use std::fmt;
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -27,6 +28,12 @@ pub struct Blocking<T> {
 impl<T> Clone for Blocking<T> {
     fn clone(&self) -> Self {
         Blocking { inner: Arc::clone(&self.inner), places: Arc::clone(&self.places) }
+    }
+}
+
+impl<T> fmt::Debug for Blocking<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blocking").finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use rrun_pod::addresses::Addresses;
 use rrun_pod::error::Result;
 use rrun_pod::ids::PodUid;
@@ -44,8 +45,9 @@ impl PodCgroups for Cgroups {
 /// A pod that is alone on its node.
 struct Alone;
 
+#[async_trait]
 impl OtherPods for Alone {
-    fn addresses(&self, _: &str, _: &str) -> Result<Option<Vec<String>>> {
+    async fn addresses(&self, _: &str, _: &str) -> Result<Option<Vec<String>>> {
         Ok(None)
     }
 }

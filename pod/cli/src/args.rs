@@ -247,6 +247,9 @@ pub struct Run {
     /// Keep so many files of a log, at least 2
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_files, value_parser = files)]
     pub log_max_files: usize,
+    /// Collect dead containers this often, 1s at least
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = period)]
+    pub container_gc_period: Duration,
     #[command(flatten)]
     pub containers: DeadContainers,
 }
@@ -409,6 +412,13 @@ fn files(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|files| *files >= 2).ok_or("want 2 or more".to_owned())
 }
 
+/// As the kubelet's flags have durations.
+fn period(text: &str) -> Result<Duration, String> {
+    let nanos = go_duration::parse(text)?;
+    let period = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    if period < Duration::from_secs(1) { Err("want 1s or more".to_owned()) } else { Ok(period) }
+}
+
 /// `90s`, `5m`, `2h` in seconds.
 fn duration(text: &str) -> Result<u64, String> {
     let wrong = || "want a number and s, m or h, as in 90s".to_owned();
@@ -424,7 +434,7 @@ fn duration(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Args, duration, size};
+    use super::{Args, duration, period, size};
     use clap::CommandFactory;
 
     #[test]
@@ -438,5 +448,7 @@ mod tests {
         assert!(size("-1").is_err() && size("0").is_err() && size("x").is_err());
         assert_eq!((duration("90s"), duration("2h")), (Ok(90), Ok(7_200)));
         assert!(["", "5", "m", "-1s", "1d"].iter().all(|text| duration(text).is_err()));
+        assert_eq!(period("1m30s"), Ok(std::time::Duration::from_secs(90)));
+        assert!(["", "5", "0s", "-1s", "999ms"].iter().all(|text| period(text).is_err()));
     }
 }

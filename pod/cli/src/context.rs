@@ -29,8 +29,8 @@ impl Context {
     }
 
     /// All pods, or those at `--endpoint`. What cannot be read is told on standard error.
-    pub fn pods(&self) -> Result<Vec<Entry>> {
-        let (mut pods, broken) = self.store.all()?;
+    pub async fn pods(&self) -> Result<Vec<Entry>> {
+        let (mut pods, broken) = self.store.all().await?;
         for error in broken {
             terminal::tell(error);
         }

@@ -10,7 +10,7 @@ mod copy;
 use crate::args;
 use crate::context::Context;
 use crate::exec;
-use crate::runtime::reach;
+use crate::runtime::{alongside, reach};
 use crate::terminal;
 use anyhow::{Context as _, Result, bail};
 use container::ContainerRoot;
@@ -59,11 +59,14 @@ pub async fn cp(context: &Context, args: &args::Cp) -> Result<ExitCode> {
         }
         _ => bail!("one of src or dest must be a local file specification"),
     };
-    let (entry, name) = exec::target(context, pod, args.container.as_deref())?;
-    let Reached { cri, locked } = reach(context, &entry).await?;
-    let id = exec::running(&*cri, entry.uid.as_str(), &name).await?;
-    let there = container::open(&*cri, &id).await;
-    let there = there.with_context(|| format!("container {name}"))?;
+    let (entry, name) = exec::target(context, pod, args.container.as_deref()).await?;
+    let open = async {
+        let Reached { cri, locked } = reach(context, &entry).await?;
+        let id = exec::running(&*cri, entry.uid.as_str(), &name).await?;
+        let there = container::open(&*cri, &id).await;
+        Ok((there.with_context(|| format!("container {name}"))?, locked))
+    };
+    let (there, locked) = alongside(context, &entry, open).await?;
     let mut copier = match (from_there, args.no_preserve) {
         (true, plain) => Copier::to_here(!plain),
         (false, plain) => Copier::to_container(there.owner, !plain),

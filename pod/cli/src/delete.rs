@@ -9,11 +9,12 @@ use rrun_pod::error::{Error, Kind};
 use rrun_pod::supervise::Definition;
 
 /// The names of the pods that are asked for. Of a manifest's, those that a Job has made anew too.
-pub fn pods(context: &Context, args: &args::Delete) -> Result<Vec<String>> {
+pub async fn pods(context: &Context, args: &args::Delete) -> Result<Vec<String>> {
     let Some(manifest) = &args.file else { return Ok(args.pods.clone()) };
     let definition = Definition::read(manifest, &[], None)?;
     let mut names: Vec<String> = definition.pods()?.iter().map(full_name).collect();
-    let on_record = context.pods()?.into_iter().filter(|pod| pod.definition.is_of(&definition));
+    let on_record =
+        context.pods().await?.into_iter().filter(|pod| pod.definition.is_of(&definition));
     for name in on_record.map(|pod| pod.full_name()) {
         if !names.contains(&name) {
             names.push(name);
@@ -24,7 +25,7 @@ pub fn pods(context: &Context, args: &args::Delete) -> Result<Vec<String>> {
 
 /// Deletes a pod. One that its own process removes at its end is gone then.
 pub async fn delete(context: &Context, args: &args::Delete, pod: &str) -> Result<()> {
-    match context.store.find(pod) {
+    match context.store.find(pod).await {
         Err(e) if e.kind() == Kind::NotFound && args.ignore_not_found => return Ok(()),
         found => drop(found?),
     }

@@ -12,15 +12,15 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 /// Prints what is known of pods.
-pub fn describe(context: &Context, pods: &[String]) -> Result<ExitCode> {
+pub async fn describe(context: &Context, pods: &[String]) -> Result<ExitCode> {
     for (i, name) in pods.iter().enumerate() {
-        let entry = context.store.find(name)?;
+        let entry = context.store.find(name).await?;
         let pod = entry.pod()?;
         if i > 0 {
             table::write("\n\n")?;
         }
         table::write(&text(&entry, &pod))?;
-        let past = context.store.events(&entry)?;
+        let past = context.store.events(&entry).await?;
         if past.is_empty() {
             table::write("Events:  <none>\n")?;
             continue;

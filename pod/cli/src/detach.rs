@@ -68,12 +68,10 @@ pub async fn start(mut command: Command, input: Option<&[u8]>) -> Result<Started
 }
 
 /// In the background half: the pod is accepted.
-pub fn accepted(store: &Store, pod: &Entry) -> Result<()> {
+pub async fn accepted(store: &Store, pod: &Entry) -> Result<()> {
     // Ours alone from now on: what is logged goes beside the pod's records.
     let null = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
-    let path = store.diagnostics(pod);
-    let stderr = rrun_sys::record::append(&path, 0o600);
-    let stderr = stderr.with_context(|| format!("open {}", path.display()))?;
+    let stderr = store.diagnostics(pod).await?;
     println!("{}", pod.uid);
     std::io::stdout().flush()?;
     nix::unistd::dup2_stdin(&null)?;

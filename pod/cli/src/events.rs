@@ -10,8 +10,8 @@ use std::process::ExitCode;
 /// Prints the events on record, oldest first, and with `watch` those that follow until nobody runs the
 /// pod any more.
 pub async fn events(context: &Context, pod: &str, watch: bool) -> Result<ExitCode> {
-    let entry = context.store.find(pod)?;
-    let past = context.store.events(&entry)?;
+    let entry = context.store.find(pod).await?;
+    let past = context.store.events(&entry).await?;
     let head = ["TIME", "TYPE", "REASON", "CONTAINER", "MESSAGE"].map(String::from);
     let rows: Vec<_> = std::iter::once(head).chain(past.iter().map(row)).collect();
     table::print(&rows)?;
@@ -20,13 +20,13 @@ pub async fn events(context: &Context, pod: &str, watch: bool) -> Result<ExitCod
     while !over {
         tokio::time::sleep(LOOK).await;
         // Looked at first: what is recorded before the pod ends is read after it.
-        over = !context.store.is_locked(&entry);
-        let now = context.store.events_size(&entry);
+        over = !context.store.is_locked(&entry).await;
+        let now = context.store.events_size(&entry).await;
         if now == size {
             continue;
         }
         size = now;
-        let all = context.store.events(&entry)?;
+        let all = context.store.events(&entry).await?;
         let fresh = after(&all, last.as_ref());
         // Columns are as wide as those of before as far as they can be.
         let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or(0);

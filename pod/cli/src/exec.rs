@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// Runs the command; its exit code is ours.
 pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
-    let (entry, container) = target(context, &args.pod, args.container.as_deref())?;
+    let (entry, container) = target(context, &args.pod, args.container.as_deref()).await?;
     let pod = args.pod.clone();
     let done = alongside(context, &entry, execute(context, &entry, &container, args));
     done.await.with_context(|| format!("exec {pod}"))
@@ -45,8 +45,8 @@ async fn execute(
 }
 
 /// A pod, and the name of the container in it that is meant: the first, where none is named.
-pub fn target(context: &Context, pod: &str, container: Option<&str>) -> Result<(Entry, String)> {
-    let entry = context.store.find(pod)?;
+pub async fn target(context: &Context, pod: &str, container: Option<&str>) -> Result<(Entry, String)> {
+    let entry = context.store.find(pod).await?;
     let spec = entry.pod()?.spec;
     let name = match container {
         Some(name) if spec.find(name).is_none() => {

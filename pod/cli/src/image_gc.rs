@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub async fn images(context: &Context, dry_run: bool) -> Result<ExitCode> {
     let policy = context.image_gc_policy()?;
     let store = local(context).await?;
-    let spared = named(&context.store)?;
+    let spared = named(&context.store).await?;
     let done = match dry_run {
         true => store.plan_collection(policy, spared).await?,
         false => match store.collect_images(policy, spared).await? {
@@ -45,7 +45,7 @@ pub async fn images(context: &Context, dry_run: bool) -> Result<ExitCode> {
 /// Removes images that nobody uses.
 pub async fn prune(context: &Context, all: bool) -> Result<ExitCode> {
     let store = local(context).await?;
-    let done = store.prune(all, named(&context.store)?).await?;
+    let done = store.prune(all, named(&context.store).await?).await?;
     let gone = |one: &&Decision| matches!(one.verdict, Verdict::Remove { .. });
     let removed: Vec<Decision> = done.decisions.iter().filter(gone).cloned().collect();
     table::print(&rows(&removed))?;

@@ -73,15 +73,15 @@ impl JobRun {
     }
 
     /// What it wants now. What it has come to is told when that is known.
-    pub fn next(&mut self, context: &Context) -> Wanted {
-        let restarts = self.restarts(context);
+    pub async fn next(&mut self, context: &Context) -> Wanted {
+        let restarts = self.restarts(context).await;
         let now = self.clock.now();
         match self.progress.next(restarts, now) {
-            Step::Start(place, tries) if tries > 0 && self.is_forgotten(context, place) => {
-                self.stop();
-                Wanted::End
-            }
-            Step::Start(place, _) => {
+            Step::Start(place, tries) => {
+                if tries > 0 && self.is_forgotten(context, place).await {
+                    self.stop();
+                    return Wanted::End;
+                }
                 self.progress.began(place);
                 self.running[place] = true;
                 Wanted::Start(Box::new(self.pod(place)), place)
@@ -155,20 +155,24 @@ impl JobRun {
     }
 
     /// Whether somebody has removed the pod that failed in a place.
-    fn is_forgotten(&self, context: &Context, place: usize) -> bool {
+    async fn is_forgotten(&self, context: &Context, place: usize) -> bool {
         let before = with(&self.pods[place], self.tries[place].saturating_sub(1));
-        self.kept && context.store.find(&name_of_pod(&before)).is_err()
+        self.kept && context.store.find(&name_of_pod(&before)).await.is_err()
     }
 
     /// Restarts of containers that count as failures of pods.
-    fn restarts(&self, context: &Context) -> u32 {
+    async fn restarts(&self, context: &Context) -> u32 {
         let counts = |pod: &Pod| pod.spec.restart_policy == RestartPolicy::OnFailure;
         if !self.pods.first().is_some_and(counts) {
             return 0;
         }
         let places = (0..self.pods.len()).filter(|place| self.running[*place]);
-        let entries = places.filter_map(|i| context.store.find(&name_of_pod(&self.pod(i))).ok());
-        entries.map(|entry| restarts(&entry)).sum()
+        let mut sum = 0;
+        for place in places {
+            let found = context.store.find(&name_of_pod(&self.pod(place))).await;
+            sum += found.map_or(0, |entry| restarts(&entry));
+        }
+        sum
     }
 
     fn end(&mut self, over: Result<(), Why>) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Prints what was written, and with `--follow` what will be until the pod ends.
 pub async fn logs(context: &Context, args: args::Logs) -> Result<ExitCode> {
-    let entry = context.store.find(&args.pod)?;
+    let entry = context.store.find(&args.pod).await?;
     let spec = entry.pod()?.spec;
     if let Some(name) = &args.container
         && spec.find(name).is_none()
@@ -44,7 +44,7 @@ pub async fn logs(context: &Context, args: args::Logs) -> Result<ExitCode> {
     while !over {
         tokio::time::sleep(LOOK).await;
         // Looked at first: what is written before the pod ends is read after it.
-        over = !context.store.is_locked(&entry);
+        over = !context.store.is_locked(&entry).await;
         let mut printed = Ok(true);
         reader.read(&mut |piece| {
             if matches!(printed, Ok(true)) {

@@ -109,16 +109,16 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
         Verb::Exec(exec) => exec::exec(&context, exec).await,
         Verb::Cp(args) => cp::cp(&context, &args).await,
-        Verb::Ps(ps) => ps::ps(&context, &ps),
+        Verb::Ps(ps) => ps::ps(&context, &ps).await,
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
         Verb::Top(args) => top::top(&context, &args).await,
-        Verb::Why { pod, output } => why::why(&context, &pod, output),
-        Verb::Describe { pods } => describe::describe(&context, &pods),
+        Verb::Why { pod, output } => why::why(&context, &pod, output).await,
+        Verb::Describe { pods } => describe::describe(&context, &pods).await,
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,
         Verb::Delete(args) => {
-            let pods = delete::pods(&context, &args)?;
+            let pods = delete::pods(&context, &args).await?;
             each(&pods, |pod| delete::delete(&context, &args, pod)).await
         }
         Verb::Rm { pods, force } => each(&pods, |pod| stop::remove(&context, pod, force)).await,

@@ -91,7 +91,7 @@ async fn remove_in_time(context: &Context, jobs: &[JobRun]) {
         let Some(seconds) = job.job().ttl_after_finished else { continue };
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         for pod in job.made() {
-            if context.store.find(&pod).is_ok()
+            if context.store.find(&pod).await.is_ok()
                 && let Err(error) = stop::remove(context, &pod, true).await
             {
                 terminal::tell(format_args!("pod {pod}: {error:#}"));
@@ -140,7 +140,7 @@ impl Processes<'_> {
         for i in 0..self.jobs.len() {
             let was_over = self.jobs[i].is_over();
             loop {
-                match self.jobs[i].next(self.context) {
+                match self.jobs[i].next(self.context).await {
                     Wanted::Start(pod, place) => {
                         if !self.start(&pod, Some((i, place))).await {
                             self.jobs[i].ended(place, Outcome::Stopped);
@@ -195,7 +195,7 @@ impl Processes<'_> {
                 child.wait().await.context("wait for it")?;
                 bail!("it was not accepted");
             }
-            self.accept(accepted.trim())?;
+            self.accept(accepted.trim()).await?;
             child
         } else {
             let mut child = command.spawn().context("start a process for it")?;
@@ -215,11 +215,11 @@ impl Processes<'_> {
     }
 
     /// The first pod of a background half is what that has accepted.
-    fn accept(&mut self, uid: &str) -> Result<()> {
+    async fn accept(&mut self, uid: &str) -> Result<()> {
         if self.accepted.is_none() {
             self.accepted = Some(uid.to_owned());
-            let entry = self.context.store.find(uid)?;
-            detach::accepted(&self.context.store, &entry)?;
+            let entry = self.context.store.find(uid).await?;
+            detach::accepted(&self.context.store, &entry).await?;
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Lists the pods, those that have ended only if they are asked for.
-pub fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
-    let mut pods = context.pods()?;
+pub async fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
+    let mut pods = context.pods().await?;
     let is_in = |pod: &Entry| asked.namespace.as_ref().is_none_or(|place| *place == pod.namespace);
     pods.retain(|pod| is_in(pod) && (asked.all || !pod.phase().is_terminal()));
     match asked.output {
@@ -30,8 +30,11 @@ pub fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
         }
     }
     let head = ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "UID"].map(String::from);
-    let rows = pods.iter().map(|pod| row(pod, context.store.is_locked(pod)));
-    table::print(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
+    let mut rows = vec![head];
+    for pod in &pods {
+        rows.push(row(pod, context.store.is_locked(pod).await));
+    }
+    table::print(&rows)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ use crate::{detach, display, many, processes};
 use anyhow::Result;
 use rrun_pod::PodHandle;
 use rrun_pod::status::Phase;
+use rrun_pod::supervise::container_gc::ContainerGc;
 use rrun_pod::supervise::logs::{LogFiles, Runs};
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Ended, LockedPod, Supervision, control, supervise};
@@ -28,13 +29,13 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
     let image_gc = context.image_gc_policy()?;
     let container_gc = args.containers.policy()?;
     let signals = Signals::new(background)?;
-    let locked = context.store.lock_to_run(definition, &pod.meta)?;
+    let locked = context.store.lock_to_run(definition, &pod.meta).await?;
     let opened = Runtime::open(context, &locked.entry).await;
     let runtime = match opened {
         Ok(runtime) => runtime,
         // It never began: there is nothing to look at later.
         Err(e) if locked.entry.state.is_none() => {
-            return locked.discard().map_err(Into::into).and(Err(e));
+            return locked.discard().await.map_err(Into::into).and(Err(e));
         }
         Err(e) => return Err(e),
     };
@@ -43,13 +44,14 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
     if locked.entry.state.is_none()
         && let Err(e) = runtime.pods.admit(&pod)
     {
-        locked.discard()?;
+        locked.discard().await?;
         return Err(e.into());
     }
     let limits = Limits { max_size: args.log_max_size, max_files: args.log_max_files };
     let mut supervision = runtime.supervision(&context.logs(&locked.entry), limits);
     supervision.image_gc = runtime.image_gc(context, image_gc);
-    supervision.container_gc = Some(runtime.container_gc(context, container_gc));
+    let collects = runtime.container_gc(context, container_gc);
+    supervision.container_gc = Some(ContainerGc { period: args.container_gc_period, ..collects });
     let keep = args.keep || background;
     let shown = if background { None } else { Some(args.is_one_of_many) };
     let (phase, stopped) =
@@ -70,14 +72,14 @@ async fn follow(
     (supervision, keep): (Supervision, bool),
 ) -> Result<(Phase, bool)> {
     let files = LogFiles::new(supervision.logs.clone(), None, Runs::All);
-    let attended = runtime.attend(context, &pod)?;
+    let attended = runtime.attend(context, &pod).await?;
     let (count, mut counted) = watch::channel(0);
     let shown = if let Some(among_others) = shown {
         let pod = pod.entry.pod()?;
         let text = display::Text::new(&pod, among_others);
         Some(display::start(text, &attended.handle, files.clone(), counted.clone())?)
     } else {
-        detach::accepted(&context.store, &pod.entry)?;
+        detach::accepted(&context.store, &pod.entry).await?;
         None
     };
     tokio::spawn(signals.stop(attended.handle.clone(), count));

@@ -17,7 +17,7 @@ use rrun_pod::clock::Clock;
 use rrun_pod::error::Kind;
 use rrun_pod::gc::policy::GcPolicy;
 use rrun_pod::node::LinuxNode;
-use rrun_pod::supervise::container_gc::{ContainerGc, Reach, Reached};
+use rrun_pod::supervise::container_gc::{self, ContainerGc, Reach, Reached};
 use rrun_pod::supervise::image_gc::ImageGc;
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Entry, LockedPod, Supervision, control};
@@ -83,8 +83,9 @@ impl Runtime {
     }
 
     /// Runs a pod from where it was left, and listens for others.
-    pub fn attend(&self, context: &Context, pod: &LockedPod) -> Result<Attended> {
-        let (sockets, requests) = control::listen(&context.store, pod, self.routes.clone())?;
+    pub async fn attend(&self, context: &Context, pod: &LockedPod) -> Result<Attended> {
+        let listen = control::listen(&context.store, pod, self.routes.clone());
+        let (sockets, requests) = listen.await?;
         let definition = pod.entry.pod()?;
         let handle = match &pod.entry.state {
             Some(state) => self.pods.resume(definition, state.clone()),
@@ -111,7 +112,8 @@ impl Runtime {
     pub fn container_gc(&self, context: &Context, policy: GcPolicy) -> ContainerGc {
         let reach = Arc::new(AnyPod(context.clone()));
         let (node, clock) = (self.node.clone(), Clock::system());
-        ContainerGc { reach, node, clock, policy, store: context.store.clone() }
+        let period = container_gc::PERIOD;
+        ContainerGc { reach, node, clock, policy, period, store: context.store.clone() }
     }
 
     /// Removes all that is left of an ended pod.
@@ -119,7 +121,7 @@ impl Runtime {
         use rrun_pod::error::Context as _;
         let full = pod.entry.full_name();
         self.pods.remove(&pod.entry.pod()?).await.context(|| format!("remove pod {full}"))?;
-        pod.discard()
+        pod.discard().await
     }
 }
 

@@ -12,11 +12,11 @@ use std::process::ExitCode;
 
 /// Stops a pod and waits until it has ended.
 pub async fn stop(context: &Context, pod: &str, grace: Option<u32>) -> Result<ExitCode> {
-    if let Some(attended) = context.store.find_attended(pod) {
+    if let Some(attended) = context.store.find_attended(pod).await {
         ask(context, &attended.uid, Request::Stop(grace), pod).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let entry = context.store.find(pod)?;
+    let entry = context.store.find(pod).await?;
     match context.store.lock_existing(&entry).await? {
         None => ask(context, &entry.uid, Request::Stop(grace), pod).await?,
         Some(pod) if pod.entry.phase().is_terminal() => {}
@@ -28,7 +28,7 @@ pub async fn stop(context: &Context, pod: &str, grace: Option<u32>) -> Result<Ex
 /// Takes over a pod that nobody supervises, only to end it.
 async fn end(context: &Context, pod: LockedPod, grace: Option<u32>) -> Result<()> {
     let runtime = Runtime::open(context, &pod.entry).await?;
-    let attended = runtime.attend(context, &pod)?;
+    let attended = runtime.attend(context, &pod).await?;
     attended.handle.stop(grace);
     let supervision = runtime.supervision(&context.logs(&pod.entry), Limits::default());
     let ended = supervise(pod, attended.handle, attended.requests, supervision).await;
@@ -39,12 +39,12 @@ async fn end(context: &Context, pod: LockedPod, grace: Option<u32>) -> Result<()
 
 /// Removes a pod; one that runs only with `force`.
 pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCode> {
-    if let Some(attended) = context.store.find_attended(pod) {
+    if let Some(attended) = context.store.find_attended(pod).await {
         refuse_running(&attended.full_name, force)?;
         ask(context, &attended.uid, Request::Remove, pod).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let entry = context.store.find(pod)?;
+    let entry = context.store.find(pod).await?;
     let full_name = entry.full_name();
     let Some(locked) = context.store.lock_existing(&entry).await? else {
         refuse_running(&full_name, force)?;

@@ -33,7 +33,7 @@ struct Use {
 
 /// Prints what pods use.
 pub async fn top(context: &Context, args: &args::Top) -> Result<ExitCode> {
-    let pods = pods(context, args)?;
+    let pods = pods(context, args).await?;
     let mut code = ExitCode::SUCCESS;
     let mut reached = Vec::new();
     for pod in pods {
@@ -62,22 +62,23 @@ pub async fn top(context: &Context, args: &args::Top) -> Result<ExitCode> {
 }
 
 /// Those that are asked for and have not ended.
-fn pods(context: &Context, args: &args::Top) -> Result<Vec<Entry>> {
+async fn pods(context: &Context, args: &args::Top) -> Result<Vec<Entry>> {
     if args.pods.is_empty() {
-        let mut all = context.pods()?;
+        let mut all = context.pods().await?;
         let is_in =
             |pod: &Entry| args.namespace.as_ref().is_none_or(|place| *place == pod.namespace);
         all.retain(|pod| is_in(pod) && !pod.phase().is_terminal());
         return Ok(all);
     }
-    let find = |name: &String| {
-        let pod = context.store.find(name)?;
+    let mut found = Vec::new();
+    for name in &args.pods {
+        let pod = context.store.find(name).await?;
         if pod.phase().is_terminal() {
             bail!("pod {}: it has ended", pod.full_name());
         }
-        Ok(pod)
-    };
-    args.pods.iter().map(find).collect()
+        found.push(pod);
+    }
+    Ok(found)
 }
 
 fn not_told(pod: &Entry, error: &anyhow::Error) -> ExitCode {

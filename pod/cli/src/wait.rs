@@ -110,7 +110,7 @@ pub async fn wait(
 ) -> Result<ExitCode> {
     let over = tokio::time::Instant::now() + limit;
     for pod in pods {
-        while !is_so(context, pod, what)? {
+        while !is_so(context, pod, what).await? {
             if tokio::time::Instant::now() >= over {
                 terminal::tell(format_args!("timed out waiting for the condition on pods/{pod}"));
                 return Ok(ExitCode::from(1));
@@ -122,8 +122,8 @@ pub async fn wait(
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_so(context: &Context, pod: &str, what: &For) -> Result<bool> {
-    let entry = match context.store.find(pod) {
+async fn is_so(context: &Context, pod: &str, what: &For) -> Result<bool> {
+    let entry = match context.store.find(pod).await {
         Ok(entry) => entry,
         Err(e) if e.kind() == Kind::NotFound => match what {
             For::Delete => return Ok(true),

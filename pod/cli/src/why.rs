@@ -20,10 +20,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Prints what keeps a pod where it is.
-pub fn why(context: &Context, pod: &str, output: Option<Output>) -> Result<ExitCode> {
-    let entry = context.store.find(pod)?;
-    let events = context.store.events(&entry)?;
-    let report = Report::new(context, entry, &events)?;
+pub async fn why(context: &Context, pod: &str, output: Option<Output>) -> Result<ExitCode> {
+    let entry = context.store.find(pod).await?;
+    let events = context.store.events(&entry).await?;
+    let report = Report::new(context, entry, &events).await?;
     let text = match output {
         Some(Output::Json) => format!("{:#}\n", report.json()),
         None => report.text(Clock::system().now()),
@@ -41,13 +41,13 @@ struct Report {
 }
 
 impl Report {
-    fn new(context: &Context, entry: Entry, events: &[Event]) -> Result<Report> {
+    async fn new(context: &Context, entry: Entry, events: &[Event]) -> Result<Report> {
         let is_over = entry.phase().is_terminal();
         let images = context.config.root.join("images/partial");
         let scene = if is_over {
             Scene::default()
         } else {
-            Scene::look(entry.uid.as_str(), context.store.holder(&entry), &images)
+            Scene::look(entry.uid.as_str(), context.store.holder(&entry).await, &images)
         };
         let mut causes = match &entry.state {
             Some(state) => causes(&entry.pod()?, state, events),
@@ -55,7 +55,7 @@ impl Report {
         };
         let own = if is_over {
             None
-        } else if !context.store.is_locked(&entry) {
+        } else if !context.store.is_locked(&entry).await {
             let what = "nobody runs it: rrun run with its manifest goes on with it";
             Some(what.to_owned())
         } else if let Some(runner) = scene.runner.as_ref().filter(|runner| runner.state == 'T') {

@@ -199,8 +199,7 @@ impl Node for LinuxNode {
 
     async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
         let of = format!("addresses of pod {namespace}/{name}");
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        answered(self.blocking(move |node| node.others.addresses(&namespace, &name)), of).await
+        answered(self.0.others.addresses(namespace, name), of).await
     }
 
     async fn host_hosts(&self) -> Result<String> {

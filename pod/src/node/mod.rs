@@ -111,11 +111,12 @@ pub trait PodCgroups: Send + Sync {
     fn remove(&self, uid: &PodUid) -> Result<()>;
 }
 
-/// The other pods of the node, as far as Services lead to them. All of it blocks.
+/// The other pods of the node, as far as Services lead to them.
+#[async_trait]
 pub trait OtherPods: Send + Sync {
     /// The addresses of a pod: none of them before its sandbox is made, and `None` of a pod that is
     /// not there or has ended.
-    fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>>;
+    async fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>>;
 }
 
 /// The node under a pod.

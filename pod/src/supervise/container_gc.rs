@@ -1,4 +1,4 @@
-//! Collection of dead containers over all pods on record, once a minute
+//! Collection of dead containers over all pods on record
 //! (`pkg/kubelet/kuberuntime/kuberuntime_gc.go`).
 //!
 //! Every process that runs a pod collects for the whole machine, one at a time. A pod that another
@@ -9,15 +9,17 @@
 //! record no more. Links to logs, as a kubelet has them in `/var/log/containers`, are not made here.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nix::fcntl::Flock;
 use rrun_cri_api::{Cri, v1};
 use serde::{Deserialize, Serialize};
 
 use super::control::alongside;
-use super::store::{Entry, LockedPod, Store};
+use super::store::{Entry, LockedPod, Records, Store, make_private};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::events::{Reason, Recorder};
@@ -34,12 +36,8 @@ use crate::tombstone::Cause;
 /// Version 1 has the time of the last collection, and what ended pods have left.
 const CONTAINERS: Format = Format { name: "containers", version: 1 };
 
-/// How often (`ContainerGCPeriod`).
-const PERIOD: Duration = Duration::from_secs(60);
-
-/// How long after a collection another process begins none: less than a period, so that a
-/// process that begins a moment early does not pass over every second one.
-const RECENT: Duration = Duration::from_secs(55);
+/// How often the kubelet does (`ContainerGCPeriod`).
+pub const PERIOD: Duration = Duration::from_secs(60);
 
 /// How long the runtime of a pod is waited for: it may be in a process that hangs.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -69,6 +67,8 @@ pub struct ContainerGc {
     pub clock: Clock,
     /// How many are kept.
     pub policy: GcPolicy,
+    /// How often.
+    pub period: Duration,
     /// The records of pods.
     pub store: Store,
 }
@@ -91,11 +91,25 @@ struct Known {
     ended: BTreeMap<String, Vec<Dead>>,
 }
 
+type Lock = Flock<File>;
+
+/// The lock, if nobody has it, and what the last collection knew. A record that cannot be read costs
+/// a look at every pod.
+fn take(records: &Records) -> Result<Option<(Lock, Known)>> {
+    make_private(&records.run)?;
+    let Some(lock) = try_lock(&records.run.join("containers.lock"))? else { return Ok(None) };
+    let known = CONTAINERS.read(&records.root.join("containers")).unwrap_or_else(|e| {
+        tracing::warn!("{e}");
+        None
+    });
+    Ok(Some((lock, known.unwrap_or_default())))
+}
+
 impl ContainerGc {
-    /// Collects after a minute, and every minute then. A failure is an event.
+    /// Collects after a period, and after every one then. A failure is an event.
     pub(super) async fn run(self, events: Recorder) {
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(self.period).await;
             let failed = match self.collect_in_turn().await {
                 Ok(done) => done.errors.join("; "),
                 Err(e) => e.to_string(),
@@ -109,15 +123,16 @@ impl ContainerGc {
 
     /// Collects, unless another process does or has just done it.
     async fn collect_in_turn(&self) -> Result<Collected> {
-        let Some(_lock) = try_lock(&self.store.run.join("containers.lock"))? else {
+        let Some((lock, known)) = self.store.call(take).await? else {
             return Ok(Collected::default());
         };
-        let known = self.known();
         let now = self.clock.now();
-        if known.collected_at <= now && now.since(known.collected_at) < RECENT {
+        // Not quite a period: the one process of a machine is not to come too early each second time.
+        let recent = self.period - self.period / 12;
+        if known.collected_at <= now && now.since(known.collected_at) < recent {
             return Ok(Collected::default());
         }
-        self.with_lock(known, false).await
+        self.with_lock(lock, known, false).await
     }
 
     /// Collects now; with `dry_run` removes nothing.
@@ -125,44 +140,34 @@ impl ContainerGc {
     /// # Errors
     /// `Unavailable` while another process collects; those of records that cannot be read or written.
     pub async fn collect(&self, dry_run: bool) -> Result<Collected> {
-        let path = self.store.run.join("containers.lock");
-        super::store::make_private(&self.store.run)?;
-        let Some(_lock) = try_lock(&path)? else {
+        let Some((lock, known)) = self.store.call(take).await? else {
             let text = "another process collects containers just now";
             return Err(Error::new(Kind::Unavailable, text));
         };
-        self.with_lock(self.known(), dry_run).await
+        self.with_lock(lock, known, dry_run).await
     }
 
-    /// A record that cannot be read costs a look at every pod.
-    fn known(&self) -> Known {
-        let known = CONTAINERS.read(&self.store.root.join("containers"));
-        known
-            .unwrap_or_else(|e| {
-                tracing::warn!("{e}");
-                None
-            })
-            .unwrap_or_default()
-    }
-
-    async fn with_lock(&self, known: Known, dry_run: bool) -> Result<Collected> {
+    async fn with_lock(&self, lock: Lock, known: Known, dry_run: bool) -> Result<Collected> {
         let now = self.clock.now();
         // Listed first: a folder that is there has its pod on record, or its pod is gone.
         let folders = self.node.log_folders().await?;
-        let (entries, broken) = self.store.all()?;
+        let (entries, broken) = self.store.all().await?;
         let mut done = Collected::default();
         let mut fresh = Known { collected_at: now, ended: BTreeMap::new() };
         let mut dead = Vec::new();
-        for entry in entries.iter().filter(|entry| !self.is_left_alone(entry)) {
+        for entry in &entries {
+            if self.is_left_alone(entry).await {
+                continue;
+            }
             let uid = entry.uid.to_string();
             match self.dead_of(entry, known.ended.get(&uid)).await {
                 Ok(found) => {
-                    if self.is_at_rest(entry) {
+                    if self.is_at_rest(entry).await {
                         fresh.ended.insert(uid, found.clone());
                     }
                     dead.extend(found);
                 }
-                Err(e) => self.note(entry, &e, &mut done),
+                Err(e) => self.note(entry, &e, &mut done).await,
             }
         }
         for (uid, gone) in by_pod(surplus(&self.policy, &dead, now)) {
@@ -178,26 +183,33 @@ impl ContainerGc {
             self.remove_log_folders(folders, &entries, dry_run, &mut done).await;
         }
         if !dry_run {
-            CONTAINERS.write(&self.store.root.join("containers"), &fresh)?;
+            let write = move |records: &Records| {
+                // Nobody else writes it before this is done, however long that takes.
+                let _lock = lock;
+                CONTAINERS.write(&records.root.join("containers"), &fresh)
+            };
+            self.store.call(write).await?;
         }
         Ok(done)
     }
 
     /// Whether nothing of the pod ends or is made any more.
-    fn is_at_rest(&self, entry: &Entry) -> bool {
+    async fn is_at_rest(&self, entry: &Entry) -> bool {
         let ours = entry.definition.endpoint.is_none();
-        ours && entry.phase().is_terminal() && !self.store.is_locked(entry)
+        ours && entry.phase().is_terminal() && !self.store.is_locked(entry).await
     }
 
     /// Whether nobody runs the pod, and somebody may go on with it at any moment: it is not to find the
     /// pod taken then.
-    fn is_left_alone(&self, entry: &Entry) -> bool {
+    async fn is_left_alone(&self, entry: &Entry) -> bool {
         let ours = entry.definition.endpoint.is_none();
-        ours && !entry.phase().is_terminal() && !self.store.is_locked(entry)
+        ours && !entry.phase().is_terminal() && !self.store.is_locked(entry).await
     }
 
     async fn dead_of(&self, entry: &Entry, known: Option<&Vec<Dead>>) -> Result<Vec<Dead>> {
-        if let Some(known) = known.filter(|_| self.is_at_rest(entry)) {
+        if let Some(known) = known
+            && self.is_at_rest(entry).await
+        {
             return Ok(known.clone());
         }
         let (_reached, seen) = self.look(entry).await?;
@@ -244,13 +256,13 @@ impl ContainerGc {
             }
         };
         if let Err(e) = removed {
-            self.note(entry, &e, done);
+            self.note(entry, &e, done).await;
         }
     }
 
     /// What is said of a pod that was removed meanwhile is no fault.
-    fn note(&self, entry: &Entry, fault: &Error, done: &mut Collected) {
-        let now = self.store.find(entry.uid.as_str());
+    async fn note(&self, entry: &Entry, fault: &Error, done: &mut Collected) {
+        let now = self.store.find(entry.uid.as_str()).await;
         if !now.is_err_and(|e| e.kind() == Kind::NotFound) {
             done.errors.push(format!("pod {}: {fault}", entry.full_name()));
         }

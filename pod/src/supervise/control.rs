@@ -130,12 +130,12 @@ pub struct Sockets {
 ///
 /// # Errors
 /// Those of the sockets.
-pub fn listen(
+pub async fn listen(
     store: &Store,
     pod: &LockedPod,
     cri: Option<Routes>,
 ) -> Result<(Sockets, mpsc::Receiver<Asked>)> {
-    pod.announce()?;
+    pod.announce().await?;
     let mut sockets = Sockets { paths: Vec::new(), tasks: Vec::new() };
     if let Some(routes) = cri {
         let calls = sockets.bind(store.socket(&pod.entry.uid, "cri"))?;

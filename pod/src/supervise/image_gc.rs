@@ -83,7 +83,7 @@ impl ImageGc {
 
     async fn round(&self) -> Result<Round> {
         let now = self.clock.now();
-        let round = self.collector.collect(named(&self.store)?).await?;
+        let round = self.collector.collect(named(&self.store).await?).await?;
         if let Some(present) = &round.present {
             self.node.forget_pulls(present, now).await?;
         }
@@ -96,9 +96,9 @@ impl ImageGc {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn named(store: &Store) -> Result<BTreeSet<String>> {
+pub async fn named(store: &Store) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    let (entries, _) = store.all()?;
+    let (entries, _) = store.all().await?;
     let ours = entries.iter().filter(|entry| entry.definition.endpoint.is_none());
     for pod in ours.filter_map(|entry| entry.pod().ok()) {
         let volumes = pod.spec.volumes.iter().filter_map(|volume| match &volume.source {

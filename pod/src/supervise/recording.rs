@@ -1,15 +1,11 @@
-//! A pod's records while it runs. They are written on threads that may block.
+//! A pod's records while it runs.
 
-use rrun_blocking::Pool;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::rotate::PERIOD;
 use super::store::LockedPod;
 use crate::engine::PodHandle;
 use crate::error::Result;
-
-/// Pods whose records are written at a time.
-static RECORDS: Pool = Pool::new(32);
 
 /// Keeps the records of a pod until it is over; the answer is the pod, still taken.
 pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod {
@@ -24,11 +20,7 @@ pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod 
             changed = state.changed() => over = changed.is_err(),
             event = events.recv(), if !told_all => {
                 match event {
-                    Ok(event) => {
-                        let done;
-                        (pod, done) = write(pod, move |pod| pod.record(&event)).await;
-                        faults.note("event", done);
-                    }
+                    Ok(event) => faults.note("event", pod.record(event).await),
                     Err(RecvError::Lagged(lost)) => {
                         tracing::warn!("{lost} events came faster than they could be recorded");
                     }
@@ -39,28 +31,14 @@ pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod 
             _ = again.tick(), if unsaved => {}
         }
         let now = state.borrow_and_update().clone();
-        let done;
-        (pod, done) = write(pod, move |pod| pod.save(now)).await;
+        let done = pod.save(now).await;
         unsaved = done.is_err();
         faults.note("state", done);
     }
     while let Some(event) = events.next_now() {
-        let done;
-        (pod, done) = write(pod, move |pod| pod.record(&event)).await;
-        faults.note("event", done);
+        faults.note("event", pod.record(event).await);
     }
     pod
-}
-
-async fn write(
-    mut pod: LockedPod,
-    work: impl FnOnce(&mut LockedPod) -> Result<()> + Send + 'static,
-) -> (LockedPod, Result<()>) {
-    let write = move || {
-        let done = work(&mut pod);
-        (pod, done)
-    };
-    RECORDS.run(write).await
 }
 
 /// What could not be done, told once until it goes well again or fails for another reason.

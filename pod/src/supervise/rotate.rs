@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rrun_blocking::Pool;
 use rrun_cri_api::{Cri, v1};
 
 use super::logs::parts;
@@ -16,6 +17,9 @@ use crate::status::{PodStatus, State};
 
 /// How often logs are looked at.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
+
+/// Logs that are rotated at a time.
+static FILES: Pool = Pool::new(32);
 
 /// When a log is rotated, and how much of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +53,54 @@ pub async fn rotate(
         let (State::Running { .. }, Some(id)) = (&found.state, &found.container_id) else {
             continue;
         };
-        let folder = folder.join(&found.name);
-        let Some(path) = too_long(&folder, limits.max_size) else { continue };
-        if let Err(e) = rotate_one(cri, id, &path, limits, now).await {
-            failed.get_or_insert(e.context(format!("rotate {}", path.display())));
+        if let Err(e) = rotate_one(cri, id, folder.join(&found.name), limits, now).await {
+            failed.get_or_insert(e);
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// A log that has another name now.
+struct Aside {
+    path: PathBuf,
+    rotated: PathBuf,
+}
+
+async fn rotate_one(
+    cri: &dyn Cri,
+    id: &str,
+    folder: PathBuf,
+    limits: Limits,
+    now: Timestamp,
+) -> Result<()> {
+    let aside = FILES.run(move || set_aside(&folder, limits.max_size, now)).await?;
+    let Some(aside) = aside else { return Ok(()) };
+    let shown = format!("rotate {}", aside.path.display());
+    let request = v1::ReopenContainerLogRequest { container_id: id.to_owned() };
+    let done = match cri.reopen_container_log(request).await {
+        Ok(_) => FILES.run(move || remove_surplus(&aside.path, limits.max_files)).await,
+        // The runtime writes on to the file that it has: it gets its name back.
+        Err(e) => FILES
+            .run(move || fs::rename(&aside.rotated, &aside.path).context(|| "rename back"))
+            .await
+            .and(Err(Error::status("reopen", &e))),
+    };
+    done.context(|| shown)
+}
+
+/// Renames the log that is written in `folder`, if it is longer than `max_size`.
+fn set_aside(folder: &Path, max_size: u64, now: Timestamp) -> Result<Option<Aside>> {
+    let Some(path) = too_long(folder, max_size) else { return Ok(None) };
+    let time: String = now.to_string().chars().filter(char::is_ascii_digit).collect();
+    let mut rotated = path.as_os_str().to_owned();
+    rotated.push(format!(".{}-{}", &time[..8], &time[8..]));
+    let rotated = PathBuf::from(rotated);
+    if rotated.exists() {
+        return Ok(None);
+    }
+    let renamed = fs::rename(&path, &rotated).context(|| "rename");
+    renamed.context(|| format!("rotate {}", path.display()))?;
+    Ok(Some(Aside { path, rotated }))
 }
 
 /// The log that is written in `folder`, if it is longer than `max_size`. What is no regular file is
@@ -71,30 +116,11 @@ fn too_long(folder: &Path, max_size: u64) -> Option<PathBuf> {
     fs::symlink_metadata(&path).is_ok_and(is_long).then_some(path)
 }
 
-async fn rotate_one(
-    cri: &dyn Cri,
-    id: &str,
-    path: &Path,
-    limits: Limits,
-    now: Timestamp,
-) -> Result<()> {
-    let time: String = now.to_string().chars().filter(char::is_ascii_digit).collect();
-    let mut rotated = path.as_os_str().to_owned();
-    rotated.push(format!(".{}-{}", &time[..8], &time[8..]));
-    let rotated = PathBuf::from(rotated);
-    if rotated.exists() {
-        return Ok(());
-    }
-    fs::rename(path, &rotated).context(|| "rename")?;
-    let request = v1::ReopenContainerLogRequest { container_id: id.to_owned() };
-    if let Err(e) = cri.reopen_container_log(request).await {
-        // The runtime writes on to the file that it has: it gets its name back.
-        fs::rename(&rotated, path).context(|| "rename back")?;
-        return Err(Error::status("reopen", &e));
-    }
+/// Removes the oldest files of the log at `path`, until there are `max_files`.
+fn remove_surplus(path: &Path, max_files: usize) -> Result<()> {
     let run = path.file_stem().and_then(|run| run.to_str()?.parse().ok()).unwrap_or(0);
     let mut all = parts(path.parent().unwrap_or(Path::new("/")), run)?;
-    let surplus = all.len().saturating_sub(limits.max_files.max(2));
+    let surplus = all.len().saturating_sub(max_files.max(2));
     for old in all.drain(..surplus) {
         fs::remove_file(&old).context(|| format!("remove {}", old.display()))?;
     }

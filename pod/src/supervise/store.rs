@@ -1,222 +1,123 @@
-//! Where the records of pods are, and who works on which.
-//!
-//! `<root>/<namespace>_<name>/` holds the records `definition`, `state` and the list `events`;
-//! `<run>/<namespace>_<name>.lock` is locked by the process that works on the pod and holds its uid,
-//! and `<run>/<uid>.cri` and `.stop` are its sockets. Death releases the lock. Beside the folders,
-//! `<root>/images` is the record of images, `<root>/containers` that of dead containers and
-//! `<root>/tombstones` the list of those that were removed; `<run>/images.lock` and
-//! `<run>/containers.lock` are held by whoever collects.
+//! The records of pods, for asynchronous code: whatever looks at their disk, which may hang, does so
+//! on threads that may block. What stands where, [`records`] says.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+mod records;
+
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
+use async_trait::async_trait;
+use rrun_blocking::Blocking;
+use tokio::time::Instant;
 
 use super::definition::Definition;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::ids::PodUid;
-use crate::model::{Meta, Pod};
+use crate::model::Meta;
 use crate::node::OtherPods;
-use crate::record::{Format, try_lock};
 use crate::state::PodState;
-use crate::status::Phase;
 
-/// Version 2 may be one pod of several.
-const DEFINITION: Format = Format { name: "definition", version: 2 };
-const STATE: Format = Format { name: "state", version: 1 };
-const EVENTS: Format = Format { name: "event", version: 1 };
+pub use records::{Attended, Entry};
+use records::{Locked, LockedFiles, socket};
+pub(super) use records::{Records, make_private};
+
+/// Calls of one store at a time: what hangs of a pod's takes one.
+const CALLS: usize = 32;
 
 /// How long a command waits for another one that works on the pod for a moment.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// The longest list of events, in bytes; the one before it is kept as well.
-const LONGEST_EVENTS: u64 = 1 << 20;
-
-/// The record `definition`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Defined {
-    namespace: String,
-    name: String,
-    uid: String,
-    definition: Definition,
-}
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The records of all pods.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(super) root: PathBuf,
-    pub(super) run: PathBuf,
-}
-
-/// What is on record of a pod.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The pod's.
-    pub namespace: String,
-    /// The pod's.
-    pub name: String,
-    /// The pod's, for as long as it is on record.
-    pub uid: PodUid,
-    /// What was asked for.
-    pub definition: Definition,
-    /// As it was left; none before anything was known.
-    pub state: Option<PodState>,
-}
-
-impl Entry {
-    /// Where it is in its life.
-    pub fn phase(&self) -> Phase {
-        self.state.as_ref().map(|state| state.status.phase).unwrap_or_default()
-    }
-
-    /// What its definition says.
-    ///
-    /// # Errors
-    /// `Invalid` when this version does not take it.
-    pub fn pod(&self) -> Result<Pod> {
-        self.definition.pod_with(&self.uid)
-    }
-
-    /// `namespace/name`
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-
-    fn key(&self) -> String {
-        key(&self.namespace, &self.name)
-    }
-}
-
-fn key(namespace: &str, name: &str) -> String {
-    format!("{namespace}_{name}")
+    run: PathBuf,
+    records: Blocking<Records>,
 }
 
 impl Store {
     /// Records below `root`, which survives a reboot; locks and sockets below `run`, which does
     /// not. Makes nothing.
     pub fn new(root: PathBuf, run: PathBuf) -> Store {
-        Store { root, run }
+        let records = Records { root, run: run.clone() };
+        Store { run, records: Blocking::new(records, CALLS) }
+    }
+
+    /// Does something with the records, on a thread that may block.
+    pub(super) async fn call<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Records) -> R + Send + 'static,
+    ) -> R {
+        self.records.call(work).await
     }
 
     /// All pods, by namespace and name, and why those that cannot be read cannot.
     ///
     /// # Errors
     /// When the folder itself cannot be read.
-    pub fn all(&self) -> Result<(Vec<Entry>, Vec<Error>)> {
-        let folders = match fs::read_dir(&self.root) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-            other => other.context(|| format!("read {}", self.root.display()))?,
-        };
-        let (mut entries, mut broken) = (Vec::new(), Vec::new());
-        // The names of what is no pod's have no `_`, as those of namespaces and pods have none.
-        let of_pods = folders.flatten().filter(|e| e.file_name().as_bytes().contains(&b'_'));
-        for folder in of_pods.map(|entry| entry.path()) {
-            match read(&folder) {
-                Ok((entry, fault)) => {
-                    entries.extend(entry);
-                    broken.extend(fault);
-                }
-                Err(e) => broken.push(e),
-            }
-        }
-        entries.sort_by_key(Entry::key);
-        Ok((entries, broken))
+    pub async fn all(&self) -> Result<(Vec<Entry>, Vec<Error>)> {
+        self.call(Records::all).await
     }
 
     /// The pod that `text` names: `name`, `namespace/name`, a uid or a unique beginning of one.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` when several are called so.
-    pub fn find(&self, text: &str) -> Result<Entry> {
-        let (all, broken) = self.all()?;
-        let named = |entry: &&Entry| {
-            entry.uid.as_str() == text
-                || entry.full_name() == text
-                || (entry.name == text && entry.namespace == "default")
-        };
-        if let Some(entry) = all.iter().find(named) {
-            return Ok(entry.clone());
-        }
-        let near = |entry: &&Entry| entry.name == text || entry.uid.as_str().starts_with(text);
-        let near: Vec<_> = all.iter().filter(near).collect();
-        match near.as_slice() {
-            [one] => Ok((*one).clone()),
-            [] => Err(broken.into_iter().find(|e| e.to_string().contains(text)).unwrap_or_else(
-                || Error::new(Kind::NotFound, format!("pod {text}: not found (rrun ps --all)")),
-            )),
-            several => {
-                let names: Vec<_> = several.iter().map(|entry| entry.full_name()).collect();
-                let text = format!("pod {text}: which of {}?", names.join(", "));
-                Err(Error::new(Kind::Invalid, text))
-            }
-        }
+    pub async fn find(&self, text: &str) -> Result<Entry> {
+        let text = text.to_owned();
+        self.call(move |records| records.find(&text)).await
     }
 
     /// The pod of that uid, name or full name that a process runs now, and can be asked. No record
     /// is read for that: their disk may hang.
-    pub fn find_attended(&self, text: &str) -> Option<Attended> {
-        let locks = fs::read_dir(&self.run).ok()?.flatten();
-        let attended = |lock: fs::DirEntry| {
-            let name = lock.file_name().into_string().ok()?;
-            let (namespace, name) = name.strip_suffix(".lock")?.split_once('_')?;
-            let uid = PodUid::parse(rrun_sys::record::read_text(&lock.path()).ok()?.trim()).ok()?;
-            let full_name = format!("{namespace}/{name}");
-            let is_meant = uid.as_str() == text
-                || full_name == text
-                || (namespace == "default" && name == text);
-            let is_there = is_meant && self.socket(&uid, "stop").exists();
-            is_there.then_some(Attended { full_name, uid })
-        };
-        locks.filter_map(attended).find(|found| {
-            let (namespace, name) = found.full_name.split_once('/').unwrap_or_default();
-            is_held(&self.lock_path(&key(namespace, name)))
-        })
+    pub async fn find_attended(&self, text: &str) -> Option<Attended> {
+        let text = text.to_owned();
+        self.call(move |records| records.find_attended(&text)).await
     }
 
     /// Whether a process works on the pod now.
-    pub fn is_locked(&self, entry: &Entry) -> bool {
-        is_held(&self.lock_path(&entry.key()))
+    pub async fn is_locked(&self, entry: &Entry) -> bool {
+        let key = entry.key();
+        self.call(move |records| records.is_locked(&key)).await
     }
 
     /// The number of the process that works on the pod now, where the kernel tells it.
-    pub fn holder(&self, entry: &Entry) -> Option<i32> {
-        let lock = fs::metadata(self.lock_path(&entry.key())).ok()?;
-        holder_in(&fs::read_to_string("/proc/locks").ok()?, lock.ino())
+    pub async fn holder(&self, entry: &Entry) -> Option<i32> {
+        let key = entry.key();
+        self.call(move |records| records.holder(&key)).await
     }
 
     /// The events on record, oldest first.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn events(&self, entry: &Entry) -> Result<Vec<Event>> {
-        let path = self.folder(&entry.key()).join("events");
-        let mut events = EVENTS.read_list(&path.with_extension("before"))?;
-        events.extend(EVENTS.read_list(&path)?);
-        Ok(events)
+    pub async fn events(&self, entry: &Entry) -> Result<Vec<Event>> {
+        let key = entry.key();
+        self.call(move |records| records.events(&key)).await
     }
 
     /// How many bytes the events on record take: another number when there are new ones.
-    pub fn events_size(&self, entry: &Entry) -> u64 {
-        let path = self.folder(&entry.key()).join("events");
-        let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
-        size(&path) + size(&path.with_extension("before"))
+    pub async fn events_size(&self, entry: &Entry) -> u64 {
+        let key = entry.key();
+        self.call(move |records| records.events_size(&key)).await
     }
 
     /// Where a socket of the process that runs the pod is.
     pub fn socket(&self, uid: &PodUid, what: &str) -> PathBuf {
-        self.run.join(format!("{uid}.{what}"))
+        socket(&self.run, uid, what)
     }
 
-    /// Where the process that runs a pod in the background says what it could not do.
-    pub fn diagnostics(&self, entry: &Entry) -> PathBuf {
-        self.folder(&entry.key()).join("diagnostics")
+    /// The file in which the process that runs a pod in the background says what it could not do.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn diagnostics(&self, entry: &Entry) -> Result<File> {
+        let key = entry.key();
+        self.call(move |records| records.diagnostics(&key)).await
     }
 
     /// Takes a pod that is to be run. What is on record of it stays, if it is the same manifest.
@@ -224,28 +125,10 @@ impl Store {
     /// # Errors
     /// `Exists` when another process works on it, or when a pod with this name and another
     /// manifest, or one that has ended, is on record.
-    pub fn lock_to_run(&self, definition: Definition, meta: &Meta) -> Result<LockedPod> {
-        let (namespace, name) = (meta.namespace.clone(), meta.name.clone());
-        let entry = Entry { namespace, name, uid: meta.uid.clone(), definition, state: None };
-        let full = entry.full_name();
-        let exists = |why: &str| Error::new(Kind::Exists, format!("pod {full}: {why}"));
-        let Some(mut locked) = self.lock(entry)? else {
-            return Err(exists("another rrun works on it"));
-        };
-        if let Some(before) = read(&locked.folder)?.0 {
-            if !before.definition.is_same_pod(&locked.entry.definition) {
-                let why = "there is one with another manifest: rrun rm it first";
-                return Err(exists(why));
-            }
-            if before.phase().is_terminal() {
-                let phase = before.phase().as_str();
-                return Err(exists(&format!("it has ended ({phase}): rrun rm it first")));
-            }
-            (locked.entry.uid, locked.entry.state) = (before.uid, before.state);
-        }
-        make_private(&locked.folder)?;
-        locked.write_definition()?;
-        Ok(locked)
+    pub async fn lock_to_run(&self, definition: Definition, meta: &Meta) -> Result<LockedPod> {
+        let meta = meta.clone();
+        let (entry, files) = self.call(move |r| r.lock_to_run(definition, &meta)).await?;
+        Ok(LockedPod::new(entry, files))
     }
 
     /// Takes a pod that is on record; waits a moment for a command that is about to end. `None`
@@ -254,193 +137,73 @@ impl Store {
     /// # Errors
     /// `NotFound` when it is gone by now.
     pub async fn lock_existing(&self, entry: &Entry) -> Result<Option<LockedPod>> {
-        let start = tokio::time::Instant::now();
+        let end = Instant::now() + BUSY;
         loop {
-            if let Some(mut locked) = self.lock(entry.clone())? {
-                match read(&locked.folder)?.0 {
-                    Some(entry) => locked.entry = entry,
-                    None => {
-                        let text = format!("pod {}: it is gone", entry.full_name());
-                        return Err(Error::new(Kind::NotFound, text));
-                    }
-                }
-                return Ok(Some(locked));
-            }
-            if self.socket(&entry.uid, "stop").exists() || start.elapsed() > BUSY {
-                return Ok(None);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn lock(&self, entry: Entry) -> Result<Option<LockedPod>> {
-        let (folder, path) = (self.folder(&entry.key()), self.lock_path(&entry.key()));
-        make_private(&self.run)?;
-        loop {
-            let Some(lock) = try_lock(&path)? else { return Ok(None) };
-            // Whoever held it may have removed it: a lock that nobody else finds is none.
-            let inode = lock.metadata().map(|m| m.ino()).ok();
-            if inode.is_some() && inode == fs::symlink_metadata(&path).map(|m| m.ino()).ok() {
-                // Left by one that was killed: nobody is behind them.
-                for what in ["cri", "stop"] {
-                    let _ = fs::remove_file(self.socket(&entry.uid, what));
-                }
-                return Ok(Some(LockedPod { entry, folder, path, lock }));
+            let wanted = entry.clone();
+            match self.call(move |records| records.lock_existing(&wanted)).await? {
+                Locked::Ours(entry, files) => return Ok(Some(LockedPod::new(entry, files))),
+                Locked::Busy if Instant::now() < end => tokio::time::sleep(LOOK).await,
+                Locked::Busy | Locked::Attended => return Ok(None),
             }
         }
-    }
-
-    fn folder(&self, key: &str) -> PathBuf {
-        self.root.join(key)
-    }
-
-    fn lock_path(&self, key: &str) -> PathBuf {
-        self.run.join(format!("{key}.lock"))
     }
 }
 
+#[async_trait]
 impl OtherPods for Store {
-    fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
-        let folder = self.folder(&key(namespace, name));
-        if !folder.join("definition").exists() {
-            return Ok(None);
-        }
-        let state: Option<PodState> = STATE.read(&folder.join("state"))?;
-        if state.as_ref().is_some_and(|state| state.status.phase.is_terminal()) {
-            return Ok(None);
-        }
-        Ok(Some(state.map(|state| state.addresses).unwrap_or_default()))
+    async fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.call(move |records| records.addresses(&namespace, &name)).await
     }
 }
 
-/// A pod that some process runs.
-#[derive(Clone, Debug)]
-pub struct Attended {
-    /// `namespace/name`
-    pub full_name: String,
-    /// Its uid.
-    pub uid: PodUid,
-}
-
-/// `1: FLOCK  ADVISORY  WRITE 724 fe:01:527190 0 EOF`
-fn holder_in(locks: &str, inode: u64) -> Option<i32> {
-    let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    words.into_iter().find_map(|words| match words[..] {
-        [_, "FLOCK", _, "WRITE", pid, file, ..] if file.ends_with(&format!(":{inode}")) => {
-            pid.parse().ok()
-        }
-        _ => None,
-    })
-}
-
-fn is_held(lock: &Path) -> bool {
-    rrun_sys::record::open(lock).is_ok_and(|file| {
-        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
-    })
-}
-
-/// A pod that this process alone works on.
+/// A pod that this process alone works on, until this is dropped and nothing of it is being written.
 #[derive(Debug)]
 pub struct LockedPod {
     /// What is on record of it.
     pub entry: Entry,
-    folder: PathBuf,
-    path: PathBuf,
-    lock: Flock<File>,
+    files: Blocking<LockedFiles>,
 }
 
 impl LockedPod {
+    fn new(entry: Entry, files: LockedFiles) -> LockedPod {
+        // In the order in which they are asked for.
+        LockedPod { entry, files: Blocking::new(files, 1) }
+    }
+
     /// Says in the lock which pod it is of.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn announce(&self) -> Result<()> {
-        let write = || {
-            self.lock.set_len(0)?;
-            self.lock.write_all_at(self.entry.uid.as_str().as_bytes(), 0)
-        };
-        write().context(|| format!("write {}", self.path.display()))
-    }
-
-    fn write_definition(&self) -> Result<()> {
-        let Entry { namespace, name, uid, definition, .. } = &self.entry;
-        let defined = Defined {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            uid: uid.to_string(),
-            definition: definition.clone(),
-        };
-        DEFINITION.write(&self.folder.join("definition"), &defined)
+    pub(super) async fn announce(&self) -> Result<()> {
+        let uid = self.entry.uid.clone();
+        self.files.call(move |files| files.announce(&uid)).await
     }
 
     /// Puts the pod's state on record.
     ///
     /// # Errors
     /// Those of the file system; what was on record is still there.
-    pub fn save(&mut self, state: PodState) -> Result<()> {
-        let state = self.entry.state.insert(state);
-        STATE.write(&self.folder.join("state"), state)
+    pub async fn save(&mut self, state: PodState) -> Result<()> {
+        self.entry.state = Some(state.clone());
+        self.files.call(move |files| files.save(&state)).await
     }
 
     /// Puts an event on record.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn record(&self, event: &Event) -> Result<()> {
-        let path = self.folder.join("events");
-        if fs::metadata(&path).is_ok_and(|file| file.len() > LONGEST_EVENTS) {
-            fs::rename(&path, path.with_extension("before"))
-                .context(|| format!("rename {}", path.display()))?;
-        }
-        let file = rrun_sys::record::append(&path, 0o600);
-        let mut file = file.context(|| format!("open {}", path.display()))?;
-        EVENTS.append(&mut file, event)
+    pub async fn record(&self, event: Event) -> Result<()> {
+        self.files.call(move |files| files.record(&event)).await
     }
 
     /// Forgets the pod.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn discard(self) -> Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(e).context(|| format!("remove {}", self.folder.display()))
-            }
-            _ => Ok(()),
-        }
+    pub async fn discard(self) -> Result<()> {
+        self.files.call(LockedFiles::discard).await
     }
-}
-
-impl Drop for LockedPod {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// The records in a folder. A state that cannot be read is set aside, and its fault returned: what
-/// the runtime has of the pod is found again without it.
-fn read(folder: &Path) -> Result<(Option<Entry>, Option<Error>)> {
-    let Some(defined) = DEFINITION.read::<Defined>(&folder.join("definition"))? else {
-        return Ok((None, None));
-    };
-    let Defined { namespace, name, uid, definition } = defined;
-    let uid = PodUid::parse(&uid).context(|| folder.display().to_string())?;
-    let path = folder.join("state");
-    let (state, fault) = match STATE.read(&path) {
-        Ok(state) => (state, None),
-        Err(e) => {
-            let aside = path.with_extension("broken");
-            let _ = fs::rename(&path, &aside);
-            (None, Some(e.context(format!("set aside as {}", aside.display()))))
-        }
-    };
-    Ok((Some(Entry { namespace, name, uid, definition, state }), fault))
-}
-
-/// Definitions may hold secrets.
-pub(super) fn make_private(folder: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.context(|| format!("make {}", folder.display()))
 }
 
 #[cfg(test)]

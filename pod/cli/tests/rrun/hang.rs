@@ -1,7 +1,7 @@
 //! Disks under what `rrun` keeps, and paths of the node, that stop answering: whatever would change
 //! or look at them hangs, and cannot even be killed. And an `rrun` that was stopped.
 
-use crate::machine::{Machine, await_that, pod, text};
+use crate::machine::{Machine, Run, await_that, pod, printed, text};
 use rrun_tests::disk::Disk;
 use rrun_tests::fuse::{Answered, Fuse};
 use std::path::Path;
@@ -39,8 +39,20 @@ fn processes(machine: &Machine) -> usize {
     text(&found.stdout).lines().collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Two pods, one in front and one in the background, end while the disk under `folder` hangs.
-fn pods_end_while_the_disk_hangs(folder: &str) {
+/// Whether a thread of a process waits for a disk.
+fn hangs(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let waits = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D'))
+    };
+    threads.into_iter().any(waits)
+}
+
+/// Two pods, one in front and one in the background, end while the disk under `folder` hangs; if
+/// `is_written`, once what `rrun` does there by itself has met it. They are run as on a machine with one
+/// processor: whatever blocks the one thread of their runtime blocks all.
+fn pods_end_while_the_disk_hangs(folder: &str, is_written: bool) {
     let machine = Machine::new();
     let sandbox = &machine.sandbox;
     let at = Path::new("/var/lib/rrun").join(folder);
@@ -48,14 +60,26 @@ fn pods_end_while_the_disk_hangs(folder: &str) {
     let volume =
         "      volumeMounts: [{name: v, mountPath: /v}]\n  volumes: [{name: v, emptyDir: {}}]\n";
     let manifest = |name: &str| pod(name, "Always", &["numbers", "100"]) + volume;
-    let one = machine.run("one", &manifest("one"));
-    machine.ok(&["run", "--detach", &machine.write("two", &manifest("two"))]);
+    let command = |name: &str, options: &[&str]| {
+        let path = machine.write(name, &manifest(name));
+        let mut command = machine.command(&[&["run", path.as_str()][..], options].concat());
+        command.env("TOKIO_WORKER_THREADS", "1");
+        command
+    };
+    // One process at a time collects: this one.
+    let often = ["--container-gc-period", "1s", "--log-max-size", "1k"];
+    let one = Run::start(command("one", &often));
+    let detached = rrun_tests::limit::output(&mut command("two", &["--detach"])).unwrap();
+    printed(&["run", "--detach"], &detached);
     for name in ["one", "two"] {
         machine.await_ps(name, "1/1", "Running");
     }
     assert_eq!(processes(&machine), 2);
 
     disk.freeze();
+    if is_written {
+        await_that("a thread that waits for the disk", || hangs(one.pid()));
+    }
     let done =
         in_time(&machine, &[&["ps"], &["images"], &["exec", "two", "--", "/bin/work", "true"]]);
     for done in &done {
@@ -78,17 +102,17 @@ fn pods_end_while_the_disk_hangs(folder: &str) {
 
 #[test]
 fn pods_are_stopped_and_removed_while_the_disk_under_their_records_hangs() {
-    pods_end_while_the_disk_hangs("rrun");
+    pods_end_while_the_disk_hangs("rrun", true);
 }
 
 #[test]
 fn pods_are_stopped_and_removed_while_the_disk_under_their_volumes_hangs() {
-    pods_end_while_the_disk_hangs("volumes");
+    pods_end_while_the_disk_hangs("volumes", false);
 }
 
 #[test]
 fn pods_are_stopped_and_removed_while_the_disk_under_their_logs_hangs() {
-    pods_end_while_the_disk_hangs("logs");
+    pods_end_while_the_disk_hangs("logs", true);
 }
 
 /// A pod with a path of the node that hangs.

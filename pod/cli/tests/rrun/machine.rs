@@ -174,20 +174,7 @@ impl Machine {
 
     /// Runs `rrun` beside the test.
     pub fn start(&self, args: &[&str]) -> Run {
-        let mut command = self.command(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let streams: [Box<dyn Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    let _ = sender.send(line);
-                }
-            });
-        }
-        Run { child, lines, passed_over: RefCell::default() }
+        Run::start(self.command(args))
     }
 
     /// Columns of a pod in `rrun ps -a`.
@@ -208,6 +195,23 @@ pub struct Run {
 }
 
 impl Run {
+    /// Starts a command of [`Machine::command`] beside the test.
+    pub fn start(mut command: Command) -> Run {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Run { child, lines, passed_over: RefCell::default() }
+    }
+
     /// Waits for a line with `text` in it that was not expected before. What one stream says has
     /// no order towards the other stream, so lines that came before the last expected one count.
     #[track_caller]
@@ -230,8 +234,13 @@ impl Run {
         panic!("no line with {text:?} in {LONG:?}:\n{}", passed_over.join("\n"));
     }
 
+    /// Its process, as this test sees it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 

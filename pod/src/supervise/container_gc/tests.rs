@@ -49,6 +49,7 @@ impl Scene {
             node: self.node.clone(),
             clock: self.clock.clone(),
             policy: GcPolicy::new(60_000_000_000, per_container, total).unwrap(),
+            period: PERIOD,
             store: self.store(),
         }
     }
@@ -64,7 +65,7 @@ impl Scene {
         std::fs::write(&path, text).unwrap();
         let definition = Definition::read(&path, &[], None).unwrap();
         let pod: Pod = definition.pod().unwrap();
-        let locked = self.store().lock_to_run(definition, &pod.meta).unwrap();
+        let locked = self.store().lock_to_run(definition, &pod.meta).await.unwrap();
         let engine = PodEngine::new(self.cri.clone(), self.node.clone(), self.clock.clone());
         // The worker leaves them all: what goes then goes by the collection.
         let all = GcPolicy::new(0, i32::MAX, -1).unwrap();
@@ -136,7 +137,7 @@ async fn an_ended_pod_is_looked_at_once_and_its_containers_still_count() {
     let mut state = PodState::new(&locked.entry.pod().unwrap(), scene.clock.now());
     state.status = status;
     state.status.phase = Phase::Failed;
-    locked.save(state).unwrap();
+    locked.save(state).await.unwrap();
     drop(locked);
     seconds(100).await;
     let before = scene.left();

@@ -121,9 +121,9 @@ async fn what_a_pod_on_record_names_is_spared() {
     std::fs::write(&path, text).unwrap();
     let definition = Definition::read(&path, &[], None).unwrap();
     let meta = definition.pod().unwrap().meta;
-    let locked = scene.store().lock_to_run(definition, &meta).unwrap();
-    let names: Vec<String> = named(&scene.store()).unwrap().into_iter().collect();
+    let locked = scene.store().lock_to_run(definition, &meta).await.unwrap();
+    let names: Vec<String> = named(&scene.store()).await.unwrap().into_iter().collect();
     assert_eq!(names, ["x:latest", "y:2"]);
-    locked.discard().unwrap();
-    assert!(named(&scene.store()).unwrap().is_empty());
+    locked.discard().await.unwrap();
+    assert!(named(&scene.store()).await.unwrap().is_empty());
 }

@@ -1,6 +1,11 @@
+use std::fs;
+use std::path::Path;
+
 use super::*;
 use crate::clock::{Clock, Timestamp};
+use crate::error::Kind;
 use crate::events::{Reason, Recorder};
+use crate::status::Phase;
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -8,86 +13,86 @@ fn store() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-fn lock(store: &Store, dir: &Path, text: &str) -> Result<LockedPod> {
+async fn lock(store: &Store, dir: &Path, text: &str) -> Result<LockedPod> {
     let path = dir.join("pod.yaml");
     let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n";
     fs::write(&path, format!("{head}{text}")).unwrap();
     let definition = Definition::read(&path, &[], None)?;
     let meta = definition.pod()?.meta;
-    store.lock_to_run(definition, &meta)
+    store.lock_to_run(definition, &meta).await
 }
 
 const SPEC: &str = "  containers: [{name: a, image: x:1}]\n";
 
-#[test]
-fn a_pod_that_is_taken_over_has_its_uid_state_and_events() {
+#[tokio::test]
+async fn a_pod_that_is_taken_over_has_its_uid_state_and_events() {
     let (dir, store) = store();
-    let mut first = lock(&store, dir.path(), SPEC).unwrap();
-    assert!(store.is_locked(&first.entry));
+    let mut first = lock(&store, dir.path(), SPEC).await.unwrap();
+    assert!(store.is_locked(&first.entry).await);
     let pod = first.entry.pod().unwrap();
     let mut state = PodState::new(&pod, Timestamp::from_nanos(7));
     state.status.phase = Phase::Running;
-    first.save(state.clone()).unwrap();
+    first.save(state.clone()).await.unwrap();
     let recorder = Recorder::new(Clock::system());
     recorder.normal(Some("a"), Reason::Started, "Container started");
     let event = recorder.subscribe().next_now().unwrap();
-    first.record(&event).unwrap();
+    first.record(event.clone()).await.unwrap();
     let uid = first.entry.uid.clone();
-    let again = lock(&store, dir.path(), SPEC).unwrap_err();
+    let again = lock(&store, dir.path(), SPEC).await.unwrap_err();
     assert_eq!(again.to_string(), "pod default/web: another rrun works on it");
     drop(first);
-    let second = lock(&store, dir.path(), SPEC).unwrap();
+    let second = lock(&store, dir.path(), SPEC).await.unwrap();
     assert_eq!((&second.entry.uid, second.entry.state.as_ref()), (&uid, Some(&state)));
-    assert_eq!(store.events(&second.entry).unwrap(), [event]);
+    assert_eq!(store.events(&second.entry).await.unwrap(), [event]);
     drop(second);
-    let other = lock(&store, dir.path(), &SPEC.replace("x:1", "x:2")).unwrap_err();
+    let other = lock(&store, dir.path(), &SPEC.replace("x:1", "x:2")).await.unwrap_err();
     assert!(other.to_string().contains("another manifest"), "{other}");
 }
 
-#[test]
-fn an_ended_pod_is_not_run_again_before_it_is_removed() {
+#[tokio::test]
+async fn an_ended_pod_is_not_run_again_before_it_is_removed() {
     let (dir, store) = store();
-    let mut first = lock(&store, dir.path(), SPEC).unwrap();
+    let mut first = lock(&store, dir.path(), SPEC).await.unwrap();
     let mut state = PodState::new(&first.entry.pod().unwrap(), Timestamp::from_nanos(7));
     state.status.phase = Phase::Failed;
-    first.save(state).unwrap();
+    first.save(state).await.unwrap();
     drop(first);
-    let refused = lock(&store, dir.path(), SPEC).unwrap_err();
+    let refused = lock(&store, dir.path(), SPEC).await.unwrap_err();
     let text = "pod default/web: it has ended (Failed): rrun rm it first";
     assert_eq!(refused.to_string(), text);
 }
 
-#[test]
-fn a_broken_state_is_set_aside_by_name_and_the_pod_goes_on_without_it() {
+#[tokio::test]
+async fn a_broken_state_is_set_aside_by_name_and_the_pod_goes_on_without_it() {
     let (dir, store) = store();
-    let mut first = lock(&store, dir.path(), SPEC).unwrap();
+    let mut first = lock(&store, dir.path(), SPEC).await.unwrap();
     let state = PodState::new(&first.entry.pod().unwrap(), Timestamp::from_nanos(7));
-    first.save(state).unwrap();
-    let path = first.folder.join("state");
+    first.save(state).await.unwrap();
+    let path = dir.path().join("root/default_web/state");
     fs::write(&path, "state 1 00 {}\n").unwrap();
     drop(first);
-    let (entries, faults) = store.all().unwrap();
+    let (entries, faults) = store.all().await.unwrap();
     assert!(entries[0].state.is_none());
     assert!(faults[0].to_string().contains("state.broken"), "{}", faults[0]);
     assert!(path.with_extension("broken").exists() && !path.exists());
-    assert!(store.all().unwrap().1.is_empty());
+    assert!(store.all().await.unwrap().1.is_empty());
 }
 
-#[test]
-fn a_pod_is_found_by_its_name_its_full_name_and_a_beginning_of_its_uid() {
+#[tokio::test]
+async fn a_pod_is_found_by_its_name_its_full_name_and_a_beginning_of_its_uid() {
     let (dir, store) = store();
-    let locked = lock(&store, dir.path(), SPEC).unwrap();
+    let locked = lock(&store, dir.path(), SPEC).await.unwrap();
     let uid = locked.entry.uid.to_string();
     for text in ["web", "default/web", &uid, &uid[..8]] {
-        assert_eq!(store.find(text).unwrap().uid, locked.entry.uid, "{text}");
+        assert_eq!(store.find(text).await.unwrap().uid, locked.entry.uid, "{text}");
     }
-    assert_eq!(store.find("other/web").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.find("other/web").await.unwrap_err().kind(), Kind::NotFound);
 }
 
 #[test]
 fn the_holder_of_a_lock_is_found_among_all_locks() {
     let locks = "1: POSIX  ADVISORY  WRITE 7 fe:01:5 0 EOF\n2: FLOCK  ADVISORY  READ 8 fe:01:5 0 EOF\n\
                  2: -> FLOCK  ADVISORY  WRITE 9 fe:01:5 0 EOF\n3: FLOCK  ADVISORY  WRITE 10 fe:01:5 0 EOF\n";
-    assert_eq!(holder_in(locks, 5), Some(10));
-    assert_eq!(holder_in(locks, 6), None);
+    assert_eq!(records::holder_in(locks, 5), Some(10));
+    assert_eq!(records::holder_in(locks, 6), None);
 }
