@@ -247,9 +247,14 @@ impl FakeCri {
         &self,
         r: ListPodSandboxRequest,
     ) -> Result<ListPodSandboxResponse, Status> {
-        let wanted = r.filter.unwrap_or_default().label_selector;
+        // Every field of it by name: none that is new is passed over.
+        let PodSandboxFilter { id, state, label_selector } = r.filter.unwrap_or_default();
         let world = self.world.lock().unwrap();
-        let found = world.sandboxes.iter().filter(|s| has(&s.config.labels, &wanted));
+        let found = world.sandboxes.iter().filter(|s| {
+            is_meant(&s.id, &id)
+                && state.is_none_or(|wanted| wanted.state == i32::from(!s.ready))
+                && has(&s.config.labels, &label_selector)
+        });
         let items = found.map(|s| PodSandbox {
             id: s.id.clone(),
             metadata: s.config.metadata.clone(),
@@ -359,9 +364,15 @@ impl FakeCri {
         &self,
         r: ListContainersRequest,
     ) -> Result<ListContainersResponse, Status> {
-        let wanted = r.filter.unwrap_or_default().label_selector;
+        let ContainerFilter { id, state, pod_sandbox_id, label_selector } =
+            r.filter.unwrap_or_default();
         let containers = self.world.lock().unwrap().containers.clone();
-        let found = containers.iter().filter(|c| has(&c.config.labels, &wanted));
+        let found = containers.iter().filter(|c| {
+            is_meant(&c.id, &id)
+                && state.is_none_or(|wanted| wanted.state() == self.state(c))
+                && is_meant(&c.sandbox, &pod_sandbox_id)
+                && has(&c.config.labels, &label_selector)
+        });
         let containers = found.map(|c| Container {
             id: c.id.clone(),
             pod_sandbox_id: c.sandbox.clone(),
@@ -453,7 +464,15 @@ impl FakeCri {
     }
 }
 
+/// Whether a filter means what has this id.
+fn is_meant(id: &str, wanted: &str) -> bool {
+    wanted.is_empty() || id == wanted
+}
+
 /// Whether something with these labels is selected.
 fn has(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
+
+#[cfg(test)]
+mod tests;
