@@ -154,6 +154,13 @@ impl FakeCri {
         self.world.lock().unwrap().sandbox_takes = takes;
     }
 
+    /// The name servers that the newest sandbox was given.
+    pub fn name_servers(&self) -> Vec<String> {
+        let world = self.world.lock().unwrap();
+        let dns = world.sandboxes.last().and_then(|sandbox| sandbox.config.dns_config.clone());
+        dns.unwrap_or_default().servers
+    }
+
     pub fn sandboxes(&self) -> usize {
         self.world.lock().unwrap().sandboxes.len()
     }

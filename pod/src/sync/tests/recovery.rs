@@ -46,6 +46,25 @@ async fn a_lost_sandbox_is_replaced_and_the_pod_begins_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_sandbox_has_the_nodes_name_servers_of_when_it_is_made() {
+    let scene = Scene::new().await;
+    let servers = |all: &[&str]| {
+        scene.node.resolv.lock().unwrap().servers = all.iter().map(|s| (*s).to_owned()).collect();
+    };
+    servers(&["10.0.0.53"]);
+    let pod = scene.run("  containers: [{name: a, image: x:1}]\n");
+    seconds(10).await;
+    assert_eq!(scene.cri.name_servers(), ["10.0.0.53"]);
+    servers(&["10.1.0.53", "10.2.0.53"]);
+    seconds(10).await;
+    assert_eq!(scene.cri.name_servers(), ["10.0.0.53"], "a sandbox keeps those that it has");
+    scene.cri.lose_sandbox();
+    seconds(30).await;
+    assert_eq!(scene.cri.name_servers(), ["10.1.0.53", "10.2.0.53"]);
+    assert_eq!(now(&pod).phase, Phase::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_never_pod_that_lost_its_sandbox_is_not_run_again() {
     let scene = Scene::new().await;
     let pod = scene.run(
