@@ -95,6 +95,37 @@ async fn what_was_held_was_used_until_it_was_released() {
 }
 
 #[tokio::test]
+async fn an_image_that_could_not_be_removed_stayed_for_that_and_for_no_want_of_need() {
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let [first, second] = two_images(store).await;
+    let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();
+    let refuse = format!(
+        "CREATE TRIGGER refuses BEFORE DELETE ON image WHEN OLD.id='{}'
+         BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        first.id
+    );
+    db.execute_batch(&refuse).unwrap();
+    let done = store.collect_images(all(), none()).await.unwrap().unwrap();
+    assert!(matches!(verdict(&done, &second), Verdict::Remove { .. }), "{done:?}");
+    let kept = verdict(&done, &first).to_string();
+    assert!(
+        kept.starts_with("it could not be removed: ") && kept.contains("not this one"),
+        "{kept}"
+    );
+    assert_eq!(done.present(), BTreeSet::from([first.id.to_string()]));
+    let trouble = done.trouble().unwrap();
+    assert!(trouble.contains(&format!("remove image {}: ", first.id)), "{trouble}");
+    let on_record = store.journal(Some(&first.tags[0])).await.unwrap();
+    assert_eq!((on_record.len(), on_record[0].is_removed), (1, false));
+    assert_eq!(on_record[0].why, kept);
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    db.execute_batch("DROP TRIGGER refuses").unwrap();
+    let done = store.collect_images(all(), none()).await.unwrap().unwrap();
+    assert!(done.present().is_empty() && done.trouble().is_none(), "{done:?}");
+}
+
+#[tokio::test]
 async fn it_is_time_five_minutes_after_a_store_is_made_and_after_each_collection() {
     let scratch = Scratch::new().await;
     two_images(&scratch.store).await;

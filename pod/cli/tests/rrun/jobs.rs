@@ -1,6 +1,8 @@
 //! Jobs: their pods are made, made anew and ended as their controller would.
 
-use crate::machine::{Machine, TALK, await_that, text};
+use crate::machine::{Machine, Run, TALK, await_that, pod, text};
+use rrun_tests::place;
+use std::process::Stdio;
 
 /// A Job `pi` of a container with these arguments, and these lines in its spec.
 fn job(more: &str, args: &[&str]) -> String {
@@ -110,6 +112,32 @@ fn a_job_that_is_interrupted_ends_its_pods_once_and_makes_no_others() {
     run.signal("INT");
     run.expect("job default/pi: Failed: Stopped");
     assert_eq!(run.end(), Some(1));
+    remove_claims(&machine);
+    machine.assert_nothing_left();
+}
+
+#[test]
+fn a_process_that_cannot_be_started_leaves_the_other_pods_attended() {
+    let machine = Machine::new();
+    // Programs that go while the pods run: then there is no other process to be had of them.
+    let folder = machine.sandbox.root().join("bin");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["rrun", "rrun-shim"] {
+        std::fs::copy(place::program(name).unwrap(), folder.join(name)).unwrap();
+    }
+    let stays = pod("stays", "Always", &["sleeper"]);
+    let both = machine.write("both", &format!("{stays}---\n{}", job("", &["say", "x", "3"])));
+    let mut command = machine.sandbox.command(folder.join("rrun"));
+    command.args(["run", &both]).stdin(Stdio::null());
+    let run = Run::start(command);
+    run.expect("job default/pi: pod default/pi has failed (1 of 6)");
+    std::fs::remove_dir_all(&folder).unwrap();
+    run.expect("pod default/pi-retry1: start a process for it: ");
+    machine.await_ps("stays", "1/1", "Running");
+    run.signal("INT");
+    run.expect("[stays] stopping");
+    assert_eq!(run.end(), Some(2));
+    assert_eq!(machine.ps("stays"), None);
     remove_claims(&machine);
     machine.assert_nothing_left();
 }
