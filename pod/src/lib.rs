@@ -10,7 +10,7 @@
 //! in virtual time.
 
 pub mod addresses;
-mod admission;
+pub mod admission;
 mod backoff;
 pub mod clock;
 pub mod dns;

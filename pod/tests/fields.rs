@@ -5,6 +5,9 @@
 #[path = "../../cri/tests/table/mod.rs"]
 mod table;
 
+use rrun_cri_api::v1;
+use rrun_pod::admission::{self, Runtime};
+use rrun_pod::ids::PodUid;
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
 use serde_json::{Value, json};
@@ -34,6 +37,27 @@ fn read_table() -> Vec<Entry> {
     lines(TABLE).map(entry).collect()
 }
 
+/// Every field of the API. A line may say that a path has the fields of another one.
+fn fields() -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut copies = Vec::new();
+    for line in lines(FIELDS) {
+        match line.split_once(" = ") {
+            None => all.push(line.to_owned()),
+            Some(copy) => copies.push(copy),
+        }
+    }
+    // In this order: what is copied last has a copy in it.
+    for (path, listed) in copies {
+        let below = all.iter().filter_map(|field| field.strip_prefix(listed));
+        let below: Vec<_> = below.filter(|rest| rest.starts_with('.')).collect();
+        let copied: Vec<_> = below.into_iter().map(|rest| format!("{path}{rest}")).collect();
+        assert!(!copied.is_empty(), "{path}: nothing is at {listed}");
+        all.extend(copied);
+    }
+    all
+}
+
 #[test]
 fn every_field_of_the_api_has_one_entry_and_every_entry_has_a_field() {
     let mut table: BTreeMap<&str, Entry> = BTreeMap::new();
@@ -41,13 +65,20 @@ fn every_field_of_the_api_has_one_entry_and_every_entry_has_a_field() {
         assert!(table.insert(entry.path, entry).is_none(), "{} stands twice", entry.path);
     }
     let mut met = BTreeSet::new();
-    for field in lines(FIELDS) {
+    let fields = fields();
+    for field in &fields {
         // An entry may speak of a list or of its items.
         let all = upwards(field).flat_map(|path| [path, path.trim_end_matches("[]")]);
-        let entries: BTreeSet<&str> = all.filter(|path| table.contains_key(path)).collect();
-        let entries: Vec<&str> = entries.into_iter().collect();
+        let mut entries: Vec<&str> = all.filter(|path| table.contains_key(path)).collect();
+        entries.dedup();
+        // What is the same as elsewhere may have an exception below it.
+        let exception = entries.len() > 1;
+        if exception && entries[1..].iter().all(|above| table[above].state == "same") {
+            met.extend(entries.drain(1..));
+        }
         let [entry] = entries[..] else { panic!("{field} has these entries: {entries:?}") };
-        let covers = matches!(table[entry].state, "refused" | "ignored" | "same");
+        let covers =
+            matches!(table[entry].state, "refused" | "ignored" | "told" | "silent" | "same");
         assert!(entry == field || covers, "{field} is not covered by {entry}");
         met.insert(entry);
     }
@@ -61,8 +92,12 @@ fn every_entry_says_why_or_which_test_holds_it() {
     for Entry { path, state, note, .. } in read_table() {
         match state {
             "works" if note.is_empty() => {}
-            "works" => assert!(tests.have(note), "{path}: no test {note}"),
-            "refused" | "ignored" | "one value" => assert!(!note.is_empty(), "{path}: why?"),
+            "works" | "elsewhere" | "checked" => {
+                assert!(tests.have(note), "{path}: no test {note}")
+            }
+            "refused" | "ignored" | "told" | "silent" | "one value" => {
+                assert!(!note.is_empty(), "{path}: why?");
+            }
             "same" => {
                 assert!(read_table().iter().any(|e| e.path.starts_with(note)), "{path}: {note}")
             }
@@ -109,25 +144,73 @@ fn needed(path: &str) -> Value {
             json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}),
         ),
         ("initContainers[]", json!({"name": "b", "image": "i:1"})),
+        ("matchExpressions[]", json!({"key": "app", "operator": "Exists"})),
+        ("claimRef", json!({"name": "c"})),
+        ("spec.local", json!({"path": "/a"})),
+        ("volumeClaimTemplates[]", json!({"metadata": {"name": "data"}, "spec": {}})),
     ];
     let found = all.into_iter().find(|(end, _)| path.ends_with(end));
     found.map_or(json!({}), |(_, value)| value)
 }
 
-/// A small pod and the objects that it may refer to.
+/// The kinds whose pods are read.
+const WORKLOADS: &[&str] = &[
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "Job",
+    "ReplicaSet",
+    "ReplicationController",
+    "StatefulSet",
+];
+
+/// A small document of each kind. The objects are such that the pod has to do with each.
 fn documents() -> BTreeMap<&'static str, Value> {
-    let object = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+    let object = |version: &str, kind: &str, name: &str, spec: Value| {
+        let spec = if spec.is_null() { json!({}) } else { json!({"spec": spec}) };
+        let mut all = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        all
+    };
     let container = |name: &str| json!({"name": name, "image": "i:1"});
-    let mut pod = object("Pod", "web");
-    pod["metadata"]["uid"] = json!("u-1");
-    pod["spec"] = json!({
+    let spec = json!({
         "containers": [container("c"), container("d")],
         "volumes": [{"name": "v"}, {"name": "w"}],
         // A stop signal wants it.
         "os": {"name": "linux"},
     });
-    let (config_map, secret) = (object("ConfigMap", "x"), object("Secret", "x"));
-    BTreeMap::from([("Pod", pod), ("ConfigMap", config_map), ("Secret", secret)])
+    let labels = json!({"app": "web"});
+    let mut pod = object("v1", "Pod", "web", spec.clone());
+    pod["metadata"]["uid"] = json!("u-1");
+    pod["metadata"]["labels"] = labels.clone();
+    let template = json!({"metadata": {"labels": labels}, "spec": spec});
+    let lasting = json!({"selector": {"matchLabels": labels}, "template": template});
+    let mut ending = json!({"template": template});
+    ending["template"]["spec"]["restartPolicy"] = json!("Never");
+    let cron = json!({"schedule": "@hourly", "jobTemplate": {"spec": ending}});
+    let storage = json!({"storage": "1Gi"});
+    let modes = json!(["ReadWriteOnce"]);
+    let volume =
+        json!({"capacity": storage, "accessModes": modes, "hostPath": {"path": "/a", "type": ""}});
+    let claim = json!({"accessModes": modes, "resources": {"requests": storage}});
+    let service = json!({"selector": labels, "ports": [{"port": 80}]});
+    let controller = json!({"selector": labels, "template": template});
+    let mut all = BTreeMap::from([
+        ("Pod", pod),
+        ("ConfigMap", object("v1", "ConfigMap", "x", Value::Null)),
+        ("Secret", object("v1", "Secret", "x", Value::Null)),
+        ("PersistentVolume", object("v1", "PersistentVolume", "pv", volume)),
+        ("PersistentVolumeClaim", object("v1", "PersistentVolumeClaim", "c", claim)),
+        ("Service", object("v1", "Service", "s", service)),
+        ("ServiceAccount", object("v1", "ServiceAccount", "a", Value::Null)),
+        ("ReplicationController", object("v1", "ReplicationController", "web", controller)),
+        ("Job", object("batch/v1", "Job", "web", ending)),
+        ("CronJob", object("batch/v1", "CronJob", "web", cron)),
+    ]);
+    for kind in ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"] {
+        all.insert(kind, object("apps/v1", kind, "web", lasting.clone()));
+    }
+    all
 }
 
 const BESIDE: &str = "
@@ -160,11 +243,17 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: other}
 spec: {}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: q}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /q}}
 ";
 
 /// Puts `value` at `path` (`Pod.spec.containers[].image`), or only makes what is above it.
 fn set(documents: &mut BTreeMap<&'static str, Value>, entry: &Entry, value: Option<Value>) {
-    let (root, rest) = entry.path.split_once('.').unwrap();
+    // Of what is told as a whole, the document itself.
+    let Some((root, rest)) = entry.path.split_once('.') else { return };
     let mut at = documents.get_mut(root).unwrap();
     let mut path = root.to_owned();
     let (above, last) = rest.rsplit_once('.').map_or((None, rest), |(a, l)| (Some(a), l));
@@ -179,6 +268,10 @@ fn set(documents: &mut BTreeMap<&'static str, Value>, entry: &Entry, value: Opti
         }
         if part == "restartPolicyRules[]" {
             at["restartPolicy"] = json!("Never");
+        }
+        // A volume is of one kind.
+        if part == "local" {
+            at["hostPath"] = Value::Null;
         }
         at = &mut at[name];
         if at.is_null() {
@@ -199,16 +292,42 @@ fn set(documents: &mut BTreeMap<&'static str, Value>, entry: &Entry, value: Opti
     }
 }
 
-/// The notes stand apart.
-fn read(documents: &BTreeMap<&'static str, Value>) -> Result<(Pod, Vec<String>), String> {
-    let text = documents["Pod"].to_string();
-    let others = format!("{BESIDE}\n---\n{}\n---\n{}", documents["ConfigMap"], documents["Secret"]);
-    let pod = Source { name: "pod", text: text.as_bytes() };
-    let objects = [Source { name: "objects", text: others.as_bytes() }];
-    let read = manifest::pod(pod, &objects).map_err(|e| e.to_string());
-    read.map(|mut pod| {
-        let notes = std::mem::take(&mut pod.notes);
-        (pod, notes)
+/// The pods of the document that a path leads into, or those that its objects are for. The notes
+/// stand apart.
+fn read(documents: &BTreeMap<&str, Value>, path: &str) -> Result<(Vec<Pod>, Vec<String>), String> {
+    let (root, is_below) = path.split_once('.').map_or((path, false), |(root, _)| (root, true));
+    let is_workload = WORKLOADS.contains(&root);
+    let manifest = documents[if is_workload { root } else { "Pod" }].to_string();
+    let mut objects = BESIDE.to_owned();
+    for (kind, document) in documents {
+        let is_noted = *kind == "ServiceAccount" && (root != *kind || is_below);
+        if *kind != "Pod" && !WORKLOADS.contains(kind) && !is_noted {
+            objects += &format!("\n---\n{document}");
+        }
+    }
+    let manifest = Source { name: "manifest", text: manifest.as_bytes() };
+    let objects = Source { name: "objects", text: objects.as_bytes() };
+    let mut pods = manifest::pods(&[manifest], &[objects]).map_err(|e| e.to_string())?;
+    let mut notes = Vec::new();
+    for pod in &mut pods {
+        notes.append(&mut pod.notes);
+        if is_workload {
+            // Derived from the text as a whole.
+            pod.meta.uid = PodUid::parse("u-1").unwrap();
+        }
+    }
+    Ok((pods, notes))
+}
+
+/// A refusal of one of these pods by a runtime of this name that can do what runtimes can.
+fn refusal(runtime: &str, pods: &[Pod]) -> Option<String> {
+    let features =
+        v1::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true };
+    pods.iter().find_map(|pod| {
+        let name = pod.spec.runtime_class.clone().unwrap_or_default();
+        let handlers = vec![v1::RuntimeHandler { name, features: Some(features) }];
+        let runtime = Runtime { name: runtime.to_owned(), handlers };
+        admission::check(pod, &runtime, true, &["*".to_owned()]).err().map(|e| e.to_string())
     })
 }
 
@@ -216,54 +335,80 @@ fn read(documents: &BTreeMap<&'static str, Value>) -> Result<(Pod, Vec<String>),
 fn fault(entry: &Entry) -> Option<String> {
     let mut plain = documents();
     set(&mut plain, entry, None);
-    let plain = read(&plain);
-    let value = match entry.state {
-        "one value" => json!(["another"]),
+    let plain = read(&plain, if entry.path.contains('.') { entry.path } else { "Pod" });
+    let value = match (entry.state, entry.sample) {
+        ("one value", "") => json!(["another"]),
         _ => serde_json::from_str(entry.sample).unwrap_or_else(|e| panic!("{}: {e}", entry.path)),
     };
     let mut full = documents();
     set(&mut full, entry, Some(value));
-    let full = read(&full);
-    let name = entry.path.rsplit('.').next().unwrap().trim_end_matches("[]");
-    match (entry.state, full) {
-        ("works", Err(e)) => Some(e),
-        ("works", Ok((pod, notes))) => match plain {
-            Ok((other, _)) if other == pod => Some("nothing is different".to_owned()),
-            Ok((_, before)) => notes
-                .into_iter()
-                .find(|note| note.contains("means nothing") && !before.contains(note)),
-            Err(_) => None,
-        },
-        ("ignored", Ok((pod, notes))) => {
-            let (other, before) = plain.unwrap();
-            let new: Vec<_> = notes.iter().filter(|note| !before.contains(note)).collect();
-            let named = new.iter().any(|note| note.contains(name));
-            (other != pod || !named).then(|| format!("the notes are {new:?}"))
+    let full = read(&full, entry.path);
+    let mut names = entry.path.rsplit('.').map(|name| name.trim_end_matches("[]"));
+    let (name, above) = (names.next().unwrap(), names.next().unwrap_or_default());
+    let (pods, notes) = match (entry.state, full) {
+        ("refused" | "one value", Err(e)) => return (!e.contains(name)).then_some(e),
+        ("checked", Err(_)) => return None,
+        ("refused" | "one value" | "checked", Ok(_)) => return Some("it is taken".to_owned()),
+        (_, Err(e)) => return Some(e),
+        (_, Ok(read)) => read,
+    };
+    let (differs, new) = match plain {
+        Ok((other, before)) => {
+            let new = notes.into_iter().filter(|note| !before.contains(note)).collect();
+            (other != pods, new)
         }
-        ("refused" | "one value", Err(e)) => (!e.contains(name)).then_some(e),
-        (_, Err(e)) => Some(e),
-        (_, Ok(_)) => Some("it is taken".to_owned()),
+        Err(_) => (true, Vec::new()),
+    };
+    let is_told = !new.is_empty();
+    let notes = || format!("the notes are {new:?}");
+    match entry.state {
+        "works" | "elsewhere" if !differs => Some("nothing is different".to_owned()),
+        "works" => {
+            let nothing = new.iter().find(|note| note.contains("means nothing")).cloned();
+            nothing.or(refusal("rrun", &pods))
+        }
+        "elsewhere" => match refusal("rrun", &pods) {
+            Some(why) if why.contains(above) => refusal("other", &pods),
+            why => Some(format!("ours says {why:?}")),
+        },
+        _ if differs => Some("the pods are others".to_owned()),
+        "ignored" => (!new.iter().any(|note| note.contains(name))).then(notes),
+        "told" => (!is_told).then(notes),
+        _ => is_told.then(notes),
     }
+}
+
+/// The entry, or what it stands for: all that is at the path that it is the same as, but what has an
+/// entry of its own. What is the same there as at a third path is tried there: one function reads all.
+fn expanded(entry: Entry, table: &[Entry]) -> Vec<Entry> {
+    if entry.state != "same" {
+        return vec![entry];
+    }
+    let is_below = |path: &str, above: &str| {
+        path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let at = |other: &Entry| {
+        let rest = &other.path[entry.note.len()..];
+        Entry { path: format!("{}{rest}", entry.path).leak(), ..*other }
+    };
+    let own = |copy: &Entry| {
+        let exceptions = table.iter().filter(|own| own.path != entry.path);
+        let mut exceptions = exceptions.filter(|own| is_below(own.path, entry.path));
+        exceptions.any(|own| is_below(copy.path, own.path))
+    };
+    let there = table.iter().filter(|other| is_below(other.path, entry.note));
+    there.filter(|other| other.state != "same").map(at).filter(|copy| !own(copy)).collect()
 }
 
 #[test]
 fn what_works_reaches_the_pod_and_what_does_not_is_refused_or_noted_by_name() {
     let table = read_table();
-    read(&documents()).unwrap();
-    let (copies, entries): (Vec<_>, Vec<_>) = table.into_iter().partition(|e| e.state == "same");
-    let mut paths: Vec<Entry> = entries.clone();
-    for Entry { path, note, .. } in copies {
-        let below = entries.iter().filter(|entry| entry.path.starts_with(note));
-        paths.extend(below.map(|entry| {
-            let path: &'static str = format!("{path}{}", &entry.path[note.len()..]).leak();
-            Entry { path, ..*entry }
-        }));
+    for kind in WORKLOADS.iter().chain(&["Pod"]) {
+        read(&documents(), &format!("{kind}.kind")).unwrap();
     }
-    let faults: Vec<String> = paths
-        .iter()
-        .filter_map(|entry| {
-            fault(entry).map(|why| format!("{} {}: {why}", entry.path, entry.state))
-        })
-        .collect();
+    let all: Vec<Entry> = table.iter().flat_map(|entry| expanded(*entry, &table)).collect();
+    let fault =
+        |entry: &Entry| fault(entry).map(|why| format!("{} {}: {why}", entry.path, entry.state));
+    let faults: Vec<String> = all.iter().filter_map(fault).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

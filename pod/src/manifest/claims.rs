@@ -34,7 +34,10 @@ pub struct Offered {
 pub fn wanted(item: &Item<'_>) -> Read<Wanted> {
     item.object(|f| {
         f.refuse(&["dataSource", "dataSourceRef"])?;
-        f.skip(&["selector", "volumeAttributesClassName"]);
+        f.skip(&["volumeAttributesClassName"]);
+        if f.get("selector").is_some() {
+            f.note(&format!("{}.selector is not heeded", f.here().path));
+        }
         files_only(f)?;
         let requests = f.opt("resources", |i| {
             i.object(|f| {
@@ -73,7 +76,7 @@ pub fn offered(item: &Item<'_>) -> Read<Offered> {
         };
         let only_for = f.opt("claimRef", |i| {
             i.object(|f| {
-                f.skip(&["apiVersion", "kind", "resourceVersion", "uid"]);
+                f.skip(&["apiVersion", "fieldPath", "kind", "resourceVersion", "uid"]);
                 Ok((f.need("name", Item::text)?, f.word("namespace", Item::text)?))
             })
         })?;

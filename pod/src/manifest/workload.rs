@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::fields::{Fields, Item, Read};
 use super::labels::{self, Selector};
 use super::pod::{self, Draft};
-use super::values::expect;
+use super::values::{CLUSTER_META, expect};
 use super::{claims, meta};
 use crate::ids::PodUid;
 use crate::model::{
@@ -79,7 +79,7 @@ pub fn workload(item: &Item<'_>, text: &[u8]) -> Read<(Vec<Draft>, &'static str)
                 path = "spec.jobTemplate.spec.template.spec";
                 i.object(|f| cron_job(f, &owner))
             }
-            _ => i.object(|f| replicas(f, &owner, kind == "ReplicationController")),
+            _ => i.object(|f| replicas(f, &owner, &kind)),
         })?;
         if pods.is_empty() {
             f.note(&format!("{kind} {}: it has no pods", owner.name));
@@ -89,10 +89,15 @@ pub fn workload(item: &Item<'_>, text: &[u8]) -> Read<(Vec<Draft>, &'static str)
 }
 
 /// Deployment, ReplicaSet and ReplicationController.
-fn replicas(f: &mut Fields<'_>, owner: &Owner<'_>, plain: bool) -> Read<Vec<Draft>> {
-    f.skip(&["minReadySeconds", "paused", "progressDeadlineSeconds", "revisionHistoryLimit"]);
-    f.skip(&["strategy"]);
-    let template = lasting(f, plain)?;
+fn replicas(f: &mut Fields<'_>, owner: &Owner<'_>, kind: &str) -> Read<Vec<Draft>> {
+    f.skip(&["minReadySeconds"]);
+    if kind == "Deployment" {
+        f.skip(&["progressDeadlineSeconds", "revisionHistoryLimit", "strategy"]);
+        if f.flag("paused")? {
+            f.note(&format!("Deployment {}: paused: it is run all the same", owner.name));
+        }
+    }
+    let template = lasting(f, kind == "ReplicationController")?;
     Ok(owner.pods(count(f, "replicas")?, &template).into_iter().map(|(_, pod)| pod).collect())
 }
 
@@ -140,8 +145,11 @@ fn stateful_set(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
 fn cron_job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
     f.need("schedule", Item::text)?;
     f.skip(&["concurrencyPolicy", "failedJobsHistoryLimit", "startingDeadlineSeconds"]);
-    f.skip(&["successfulJobsHistoryLimit", "suspend", "timeZone"]);
+    f.skip(&["successfulJobsHistoryLimit", "timeZone"]);
     f.note(&format!("CronJob {}: it is run once, now", owner.name));
+    if f.flag("suspend")? {
+        f.note(&format!("CronJob {}: suspend: it is run all the same", owner.name));
+    }
     f.need("jobTemplate", |i| {
         i.object(|f| {
             f.skip(&["metadata"]);
@@ -261,7 +269,9 @@ fn template(item: &Item<'_>) -> Read<Template> {
     item.object(|f| {
         let metadata = f.opt("metadata", |i| {
             i.object(|f| {
-                f.skip(&["creationTimestamp", "name", "namespace"]);
+                // The pods have their own.
+                f.skip(CLUSTER_META);
+                f.skip(&["generateName", "generation", "name", "namespace", "uid"]);
                 Ok((pod::labels(f)?, pod::annotations(f)?))
             })
         })?;
