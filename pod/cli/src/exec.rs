@@ -8,7 +8,7 @@ use crate::terminal::Raw;
 use anyhow::{Context as _, Result, anyhow, bail};
 use rrun_cri_api::{Cri, v1};
 use rrun_pod::supervise::Entry;
-use rrun_pod::supervise::container_gc::Reached;
+use rrun_pod::supervise::reach::Reached;
 use rrun_pod::translate::labels;
 use std::process::ExitCode;
 

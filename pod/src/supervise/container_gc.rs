@@ -13,13 +13,13 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use nix::fcntl::Flock;
 use rrun_cri_api::{Cri, v1};
 use serde::{Deserialize, Serialize};
 
 use super::control::alongside;
-use super::store::{Entry, LockedPod, Records, Store, make_private};
+use super::reach::{Reach, Reached};
+use super::store::{Entry, Records, Store, make_private};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::events::{Reason, Recorder};
@@ -41,21 +41,6 @@ pub const PERIOD: Duration = Duration::from_secs(60);
 
 /// How long the runtime of a pod is waited for: it may be in a process that hangs.
 const ANSWER: Duration = Duration::from_secs(20);
-
-/// How the runtime of any pod on record is reached.
-#[async_trait]
-pub trait Reach: Send + Sync {
-    /// The runtime that has the pod.
-    async fn reach(&self, pod: &Entry) -> Result<Reached>;
-}
-
-/// A runtime with a pod in it.
-pub struct Reached {
-    /// The runtime.
-    pub cri: Arc<dyn Cri>,
-    /// The pod, where nobody else works on it.
-    pub locked: Option<LockedPod>,
-}
 
 /// Collects dead containers.
 pub struct ContainerGc {

@@ -9,6 +9,7 @@ pub mod control;
 mod definition;
 pub mod image_gc;
 pub mod logs;
+pub mod reach;
 mod recording;
 pub mod rotate;
 mod store;

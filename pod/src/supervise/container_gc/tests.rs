@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use async_trait::async_trait;
+
 use super::*;
 use crate::fake::{FakeCri, FakeNode, Life};
 use crate::model::Pod;
