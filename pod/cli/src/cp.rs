@@ -15,7 +15,7 @@ use crate::terminal;
 use anyhow::{Context as _, Result, bail};
 use container::ContainerRoot;
 use copy::{Copier, Found};
-use rrun_pod::supervise::container_gc::Reached;
+use rrun_pod::supervise::reach::Reached;
 use rrun_sys::root::{Place, RootDir, Rule};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};

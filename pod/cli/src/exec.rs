@@ -45,7 +45,11 @@ async fn execute(
 }
 
 /// A pod, and the name of the container in it that is meant: the first, where none is named.
-pub async fn target(context: &Context, pod: &str, container: Option<&str>) -> Result<(Entry, String)> {
+pub async fn target(
+    context: &Context,
+    pod: &str,
+    container: Option<&str>,
+) -> Result<(Entry, String)> {
     let entry = context.store.find(pod).await?;
     let spec = entry.pod()?.spec;
     let name = match container {

@@ -7,7 +7,7 @@ use crate::{table, terminal};
 use anyhow::{Context as _, Result, bail};
 use rrun_cri_api::{Cri, v1};
 use rrun_pod::supervise::Entry;
-use rrun_pod::supervise::container_gc::Reached;
+use rrun_pod::supervise::reach::Reached;
 use rrun_pod::translate::labels;
 use serde_json::{Value, json};
 use std::process::ExitCode;
