@@ -135,7 +135,7 @@ impl Node {
         let alone = alone(tally).await;
         write(&self.kubelet()?.manifests(), &self.shared, &self.seen)?;
         let told = |pods: Vec<(String, Value)>| pods.into_iter().map(|(n, p)| (n, Told::Pod(p)));
-        let histories = follow(|| Ok(told(self.kubelet()?.pods()?).collect()), &self.seen)?;
+        let histories = follow(async || Ok(told(self.kubelet()?.pods()?).collect()), &self.seen).await?;
         for pod in all() {
             let history = &histories[pod.name];
             let held = holds(history.is_complete(&pod), &rows(history));
@@ -294,7 +294,7 @@ impl Node {
 /// The way of all pods through `rrun`.
 async fn alone(tally: &mut Tally) -> Result<BTreeMap<String, History>> {
     let mut alone = Alone::start().await?;
-    let histories = alone.follow()?;
+    let histories = alone.follow().await?;
     tally.count("nothing is left of rrun", alone.remove());
     Ok(histories)
 }

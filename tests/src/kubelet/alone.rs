@@ -77,13 +77,13 @@ impl Alone {
     }
 
     /// Follows all pods to their last states.
-    pub fn follow(&mut self) -> Result<BTreeMap<String, History>> {
+    pub async fn follow(&mut self) -> Result<BTreeMap<String, History>> {
         let seen = self.path("seen");
-        follow(|| self.told(), &seen)
+        follow(async || self.told().await, &seen).await
     }
 
     /// The pods on record, with their status as the API has it, and those that are refused.
-    fn told(&mut self) -> Result<Vec<(String, Told)>> {
+    async fn told(&mut self) -> Result<Vec<(String, Told)>> {
         let mut ended = Vec::new();
         for (name, child) in &mut self.starting {
             ended.extend(child.try_wait()?.map(|status| (*name, status)));
@@ -94,7 +94,7 @@ impl Alone {
                 self.refused.insert(name);
             }
         }
-        let (entries, broken) = self.store.all()?;
+        let (entries, broken) = self.store.all().await?;
         if let Some(error) = broken.into_iter().next() {
             return Err(error.into());
         }

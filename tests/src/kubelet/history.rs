@@ -115,8 +115,8 @@ impl History {
 
 /// Follows all pods until each is in its last state and nothing changes any more. `told` tells of
 /// all pods by name, and `seen` is the folder where they are told which state of theirs was seen.
-pub fn follow(
-    mut told: impl FnMut() -> Result<Vec<(String, Told)>>,
+pub async fn follow(
+    mut told: impl AsyncFnMut() -> Result<Vec<(String, Told)>>,
     seen: &Path,
 ) -> Result<BTreeMap<String, History>> {
     let all: BTreeMap<&str, Pod> = pods::all().map(|pod| (pod.name, pod)).collect();
@@ -124,7 +124,7 @@ pub fn follow(
         all.keys().map(|name| ((*name).to_owned(), History::new())).collect();
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        for (name, told) in told()? {
+        for (name, told) in told().await? {
             let (Some(pod), Some(history)) = (all.get(name.as_str()), found.get_mut(&name)) else {
                 continue;
             };
@@ -135,7 +135,7 @@ pub fn follow(
         if all.iter().all(|(name, pod)| found[*name].is_at_rest(pod)) {
             break;
         }
-        std::thread::sleep(POLL);
+        tokio::time::sleep(POLL).await;
     }
     Ok(found)
 }
