@@ -179,7 +179,7 @@ fn mib(bytes: u64) -> String {
 /// Figures that are not known are null.
 fn as_json(one: &Use) -> Value {
     let number = |value: &Option<v1::UInt64Value>| value.as_ref().map(|value| value.value);
-    let memory = one.stats.memory.clone().unwrap_or_default();
+    let memory = one.stats.memory.unwrap_or_default();
     let layer = one.stats.writable_layer.clone().unwrap_or_default();
     json!({
         "namespace": one.namespace,

@@ -141,7 +141,7 @@ impl Store {
         loop {
             let wanted = entry.clone();
             match self.call(move |records| records.lock_existing(&wanted)).await? {
-                Locked::Ours(entry, files) => return Ok(Some(LockedPod::new(entry, files))),
+                Locked::Ours(entry, files) => return Ok(Some(LockedPod::new(*entry, files))),
                 Locked::Busy if Instant::now() < end => tokio::time::sleep(LOOK).await,
                 Locked::Busy | Locked::Attended => return Ok(None),
             }

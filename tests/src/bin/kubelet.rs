@@ -135,7 +135,8 @@ impl Node {
         let alone = alone(tally).await;
         write(&self.kubelet()?.manifests(), &self.shared, &self.seen)?;
         let told = |pods: Vec<(String, Value)>| pods.into_iter().map(|(n, p)| (n, Told::Pod(p)));
-        let histories = follow(async || Ok(told(self.kubelet()?.pods()?).collect()), &self.seen).await?;
+        let histories =
+            follow(async || Ok(told(self.kubelet()?.pods()?).collect()), &self.seen).await?;
         for pod in all() {
             let history = &histories[pod.name];
             let held = holds(history.is_complete(&pod), &rows(history));

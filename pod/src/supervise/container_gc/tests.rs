@@ -8,7 +8,7 @@ use crate::fake::{FakeCri, FakeNode, Life};
 use crate::model::Pod;
 use crate::state::PodState;
 use crate::status::Phase;
-use crate::supervise::Definition;
+use crate::supervise::{Definition, LockedPod};
 use crate::{PodEngine, PodHandle};
 
 /// One runtime that has all pods, and how often it was asked for.

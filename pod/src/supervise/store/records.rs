@@ -54,7 +54,7 @@ pub struct Records {
 /// What came of a try to lock a pod that is on record.
 pub enum Locked {
     /// It is this process's.
-    Ours(Entry, LockedFiles),
+    Ours(Box<Entry>, LockedFiles),
     /// Another process goes on working on it.
     Attended,
     /// Another process works on it now, perhaps for a moment.
@@ -262,7 +262,7 @@ impl Records {
             return Ok(if attended { Locked::Attended } else { Locked::Busy });
         };
         match read(&files.folder)?.0 {
-            Some(entry) => Ok(Locked::Ours(entry, files)),
+            Some(entry) => Ok(Locked::Ours(Box::new(entry), files)),
             None => {
                 let text = format!("pod {}: it is gone", entry.full_name());
                 Err(Error::new(Kind::NotFound, text))
