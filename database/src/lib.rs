@@ -1,7 +1,7 @@
 //! Opening a SQLite database that several processes share, and when it is made anew.
 //!
-//! It is made anew if SQLite says that the file is damaged (`SQLITE_CORRUPT`) or no database
-//! (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount, another
+//! It is made anew if there is none, or if SQLite says that the file is damaged (`SQLITE_CORRUPT`) or
+//! no database (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount, another
 //! version and a busy database are errors that change nothing. Whoever has it open holds a shared
 //! lock on a file beside it, which death releases; it is set aside under the exclusive one alone,
 //! so never beneath a living process. One process opens at a time, by a lock on the folder: SQLite
@@ -134,7 +134,7 @@ impl Database {
     }
 
     /// Opens the database in `folder`, in WAL mode, with the shared lock held. One that is damaged
-    /// is set aside, and `fill` puts into the new one what is known otherwise; nobody else can
+    /// is set aside, and `fill` puts into a new one what is known otherwise; nobody else can
     /// open it before that is done.
     ///
     /// # Errors
@@ -151,8 +151,10 @@ impl Database {
         let of_lock = |error| Error::File(self.lock.into(), error);
         let path = folder.join(self.file);
         lock.lock_shared().map_err(of_lock)?;
+        let is_new = !path.exists();
         match self.connect(&path) {
             Err(error) if error.is_damage() => {}
+            Ok(connection) if is_new => return self.filled(folder, connection, fill),
             done => return Ok(done?),
         }
         lock.unlock().map_err(of_lock)?;
@@ -167,12 +169,46 @@ impl Database {
                 let file = path.display();
                 tracing::warn!(%file, "a damaged database is set aside and made anew: {error}");
                 set_aside(&path)?;
-                fill(self.connect(&path)?)?
+                self.filled(folder, self.connect(&path)?, fill)?
             }
             done => done?,
         };
         lock.lock_shared().map_err(of_lock)?;
         Ok(connection)
+    }
+
+    /// A new database with what is known otherwise. Half filled it would pass for the whole.
+    fn filled<E: From<Error>>(
+        &self,
+        folder: &Path,
+        connection: Connection,
+        fill: impl FnOnce(Connection) -> Result<Connection, E>,
+    ) -> Result<Connection, E> {
+        let filled = fill(connection);
+        if filled.is_err() {
+            for end in ["", "-wal", "-shm"] {
+                // The first error is the one to tell.
+                let _ = fs::remove_file(folder.join(format!("{}{end}", self.file)));
+            }
+        }
+        filled
+    }
+
+    /// Sets the database in `folder` aside, so that the next [`Database::open`] makes it anew: for
+    /// whoever has read all of it and knows that it is damaged.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] while anybody has it open.
+    pub fn renew(&self, folder: &Path) -> Result<(), Error> {
+        let of_folder = |error| Error::File(folder.display().to_string(), error);
+        let opening = File::open(folder).map_err(of_folder)?;
+        opening.lock().map_err(of_folder)?;
+        let lock = self.lock(folder)?;
+        match lock.try_lock() {
+            Ok(()) => set_aside(&folder.join(self.file)),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse),
+            Err(TryLockError::Error(error)) => Err(Error::File(self.lock.into(), error)),
+        }
     }
 
     fn connect(&self, path: &Path) -> Result<Connection, Error> {
@@ -308,6 +344,26 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_is_gone_or_set_aside_by_whoever_knows_better_is_filled_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path()).unwrap();
+        opened.0.execute("INSERT INTO word VALUES ('lost')", []).unwrap();
+        assert!(matches!(DATABASE.renew(folder.path()), Err(Error::InUse)));
+        drop(opened);
+        assert_eq!(words(&open(folder.path()).unwrap().0), 2);
+        DATABASE.renew(folder.path()).unwrap();
+        assert!(aside(folder.path()));
+        assert_eq!(words(&open(folder.path()).unwrap().0), 1);
+        // One that could not be filled is none.
+        DATABASE.renew(folder.path()).unwrap();
+        let lock = DATABASE.lock(folder.path()).unwrap();
+        let failed = DATABASE.open(folder.path(), &lock, |_| Err(Error::InUse));
+        assert!(failed.is_err() && !folder.path().join("trial.db").exists());
+        drop(lock);
+        assert_eq!(words(&open(folder.path()).unwrap().0), 1);
+    }
+
+    #[test]
     fn a_file_that_is_no_database_is_set_aside_and_kept_and_the_new_one_is_filled() {
         let folder = tempfile::tempdir().unwrap();
         damage(folder.path());
@@ -366,7 +422,7 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         fs::rename(folder.path().join("else"), &path).unwrap();
         assert!(!aside(folder.path()));
-        assert_eq!(words(&open(folder.path()).unwrap().0), 1);
+        assert_eq!(words(&open(folder.path()).unwrap().0), 2);
     }
 
     #[test]
@@ -391,7 +447,7 @@ mod tests {
             };
             assert_eq!(give_back(&mut opened.0, is_full, delete).unwrap(), 1);
         }
-        assert_eq!(words(&opened.0), 0);
+        assert_eq!(words(&opened.0), 1);
         drop(opened);
         // With room there is something to keep again, and its side files are made from that.
         fs::remove_file(&filler).unwrap();
