@@ -5,9 +5,9 @@
 //! synced, so a power cut may leave anything in it: what is read from it goes through the same
 //! check of the digest as what comes from a registry.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,7 @@ use nix::sys::statvfs::statvfs;
 use rrun_blocking::Pool;
 
 use crate::error::{Context, Result};
+use crate::gc::Amount;
 use crate::manifest::Descriptor;
 
 /// Smaller layers are fetched again; of larger ones so much is written at a time.
@@ -149,17 +150,35 @@ fn open(path: &Path, size: u64) -> Result<(File, u64)> {
     Ok((file, kept))
 }
 
+/// Whether nobody went on with it for long.
+pub(crate) fn is_old(found: &Metadata) -> bool {
+    let changed = found.modified();
+    let age = changed.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+    age.is_ok_and(|age| age > OLDEST)
+}
+
+/// What all of it takes.
+pub(crate) fn measure(folder: &Path) -> Result<Amount> {
+    let mut all = Amount::default();
+    for entry in std::fs::read_dir(folder).context(folder.display())? {
+        // One that is gone again takes nothing.
+        let Ok(found) = entry.context(folder.display())?.metadata() else { continue };
+        all = all + Amount { bytes: found.blocks() * 512, inodes: 1 };
+    }
+    Ok(all)
+}
+
 /// Removes what nobody went on with for long, or all of it. Whoever has a file open goes on with it
 /// and merely keeps nothing.
 pub(crate) fn sweep(folder: &Path, all: bool) -> Result<()> {
     for entry in std::fs::read_dir(folder).context(folder.display())? {
         let entry = entry.context(folder.display())?;
-        let changed = entry.metadata().and_then(|meta| meta.modified());
-        let age = changed.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-        if all || age.is_ok_and(|age| age > OLDEST) {
+        if all || entry.metadata().is_ok_and(|found| is_old(&found)) {
             match std::fs::remove_file(entry.path()) {
+                // A folder, for one: it is no reason to collect nothing.
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(e).context(entry.path().display());
+                    let error = rrun_error::reason(&e);
+                    tracing::warn!(path = %entry.path().display(), error, "left behind");
                 }
                 _ => {}
             }

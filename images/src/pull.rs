@@ -384,7 +384,7 @@ impl PullLease {
             disk.records(|r| r.give_back(|tx| records::end_leases(tx, &holder)))?;
             lock.remove();
             emptied?;
-            if is_full { disk.collect_orphans() } else { Ok(()) }
+            if is_full { disk.collect_orphans() } else { disk.count_partials() }
         };
         disk.run(end).await
     }

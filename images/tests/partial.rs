@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt;
+
 use rrun_images::{Digest, Kind, Store};
 use support::layer::{dir, file, layer};
 use support::registry::{TestRegistry, cut, status, with_header};
@@ -48,6 +50,8 @@ impl Ended {
         });
         let error = store.pull(&name, None, None).await.unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound, "{error}");
+        let info = store.fs_info().await.unwrap();
+        assert_eq!(info.inodes, 1, "what is kept is counted when the pull has ended");
         drop(store);
         let ended = Ended { registry, dir, name, digest, size };
         ended.registry.fault(|_| None);
@@ -121,6 +125,28 @@ async fn a_registry_that_knows_no_ranges_is_no_hindrance() {
         is_meant.then(|| with_header(status(416), "content-range", "bytes */1"))
     });
     assert_eq!(ended.pulled().await.last().unwrap(), &None);
+}
+
+#[tokio::test]
+async fn what_is_kept_and_splits_are_part_of_what_images_take() {
+    let ended = Ended::new().await;
+    let kept = std::fs::metadata(ended.file()).unwrap().blocks() * 512;
+    let store = Store::open(config(ended.dir.path())).await.unwrap();
+    let info = store.fs_info().await.unwrap();
+    assert_eq!((info.bytes, info.inodes), (kept, 1));
+    // Gone by other hands, which the next collection sees.
+    std::fs::remove_file(ended.file()).unwrap();
+    store.collect().await.unwrap();
+    assert_eq!(store.fs_info().await.unwrap().bytes, 0);
+    store.pull(&ended.name, None, None).await.unwrap();
+    let info = store.fs_info().await.unwrap();
+    let splits = ended.dir.path().join("images/splits");
+    let split = std::fs::read_dir(splits).unwrap().next().unwrap().unwrap();
+    let split = split.metadata().unwrap().len().next_multiple_of(4096);
+    // The layer's own folder is no inode of it.
+    assert_eq!((info.bytes, info.inodes), (4096 + (4 << 20) + split, 2));
+    let usage = store.disk_usage().await.unwrap();
+    assert_eq!((usage[0].bytes(), usage[0].exclusive_bytes()), (info.bytes, info.bytes));
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ pub(crate) fn make(root: &RootDir, directories: &[Directory]) -> Result<Facts> {
         place.set_mode(mode).context(&directory.path)?;
     }
     let inodes = directories.len() as u64;
-    Ok(Facts { bytes: inodes * 4096, inodes, implied: Vec::new(), is_opaque: false })
+    Ok(Facts { bytes: inodes * 4096, inodes, ..Facts::default() })
 }
 
 #[cfg(test)]

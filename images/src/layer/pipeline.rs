@@ -84,8 +84,7 @@ fn write(job: &Job, mut source: Inflated) -> Result<Facts> {
         job.diff_id.expect_equal(&hasher.finish()).context("uncompressed content")?;
     }
     let (facts, is_whole) = unpacker.finish()?;
-    splitter.finish(is_whole);
-    Ok(facts)
+    Ok(Facts { split: splitter.finish(is_whole), ..facts })
 }
 
 /// Fills empty buffers with uncompressed bytes until the end.

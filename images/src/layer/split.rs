@@ -71,17 +71,25 @@ impl<R: BufRead> Splitter<R> {
         }
     }
 
-    /// Ends it. Of a layer that is not `whole`, because it has a path twice, there can be none.
-    pub(super) fn finish(mut self, whole: bool) {
+    /// Ends it: the bytes that it takes, 0 if there is none. Of a layer that is not `whole`, because
+    /// it has a path twice, there can be none.
+    pub(super) fn finish(mut self, whole: bool) -> u64 {
         if !whole {
-            return self.give_up();
+            self.give_up();
         }
         self.write(write_not_data);
-        if let Some((path, out)) = self.out.take()
-            && let Err(e) = out.finish().and_then(|mut file| file.flush())
-        {
-            tracing::debug!("{}: {e}", path.display());
-            remove(&path);
+        let Some((path, out)) = self.out.take() else { return 0 };
+        let size = |mut file: BufWriter<File>| {
+            file.flush()?;
+            Ok(file.get_ref().metadata()?.len())
+        };
+        match out.finish().and_then(size) {
+            Ok(bytes) => bytes.next_multiple_of(4096),
+            Err(e) => {
+                tracing::debug!("{}: {e}", path.display());
+                remove(&path);
+                0
+            }
         }
     }
 

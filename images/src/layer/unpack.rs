@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub implied: Vec<String>,
     /// The layer hides everything below it.
     pub is_opaque: bool,
+    /// Bytes on disk of its split, likewise; 0: it has none.
+    pub split: u64,
 }
 
 const WHITEOUT: &[u8] = b".wh.";

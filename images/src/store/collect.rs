@@ -1,7 +1,7 @@
 //! Removing what nobody has any more.
 
 use super::lock::Lock;
-use super::{Disk, HolderKind, LayerKey, records, trash};
+use super::{Disk, HolderKind, LayerKey, disk_usage, records, trash};
 use crate::error::{Context, Result};
 use crate::partial;
 
@@ -13,6 +13,7 @@ impl Disk {
     /// pulls. A layer that somebody works on stays until they are done.
     pub(crate) fn collect(&self, layers: Vec<LayerKey>) -> Result<()> {
         partial::sweep(&self.path("partial"), false)?;
+        self.count_partials()?;
         self.collect_from(layers, records::now() - ORPHAN_SECONDS)
     }
 
@@ -20,7 +21,14 @@ impl Disk {
     /// their room.
     pub(crate) fn collect_orphans(&self) -> Result<()> {
         partial::sweep(&self.path("partial"), true)?;
+        self.count_partials()?;
         self.collect_from(Vec::new(), records::now())
+    }
+
+    /// Records what the kept parts of layers take: one folder is read, with a file for each.
+    pub(crate) fn count_partials(&self) -> Result<()> {
+        let found = partial::measure(&self.path("partial"))?;
+        self.records(|r| r.give_back(|tx| disk_usage::set_partials(tx, found)))
     }
 
     fn collect_from(&self, mut layers: Vec<LayerKey>, before: i64) -> Result<()> {

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::journal::{self, Entry, Origin};
 use super::records::{self, ImageRow};
-use super::{Disk, resolve};
+use super::{Disk, disk_usage, resolve};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gc::{
@@ -170,7 +170,7 @@ impl Disk {
         if found.blocks() == 0 {
             return Err(Error::new(Kind::Unavailable, "invalid capacity 0 on image filesystem"));
         }
-        let going = self.records(|r| r.read(records::trash_size))?;
+        let going = self.records(|r| r.read(disk_usage::trash_size))?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
         let capacity = Amount { bytes: bytes(found.blocks()), inodes: found.files() };
         let available = Amount {
@@ -274,7 +274,7 @@ impl Disk {
 /// All layers, and where in the list each is.
 fn layers(tx: &Connection) -> Result<(BTreeMap<String, usize>, Vec<KnownLayer>)> {
     let mut select = tx.prepare_cached(
-        "SELECT l.key, l.bytes, l.inodes,
+        "SELECT l.key, l.bytes + l.split, l.inodes + (l.split > 0),
              (SELECT count(*) FROM image_layer o WHERE o.key=l.key)
              + (SELECT count(*) FROM layer_lease o WHERE o.key=l.key)
          FROM layer l",

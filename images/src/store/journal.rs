@@ -157,7 +157,7 @@ impl Disk {
 fn exclusive_bytes(tx: &Connection, id: &ImageId) -> Result<u64> {
     let bytes: i64 = tx
         .prepare_cached(
-            "SELECT coalesce(sum(l.bytes), 0) FROM image_layer i JOIN layer l ON l.key=i.key
+            "SELECT coalesce(sum(l.bytes + l.split), 0) FROM image_layer i JOIN layer l ON l.key=i.key
              WHERE i.image=?1 AND l.key NOT IN (SELECT key FROM layer_lease)
              AND NOT EXISTS (SELECT 1 FROM image_layer o WHERE o.key=l.key AND o.image<>?1)",
         )?

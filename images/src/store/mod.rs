@@ -128,7 +128,8 @@ pub struct Image {
 pub struct FsInfo {
     /// An existing directory on it.
     pub mountpoint: PathBuf,
-    /// Bytes that images take, those that are being removed included.
+    /// Bytes that images take: layers, those that are being removed included, their splits, and
+    /// what earlier pulls have left of layers, as it was when the last one ended.
     pub bytes: u64,
     /// Inodes that images take, likewise.
     pub inodes: u64,
@@ -291,7 +292,7 @@ impl Disk {
 
     /// What images take of their filesystem, from the records.
     pub(crate) fn fs_info(&self) -> Result<FsInfo> {
-        let (bytes, inodes) = self.records(|r| r.read(records::totals))?;
+        let (bytes, inodes) = self.records(|r| r.read(disk_usage::totals))?;
         Ok(FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes })
     }
 }

@@ -11,7 +11,6 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::key::{Holder, LayerKey};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Kind, Result};
-use crate::gc::Amount;
 use crate::layer::Facts;
 use crate::reference::Reference;
 
@@ -115,8 +114,8 @@ pub(super) fn time(seconds: i64) -> SystemTime {
 pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &str) -> Result<()> {
     let implied = serde_json::to_string(&facts.implied).map_err(Error::invalid)?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO layer(key, bytes, inodes, implied, opaque, boot, used)
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO layer(key, bytes, inodes, implied, opaque, split, boot, used)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         key.as_str(),
@@ -124,6 +123,7 @@ pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &s
         facts.inodes.cast_signed(),
         implied,
         facts.is_opaque,
+        facts.split.cast_signed(),
         boot,
         now()
     ])?;
@@ -133,17 +133,17 @@ pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &s
 /// What is recorded of a layer.
 pub(crate) fn layer(tx: &Connection, key: &LayerKey) -> Result<Option<Facts>> {
     let row = tx
-        .prepare_cached("SELECT bytes, inodes, implied, opaque FROM layer WHERE key=?1")?
+        .prepare_cached("SELECT bytes, inodes, split, implied, opaque FROM layer WHERE key=?1")?
         .query_row([key.as_str()], |r| {
-            let (bytes, inodes): (i64, i64) = (r.get(0)?, r.get(1)?);
-            Ok((bytes, inodes, r.get::<_, String>(2)?, r.get::<_, bool>(3)?))
+            let sizes: [i64; 3] = [r.get(0)?, r.get(1)?, r.get(2)?];
+            Ok((sizes, r.get::<_, String>(3)?, r.get::<_, bool>(4)?))
         })
         .optional()?;
-    let Some((bytes, inodes, implied, is_opaque)) = row else { return Ok(None) };
+    let Some((sizes, implied, is_opaque)) = row else { return Ok(None) };
     let implied = serde_json::from_str(&implied)
         .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("layer {key}")))?;
-    let (bytes, inodes) = (bytes.cast_unsigned(), inodes.cast_unsigned());
-    Ok(Some(Facts { bytes, inodes, implied, is_opaque }))
+    let [bytes, inodes, split] = sizes.map(i64::cast_unsigned);
+    Ok(Some(Facts { bytes, inodes, implied, is_opaque, split }))
 }
 
 /// Records an image and its names, or tells which of its layers have been removed meanwhile.
@@ -401,7 +401,8 @@ pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey, name: &str) -> Resul
         return Ok(layer(tx, key)?.is_none());
     }
     tx.execute(
-        "INSERT INTO trash(name, bytes, inodes) SELECT ?2, bytes, inodes FROM layer WHERE key=?1",
+        "INSERT INTO trash(name, bytes, inodes)
+         SELECT ?2, bytes + split, inodes + (split > 0) FROM layer WHERE key=?1",
         params![key.as_str(), name],
     )?;
     tx.execute("DELETE FROM layer WHERE key=?1", [key.as_str()])?;
@@ -419,25 +420,6 @@ pub(crate) fn trash(tx: &Connection) -> Result<Vec<String>> {
 pub(crate) fn forget_trash(tx: &Connection, name: &str) -> Result<()> {
     tx.prepare_cached("DELETE FROM trash WHERE name=?1")?.execute([name])?;
     Ok(())
-}
-
-/// Bytes and inodes of what is in the trash.
-pub(crate) fn trash_size(tx: &Connection) -> Result<Amount> {
-    let (bytes, inodes): (i64, i64) = tx
-        .prepare_cached("SELECT coalesce(sum(bytes), 0), coalesce(sum(inodes), 0) FROM trash")?
-        .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    Ok(Amount { bytes: bytes.cast_unsigned(), inodes: inodes.cast_unsigned() })
-}
-
-/// Bytes and inodes of all layers, those that are being removed included.
-pub(crate) fn totals(tx: &Connection) -> Result<(u64, u64)> {
-    let (bytes, inodes): (i64, i64) = tx
-        .prepare_cached(
-            "SELECT coalesce(sum(bytes), 0), coalesce(sum(inodes), 0) FROM
-             (SELECT bytes, inodes FROM layer UNION ALL SELECT bytes, inodes FROM trash)",
-        )?
-        .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    Ok((bytes.cast_unsigned(), inodes.cast_unsigned()))
 }
 
 /// Those of the layers that no sync followed yet, by the numbers of their rows, which are never

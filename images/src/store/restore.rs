@@ -18,7 +18,7 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
 use crate::layer::Facts;
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct Copy {

@@ -3,12 +3,12 @@
 use rrun_database::Database;
 
 pub(super) const DATABASE: Database =
-    Database { file: "records.db", lock: "records.lock", version: 4, schema: SCHEMA };
+    Database { file: "records.db", lock: "records.lock", version: 5, schema: SCHEMA };
 
 const SCHEMA: &str = "
 CREATE TABLE layer(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
-    implied TEXT NOT NULL, opaque INTEGER NOT NULL,
+    implied TEXT NOT NULL, opaque INTEGER NOT NULL, split INTEGER NOT NULL DEFAULT 0,
     boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
 CREATE TABLE image(
     id TEXT PRIMARY KEY, config BLOB NOT NULL, size INTEGER NOT NULL,
@@ -29,6 +29,8 @@ CREATE TABLE layer_lease(holder TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY(ho
 CREATE INDEX layer_lease_key ON layer_lease(key);
 CREATE TABLE trash(
     name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL) STRICT;
+CREATE TABLE partial(bytes INTEGER NOT NULL, inodes INTEGER NOT NULL) STRICT;
+INSERT INTO partial VALUES(0, 0);
 CREATE TABLE journal(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, image TEXT NOT NULL,
     names TEXT NOT NULL, removed INTEGER NOT NULL, origin TEXT NOT NULL, why TEXT NOT NULL,
