@@ -111,6 +111,15 @@ pub enum NetworkMode {
 pub struct Images {
     /// Folders with a folder per registry (`hosts.toml`); the first that has one counts.
     pub certs_dirs: Vec<PathBuf>,
+    /// Folder of programs that may refuse an image before it is pulled, as containerd's `bin_dir`;
+    /// one that is not there has none.
+    #[serde(deserialize_with = "absolute")]
+    pub verifier_bin_dir: PathBuf,
+    /// So many of them are called, the first by name; a negative number is no limit.
+    pub max_verifiers: i64,
+    /// How many seconds each may take.
+    #[serde(deserialize_with = "some_seconds")]
+    pub per_verifier_timeout: u64,
     /// A layer of which fewer than `stall_bytes` came while its registry was waited for so many
     /// seconds is asked for again, from there on, and given up after five times in a row.
     pub stall_timeout: u64,
@@ -139,6 +148,9 @@ impl Default for Images {
     fn default() -> Self {
         Images {
             certs_dirs: vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()],
+            verifier_bin_dir: "/opt/containerd/image-verifier/bin".into(),
+            max_verifiers: 10,
+            per_verifier_timeout: 10,
             stall_timeout: 60,
             stall_bytes: 64 << 10,
             pinned: Vec::new(),
@@ -283,6 +295,14 @@ fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Er
     match path.is_absolute() {
         true => Ok(path),
         false => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+/// Nothing is done in no time.
+fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("want a second or more")),
+        seconds => Ok(seconds),
     }
 }
 
@@ -434,6 +454,8 @@ mod tests {
             ("[cgroup]\ndriver = \"x\"\n", "f:2: cgroup.driver: unknown variant `x`"),
             ("[cgroup]\nparent = \"\"\n", "f:2: cgroup.parent: \"\" is no path of a group"),
             ("[network]\nsubnet = \"10.1.2.3\"\n", "f:2: network.subnet: subnet \"10.1.2.3\": "),
+            ("[images]\nper_verifier_timeout = 0\n", "f:2: images.per_verifier_timeout: want a"),
+            ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
             ("a = = 1\n", "f:1: "),
         ] {

@@ -1,7 +1,7 @@
 //! The configuration in force: one place that holds it, and readers for the parts that go by it.
 
 use crate::config::{Config, Images, Network, NetworkMode};
-use rrun_images::Pin;
+use rrun_images::{Pin, Verifiers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub struct Current {
     network: watch::Sender<rrun_cni::Settings>,
     certs_dirs: watch::Sender<Vec<PathBuf>>,
     pinned: watch::Sender<Vec<Pin>>,
+    verifiers: watch::Sender<Verifiers>,
 }
 
 /// The keys in which a new configuration differs from the one in force.
@@ -34,6 +35,7 @@ impl Current {
             network: watch::Sender::new(of_network(&config)),
             certs_dirs: watch::Sender::new(config.images.certs_dirs.clone()),
             pinned: watch::Sender::new(pinned(&config)),
+            verifiers: watch::Sender::new(verifiers(&config)),
             config: watch::Sender::new(Arc::new(config)),
         }
     }
@@ -64,6 +66,10 @@ impl Current {
         self.pinned.subscribe()
     }
 
+    pub(crate) fn of_verifiers(&self) -> watch::Receiver<Verifiers> {
+        self.verifiers.subscribe()
+    }
+
     /// Puts of `new` in force what may change while a program runs.
     pub fn replace(&self, new: &Config) -> Changes {
         let old = self.config();
@@ -74,6 +80,7 @@ impl Current {
         self.network.send_replace(of_network(&next));
         self.certs_dirs.send_replace(next.images.certs_dirs.clone());
         self.pinned.send_replace(pinned(&next));
+        self.verifiers.send_replace(verifiers(&next));
         self.config.send_replace(Arc::new(next));
         changes
     }
@@ -96,6 +103,15 @@ fn reloaded(old: &Config, new: &Config) -> Config {
 /// All of them can be read: the configuration was.
 fn pinned(config: &Config) -> Vec<Pin> {
     config.images.pinned.iter().filter_map(|pin| pin.parse().ok()).collect()
+}
+
+fn verifiers(config: &Config) -> Verifiers {
+    let Images { verifier_bin_dir, max_verifiers, per_verifier_timeout, .. } = &config.images;
+    Verifiers {
+        bin_dir: verifier_bin_dir.clone(),
+        max: usize::try_from(*max_verifiers).ok(),
+        timeout: Duration::from_secs(*per_verifier_timeout),
+    }
 }
 
 fn of_engine(config: &Config) -> rrun_engine::Settings {
@@ -160,6 +176,9 @@ mod tests {
         ("network.bridge", "'x0'"),
         ("network.subnet", "'10.1.0.0/16'"),
         ("images.certs_dirs", "['/x']"),
+        ("images.verifier_bin_dir", "'/x'"),
+        ("images.max_verifiers", "-1"),
+        ("images.per_verifier_timeout", "1"),
         ("images.stall_timeout", "1"),
         ("images.stall_bytes", "1"),
         ("images.pinned", "['x']"),
@@ -236,13 +255,14 @@ mod tests {
         let current = Current::new(Config::default());
         let (config, engine) = (current.reader(), current.of_engine());
         let (network, certs_dirs) = (current.of_network(), current.of_images());
-        let pins = current.of_pins();
+        let (pins, verifiers) = (current.of_pins(), current.of_verifiers());
         let text = "root = '/x'\n[network]\nmode = 'cni'\nbridge = 'x0'\n[images]\n\
-                    certs_dirs = ['/c']\npinned = ['x']\n[seccomp]\nprofiles = '/s'\n[log]\ndrain_bytes = 7\n";
+                    certs_dirs = ['/c']\npinned = ['x']\nmax_verifiers = -1\n[seccomp]\nprofiles = '/s'\n[log]\ndrain_bytes = 7\n";
         current.replace(&Config::parse(text, "f").unwrap());
         assert_eq!(network.borrow().mode, rrun_cni::Mode::Cni);
         assert_eq!(*certs_dirs.borrow(), [PathBuf::from("/c")]);
         assert_eq!(*pins.borrow(), ["x:latest".parse().unwrap()]);
+        assert_eq!(verifiers.borrow().max, None);
         let engine = engine.borrow().clone();
         assert_eq!((engine.seccomp_profiles, engine.log.drain_bytes), ("/s".into(), 7));
         let (config, default) = (config.borrow().clone(), Config::default());

@@ -44,6 +44,7 @@ pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
         root: current.config().root.join("images"),
         certs_dirs: current.of_images(),
         pinned: current.of_pins(),
+        verifiers: current.of_verifiers(),
         stall: rrun_images::Stall {
             time: Duration::from_secs(current.config().images.stall_timeout),
             bytes: current.config().images.stall_bytes,

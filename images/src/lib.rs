@@ -8,8 +8,9 @@
 //! nothing here knows pods or CRI.
 //!
 //! From the bottom: `store` (disk and records, blocking), `layer` and `tar`, `registry` and
-//! `layout`, `source` (either of them), `pull`, and on top `api`, which is all that other crates
-//! see and is async throughout.
+//! `layout`, `source` (either of them), `verifier`, `pull`, and on top `api`, which is async
+//! throughout, and `fsck`, which looks through a store before it is opened: these two are what other
+//! crates see.
 
 mod api;
 mod config;
@@ -33,6 +34,7 @@ mod registry;
 mod source;
 mod store;
 mod tar;
+mod verifier;
 
 pub use api::Store;
 pub use config::ImageConfig;
@@ -48,3 +50,4 @@ pub use store::{
     Collection, Config, Decision, Entry, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerState,
     LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
 };
+pub use verifier::Verifiers;

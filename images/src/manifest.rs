@@ -82,6 +82,23 @@ pub fn parse(bytes: &[u8]) -> Result<Document> {
     }
 }
 
+/// What a document's media type is: as it says, or the OCI type of what it is.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn media_type(bytes: &[u8]) -> Result<String> {
+    let document = json::parse(bytes)?;
+    let said = document.as_object().and_then(|fields| get(fields, "mediaType"));
+    if let Some(said) = said.and_then(Value::as_str).filter(|said| !said.is_empty()) {
+        return Ok(said.to_owned());
+    }
+    let kind = match parse(bytes)? {
+        Document::Index(_) => "index",
+        Document::Manifest { .. } => "manifest",
+    };
+    Ok(format!("application/vnd.oci.image.{kind}.v1+json"))
+}
+
 /// The entries of an index that can be read: one for another machine, with an algorithm of its
 /// own for example, is not in the way of the others.
 fn entries(all: &[Value]) -> Result<Vec<Descriptor>> {
@@ -131,6 +148,16 @@ impl Descriptor {
     pub(crate) fn of(digest: Digest) -> Descriptor {
         let (media_type, size, platform, name) = (String::new(), 0, None, None);
         Descriptor { media_type, digest, size, platform, name, is_attestation: false }
+    }
+
+    /// What an answer says of the document that it has, or would have.
+    pub(crate) fn with(self, media_type: String, size: u64) -> Descriptor {
+        Descriptor { media_type, size, ..self }
+    }
+
+    /// Whether more than its digest is known.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.media_type.is_empty() && self.size > 0
     }
 
     /// Whether the config that this leads to is one of something else than an image, by its type.

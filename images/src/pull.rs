@@ -18,6 +18,7 @@ use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::directories::{self, OpenLayers};
 use crate::layer::{self, Facts, Feed, Job};
+use crate::manifest::{self, Descriptor};
 use crate::partial::Partial;
 use crate::progress::{Event, Reporter};
 use crate::reference::Reference;
@@ -25,6 +26,7 @@ use crate::registry::{DownHosts, Registry};
 use crate::source::{Layer, Parts, Source, check_layers, feed_layer};
 use crate::store::records::{self, NameKind, NewImage};
 use crate::store::{Disk, Holder, HolderKind, LayerKey, Lock};
+use crate::verifier::Programs;
 
 /// Layers at a time: enough to keep two cores busy while one waits for the network.
 const AT_ONCE: usize = 3;
@@ -95,19 +97,19 @@ async fn pull(
     reference: &Reference,
     reporter: Reporter,
 ) -> Result<ImageId> {
-    let wanted = reference.clone();
-    if disk.run(move |d| d.records(|r| r.read(|tx| records::knows(tx, &wanted)))).await?
-        && let Some(digest) = registry.current(reference).await?
-    {
-        let (wanted, same) = (reference.clone(), digest.clone());
-        let renew = move |d: &Disk| d.records(|r| r.write(|tx| records::renew(tx, &wanted, &same)));
-        if let Some(id) = disk.run(renew).await? {
-            reporter.tell(|| Event::UpToDate { digest });
-            return Ok(id);
-        }
+    let verifiers = disk.inner().config.verifiers.borrow().clone();
+    let verifiers = Programs::of(verifiers).await?;
+    if let Some((id, digest)) = up_to_date(disk, &registry, reference, &verifiers).await? {
+        reporter.tell(|| Event::UpToDate { digest });
+        return Ok(id);
     }
     let documents = async {
         let (digest, bytes) = registry.resolve(reference).await?;
+        if !verifiers.is_empty() {
+            let media_type = manifest::media_type(&bytes).context("manifest")?;
+            let image = Descriptor::of(digest.clone()).with(media_type, bytes.len() as u64);
+            verifiers.ask(reference, &image).await?;
+        }
         let source = Source::Registry(registry);
         let parts = source.parts(bytes).await?;
         Ok::<_, Error>((digest, source, parts))
@@ -122,6 +124,32 @@ async fn pull(
         layers: parts.layers.iter().map(|l| (l.blob.digest.clone(), l.blob.size)).collect(),
     });
     complete(disk, &source, Arc::new(parts), &reporter).await
+}
+
+/// The image, if it is here as its registry has it now, and its digest there.
+async fn up_to_date(
+    disk: &Disk,
+    registry: &Registry,
+    reference: &Reference,
+    verifiers: &Programs,
+) -> Result<Option<(ImageId, Digest)>> {
+    let wanted = reference.clone();
+    if !disk.run(move |d| d.records(|r| r.read(|tx| records::knows(tx, &wanted)))).await? {
+        return Ok(None);
+    }
+    let Some(current) = registry.current(reference).await? else { return Ok(None) };
+    if !verifiers.is_empty() {
+        let name = format!("{}@{}", reference.name(), current.digest);
+        let found = move |d: &Disk| d.records(|r| r.read(|tx| records::by_name(tx, &name)));
+        // What is to be fetched anyway is looked at when it is known what it is.
+        if !current.is_whole() || disk.run(found).await?.is_none() {
+            return Ok(None);
+        }
+        verifiers.ask(reference, &current).await?;
+    }
+    let (wanted, same) = (reference.clone(), current.digest.clone());
+    let renewed = disk.run(move |disk| disk.renew(&wanted, &same)).await?;
+    Ok(renewed.map(|id| (id, current.digest)))
 }
 
 /// Fetches the layers that are not here and records the image.

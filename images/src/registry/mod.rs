@@ -32,7 +32,7 @@ use retry::{back_off, pause};
 use crate::credentials::Credentials;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
-use crate::manifest;
+use crate::manifest::{self, Descriptor};
 use crate::reference::Reference;
 use crate::store::Config;
 
@@ -70,9 +70,9 @@ impl Registry {
     }
 
     /// The digest of what the reference names, by one HEAD, which public registries do not count
-    /// as a pull; `None` if this registry cannot tell it in that way: then a GET is the answer, or
-    /// tells what is wrong.
-    pub(crate) async fn current(&self, reference: &Reference) -> Result<Option<Digest>> {
+    /// as a pull, with its type and size, if the answer tells them; `None` if this registry cannot
+    /// tell it in that way: then a GET is the answer, or tells what is wrong.
+    pub(crate) async fn current(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         let query = Query {
             method: Method::HEAD,
             path: format!("manifests/{}", reference.target()),
@@ -85,9 +85,12 @@ impl Registry {
             |h: &Host| h.may_resolve
         };
         match self.ask(&query, may).await {
-            // That it is there is all that was asked.
-            Ok(_) if reference.digest().is_some() => Ok(reference.digest().cloned()),
-            Ok(answer) => Ok(said_digest(&answer.response)),
+            Ok(answer) => {
+                // That it is there is all that was asked of a digest.
+                let digest = reference.digest().cloned();
+                let digest = digest.or_else(|| said_digest(&answer.response));
+                Ok(digest.map(|digest| described(digest, &answer.response)))
+            }
             Err(e) if e.kind() == Kind::Unavailable => Err(e).context("manifest"),
             Err(_) => Ok(None),
         }
@@ -212,6 +215,16 @@ impl Registry {
 /// What the answer says its content's digest is; one that cannot be read says nothing.
 fn said_digest(response: &Response) -> Option<Digest> {
     response.headers().get("docker-content-digest")?.to_str().ok()?.trim().parse().ok()
+}
+
+/// What the answer says of a document. Of one that came otherwise than it was asked for, that is
+/// nothing.
+fn described(digest: Digest, response: &Response) -> Descriptor {
+    let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let size = header("content-length").and_then(|length| length.parse().ok());
+    let size = size.filter(|_| header("content-encoding").is_none()).unwrap_or(0);
+    let media_type = header("content-type").and_then(|text| text.split(';').next());
+    Descriptor::of(digest).with(media_type.unwrap_or_default().to_owned(), size)
 }
 
 fn verify(bytes: &[u8], digest: &Digest, size: Option<u64>) -> Result<()> {

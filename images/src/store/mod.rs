@@ -68,6 +68,7 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
 use crate::registry::pace::Stall;
+use crate::verifier::Verifiers;
 
 /// Blocking calls of one store at a time.
 const AT_ONCE: usize = 16;
@@ -82,6 +83,8 @@ pub struct Config {
     pub certs_dirs: watch::Receiver<Vec<PathBuf>>,
     /// Images that are never collected, as of now.
     pub pinned: watch::Receiver<Vec<Pin>>,
+    /// Who may refuse an image. Every pull reads which they are by then.
+    pub verifiers: watch::Receiver<Verifiers>,
     /// How slow a layer may come from a registry before it is asked for again, from there on.
     pub stall: Stall,
 }
@@ -93,6 +96,7 @@ impl Default for Config {
             root: "/var/lib/rrun/images".into(),
             certs_dirs: watch::channel(certs_dirs).1,
             pinned: watch::channel(Vec::new()).1,
+            verifiers: watch::channel(Verifiers::default()).1,
             stall: Stall::default(),
         }
     }

@@ -186,7 +186,10 @@ fn serve(state: &State, seen: &Seen) -> Response<Body> {
             Ok(v) => v["mediaType"].as_str().unwrap_or_default().to_owned(),
             Err(_) => String::new(),
         };
-        let response = whole(if seen.method == "HEAD" { b"" } else { bytes });
+        let response = match seen.method.as_str() {
+            "HEAD" => with_header(whole(b""), "content-length", &bytes.len().to_string()),
+            _ => whole(bytes),
+        };
         let response = with_header(response, "content-type", &kind);
         return with_header(response, "docker-content-digest", &Digest::of(bytes).to_string());
     }
