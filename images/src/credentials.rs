@@ -23,7 +23,8 @@ pub struct Credentials {
     pub identity_token: String,
     /// A bearer token for the registry itself.
     pub registry_token: String,
-    /// The file they are from, for messages; empty: whoever asks for the pull gave them.
+    /// The file they are from, for messages; empty: whoever asks for the pull gave them. The CRI's
+    /// `AuthConfig` does not say of which Secret it is.
     pub source: String,
 }
 

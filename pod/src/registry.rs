@@ -34,19 +34,23 @@ pub fn with_default_tag(name: &str) -> Option<String> {
 pub struct Credential {
     /// It.
     pub auth: v1::AuthConfig,
-    /// Whether it is the pod's own; else it is the node's, for all pods.
-    pub of_pod: bool,
+    /// The pod's Secret that it is of, by its name; else it is the node's, for all pods.
+    pub secret: Option<String>,
 }
 
 /// Every credential that fits `image`: those of the pod's secrets, then those of the node's own
 /// `config.json`; of each the longest match first.
 pub fn credentials(pod: &Pod, node: Option<&[u8]>, image: &str) -> Vec<Credential> {
-    let secrets = pod.spec.image_pull_secrets.iter();
-    let own = secrets.filter_map(|name| pod.objects.secrets.get(name)).flat_map(entries).collect();
+    let mut own = Vec::new();
+    for name in &pod.spec.image_pull_secrets {
+        let found = pod.objects.secrets.get(name).map_or_else(Vec::new, entries);
+        let of_secret =
+            |(server, auth)| (server, Credential { auth, secret: Some(name.to_owned()) });
+        own.extend(found.into_iter().map(of_secret));
+    }
     let nodes = node.map_or_else(Vec::new, |text| of_node(text, image));
-    let of = |of_pod| move |auth| Credential { auth, of_pod };
-    let own = fitting(own, image).into_iter().map(of(true));
-    own.chain(nodes.into_iter().map(of(false))).collect()
+    let of_node = nodes.into_iter().map(|auth| Credential { auth, secret: None });
+    fitting(own, image).into_iter().chain(of_node).collect()
 }
 
 /// Every credential of the node's own `config.json` that fits `image`, the longest match first.
@@ -54,9 +58,9 @@ pub fn of_node(text: &[u8], image: &str) -> Vec<v1::AuthConfig> {
     fitting(config(text, true), image)
 }
 
-fn fitting(entries: Vec<(String, v1::AuthConfig)>, image: &str) -> Vec<v1::AuthConfig> {
+fn fitting<T>(entries: Vec<(String, T)>, image: &str) -> Vec<T> {
     let place = repository(image);
-    let fits = |(server, auth): (String, v1::AuthConfig)| {
+    let fits = |(server, auth): (String, T)| {
         let bare = bare_server(&server);
         matches(&bare, &place).then(|| ((bare.len(), !bare.contains('*')), auth))
     };
@@ -188,8 +192,9 @@ mod tests {
         assert_eq!(users("sub.r.io/x"), Vec::<String>::new());
         let node = br#"{"auths": {"r.io/team/app": {"username": "node", "password": "1"}}}"#;
         let both = credentials(&pod, Some(node), "r.io/team/app:1");
-        let both: Vec<(&str, bool)> =
-            both.iter().map(|c| (c.auth.username.as_str(), c.of_pod)).collect();
-        assert_eq!(both, [("team", true), ("host", true), ("star", true), ("node", false)]);
+        let both: Vec<(&str, Option<&str>)> =
+            both.iter().map(|c| (c.auth.username.as_str(), c.secret.as_deref())).collect();
+        let s = Some("s");
+        assert_eq!(both, [("team", s), ("host", s), ("star", s), ("node", None)]);
     }
 }

@@ -142,16 +142,19 @@ impl PodWorker {
         sandbox: &v1::PodSandboxConfig,
     ) -> Result<(String, Access), Status> {
         let found = self.credentials(image).await;
-        let anonymous = found.is_empty().then_some((None, Access::Everyone));
+        let anonymous = found.is_empty().then_some((None, Access::Everyone, None));
         let shown = found.into_iter().map(|credential| {
-            let access = match credential.of_pod {
-                true => Access::Credentials([credential_hash(&credential.auth)].into()),
-                false => Access::Everyone,
+            let (access, of) = match credential.secret {
+                Some(name) => (
+                    Access::Credentials([credential_hash(&credential.auth)].into()),
+                    format!("secret {}/{name}", self.pod.meta.namespace),
+                ),
+                None => (Access::Everyone, "the node".to_owned()),
             };
-            (Some(credential.auth), access)
+            (Some(credential.auth), access, Some(of))
         });
         let mut failed = Vec::new();
-        for (auth, access) in shown.chain(anonymous) {
+        for (auth, access, of) in shown.chain(anonymous) {
             let request = v1::PullImageRequest {
                 image: Some(self.image_spec(image)),
                 auth,
@@ -163,7 +166,13 @@ impl PodWorker {
                     failed.push(Status::internal(text));
                 }
                 Ok(reply) => return Ok((reply.image_ref, access)),
-                Err(e) => failed.push(e),
+                // A runtime is not told whose they are.
+                Err(e) => failed.push(match of {
+                    Some(of) => {
+                        Status::new(e.code(), format!("{} (credentials of {of})", e.message()))
+                    }
+                    None => e,
+                }),
             }
         }
         Err(all_of(&failed))
@@ -191,7 +200,7 @@ impl PodWorker {
             }
         };
         let credentials = self.credentials(image).await;
-        let own = credentials.iter().filter(|credential| credential.of_pod);
+        let own = credentials.iter().filter(|credential| credential.secret.is_some());
         let hashes: Vec<String> = own.map(|credential| credential_hash(&credential.auth)).collect();
         must_pull(&self.verification, image, &pulled, &hashes)
     }

@@ -188,6 +188,13 @@ fn an_image_that_one_pod_pulled_with_a_secret_is_not_for_a_pod_without_it() {
         let folder = machine.sandbox.state().join("pulls/local/pulled");
         std::fs::read_dir(folder).unwrap().count()
     };
+    // What a registry does not take is told by the name of the Secret.
+    let wrong = std::fs::read_to_string(secret("wrong")).unwrap();
+    let wrong = machine.write("secret-wrong", &wrong.replace("\"right\"", "\"false\""));
+    machine.ok(&["run", "--detach", "--with", &wrong, &manifest("fourth", "Always", "wrong")]);
+    let said = "(credentials of secret default/wrong)";
+    await_that(said, || machine.ok(&["events", "fourth"]).contains(said));
+    machine.ok(&["rm", "--force", "fourth"]);
     machine.configure("[images]\nimage_pull_credentials_verification_policy = \"NeverVerify\"\n");
     machine.ok(&["run", &manifest("other", "Never", "none")]);
     machine.configure("[images]\nimage_pull_credentials_verification_policy = \"Sometimes\"\n");

@@ -94,13 +94,19 @@ async fn after_fitting_credentials_nobody_tries_without_and_what_each_was_answer
     let node = "{\"auths\": {\"r.io\": {\"username\": \"node\", \"password\": \"p\"}}}";
     for (user, of_node, shown, told) in [
         (None, None, &[None][..], "nobody may not pull it"),
-        (Some("bob"), None, &[Some("bob")], "bob may not pull it"),
-        (None, Some(node), &[Some("node")], "node may not pull it"),
+        (
+            Some("bob"),
+            None,
+            &[Some("bob")],
+            "bob may not pull it (credentials of secret default/u-1)",
+        ),
+        (None, Some(node), &[Some("node")], "node may not pull it (credentials of the node)"),
         (
             Some("bob"),
             Some(node),
             &[Some("bob"), Some("node")],
-            "[bob may not pull it, node may not pull it]",
+            "[bob may not pull it (credentials of secret default/u-1), \
+             node may not pull it (credentials of the node)]",
         ),
     ] {
         let scene = Scene::new().await;
