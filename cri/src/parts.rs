@@ -6,6 +6,7 @@ use crate::service::Parts;
 use rrun_engine::ports::Ports;
 use rrun_engine::{Engine, Takeover};
 use rrun_images::gc::Policy;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
@@ -40,7 +41,13 @@ pub async fn open(current: &Current, takeover: Takeover) -> Result<Parts, String
 /// # Errors
 /// Why they cannot be opened.
 pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
-    rrun_images::Store::open(rrun_images::Config {
+    let opened = rrun_images::Store::open(image_store(current)).await;
+    opened.map_err(|error| format!("open images: {error}"))
+}
+
+/// Where images are, and how they are pulled.
+pub fn image_store(current: &Current) -> rrun_images::Config {
+    rrun_images::Config {
         root: current.config().root.join("images"),
         certs_dirs: current.of_images(),
         pinned: current.of_pins(),
@@ -49,9 +56,17 @@ pub async fn images(current: &Current) -> Result<rrun_images::Store, String> {
             time: Duration::from_secs(current.config().images.stall_timeout),
             bytes: current.config().images.stall_bytes,
         },
-    })
-    .await
-    .map_err(|error| format!("open images: {error}"))
+    }
+}
+
+/// Ids of the containers on record, of whatever process.
+///
+/// # Errors
+/// Why nobody can tell.
+pub fn containers(config: &Config) -> Result<BTreeSet<String>, String> {
+    let found = rrun_engine::containers_on_record(&config.root, &config.run);
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(found.into_iter().map(|id| id.to_string()).collect())
 }
 
 /// Refuses a configuration that a daemon could not be started with, though it can be read.

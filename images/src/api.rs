@@ -8,9 +8,9 @@ use std::time::Duration;
 use rrun_blocking::Blocking;
 use tracing::Instrument;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Known};
 use crate::digest::{Digest, ImageId};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::export::{self, ExportTo};
 use crate::gc::Policy;
 use crate::import::{self, Imported};
@@ -61,6 +61,10 @@ impl Store {
             }
         });
         Ok(Store { disk, flights: Arc::default(), down: Arc::default() })
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Pulls what `reference` names and returns the image. The registry is asked each time, which
@@ -187,25 +191,39 @@ impl Store {
         self.disk.run(move |disk| disk.verify(&image)).await
     }
 
-    /// Fetches these layers of an image anew, from where it was pulled, and no others. What cannot
-    /// be fetched stays as it was.
+    /// Fetches these layers of an image anew, and those that it lacks, from where it was pulled, with
+    /// each of the credentials that are known there. What cannot be fetched stays as it was.
     ///
     /// # Errors
     /// `Exists` while a container has one of them, `Invalid` for an image that was imported; else
     /// as [`Store::pull`].
-    pub async fn repair(
-        &self,
-        image: &str,
-        layers: &[Digest],
-        auth: Option<&Credentials>,
-    ) -> Result<()> {
+    pub async fn repair(&self, image: &str, layers: &[Digest], known: &Known) -> Result<()> {
         let what = format!("repair {image}");
         let asked = image.to_owned();
         let name = self.disk.run(move |disk| disk.pulled_by(&asked)).await.context(&what)?;
         let name = name.ok_or_else(|| {
-            Error::invalid("it was not pulled from a registry: import it again").context(&what)
+            let why = "it was not pulled from a registry: remove it and import it again";
+            Error::invalid(why).context(&what)
         })?;
         let reference: Reference = name.parse()?;
+        let mut failed: Vec<Error> = Vec::new();
+        for auth in known(&reference).context(&what)? {
+            match self.repair_as(&reference, layers, auth.as_ref()).await {
+                Ok(()) => return Ok(()),
+                Err(e) => failed.push(e),
+            }
+        }
+        let words: BTreeSet<String> = failed.iter().map(Error::to_string).collect();
+        let kind = failed.last().map_or(Kind::Denied, Error::kind);
+        Err(Error::new(kind, Vec::from_iter(words).join("; ")).context(what))
+    }
+
+    async fn repair_as(
+        &self,
+        reference: &Reference,
+        layers: &[Digest],
+        auth: Option<&Credentials>,
+    ) -> Result<()> {
         let mut aside = Vec::new();
         let mut done = Ok(());
         for layer in layers {
@@ -219,17 +237,17 @@ impl Store {
             }
         }
         if done.is_ok() {
-            done = self.pull(&reference, auth, None).await.map(drop);
+            done = self.pull(reference, auth, None).await.map(drop);
         }
         let is_done = done.is_ok();
         let end = move |disk: &Disk| {
-            aside.iter().try_for_each(|one| match is_done {
+            aside.into_iter().try_for_each(|one| match is_done {
                 true => disk.forget_aside(one),
                 false => disk.put_back(one),
             })
         };
         let ended = self.disk.run(end).await;
-        done.and(ended).context(what)
+        done.and(ended)
     }
 
     /// Writes images to a new folder or a file, which may be a pipe, as an OCI image layout that is

@@ -1,11 +1,13 @@
 //! What a registry is told about who asks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use crate::error::{Error, Result};
+use crate::reference::Reference;
 
 /// The fields of CRI's `AuthConfig`; empty means absent. They are shown only to a host that
 /// asks by a challenge, and if [`Credentials::server_address`] is set, to that host alone.
@@ -27,6 +29,9 @@ pub struct Credentials {
     /// `AuthConfig` does not say of which Secret it is.
     pub source: String,
 }
+
+/// What is known for a registry: each set is shown in turn, and nothing where there is `None`.
+pub type Known = Arc<dyn Fn(&Reference) -> Result<Vec<Option<Credentials>>> + Send + Sync>;
 
 /// How one set of credentials is used.
 #[derive(Clone, PartialEq, Eq)]

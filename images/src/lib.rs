@@ -19,6 +19,7 @@ mod digest;
 mod docker_archive;
 mod error;
 mod export;
+mod fsck;
 pub mod gc;
 mod import;
 mod json;
@@ -38,16 +39,17 @@ mod verifier;
 
 pub use api::Store;
 pub use config::ImageConfig;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, Known};
 pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
 pub use export::ExportTo;
+pub use fsck::{Check, Outcome, Report, fsck};
 pub use import::Imported;
 pub use progress::{Event, Progress};
 pub use reference::Reference;
 pub use registry::pace::Stall;
 pub use store::{
-    Collection, Config, Decision, Entry, FsInfo, Holder, HolderKind, Image, ImageUsage, LayerState,
-    LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
+    Collection, Config, Containers, Decision, Entry, Fault, Finding, FsInfo, Holder, HolderKind,
+    Image, ImageUsage, LayerState, LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
 };
 pub use verifier::Verifiers;

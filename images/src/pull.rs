@@ -159,19 +159,11 @@ pub(crate) async fn complete(
     parts: Arc<Parts>,
     reporter: &Reporter,
 ) -> Result<ImageId> {
-    let mut keys: Vec<LayerKey> = Vec::new();
-    let mut wanted: Vec<Layer> = Vec::new();
-    // Two equal layers are one directory, and overlayfs refuses it twice. The upper one counts:
-    // it hides everything that the lower one has.
-    for layer in parts.layers.iter().rev() {
-        let key = LayerKey::of(&layer.diff_id);
-        if !keys.contains(&key) {
-            keys.push(key);
-            wanted.push(layer.clone());
-        }
-    }
-    keys.reverse();
-    wanted.reverse();
+    let keys = LayerKey::of_image(parts.layers.iter().map(|layer| layer.diff_id.clone()));
+    // Of equal layers any blob will do.
+    let by_key: HashMap<LayerKey, &Layer> =
+        parts.layers.iter().map(|layer| (LayerKey::of(&layer.diff_id), layer)).collect();
+    let wanted: Vec<Layer> = keys.iter().map(|key| by_key[key].clone()).collect();
     let lease = PullLease::begin(disk, keys.clone()).await?;
     let done = async {
         for _ in 0..COMMITS {
@@ -199,7 +191,11 @@ pub(crate) async fn complete(
 }
 
 /// Records the image once all of its layers are on the disk; `false` if some are gone meanwhile.
-async fn commit(disk: &Disk, mut keys: Vec<LayerKey>, parts: Arc<Parts>) -> Result<bool> {
+pub(crate) async fn commit(
+    disk: &Disk,
+    mut keys: Vec<LayerKey>,
+    parts: Arc<Parts>,
+) -> Result<bool> {
     keys.extend(make_directory_layer(disk, &keys).await.context("layer of directories")?);
     check_layers(keys.len()).context("with one of directories")?;
     let work = move |disk: &Disk| {
@@ -218,8 +214,7 @@ async fn make_directory_layer(disk: &Disk, keys: &[LayerKey]) -> Result<Option<L
     if planned.is_empty() {
         return Ok(None);
     }
-    let names: Vec<&str> = keys.iter().map(LayerKey::as_str).collect();
-    let key = LayerKey::directories(&Digest::of(names.join("\n").as_bytes()));
+    let key = LayerKey::directories(keys);
     let lock = Lock::take(disk, key.as_str()).await?;
     let made = key.clone();
     let work = move |disk: &Disk| {
@@ -344,8 +339,9 @@ fn unpack(
     let done = place(disk, &job.folder, key, || layer::run(job, fed));
     if done.is_err() {
         disk.remove_split(key);
+        // There is no layer that it would be the lock of.
+        lock.remove();
     }
-    drop(lock);
     done
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rrun_images::{Digest, ExportTo, Holder, Image, Kind, LayerState, Store};
 use support::layer::{Item, device, dir, file, hardlink, layer, symlink};
 use support::registry::TestRegistry;
-use support::{Scratch, TestImage, config, reference};
+use support::{Scratch, TestImage, anonymous, config, reference};
 
 /// Of all that an archive may have.
 fn varied() -> Vec<Item> {
@@ -75,7 +75,7 @@ async fn a_damaged_layer_is_found_and_it_alone_is_fetched_anew() {
         let found = states(store, &image).await;
         assert!(matches!(found[..], [LayerState::Damaged(_), LayerState::Whole]), "{found:?}");
         let id = image.id.to_string();
-        store.repair(&id, std::slice::from_ref(&base), None).await.unwrap();
+        store.repair(&id, std::slice::from_ref(&base), &anonymous()).await.unwrap();
         assert_eq!(states(store, &image).await, [LayerState::Whole, LayerState::Whole]);
         assert_eq!(fs::read(inside(&scratch, &base, "usr/block")).unwrap(), [7; 512]);
     }
@@ -97,13 +97,13 @@ async fn what_a_container_has_or_nobody_can_fetch_stays_as_it_was_and_the_error_
     let holder = Holder::container("c").unwrap();
     store.prepare(&holder, &image.id).await.unwrap();
     let id = image.id.to_string();
-    let error = store.repair(&id, std::slice::from_ref(&base), None).await.unwrap_err();
+    let error = store.repair(&id, std::slice::from_ref(&base), &anonymous()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Exists);
     assert!(error.to_string().contains("container/c has it"), "{error}");
     store.release(&holder).await.unwrap();
 
     registry.fault(|_| Some(support::registry::status(404)));
-    let error = store.repair(&id, std::slice::from_ref(&base), None).await.unwrap_err();
+    let error = store.repair(&id, std::slice::from_ref(&base), &anonymous()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
     assert!(text.exists(), "it is put back");
     store.prepare(&holder, &image.id).await.unwrap();
@@ -111,7 +111,7 @@ async fn what_a_container_has_or_nobody_can_fetch_stays_as_it_was_and_the_error_
 
     let imported = support::import(&scratch, &TestImage::of(&[layer(&[file("f", "f")])])).await;
     let id = imported.unwrap().id.to_string();
-    let error = store.repair(&id, &[base], None).await.unwrap_err();
+    let error = store.repair(&id, &[base], &anonymous()).await.unwrap_err();
     assert!(error.to_string().contains("it was not pulled from a registry"), "{error}");
     scratch.assert_no_debris().await;
 }

@@ -23,8 +23,12 @@ pub(crate) struct Dirs {
 
 impl Dirs {
     pub(crate) fn new(config: &Config, pod: &PodId) -> Dirs {
+        Dirs::below(&config.root, &config.run, pod)
+    }
+
+    pub(crate) fn below(root: &Path, run: &Path, pod: &PodId) -> Dirs {
         let below = |folder: &Path| folder.join("pods").join(pod.as_str());
-        Dirs { state: below(&config.root), run: below(&config.run) }
+        Dirs { state: below(root), run: below(run) }
     }
 
     pub(crate) fn record(&self) -> PathBuf {

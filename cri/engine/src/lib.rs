@@ -50,6 +50,7 @@ pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};
 pub use id::{ContainerId, Owner, PodId};
+pub use on_disk::containers_on_record;
 pub use phase::{ContainerPhase, PodPhase};
 pub use pod_groups::{Parents, PodGroups, PodLimits};
 pub use recover::Recovery;

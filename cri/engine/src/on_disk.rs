@@ -11,7 +11,7 @@ use rrun_sys::step;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
@@ -51,10 +51,21 @@ pub(crate) fn check_state_is_there(config: &Config) -> Result<()> {
 
 /// Every pod that has a state folder, or a run folder without one.
 pub(crate) fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
+    let folders = [config.root.join("pods"), config.run.join("pods")];
+    for folder in &folders {
+        step::run("engine.open.pods-dir", || dirs::make(folder))?;
+    }
+    pods_in(&folders)
+}
+
+fn pods_in(folders: &[PathBuf]) -> Result<BTreeSet<PodId>> {
     let mut all = BTreeSet::new();
-    for folder in [config.root.join("pods"), config.run.join("pods")] {
-        step::run("engine.open.pods-dir", || dirs::make(&folder))?;
-        for entry in fs::read_dir(&folder).context(|| format!("read {}", folder.display()))? {
+    for folder in folders {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.context(|| format!("read {}", folder.display()))?,
+        };
+        for entry in entries {
             let entry = entry.context(|| format!("read {}", folder.display()))?;
             // What has no pod's name is not ours to touch.
             if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
@@ -63,6 +74,32 @@ pub(crate) fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
         }
     }
     Ok(all)
+}
+
+/// Ids of the containers that have a record below `root`, of whatever process, for whoever looks and
+/// makes nothing.
+///
+/// # Errors
+/// `FailedPrecondition` while there is the shim of a pod whose record is gone or cannot be read:
+/// nobody knows its containers. Else of the disk.
+pub fn containers_on_record(root: &Path, run: &Path) -> Result<BTreeSet<ContainerId>> {
+    let mut containers = BTreeSet::new();
+    for pod in pods_in(&[root.join("pods"), run.join("pods")])? {
+        let dirs = Dirs::below(root, run, &pod);
+        if has_shim(&dirs.run) && record::read::<PodRecord>(&dirs.record()).is_err() {
+            let message = format!("pod {pod} has a shim and no record: rrund ends it at its start");
+            return Err(Error::precondition(message));
+        }
+        containers.extend(containers_in(&dirs));
+    }
+    Ok(containers)
+}
+
+/// By the names of their records. A pod that goes away meanwhile has none.
+fn containers_in(dirs: &Dirs) -> BTreeSet<ContainerId> {
+    let entries = fs::read_dir(dirs.containers()).into_iter().flatten().flatten();
+    let id = |path: PathBuf| path.file_stem()?.to_str()?.parse().ok();
+    entries.filter_map(|entry| id(entry.path())).collect()
 }
 
 /// What is read of a pod.
@@ -146,12 +183,7 @@ pub(crate) fn on_record(config: &Config) -> Result<(BTreeSet<PodId>, BTreeSet<Co
     let pods = pods_on_disk(config)?;
     let mut containers = BTreeSet::new();
     for pod in &pods {
-        // A pod that goes away meanwhile has none.
-        let Ok(entries) = fs::read_dir(Dirs::new(config, pod).containers()) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            containers.extend(stem.and_then(|stem| stem.parse::<ContainerId>().ok()));
-        }
+        containers.extend(containers_in(&Dirs::new(config, pod)));
     }
     Ok((pods, containers))
 }

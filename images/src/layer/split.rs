@@ -183,30 +183,42 @@ impl<R: BufRead> BufRead for Splitter<R> {
 pub(crate) fn join(split: &Path, folder: &Path, to: &mut dyn Write) -> Result<()> {
     let root = RootDir::open(folder, Rule::Beneath).context(folder.display())?;
     let file = rrun_sys::record::open(split).context(split.display())?;
-    let mut parts = BufReader::new(zstd::Decoder::new(file).context(split.display())?);
-    let mut letter = [0];
-    loop {
-        if parts.read(&mut letter).context(split.display())? == 0 {
-            return Ok(());
-        }
-        match letter[0] {
-            b'R' => {
-                let length = u32::from_le_bytes(number(&mut parts)?);
+    let decoder = zstd::Decoder::new(file).map(Whole).context(split.display())?;
+    let mut parts = BufReader::new(decoder);
+    while let Some(part) = next_part(&mut parts).context(split.display())? {
+        match part {
+            Part::Rest(length) => {
                 copy(&mut (&mut parts).take(length.into()), length.into(), to)
                     .context(split.display())?;
             }
-            b'F' => {
-                let mut path = vec![0; u16::from_le_bytes(number(&mut parts)?).into()];
-                parts.read_exact(&mut path)?;
-                let size = u64::from_le_bytes(number(&mut parts)?);
-                let path = RelPath::parse(&path)?;
-                join_file(&root, &path, size, to).context(&path)?;
-            }
-            other => {
-                let why = format!("a part that is called {:?}", char::from(other));
-                return Err(Error::invalid(why)).context(split.display());
-            }
+            Part::File(path, size) => join_file(&root, &path, size, to).context(&path)?,
         }
+    }
+    Ok(())
+}
+
+/// A part of a split.
+enum Part {
+    /// So many bytes follow.
+    Rest(u32),
+    /// The data of a file with so many bytes.
+    File(RelPath, u64),
+}
+
+fn next_part(parts: &mut impl Read) -> Result<Option<Part>> {
+    let mut letter = [0];
+    if parts.read(&mut letter)? == 0 {
+        return Ok(None);
+    }
+    match letter[0] {
+        b'R' => Ok(Some(Part::Rest(u32::from_le_bytes(number(parts)?)))),
+        b'F' => {
+            let mut path = vec![0; u16::from_le_bytes(number(parts)?).into()];
+            parts.read_exact(&mut path)?;
+            let size = u64::from_le_bytes(number(parts)?);
+            Ok(Some(Part::File(RelPath::parse(&path)?, size)))
+        }
+        other => Err(Error::invalid(format!("a part that is called {:?}", char::from(other)))),
     }
 }
 
@@ -214,6 +226,18 @@ fn number<const N: usize>(parts: &mut impl Read) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     parts.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What zstd cannot read is no fault of the disk: it is not what was written.
+struct Whole<R>(R);
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.0.read(to).map_err(|e| match e.raw_os_error() {
+            Some(_) => e,
+            None => io::Error::new(io::ErrorKind::InvalidData, e),
+        })
+    }
 }
 
 fn join_file(root: &RootDir, path: &RelPath, size: u64, to: &mut dyn Write) -> Result<()> {

@@ -38,6 +38,11 @@ impl Origin {
             Origin::Person => "rrun",
         }
     }
+
+    /// Whose word it is.
+    pub(super) fn of(text: &str) -> Option<Origin> {
+        Origin::ALL.into_iter().find(|origin| origin.as_str() == text)
+    }
 }
 
 /// One decision about one image.
@@ -97,8 +102,8 @@ fn entries(tx: &Connection) -> Result<Vec<Entry>> {
     let mut all = Vec::new();
     for row in rows {
         let (at, image, names, is_removed, origin, why, bytes) = row?;
-        let known = Origin::ALL.into_iter().find(|known| known.as_str() == origin);
-        let origin = known.ok_or_else(|| Error::invalid(format_args!("origin {origin:?}")))?;
+        let unknown = || Error::invalid(format_args!("origin {origin:?}"));
+        let origin = Origin::of(&origin).ok_or_else(unknown)?;
         let names = serde_json::from_str(&names).map_err(Error::invalid)?;
         let (at, image, bytes) = (time(at), image.parse()?, bytes.cast_unsigned());
         all.push(Entry { at, image, names, is_removed, origin, why, bytes });

@@ -20,9 +20,23 @@ impl LayerKey {
         })
     }
 
+    /// The layers of an image, bottom first, each once: two equal layers are one directory, and
+    /// overlayfs refuses it twice. The upper one counts: it hides everything that the lower one has.
+    pub(crate) fn of_image(diff_ids: impl DoubleEndedIterator<Item = Digest>) -> Vec<LayerKey> {
+        let mut keys: Vec<LayerKey> = Vec::new();
+        for key in diff_ids.rev().map(|diff_id| LayerKey::of(&diff_id)) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys.reverse();
+        keys
+    }
+
     /// The layer of directories on top of the layers `of`: see [`crate::layer::directories`].
-    pub(crate) fn directories(of: &Digest) -> LayerKey {
-        LayerKey(format!("dirs-{}", of.hex()))
+    pub(crate) fn directories(of: &[LayerKey]) -> LayerKey {
+        let names: Vec<&str> = of.iter().map(LayerKey::as_str).collect();
+        LayerKey(format!("dirs-{}", Digest::of(names.join("\n").as_bytes()).hex()))
     }
 
     /// The content that it is of; none for a layer of directories.

@@ -37,6 +37,20 @@ impl Lock {
         }
     }
 
+    /// Whether somebody has it, for whoever only looks. He keeps it from others for a moment.
+    pub(super) fn is_held(locks: &Path, name: &str) -> Result<bool> {
+        let path = locks.join(name);
+        let file = match rrun_sys::record::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.context(path.display())?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(e).context(path.display()),
+        }
+    }
+
     /// Waits for it. Polling, because a thread that sleeps in flock(2) cannot be told that
     /// nobody waits any more.
     pub(crate) async fn take(disk: &Disk, name: &str) -> Result<Lock> {

@@ -28,6 +28,7 @@
 
 mod collect;
 mod disk_usage;
+mod fsck;
 mod image_gc;
 mod journal;
 mod key;
@@ -50,6 +51,8 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 pub use disk_usage::{ImageUsage, LayerUsage};
+pub use fsck::{Containers, Fault, Finding};
+pub(crate) use fsck::{Found, Hash, Look, Remedy, before_opening, look};
 pub use image_gc::{Collection, Decision};
 pub use journal::{Entry, Origin};
 pub(crate) use key::LayerKey;

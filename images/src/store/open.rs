@@ -9,10 +9,11 @@ use rrun_sys::step;
 
 use super::lock::Lock;
 use super::records::{self, Records};
+use super::verify::DAMAGED;
 use super::{Disk, LayerKey, restore, schema};
 use crate::error::{Context, Error, Result};
 
-const DIRS: [&str; 10] = [
+pub(super) const DIRS: [&str; 10] = [
     "layers",
     "splits",
     "records",
@@ -28,9 +29,7 @@ const DIRS: [&str; 10] = [
 pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     step::run("images.open.dirs", || {
         make_dir(root, 0o700)?;
-        // The empty directory is a root that a container may see.
-        let mode = |dir| if dir == "empty" { 0o755 } else { 0o700 };
-        DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(*dir)))
+        DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(dir)))
     })?;
     let boot =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
@@ -48,6 +47,11 @@ pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     Ok((Records::new(records), boot, lock))
 }
 
+/// Of one of [`DIRS`]. The empty directory is a root that a container may see.
+pub(super) fn mode(dir: &str) -> u32 {
+    if dir == "empty" { 0o755 } else { 0o700 }
+}
+
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let done = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
@@ -61,9 +65,15 @@ impl Disk {
         self.collect(self.unrecorded()?)?;
         for entry in std::fs::read_dir(self.path("tmp"))? {
             let entry = entry?;
-            let Ok(key) = entry.file_name().to_string_lossy().parse::<LayerKey>() else { continue };
-            if let Some(_lock) = Lock::try_take(&self.path("locks"), key.as_str())? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(key) = name.strip_suffix(DAMAGED).unwrap_or(&name).parse::<LayerKey>() else {
+                continue;
+            };
+            if let Some(lock) = Lock::try_take(&self.path("locks"), &name)? {
                 self.discard(&entry.path())?;
+                if key.as_str() != name || !self.layer_dir(&key).exists() {
+                    lock.remove();
+                }
             }
         }
         self.sweep_splits()?;

@@ -165,19 +165,25 @@ pub(crate) fn add_image(tx: &Connection, image: &NewImage<'_>) -> Result<Vec<Lay
     let size = size.max(image.config.len() as u64).cast_signed();
     tx.execute(
         "INSERT INTO image(id, config, size, used, detected) VALUES(?1, ?2, ?3, ?4, ?4)
-         ON CONFLICT(id) DO UPDATE SET detected=iif(removed, ?4, detected), removed=0, size=?3,
-         used=?4",
+         ON CONFLICT(id) DO UPDATE SET detected=iif(removed, ?4, detected), removed=0, config=?2,
+         size=?3, used=?4",
         params![id, image.config, size, now()],
     )?;
-    tx.execute("DELETE FROM image_layer WHERE image=?1", [&id])?;
-    for (pos, key) in image.layers.iter().enumerate() {
-        tx.prepare_cached("INSERT INTO image_layer(image, pos, key) VALUES(?1, ?2, ?3)")?
-            .execute(params![id, i64::try_from(pos).unwrap_or(i64::MAX), key.as_str()])?;
-    }
+    set_layers(tx, &id, image.layers)?;
     for (name, kind) in image.names {
         add_name(tx, name, *kind, &id)?;
     }
     Ok(missing)
+}
+
+/// Records which layers an image has, bottom first.
+pub(super) fn set_layers(tx: &Connection, id: &str, layers: &[LayerKey]) -> Result<()> {
+    tx.execute("DELETE FROM image_layer WHERE image=?1", [id])?;
+    for (pos, key) in layers.iter().enumerate() {
+        tx.prepare_cached("INSERT INTO image_layer(image, pos, key) VALUES(?1, ?2, ?3)")?
+            .execute(params![id, i64::try_from(pos).unwrap_or(i64::MAX), key.as_str()])?;
+    }
+    Ok(())
 }
 
 /// The layers of an image, bottom first.
@@ -345,7 +351,8 @@ pub(crate) fn end_leases(tx: &Connection, holder: &Holder) -> Result<()> {
     drop_unheld(tx)
 }
 
-fn drop_unheld(tx: &Connection) -> Result<()> {
+/// Forgets removed images that nobody holds.
+pub(super) fn drop_unheld(tx: &Connection) -> Result<()> {
     tx.prepare_cached("DELETE FROM image WHERE removed=1 AND id NOT IN (SELECT image FROM lease)")?
         .execute([])?;
     Ok(())

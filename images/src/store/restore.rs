@@ -36,15 +36,9 @@ fn path(root: &Path, id: &ImageId) -> PathBuf {
     root.join("records").join(format!("{}.json", id.digest().hex()))
 }
 
-/// Writes the copy of what the database now says of the image, or removes it.
-pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Result<()> {
-    let path = path(root, id);
-    let Some(row) = records::images(tx, Some(id))?.into_iter().next() else {
-        return match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).context(path.display()),
-            _ => Ok(()),
-        };
-    };
+/// What the database now says of the image; none of one that is not shown.
+fn copy_of(tx: &rusqlite::Connection, id: &ImageId) -> Result<Option<Copy>> {
+    let Some(row) = records::images(tx, Some(id))?.into_iter().next() else { return Ok(None) };
     let mut layers = Vec::new();
     for key in records::image_layers(tx, id)? {
         if let Some(facts) = records::layer(tx, &key)? {
@@ -58,8 +52,18 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     let (tags, digests) = (of(NameKind::Tag), of(NameKind::Digest));
     let lasting = |o: &&Holder| matches!(o.kind(), HolderKind::Volume | HolderKind::Person);
     let holders = row.holders.iter().filter(lasting).map(Holder::to_string).collect();
-    let copy =
-        Copy { version: VERSION, id: id.to_string(), config, layers, tags, digests, holders };
+    Ok(Some(Copy { version: VERSION, id: id.to_string(), config, layers, tags, digests, holders }))
+}
+
+/// Writes the copy of what the database now says of the image, or removes it.
+pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Result<()> {
+    let path = path(root, id);
+    let Some(copy) = copy_of(tx, id)? else {
+        return match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).context(path.display()),
+            _ => Ok(()),
+        };
+    };
     let text = serde_json::to_vec(&copy).map_err(Error::invalid)?;
     // One name per process is enough: the caller holds the database's write lock.
     let new = path.with_extension("new");
@@ -99,12 +103,55 @@ pub(super) fn restore(root: &Path, records: &mut Records, boot: &str) -> Result<
     Ok(())
 }
 
-fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> Result<()> {
+fn read(path: &Path) -> Result<Copy> {
     let text = rrun_sys::record::read(path)?;
     let copy: Copy = serde_json::from_slice(&text).map_err(Error::invalid)?;
-    if copy.version != VERSION {
-        return Err(Error::invalid(format_args!("version {}", copy.version)));
+    match copy.version {
+        VERSION => Ok(copy),
+        other => Err(Error::invalid(format_args!("version {other}"))),
     }
+}
+
+/// What is wrong with the copy of an image. That it has names which other images have by now is
+/// nothing, see [`restore`].
+pub(super) fn fault(
+    root: &Path,
+    tx: &rusqlite::Connection,
+    id: &ImageId,
+) -> Result<Option<String>> {
+    let Some(wanted) = copy_of(tx, id)? else { return Ok(None) };
+    let found = match read(&path(root, id)) {
+        Ok(found) => found,
+        Err(e) => return Ok(Some(e.to_string())),
+    };
+    let has = |wanted: &[String], found: &[String]| wanted.iter().all(|one| found.contains(one));
+    let keys = |copy: &Copy| copy.layers.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let differs = if (&found.id, &found.config) != (&wanted.id, &wanted.config) {
+        "id or config"
+    } else if keys(&found) != keys(&wanted) {
+        "layers"
+    } else if !has(&wanted.tags, &found.tags) || !has(&wanted.digests, &found.digests) {
+        "names"
+    } else if found.holders != wanted.holders {
+        "holders"
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(format!("its {differs} are not those on record")))
+}
+
+/// The config of an image, from its copy.
+pub(super) fn config_of(root: &Path, id: &ImageId) -> Result<Vec<u8>> {
+    let path = path(root, id);
+    let config = read(&path).and_then(|copy| {
+        let config = STANDARD.decode(&copy.config).map_err(Error::invalid)?;
+        id.digest().verify(&config).map(|()| config)
+    });
+    config.context(path.display())
+}
+
+fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> Result<()> {
+    let copy = read(path)?;
     let id: ImageId = copy.id.parse()?;
     let config = STANDARD.decode(&copy.config).map_err(Error::invalid)?;
     id.digest().verify(&config)?;

@@ -1,7 +1,7 @@
 //! Whether what the store has of an image is still what the image's digests say.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -10,6 +10,9 @@ use super::{Disk, LayerKey, records, resolve};
 use crate::digest::{Digest, Hasher, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer;
+
+/// What a layer that is fetched anew is called behind its name meanwhile, in `tmp/`.
+pub(super) const DAMAGED: &str = "-damaged";
 
 /// A layer of an image that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,18 +90,7 @@ impl Disk {
         if !self.layer_dir(key).is_dir() {
             return Ok(LayerState::Damaged("it is gone".to_owned()));
         }
-        if !self.split(key).exists() {
-            return Ok(LayerState::Unknown);
-        }
-        let mut hashing = Hashing::new(diff_id);
-        match layer::join(&self.split(key), &self.layer_dir(key), &mut hashing) {
-            Err(e) if e.kind() == Kind::Invalid => Ok(LayerState::Damaged(e.to_string())),
-            Err(e) => Err(e),
-            Ok(()) => Ok(match diff_id.expect_equal(&hashing.finish()) {
-                Ok(()) => LayerState::Whole,
-                Err(e) => LayerState::Damaged(e.to_string()),
-            }),
-        }
+        of_layer(&self.layer_dir(key), &self.split(key), diff_id)
     }
 
     /// Takes a damaged layer out of the store, to be fetched again; the answer tells where it is
@@ -112,7 +104,11 @@ impl Disk {
         let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str()).context(&what)? else {
             return Err(Error::new(Kind::Unavailable, "somebody works on it").context(what));
         };
-        let to = self.path("tmp").join(format!("{key}-damaged"));
+        let name = format!("{key}{DAMAGED}");
+        let Some(claim) = Lock::try_take(&self.path("locks"), &name).context(&what)? else {
+            return Err(Error::new(Kind::Unavailable, "somebody repairs it").context(what));
+        };
+        let to = self.path("tmp").join(name);
         let done = self.records(|r| {
             r.write(|tx| {
                 if let Some(holder) = layer_holder(tx, &key)? {
@@ -129,26 +125,37 @@ impl Disk {
                 Ok(facts)
             })
         });
-        let facts = done.context(what)?;
         drop(lock);
-        Ok(SetAside { key, facts, at: to })
+        match done.context(what) {
+            Ok(facts) => Ok(SetAside { key, facts, at: to, claim }),
+            Err(e) => {
+                claim.remove();
+                Err(e)
+            }
+        }
     }
 
     /// Puts back what could not be fetched again: damaged as it is, it may be better than none.
-    pub(crate) fn put_back(&self, aside: &SetAside) -> Result<()> {
-        let SetAside { key, facts, at } = aside;
+    pub(crate) fn put_back(&self, aside: SetAside) -> Result<()> {
+        let SetAside { key, facts, at, claim } = aside;
         let lock = Lock::try_take(&self.path("locks"), key.as_str())?;
-        let is_here = self.records(|r| r.read(|tx| Ok(records::layer(tx, key)?.is_some())))?;
+        let is_here = self.records(|r| r.read(|tx| Ok(records::layer(tx, &key)?.is_some())))?;
         if lock.is_none() || is_here || !at.exists() {
-            return self.discard(at);
+            self.discard(&at)?;
+        } else {
+            std::fs::rename(&at, self.layer_dir(&key)).context(at.display())?;
+            let boot = &self.inner.boot;
+            self.records(|r| r.write(|tx| records::add_layer(tx, &key, &facts, boot)))?;
         }
-        std::fs::rename(at, self.layer_dir(key)).context(at.display())?;
-        self.records(|r| r.write(|tx| records::add_layer(tx, key, facts, &self.inner.boot)))
+        claim.remove();
+        Ok(())
     }
 
     /// It is here again.
-    pub(crate) fn forget_aside(&self, aside: &SetAside) -> Result<()> {
-        self.discard(&aside.at)
+    pub(crate) fn forget_aside(&self, aside: SetAside) -> Result<()> {
+        self.discard(&aside.at)?;
+        aside.claim.remove();
+        Ok(())
     }
 
     /// The name by which an image can be pulled as it is.
@@ -162,6 +169,22 @@ impl Disk {
         let keys = self.records(|r| r.read(|tx| records::image_layers(tx, id)))?;
         let part = |key: LayerKey| Some((key.diff_id()?, self.split(&key), self.layer_dir(&key)));
         Ok(keys.into_iter().filter_map(part).collect())
+    }
+}
+
+/// The layer in `folder`, which is there, from its split.
+pub(super) fn of_layer(folder: &Path, split: &Path, diff_id: &Digest) -> Result<LayerState> {
+    if !split.exists() {
+        return Ok(LayerState::Unknown);
+    }
+    let mut hashing = Hashing::new(diff_id);
+    match layer::join(split, folder, &mut hashing) {
+        Err(e) if e.kind() == Kind::Invalid => Ok(LayerState::Damaged(e.to_string())),
+        Err(e) => Err(e),
+        Ok(()) => Ok(match diff_id.expect_equal(&hashing.finish()) {
+            Ok(()) => LayerState::Whole,
+            Err(e) => LayerState::Damaged(e.to_string()),
+        }),
     }
 }
 
@@ -189,4 +212,6 @@ pub(crate) struct SetAside {
     key: LayerKey,
     facts: layer::Facts,
     at: PathBuf,
+    /// Of the name in `tmp/`: whoever died with it left what is to be swept.
+    claim: Lock,
 }

@@ -20,6 +20,17 @@ Exit codes:
   2  the command could not be carried out, standard error says why
   N  of exec: the command's own";
 
+const FSCK_CODES: &str = "\
+Exit codes:
+  0  nothing is wrong
+  1  what was wrong is put right
+  2  the command could not be carried out, standard error says why
+  3  something is wrong, and nothing was changed
+  4  something is wrong, and not all of it could be put right
+
+What a daemon or another rrun works on is passed over. Layers that are damaged are fetched anew
+from where their image was pulled.";
+
 /// Runs pods from YAML, with no daemon and no cluster.
 #[derive(Parser)]
 #[command(name = "rrun", version, after_help = CODES)]
@@ -143,6 +154,19 @@ pub enum Verb {
     /// Remove what is not needed any more, as the pods' own processes do from time to time
     #[command(subcommand)]
     Gc(Gc),
+    /// Look through the store of images for what is wrong, and with --repair put it right
+    #[command(after_help = FSCK_CODES)]
+    Fsck {
+        /// Put right what can be put right; without it nothing is changed
+        #[arg(long)]
+        repair: bool,
+        /// Do not hash the content of layers
+        #[arg(long)]
+        quick: bool,
+        /// json: for programs
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// Print why a container was removed, how it had ended, and its last lines; or why an image went
     WhyRemoved {
         /// Of a container: its id or a beginning of it, pod/container, or the name of either. Of an

@@ -184,9 +184,9 @@ pub async fn verify(context: &Context, images: Vec<String>, repair: bool) -> Res
         let mut layers = store.verify(&id).await?;
         let damaged: Vec<Digest> = layers.iter().filter(is_damaged).map(digest).collect();
         if repair && !damaged.is_empty() {
-            match images::repair(&store, &image, &damaged).await {
+            match store.repair(&id, &damaged, &images::known()).await {
                 Ok(()) => layers = store.verify(&id).await?,
-                Err(error) => failed.push(format!("{error:#}")),
+                Err(error) => failed.push(error.to_string()),
             }
         }
         let shown = image.tags.first().or(image.digests.first()).unwrap_or(&id);

@@ -9,12 +9,15 @@ use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
 use rrun_error::printable_line;
-use rrun_images::{Credentials, Digest, Event, Origin, Reference, Store};
+use rrun_images::{Credentials, Digest, Event, Known, Origin, Reference, Store};
+use rrun_pod::clock::Timestamp;
 use rrun_pod::node::{docker_config, forget_pull};
 use rrun_pod::registry::of_node;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -83,10 +86,10 @@ pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
 }
 
 /// Credentials and the file that they are from.
-type Known = Option<(&'static str, v1::AuthConfig)>;
+type OfNode = Option<(&'static str, v1::AuthConfig)>;
 
 /// Each of the node's credentials that fits, or none.
-fn of_registry(reference: &Reference) -> Result<Vec<Known>> {
+fn of_registry(reference: &Reference) -> Result<Vec<OfNode>> {
     let found = docker_config()?;
     let fitting = |(_, text): &(_, Vec<u8>)| of_node(text, &reference.name());
     let known = found.as_ref().map_or_else(Vec::new, fitting);
@@ -101,23 +104,17 @@ fn credentials((file, auth): (&str, v1::AuthConfig)) -> Credentials {
     Credentials { source: file.to_owned(), ..rrun_cri::convert::credentials(auth) }
 }
 
-/// Fetches layers of an image anew, with each of the node's credentials that fits.
-pub async fn repair(store: &Store, image: &rrun_images::Image, layers: &[Digest]) -> Result<()> {
-    let id = image.id.to_string();
-    let name: Option<Reference> = image.digests.first().map(|name| name.parse()).transpose()?;
-    let known = name.map_or_else(|| Ok(vec![None]), |name| of_registry(&name))?;
-    let mut failed: Vec<String> = Vec::new();
-    for auth in known {
-        match store.repair(&id, layers, auth.map(credentials).as_ref()).await {
-            Ok(()) => return Ok(()),
-            Err(error) => failed.push(error.to_string()),
-        }
-    }
-    failed.dedup();
-    bail!(failed.join("\nrrun: "))
+/// The node's credentials that fit, for whoever fetches layers anew.
+pub fn known() -> Known {
+    Arc::new(|reference| {
+        let known = of_registry(reference).map_err(|error| {
+            rrun_images::Error::new(rrun_images::Kind::Invalid, format!("{error:#}"))
+        })?;
+        Ok(known.into_iter().map(|auth| auth.map(credentials)).collect())
+    })
 }
 
-async fn pull_as(context: &Context, reference: &Reference, auth: Known) -> Result<String> {
+async fn pull_as(context: &Context, reference: &Reference, auth: OfNode) -> Result<String> {
     let Some(endpoint) = &context.endpoint else {
         let who = auth.map(credentials);
         return pull_here(&store(context).await?, reference, who).await;

@@ -17,6 +17,7 @@ mod display;
 mod events;
 mod exec;
 mod explain;
+mod fsck;
 mod image;
 mod image_gc;
 mod images;
@@ -93,6 +94,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
             | Verb::Rmi { .. }
             | Verb::Image(_)
             | Verb::Gc(_)
+            | Verb::Fsck { .. }
             | Verb::WhyRemoved { .. }
     );
     if let (Some(endpoint), false) = (&context.endpoint, of_images) {
@@ -125,6 +127,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Gc(Gc::Containers { dry_run, containers }) => {
             container_gc::containers(&context, containers.policy()?, dry_run).await
         }
+        Verb::Fsck { repair, quick, output } => fsck::fsck(&context, repair, !quick, output).await,
         Verb::WhyRemoved { name_or_id, output } => {
             why_removed::why_removed(&context, name_or_id.as_deref(), output).await
         }

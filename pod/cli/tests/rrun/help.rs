@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 34] = [
+const COMMANDS: [(&str, &[&str]); 35] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -26,6 +26,7 @@ const COMMANDS: [(&str, &[&str]); 34] = [
     ("gc", &["gc"]),
     ("gc-containers", &["gc", "containers"]),
     ("gc-images", &["gc", "images"]),
+    ("fsck", &["fsck"]),
     ("why-removed", &["why-removed"]),
     ("images", &["images"]),
     ("pull", &["pull"]),

@@ -2,6 +2,8 @@
 
 use crate::machine::{IMAGE, Machine, TALK, await_that, pod, talk_layout, text};
 use rrun_tests::registry::Registry;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn images_are_imported_listed_and_removed_by_name_and_id() {
@@ -66,8 +68,10 @@ fn images_are_looked_at_named_and_removed_several_at_once() {
     assert_eq!(all[1][0], "docker.io/library/spoken:1");
     assert_eq!((&all[1][2..4], &all[1][4..6]), (&all[1][6..8], &["0", "B"].map(String::from)[..]));
     let layers = rows(&machine.ok(&["image", "du", TALK]));
-    assert_eq!(layers.len(), 2, "{layers:?}");
+    assert_eq!(layers.len(), 3, "{layers:?}");
     assert_eq!(inspected[0]["RootFS"]["Layers"][0], layers[1][0].as_str());
+    assert_eq!(layers[1][1..3], layers[1][5..7], "all of it would be freed");
+    assert_eq!(layers[2][..4], ["rrun", "rmi", "would", "free"].map(String::from));
     let history = machine.ok(&["image", "history", TALK]);
     assert!(history.starts_with("CREATED"), "{history}");
 
@@ -148,6 +152,120 @@ fn a_pull_by_hand_shows_the_nodes_own_credentials() {
     std::fs::write(folder.join("config.json"), auths("right")).unwrap();
     machine.ok(&["pull", &image]);
     assert!(machine.ok(&["images"]).contains(&image));
+
+    // A program of the node's owner has the last word, also about what is here.
+    let verifiers = machine.sandbox.root().join("verifiers");
+    std::fs::create_dir(&verifiers).unwrap();
+    let program = verifiers.join("policy");
+    std::fs::write(&program, "#!/bin/sh\necho \"$2: not today\"\nexit 1\n").unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&program, 0o755);
+    machine.configure(&format!("[images]\nverifier_bin_dir = {verifiers:?}\n"));
+    let refused = machine.refused(&["pull", &image]);
+    let said = format!("verifier policy: it refuses the image (exit code 1): {image}: not today");
+    assert!(refused.contains(&said), "{refused}");
+    mode(&program, 0o777);
+    let refused = machine.refused(&["pull", &image]);
+    assert!(refused.contains("policy: others may write to it (mode 0777)"), "{refused}");
+    assert!(machine.ok(&["images"]).contains(&image));
+}
+
+#[test]
+fn what_is_listed_and_looked_at_is_for_people_and_for_programs() {
+    let machine = Machine::new();
+    let json = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&machine.ok(&[args, &["-o", "json"]].concat())).unwrap()
+    };
+    let listed = json(&["images", TALK]);
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["repoTags"][0]), (1, &TALK.into()));
+    let id = listed[0]["id"].as_str().unwrap();
+    let repository = TALK.trim_end_matches(":latest");
+    for wanted in [repository, id, &id["sha256:".len()..][..6]] {
+        assert_eq!(machine.ok(&["images", "--quiet", wanted]), format!("{id}\n"), "{wanted}");
+    }
+    assert_eq!(machine.ok(&["image", "ls", "none"]), "IMAGE  ID  SIZE\n");
+    assert_eq!(machine.ok(&["image", "list", "-q"]).lines().count(), 2);
+    let by_digest = listed[0]["repoDigests"][0].as_str().unwrap();
+    let digest = by_digest.rsplit_once('@').unwrap().1;
+    let row = machine.ok(&["images", "--digests", "--no-trunc", repository]);
+    assert!(row.contains(digest) && row.contains(id), "{row}");
+
+    // What is there is told, and what is not as well.
+    let done = machine.rrun(&["image", "inspect", digest, "none:1"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert_eq!(text(&done.stderr), "rrun: image none:1: not found (rrun images)\n");
+    let inspected: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(inspected[0]["Id"], id);
+    assert!(inspected[0]["LastUsed"].as_str().unwrap().ends_with('Z'), "{inspected}");
+
+    machine.ok(&["image", "tag", digest, "a:1", "b:1"]);
+    assert!(machine.refused(&["image", "tag", TALK, "c:1", "UPPER"]).contains("UPPER"));
+    let refused = machine.refused(&["image", "tag", TALK, &format!("c@{digest}")]);
+    assert!(refused.contains("want a name and a tag, no digest"), "{refused}");
+    let tags = json(&["images", id])[0]["repoTags"].clone();
+    let wanted = ["docker.io/library/a:1", "docker.io/library/b:1", TALK];
+    assert_eq!(tags, serde_json::json!(wanted));
+
+    let usage = json(&["image", "du", TALK]);
+    let layer = &usage["images"][0]["layers"][0];
+    assert_eq!(layer["freed"], layer["bytes"]);
+    let steps = json(&["image", "history", TALK]);
+    assert!(steps.as_array().unwrap().iter().all(|step| step["size"].is_u64()), "{steps}");
+    let path = talk_layout().to_str().unwrap();
+    let refused = machine.refused(&["image", "import", path, by_digest]);
+    assert!(refused.contains("want a name and a tag, no digest"), "{refused}");
+}
+
+#[test]
+fn the_store_is_looked_through_and_put_right_and_exit_codes_tell_which() {
+    let machine = Machine::new();
+    let fsck = |args: &[&str]| {
+        let done = machine.rrun(&[&["fsck"], args].concat());
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let run = machine.run("mine", &pod("mine", "Always", &["sleeper"]));
+    run.expect("pod mine: Running");
+    for args in [&[][..], &["--repair"], &["--quick"]] {
+        let (code, said, error) = fsck(args);
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{said}");
+        let hashed = if args == ["--quick"] { 0 } else { 2 };
+        assert!(said.ends_with(&format!(": {hashed} layers hashed, nothing is wrong\n")), "{said}");
+    }
+    machine.assert_exec_works("mine");
+    run.signal("INT");
+    run.end();
+
+    let images = machine.sandbox.state().join("images");
+    let left = images.join("tmp").join("a".repeat(64));
+    std::fs::create_dir(&left).unwrap();
+    let (code, said, _) = fsck(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("staging  tmp/aaaa") && said.contains("  found\n"), "{said}");
+    let (code, said, _) = fsck(&["-o", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &told["findings"][0]["kind"]), (Some(3), &"staging".into()));
+    assert_eq!(told["findings"][0]["state"], "found");
+    assert!(left.exists());
+    let (code, said, _) = fsck(&["--repair"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("repaired: removed") && said.contains("1 repaired, 0 not"), "{said}");
+    assert_eq!(fsck(&[]).0, Some(0));
+
+    // It was imported, and there is no such registry.
+    let mut layers = std::fs::read_dir(images.join("layers")).unwrap().map(|e| e.unwrap().path());
+    let layer = layers.find(|layer| layer.join("bin/talk").exists()).unwrap();
+    std::fs::remove_dir_all(layer).unwrap();
+    let (code, said, _) = fsck(&["--repair"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("its folder is gone") && said.contains("not repaired: repair "),
+        "{said}"
+    );
+    machine.ok(&["image", "import", talk_layout().to_str().unwrap()]);
+    assert_eq!(fsck(&[]).0, Some(0));
+    assert!(machine.refused(&["fsck", "--endpoint", "unix:///none"]).contains("its own tool does"));
 }
 
 #[test]
