@@ -64,6 +64,9 @@ fn check_name(images: usize, name: Option<&Reference>) -> Result<()> {
         Some(_) if images != 1 => {
             Err(Error::invalid(format_args!("{images} images in it, but one name")))
         }
+        Some(name) if name.tagged().is_none() => {
+            Err(Error::invalid(format_args!("{name}: want a name and a tag, no digest")))
+        }
         _ => Ok(()),
     }
 }

@@ -309,7 +309,8 @@ const SHORTEST_PREFIX: usize = 4;
 
 fn resolve(tx: &rusqlite::Connection, text: &str) -> Result<Option<ImageId>> {
     if let Ok(id) = text.parse::<ImageId>() {
-        return Ok(records::by_prefix(tx, &id.to_string())?.into_iter().next());
+        let found = records::by_prefix(tx, &id.to_string())?.into_iter().next();
+        return if found.is_some() { Ok(found) } else { records::by_digest(tx, text) };
     }
     let bare = text.strip_prefix("sha256:").unwrap_or(text);
     let is_hex = bare.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

@@ -243,6 +243,15 @@ pub(crate) fn by_name(tx: &Connection, name: &str) -> Result<Option<ImageId>> {
     id.map(|id| id.parse()).transpose()
 }
 
+/// The image that was pulled by this digest, of a manifest or an index, from anywhere.
+pub(crate) fn by_digest(tx: &Connection, digest: &str) -> Result<Option<ImageId>> {
+    let id: Option<String> = tx
+        .prepare_cached("SELECT image FROM name WHERE kind=1 AND name LIKE '%@' || ?1 LIMIT 1")?
+        .query_row([digest], |r| r.get(0))
+        .optional()?;
+    id.map(|id| id.parse()).transpose()
+}
+
 /// Whether an image was pulled by this reference.
 pub(crate) fn knows(tx: &Connection, reference: &Reference) -> Result<bool> {
     let name = reference

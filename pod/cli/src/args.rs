@@ -2,7 +2,7 @@
 
 mod image;
 
-pub use image::{Image, Images};
+pub use image::{Image, ImageList, Images};
 
 use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -177,7 +177,7 @@ pub enum Verb {
         output: Option<Output>,
     },
     /// List images
-    Images,
+    Images(ImageList),
     /// Pull an image
     Pull {
         /// For example docker.io/library/busybox:1.36

@@ -1,19 +1,17 @@
-//! `rrun image inspect`, `history`, `du`, `tag`, `verify` and `export`: what only the store of this machine tells.
+//! `rrun image inspect`, `history`, `tag`, `verify` and `export`: what only the store of this machine tells.
 
+use crate::args::Output;
 use crate::context::Context;
-use crate::images::{self, size, store};
+use crate::images::{self, size, store, time};
 use crate::table;
 use anyhow::{Context as _, Result, anyhow, bail};
-use rrun_images::{
-    Digest, ExportTo, Image, ImageUsage, LayerState, LayerUsage, Reference, Store, Verified,
-};
+use rrun_images::{Digest, ExportTo, Image, LayerState, LayerUsage, Reference, Store, Verified};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a command is shown in, unless it is asked for whole.
 const COMMAND_CHARS: usize = 60;
@@ -25,7 +23,7 @@ pub async fn local(context: &Context) -> Result<Store> {
     store(context).await
 }
 
-async fn found(store: &Store, image: &str) -> Result<Image> {
+pub async fn found(store: &Store, image: &str) -> Result<Image> {
     let found = store.find(image).await?;
     found.ok_or_else(|| anyhow!("image {image}: not found (rrun images)"))
 }
@@ -37,21 +35,23 @@ fn document(image: &Image) -> Result<Value> {
 /// Prints images as a JSON array, with the field names that docker and podman have.
 pub async fn inspect(context: &Context, images: &[String]) -> Result<ExitCode> {
     let store = local(context).await?;
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     for image in images {
-        all.push(described(&found(&store, image).await?)?);
+        match found(&store, image).await {
+            Ok(image) => all.push(described(&image)?),
+            Err(error) => failed.push(format!("{error:#}")),
+        }
     }
     let text = serde_json::to_string_pretty(&all)?;
     table::write(&format!("{text}\n"))?;
-    Ok(ExitCode::SUCCESS)
+    // What is there is told all the same, as docker and podman do.
+    if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { bail!(failed.join("\nrrun: ")) }
 }
 
 fn described(image: &Image) -> Result<Value> {
     let document = document(image)?;
     let field = |name: &str| document.get(name).cloned().unwrap_or(Value::Null);
     let holders: Vec<String> = image.holders.iter().map(ToString::to_string).collect();
-    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map(|since| since.as_secs());
-    let (last_used, first_detected) = (seconds(image.last_used)?, seconds(image.first_detected)?);
     Ok(json!({
         "Id": image.id.to_string(),
         "RepoTags": image.tags,
@@ -68,42 +68,69 @@ fn described(image: &Image) -> Result<Value> {
             "Layers": document.pointer("/rootfs/diff_ids").cloned().unwrap_or(json!([])),
         },
         "History": field("history"),
-        "FirstDetected": first_detected,
-        "LastUsed": last_used,
+        "FirstDetected": time(image.first_detected),
+        "LastUsed": time(image.last_used),
         "Pinned": image.pinned,
         "UsedBy": holders,
     }))
 }
 
 /// Prints an image's history. A step that made a layer has that layer's size.
-pub async fn history(context: &Context, image: &str, no_trunc: bool) -> Result<ExitCode> {
+pub async fn history(
+    context: &Context,
+    image: &str,
+    no_trunc: bool,
+    output: Option<Output>,
+) -> Result<ExitCode> {
     let store = local(context).await?;
     let image = found(&store, image).await?;
-    let document = document(&image)?;
     let usage = store.disk_usage().await?.into_iter().find(|usage| usage.id == image.id);
-    let layers = usage.map_or_else(Vec::new, |usage| usage.layers);
-    let text = |step: &Value, name: &str| {
-        step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    let mut steps = steps(&document(&image)?, &usage.map_or_else(Vec::new, |usage| usage.layers));
+    steps.reverse();
+    if output.is_some() {
+        table::write(&format!("{}\n", serde_json::to_string_pretty(&steps)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = |step: &Value, name: &str| step[name].as_str().unwrap_or_default().to_owned();
+    let row = |step: &Value| {
+        let bytes = step["size"].as_u64().map_or_else(|| "-".to_owned(), size);
+        let command = text(step, "createdBy").split_whitespace().collect::<Vec<_>>().join(" ");
+        let command = if no_trunc { command } else { shortened(command) };
+        [text(step, "created"), bytes, command, text(step, "comment")]
     };
+    let mut rows = vec![["CREATED", "SIZE", "CREATED BY", "COMMENT"].map(String::from)];
+    rows.extend(steps.iter().map(row));
+    table::print(&rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The steps of a history, the oldest first. One of whose layer nothing is known has no size.
+fn steps(document: &Value, layers: &[LayerUsage]) -> Vec<Value> {
     let none = Vec::new();
     let steps = document.get("history").and_then(Value::as_array).unwrap_or(&none);
     let ids = document.pointer("/rootfs/diff_ids").and_then(Value::as_array).unwrap_or(&none);
     let mut ids = ids.iter().filter_map(Value::as_str);
-    let mut rows = Vec::new();
-    for step in steps {
+    let step = |step: &Value| {
         let is_empty = step.get("empty_layer").and_then(Value::as_bool).unwrap_or(false);
-        let bytes = if is_empty { Some(0) } else { bytes_of(&layers, ids.next()) };
-        let mut command = text(step, "created_by").split_whitespace().collect::<Vec<_>>().join(" ");
-        if !no_trunc && command.chars().count() > COMMAND_CHARS {
-            command = command.chars().take(COMMAND_CHARS - 1).chain(['…']).collect();
-        }
-        let bytes = bytes.map_or_else(|| "-".to_owned(), size);
-        rows.push([text(step, "created"), bytes, command, text(step, "comment")]);
+        let layer = if is_empty { None } else { ids.next() };
+        let bytes = if is_empty { Some(0) } else { bytes_of(layers, layer) };
+        let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
+        json!({
+            "created": text("created"),
+            "createdBy": text("created_by"),
+            "comment": text("comment"),
+            "size": bytes,
+            "layer": layer,
+        })
+    };
+    steps.iter().map(step).collect()
+}
+
+fn shortened(text: String) -> String {
+    match text.chars().count() > COMMAND_CHARS {
+        true => text.chars().take(COMMAND_CHARS - 1).chain(['…']).collect(),
+        false => text,
     }
-    rows.push(["CREATED", "SIZE", "CREATED BY", "COMMENT"].map(String::from));
-    rows.reverse();
-    table::print(&rows)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn bytes_of(layers: &[LayerUsage], id: Option<&str>) -> Option<u64> {
@@ -111,61 +138,16 @@ fn bytes_of(layers: &[LayerUsage], id: Option<&str>) -> Option<u64> {
     layers.iter().find(|layer| layer.diff_id.as_ref() == Some(&id)).map(|layer| layer.bytes)
 }
 
-/// Prints what each image takes, or each layer of one.
-pub async fn disk_usage(context: &Context, image: Option<&str>) -> Result<ExitCode> {
+/// Gives an image other names: all of them, or none where one is no name.
+pub async fn tag(context: &Context, image: &str, names: &[String]) -> Result<ExitCode> {
+    let names: Vec<Reference> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
+        bail!("tag {image} as {name}: want a name and a tag, no digest");
+    }
     let store = local(context).await?;
-    let usage = store.disk_usage().await?;
-    match image {
-        Some(image) => {
-            let image = found(&store, image).await?;
-            let usage = usage.iter().find(|usage| usage.id == image.id);
-            table::print(&layer_rows(usage.map_or(&[], |usage| &usage.layers)))?;
-        }
-        None => {
-            let images = store.list().await?;
-            table::print(&image_rows(&images, &usage))?;
-            let bytes = size(store.fs_info().await?.bytes);
-            table::write(&format!("{bytes} in all, what is shared counted once\n"))?;
-        }
+    for name in names {
+        store.tag(image, &name).await?;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn image_rows(images: &[Image], usage: &[ImageUsage]) -> Vec<[String; 6]> {
-    let head = ["IMAGE", "ID", "SIZE", "SHARED", "FREED BY RMI", "USED BY"].map(String::from);
-    let mut rows = vec![head];
-    for image in images {
-        let Some(usage) = usage.iter().find(|usage| usage.id == image.id) else { continue };
-        let name = image.tags.first().or(image.digests.first());
-        let short = image.id.digest().hex().chars().take(12).collect();
-        let exclusive = usage.exclusive_bytes();
-        rows.push([
-            name.cloned().unwrap_or_else(|| "<none>".to_owned()),
-            short,
-            size(usage.bytes()),
-            size(usage.bytes() - exclusive),
-            size(exclusive),
-            image.holders.len().to_string(),
-        ]);
-    }
-    rows[1..].sort();
-    rows
-}
-
-fn layer_rows(layers: &[LayerUsage]) -> Vec<[String; 4]> {
-    let head = ["LAYER", "SIZE", "FILES", "IMAGES"].map(String::from);
-    let row = |layer: &LayerUsage| {
-        let name =
-            layer.diff_id.as_ref().map_or_else(|| "(directories)".to_owned(), |id| id.to_string());
-        [name, size(layer.bytes), layer.inodes.to_string(), layer.users.to_string()]
-    };
-    std::iter::once(head).chain(layers.iter().rev().map(row)).collect()
-}
-
-/// Gives an image another name.
-pub async fn tag(context: &Context, image: &str, name: &str) -> Result<ExitCode> {
-    let name: Reference = name.parse()?;
-    local(context).await?.tag(image, &name).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,16 +2,14 @@
 
 use crate::context::Context;
 use crate::image::local;
-use crate::images::size;
+use crate::images::{short, size, time};
 use crate::table;
 use anyhow::{Result, bail};
 use rrun_images::gc::{Amount, Verdict};
 use rrun_images::{Collection, Decision, Entry, Store};
-use rrun_pod::clock::Timestamp;
 use rrun_pod::node::forget_pull;
 use rrun_pod::supervise::image_gc::named;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Collects images, or tells what a collection would do.
 pub async fn images(context: &Context, dry_run: bool) -> Result<ExitCode> {
@@ -79,7 +77,7 @@ fn rows(decisions: &[Decision]) -> Vec<[String; 6]> {
         };
         [
             name(&one.names),
-            one.id.digest().hex().chars().take(12).collect(),
+            short(&one.id.to_string()),
             time(one.last_used),
             frees,
             word.to_owned(),
@@ -108,7 +106,7 @@ pub async fn why_removed(context: &Context, image: Option<&str>) -> Result<ExitC
         [
             time(entry.at),
             name(&entry.names),
-            entry.image.digest().hex().chars().take(12).collect(),
+            short(&entry.image.to_string()),
             word.to_owned(),
             entry.origin.as_str().to_owned(),
             bytes,
@@ -122,9 +120,4 @@ pub async fn why_removed(context: &Context, image: Option<&str>) -> Result<ExitC
 fn name(names: &[String]) -> String {
     let tag = names.iter().find(|name| !name.contains('@'));
     tag.or(names.first()).cloned().unwrap_or_else(|| "<none>".to_owned())
-}
-
-fn time(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)).to_string()
 }

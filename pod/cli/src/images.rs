@@ -1,6 +1,7 @@
 //! `rrun images`, `pull`, `image import` and `rmi`: in the store of this machine, or with
 //! `--endpoint` in that of a CRI server.
 
+use crate::args::ImageList;
 use crate::context::Context;
 use crate::runtime::connect;
 use crate::table;
@@ -13,13 +14,18 @@ use rrun_images::{Credentials, Digest, Event, Known, Origin, Reference, Store};
 use rrun_pod::clock::Timestamp;
 use rrun_pod::node::{docker_config, forget_pull};
 use rrun_pod::registry::of_node;
+use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tonic::Status;
+
+/// So many digits of an id name an image at least.
+const SHORTEST_ID: usize = 4;
 
 pub async fn store(context: &Context) -> Result<Store> {
     let current = Current::new(context.config.as_ref().clone());
@@ -34,37 +40,115 @@ fn spec(image: &str) -> Option<v1::ImageSpec> {
     Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() })
 }
 
+/// An image in a list.
+struct Listed {
+    id: String,
+    tags: Vec<String>,
+    digests: Vec<String>,
+    bytes: u64,
+    pinned: bool,
+}
+
 /// Lists the images.
-pub async fn list(context: &Context) -> Result<ExitCode> {
-    let mut rows = vec![["IMAGE", "ID", "SIZE"].map(String::from)];
-    match &context.endpoint {
-        Some(endpoint) => {
-            let request = v1::ListImagesRequest::default();
-            let reply = connect(endpoint).await?.list_images(request).await;
-            for image in reply.map_err(|status| from_status(&status))?.images {
-                add(&mut rows, (&image.repo_tags, &image.repo_digests), &image.id, image.size);
-            }
-        }
-        None => {
-            for image in store(context).await?.list().await? {
-                let id = image.id.to_string();
-                add(&mut rows, (&image.tags, &image.digests), &id, image.size);
-            }
+pub async fn list(context: &Context, args: &ImageList) -> Result<ExitCode> {
+    let mut all = listed(context).await?;
+    if let Some(wanted) = &args.image {
+        all.retain(|image| is_meant(image, wanted));
+    }
+    if args.output.is_some() {
+        let all: Vec<Value> = all.iter().map(as_json).collect();
+        table::write(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
+    } else if args.quiet {
+        let ids: String = all.iter().map(|image| format!("{}\n", image.id)).collect();
+        table::write(&ids)?;
+    } else {
+        let mut rows: Vec<[String; 4]> = all.iter().flat_map(|image| rows(image, args)).collect();
+        rows.sort();
+        rows.insert(0, ["IMAGE", "DIGEST", "ID", "SIZE"].map(String::from));
+        match args.digests {
+            true => table::print(&rows)?,
+            false => table::print(&rows.into_iter().map(without_digest).collect::<Vec<_>>())?,
         }
     }
-    rows[1..].sort();
-    table::print(&rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// One row for each name of an image.
-fn add(rows: &mut Vec<[String; 3]>, (tags, digests): (&[String], &[String]), id: &str, bytes: u64) {
-    let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
-    let names = if tags.is_empty() { digests } else { tags };
-    let none = ["<none>".to_owned()];
-    for name in if names.is_empty() { &none[..] } else { names } {
-        rows.push([name.clone(), short.clone(), size(bytes)]);
+async fn listed(context: &Context) -> Result<Vec<Listed>> {
+    let Some(endpoint) = &context.endpoint else {
+        let all = store(context).await?.list().await?.into_iter().map(|image| Listed {
+            id: image.id.to_string(),
+            tags: image.tags,
+            digests: image.digests,
+            bytes: image.size,
+            pinned: image.pinned,
+        });
+        return Ok(all.collect());
+    };
+    let request = v1::ListImagesRequest::default();
+    let reply = connect(endpoint).await?.list_images(request).await;
+    let all =
+        reply.map_err(|status| from_status(&status))?.images.into_iter().map(|image| Listed {
+            id: image.id,
+            tags: image.repo_tags,
+            digests: image.repo_digests,
+            bytes: image.size,
+            pinned: image.pinned,
+        });
+    Ok(all.collect())
+}
+
+/// As docker's: a name without a tag means all tags of it.
+fn is_meant(image: &Listed, wanted: &str) -> bool {
+    let hex = |id: &str| id.trim_start_matches("sha256:").to_owned();
+    if hex(wanted).len() >= SHORTEST_ID && hex(&image.id).starts_with(&hex(wanted)) {
+        return true;
     }
+    let Ok(reference) = wanted.parse::<Reference>() else { return false };
+    let is_whole = wanted.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    let (whole, name) = (reference.to_string(), reference.name());
+    let has = |of_image: &String| match is_whole {
+        true => *of_image == whole,
+        false => of_image.strip_prefix(&name).is_some_and(|rest| rest.starts_with([':', '@'])),
+    };
+    image.tags.iter().chain(&image.digests).any(has)
+}
+
+/// With crictl's names.
+fn as_json(image: &Listed) -> Value {
+    json!({
+        "id": image.id,
+        "repoTags": image.tags,
+        "repoDigests": image.digests,
+        "size": image.bytes,
+        "pinned": image.pinned,
+    })
+}
+
+/// One row for each name of an image.
+fn rows(image: &Listed, args: &ImageList) -> Vec<[String; 4]> {
+    let id = if args.no_trunc { image.id.clone() } else { short(&image.id) };
+    let row = |name: &str| {
+        // The digest by which it was pulled from there, or else from anywhere.
+        let repository = name.rsplit_once([':', '@']).map_or(name, |(repository, _)| repository);
+        let from_there = image.digests.iter().find(|one| one.starts_with(repository));
+        let digest = from_there.or(image.digests.first());
+        let digest = digest.and_then(|one| one.rsplit_once('@')).map_or("<none>", |(_, d)| d);
+        [name.to_owned(), digest.to_owned(), id.clone(), size(image.bytes)]
+    };
+    let names = if image.tags.is_empty() { &image.digests } else { &image.tags };
+    match names.is_empty() {
+        true => vec![row("<none>")],
+        false => names.iter().map(|name| row(name)).collect(),
+    }
+}
+
+fn without_digest([name, _, id, size]: [String; 4]) -> [String; 3] {
+    [name, id, size]
+}
+
+/// The digits of an id that tables show.
+pub fn short(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
 /// Pulls an image and tells its progress on standard error; a CRI server tells none. As for a pod,
@@ -174,7 +258,14 @@ pub async fn import(context: &Context, layout: &Path, name: Option<&str>) -> Res
     }
     let name: Option<Reference> = name.map(str::parse).transpose()?;
     // What comes through a pipe.
-    let layout = if layout == Path::new("-") { Path::new("/dev/stdin") } else { layout };
+    let layout = if layout == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            bail!("import: a terminal gives no tar: want a file, or one on standard input");
+        }
+        Path::new("/dev/stdin")
+    } else {
+        layout
+    };
     for imported in store(context).await?.import_layout(layout, name.as_ref()).await? {
         for name in &imported.names {
             println!("{name}");
@@ -224,6 +315,12 @@ async fn remove_there(endpoint: &str, image: &str) -> Result<Option<String>> {
     let request = v1::RemoveImageRequest { image: spec(&found.id) };
     cri.remove_image(request).await.map_err(|status| from_status(&status))?;
     Ok(Some(found.id))
+}
+
+/// As the API has times.
+pub fn time(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)).to_string()
 }
 
 /// `12.3 MiB`

@@ -19,6 +19,7 @@ mod exec;
 mod explain;
 mod fsck;
 mod image;
+mod image_du;
 mod image_gc;
 mod images;
 mod jobs;
@@ -89,7 +90,7 @@ fn start(mut args: Args) -> Result<ExitCode> {
 async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode> {
     let of_images = matches!(
         verb,
-        Verb::Images
+        Verb::Images(_)
             | Verb::Pull { .. }
             | Verb::Rmi { .. }
             | Verb::Image(_)
@@ -131,7 +132,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::WhyRemoved { name_or_id, output } => {
             why_removed::why_removed(&context, name_or_id.as_deref(), output).await
         }
-        Verb::Images => images::list(&context).await,
+        Verb::Images(list) => images::list(&context, &list).await,
         Verb::Pull { reference } => images::pull(&context, &reference).await,
         Verb::Rmi(of) => images::remove(&context, &of.images).await,
         Verb::Image(verb) => image_verb(verb, &context).await,
@@ -162,11 +163,15 @@ fn tell(error: &anyhow::Error) -> ExitCode {
 
 async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
     match verb {
-        Image::Ls => images::list(context).await,
+        Image::Ls(list) => images::list(context, &list).await,
         Image::Inspect(of) => image::inspect(context, &of.images).await,
-        Image::History { image, no_trunc } => image::history(context, &image, no_trunc).await,
-        Image::Du { image } => image::disk_usage(context, image.as_deref()).await,
-        Image::Tag { image, name } => image::tag(context, &image, &name).await,
+        Image::History { image, no_trunc, output } => {
+            image::history(context, &image, no_trunc, output).await
+        }
+        Image::Du { image, output } => {
+            image_du::disk_usage(context, image.as_deref(), output).await
+        }
+        Image::Tag { image, names } => image::tag(context, &image, &names).await,
         Image::Rm(of) => images::remove(context, &of.images).await,
         Image::Prune { all } => image_gc::prune(context, all).await,
         Image::Verify { images, no_repair } => image::verify(context, images, !no_repair).await,

@@ -1,11 +1,30 @@
 //! The commands of `rrun image`.
 
+use super::Output;
 use clap::Subcommand;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+pub struct ImageList {
+    /// Those alone that have this name: with a tag, or without one for all tags; or this id
+    pub image: Option<String>,
+    /// The ids alone, each once
+    #[arg(short, long, conflicts_with = "output")]
+    pub quiet: bool,
+    /// With the digests that they were pulled by
+    #[arg(long)]
+    pub digests: bool,
+    /// Whole ids
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// json: for programs, sizes in bytes
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Output>,
+}
+
+#[derive(clap::Args)]
 pub struct Images {
-    /// Names or ids
+    /// Names, digests or ids, or beginnings of ids
     #[arg(required = true)]
     pub images: Vec<String>,
 }
@@ -13,30 +32,39 @@ pub struct Images {
 #[derive(Subcommand)]
 pub enum Image {
     /// List images, as rrun images does
-    Ls,
+    #[command(alias = "list")]
+    Ls(ImageList),
     /// Print all that is known of images, as JSON
     Inspect(Images),
     /// Print the steps that an image was built in, the newest first
     History {
-        /// A name or an id
+        /// A name, a digest or an id
         image: String,
         /// Commands of any length
         #[arg(long)]
         no_trunc: bool,
+        /// json: for programs
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
     },
     /// Print what images take of the disk and what removing them would free
     Du {
-        /// Layer by layer, of this image
+        /// Layer by layer, of this image: a name, a digest or an id
         image: Option<String>,
+        /// json: for programs, sizes in bytes
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
     },
-    /// Give an image another name
+    /// Give an image other names
     Tag {
-        /// A name or an id
+        /// A name, a digest or an id
         image: String,
-        /// The name to give, for example web:test
-        name: String,
+        /// The names to give, for example web:test; an image that has one loses it
+        #[arg(required = true)]
+        names: Vec<String>,
     },
     /// Remove images, as rrun rmi does
+    #[command(alias = "remove")]
     Rm(Images),
     /// Remove the images without a name that no container, volume or pod on record uses
     Prune {
