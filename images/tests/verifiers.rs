@@ -69,7 +69,7 @@ async fn each_program_is_told_name_digest_and_descriptor_and_all_must_let_an_ima
     at.verifier("10-first", &format!("echo \"$@\" > {seen}/args; cat > {seen}/stdin; echo good"));
     at.verifier("20-second", &format!("touch {seen}/asked"));
     let image = at.pull().await.unwrap();
-    assert_eq!(image.tags, [at.name.clone()]);
+    assert_eq!(image.tags[..], [at.name.as_str()]);
     let digest = at.image.digest().to_string();
     let args = format!(
         "-name {} -digest {digest} -stdin-media-type application/vnd.oci.descriptor.v1+json\n",

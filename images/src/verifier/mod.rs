@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn what_others_may_change_or_is_no_program_is_refused_by_name() {
-        let harms: [(fn(&Path), &str); 8] = [
+        type Harm = (fn(&Path), &'static str);
+        let harms: [Harm; 8] = [
             (
                 |at| nix::unistd::mkfifo(&at.join("x"), Mode::S_IRWXU).unwrap(),
                 "x: it is no regular",

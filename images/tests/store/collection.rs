@@ -122,7 +122,7 @@ async fn an_image_that_could_not_be_removed_stayed_for_that_and_for_no_want_of_n
     assert_eq!(store.list().await.unwrap().len(), 1);
     db.execute_batch("DROP TRIGGER refuses").unwrap();
     let done = store.collect_images(all(), none()).await.unwrap().unwrap();
-    assert!(done.present().is_empty() && done.trouble().is_none(), "{done:?}");
+    assert!(done.present().is_empty() && done.failures.is_empty(), "{done:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use rrun_pod::model::Pod;
 use rrun_pod::supervise::Definition;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -74,11 +75,26 @@ impl Asked {
     pub fn again(&self, options: &[&str]) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(options).process_group(0);
-        command.args(std::env::args_os().skip(1));
+        command.args(asked_for(std::env::args_os().skip(1)));
         let stdin = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin);
         Ok(command)
     }
+}
+
+/// Arguments without the options that [`Asked::again`] put before them: those of the process of a Job
+/// are not for the processes that it starts.
+fn asked_for(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut args = args.peekable();
+    while let Some(option) = args.peek().and_then(|option| option.to_str()) {
+        let values = match option {
+            "--background" => 0,
+            "--job" | "--only" | "--tries" => 1,
+            _ => break,
+        };
+        args.by_ref().take(1 + values).for_each(drop);
+    }
+    args
 }
 
 /// Gives a process its standard input. One that does not want all of it has ended.

@@ -50,7 +50,7 @@ fn a_record_that_cannot_be_written_is_told_once_and_written_later() {
     let obstacle = folder.join("state.new");
     // A record may be on its way under this name right now.
     await_that("the obstacle", || fs::create_dir(&obstacle).is_ok());
-    run.expect("default_kept/state: EISDIR");
+    run.expect("default_kept/state: not a regular file");
     run.expect("pod kept: Running, ready");
     assert_eq!(machine.ps("kept").unwrap()[2], "0/1");
     fs::remove_dir(&obstacle).unwrap();

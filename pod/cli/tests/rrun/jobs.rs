@@ -48,8 +48,7 @@ fn a_job_makes_another_pod_for_one_that_failed_and_succeeds_with_it() {
     ] {
         assert!(said.lines().any(|found| found == line), "{line}: {said}");
     }
-    let shown = text(&done.stdout);
-    assert!(shown.contains("[pi-retry1] pod pi-retry1: Succeeded"), "{shown}");
+    assert!(said.contains("[pi-retry1] pod pi-retry1: Succeeded"), "{said}");
     remove_claims(&machine);
     machine.assert_nothing_left();
 }
@@ -66,9 +65,9 @@ fn the_exit_code_of_a_job_is_1_when_it_has_failed_and_its_pods_run_as_many_as_ma
     assert!(said.contains(why), "{said}");
     let three = machine.write("pi", &job("  completions: 3\n", &["say", "x"]));
     let done = machine.rrun(&["run", &three]);
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let shown = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{shown}");
     // One at a time: none is pending before the one before it has succeeded.
-    let shown = text(&done.stdout);
     let at = |words: &str| shown.find(words).unwrap_or_else(|| panic!("{words}: {shown}"));
     assert!(at("pod pi-0: Succeeded") < at("pod pi-1: Pending"), "{shown}");
     assert!(at("pod pi-1: Succeeded") < at("pod pi-2: Pending"), "{shown}");
