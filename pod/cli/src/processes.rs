@@ -137,31 +137,31 @@ impl Processes<'_> {
     /// Does what Jobs want: for how long none of them wants anything; `None` where none will.
     async fn work_on_jobs(&mut self) -> Option<Duration> {
         let mut soonest = None;
-        for i in 0..self.jobs.len() {
-            let was_over = self.jobs[i].is_over();
-            loop {
-                match self.jobs[i].next(self.context).await {
-                    Wanted::Start(pod, place) => {
-                        if !self.start(&pod, Some((i, place))).await {
-                            self.jobs[i].ended(place, Outcome::Stopped);
-                        }
+        for job in 0..self.jobs.len() {
+            let wait = self.work_on_job(job).await;
+            soonest = [soonest, wait].into_iter().flatten().min();
+        }
+        soonest
+    }
+
+    async fn work_on_job(&mut self, job: usize) -> Option<Duration> {
+        let was_over = self.jobs[job].is_over();
+        loop {
+            match self.jobs[job].next(self.context).await {
+                Wanted::Start(pod, place) => {
+                    if !self.start(&pod, Some((job, place))).await {
+                        self.jobs[job].ended(place, Outcome::Stopped);
                     }
-                    Wanted::Wait(wait) => {
-                        let wait = wait.unwrap_or(COUNT).min(COUNT);
-                        soonest = Some(soonest.map_or(wait, |other: Duration| other.min(wait)));
-                        break;
-                    }
-                    Wanted::End => {
-                        if !was_over {
-                            let of_job = |of: &Of| of.job.is_some_and(|(job, _)| job == i);
-                            self.pass_on(Signal::SIGTERM, of_job);
-                        }
-                        break;
-                    }
+                }
+                Wanted::Wait(wait) => return Some(wait.unwrap_or(COUNT).min(COUNT)),
+                Wanted::End if was_over => return None,
+                Wanted::End => {
+                    let is_its = |of: &Of| of.job.is_some_and(|(its, _)| its == job);
+                    self.pass_on(Signal::SIGTERM, is_its);
+                    return None;
                 }
             }
         }
-        soonest
     }
 
     /// Starts the process of a pod. What keeps it from that is told.
