@@ -50,6 +50,10 @@ const TWO: &[(&str, &str)] = &[(
      writable layer",
 )];
 
+/// Steps of a thread beside the one that takes the others, and how the name of what they change ends:
+/// others begin and end meanwhile, and are none of theirs.
+const BESIDE: &[(&str, &str)] = &[("shim.log.journal-removed", ".journal")];
+
 /// In the place of a point, in a line of our own.
 const MARK: &str = "mark";
 
@@ -145,6 +149,28 @@ struct Open {
     changes: BTreeMap<Change, Vec<String>>,
 }
 
+impl Open {
+    /// Without the program, and the number of the time.
+    fn name(&self) -> &str {
+        let name = self.step.split_once('/').map_or(self.step.as_str(), |(_, name)| name);
+        name.split('#').next().unwrap_or_default()
+    }
+
+    /// How the name of what it changes ends, if others are taken beside it.
+    fn changes_beside(&self) -> Option<&'static str> {
+        BESIDE.iter().find(|(step, _)| *step == self.name()).map(|(_, ending)| *ending)
+    }
+}
+
+/// The step that has made a change.
+fn whose<'a>(open: &'a mut [Open], line: &str) -> Option<&'a mut Open> {
+    let is_its = |ending: &str| line.ends_with(ending);
+    let beside = open.iter().rposition(|step| step.changes_beside().is_some_and(is_its));
+    let others = || open.iter().rposition(|step| step.changes_beside().is_none());
+    let at = beside.or_else(others)?;
+    open.get_mut(at)
+}
+
 fn breaches(stops: &[(Passed, Snapshot)]) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Vec<Open> = Vec::new();
@@ -152,7 +178,8 @@ fn breaches(stops: &[(Passed, Snapshot)]) -> Vec<String> {
         let [(passed, before), (next, after)] = pair else { continue };
         match passed.point.rsplit_once(':') {
             Some((step, "before")) => {
-                open.iter_mut().for_each(|outer| outer.is_outer = true);
+                let outer = open.iter_mut().filter(|step| step.changes_beside().is_none());
+                outer.for_each(|outer| outer.is_outer = true);
                 let step = step.to_owned();
                 open.push(Open { step, is_outer: false, changes: BTreeMap::new() });
             }
@@ -165,19 +192,16 @@ fn breaches(stops: &[(Passed, Snapshot)]) -> Vec<String> {
             }
             None => {}
         }
-        let changes = changes(before, after);
-        match open.last_mut() {
-            Some(step) => {
-                for (change, line) in changes {
-                    step.changes.entry(change).or_default().push(line);
-                }
+        let mut lines = Vec::new();
+        for (change, line) in changes(before, after) {
+            match whose(&mut open, &line) {
+                Some(step) => step.changes.entry(change).or_default().push(line),
+                None => lines.push(line),
             }
-            None if !changes.is_empty() => {
-                let lines: Vec<_> = changes.into_iter().map(|(_, line)| line).collect();
-                let lines = lines.join("\n  ");
-                found.push(format!("no step, {} to {}:\n  {lines}", passed.point, next.point));
-            }
-            None => {}
+        }
+        if !lines.is_empty() {
+            let lines = lines.join("\n  ");
+            found.push(format!("no step, {} to {}:\n  {lines}", passed.point, next.point));
         }
     }
     found
@@ -186,12 +210,10 @@ fn breaches(stops: &[(Passed, Snapshot)]) -> Vec<String> {
 /// What a step may not: change more than one kind of thing, or anything beside its own steps but
 /// to start the process that these happen in.
 fn breach(step: &Open) -> Option<String> {
-    let name = step.step.split_once('/').map_or(step.step.as_str(), |(_, name)| name);
-    let name = name.split('#').next().unwrap_or_default();
     let starts = |change: &Change| *change == Change::Process;
     let well = match step.is_outer {
         true => step.changes.keys().all(starts),
-        false => step.changes.len() < 2 || TWO.iter().any(|(known, _)| *known == name),
+        false => step.changes.len() < 2 || TWO.iter().any(|(known, _)| *known == step.name()),
     };
     if well {
         return None;

@@ -16,6 +16,7 @@ fn a_pod_says_its_back_off_its_probes_last_answer_and_when_it_waits_for_nothing(
     crash.end();
     let probe = "      readinessProbe: {periodSeconds: 1, tcpSocket: {port: 1}}\n";
     let run = machine.run("deaf", &(pod("deaf", "Always", &["sleeper"]) + probe));
+    machine.await_ps("deaf", "0/1", "Running");
     let answer = "  container main: Readiness probe failed: dial tcp ";
     await_that(answer, || machine.ok(&["why", "deaf"]).contains(answer));
     let json: serde_json::Value =
