@@ -131,7 +131,7 @@ fn a_pod_whose_host_path_hangs_is_stopped_and_removed_and_keeps_no_other_waiting
     let path = machine.sandbox.root().join("hung");
     let hung = Fuse::mount(&path, machine.sandbox.pid(), Answered::Nobody);
     let path = path.display().to_string();
-    // A path of a type, at which `rrun` looks, and one of any.
+    // `rrun` looks at both before the engine does, whatever their type.
     let pods = [("stopped", "Directory"), ("removed", "")]
         .map(|(name, kind)| machine.run(name, &with_host_path(name, &path, kind)));
     await_that("a look at the path", || hung.hangs());
