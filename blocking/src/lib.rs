@@ -3,6 +3,7 @@
 //! A thread of the runtime that waits for a disk, a lock or a database holds up every call that
 //! happens to be on it, Version as well.
 
+pub mod program;
 mod shares;
 
 pub use shares::{Full, Place, Shares};

@@ -75,6 +75,7 @@ impl From<io::Error> for Error {
         let kind = match e.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
+            io::ErrorKind::TimedOut => Kind::Timeout,
             _ => Kind::Internal,
         };
         Error::new(kind, rrun_error::reason(&e))

@@ -127,6 +127,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Kind::Invalid,
             io::ErrorKind::UnexpectedEof => Kind::Invalid,
+            io::ErrorKind::TimedOut => Kind::Unavailable,
             _ => Kind::Internal,
         };
         Error::new(kind, rrun_error::reason(&e))

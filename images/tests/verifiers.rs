@@ -88,7 +88,7 @@ async fn a_refused_image_is_never_fetched_and_the_error_has_the_programs_reason(
     at.verifier("policy", "echo ' not signed by us '; echo noise >&2; exit 3");
     let error = at.pull().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied);
-    let said = "image verifier policy: it refuses the image (exit code 3): not signed by us";
+    let said = "image verifier policy: it refuses the image (exit status 3): not signed by us";
     assert!(error.to_string().ends_with(said), "{error}");
     assert_eq!(at.registry.count("/blobs/"), 0);
     assert!(at.scratch.store.list().await.unwrap().is_empty());
@@ -176,7 +176,7 @@ async fn one_that_reads_nothing_and_says_much_lets_an_image_pass() {
     at.pull().await.unwrap();
     at.verifier("loud", "head -c 1000000 /dev/zero | tr '\\0' x; exit 1");
     let error = at.pull().await.unwrap_err().to_string();
-    assert!(error.contains("(exit code 1): xxx") && error.len() < 4000, "{error}");
+    assert!(error.contains("(exit status 1): xxx") && error.len() < 4000, "{error}");
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ impl Runner {
                 let path = ("CNI_PATH", path.collect::<Vec<_>>().join(":"));
                 exec::start(&exec::find(&dirs, &name)?, &[&env[..], &[path]].concat())
             };
-            self.settings.call(start).await?.answer(input, self.timeout).await
+            exec::answer(self.settings.call(start).await?, input, self.timeout).await
         };
         step::pass(&step, Point::Before);
         let answer = call.await.context(|| format!("plugin {kind}"))?;

@@ -65,7 +65,7 @@ impl OpenLayers {
 
     /// The directories that are to go on top; parents come before children.
     pub(crate) fn plan(&self) -> Result<Vec<Directory>> {
-        let mut tree = Tree::default();
+        let mut tree = Implied::default();
         // Nothing lies below the bottom one.
         let above = self.layers.split_last().map_or(&self.layers[..], |(_, above)| above);
         for path in above.iter().flat_map(|layer| &layer.implied) {
@@ -87,14 +87,14 @@ fn too_many() -> Error {
 /// A layer is looked into by reading what its directories have, and not by looking up each of
 /// these paths: the time goes with the size of the layers, however many paths and layers there are.
 #[derive(Default)]
-struct Tree {
-    nodes: BTreeMap<RelPath, Node>,
+struct Implied {
+    nodes: BTreeMap<RelPath, Known>,
     held: usize,
 }
 
 /// A directory, as far as the layers tell that were looked into.
 #[derive(Default)]
-struct Node {
+struct Known {
     /// Names in it that are of the tree too.
     children: HashSet<Vec<u8>>,
     /// By the topmost layer that describes it.
@@ -105,7 +105,7 @@ struct Node {
     is_closed: bool,
 }
 
-impl Tree {
+impl Implied {
     fn add(&mut self, path: &RelPath) -> Result<()> {
         let mut at = path.clone();
         let mut child = None;
@@ -175,7 +175,7 @@ impl Tree {
     }
 }
 
-impl Node {
+impl Known {
     /// Learns what the next layer says of it. What is described already, no lower layer changes.
     fn learn(&mut self, is_implied: bool, dir: &RootDir) -> Result<()> {
         if self.described.is_some() {

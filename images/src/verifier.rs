@@ -8,17 +8,17 @@
 //! Every pull asks them, of an image that is here already too. What is imported comes from the hands
 //! of whoever may change the folder, and is not looked at.
 
-mod program;
-
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use rrun_blocking::Pool;
+use rrun_blocking::program::{Most, Program, Written};
 use rrun_sys::root::{RelPath, RootDir, Rule};
 use serde_json::json;
 
@@ -28,6 +28,8 @@ use crate::reference::Reference;
 
 /// Folders that are read, and programs that are started.
 static FOLDERS: Pool = Pool::new(16);
+/// So much is read of what a program says.
+const MOST: Most = Most { stdout: 32 << 10, stderr: 32 << 10 };
 
 /// Where the programs are, and how they are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,21 +96,37 @@ impl Programs {
             let verifier = path.file_name().unwrap_or_default().to_string_lossy();
             let what = format!("image verifier {verifier}");
             let (path, args) = (path.clone(), args.clone());
-            let started = FOLDERS.run(move || program::start(&path, &args)).await;
-            let ended = started.context(&what)?.end(&descriptor, self.timeout).await;
-            let ended = ended.context(&what)?;
-            for line in ended.said.lines() {
+            let started = FOLDERS.run(move || start(&path, &args)).await.context(&what)?;
+            let ended = started.end(&descriptor, MOST, self.timeout).await.context(&what)?;
+            for line in text(&ended.stderr).lines() {
                 tracing::info!(%verifier, image = %name, "{}", rrun_error::printable_line(line));
             }
-            if let Some(code) = ended.refused {
-                let why = format!("it refuses the image ({code}): {}", ended.reason);
+            let reason = text(&ended.stdout);
+            if !ended.status.success() {
+                let why = format!("it refuses the image ({}): {reason}", ended.how());
                 return Err(Error::new(Kind::Denied, why).context(what));
             }
-            let reason = rrun_error::printable_line(&ended.reason);
+            let reason = rrun_error::printable_line(&reason);
             tracing::debug!(%verifier, image = %name, reason, "the image may pass");
         }
         Ok(())
     }
+}
+
+fn start(path: &Path, args: &[String]) -> Result<Program> {
+    let mut command = Command::new(path);
+    command.args(args);
+    rrun_sys::limit::hand_down(&mut command);
+    Program::start(command).context("start")
+}
+
+/// Without blanks around it.
+fn text(written: &Written) -> String {
+    let mut text = String::from_utf8_lossy(&written.bytes).trim().to_owned();
+    if written.dropped > 0 {
+        text.push_str(&format!(" ({} bytes more)", written.dropped));
+    }
+    text
 }
 
 /// The programs, by name, each of which can be run and is nobody's but root's.
@@ -182,7 +200,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     fn names(bin_dir: &Path) -> Result<Vec<String>> {
         let verifiers = Verifiers { bin_dir: bin_dir.to_owned(), ..Verifiers::default() };
