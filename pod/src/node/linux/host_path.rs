@@ -1,6 +1,6 @@
 //! `hostPath`: a path of the node, checked (or made) as its type says.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, FileType, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -8,49 +8,40 @@ use std::path::Path;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::HostPathType;
 
-/// Checks the path, or makes it where the type asks for that.
+/// Checks the path, or makes it where the type asks for that. One without a type is not looked at,
+/// as by the kubelet: the runtime makes a folder where there is nothing.
 pub fn prepare(path: &Path, kind: HostPathType) -> Result<()> {
-    let found = match fs::metadata(path) {
-        Ok(found) => Some(found.file_type()),
-        Err(e) if e.kind() == ErrorKind::NotFound => None,
-        Err(e) => return Err(e).context(|| format!("stat {}", path.display())),
+    let (fits, want): (fn(&FileType) -> bool, &str) = match kind {
+        HostPathType::Unset => return Ok(()),
+        HostPathType::Directory | HostPathType::DirectoryOrCreate => {
+            (FileType::is_dir, "directory")
+        }
+        HostPathType::File | HostPathType::FileOrCreate => (FileType::is_file, "file"),
+        HostPathType::Socket => (FileType::is_socket, "socket"),
+        HostPathType::CharDevice => (FileType::is_char_device, "character device"),
+        HostPathType::BlockDevice => (FileType::is_block_device, "block device"),
     };
-    let Some(found) = found else { return make(path, kind) };
-    let (ok, want) = match kind {
-        HostPathType::Unset => (true, ""),
-        HostPathType::Directory | HostPathType::DirectoryOrCreate => (found.is_dir(), "directory"),
-        HostPathType::File | HostPathType::FileOrCreate => (found.is_file(), "file"),
-        HostPathType::Socket => (found.is_socket(), "socket"),
-        HostPathType::CharDevice => (found.is_char_device(), "character device"),
-        HostPathType::BlockDevice => (found.is_block_device(), "block device"),
-    };
-    if ok { Ok(()) } else { Err(wrong(path, want)) }
+    match fs::metadata(path) {
+        Ok(found) if fits(&found.file_type()) => Ok(()),
+        Ok(_) => Err(wrong(path, want)),
+        Err(e) if e.kind() == ErrorKind::NotFound => match kind {
+            HostPathType::DirectoryOrCreate => make_directory(path),
+            HostPathType::FileOrCreate => make_file(path),
+            _ => Err(wrong(path, want)),
+        },
+        Err(e) => Err(e).context(|| format!("stat {}", path.display())),
+    }
 }
 
-fn make(path: &Path, kind: HostPathType) -> Result<()> {
-    match kind {
-        // The runtime makes a folder there (see the CRI mount of a missing host path).
-        HostPathType::Unset => Ok(()),
-        HostPathType::DirectoryOrCreate => fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(path)
-            .context(|| format!("mkdir {}", path.display())),
-        // Its folder is not made, as with the kubelet.
-        HostPathType::FileOrCreate => OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(path)
-            .map(drop)
-            .context(|| format!("create {}", path.display())),
-        HostPathType::Directory => Err(wrong(path, "directory")),
-        HostPathType::File => Err(wrong(path, "file")),
-        HostPathType::Socket => Err(wrong(path, "socket")),
-        HostPathType::CharDevice => Err(wrong(path, "character device")),
-        HostPathType::BlockDevice => Err(wrong(path, "block device")),
-    }
+fn make_directory(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.context(|| format!("mkdir {}", path.display()))
+}
+
+/// Its folder is not made, as with the kubelet.
+fn make_file(path: &Path) -> Result<()> {
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path);
+    made.map(drop).context(|| format!("create {}", path.display()))
 }
 
 fn wrong(path: &Path, want: &str) -> Error {
