@@ -21,7 +21,7 @@ pub fn check(sources: &[Source]) -> Vec<Breach> {
             crates.entry(root).or_default().push(source);
         }
     }
-    crates.iter().flat_map(|(root, files)| circles(&Tree::new(root, files))).collect()
+    crates.iter().flat_map(|(root, files)| circles(&Crate::new(root, files))).collect()
 }
 
 /// The nearest folder above with a `lib.rs` or `main.rs`.
@@ -35,7 +35,7 @@ fn root_of(source: &Source, sources: &[Source]) -> Option<String> {
 }
 
 /// One crate: its files by module, and what each of them names.
-struct Tree<'a> {
+struct Crate<'a> {
     files: BTreeMap<Module, &'a str>,
     names: BTreeMap<Module, Names>,
 }
@@ -49,9 +49,9 @@ struct Names {
     used: BTreeSet<Module>,
 }
 
-impl<'a> Tree<'a> {
-    fn new(root: &str, sources: &[&'a Source]) -> Tree<'a> {
-        let mut tree = Tree { files: BTreeMap::new(), names: BTreeMap::new() };
+impl<'a> Crate<'a> {
+    fn new(root: &str, sources: &[&'a Source]) -> Crate<'a> {
+        let mut code = Crate { files: BTreeMap::new(), names: BTreeMap::new() };
         for source in sources {
             let module = module_of(root, &source.path);
             let mut names = Names { module: module.clone(), ..Names::default() };
@@ -59,10 +59,10 @@ impl<'a> Tree<'a> {
             for pass in [Pass::Imports, Pass::Paths] {
                 Reader { names: &mut names, pass }.visit_file(&source.file);
             }
-            tree.names.insert(module.clone(), names);
-            tree.files.insert(module, &source.path);
+            code.names.insert(module.clone(), names);
+            code.files.insert(module, &source.path);
         }
-        tree
+        code
     }
 
     /// The file that defines what `path` names, passed on by others or not.
@@ -193,8 +193,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 }
 
 /// Each set of files of which every one leads to every other, with the uses that tie it.
-fn circles(tree: &Tree<'_>) -> Vec<Breach> {
-    let edges = tree.edges();
+fn circles(code: &Crate<'_>) -> Vec<Breach> {
+    let edges = code.edges();
     let reach: BTreeMap<&Module, BTreeSet<&Module>> =
         edges.keys().map(|from| (*from, reachable(from, &edges))).collect();
     let mut found = BTreeSet::new();
@@ -206,12 +206,12 @@ fn circles(tree: &Tree<'_>) -> Vec<Breach> {
         }
     }
     let breach = |circle: BTreeSet<&Module>| {
-        let files: Vec<&str> = circle.iter().map(|module| tree.files[*module]).collect();
+        let files: Vec<&str> = circle.iter().map(|module| code.files[*module]).collect();
         let place = files.join(" ");
         let tie = |from: &&Module| {
             let to = edges[*from].iter().filter(|to| circle.contains(**to));
-            let to: Vec<&str> = to.map(|module| tree.files[*module]).collect();
-            format!("\n    {} uses {}", tree.files[*from], to.join(", "))
+            let to: Vec<&str> = to.map(|module| code.files[*module]).collect();
+            format!("\n    {} uses {}", code.files[*from], to.join(", "))
         };
         let text = format!("{place}: a circle{}", circle.iter().map(tie).collect::<String>());
         Breach { rule: "circle", place, text }

@@ -29,13 +29,13 @@ struct Template {
 }
 
 /// The name and namespace of what the pods are of, and the text that their uids are derived from.
-struct Owner<'a> {
+struct Workload<'a> {
     name: String,
     namespace: String,
     text: &'a [u8],
 }
 
-impl Owner<'_> {
+impl Workload<'_> {
     fn pod(&self, number: Option<u32>, template: &Template) -> Draft {
         let name = number.map_or_else(|| self.name.clone(), |n| format!("{}-{n}", self.name));
         let meta = Meta {
@@ -69,45 +69,45 @@ pub fn workload(item: &Item<'_>, text: &[u8]) -> Read<(Vec<Draft>, &'static str)
         f.skip(&["status"]);
         let (name, namespace) = f.need("metadata", meta::key_of_workload)?;
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        let owner = Owner { name, namespace, text };
+        let workload = Workload { name, namespace, text };
         let mut path = "spec.template.spec";
         let pods = f.need("spec", |i| match kind.as_str() {
-            "StatefulSet" => i.object(|f| stateful_set(f, &owner)),
-            "DaemonSet" => i.object(|f| daemon_set(f, &owner)),
-            "Job" => i.object(|f| job(f, &owner)),
+            "StatefulSet" => i.object(|f| stateful_set(f, &workload)),
+            "DaemonSet" => i.object(|f| daemon_set(f, &workload)),
+            "Job" => i.object(|f| job(f, &workload)),
             "CronJob" => {
                 path = "spec.jobTemplate.spec.template.spec";
-                i.object(|f| cron_job(f, &owner))
+                i.object(|f| cron_job(f, &workload))
             }
-            _ => i.object(|f| replicas(f, &owner, &kind)),
+            _ => i.object(|f| replicas(f, &workload, &kind)),
         })?;
         if pods.is_empty() {
-            f.note(&format!("{kind} {}: it has no pods", owner.name));
+            f.note(&format!("{kind} {}: it has no pods", workload.name));
         }
         Ok((pods, path))
     })
 }
 
 /// Deployment, ReplicaSet and ReplicationController.
-fn replicas(f: &mut Fields<'_>, owner: &Owner<'_>, kind: &str) -> Read<Vec<Draft>> {
+fn replicas(f: &mut Fields<'_>, workload: &Workload<'_>, kind: &str) -> Read<Vec<Draft>> {
     f.skip(&["minReadySeconds"]);
     if kind == "Deployment" {
         f.skip(&["progressDeadlineSeconds", "revisionHistoryLimit", "strategy"]);
         if f.flag("paused")? {
-            f.note(&format!("Deployment {}: paused: it is run all the same", owner.name));
+            f.note(&format!("Deployment {}: paused: it is run all the same", workload.name));
         }
     }
     let template = lasting(f, kind == "ReplicationController")?;
-    Ok(owner.pods(count(f, "replicas")?, &template).into_iter().map(|(_, pod)| pod).collect())
+    Ok(workload.pods(count(f, "replicas")?, &template).into_iter().map(|(_, pod)| pod).collect())
 }
 
-fn daemon_set(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
+fn daemon_set(f: &mut Fields<'_>, workload: &Workload<'_>) -> Read<Vec<Draft>> {
     f.skip(&["minReadySeconds", "revisionHistoryLimit", "updateStrategy"]);
     let template = lasting(f, false)?;
-    Ok(vec![owner.pod(None, &template)])
+    Ok(vec![workload.pod(None, &template)])
 }
 
-fn stateful_set(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
+fn stateful_set(f: &mut Fields<'_>, workload: &Workload<'_>) -> Read<Vec<Draft>> {
     f.skip(&["minReadySeconds", "revisionHistoryLimit", "updateStrategy"]);
     f.skip(&["persistentVolumeClaimRetentionPolicy"]);
     let template = lasting(f, false)?;
@@ -117,12 +117,12 @@ fn stateful_set(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
     let policies = [("OrderedReady", true), ("Parallel", false)];
     let ordered = f.word_or("podManagementPolicy", |i| i.one_of(&policies), true)?;
     if ordered && replicas > 1 {
-        f.note(&format!("StatefulSet {}: its pods do not wait for each other", owner.name));
+        f.note(&format!("StatefulSet {}: its pods do not wait for each other", workload.name));
     }
     let claims = f.list("volumeClaimTemplates", claim_template)?;
     let numbers = (0..replicas).map(|i| i.saturating_add(start.unwrap_or(0)));
     let pods = numbers.map(|number| {
-        let mut draft = owner.pod(Some(number), &template);
+        let mut draft = workload.pod(Some(number), &template);
         let name = draft.meta.name.clone();
         let labels = &mut draft.meta.labels;
         labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), name.clone());
@@ -142,23 +142,23 @@ fn stateful_set(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
     Ok(pods.collect())
 }
 
-fn cron_job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
+fn cron_job(f: &mut Fields<'_>, workload: &Workload<'_>) -> Read<Vec<Draft>> {
     f.need("schedule", Item::text)?;
     f.skip(&["concurrencyPolicy", "failedJobsHistoryLimit", "startingDeadlineSeconds"]);
     f.skip(&["successfulJobsHistoryLimit", "timeZone"]);
-    f.note(&format!("CronJob {}: it is run once, now", owner.name));
+    f.note(&format!("CronJob {}: it is run once, now", workload.name));
     if f.flag("suspend")? {
-        f.note(&format!("CronJob {}: suspend: it is run all the same", owner.name));
+        f.note(&format!("CronJob {}: suspend: it is run all the same", workload.name));
     }
     f.need("jobTemplate", |i| {
         i.object(|f| {
             f.skip(&["metadata"]);
-            f.need("spec", |i| i.object(|f| job(f, owner)))
+            f.need("spec", |i| i.object(|f| job(f, workload)))
         })
     })
 }
 
-fn job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
+fn job(f: &mut Fields<'_>, workload: &Workload<'_>) -> Read<Vec<Draft>> {
     f.skip(&["manualSelector", "managedBy", "podReplacementPolicy", "selector"]);
     let mut template = f.need("template", template)?;
     if template.spec.restart_policy == RestartPolicy::Always {
@@ -167,18 +167,18 @@ fn job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
         return Err(Fault::at(f.here().line(), &at, why));
     }
     if f.flag("suspend")? {
-        f.note(&format!("Job {}: suspend: it is run all the same", owner.name));
+        f.note(&format!("Job {}: suspend: it is run all the same", workload.name));
     }
     for name in ["backoffLimitPerIndex", "maxFailedIndexes", "podFailurePolicy", "successPolicy"] {
         if f.get(name).is_some() {
             let text = "every failure counts, and every completion is needed";
-            f.note(&format!("Job {}: {name} is not heeded: {text}", owner.name));
+            f.note(&format!("Job {}: {name} is not heeded: {text}", workload.name));
         }
     }
     let completions = f.opt("completions", Item::count)?;
     let job = Arc::new(Job {
-        name: owner.name.clone(),
-        namespace: owner.namespace.clone(),
+        name: workload.name.clone(),
+        namespace: workload.namespace.clone(),
         completions,
         parallelism: f.opt("parallelism", Item::count)?.unwrap_or(1),
         backoff_limit: f.opt("backoffLimit", Item::count)?.unwrap_or(6),
@@ -199,22 +199,22 @@ fn job(f: &mut Fields<'_>, owner: &Owner<'_>) -> Read<Vec<Draft>> {
     let own = template.spec.active_deadline;
     template.spec.active_deadline = job.active_deadline.into_iter().chain(own).min();
     for name in ["batch.kubernetes.io/job-name", "job-name"] {
-        template.labels.insert(name.to_owned(), owner.name.clone());
+        template.labels.insert(name.to_owned(), workload.name.clone());
     }
-    let mut made = owner.pods(pods, &template);
+    let mut made = workload.pods(pods, &template);
     if indexed {
-        made.iter_mut().for_each(|(index, draft)| give_index(draft, *index, owner));
+        made.iter_mut().for_each(|(index, draft)| give_index(draft, *index, workload));
     }
     let of_job = |(_, draft)| Draft { job: Some(job.clone()), ..draft };
     Ok(made.into_iter().map(of_job).collect())
 }
 
 /// What a pod of an indexed job is told of its number.
-fn give_index(draft: &mut Draft, index: u32, owner: &Owner<'_>) {
+fn give_index(draft: &mut Draft, index: u32, workload: &Workload<'_>) {
     let key = "batch.kubernetes.io/job-completion-index";
     draft.meta.annotations.insert(key.to_owned(), index.to_string());
     draft.meta.labels.insert(key.to_owned(), index.to_string());
-    draft.spec.hostname.get_or_insert_with(|| format!("{}-{index}", owner.name));
+    draft.spec.hostname.get_or_insert_with(|| format!("{}-{index}", workload.name));
     let spec = &mut draft.spec;
     for container in spec.init_containers.iter_mut().chain(&mut spec.containers) {
         let name = "JOB_COMPLETION_INDEX";

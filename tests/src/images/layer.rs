@@ -20,7 +20,7 @@ pub enum Data {
 
 /// One entry of a layer.
 #[derive(Clone, Debug)]
-pub enum Node {
+pub enum Entry {
     /// A directory with its mode.
     Dir(u32),
     /// A regular file with its mode.
@@ -31,15 +31,15 @@ pub enum Node {
 
 /// Paths without a leading slash, and what stands there.
 #[derive(Clone, Debug, Default)]
-pub struct Layer(pub BTreeMap<String, Node>);
+pub struct Layer(pub BTreeMap<String, Entry>);
 
 impl Layer {
     /// Adds an entry, and its parent directories with mode 0755 where they are missing.
-    pub fn add(mut self, path: &str, node: Node) -> Self {
+    pub fn add(mut self, path: &str, node: Entry) -> Self {
         for parent in Path::new(path).ancestors().skip(1) {
             let parent = parent.to_string_lossy().into_owned();
             if !parent.is_empty() {
-                self.0.entry(parent).or_insert(Node::Dir(0o755));
+                self.0.entry(parent).or_insert(Entry::Dir(0o755));
             }
         }
         self.0.insert(path.to_owned(), node);
@@ -48,12 +48,12 @@ impl Layer {
 
     /// A file with text.
     pub fn text(self, path: &str, text: &str) -> Self {
-        self.add(path, Node::File(0o644, Data::Text(text.to_owned())))
+        self.add(path, Entry::File(0o644, Data::Text(text.to_owned())))
     }
 
     /// A file of a Debian package, at the same path unless `path` says otherwise.
     pub fn debian(self, path: &str, source: &'static str) -> Self {
-        self.add(path, Node::File(0o755, Data::Debian(source)))
+        self.add(path, Entry::File(0o755, Data::Debian(source)))
     }
 
     /// The layer as a gzipped tar file.
@@ -69,20 +69,20 @@ impl Layer {
         // Two rounds: a hard link may stand only after the file that it names.
         for (path, node) in &self.0 {
             match node {
-                Node::Dir(mode) => {
+                Entry::Dir(mode) => {
                     let mut header = header(tar::EntryType::Directory, *mode, 0);
                     tar.append_data(&mut header, format!("{path}/"), &[][..])?;
                 }
-                Node::File(mode, data) => {
+                Entry::File(mode, data) => {
                     let bytes = sources.read(data).with_context(|| format!("/{path}"))?;
                     let mut header = header(tar::EntryType::Regular, *mode, bytes.len() as u64);
                     tar.append_data(&mut header, path, &bytes[..])?;
                 }
-                Node::HardLink(_) => {}
+                Entry::HardLink(_) => {}
             }
         }
         for (path, node) in &self.0 {
-            if let Node::HardLink(to) = node {
+            if let Entry::HardLink(to) = node {
                 let mut header = header(tar::EntryType::Link, 0o755, 0);
                 tar.append_link(&mut header, path, to)?;
             }

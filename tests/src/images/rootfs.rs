@@ -1,6 +1,6 @@
 //! What is inside the layers.
 
-use super::layer::{Data, Layer, Node};
+use super::layer::{Data, Entry, Layer};
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh
 www-data:x:33:33:www-data:/var/www:/bin/sh
@@ -31,15 +31,15 @@ pub fn busybox(applets: &[String]) -> Layer {
         .debian("lib/x86_64-linux-gnu/libresolv.so.2", "lib/x86_64-linux-gnu/libresolv.so.2")
         .text("etc/passwd", PASSWD)
         .text("etc/group", GROUP)
-        .add("bin/ipcs", Node::File(0o755, Data::Text(IPCS.into())))
-        .add("bin/pgrep", Node::File(0o755, Data::Text(PGREP.into())))
-        .add("tmp", Node::Dir(0o1777))
-        .add("root", Node::Dir(0o700));
+        .add("bin/ipcs", Entry::File(0o755, Data::Text(IPCS.into())))
+        .add("bin/pgrep", Entry::File(0o755, Data::Text(PGREP.into())))
+        .add("tmp", Entry::Dir(0o1777))
+        .add("root", Entry::Dir(0o700));
     for empty in ["dev", "proc", "sys", "var/run"] {
-        layer = layer.add(empty, Node::Dir(0o755));
+        layer = layer.add(empty, Entry::Dir(0o755));
     }
     for applet in applets.iter().filter(|name| *name != "busybox") {
-        layer = layer.add(&format!("bin/{applet}"), Node::HardLink("bin/busybox"));
+        layer = layer.add(&format!("bin/{applet}"), Entry::HardLink("bin/busybox"));
     }
     layer
 }
@@ -62,7 +62,7 @@ pub fn nginx(port: u16) -> Layer {
         .text("etc/nginx/nginx.conf", &conf)
         .text("usr/share/nginx/html/index.html", "<h1>Welcome to nginx!</h1>\n");
     for empty in ["var/lib/nginx", "var/log/nginx"] {
-        layer = layer.add(empty, Node::Dir(0o755));
+        layer = layer.add(empty, Entry::Dir(0o755));
     }
     layer
 }
@@ -79,7 +79,7 @@ pub fn httpd() -> Layer {
 /// A setuid program that tells its effective uid.
 pub fn nonewprivs() -> Layer {
     let nnp = Data::Program("nnp", include_str!("../../programs/nnp.c"));
-    Layer::default().add("usr/bin/nnp", Node::File(0o6755, nnp))
+    Layer::default().add("usr/bin/nnp", Entry::File(0o6755, nnp))
 }
 
 /// A user who is in a group that only the image knows.
@@ -95,7 +95,7 @@ pub fn predefined_group() -> Layer {
 /// A sandbox image; `tag` gives each its own image id.
 pub fn pause(tag: &str) -> Layer {
     let pause = Data::Program("pause", include_str!("../../programs/pause.c"));
-    Layer::default().add("pause", Node::File(0o755, pause)).text("etc/pause-version", tag)
+    Layer::default().add("pause", Entry::File(0o755, pause)).text("etc/pause-version", tag)
 }
 
 /// An empty file that makes one image differ from the next.
@@ -107,12 +107,12 @@ pub fn marker(name: &str) -> Layer {
 pub fn work() -> Layer {
     let work = Data::Program("work", include_str!("../../programs/work.c"));
     let mut layer = Layer::default()
-        .add("bin/work", Node::File(0o755, work))
+        .add("bin/work", Entry::File(0o755, work))
         .text("etc/passwd", PASSWD)
         .text("etc/group", GROUP)
-        .add("tmp", Node::Dir(0o1777));
+        .add("tmp", Entry::Dir(0o1777));
     for verb in ["sleeper", "stubborn", "true", "exit", "lines", "blocks", "numbers", "serve"] {
-        layer = layer.add(&format!("bin/{verb}"), Node::HardLink("bin/work"));
+        layer = layer.add(&format!("bin/{verb}"), Entry::HardLink("bin/work"));
     }
     layer
 }
