@@ -20,7 +20,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 .PHONY: build
 build: ## release build of the four programs; rrun-shim and rrun-oci static
 	cargo build --release --locked --workspace --exclude rrun-shim --exclude rrun-tests --bins
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile shim --locked \
+	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' cargo build --profile shim --locked \
 		--package rrun-shim --package rrun-runtime --bins --target $(HOST) --target-dir $(SHIM_TARGET)
 	install -m 0755 -t $(TARGET)/release $(addprefix $(SHIM_TARGET)/$(HOST)/shim/,rrun-shim rrun-oci)
 

@@ -55,8 +55,12 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 /// As [`open`].
 pub fn create(path: &Path, mode: u32) -> io::Result<File> {
     let file = open_or_new(path, OFlag::O_WRONLY, mode)?;
-    // Not by O_TRUNC, which would have emptied it before it was looked at.
-    file.set_len(0)?;
+    // Not by O_TRUNC, which would have emptied it before it was looked at. Nor is an empty one cut:
+    // ext4 writes what was cut to nothing to the disk when it is closed (auto_da_alloc), and whoever
+    // closes it waits.
+    if file.metadata()?.len() > 0 {
+        file.set_len(0)?;
+    }
     Ok(file)
 }
 
