@@ -202,6 +202,11 @@ fn container_status() -> ContainerStatus {
         recursive_read_only: true,
         ..MountSpec::default()
     };
+    let image = MountSpec {
+        image: Some(ImageSpec { image: "sha256:1".into(), ..ImageSpec::default() }),
+        image_sub_path: "a".into(),
+        ..MountSpec::default()
+    };
     let (reason, message) = ("Error".into(), "no such file".into());
     ContainerStatus {
         id: "1".repeat(64).parse().unwrap(),
@@ -213,7 +218,7 @@ fn container_status() -> ContainerStatus {
         exit: Some(ContainerExit { code: 1, at: 3, reason, message }),
         image_id: "sha256:1".into(),
         image_ref: "i@sha256:0".into(),
-        mounts: vec![mount],
+        mounts: vec![mount, image],
         log_path: "/log".into(),
         resources: resources(),
         user: LinuxUser { uid: 1, gid: 1, groups: vec![1] },

@@ -356,12 +356,11 @@ fn refusals() -> Vec<(&'static str, Result<()>)> {
             container(|c| c.mounts[0].gid_mappings = ids()),
         ),
         (
-            "CreateContainerRequest.config.mounts.image",
-            container(|c| c.mounts[0].image = Some(Default::default())),
-        ),
-        (
-            "CreateContainerRequest.config.mounts.image_sub_path",
-            container(|c| c.mounts[0].image_sub_path = "x".into()),
+            "CreateContainerRequest.config.mounts.image.runtime_handler",
+            container(|c| {
+                let runtime_handler = "kata".into();
+                c.mounts[0].image = Some(ImageSpec { runtime_handler, ..Default::default() });
+            }),
         ),
         (
             "CreateContainerRequest.config.linux.security_context.namespace_options.userns_options",

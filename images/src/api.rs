@@ -278,7 +278,7 @@ impl Store {
     }
 
     /// Holds `image` for `holder` and tells its directories for a read-only mount, the top one
-    /// first; at least one. Idempotent.
+    /// first: one alone, which is empty, for an image without layers, else at least two. Idempotent.
     ///
     /// # Errors
     /// As [`Store::hold`].

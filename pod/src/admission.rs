@@ -5,7 +5,7 @@ use rrun_cri_api::{Cri, v1};
 use tonic::Code;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Pod, Profile, RecursiveReadOnly, VolumeSource};
+use crate::model::{Pod, Profile, RecursiveReadOnly};
 use crate::sysctl;
 
 /// Sysctls that are namespaced and touch no other pod (`safe_sysctls.go`).
@@ -78,10 +78,6 @@ impl Runtime {
         }
         if self.name != OWN {
             return Ok(());
-        }
-        let image = |v: &crate::model::Volume| matches!(v.source, VolumeSource::Image { .. });
-        if let Some(i) = pod.spec.volumes.iter().position(image) {
-            return refuse(&format!("spec.volumes[{i}].image"), "not supported yet");
         }
         let labelled = pod.spec.security.selinux.is_some()
             || pod.spec.all().any(|(_, c)| c.security.selinux.is_some());
@@ -185,10 +181,7 @@ mod tests {
                 Some("spec.runtimeClassName: rrun has no handler \"gvisor\""),
             ),
             ("  runtimeClassName: rrun\n", None),
-            (
-                "  volumes: [{name: v, image: {reference: x}}]\n",
-                Some("spec.volumes[0].image: not supported yet"),
-            ),
+            ("  volumes: [{name: v, image: {reference: x}}]\n", None),
             (
                 "  securityContext: {seLinuxOptions: {type: x}}\n",
                 Some("securityContext.seLinuxOptions: not supported yet"),

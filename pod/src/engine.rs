@@ -147,7 +147,6 @@ impl PodEngine {
             crashes: state.crashes,
             pulls: state.pulls,
             failures: state.failures,
-            image_volumes: Default::default(),
             messages: Default::default(),
             making: None,
         };

@@ -199,7 +199,7 @@ fn about_container(
     let score = limits.oom_score_adj;
     line(out, 2, format!("control group: {words}; oom_score_adj {score}"));
     variables(out, pod, container, &config.envs);
-    mounts(out, container);
+    mounts(out, pod, container);
     for (name, probe) in [
         ("startup", &container.startup),
         ("liveness", &container.liveness),
@@ -303,9 +303,14 @@ fn variables(out: &mut String, pod: &Pod, container: &Container, all: &[v1::KeyV
     }
 }
 
-fn mounts(out: &mut String, container: &Container) {
+fn mounts(out: &mut String, pod: &Pod, container: &Container) {
+    let is_image = |name: &str| {
+        let volume = pod.spec.volumes.iter().find(|volume| volume.name == name);
+        volume.is_some_and(|volume| matches!(volume.source, VolumeSource::Image { .. }))
+    };
     for mount in &container.mounts {
-        let access = if mount.read_only { "read-only" } else { "writable" };
+        let read_only = mount.read_only || is_image(&mount.name);
+        let access = if read_only { "read-only" } else { "writable" };
         let part = match &mount.sub_path {
             SubPath::Whole => String::new(),
             SubPath::Path(path) | SubPath::Expr(path) => format!(", {path} of it"),

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::events::{Event, Level, Reason};
-use crate::model::{Container, ContainerKind, Pod, Probe};
+use crate::model::{Container, ContainerKind, Pod, Probe, VolumeSource};
 use crate::probe::ProbeKind;
 use crate::state::{Ending, PodState};
 use crate::status::{ContainerStatus, State};
@@ -60,7 +60,7 @@ pub fn causes(pod: &Pod, state: &PodState, events: &[Event]) -> Vec<Cause> {
     causes.extend(trouble(state, events));
     for (kind, container) in pod.spec.all() {
         if let Some(found) = status.container(&container.name) {
-            let one = One { kind, container, found, state, events };
+            let one = One { pod, kind, container, found, state, events };
             causes.extend(one.causes());
         }
     }
@@ -87,6 +87,7 @@ fn trouble(state: &PodState, events: &[Event]) -> Option<Cause> {
 
 /// A container and what is known of it.
 struct One<'a> {
+    pod: &'a Pod,
     kind: ContainerKind,
     container: &'a Container,
     found: &'a ContainerStatus,
@@ -113,11 +114,23 @@ impl One<'_> {
             // Said of what it waits for.
             "ContainerCreating" | "PodInitializing" => return None,
             "CrashLoopBackOff" => ended.and_then(|at| self.state.next_start(self.container, at)),
-            _ => self.state.next_pull(&self.container.image),
+            _ => self.images().filter_map(|image| self.state.next_pull(image)).max(),
         };
         let what =
             if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
         Some(self.cause(what).at(ended.unwrap_or_default()).until(until))
+    }
+
+    /// Its own, and those of its volumes.
+    fn images(&self) -> impl Iterator<Item = &str> {
+        let mounted = |name: &str| self.container.mounts.iter().any(|mount| mount.name == name);
+        let volumes = self.pod.spec.volumes.iter().filter_map(move |volume| match &volume.source {
+            VolumeSource::Image { reference, .. } if mounted(&volume.name) => {
+                Some(reference.as_str())
+            }
+            _ => None,
+        });
+        std::iter::once(self.container.image.as_str()).chain(volumes)
     }
 
     fn runs(&self, started_at: Timestamp) -> Vec<Cause> {

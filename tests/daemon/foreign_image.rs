@@ -62,11 +62,22 @@ pub fn layer(entries: &[(&str, Entry)]) -> LayerBlob {
 
 /// Puts an image of one layer into the daemon's store; its id.
 pub async fn import(suite: &Suite, name: &str, user: &'static str, layer: &LayerBlob) -> String {
+    import_all(suite, name, user, &[layer]).await
+}
+
+/// The same of these layers, the bottom one first, or of none.
+pub async fn import_all(
+    suite: &Suite,
+    name: &str,
+    user: &'static str,
+    layers: &[&LayerBlob],
+) -> String {
     let folder = suite.harness.sandbox().root().join("layout");
     fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
     let config = Config { user, ..Config::default() };
-    let made = assemble(Format::Oci, &config, &[layer]).unwrap();
-    for blob in [&layer.blob, &made.config, &made.manifest.1] {
+    let made = assemble(Format::Oci, &config, layers).unwrap();
+    let blobs = layers.iter().map(|layer| &layer.blob);
+    for blob in blobs.chain([&made.config, &made.manifest.1]) {
         let hex = blob.digest.strip_prefix("sha256:").unwrap();
         fs::write(folder.join("blobs/sha256").join(hex), &blob.bytes).unwrap();
     }
@@ -81,7 +92,8 @@ pub async fn import(suite: &Suite, name: &str, user: &'static str, layer: &Layer
     imported[0].image.id.to_string()
 }
 
-async fn open(state: &Path) -> Store {
+/// The daemon's store, as another process of the machine opens it.
+pub async fn open(state: &Path) -> Store {
     let certs_dirs = tokio::sync::watch::channel(Vec::new()).1;
     let root = state.join("images");
     let config = rrun_images::Config { root, certs_dirs, ..Default::default() };

@@ -13,6 +13,7 @@ mod groups;
 mod hung_disk;
 mod hung_path;
 mod hung_shim;
+mod image_volumes;
 mod life;
 mod log;
 mod reboot;

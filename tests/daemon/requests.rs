@@ -273,7 +273,7 @@ fn odd_containers() -> Vec<OddContainer> {
         (InvalidArgument, "mount /a: propagation 7 is unknown", |c| {
             c.mounts = vec![Mount { propagation: 7, ..mount("/tmp", "/a") }];
         }),
-        (InvalidArgument, "mount /a: image: image volumes", |c| {
+        (InvalidArgument, "mount /a: image: no image given", |c| {
             let image = Some(ImageSpec::default());
             c.mounts = vec![Mount { image, ..mount("", "/a") }];
         }),

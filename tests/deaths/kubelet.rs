@@ -62,6 +62,12 @@ impl Life {
                 .to_vec();
         }
         let mut container = harness.container("main", WORK, &["/bin/sleeper"]);
+        container.mounts.push(Mount {
+            container_path: "/volume".to_owned(),
+            readonly: true,
+            image: Some(ImageSpec { image: WORK.to_owned(), ..Default::default() }),
+            ..Default::default()
+        });
         if let Some(linux) = container.linux.as_mut() {
             linux.security_context = Some(LinuxContainerSecurityContext {
                 namespace_options: Some(options),

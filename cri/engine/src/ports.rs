@@ -40,6 +40,10 @@ pub trait Images: Send + Sync {
     /// Leases the image to `holder` and prepares its root file system. Idempotent.
     async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs>;
 
+    /// Leases the image to `holder` beside what it holds already, for a mount that nobody writes to:
+    /// what [`Host::view`] mounts. Idempotent.
+    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<PathBuf>>;
+
     /// Gives back what `holder` holds, and its writable layer. Unknown is done.
     async fn release(&self, holder: &str) -> Result<()>;
 
@@ -207,6 +211,13 @@ pub trait Host: Send + Sync {
 
     /// The overlay of these folders as a detached mount.
     async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd>;
+
+    /// An image as [`Images::view`] has it, or a folder in it, as a detached read-only mount. An empty
+    /// `sub_path` is the whole image; no link in it leads out of the image.
+    ///
+    /// # Errors
+    /// `NotFound` without such a path, `Invalid` for one that is no folder.
+    async fn view(&self, layers: &[PathBuf], sub_path: &str) -> Result<OwnedFd>;
 
     /// Unmounts a pinned namespace and removes its file. Missing is done.
     async fn unpin(&self, path: &Path) -> Result<()>;

@@ -112,7 +112,11 @@ fn wire_mount(mount: &MountSpec) -> v1::Mount {
         selinux_relabel: mount.selinux_relabel,
         propagation: propagation as i32,
         recursive_read_only: mount.recursive_read_only,
-        image: mount.image.as_ref().map(wire_image_spec),
+        // By its id, by which a kubelet knows which images are in use.
+        image: mount
+            .image
+            .as_ref()
+            .map(|spec| v1::ImageSpec { image: spec.image.clone(), ..wire_image_spec(spec) }),
         image_sub_path: mount.image_sub_path.clone(),
         ..v1::Mount::default()
     }

@@ -82,7 +82,14 @@ impl Disk {
     /// See [`crate::Store::view`].
     pub(crate) fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
         let layers = self.lease(holder, image, false);
-        layers.and_then(|layers| self.lower(&layers)).context(format_args!("hold for {holder}"))
+        let lower = layers.and_then(|layers| self.lower(&layers));
+        let mut lower = lower.context(format_args!("hold for {holder}"))?;
+        let empty = self.path("empty");
+        // Without an upper directory an overlay has two layers at least.
+        if lower.len() == 1 && !lower.contains(&empty) {
+            lower.push(empty);
+        }
+        Ok(lower)
     }
 
     /// See [`crate::Store::let_go`].

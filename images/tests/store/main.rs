@@ -291,6 +291,27 @@ async fn a_holder_has_many_images_with_or_without_a_writable_layer_and_others_ho
 }
 
 #[tokio::test]
+async fn a_view_can_be_mounted_without_a_writable_layer_however_few_layers_there_are() {
+    let registry = TestRegistry::start().await;
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let names = |dirs: Vec<std::path::PathBuf>| -> Vec<String> {
+        dirs.iter().map(|d| d.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let mut layers = Vec::new();
+    for (tag, image) in [("1", TestImage::of(&[base()])), ("0", TestImage::of(&[]))] {
+        registry.put("r/i", tag, &image);
+        let name = reference(&format!("{}/r/i:{tag}", registry.address));
+        let id = store.pull(&name, None, None).await.unwrap().id;
+        layers.push(names(store.view(&holder("c"), &id).await.unwrap()));
+    }
+    // An overlay without an upper directory has two layers at least.
+    assert_eq!((layers[0].len(), layers[0][1].as_str()), (2, "empty"));
+    assert_eq!(layers[1], ["empty"]);
+    store.release(&holder("c")).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_image_is_used_when_its_holder_is() {
     let registry = TestRegistry::start().await;
     registry.put("r/i", "1", &TestImage::of(&[base()]));

@@ -29,7 +29,8 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
         }
         None => without_run(inputs, container, old),
     };
-    found.volume_mounts = details::mounts(container, inputs.recursive_read_only);
+    let latest = inputs.seen.latest(&container.name);
+    found.volume_mounts = details::mounts(container, inputs.recursive_read_only, latest);
     // One that is done is not started again, and a sidecar that ended well is told as it is.
     if init && matches!(&found.state, State::Terminated(end) if end.exit_code == 0) {
         return found;

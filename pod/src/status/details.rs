@@ -32,6 +32,9 @@ pub struct MountStatus {
     pub read_only: bool,
     /// Whether all mounts below it are read-only too; only told of read-only ones.
     pub recursive_read_only: Option<bool>,
+    /// Of a volume that is an image, which one the runtime has mounted.
+    #[serde(default)]
+    pub image_ref: Option<String>,
 }
 
 /// Thousandths of a core up to which the kernel's figures are not told: it rounds them up.
@@ -77,8 +80,9 @@ pub fn in_force(container: &Container, run: &Run) -> ResourceStatus {
     status
 }
 
-/// `recursive`: the runtime can make the mounts below a read-only mount read-only too.
-pub fn mounts(container: &Container, recursive: bool) -> Vec<MountStatus> {
+/// `recursive`: the runtime can make the mounts below a read-only mount read-only too. `run` is the
+/// latest one.
+pub fn mounts(container: &Container, recursive: bool, run: Option<&Run>) -> Vec<MountStatus> {
     let status = |mount: &crate::model::VolumeMount| MountStatus {
         name: mount.name.clone(),
         mount_path: mount.mount_path.clone(),
@@ -86,6 +90,7 @@ pub fn mounts(container: &Container, recursive: bool) -> Vec<MountStatus> {
         recursive_read_only: mount
             .read_only
             .then_some(recursive && mount.recursive_read_only != RecursiveReadOnly::Disabled),
+        image_ref: run.and_then(|run| run.image_mounts.get(&mount.mount_path).cloned()),
     };
     container.mounts.iter().map(status).collect()
 }

@@ -126,6 +126,9 @@ fn mount(mount: &MountStatus) -> Value {
     if let Some(recursive) = mount.recursive_read_only {
         out["recursiveReadOnly"] = json!(if recursive { "Enabled" } else { "Disabled" });
     }
+    if let Some(image) = &mount.image_ref {
+        out["volumeStatus"] = json!({"image": {"imageRef": image}});
+    }
     out
 }
 

@@ -43,6 +43,7 @@ fn seen(runs: &str) -> Observed {
             message_from_log: false,
             resources: RunResources::default(),
             user: None,
+            image_mounts: Default::default(),
         }
     };
     let sandbox = Sandbox {

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod behind;
 mod hooks;
+mod image_volumes;
 mod init;
 mod kill;
 pub mod observe;

@@ -117,6 +117,8 @@ pub struct Run {
     pub resources: RunResources,
     /// Who it runs as, if the runtime says so.
     pub user: Option<LinuxUser>,
+    /// Images that are mounted in it, by where.
+    pub image_mounts: BTreeMap<String, String>,
 }
 
 /// Everything of one pod, newest first.
@@ -236,6 +238,7 @@ fn run(status: v1::ContainerStatus, sandbox: String) -> Run {
         .iter()
         .find(|m| !path.is_empty() && m.container_path == path)
         .map(|m| PathBuf::from(&m.host_path));
+    let image_mounts = status.mounts.iter().filter_map(image_mount).collect();
     let attempt = status.metadata.as_ref().map_or(0, |m| m.attempt);
     Run {
         name: name.unwrap_or_else(|| status.metadata.clone().map(|m| m.name).unwrap_or_default()),
@@ -265,8 +268,15 @@ fn run(status: v1::ContainerStatus, sandbox: String) -> Run {
         }),
         reason: status.reason,
         message: status.message,
+        image_mounts,
         id: status.id,
     }
+}
+
+fn image_mount(mount: &v1::Mount) -> Option<(String, String)> {
+    let image = mount.image.as_ref()?;
+    let told = if image.image_ref.is_empty() { &image.image } else { &image.image_ref };
+    Some((mount.container_path.clone(), told.clone()))
 }
 
 /// The kernel's figures as those of a manifest (`toKubeContainerResources`).

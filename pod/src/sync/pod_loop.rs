@@ -321,12 +321,10 @@ impl PodWorker {
             // Others wait for the address before their containers start.
             self.save();
         }
-        if let Err(e) = self.image_volumes(&config).await {
-            tracing::warn!(pod = %self.pod.meta.name, "image volume: {}", e.message);
-            return Ok(SyncResult { again: false, retry_at: Some(self.retry_at()) });
-        }
+        let image_volumes = &self.image_volumes(&config).await;
         self.await_services().await;
-        let context = SandboxContext { sandbox: &id, config: &config, place: &place, seen };
+        let (sandbox, config, place) = (&*id, &config, &place);
+        let context = SandboxContext { sandbox, config, place, image_volumes, seen };
         Ok(self.start_in(actions, &context).await)
     }
 

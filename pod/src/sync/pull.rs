@@ -23,7 +23,8 @@ pub(super) struct Image {
 /// What is asked for, by whom.
 #[derive(Clone, Copy)]
 pub(super) struct ImageRequest<'a> {
-    pub container: &'a str,
+    /// `None`: the pod, for a volume.
+    pub container: Option<&'a str>,
     pub image: &'a str,
     pub policy: PullPolicy,
     pub sandbox: &'a v1::PodSandboxConfig,
@@ -44,7 +45,7 @@ impl PodWorker {
                 "Failed to apply default image tag {:?}: couldn't parse image name",
                 want.image
             );
-            self.events.warning(Some(want.container), Reason::InspectFailed, &message);
+            self.events.warning(want.container, Reason::InspectFailed, &message);
             return Err(failure("InvalidImageName", message));
         };
         if want.policy != PullPolicy::Always {
@@ -55,7 +56,7 @@ impl PodWorker {
                          the pod",
                         want.image
                     );
-                    self.events.normal(Some(want.container), Reason::Pulled, text);
+                    self.events.normal(want.container, Reason::Pulled, text);
                     return Ok(found);
                 }
                 // Nor is told that it is here to one that may not use it.
@@ -64,13 +65,13 @@ impl PodWorker {
                         "Container image {:?} is not present with pull policy of Never",
                         want.image
                     );
-                    self.events.warning(Some(want.container), Reason::ErrImageNeverPull, &text);
+                    self.events.warning(want.container, Reason::ErrImageNeverPull, &text);
                     return Err(failure("ErrImageNeverPull", text));
                 }
                 Ok(_) => {}
                 Err(e) => {
                     let text = format!("Failed to inspect image {image:?}: {}", e.message());
-                    self.events.warning(Some(want.container), Reason::InspectFailed, &text);
+                    self.events.warning(want.container, Reason::InspectFailed, &text);
                     return Err(failure("ImageInspectError", text));
                 }
             }
@@ -79,7 +80,7 @@ impl PodWorker {
     }
 
     async fn pull(&mut self, image: &str, want: ImageRequest<'_>) -> Result<Image, StartFailure> {
-        let name = Some(want.container);
+        let name = want.container;
         if self.pulls.backoff.waiting_since_update(want.image, self.clock.now()).is_some() {
             let mut text = format!("Back-off pulling image {:?}", want.image);
             self.events.normal(name, Reason::BackOff, &text);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rrun_cri_api::v1;
 
 use super::actions::KillReason;
+use super::image_volumes::ImageVolumes;
 use super::kill::ContainerToKill;
 use super::observe::{Observed, RunState};
 use super::pending::told;
@@ -15,7 +16,7 @@ use crate::env::{self, Environment};
 use crate::env_file;
 use crate::error::{Context, Error, Kind, Result};
 use crate::events::Reason;
-use crate::model::{Container, EnvSource, PullPolicy, SubPath, VolumeMount, VolumeSource};
+use crate::model::{Container, EnvSource, SubPath, VolumeMount, VolumeSource};
 use crate::node::{PodPlace, SubPathRequest};
 use crate::state::crash_key;
 use crate::status::StartFailure;
@@ -29,6 +30,7 @@ pub(super) struct SandboxContext<'a> {
     pub sandbox: &'a str,
     pub config: &'a v1::PodSandboxConfig,
     pub place: &'a PodPlace,
+    pub image_volumes: &'a ImageVolumes,
     pub seen: &'a Observed,
 }
 
@@ -52,8 +54,9 @@ impl PodWorker {
         context: &SandboxContext<'_>,
     ) -> Result<(), Failed> {
         self.crash_backoff(c, context.seen)?;
+        self.check_image_volumes(c, context.image_volumes)?;
         let want = ImageRequest {
-            container: &c.name,
+            container: Some(&c.name),
             image: &c.image,
             policy: c.pull_policy,
             sandbox: context.config,
@@ -178,7 +181,7 @@ impl PodWorker {
         let files = self.file_values(c, context.place).await?;
         let node = self.node.facts();
         let environment = env::environment(&pod, c, &self.addresses, node, &files)?;
-        let mounts = self.mounts(c, context.place, &environment, restart_count).await?;
+        let mounts = self.mounts(c, context, &environment, restart_count).await?;
         security::check_non_root(&pod, c, &image.user)?;
         let parts = Parts {
             pod: &pod,
@@ -195,14 +198,14 @@ impl PodWorker {
     async fn mounts(
         &mut self,
         c: &Container,
-        place: &PodPlace,
+        context: &SandboxContext<'_>,
         environment: &Environment,
         run: u32,
     ) -> Result<Vec<v1::Mount>> {
         let mut mounts = Vec::with_capacity(c.mounts.len() + 2);
         for (index, mount) in c.mounts.iter().enumerate() {
             let sub = sub_path(mount, environment)?;
-            let made = self.volume_mount(c, (index, mount), place, sub).await;
+            let made = self.volume_mount(c, (index, mount), context, sub).await;
             mounts.push(made.context(|| format!("mount {}", mount.name))?);
         }
         let uid = &self.pod.meta.uid;
@@ -228,18 +231,18 @@ impl PodWorker {
         &self,
         c: &Container,
         (index, mount): (usize, &VolumeMount),
-        place: &PodPlace,
+        context: &SandboxContext<'_>,
         sub: String,
     ) -> Result<v1::Mount> {
+        let recursive = self.runtime.mounts_recursively_read_only(&self.pod);
+        if let Some(Ok(image)) = context.image_volumes.get(&mount.name) {
+            return Ok(container::image_mount(mount, image.clone(), sub, recursive));
+        }
         let volume = self.pod.spec.volumes.iter().find(|v| v.name == mount.name);
         let source = volume.map(|v| &v.source);
-        if let Some(VolumeSource::Image { reference, .. }) = source {
-            let known = self.image_volumes.get(reference).unwrap_or(reference);
-            return Ok(container::image_mount(mount, known, &sub));
-        }
         let missing =
             || crate::error::Error::new(crate::error::Kind::NotFound, "the volume is not there");
-        let root = place.volumes.get(&mount.name).ok_or_else(missing)?;
+        let root = context.place.volumes.get(&mount.name).ok_or_else(missing)?;
         let path = if sub.is_empty() {
             root.clone()
         } else {
@@ -253,37 +256,13 @@ impl PodWorker {
             };
             self.node.sub_path(request).await?
         };
-        let mut made =
-            container::mount(mount, &path, self.runtime.mounts_recursively_read_only(&self.pod));
+        let mut made = container::mount(mount, &path, recursive);
         // Files that the engine brings up to date are not the container's to write.
         made.readonly |= matches!(
             source,
             Some(VolumeSource::Projected { .. } | VolumeSource::Claim { read_only: true, .. })
         );
         Ok(made)
-    }
-
-    /// Pulls the images of image volumes; the first that fails ends the sync.
-    pub(super) async fn image_volumes(
-        &mut self,
-        config: &v1::PodSandboxConfig,
-    ) -> Result<(), StartFailure> {
-        let pod = self.pod.clone();
-        for volume in &pod.spec.volumes {
-            let VolumeSource::Image { reference, pull_policy } = &volume.source else { continue };
-            if self.image_volumes.contains_key(reference) && *pull_policy != PullPolicy::Always {
-                continue;
-            }
-            let want = ImageRequest {
-                container: &volume.name,
-                image: reference,
-                policy: *pull_policy,
-                sandbox: config,
-            };
-            let image = self.ensure_image(want).await?;
-            self.image_volumes.insert(reference.clone(), image.reference);
-        }
-        Ok(())
     }
 
     /// Makes the pod's sandbox; its id.

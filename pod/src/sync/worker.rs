@@ -63,7 +63,6 @@ pub(crate) struct PodWorker {
     pub crashes: Backoff,
     pub pulls: Pulls,
     pub failures: BTreeMap<String, StartFailure>,
-    pub image_volumes: BTreeMap<String, String>,
     pub messages: TerminationMessages,
     /// The sandbox that is being made.
     pub making: Option<Making>,

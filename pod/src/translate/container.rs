@@ -108,6 +108,14 @@ fn unified(cgroup: CgroupMode) -> BTreeMap<String, String> {
 ///
 /// `recursive`: the runtime can make all mounts below it read-only too.
 pub fn mount(mount: &VolumeMount, host_path: &Path, recursive: bool) -> v1::Mount {
+    v1::Mount {
+        host_path: host_path.to_string_lossy().into_owned(),
+        readonly: mount.read_only,
+        ..of_volume(mount, recursive)
+    }
+}
+
+fn of_volume(mount: &VolumeMount, recursive: bool) -> v1::Mount {
     let propagation = match mount.propagation {
         MountPropagation::None => v1::MountPropagation::PropagationPrivate,
         MountPropagation::HostToContainer => v1::MountPropagation::PropagationHostToContainer,
@@ -115,8 +123,6 @@ pub fn mount(mount: &VolumeMount, host_path: &Path, recursive: bool) -> v1::Moun
     };
     v1::Mount {
         container_path: absolute(&mount.mount_path),
-        host_path: host_path.to_string_lossy().into_owned(),
-        readonly: mount.read_only,
         propagation: propagation as i32,
         recursive_read_only: match mount.recursive_read_only {
             RecursiveReadOnly::Disabled => false,
@@ -128,14 +134,14 @@ pub fn mount(mount: &VolumeMount, host_path: &Path, recursive: bool) -> v1::Moun
 }
 
 /// An image as a volume: the runtime mounts it, nothing is on the node.
-pub fn image_mount(mount: &VolumeMount, image: &str, sub: &str) -> v1::Mount {
-    v1::Mount {
-        container_path: absolute(&mount.mount_path),
-        readonly: true,
-        image: Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() }),
-        image_sub_path: sub.to_owned(),
-        ..Default::default()
-    }
+pub fn image_mount(
+    mount: &VolumeMount,
+    image: v1::ImageSpec,
+    sub: String,
+    recursive: bool,
+) -> v1::Mount {
+    let (image, image_sub_path) = (Some(image), sub);
+    v1::Mount { readonly: true, image, image_sub_path, ..of_volume(mount, recursive) }
 }
 
 /// A file of ours (hosts, termination message) in the container.

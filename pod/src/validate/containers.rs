@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{Refusal, objects, refuse};
 use crate::model::{
-    Container, EnvSource, Handler, MountPropagation, Pod, PortRef, Probe, RestartPolicy, SubPath,
+    Container, EnvSource, Handler, MountPropagation, Pod, PortRef, Probe, RestartPolicy,
 };
 
 /// Checks every container of the pod.
@@ -106,11 +106,9 @@ fn mounts(pod: &Pod, container: &Container, at: &str) -> Result<(), Refusal> {
             );
         }
         let image = matches!(volume.source, crate::model::VolumeSource::Image { .. });
-        if image && matches!(mount.sub_path, SubPath::Expr(_)) {
-            return refuse(format!("{at}.subPathExpr"), "is not for image volumes");
-        }
-        if image && mount.propagation != MountPropagation::None {
-            return refuse(format!("{at}.mountPropagation"), "is not for image volumes");
+        if image && mount.propagation == MountPropagation::Bidirectional {
+            let text = "Bidirectional: nothing can be mounted in an image";
+            return refuse(format!("{at}.mountPropagation"), text);
         }
     }
     Ok(())

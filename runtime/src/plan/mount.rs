@@ -75,7 +75,7 @@ pub enum MountSource {
     /// A directory of the pod's own mount namespace, such as the pod's `shm`.
     #[n(1)]
     Pod(#[n(0)] String),
-    /// A detached mount in this slot: an image as a volume will be one. Nothing plans it yet.
+    /// A detached mount in this slot, such as an image that is a volume.
     #[n(2)]
     Detached(#[n(0)] super::Slot),
     /// A new instance of a file system (fsopen(2)), made inside the new namespaces.

@@ -3,7 +3,7 @@
 use super::mount_options::{self, Options};
 use super::{Host, Overrides, invalid, paths, process};
 use crate::cgroup::{Hierarchy, Layout, Mode};
-use crate::plan::{Cgroups, Link, Mount, MountSource, attr};
+use crate::plan::{Cgroups, Link, Mount, MountSource, Slot, attr};
 use crate::{Context, Result};
 use oci_spec::runtime::{Mount as Entry, Spec};
 use std::path::Path;
@@ -41,7 +41,12 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides, groups: &Cgroups) -> Res
             made.mounts.push(pod_dir(&over.pod_dirs[at]));
             continue;
         }
-        one(&context, entry, target.clone(), &mut made).context(|| format!("mounts: {target}"))?;
+        let detached = over.detached.iter().find(|(path, _)| *path == target);
+        let planned = match detached {
+            Some((_, slot)) => self::detached(entry, *slot, target.clone(), &mut made),
+            None => one(&context, entry, target.clone(), &mut made),
+        };
+        planned.context(|| format!("mounts: {target}"))?;
     }
     let missing = over.pod_dirs.iter().zip(placed).filter(|(_, there)| !there);
     made.mounts.extend(missing.map(|(entry, _)| pod_dir(entry)));
@@ -58,6 +63,12 @@ fn pod_dir((target, name): &(String, String)) -> Mount {
         propagation: None,
         copy_up: false,
     }
+}
+
+fn detached(entry: &Entry, slot: Slot, target: String, made: &mut Made) -> Result<()> {
+    let options = mount_options::parse(entry.options().as_deref().unwrap_or_default())?;
+    made.mounts.push(mount(&options, MountSource::Detached(slot), target)?);
+    Ok(())
 }
 
 fn one(context: &MountContext<'_>, entry: &Entry, target: String, made: &mut Made) -> Result<()> {

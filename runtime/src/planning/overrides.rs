@@ -16,6 +16,9 @@ pub struct Overrides {
     /// (`/dev/shm` and `shm`). A mount that the configuration has at one of them gives way; where
     /// it has none, the bind comes last.
     pub pod_dirs: Vec<(String, String)>,
+    /// Destinations that get the detached mount in this slot, with the options of the mount that the
+    /// configuration has there, whatever its type and source are.
+    pub detached: Vec<(String, Slot)>,
     /// The control group when `linux.cgroupsPath` is absent.
     pub cgroup: Option<String>,
     /// Control groups are systemd's: `linux.cgroupsPath`, and [`Overrides::cgroup`], are

@@ -12,8 +12,10 @@ use nix::mount::{MntFlags, umount2};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+mod folder;
 mod overlay;
 
+pub use folder::folder;
 pub use overlay::overlay;
 
 /// Opens a copy of the mount at `path` as a detached mount, with those below it if `recursive`.

@@ -2,13 +2,13 @@
 
 use super::interfaces;
 use super::process::over;
+use super::view;
 use crate::apparmor;
 use crate::error::{Context, Error, Result};
 use crate::groups;
 use crate::ports::{Host, RootfsDirs};
 use crate::stats::{InterfaceUsage, Stats};
 use async_trait::async_trait;
-use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 use rrun_blocking::Blocking;
 use rrun_runtime::cgroup::stats::Files;
@@ -17,12 +17,10 @@ use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::namespace;
 use rrun_runtime::systemd::{self, Scope, Slice};
 use rrun_sys::kernel::Feature;
-use rrun_sys::mount;
 use rrun_sys::pidfd;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -146,7 +144,12 @@ impl Host for KernelHost {
 
     async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd> {
         let dirs = dirs.clone();
-        self.kernel.call(move |_| overlay(&dirs)).await
+        self.kernel.call(move |_| view::root(&dirs)).await
+    }
+
+    async fn view(&self, layers: &[PathBuf], sub_path: &str) -> Result<OwnedFd> {
+        let (layers, sub_path) = (layers.to_vec(), sub_path.to_owned());
+        self.kernel.call(move |_| view::view(&layers, &sub_path)).await
     }
 
     async fn unpin(&self, path: &Path) -> Result<()> {
@@ -251,18 +254,4 @@ impl Host for KernelHost {
         let count = |path: &PathBuf| interfaces::of(path).unwrap_or_default();
         self.kernel.call(move |_| netns.iter().map(count).collect()).await
     }
-}
-
-/// An overlay as a detached mount: it is in nobody's mount table, and goes with its descriptor.
-fn overlay(dirs: &RootfsDirs) -> Result<OwnedFd> {
-    let open = |path: &Path| {
-        let folder =
-            OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path);
-        folder.map(OwnedFd::from).context(|| format!("open {}", path.display()))
-    };
-    let lower: Vec<OwnedFd> = dirs.lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
-    let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
-    let (upper, work) = (open(&dirs.upper)?, open(&dirs.work)?);
-    mount::overlay(&lower, Some((upper.as_fd(), work.as_fd())), &[])
-        .map_err(|refused| Error::internal(refused.to_string()).context("mount an overlay"))
 }

@@ -23,6 +23,11 @@ impl StoreImages {
     pub(super) fn new(store: Store) -> StoreImages {
         StoreImages { store, mountpoint: OnceLock::new(), patience: Patience::new(PATIENCE) }
     }
+
+    async fn known(&self, reference: &str) -> Result<Image> {
+        let image = self.store.find(reference).await?;
+        image.ok_or_else(|| Error::not_found(format!("image {reference}: not found")))
+    }
 }
 
 fn info(image: &Image) -> ImageInfo {
@@ -34,19 +39,18 @@ fn info(image: &Image) -> ImageInfo {
 #[async_trait]
 impl Images for StoreImages {
     async fn find(&self, reference: &str) -> Result<ImageInfo> {
-        match self.store.find(reference).await? {
-            Some(image) => Ok(info(&image)),
-            None => Err(Error::not_found(format!("image {reference}: not found"))),
-        }
+        self.known(reference).await.map(|image| info(&image))
     }
 
     async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs> {
         let holder = Holder::container(holder)?;
-        let image = self.store.find(image_id).await?;
-        let image =
-            image.ok_or_else(|| Error::not_found(format!("image {image_id}: not found")))?;
-        let dirs = self.store.prepare(&holder, &image.id).await?;
+        let dirs = self.store.prepare(&holder, &self.known(image_id).await?.id).await?;
         Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
+    }
+
+    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<PathBuf>> {
+        let holder = Holder::container(holder)?;
+        Ok(self.store.view(&holder, &self.known(image_id).await?.id).await?)
     }
 
     async fn release(&self, holder: &str) -> Result<()> {

@@ -7,6 +7,7 @@ mod interfaces;
 mod network;
 mod process;
 mod shims;
+mod view;
 
 use crate::config::{CgroupDriver, Config};
 use crate::error::{Context, Error, Kind, Result};

@@ -4,14 +4,19 @@ use super::{check_userns, not_built};
 use crate::config::Lsm;
 use crate::error::{Context, Error, Result};
 use crate::model::{
-    ContainerConfig, ContainerSecurity, MountPropagation, MountSpec, NamespaceMode, PodConfig,
-    Resources,
+    ContainerConfig, ContainerSecurity, ImageSpec, MountPropagation, MountSpec, NamespaceMode,
+    PodConfig, Resources,
 };
 use crate::spec;
+use rrun_sys::fdpass::MAX_FDS;
 use std::path::{Component, Path};
 
 /// Annotations with which clients of old ask for CDI devices.
 const CDI: &str = "cdi.k8s.io/";
+
+/// How many mounts of a container may be images: they go to the shim with its root file system, and
+/// maybe with a PID namespace.
+const IMAGES_MAX: usize = MAX_FDS - 2;
 
 /// Refuses a container that makes no sense in its pod, and what this release or this host cannot
 /// do.
@@ -38,6 +43,11 @@ pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result
     }
     if let Some(limits) = &config.resources {
         self::limits(limits)?;
+    }
+    let images = config.mounts.iter().filter(|mount| mount.image.is_some()).count();
+    if images > IMAGES_MAX {
+        let message = format!("mounts: {images} are images, and {IMAGES_MAX} may be");
+        return Err(Error::invalid(message));
     }
     for mount in &config.mounts {
         check_mount(mount).context(|| format!("mount {}", mount.container_path))?;
@@ -113,8 +123,15 @@ pub fn limits(limits: &Resources) -> Result<()> {
 }
 
 fn check_mount(mount: &MountSpec) -> Result<()> {
-    if mount.image.is_some() {
-        return Err(not_built("image", "image volumes"));
+    for (field, mappings) in
+        [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)]
+    {
+        if !mappings.is_empty() {
+            return Err(not_built(field, "id-mapped mounts"));
+        }
+    }
+    if let Some(image) = &mount.image {
+        return check_image(mount, image);
     }
     if !mount.image_sub_path.is_empty() {
         return Err(Error::invalid("image_sub_path without image"));
@@ -125,18 +142,39 @@ fn check_mount(mount: &MountSpec) -> Result<()> {
     if !mount.host_path.starts_with('/') {
         return Err(Error::invalid(format!("host_path {:?} is not absolute", mount.host_path)));
     }
-    for (field, mappings) in
-        [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)]
-    {
-        if !mappings.is_empty() {
-            return Err(not_built(field, "id-mapped mounts"));
-        }
-    }
     if mount.recursive_read_only && !mount.readonly {
         return Err(Error::invalid("recursive_read_only needs readonly"));
     }
     if mount.recursive_read_only && mount.propagation != MountPropagation::Private {
         return Err(Error::invalid("recursive_read_only needs private propagation"));
+    }
+    Ok(())
+}
+
+/// An image is mounted as it is: nobody writes to it, and nothing is mounted in it.
+fn check_image(mount: &MountSpec, image: &ImageSpec) -> Result<()> {
+    super::handler(&image.runtime_handler, "image.runtime_handler")?;
+    if image.image.is_empty() {
+        return Err(Error::invalid("image: no image given"));
+    }
+    if !mount.host_path.is_empty() {
+        return Err(Error::invalid("host_path beside image: at most one of them"));
+    }
+    if mount.container_path.is_empty() {
+        return Err(Error::invalid("container_path is empty"));
+    }
+    if !mount.readonly {
+        return Err(Error::invalid("readonly is false: an image is mounted read-only alone"));
+    }
+    // What the host mounts in it is nothing: to hear of that is not to hear of anything.
+    if mount.propagation == MountPropagation::Bidirectional {
+        let message = "propagation Bidirectional: nothing is mounted in an image";
+        return Err(Error::invalid(message));
+    }
+    let path = Path::new(&mount.image_sub_path);
+    if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        let message = "is no relative path without `..`";
+        return Err(Error::invalid(format!("image_sub_path {path:?} {message}")));
     }
     Ok(())
 }

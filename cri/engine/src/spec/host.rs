@@ -80,7 +80,9 @@ fn make_source(source: &Path) -> Result<()> {
 }
 
 fn real_paths(look: &Look, mounts: &[MountSpec]) -> Result<Vec<(String, String)>> {
-    let propagated = |mount: &&MountSpec| mount.propagation != MountPropagation::Private;
+    let propagated = |mount: &&MountSpec| {
+        mount.propagation != MountPropagation::Private && mount.image.is_none()
+    };
     let real = |mount: &MountSpec| {
         let real = look.at(&mount.host_path, || {
             fs::canonicalize(&mount.host_path).context(|| format!("mount {}", mount.host_path))

@@ -1,7 +1,9 @@
 //! What a container finds mounted: the defaults, and what its client mounts over them.
 
 use crate::error::{Context, Error, Result};
-use crate::model::{ContainerConfig, MountPropagation, MountSpec, NamespaceMode, PodConfig};
+use crate::model::{
+    ContainerConfig, ImageSpec, MountPropagation, MountSpec, NamespaceMode, PodConfig,
+};
 use serde_json::{Value, json};
 use std::path::{Component, Path};
 
@@ -25,6 +27,13 @@ pub(crate) fn mounts(input: &MountInput<'_>) -> Result<(Vec<Value>, Option<&'sta
         if target == "/" {
             return Err(Error::invalid(format!("mount {}: the root", mount.container_path)));
         }
+        // A plan knows an image by where it is mounted.
+        let twice = |other: &(String, &MountSpec)| {
+            other.0 == target && (mount.image.is_some() || other.1.image.is_some())
+        };
+        if asked.iter().any(twice) {
+            return Err(Error::invalid(format!("mount {target}: an image and something else")));
+        }
         asked.push((target, mount));
     }
     let whole_dev = asked.iter().any(|(target, _)| target == "/dev");
@@ -37,7 +46,10 @@ pub(crate) fn mounts(input: &MountInput<'_>) -> Result<(Vec<Value>, Option<&'sta
     }
     let mut root = None;
     for (target, mount) in &asked {
-        let entry = bind(input, target, mount, &mut root);
+        let entry = match &mount.image {
+            Some(image) => Ok(self::image(target, image)),
+            None => bind(input, target, mount, &mut root),
+        };
         all.push((target.clone(), entry.context(|| format!("mount {target}"))?));
     }
     // Stable: what covers comes before what it would cover.
@@ -100,6 +112,19 @@ pub(crate) fn uses_pod_shm(pod: &PodConfig, config: &ContainerConfig) -> bool {
     let covered =
         |mount: &MountSpec| matches!(clean(&mount.container_path).as_str(), "/dev" | "/dev/shm");
     pod.security.namespaces.ipc != NamespaceMode::Node && !config.mounts.iter().any(covered)
+}
+
+/// Where images are mounted, in the order in which they were asked for.
+pub(crate) fn image_volumes(config: &ContainerConfig) -> impl Iterator<Item = String> {
+    let images = config.mounts.iter().filter(|mount| mount.image.is_some());
+    images.map(|mount| clean(&mount.container_path))
+}
+
+/// An image as a volume. The mount itself is made before, and takes the place of this one. Programs
+/// in it may be executed, as with other runtimes.
+fn image(target: &str, image: &ImageSpec) -> Value {
+    let options = ["ro", "nodev", "rprivate"];
+    json!({"destination": target, "type": "overlay", "source": image.image, "options": options})
 }
 
 fn bind(

@@ -5,7 +5,7 @@ use super::build::{self, Inputs};
 use super::exec::keyring;
 use super::filters::Filters;
 use super::host::{OnHost, PodProfiles};
-use super::mounts::uses_pod_shm;
+use super::mounts::{image_volumes, uses_pod_shm};
 use super::resources::resources;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process};
@@ -103,7 +103,7 @@ impl Planner {
     }
 
     /// From a configuration to what the shim executes; `targets` says that the PID namespace of
-    /// another container follows the root file system.
+    /// another container follows the root file system. Images that are volumes come after both.
     pub(crate) fn plan(&self, spec: &Value, wanted: &Wanted<'_>, targets: bool) -> Result<Plan> {
         let (spec, filter) = self.parse(spec.clone())?;
         let over = Overrides {
@@ -283,12 +283,17 @@ fn overrides(
     if config.security.namespaces.pid != NamespaceMode::Pod {
         namespaces.pid = targets.then(|| with_plan(1).map(Namespace::Slot)).flatten();
     }
+    let volumes = image_volumes(config).enumerate();
+    let after = 1 + usize::from(targets);
+    let detached = volumes.filter_map(|(at, target)| Some((target, with_plan(after + at)?)));
+    let detached = detached.collect();
     let shm = uses_pod_shm(pod, config).then(|| ("/dev/shm".to_owned(), "shm".to_owned()));
     Overrides {
         bundle: PathBuf::from("/"),
         rootfs: with_plan(0),
         namespaces,
         pod_dirs: shm.into_iter().collect(),
+        detached,
         seccomp,
         ..Overrides::default()
     }

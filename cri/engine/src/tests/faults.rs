@@ -1,6 +1,6 @@
 //! A failure, or a death, at every step.
 
-use super::{Machine, container, pod, run, running};
+use super::{Machine, container_with_volumes, pod, run, running};
 use crate::steps::faults;
 use crate::verbs::create_container::CREATE_CONTAINER;
 use crate::verbs::run_pod::RUN_POD;
@@ -61,10 +61,14 @@ fn a_container_that_fails_at_any_step_leaves_nothing_and_its_retry_succeeds() {
             let pod = run(&engine, "web").await;
             let before = machine.remains();
             faults::plan(name, point, false);
-            let failed = engine.create_container(OWNER, pod.as_str(), container("c")).await;
+            let failed =
+                engine.create_container(OWNER, pod.as_str(), container_with_volumes("c")).await;
             assert!(failed.unwrap_err().to_string().contains("on purpose"), "{name} {point:?}");
             assert_eq!(machine.remains(), before, "{name} {point:?}");
-            let made = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
+            let made = engine
+                .create_container(OWNER, pod.as_str(), container_with_volumes("c"))
+                .await
+                .unwrap();
             engine.remove_container(OWNER, made.as_str()).await.unwrap();
             assert_eq!(machine.remains(), before, "{name} {point:?}");
             engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
@@ -100,12 +104,16 @@ fn a_container_whose_maker_dies_at_any_step_is_taken_back_by_the_next_one() {
         machine.life(async |engine, _| {
             let pod = run(&engine, "web").await;
             faults::plan(name, point, true);
-            let died = engine.create_container(OWNER, pod.as_str(), container("c")).await;
+            let died =
+                engine.create_container(OWNER, pod.as_str(), container_with_volumes("c")).await;
             died.unwrap_err();
         });
         machine.life(async |engine, _| {
             let pod = run(&engine, "web").await;
-            let made = engine.create_container(OWNER, pod.as_str(), container("c")).await.unwrap();
+            let made = engine
+                .create_container(OWNER, pod.as_str(), container_with_volumes("c"))
+                .await
+                .unwrap();
             let listed = engine.list_containers(OWNER, &Default::default());
             assert_eq!(listed.len(), 1, "{name} {point:?}");
             engine.start_container(OWNER, made.as_str()).await.unwrap();

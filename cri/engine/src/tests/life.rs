@@ -1,6 +1,6 @@
 //! The life of pods and containers.
 
-use super::{Machine, container, pod, run, running};
+use super::{Machine, container, container_with_volumes, pod, run, running};
 use crate::event::EventKind::{Created, Deleted, Started, Stopped};
 use crate::model::Tags;
 use crate::status::{ContainerFilter, PodFilter};
@@ -52,6 +52,47 @@ async fn a_pod_lives_and_leaves_nothing_and_tells_each_change_in_order() {
         (Deleted, false),
     ];
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn an_image_that_is_a_volume_is_leased_told_by_its_id_and_given_back() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let pod = run(&engine, "web").await;
+    let before = machine.remains();
+    let config = container_with_volumes("c");
+    let id = engine.create_container(OWNER, pod.as_str(), config).await.unwrap();
+    assert!(machine.remains().contains(&format!("image sha256:1 of {id}")));
+    let status = engine.container_status(OWNER, id.as_str(), true).await.unwrap();
+    let image = status.mounts[1].image.clone().unwrap();
+    assert_eq!([image.image, image.image_ref], ["sha256:1", "sha256:1"]);
+    assert_eq!(image.user_specified, "web");
+    let mounts = status.info.unwrap()["runtimeSpec"]["mounts"].clone();
+    let mount = mounts.as_array().unwrap().iter().find(|m| m["destination"] == "/data").unwrap();
+    assert_eq!((&mount["type"], &mount["options"][0]), (&"overlay".into(), &"ro".into()));
+    engine.remove_container(OWNER, id.as_str()).await.unwrap();
+    assert_eq!(machine.remains(), before);
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_mounted_is_told_in_words_that_a_kubelet_knows() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let pod = run(&engine, "web").await;
+    let before = machine.remains();
+    for (image, sub_path, why) in [
+        ("missing", "", "mount /data: image missing: not found"),
+        ("web", "missing", "mount /data: image sha256:1: not found in the image"),
+    ] {
+        let mut config = container_with_volumes("c");
+        config.mounts.truncate(1);
+        config.mounts[0].image.as_mut().unwrap().image = image.into();
+        config.mounts[0].image_sub_path = sub_path.into();
+        let error = engine.create_container(OWNER, pod.as_str(), config).await.unwrap_err();
+        let told = format!("ImageVolumeMountFailed: create container c: {why}");
+        assert_eq!((error.kind(), error.to_string()), (Kind::NotFound, told));
+        assert_eq!(machine.remains(), before);
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod systemd;
 mod world;
 
 use crate::config::{Config, LogLimits, Lsm, Settings, Takeover};
-use crate::model::{ContainerConfig, ImageSpec, PodConfig};
+use crate::model::{ContainerConfig, ImageSpec, MountSpec, PodConfig};
 use crate::{CgroupDriver, Engine, Owner, PodId, Recovery};
 use std::path::Path;
 use std::sync::Arc;
@@ -102,6 +102,20 @@ pub(super) fn container(name: &str) -> ContainerConfig {
         image: ImageSpec { image: "web".into(), ..ImageSpec::default() },
         ..ContainerConfig::default()
     }
+}
+
+/// The same with an image for a volume, and with a folder of one.
+pub(super) fn container_with_volumes(name: &str) -> ContainerConfig {
+    let image = ImageSpec { image: "web".into(), ..ImageSpec::default() };
+    let whole = MountSpec {
+        container_path: "/data".into(),
+        readonly: true,
+        image: Some(image),
+        ..MountSpec::default()
+    };
+    let folder =
+        MountSpec { container_path: "/a".into(), image_sub_path: "a".into(), ..whole.clone() };
+    ContainerConfig { mounts: vec![whole, folder], ..container(name) }
 }
 
 pub(super) async fn run(engine: &Engine, name: &str) -> PodId {

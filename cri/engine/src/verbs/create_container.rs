@@ -1,5 +1,6 @@
 //! CreateContainer.
 
+use super::image_volumes::{self, ImageVolumes};
 use super::{ContainerAt, PodAt};
 use crate::blocking::blocking;
 use crate::check;
@@ -36,6 +37,8 @@ pub(crate) struct CreateContainer {
     image: Arc<ImageInfo>,
     layers: Option<RootfsDirs>,
     rootfs: Option<Arc<OwnedFd>>,
+    volumes: ImageVolumes,
+    volume_mounts: Vec<OwnedFd>,
     on_host: Arc<OnHost>,
     apparmor: Option<String>,
     planned: Option<Planned>,
@@ -79,6 +82,18 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
             undo: None,
         },
         Step {
+            name: "engine.create-container.volume-leases",
+            apply: |new| Box::pin(new.lease_volumes()),
+            // Given back with the root file system.
+            undo: None,
+        },
+        Step {
+            name: "engine.create-container.volumes",
+            apply: |new| Box::pin(new.mount_volumes()),
+            // Detached, too.
+            undo: None,
+        },
+        Step {
             name: "engine.create-container.apparmor",
             apply: |new| Box::pin(new.apparmor()),
             // Other containers have it too.
@@ -115,11 +130,13 @@ pub(crate) async fn create(
     check::container(&at.pod.config, &config, &engine.config.lsm).context(|| what.clone())?;
     let digest = config_digest(&config)?;
     let key = (at.pod.id.clone(), config.name.clone(), config.attempt);
-    let id = engine
-        .container_jobs
-        .join(key, digest, || make(at, config))
-        .await
-        .context(|| what.clone())?;
+    let id =
+        engine.container_jobs.join(key, digest, || make(at, config)).await.map_err(|error| {
+            match image_volumes::is_told(&error) {
+                true => error,
+                false => error.context(what.clone()),
+            }
+        })?;
     match engine.table.container(owner, id.as_str()) {
         Ok((_, container)) if container.record().phase == ContainerPhase::Created => Ok(id),
         _ => {
@@ -145,19 +162,22 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
 async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     check_ready(&at)?;
     let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
+    let volumes = ImageVolumes::find(&at, &config).await?;
     let config = Arc::new(config);
     let on_host = Arc::new(look_up(&at, &config).await?);
     at.undo_half_made_beside(TAKING_BACK).await;
     // Counted before the look at the phase: a stop changes that first, and then waits.
     let counted = at.pod.making();
     check_ready(&at)?;
-    let container = Arc::new(Container::new(intent(&at, Arc::clone(&config), &image)?));
+    let container = Arc::new(Container::new(intent(&at, Arc::clone(&config), (&image, &volumes))?));
     Span::current().record("container", tracing::field::display(&container.id));
     let mut verb = CreateContainer {
         at: at.with(&container),
         image,
         layers: None,
         rootfs: None,
+        volumes,
+        volume_mounts: Vec::new(),
         on_host,
         apparmor: None,
         planned: None,
@@ -210,7 +230,11 @@ async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
 }
 
 /// The record before the first effect, with every name that an undo needs.
-fn intent(at: &PodAt, config: Arc<ContainerConfig>, image: &ImageInfo) -> Result<ContainerRecord> {
+fn intent(
+    at: &PodAt,
+    config: Arc<ContainerConfig>,
+    (image, volumes): (&ImageInfo, &ImageVolumes),
+) -> Result<ContainerRecord> {
     let id = ContainerId::random()?;
     let log = &at.pod.config.log_directory;
     let log_path = match log.is_empty() || config.log_path.is_empty() {
@@ -228,7 +252,7 @@ fn intent(at: &PodAt, config: Arc<ContainerConfig>, image: &ImageInfo) -> Result
         pid: 0,
         cgroup: groups::of_container(&at.pod.record().cgroup, &id),
         log_path,
-        mounts: config.mounts.clone(),
+        mounts: volumes.on_record(&config.mounts),
         resources: config.resources.clone().unwrap_or_default(),
         limits: Limits::default(),
         user: LinuxUser::default(),
@@ -254,6 +278,15 @@ impl CreateContainer {
         let layers = self.layers.as_ref().ok_or_else(|| Error::internal("no layers"))?;
         let mount = self.at.at.engine.ports.host.overlay(layers).await.context(|| "rootfs")?;
         self.rootfs = Some(Arc::new(mount));
+        Ok(())
+    }
+
+    async fn lease_volumes(&mut self) -> Result<()> {
+        self.volumes.lease(&self.at.at.engine.ports, self.at.container.id.as_str()).await
+    }
+
+    async fn mount_volumes(&mut self) -> Result<()> {
+        self.volume_mounts = self.volumes.mount(&self.at.at.engine.ports).await?;
         Ok(())
     }
 
@@ -314,7 +347,9 @@ impl CreateContainer {
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
         let at = self.at.clone();
         let _asks = at.expect_placing(&planned.plan.cgroups);
-        let fds = std::iter::once(rootfs).chain(planned.target.take()).collect();
+        // In the order in which the plan has them.
+        let fds = std::iter::once(rootfs).chain(planned.target.take());
+        let fds = fds.chain(std::mem::take(&mut self.volume_mounts)).collect();
         match self.at.at.ask(request, fds).await.map_err(Error::from)? {
             (Reply::Created { pid, clamped }, mut fds) => {
                 self.pid = pid;

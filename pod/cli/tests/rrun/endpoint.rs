@@ -63,6 +63,7 @@ impl Server {
         assert_eq!(row()[3], "Completed");
         self.ok(&["rm", "hello"]);
         assert_eq!(self.ok(&["ps", "-a"]).lines().count(), 1);
+        self.drive_volume();
         self.ok(&["rmi", IMAGE]);
         assert!(!self.ok(&["images"]).contains("examples.rrun.test/hello"), "rmi");
         let gone = self.rrun(&["rmi", IMAGE]);
@@ -71,6 +72,38 @@ impl Server {
         assert_eq!(pull.status.code(), Some(2), "{}", text(&pull.stdout));
         let import = self.rrun(&["image", "import", "/none"]);
         assert!(text(&import.stderr).contains("takes no images from files"));
+    }
+
+    /// A pod with an image for a volume.
+    fn drive_volume(&self) {
+        let path = self.sandbox.root().join("volume.yaml");
+        let manifest = format!(
+            "apiVersion: v1
+kind: Pod
+metadata: {{name: volume}}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{{name: data, image: {{reference: {IMAGE}, pullPolicy: Never}}}}]
+  containers:
+  - name: main
+    image: {IMAGE}
+    imagePullPolicy: Never
+    args: [serve, /data, '8080']
+    volumeMounts: [{{name: data, mountPath: /data, subPath: bin}}]
+"
+        );
+        std::fs::write(&path, manifest).unwrap();
+        self.ok(&["run", "--detach", &path.display().to_string()]);
+        let events = || self.ok(&["events", "volume"]);
+        await_that("the pod has begun or failed to", || {
+            let events = events();
+            events.contains("Container started") || events.contains("Warning")
+        });
+        assert!(events().contains("Container started"), "{}", events());
+        self.ok(&["exec", "volume", "--", "/data/hello", "page", "/page.html"]);
+        let written = self.rrun(&["exec", "volume", "--", "/bin/hello", "page", "/data/page.html"]);
+        assert_ne!(written.status.code(), Some(0));
+        self.ok(&["rm", "--force", "volume"]);
     }
 }
 

@@ -9,6 +9,7 @@ mod faults;
 mod gc;
 mod hang;
 mod help;
+mod image_volumes;
 mod images;
 mod jobs;
 mod logs;

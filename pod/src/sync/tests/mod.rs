@@ -1,6 +1,7 @@
 //! The worker against a runtime in memory, in virtual time.
 
 mod env_file;
+mod image_volumes;
 mod images;
 mod probes;
 mod recovery;

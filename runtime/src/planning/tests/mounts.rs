@@ -209,6 +209,23 @@ fn a_directory_of_the_pod_takes_the_place_of_a_mount_or_comes_last() {
 }
 
 #[test]
+fn a_detached_mount_takes_the_place_of_a_mount_and_has_its_options() {
+    let mut config = config();
+    let options = ["rprivate", "ro", "nodev"];
+    let entry = json!({
+        "destination": "/data", "type": "overlay", "source": "sha256:1", "options": options
+    });
+    merge(&mut config, &json!({ "mounts": [entry] }));
+    let spec = load(config.to_string().as_bytes()).unwrap().value;
+    let over = Overrides { detached: vec![("/data".into(), Slot(4))], ..over() };
+    let plan = plan(&spec, &host(hybrid()), &over).unwrap();
+    let mount = &plan.mounts[0];
+    assert_eq!(mount.source, MountSource::Detached(Slot(4)));
+    assert_eq!((mount.set, mount.clear), (attr::RDONLY | attr::NODEV, 0));
+    assert_eq!(mount.propagation, Some(Propagation::Private));
+}
+
+#[test]
 fn every_container_has_the_usual_devices_and_links() {
     let plan = planned(&json!({}));
     let paths: Vec<_> = plan.devices.iter().map(|d| d.path.as_str()).collect();

@@ -59,6 +59,8 @@ pub(super) struct Compiled<'fd> {
 struct Compiler<'fd> {
     program: Program<'fd>,
     slots: Vec<Reg>,
+    /// Those of the slots that are mounts.
+    taken: Vec<Reg>,
     proc: Reg,
     unshare: CloneFlags,
     clone: CloneFlags,
@@ -202,6 +204,7 @@ impl<'fd> Compiler<'fd> {
         Ok(Compiler {
             program,
             slots,
+            taken: Vec::new(),
             proc,
             unshare: CloneFlags::CLONE_NEWNS,
             clone: CloneFlags::empty(),
@@ -261,8 +264,19 @@ impl<'fd> Compiler<'fd> {
         })
     }
 
+    /// A slot for a mount, which is attached and closed as such.
+    fn take_slot(&mut self, slot: Slot) -> Result<Reg> {
+        let reg = self.slot(slot)?;
+        if self.taken.contains(&reg) {
+            return Err(Error::new(Kind::Invalid, format!("slot {} is taken", slot.0)));
+        }
+        self.taken.push(reg);
+        Ok(reg)
+    }
+
     fn close_slots(&mut self) {
-        for reg in std::mem::take(&mut self.slots) {
+        let taken = std::mem::take(&mut self.taken);
+        for reg in std::mem::take(&mut self.slots).into_iter().filter(|reg| !taken.contains(reg)) {
             self.program.step("close", DescriptorOp::Close(reg));
         }
         self.program.step("close", DescriptorOp::Close(self.proc));

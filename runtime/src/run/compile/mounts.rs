@@ -99,11 +99,7 @@ impl Compiler<'_> {
     /// What needs the host's mounts: the root and the bind sources.
     pub(super) fn open_sources(&mut self, plan: &Plan) -> Result<Mounts> {
         let root = match &plan.rootfs.source {
-            RootfsSource::Detached(slot) => {
-                let root = self.slot(*slot).context(|| "rootfs")?;
-                self.slots.retain(|reg| *reg != root);
-                root
-            }
+            RootfsSource::Detached(slot) => self.take_slot(*slot).context(|| "rootfs")?,
             RootfsSource::Directory(path) => {
                 let to = self.program.empty();
                 let path = c_string(path.as_os_str().as_encoded_bytes())?;
@@ -122,7 +118,7 @@ impl Compiler<'_> {
         for mount in &plan.mounts {
             let reg = match &mount.source {
                 MountSource::Detached(slot) => {
-                    self.slot(*slot).context(|| format!("mount {}", mount.target))?
+                    self.take_slot(*slot).context(|| format!("mount {}", mount.target))?
                 }
                 _ => self.program.empty(),
             };

@@ -2,10 +2,15 @@
 
 use super::*;
 
+fn image(name: &str, container: &str) -> MountSpec {
+    let image = ImageSpec { image: name.into(), ..ImageSpec::default() };
+    MountSpec { readonly: true, image: Some(image), ..mount("", container) }
+}
+
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
-    let asked: [Asked; 36] = [
+    let asked: [Asked; 47] = [
         ("nothing", None, |_| {}),
         ("name", Some(Kind::Invalid), |c| c.config.name.clear()),
         ("image", Some(Kind::Invalid), |c| c.config.image.image.clear()),
@@ -48,9 +53,45 @@ fn what_cannot_be_is_refused_by_name() {
                 ..mount("/a", "/a")
             }];
         }),
-        ("image: image volumes", Some(Kind::Invalid), |c| {
-            let image = Some(ImageSpec::default());
-            c.config.mounts = vec![MountSpec { image, ..mount("", "/a") }];
+        ("image: no image given", Some(Kind::Invalid), |c| {
+            c.config.mounts = vec![image("", "/a")];
+        }),
+        ("an image", None, |c| c.config.mounts = vec![image("i", "/a")]),
+        ("mount /a: readonly is false", Some(Kind::Invalid), |c| {
+            c.config.mounts = vec![MountSpec { readonly: false, ..image("i", "/a") }];
+        }),
+        ("host_path beside image", Some(Kind::Invalid), |c| {
+            c.config.mounts = vec![MountSpec { host_path: "/h".into(), ..image("i", "/a") }];
+        }),
+        ("container_path is empty", Some(Kind::Invalid), |c| {
+            c.config.mounts = vec![image("i", "")]
+        }),
+        ("an image in which the host mounts nothing", None, |c| {
+            let propagation = MountPropagation::HostToContainer;
+            c.config.mounts = vec![MountSpec { propagation, ..image("i", "/a") }];
+        }),
+        ("propagation Bidirectional: nothing", Some(Kind::Invalid), |c| {
+            let propagation = MountPropagation::Bidirectional;
+            c.config.mounts = vec![MountSpec { propagation, ..image("i", "/a") }];
+        }),
+        ("image.runtime_handler", Some(Kind::Invalid), |c| {
+            c.config.mounts = vec![image("i", "/a")];
+            c.config.mounts[0].image.as_mut().unwrap().runtime_handler = "kata".into();
+        }),
+        ("image_sub_path \"a/../b\"", Some(Kind::Invalid), |c| {
+            let image_sub_path = "a/../b".into();
+            c.config.mounts = vec![MountSpec { image_sub_path, ..image("i", "/a") }];
+        }),
+        ("image_sub_path \"/a\"", Some(Kind::Invalid), |c| {
+            let image_sub_path = "/a".into();
+            c.config.mounts = vec![MountSpec { image_sub_path, ..image("i", "/a") }];
+        }),
+        ("15 are images, and 14 may be", Some(Kind::Invalid), |c| {
+            c.config.mounts = (0..15).map(|n| image("i", &format!("/{n}"))).collect();
+        }),
+        ("uidMappings: id-mapped", Some(Kind::Invalid), |c| {
+            let uid_mappings = vec![IdMapping::default()];
+            c.config.mounts = vec![MountSpec { uid_mappings, ..image("i", "/a") }];
         }),
         ("uidMappings: id-mapped", Some(Kind::Invalid), |c| {
             let uid_mappings = vec![IdMapping::default()];
@@ -118,4 +159,15 @@ fn what_cannot_be_is_refused_by_name() {
             (result, _) => panic!("{name}: {result:?}"),
         }
     }
+}
+
+#[test]
+fn an_image_is_not_mounted_where_something_else_is() {
+    for other in [mount("/h", "/a/"), image("j", "/a/./")] {
+        let refused = built(|case| case.config.mounts = vec![other, image("i", "/a")]);
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Invalid);
+        assert!(refused.to_string().starts_with("mount /a: "), "{refused}");
+    }
+    built(|case| case.config.mounts = vec![image("i", "/a"), mount("/h", "/a/b")]).unwrap();
 }
