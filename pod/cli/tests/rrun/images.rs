@@ -123,7 +123,7 @@ fn images_are_hashed_again_and_exported_to_a_file_a_folder_or_a_pipe() {
 const HTPASSWD: &str = "someone:$2y$04$GAfcVQdCnE2L6nB9vWuFoeZAFckbj34JsGPUH7dWao/8VuMuwzai.\n";
 
 /// A registry that wants them, and an image of it.
-fn private(machine: &Machine) -> (Registry, String) {
+pub fn private(machine: &Machine) -> (Registry, String) {
     let file = machine.sandbox.root().join("htpasswd");
     std::fs::write(&file, HTPASSWD).unwrap();
     let storage = rrun_tests::images::store().unwrap().storage;

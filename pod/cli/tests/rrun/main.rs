@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cp;
+mod credentials;
 mod disk;
 mod endpoint;
 mod exec;
