@@ -1,10 +1,15 @@
 //! A `config.json` as Docker's: credentials, and the names of programs that have others.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rrun_cri_api::v1;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::ser::PrettyFormatter;
+use serde_json::{Map, Serializer, Value};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::registry;
@@ -13,7 +18,7 @@ use crate::registry;
 const LARGEST: u64 = 16 << 20;
 
 /// Such a file, with what we do not know of it.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct DockerConfig(Map<String, Value>);
 
 impl DockerConfig {
@@ -48,8 +53,7 @@ impl DockerConfig {
     pub fn fitting(&self, image: &str) -> Vec<v1::AuthConfig> {
         let auths = self.0.get("auths").and_then(Value::as_object);
         let entries = auths.map_or_else(Vec::new, registry::entries);
-        let filled = |(_, auth): &(String, v1::AuthConfig)| *auth != v1::AuthConfig::default();
-        registry::fitting(entries.into_iter().filter(filled).collect(), image)
+        registry::fitting(entries.into_iter().filter(|(_, auth)| is_filled(auth)).collect(), image)
     }
 
     /// The name of the program that has the credentials of the registry `host`: its own, or that for
@@ -72,6 +76,87 @@ impl DockerConfig {
             None => Err(Error::new(Kind::Invalid, format!("{key}: want a name"))),
         }
     }
+
+    /// What stands in it under a server.
+    pub fn entry(&self, server: &str) -> Option<v1::AuthConfig> {
+        let auths = self.0.get("auths").and_then(Value::as_object)?;
+        let mut entries = registry::entries(auths).into_iter();
+        entries
+            .find(|(key, _)| registry::bare(key) == server)
+            .map(|(_, auth)| auth)
+            .filter(is_filled)
+    }
+
+    /// Puts a user and a password under a server, in the place of others; without them an entry that
+    /// says that a program has them.
+    ///
+    /// # Errors
+    /// `Invalid` where something else stands in its place.
+    pub fn put(&mut self, server: &str, who: Option<(&str, &str)>) -> Result<()> {
+        let wrong = |what: &str| Error::new(Kind::Invalid, format!("{what}: want an object"));
+        let auths = self.0.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+        let auths = auths.as_object_mut().ok_or_else(|| wrong("auths"))?;
+        let mut entry = Map::new();
+        for key in aliases(auths, server) {
+            let old = auths.get(&key).and_then(Value::as_object).cloned();
+            entry.extend(old.ok_or_else(|| wrong(&format!("auths: {key}")))?);
+        }
+        for key in aliases(auths, server) {
+            auths.remove(&key);
+        }
+        for secret in ["auth", "username", "password", "identitytoken", "registrytoken"] {
+            entry.remove(secret);
+        }
+        if let Some((username, password)) = who {
+            let auth = STANDARD.encode(format!("{username}:{password}"));
+            entry.insert("auth".to_owned(), Value::String(auth));
+        }
+        auths.insert(registry::server(server).to_owned(), Value::Object(entry));
+        Ok(())
+    }
+
+    /// Removes what stands under a server: whether there was something.
+    pub fn remove(&mut self, server: &str) -> bool {
+        let Some(auths) = self.0.get_mut("auths").and_then(Value::as_object_mut) else {
+            return false;
+        };
+        let keys = aliases(auths, server);
+        for key in &keys {
+            auths.remove(key);
+        }
+        !keys.is_empty()
+    }
+
+    /// Every server that is named in it.
+    pub fn servers(&self) -> BTreeSet<String> {
+        let maps = ["auths", "credHelpers"].into_iter().filter_map(|key| self.0.get(key));
+        maps.filter_map(Value::as_object)
+            .flat_map(Map::keys)
+            .map(|key| registry::bare(key))
+            .collect()
+    }
+
+    /// As docker writes it.
+    ///
+    /// # Errors
+    /// `Internal`, which no map of JSON values is known to make.
+    pub fn text(&self) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"\t"));
+        let written = self.0.serialize(&mut writer);
+        written.map_err(|e| Error::new(Kind::Internal, format!("encode: {e}")))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+fn is_filled(auth: &v1::AuthConfig) -> bool {
+    *auth != v1::AuthConfig::default()
+}
+
+/// The names under which a server may stand.
+fn aliases(auths: &Map<String, Value>, server: &str) -> Vec<String> {
+    auths.keys().filter(|key| registry::bare(key) == server).cloned().collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rrun_blocking::program::{Ended, Most, Program};
 use rrun_cri_api::v1;
 use rrun_error::printable_line;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -67,7 +68,7 @@ impl Helper {
         if !ended.status.success() {
             return match ended.stdout.bytes.trim_ascii() == NONE.as_bytes() {
                 true => Ok(None),
-                false => Err(failure(&ended)).context(what),
+                false => Err(failure(&ended, "")).context(what),
             };
         }
         let answer = serde_json::from_slice::<Answer>(&ended.stdout.bytes);
@@ -82,6 +83,29 @@ impl Helper {
         }))
     }
 
+    /// Gives it a password to keep.
+    ///
+    /// # Errors
+    /// Of a program that is not there, fails or is not done in time.
+    pub async fn store(&self, server: &str, username: &str, secret: &str) -> Result<()> {
+        let input = json!({"ServerURL": server, "Username": username, "Secret": secret});
+        self.tell("store", &input.to_string(), secret).await
+    }
+
+    /// Has it forget a registry.
+    ///
+    /// # Errors
+    /// As [`Helper::store`].
+    pub async fn erase(&self, server: &str) -> Result<()> {
+        self.tell("erase", server, "").await
+    }
+
+    async fn tell(&self, verb: &'static str, input: &str, secret: &str) -> Result<()> {
+        let what = || format!("{} {verb}", self.program);
+        let ended = self.call(verb, input.as_bytes()).await.context(what)?;
+        if ended.status.success() { Ok(()) } else { Err(failure(&ended, secret)).context(what) }
+    }
+
     async fn call(&self, verb: &'static str, input: &[u8]) -> Result<Ended> {
         let mut command = Command::new(&self.program);
         command.arg(verb);
@@ -91,12 +115,15 @@ impl Helper {
     }
 }
 
-/// How it failed, with its own words, unless they look like what it keeps.
-fn failure(ended: &Ended) -> Error {
+/// How it failed, with its own words, unless they have this secret in them or look like what it keeps.
+fn failure(ended: &Ended, secret: &str) -> Error {
     let said = [&ended.stdout, &ended.stderr]
         .map(|written| printable_line(String::from_utf8_lossy(&written.bytes).trim()));
     let said = said.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-    let said = match said.starts_with(['{', '[', '"']) || said.to_lowercase().contains("secret\"") {
+    let is_secret = said.starts_with(['{', '[', '"'])
+        || said.to_lowercase().contains("secret\"")
+        || (!secret.is_empty() && said.contains(secret));
+    let said = match is_secret {
         true => "what it says may be secret".to_owned(),
         false => said.chars().take(LONGEST).collect(),
     };
@@ -158,6 +185,26 @@ mod tests {
             assert!(error.contains("docker-credential-x get: "), "{error}");
             assert!(error.contains(want) && !error.contains("s3cret"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn it_is_given_what_it_is_to_keep_and_its_error_does_not_say_what_that_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("kept");
+        let keeps = helper(folder.path(), &format!("(echo $1; cat) >{}", kept.display()));
+        keeps.store("r.io", "u", "s3\"cret").await.unwrap();
+        let text = std::fs::read_to_string(&kept).unwrap();
+        let (verb, given) = text.split_once('\n').unwrap();
+        let given: serde_json::Value = serde_json::from_str(given).unwrap();
+        let want = json!({"ServerURL": "r.io", "Username": "u", "Secret": "s3\"cret"});
+        assert_eq!((verb, given), ("store", want));
+        keeps.erase("r.io").await.unwrap();
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "erase\nr.io");
+        let fails = helper(folder.path(), "echo \"s3cret is too short\"; exit 1");
+        let error = fails.store("r.io", "u", "s3cret").await.unwrap_err().to_string();
+        assert!(error.ends_with("x store: exit status 1: what it says may be secret"), "{error}");
+        let error = fails.erase("r.io").await.unwrap_err().to_string();
+        assert!(error.ends_with("x erase: exit status 1: s3cret is too short"), "{error}");
     }
 
     #[tokio::test]

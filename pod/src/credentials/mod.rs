@@ -3,6 +3,7 @@
 
 mod docker_config;
 mod helper;
+pub mod login;
 
 use std::path::Path;
 

@@ -4,16 +4,16 @@ use crate::images::private;
 use crate::machine::{IMAGE, Machine, await_that, pod, text};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 /// A machine whose `/root` has no `.docker`, and a folder for programs.
-struct Home {
-    machine: Machine,
+pub struct Home {
+    pub machine: Machine,
     programs: PathBuf,
 }
 
 impl Home {
-    fn new() -> Home {
+    pub fn new() -> Home {
         let machine = Machine::new();
         let over = machine.sandbox.root().join("over/root");
         let [upper, work] = ["upper", "work"].map(|name| over.join(name));
@@ -31,37 +31,42 @@ impl Home {
         home
     }
 
-    fn folder(&self) -> PathBuf {
+    pub fn folder(&self) -> PathBuf {
         self.machine.sandbox.inside("/root/.docker")
     }
 
-    fn write(&self, config: &str) {
+    pub fn write(&self, config: &str) {
         std::fs::create_dir_all(self.folder()).unwrap();
         std::fs::write(self.folder().join("config.json"), config).unwrap();
     }
 
     /// A program that keeps credentials, by what it does.
-    fn helper(&self, name: &str, script: &str) {
+    pub fn helper(&self, name: &str, script: &str) {
         let path = self.programs.join(format!("docker-credential-{name}"));
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     }
 
-    fn rrun(&self, args: &[&str]) -> Output {
+    pub fn command(&self, args: &[&str]) -> Command {
         let path = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap());
         let mut command = self.machine.command(args);
-        rrun_tests::limit::output(command.env("PATH", path)).unwrap()
+        command.env("PATH", path);
+        command
+    }
+
+    pub fn rrun(&self, args: &[&str]) -> Output {
+        rrun_tests::limit::output(&mut self.command(args)).unwrap()
     }
 
     #[track_caller]
-    fn refused(&self, args: &[&str]) -> String {
+    pub fn refused(&self, args: &[&str]) -> String {
         let done = self.rrun(args);
         assert_eq!(done.status.code(), Some(2), "{args:?}: {}", text(&done.stdout));
         text(&done.stderr)
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         crate::machine::printed(args, &self.rrun(args))
     }
 }

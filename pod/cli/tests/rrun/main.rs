@@ -12,6 +12,7 @@ mod hang;
 mod help;
 mod images;
 mod jobs;
+mod login;
 mod logs;
 mod looks;
 mod machine;
