@@ -207,7 +207,7 @@ impl Store {
         })?;
         let reference: Reference = name.parse()?;
         let mut failed: Vec<Error> = Vec::new();
-        for auth in known(&reference).context(&what)? {
+        for auth in known(reference.clone()).await {
             match self.repair_as(&reference, layers, auth.as_ref()).await {
                 Ok(()) => return Ok(()),
                 Err(e) => failed.push(e),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use futures::future::BoxFuture;
 
 use crate::error::{Error, Result};
 use crate::reference::Reference;
@@ -31,7 +32,8 @@ pub struct Credentials {
 }
 
 /// What is known for a registry: each set is shown in turn, and nothing where there is `None`.
-pub type Known = Arc<dyn Fn(&Reference) -> Result<Vec<Option<Credentials>>> + Send + Sync>;
+pub type Known =
+    Arc<dyn Fn(Reference) -> BoxFuture<'static, Vec<Option<Credentials>>> + Send + Sync>;
 
 /// How one set of credentials is used.
 #[derive(Clone, PartialEq, Eq)]

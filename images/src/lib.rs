@@ -47,6 +47,7 @@ pub use fsck::{Check, Outcome, Report, fsck};
 pub use import::Imported;
 pub use progress::{Event, Progress};
 pub use reference::Reference;
+pub use registry::login;
 pub use registry::pace::Stall;
 pub use store::{
     Collection, Config, Containers, Decision, Entry, Fault, Finding, FsInfo, Holder, HolderKind,

@@ -335,3 +335,38 @@ async fn what_proxies_make_of_a_head_is_read_over() {
         scratch.store.pull(&name, None, None).await.expect(head);
     }
 }
+
+#[tokio::test]
+async fn a_login_asks_the_registry_itself_for_nothing_but_whether_it_takes_the_credentials() {
+    let (mirror, registry) = (TestRegistry::start().await, TestRegistry::start().await);
+    mirror.fault(|_| Some(status(200)));
+    registry.fault(|seen| {
+        let refused = |text| with_header(status(401), "www-authenticate", text);
+        match (seen.path.as_str(), seen.authorization.as_deref()) {
+            ("/token", Some("Basic dTpw")) => Some(text(200, r#"{"token":"t"}"#)),
+            ("/token", _) => Some(status(401)),
+            ("/v2/", Some("Bearer t")) => Some(status(200)),
+            _ => Some(refused("Bearer realm=\"/token\",service=\"s\"")),
+        }
+    });
+    let scratch = Scratch::new().await;
+    let hosts =
+        format!("server = 'http://{}'\n[host.'http://{}']\n", registry.address, mirror.address);
+    scratch.hosts("example.com", &hosts);
+    let config = support::config(scratch.dir.path());
+    rrun_images::login(&config, "example.com", &person()).await.unwrap();
+    let seen = registry.seen();
+    let asked: Vec<_> = seen.iter().map(|s| (s.path.as_str(), s.query.as_str())).collect();
+    let v2 = ("/v2/", "ns=example.com");
+    assert_eq!(asked, [v2, ("/token", "service=s"), v2]);
+    let wrong = Credentials { password: "wr0ng".into(), source: "this login".into(), ..person() };
+    let error = rrun_images::login(&config, "example.com", &wrong).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied);
+    let error = error.to_string();
+    let said = "(with credentials of this login, user \"u\"): token server http://";
+    assert!(error.starts_with("login example.com: GET http://") && error.contains(said), "{error}");
+    assert!(error.ends_with("401 unauthorized") && !error.contains("wr0ng"), "{error}");
+    let error = rrun_images::login(&config, "127.0.0.1:1", &person()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(mirror.seen().len(), 0);
+}

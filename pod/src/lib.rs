@@ -13,6 +13,7 @@ pub mod addresses;
 pub mod admission;
 mod backoff;
 pub mod clock;
+pub mod credentials;
 pub mod dns;
 mod engine;
 pub mod env;

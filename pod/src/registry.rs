@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use rrun_cri_api::v1;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::model::{Pod, Secret};
 
@@ -29,39 +29,22 @@ pub fn with_default_tag(name: &str) -> Option<String> {
     Some(if complete { name.to_owned() } else { format!("{name}:latest") })
 }
 
-/// What a registry is shown.
-#[derive(Clone, Debug)]
-pub struct Credential {
-    /// It.
-    pub auth: v1::AuthConfig,
-    /// The pod's Secret that it is of, by its name; else it is the node's, for all pods.
-    pub secret: Option<String>,
-}
-
-/// Every credential that fits `image`: those of the pod's secrets, then those of the node's own
-/// `config.json`; of each the longest match first.
-pub fn credentials(pod: &Pod, node: Option<&[u8]>, image: &str) -> Vec<Credential> {
+/// Every credential of the pod's secrets that fits `image`, with the name of its secret; the longest
+/// match first.
+pub fn of_secrets(pod: &Pod, image: &str) -> Vec<(String, v1::AuthConfig)> {
     let mut own = Vec::new();
     for name in &pod.spec.image_pull_secrets {
-        let found = pod.objects.secrets.get(name).map_or_else(Vec::new, entries);
-        let of_secret =
-            |(server, auth)| (server, Credential { auth, secret: Some(name.to_owned()) });
-        own.extend(found.into_iter().map(of_secret));
+        let found = pod.objects.secrets.get(name).map_or_else(Vec::new, of_secret);
+        own.extend(found.into_iter().map(|(server, auth)| (server, (name.to_owned(), auth))));
     }
-    let nodes = node.map_or_else(Vec::new, |text| of_node(text, image));
-    let of_node = nodes.into_iter().map(|auth| Credential { auth, secret: None });
-    fitting(own, image).into_iter().chain(of_node).collect()
+    fitting(own, image)
 }
 
-/// Every credential of the node's own `config.json` that fits `image`, the longest match first.
-pub fn of_node(text: &[u8], image: &str) -> Vec<v1::AuthConfig> {
-    fitting(config(text, true), image)
-}
-
-fn fitting<T>(entries: Vec<(String, T)>, image: &str) -> Vec<T> {
+/// What stands under servers that fit `image`, the longest match first.
+pub(crate) fn fitting<T>(entries: Vec<(String, T)>, image: &str) -> Vec<T> {
     let place = repository(image);
     let fits = |(server, auth): (String, T)| {
-        let bare = bare_server(&server);
+        let bare = bare(&server);
         matches(&bare, &place).then(|| ((bare.len(), !bare.contains('*')), auth))
     };
     let mut found: Vec<_> = entries.into_iter().filter_map(fits).collect();
@@ -90,13 +73,24 @@ pub fn without_tag(image: &str) -> &str {
 }
 
 /// `https://index.docker.io/v1/` → `docker.io`; the rest without scheme and API version.
-fn bare_server(server: &str) -> String {
+pub(crate) fn bare(server: &str) -> String {
     let bare = server.trim_start_matches("https://").trim_start_matches("http://");
     let bare = bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
     match bare {
         "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// The registry of an image.
+pub(crate) fn host(image: &str) -> String {
+    let place = repository(image);
+    bare(place.split_once('/').map_or(place.as_str(), |(host, _)| host))
+}
+
+/// How Docker calls a registry where credentials are kept.
+pub(crate) fn server(host: &str) -> &str {
+    if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }
 
 /// Host for host (`*` stands for one label), then the path as a prefix of whole parts.
@@ -110,21 +104,22 @@ fn matches(server: &str, place: &str) -> bool {
     same && rest.is_some_and(|r| path.is_empty() || r.is_empty() || r.starts_with('/'))
 }
 
-fn entries(secret: &Secret) -> Vec<(String, v1::AuthConfig)> {
+fn of_secret(secret: &Secret) -> Vec<(String, v1::AuthConfig)> {
     let (text, nested) = match secret.kind.as_str() {
         "kubernetes.io/dockerconfigjson" => (secret.data.get(".dockerconfigjson"), true),
         "kubernetes.io/dockercfg" => (secret.data.get(".dockercfg"), false),
         _ => (None, false),
     };
-    text.map_or_else(Vec::new, |text| config(text, nested))
+    let parsed = text.and_then(|text| serde_json::from_slice::<Value>(text).ok());
+    let parsed = parsed.unwrap_or_default();
+    // The older kind has at the top what the newer one has below `auths`.
+    let map = if nested { parsed.get("auths") } else { Some(&parsed) };
+    map.and_then(Value::as_object).map_or_else(Vec::new, entries)
 }
 
-/// The entries of a `config.json` (`nested`: below `auths`) or an older `.dockercfg`.
-fn config(text: &[u8], nested: bool) -> Vec<(String, v1::AuthConfig)> {
-    let parsed = serde_json::from_slice::<Value>(text).unwrap_or_default();
-    let map = if nested { parsed.get("auths").cloned().unwrap_or_default() } else { parsed };
-    let Value::Object(map) = map else { return Vec::new() };
-    map.into_iter().filter_map(|(server, entry)| Some((server, auth(&entry)?))).collect()
+/// Credentials by their servers; what cannot be read is left out.
+pub(crate) fn entries(map: &Map<String, Value>) -> Vec<(String, v1::AuthConfig)> {
+    map.iter().filter_map(|(server, entry)| Some((server.clone(), auth(entry)?))).collect()
 }
 
 fn auth(entry: &Value) -> Option<v1::AuthConfig> {
@@ -168,6 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn the_default_registry_is_called_by_its_old_address_where_credentials_are_kept() {
+        for (image, want) in [
+            ("busybox", "https://index.docker.io/v1/"),
+            ("index.docker.io/a/b:1", "https://index.docker.io/v1/"),
+            ("localhost/a", "localhost"),
+            ("r.io:5000/a/b@sha256:00", "r.io:5000"),
+        ] {
+            assert_eq!(server(&host(image)), want, "{image}");
+        }
+    }
+
+    #[test]
     fn the_longest_match_is_tried_first() {
         let mut pod = pod("  imagePullSecrets: [{name: s}]
   containers: [{name: a, image: i}]
@@ -183,18 +190,13 @@ mod tests {
         let kind = "kubernetes.io/dockerconfigjson".to_owned();
         pod.objects.secrets.insert("s".into(), Secret { kind, data });
         let users = |image: &str| -> Vec<String> {
-            credentials(&pod, None, image).into_iter().map(|c| c.auth.username).collect()
+            of_secrets(&pod, image).into_iter().map(|(_, auth)| auth.username).collect()
         };
         assert_eq!(users("r.io/team/app:1"), ["team", "host", "star"]);
-        assert_eq!(credentials(&pod, None, "r.io/team/app:1")[0].auth.password, "p:word");
+        let (secret, auth) = &of_secrets(&pod, "r.io/team/app:1")[0];
+        assert_eq!((secret.as_str(), auth.password.as_str()), ("s", "p:word"));
         assert_eq!(users("r.io/other"), ["host", "star"]);
         assert_eq!(users("busybox"), ["hub", "star"]);
         assert_eq!(users("sub.r.io/x"), Vec::<String>::new());
-        let node = br#"{"auths": {"r.io/team/app": {"username": "node", "password": "1"}}}"#;
-        let both = credentials(&pod, Some(node), "r.io/team/app:1");
-        let both: Vec<(&str, Option<&str>)> =
-            both.iter().map(|c| (c.auth.username.as_str(), c.secret.as_deref())).collect();
-        let s = Some("s");
-        assert_eq!(both, [("team", s), ("host", s), ("star", s), ("node", None)]);
     }
 }

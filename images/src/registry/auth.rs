@@ -20,6 +20,7 @@ pub(crate) struct Authenticator<'a> {
     pub client: &'a Client,
     /// Of the registry that sent the challenge.
     pub origin: &'a Url,
+    /// Empty for the registry alone.
     pub repository: &'a str,
     pub secret: Option<Secret>,
     /// Configured for the registry; its token server gets them as well.
@@ -64,7 +65,11 @@ impl Authenticator<'_> {
 
     async fn token(&self, mut url: Url, challenge: &Challenge) -> Result<String> {
         let service = challenge.get("service").unwrap_or_default();
-        let own = format!("repository:{}:pull", self.repository);
+        // A registry that is asked for none of its repositories gives a token for none.
+        let own = match self.repository {
+            "" => String::new(),
+            repository => format!("repository:{repository}:pull"),
+        };
         let scope = challenge.get("scope").unwrap_or(&own);
         let mut form = None;
         if let Some(Secret::Identity(refresh)) = &self.secret {
@@ -72,9 +77,11 @@ impl Authenticator<'_> {
             text.query_pairs_mut()
                 .append_pair("grant_type", "refresh_token")
                 .append_pair("service", service)
-                .append_pair("scope", scope)
                 .append_pair("client_id", "rrun")
                 .append_pair("refresh_token", refresh);
+            if !scope.is_empty() {
+                text.query_pairs_mut().append_pair("scope", scope);
+            }
             form = Some(text.query().unwrap_or_default().to_owned());
         } else {
             let mut query = url.query_pairs_mut();

@@ -40,7 +40,7 @@ struct Learned {
 #[derive(Clone)]
 pub(crate) struct Query<'a> {
     pub method: Method,
-    /// Below the repository, for example `manifests/latest`.
+    /// Below the repository, for example `manifests/latest`; empty for the registry itself.
     pub path: String,
     pub accept: Option<&'a str>,
     /// First byte wanted.
@@ -156,7 +156,10 @@ impl Endpoint {
 
     fn url(&self, base: &Url, query: &Query<'_>) -> Url {
         let mut url = base.clone();
-        url.set_path(&format!("{}/{}/{}", base.path(), self.repository, query.path));
+        url.set_path(&match self.repository.as_str() {
+            "" => format!("{}/{}", base.path(), query.path),
+            repository => format!("{}/{repository}/{}", base.path(), query.path),
+        });
         if let Some(namespace) = &self.host.namespace {
             url.query_pairs_mut().append_pair("ns", namespace);
         }

@@ -53,6 +53,22 @@ struct Answer<'a> {
     response: Response,
 }
 
+/// Asks a registry, by what is configured for it, whether it takes credentials. Its mirrors are not
+/// asked, which may let everybody in.
+///
+/// # Errors
+/// `Denied` if it does not take them; else why it cannot be asked.
+pub async fn login(config: &Config, registry: &str, who: &Credentials) -> Result<()> {
+    let what = format!("login {registry}");
+    let certs_dirs = config.certs_dirs.borrow().clone();
+    let mut hosts = folder::hosts_for(&certs_dirs, registry).context(&what)?;
+    // The last one is the registry itself, as a rule.
+    let none = || Error::invalid("it names no host").context(&what);
+    let endpoint = Endpoint::new(hosts.pop().ok_or_else(none)?, "", &Arc::default());
+    let query = Query { method: Method::GET, path: String::new(), accept: None, from: 0 };
+    endpoint.ask(&query, Some(who)).await.map(drop).context(&what)
+}
+
 impl Registry {
     /// Reads the folders for the reference's registry.
     pub(crate) fn open(

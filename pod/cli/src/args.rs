@@ -1,8 +1,10 @@
 //! The command line.
 
 mod image;
+mod login;
 
 pub use image::{Image, ImageList, Images};
+pub use login::{Login, Logout};
 
 use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -183,6 +185,10 @@ pub enum Verb {
         /// For example docker.io/library/busybox:1.36
         reference: String,
     },
+    /// Log in to a registry, for pulls from there by rrun
+    Login(Login),
+    /// Log out of a registry
+    Logout(Logout),
     /// Remove images, each under all of its names
     Rmi(Images),
     /// Look at images, name them, import them

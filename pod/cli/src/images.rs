@@ -5,15 +5,17 @@ use crate::args::ImageList;
 use crate::context::Context;
 use crate::runtime::connect;
 use crate::table;
+use crate::terminal::tell;
 use anyhow::{Result, anyhow, bail};
+use futures::FutureExt;
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
 use rrun_error::printable_line;
 use rrun_images::{Credentials, Digest, Event, Known, Origin, Reference, Store};
 use rrun_pod::clock::Timestamp;
-use rrun_pod::node::{docker_config, forget_pull};
-use rrun_pod::registry::of_node;
+use rrun_pod::credentials::{self, NodeCredentials};
+use rrun_pod::node::forget_pull;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -156,7 +158,7 @@ pub fn short(id: &str) -> String {
 pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     let reference: Reference = reference.parse()?;
     let mut failed: Vec<String> = Vec::new();
-    for auth in of_registry(&reference)? {
+    for auth in of_registry(&reference).await {
         match pull_as(context, &reference, auth).await {
             Ok(id) => {
                 println!("{id}");
@@ -169,42 +171,41 @@ pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
     bail!(failed.join("\nrrun: "))
 }
 
-/// Credentials and the file that they are from.
-type OfNode = Option<(&'static str, v1::AuthConfig)>;
-
-/// Each of the node's credentials that fits, or none.
-fn of_registry(reference: &Reference) -> Result<Vec<OfNode>> {
-    let found = docker_config()?;
-    let fitting = |(_, text): &(_, Vec<u8>)| of_node(text, &reference.name());
-    let known = found.as_ref().map_or_else(Vec::new, fitting);
-    let file = found.map_or("", |(file, _)| file);
-    Ok(match known.is_empty() {
+/// Each of the node's credentials that fits, or none. Why there are no others is told.
+async fn of_registry(reference: &Reference) -> Vec<Option<credentials::Known>> {
+    let NodeCredentials { known, missing } = credentials::of_node(&reference.name()).await;
+    for error in missing {
+        tell(format_args!("missing credentials: {error}"));
+    }
+    match known.is_empty() {
         true => vec![None],
-        false => known.into_iter().map(|auth| Some((file, auth))).collect(),
-    })
+        false => known.into_iter().map(Some).collect(),
+    }
 }
 
-fn credentials((file, auth): (&str, v1::AuthConfig)) -> Credentials {
-    Credentials { source: file.to_owned(), ..rrun_cri::convert::credentials(auth) }
+fn shown(known: credentials::Known) -> Credentials {
+    Credentials { source: known.source, ..rrun_cri::convert::credentials(known.auth) }
 }
 
 /// The node's credentials that fit, for whoever fetches layers anew.
 pub fn known() -> Known {
     Arc::new(|reference| {
-        let known = of_registry(reference).map_err(|error| {
-            rrun_images::Error::new(rrun_images::Kind::Invalid, format!("{error:#}"))
-        })?;
-        Ok(known.into_iter().map(|auth| auth.map(credentials)).collect())
+        let known = async move { of_registry(&reference).await };
+        Box::pin(known.map(|known| known.into_iter().map(|one| one.map(shown)).collect()))
     })
 }
 
-async fn pull_as(context: &Context, reference: &Reference, auth: OfNode) -> Result<String> {
+async fn pull_as(
+    context: &Context,
+    reference: &Reference,
+    known: Option<credentials::Known>,
+) -> Result<String> {
     let Some(endpoint) = &context.endpoint else {
-        let who = auth.map(credentials);
+        let who = known.map(shown);
         return pull_here(&store(context).await?, reference, who).await;
     };
     let image = spec(&reference.to_string());
-    let auth = auth.map(|(_, auth)| auth);
+    let auth = known.map(|known| known.auth);
     let request = v1::PullImageRequest { image, auth, ..Default::default() };
     let reply = connect(endpoint).await?.pull_image(request).await;
     Ok(reply.map_err(|status| from_status(&status))?.image_ref)
@@ -219,7 +220,7 @@ async fn pull_here(
     let progress = tokio::spawn(async move {
         let mut sizes = HashMap::new();
         while let Some(event) = events.recv().await {
-            tell(event, &mut sizes);
+            progressed(event, &mut sizes);
         }
     });
     let image = store.pull(reference, who.as_ref(), Some(sender)).await?;
@@ -227,7 +228,7 @@ async fn pull_here(
     Ok(image.id.to_string())
 }
 
-fn tell(event: Event, sizes: &mut HashMap<Digest, u64>) {
+fn progressed(event: Event, sizes: &mut HashMap<Digest, u64>) {
     let short = |layer: &Digest| {
         let text = layer.to_string();
         text.split(':').next_back().unwrap_or_default().chars().take(12).collect::<String>()

@@ -24,6 +24,7 @@ mod image_gc;
 mod images;
 mod jobs;
 mod lines;
+mod login;
 mod logs;
 mod many;
 mod object;
@@ -92,6 +93,8 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         verb,
         Verb::Images(_)
             | Verb::Pull { .. }
+            | Verb::Login(_)
+            | Verb::Logout(_)
             | Verb::Rmi { .. }
             | Verb::Image(_)
             | Verb::Gc(_)
@@ -134,6 +137,8 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         }
         Verb::Images(list) => images::list(&context, &list).await,
         Verb::Pull { reference } => images::pull(&context, &reference).await,
+        Verb::Login(args) => login::login(&context, &args).await,
+        Verb::Logout(args) => login::logout(&args).await,
         Verb::Rmi(of) => images::remove(&context, &of.images).await,
         Verb::Image(verb) => image_verb(verb, &context).await,
         Verb::Gc(Gc::Images { dry_run }) => image_gc::images(&context, dry_run).await,

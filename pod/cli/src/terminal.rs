@@ -1,9 +1,11 @@
 //! The person's terminal.
 
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use anyhow::{Result, bail};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::fmt::Display;
 use std::io::{IsTerminal, stdin};
 use std::os::fd::AsFd;
+use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 
 /// Tells the person something on standard error. It may hold what a container, an image or a
 /// registry said.
@@ -29,6 +31,55 @@ impl Raw {
 }
 
 impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
+    }
+}
+
+/// What the person types when asked.
+pub struct Answers(BufReader<Stdin>);
+
+impl Answers {
+    /// `None` when standard input is no terminal.
+    pub fn open() -> Option<Answers> {
+        stdin().is_terminal().then(|| Answers(BufReader::new(tokio::io::stdin())))
+    }
+
+    /// Asks for a line.
+    pub async fn ask(&mut self, prompt: &str) -> Result<String> {
+        eprint!("{prompt}");
+        let mut line = String::new();
+        if self.0.read_line(&mut line).await? == 0 {
+            bail!("standard input has ended");
+        }
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    }
+
+    /// Asks for a line that the terminal does not show.
+    pub async fn ask_secret(&mut self, prompt: &str) -> Result<String> {
+        let hidden = Hidden::enter()?;
+        let line = self.ask(prompt).await;
+        drop(hidden);
+        eprintln!();
+        line
+    }
+}
+
+/// A terminal that does not show what is typed; dropped, it is as it was.
+struct Hidden(Termios);
+
+impl Hidden {
+    fn enter() -> Result<Hidden> {
+        let before = tcgetattr(stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(stdin(), SetArg::TCSANOW, &hidden)?;
+        Ok(Hidden(before))
+    }
+}
+
+impl Drop for Hidden {
     fn drop(&mut self) {
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
     }

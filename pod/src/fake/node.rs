@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
+use crate::credentials::NodeCredentials;
 use crate::dns::ResolvConf;
 use crate::error::{Error, Kind, Result};
 use crate::ids::PodUid;
@@ -29,7 +30,7 @@ pub struct FakeNode {
     /// Files of volumes, by path.
     pub files: Mutex<BTreeMap<PathBuf, String>>,
     /// The node's own credentials.
-    pub docker_config: Mutex<Option<String>>,
+    pub credentials: Mutex<NodeCredentials>,
     /// How often `prepare` is to fail.
     pub broken: Mutex<usize>,
     pub torn_down: Mutex<bool>,
@@ -57,7 +58,7 @@ impl Default for FakeNode {
             message: Mutex::default(),
             log: Mutex::default(),
             files: Mutex::default(),
-            docker_config: Mutex::default(),
+            credentials: Mutex::default(),
             broken: Mutex::default(),
             torn_down: Mutex::default(),
             usage: Mutex::default(),
@@ -96,8 +97,8 @@ impl Node for FakeNode {
         Ok(self.resolv.lock().unwrap().clone())
     }
 
-    async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
-        Ok(self.docker_config.lock().unwrap().clone().map(String::into_bytes))
+    async fn credentials(&self, _: &str) -> NodeCredentials {
+        self.credentials.lock().unwrap().clone()
     }
 
     async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
+use crate::credentials::{self, NodeCredentials};
 use crate::dns::ResolvConf;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
@@ -34,9 +35,6 @@ use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
 use crate::resources;
 use crate::tombstone::{self, Tombstone};
-
-/// Where a kubelet looks for the node's credentials; the first that is there counts.
-const DOCKER_CONFIGS: &[&str] = &["/var/lib/kubelet/config.json", "/root/.docker/config.json"];
 
 /// How long a small file is waited for.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -162,21 +160,6 @@ impl Shared {
     }
 }
 
-/// This machine's `config.json` with credentials of registries, which all pods may use.
-///
-/// # Errors
-/// A file that is there and cannot be read.
-pub fn docker_config() -> Result<Option<(&'static str, Vec<u8>)>> {
-    for path in DOCKER_CONFIGS {
-        match std::fs::read(path) {
-            Ok(text) => return Ok(Some((*path, text))),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).context(|| format!("read {path}")),
-        }
-    }
-    Ok(None)
-}
-
 #[async_trait]
 impl Node for LinuxNode {
     fn facts(&self) -> &NodeFacts {
@@ -192,9 +175,8 @@ impl Node for LinuxNode {
         self.blocking(|_| facts::resolv()).await
     }
 
-    async fn docker_config(&self) -> Result<Option<Vec<u8>>> {
-        let found = self.blocking(|_| docker_config()).await?;
-        Ok(found.map(|(_, text)| text))
+    async fn credentials(&self, image: &str) -> NodeCredentials {
+        credentials::of_node(image).await
     }
 
     async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use linux::{LinuxNode, Roots, docker_config, facts_of, forget_pull};
+pub use linux::{LinuxNode, Roots, facts_of, forget_pull};
 
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;
+use crate::credentials::NodeCredentials;
 use crate::dns::ResolvConf;
 use crate::error::Result;
 use crate::ids::PodUid;
@@ -132,9 +133,8 @@ pub trait Node: Send + Sync {
     /// The node's resolv.conf, as it is now.
     async fn resolv_conf(&self) -> Result<ResolvConf>;
 
-    /// The credentials for registries that all pods of the node may use: a `config.json` as
-    /// Docker's, if there is one.
-    async fn docker_config(&self) -> Result<Option<Vec<u8>>>;
+    /// The credentials for the registry of `image` that all pods of the node may use.
+    async fn credentials(&self, image: &str) -> NodeCredentials;
 
     /// The addresses of another pod of the node, as [`OtherPods::addresses`] has them.
     async fn addresses_of(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>>;

@@ -4,10 +4,11 @@ use rrun_cri_api::v1;
 use tonic::{Code, Status};
 
 use super::worker::PodWorker;
+use crate::error::Error;
 use crate::events::Reason;
 use crate::model::PullPolicy;
 use crate::pull_records::{Access, PulledImage, VerificationPolicy, credential_hash, must_pull};
-use crate::registry::{self, Credential};
+use crate::registry;
 use crate::security::ImageUser;
 use crate::status::StartFailure;
 
@@ -134,57 +135,58 @@ impl PodWorker {
         }
     }
 
-    /// Each credential that fits in turn; none at all only when none fits, so that what a
-    /// registry says of the credentials is what the person reads.
+    /// Each credential that fits in turn, the pod's before the node's; none at all only when none
+    /// fits, so that what a registry says of the credentials is what the person reads.
     /// Answers the image's id and who may use it.
     async fn pull_with_credentials(
         &self,
         image: &str,
         sandbox: &v1::PodSandboxConfig,
     ) -> Result<(String, Access), Status> {
-        let found = self.credentials(image).await;
-        let anonymous = found.is_empty().then_some((None, Access::Everyone, None));
-        let shown = found.into_iter().map(|credential| {
-            let (access, of) = match credential.secret {
-                Some(name) => (
-                    Access::Credentials([credential_hash(&credential.auth)].into()),
-                    format!("secret {}/{name}", self.pod.meta.namespace),
-                ),
-                None => (Access::Everyone, "the node".to_owned()),
-            };
-            (Some(credential.auth), access, Some(of))
-        });
         let mut failed = Vec::new();
-        for (auth, access, of) in shown.chain(anonymous) {
-            let request = v1::PullImageRequest {
-                image: Some(self.image_spec(image)),
-                auth,
-                sandbox_config: Some(sandbox.clone()),
-            };
-            match self.cri.pull_image(request).await {
-                Ok(reply) if reply.image_ref.is_empty() => {
-                    let text = "the runtime answered an empty image reference";
-                    failed.push(Status::internal(text));
+        for (name, auth) in registry::of_secrets(&self.pod, image) {
+            let access = Access::Credentials([credential_hash(&auth)].into());
+            match self.pull_as(image, Some(auth), sandbox).await {
+                Ok(id) => return Ok((id, access)),
+                Err(e) => {
+                    let of = format!("secret {}/{name}", self.pod.meta.namespace);
+                    failed.push(with_source(&e, &of));
                 }
-                Ok(reply) => return Ok((reply.image_ref, access)),
-                // A runtime is not told whose they are.
-                Err(e) => failed.push(match of {
-                    Some(of) => {
-                        Status::new(e.code(), format!("{} (credentials of {of})", e.message()))
-                    }
-                    None => e,
-                }),
             }
         }
-        Err(all_of(&failed))
+        let node = self.node.credentials(image).await;
+        for missing in &node.missing {
+            tracing::warn!(pod = %self.pod.meta.name, "credentials that are missing: {missing}");
+        }
+        for known in node.known {
+            match self.pull_as(image, Some(known.auth), sandbox).await {
+                Ok(id) => return Ok((id, Access::Everyone)),
+                Err(e) => failed.push(with_source(&e, &format!("the node: {}", known.source))),
+            }
+        }
+        if failed.is_empty() {
+            match self.pull_as(image, None, sandbox).await {
+                Ok(id) => return Ok((id, Access::Everyone)),
+                Err(e) => failed.push(e),
+            }
+        }
+        Err(all_of(&failed, &node.missing))
     }
 
-    async fn credentials(&self, image: &str) -> Vec<Credential> {
-        let node = self.node.docker_config().await.unwrap_or_else(|e| {
-            tracing::warn!(pod = %self.pod.meta.name, "the node's credentials: {e}");
-            None
-        });
-        registry::credentials(&self.pod, node.as_deref(), image)
+    async fn pull_as(
+        &self,
+        image: &str,
+        auth: Option<v1::AuthConfig>,
+        sandbox: &v1::PodSandboxConfig,
+    ) -> Result<String, Status> {
+        let image = Some(self.image_spec(image));
+        let sandbox_config = Some(sandbox.clone());
+        let request = v1::PullImageRequest { image, auth, sandbox_config };
+        let id = self.cri.pull_image(request).await?.image_ref;
+        if id.is_empty() {
+            return Err(Status::internal("the runtime answered an empty image reference"));
+        }
+        Ok(id)
     }
 
     /// Whether an image that is here is to be pulled all the same, because nothing says that this
@@ -200,9 +202,8 @@ impl PodWorker {
                 return true;
             }
         };
-        let credentials = self.credentials(image).await;
-        let own = credentials.iter().filter(|credential| credential.secret.is_some());
-        let hashes: Vec<String> = own.map(|credential| credential_hash(&credential.auth)).collect();
+        let own = registry::of_secrets(&self.pod, image);
+        let hashes: Vec<String> = own.iter().map(|(_, auth)| credential_hash(auth)).collect();
         must_pull(&self.verification, image, &pulled, &hashes)
     }
 
@@ -232,18 +233,27 @@ impl PodWorker {
     }
 }
 
-/// What each credential was answered, the same once (`NewAggregate`).
-fn all_of(failed: &[Status]) -> Status {
+/// A runtime is not told whose credentials it was given.
+fn with_source(answer: &Status, of: &str) -> Status {
+    Status::new(answer.code(), format!("{} (credentials of {of})", answer.message()))
+}
+
+/// What each credential was answered, the same once (`NewAggregate`), and why there were no others.
+fn all_of(failed: &[Status], missing: &[Error]) -> Status {
     let mut texts: Vec<&str> = Vec::new();
     for status in failed {
         if !texts.contains(&status.message()) {
             texts.push(status.message());
         }
     }
-    let text = match texts[..] {
+    let mut text = match texts[..] {
         [only] => only.to_owned(),
         _ => format!("[{}]", texts.join(", ")),
     };
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(Error::to_string).collect();
+        text = format!("{text} (missing credentials: {})", missing.join(", "));
+    }
     Status::new(failed.last().map_or(Code::Internal, Status::code), text)
 }
 

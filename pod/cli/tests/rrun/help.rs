@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 35] = [
+const COMMANDS: [(&str, &[&str]); 37] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("validate", &["validate"]),
@@ -30,6 +30,8 @@ const COMMANDS: [(&str, &[&str]); 35] = [
     ("why-removed", &["why-removed"]),
     ("images", &["images"]),
     ("pull", &["pull"]),
+    ("login", &["login"]),
+    ("logout", &["logout"]),
     ("rmi", &["rmi"]),
     ("image", &["image"]),
     ("image-ls", &["image", "ls"]),
@@ -97,6 +99,10 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
             "invalid minimum garbage collection age: -1m0s",
         ),
         (&["wait", "web", "--for", "ready"], "unrecognized condition: \"ready\""),
+        (&["login", "--password-stdin"], "--username <USER>"),
+        (&["login", "-u", "a", "-p", "b", "--password-stdin"], "cannot be used with"),
+        (&["login", "a b"], "want a host, as in quay.io or localhost:5000"),
+        (&["logout", "--all", "r.io"], "cannot be used with"),
         (&["--config", "/none.toml", "ps"], "/none.toml"),
         (&["--endpoint", "what", "images"], "want unix:///path"),
     ] {

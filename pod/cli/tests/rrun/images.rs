@@ -164,7 +164,7 @@ fn a_pull_by_hand_shows_the_nodes_own_credentials() {
     mode(&program, 0o755);
     machine.configure(&format!("[images]\nverifier_bin_dir = {verifiers:?}\n"));
     let refused = machine.refused(&["pull", &image]);
-    let said = format!("verifier policy: it refuses the image (exit code 1): {image}: not today");
+    let said = format!("verifier policy: it refuses the image (exit status 1): {image}: not today");
     assert!(refused.contains(&said), "{refused}");
     mode(&program, 0o777);
     let refused = machine.refused(&["pull", &image]);

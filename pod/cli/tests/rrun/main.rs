@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cp;
+mod credentials;
 mod disk;
 mod endpoint;
 mod exec;
@@ -12,6 +13,7 @@ mod help;
 mod image_volumes;
 mod images;
 mod jobs;
+mod login;
 mod logs;
 mod looks;
 mod machine;

@@ -1,6 +1,10 @@
 //! Pulls that fail, and images that were pulled with credentials.
 
+use rrun_cri_api::v1;
+
 use super::*;
+use crate::credentials::{Known, NodeCredentials};
+use crate::error::{Error, Kind};
 
 #[tokio::test(start_paused = true)]
 async fn a_pull_that_fails_backs_off_and_says_why() {
@@ -91,27 +95,48 @@ async fn an_image_that_was_pulled_with_credentials_is_not_for_pods_without_them(
 #[tokio::test(start_paused = true)]
 async fn after_fitting_credentials_nobody_tries_without_and_what_each_was_answered_is_told() {
     let own = "r.io/p:1";
-    let node = "{\"auths\": {\"r.io\": {\"username\": \"node\", \"password\": \"p\"}}}";
-    for (user, of_node, shown, told) in [
-        (None, None, &[None][..], "nobody may not pull it"),
+    let node = |user: &str| Known {
+        auth: v1::AuthConfig { username: user.into(), password: "p".into(), ..Default::default() },
+        source: "/c.json".into(),
+    };
+    let hung = Error::new(Kind::Timeout, "not done after 60 s").context("docker-credential-x");
+    for (user, of_node, missing, shown, told) in [
+        (None, None, None, &[None][..], "nobody may not pull it"),
         (
             Some("bob"),
+            None,
             None,
             &[Some("bob")],
             "bob may not pull it (credentials of secret default/u-1)",
         ),
-        (None, Some(node), &[Some("node")], "node may not pull it (credentials of the node)"),
+        (
+            None,
+            Some(node("node")),
+            None,
+            &[Some("node")],
+            "node may not pull it (credentials of the node: /c.json)",
+        ),
         (
             Some("bob"),
-            Some(node),
+            Some(node("node")),
+            None,
             &[Some("bob"), Some("node")],
             "[bob may not pull it (credentials of secret default/u-1), \
-             node may not pull it (credentials of the node)]",
+             node may not pull it (credentials of the node: /c.json)]",
+        ),
+        (
+            None,
+            None,
+            Some(hung),
+            &[None],
+            "nobody may not pull it (missing credentials: docker-credential-x: not done after 60 s)",
         ),
     ] {
         let scene = Scene::new().await;
         scene.cri.private.lock().unwrap().insert(own.into(), "anna".into());
-        *scene.node.docker_config.lock().unwrap() = of_node.map(str::to_owned);
+        let known = Vec::from_iter(of_node);
+        let missing = Vec::from_iter(missing);
+        *scene.node.credentials.lock().unwrap() = NodeCredentials { known, missing };
         let pod = scene.engine.run(private("u-1", "Always", user));
         seconds(1).await;
         let asked = scene.cri.shown.lock().unwrap().clone();
