@@ -1,8 +1,8 @@
 //! Opening a SQLite database that several processes share, and when it is made anew.
 //!
-//! It is made anew if there is none, or if SQLite says that the file is damaged (`SQLITE_CORRUPT`) or
-//! no database (`SQLITE_NOTADB`), and nobody has it open. A full or failing disk, a read-only mount, another
-//! version and a busy database are errors that change nothing. Whoever has it open holds a shared
+//! It is made anew if there is none, or if SQLite says that the file is damaged on whatever page
+//! (`SQLITE_CORRUPT`) or no database (`SQLITE_NOTADB`), and nobody has it open. A full or failing
+//! disk, a read-only mount, another version and a busy database are errors that change nothing. Whoever has it open holds a shared
 //! lock on a file beside it, which death releases; it is set aside under the exclusive one alone,
 //! so never beneath a living process. One process opens at a time, by a lock on the folder: SQLite
 //! answers `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it
@@ -236,6 +236,13 @@ impl Database {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // First of all, as it wants no more than the first page: the tables of a later version may
+        // be such that this SQLite calls them malformed.
+        match version(&connection)? {
+            0 => {}
+            found if found == self.version => {}
+            found => return Err(Error::Version(found, self.version)),
+        }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
@@ -248,13 +255,24 @@ impl Database {
             }
             tx.commit()?;
         }
-        // Reads the schema: what is damaged there shows here.
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        check(&connection)?;
+        // Another process may have made the tables.
         match version(&connection)? {
             found if found == self.version => Ok(connection),
             found => Err(Error::Version(found, self.version)),
         }
     }
+}
+
+/// Reads every page: damage anywhere is found here, while the database can still be set aside, and
+/// not by each call that comes upon it.
+fn check(connection: &Connection) -> Result<(), Error> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let code = ffi::Error::new(ffi::SQLITE_CORRUPT);
+    Err(rusqlite::Error::SqliteFailure(code, Some(found)).into())
 }
 
 /// Runs `work`, which gives something back, and once more if the disk has no room for its record
@@ -309,173 +327,4 @@ fn set_aside(path: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    const DATABASE: Database = Database {
-        file: "trial.db",
-        lock: "trial.lock",
-        version: 1,
-        schema: "CREATE TABLE word (text TEXT)",
-    };
-
-    /// The database and its lock; `fill` writes a word.
-    fn open(folder: &Path) -> Result<(Connection, File), Error> {
-        let lock = DATABASE.lock(folder)?;
-        let fill = |connection: Connection| -> Result<Connection, Error> {
-            connection.execute("INSERT INTO word VALUES ('again')", [])?;
-            Ok(connection)
-        };
-        Ok((DATABASE.open(folder, &lock, fill)?, lock))
-    }
-
-    fn words(connection: &Connection) -> i64 {
-        connection.query_row("SELECT count(*) FROM word", [], |row| row.get(0)).unwrap()
-    }
-
-    fn damage(folder: &Path) {
-        fs::write(folder.join("trial.db"), "no database, for sure".repeat(400)).unwrap();
-    }
-
-    fn aside(folder: &Path) -> bool {
-        folder.join("trial.db.damaged").exists()
-    }
-
-    #[test]
-    fn a_database_that_is_gone_or_set_aside_by_whoever_knows_better_is_filled_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let opened = open(folder.path()).unwrap();
-        opened.0.execute("INSERT INTO word VALUES ('lost')", []).unwrap();
-        assert!(matches!(DATABASE.renew(folder.path()), Err(Error::InUse)));
-        drop(opened);
-        assert_eq!(words(&open(folder.path()).unwrap().0), 2);
-        DATABASE.renew(folder.path()).unwrap();
-        assert!(aside(folder.path()));
-        assert_eq!(words(&open(folder.path()).unwrap().0), 1);
-        // One that could not be filled is none.
-        DATABASE.renew(folder.path()).unwrap();
-        let lock = DATABASE.lock(folder.path()).unwrap();
-        let failed = DATABASE.open(folder.path(), &lock, |_| Err(Error::InUse));
-        assert!(failed.is_err() && !folder.path().join("trial.db").exists());
-        drop(lock);
-        assert_eq!(words(&open(folder.path()).unwrap().0), 1);
-    }
-
-    #[test]
-    fn a_file_that_is_no_database_is_set_aside_and_kept_and_the_new_one_is_filled() {
-        let folder = tempfile::tempdir().unwrap();
-        damage(folder.path());
-        let (connection, _lock) = open(folder.path()).unwrap();
-        assert_eq!(words(&connection), 1);
-        let kept = fs::read_to_string(folder.path().join("trial.db.damaged")).unwrap();
-        assert!(kept.starts_with("no database"));
-    }
-
-    #[test]
-    fn what_is_no_file_is_set_aside_as_a_damaged_one_and_is_no_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        nix::unistd::mkfifo(&at("trial.db"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let (connection, lock) = open(folder.path()).unwrap();
-        assert_eq!(words(&connection), 1);
-        assert!(aside(folder.path()));
-        drop((connection, lock));
-        fs::rename(at("trial.db.damaged"), at("trial.lock")).unwrap();
-        let error = open(folder.path()).unwrap_err();
-        assert!(matches!(error, Error::File(name, _) if name == "trial.lock"));
-    }
-
-    #[test]
-    fn a_damaged_database_that_somebody_has_open_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let opened = open(folder.path()).unwrap();
-        // Whole in the file, so that nothing is read from the log instead.
-        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        opened.0.query_row(checkpoint, [], |_| Ok(())).unwrap();
-        damage(folder.path());
-        assert!(matches!(open(folder.path()), Err(Error::InUse)));
-        assert!(!aside(folder.path()));
-        drop(opened);
-        open(folder.path()).unwrap();
-        assert!(aside(folder.path()));
-    }
-
-    #[test]
-    fn what_is_not_damaged_is_never_set_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("trial.db");
-        open(folder.path()).unwrap().0.execute("INSERT INTO word VALUES ('kept')", []).unwrap();
-        let set = |version: u32| {
-            let connection = Connection::open(&path).unwrap();
-            connection.pragma_update(None, "user_version", version).unwrap();
-        };
-        set(7);
-        let refused = open(folder.path()).unwrap_err();
-        assert_eq!(refused.to_string(), "they have version 7, this program knows 1");
-        set(1);
-        // Not to be opened: a folder in its place, as EIO and EACCES are (SQLITE_CANTOPEN).
-        fs::rename(&path, folder.path().join("else")).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert!(open(folder.path()).is_err());
-        fs::remove_dir(&path).unwrap();
-        fs::rename(folder.path().join("else"), &path).unwrap();
-        assert!(!aside(folder.path()));
-        assert_eq!(words(&open(folder.path()).unwrap().0), 2);
-    }
-
-    #[test]
-    fn what_gives_something_back_is_recorded_on_a_full_disk_and_the_database_is_opened_there() {
-        let folder = tempfile::tempdir().unwrap();
-        if !small_disk(folder.path()) {
-            eprintln!("skipped: nothing can be mounted here");
-            return;
-        }
-        let mut opened = open(folder.path()).unwrap();
-        for number in 0..200 {
-            opened.0.execute("INSERT INTO word VALUES (?1)", [number.to_string()]).unwrap();
-        }
-        let filler = folder.path().join("filler");
-        fs::write(&filler, vec![0; 16 << 20]).unwrap_err();
-        opened.0.execute("INSERT INTO word VALUES ('more')", []).unwrap_err();
-        let is_full =
-            |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-        for number in 0..200 {
-            let delete = |connection: &mut Connection| {
-                connection.execute("DELETE FROM word WHERE text = ?1", [number.to_string()])
-            };
-            assert_eq!(give_back(&mut opened.0, is_full, delete).unwrap(), 1);
-        }
-        assert_eq!(words(&opened.0), 1);
-        drop(opened);
-        // With room there is something to keep again, and its side files are made from that.
-        fs::remove_file(&filler).unwrap();
-        drop(open(folder.path()).unwrap());
-        fs::write(&filler, vec![0; 16 << 20]).unwrap_err();
-        open(folder.path()).unwrap();
-        nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-    }
-
-    /// Mounts one at `folder`, for this test's thread alone.
-    fn small_disk(folder: &Path) -> bool {
-        use nix::mount::{MsFlags, mount};
-        let none = None::<&str>;
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok()
-            && mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).is_ok()
-            && mount(Some("small"), folder, Some("tmpfs"), MsFlags::empty(), Some("size=2m"))
-                .is_ok()
-    }
-
-    #[test]
-    fn a_new_database_is_opened_by_many_at_once() {
-        for _ in 0..10 {
-            let folder = tempfile::tempdir().unwrap();
-            std::thread::scope(|scope| {
-                for _ in 0..8 {
-                    scope.spawn(|| open(folder.path()).unwrap());
-                }
-            });
-        }
-    }
-}
+mod tests;

@@ -45,12 +45,15 @@ pub fn read(run_dir: &Path, container: &str) -> io::Result<Option<(i64, Exit)>> 
     }
 }
 
-/// Removes the record of `container`; a missing one is removed.
+/// Removes the record of `container`, or whatever stands in its place: a container whose record
+/// cannot be read is removed all the same. A missing one is removed.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn remove(run_dir: &Path, container: &str) -> io::Result<()> {
-    match fs::remove_file(folder(run_dir).join(container)) {
+    let path = folder(run_dir).join(container);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => rrun_sys::tree::remove(&path),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -100,6 +103,26 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), Err("it is torn".to_owned()), "{cut}");
         }
+    }
+
+    #[test]
+    fn whatever_stands_in_a_records_place_is_removed_and_nothing_beyond_it() {
+        let run = tempfile::tempdir().unwrap();
+        let (record, precious) = (folder(run.path()).join("c"), run.path().join("precious"));
+        fs::create_dir(folder(run.path())).unwrap();
+        fs::write(&precious, "as it was").unwrap();
+        let removed = || {
+            remove(run.path(), "c").unwrap();
+            assert!(fs::symlink_metadata(&record).is_err());
+        };
+        fs::write(&record, "torn").unwrap();
+        removed();
+        removed();
+        fs::create_dir_all(record.join("deeper")).unwrap();
+        removed();
+        std::os::unix::fs::symlink(&precious, &record).unwrap();
+        removed();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "as it was");
     }
 
     #[test]
