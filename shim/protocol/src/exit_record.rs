@@ -51,9 +51,7 @@ pub fn read(run_dir: &Path, container: &str) -> io::Result<Option<(i64, Exit)>> 
 /// # Errors
 /// Those of the file system.
 pub fn remove(run_dir: &Path, container: &str) -> io::Result<()> {
-    let path = folder(run_dir).join(container);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => rrun_sys::tree::remove(&path),
+    match rrun_sys::tree::remove(&folder(run_dir).join(container)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
