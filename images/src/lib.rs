@@ -50,6 +50,6 @@ pub use reference::Reference;
 pub use registry::pace::Stall;
 pub use store::{
     Collection, Config, Containers, Decision, Entry, Fault, Finding, FsInfo, Holder, HolderKind,
-    Image, ImageUsage, LayerState, LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
+    Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs, Usage, Verified,
 };
 pub use verifier::Verifiers;

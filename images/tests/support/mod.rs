@@ -7,7 +7,7 @@ pub mod registry;
 
 use std::path::{Path, PathBuf};
 
-use rrun_images::{Config, Digest, Image, Known, Reference, Result, Store};
+use rrun_images::{Config, Digest, Image, Known, Layers, Reference, Result, Store};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -62,7 +62,12 @@ impl Scratch {
 
 pub fn config(dir: &Path) -> Config {
     let certs_dirs = watch::channel(vec![dir.join("certs.d")]).1;
-    Config { root: dir.join("images"), certs_dirs, ..Config::default() }
+    // The same tests are run for both formats: by the program `erofs` for the second.
+    let layers = match env!("CARGO_CRATE_NAME") {
+        "erofs" => Layers::Erofs,
+        _ => Layers::Directory,
+    };
+    Config { root: dir.join("images"), certs_dirs, layers, ..Config::default() }
 }
 
 /// Whoever shows nothing to any registry.

@@ -1,0 +1,17 @@
+//! What holds for layers that are directories, for those that are EROFS images.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "bounds.rs"]
+mod bounds;
+#[path = "export.rs"]
+mod export;
+#[path = "hostile.rs"]
+mod hostile;
+#[path = "layers.rs"]
+mod layers;
+#[path = "odd_layers.rs"]
+mod odd_layers;
+#[path = "pull.rs"]
+mod pull;
+#[path = "store/main.rs"]
+mod store;
