@@ -157,7 +157,9 @@ impl Database {
         match self.connect(&path) {
             Err(error) if error.is_damage() => {}
             Ok(connection) if is_new => return self.filled(folder, connection, fill),
-            Err(Error::Version(found, _)) if self.upgrade.is_some_and(|(from, _)| from == found) => {
+            Err(Error::Version(found, _))
+                if self.upgrade.is_some_and(|(from, _)| from == found) =>
+            {
                 return Ok(self.upgraded(&path, lock)?);
             }
             done => return Ok(done?),
@@ -507,5 +509,29 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn one_of_the_version_before_is_kept_and_brought_up_to_this_one_when_nobody_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, held) = open(dir.path()).unwrap();
+        old.execute("INSERT INTO word VALUES ('before')", []).unwrap();
+        let next = Database {
+            version: 2,
+            schema: "CREATE TABLE word (text TEXT, number INTEGER)",
+            upgrade: Some((1, "ALTER TABLE word ADD COLUMN number INTEGER NOT NULL DEFAULT 7")),
+            ..DATABASE
+        };
+        let lock = next.lock(dir.path()).unwrap();
+        let open_next = || next.open(dir.path(), &lock, Ok::<_, Error>);
+        assert!(matches!(open_next().unwrap_err(), Error::Version(1, 2)));
+        drop((old, held));
+        let read = |db: &Connection| {
+            let sql = "SELECT number FROM word WHERE text='before'";
+            db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(read(&open_next().unwrap()), 7);
+        assert_eq!(read(&open_next().unwrap()), 7, "once more");
+        assert!(matches!(open(dir.path()).unwrap_err(), Error::Version(2, 1)));
     }
 }

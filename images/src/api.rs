@@ -19,8 +19,8 @@ use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::DownHosts;
 use crate::store::{
-    Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Lower, Origin, Rootfs, Usage,
-    Verified,
+    Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Lower, Origin, Rootfs,
+    Usage, Verified,
 };
 
 /// How often a process that has the store open looks for what nobody has any more.

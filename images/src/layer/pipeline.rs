@@ -98,7 +98,7 @@ fn write_erofs(job: &Job, source: &mut Inflated) -> Result<Facts> {
     source.kept = Some(Kept::new(files.archive));
     let mut writer = Writer::new(files.index);
     apply_all(job, Splitter::new(&mut *source, None), &mut writer)?;
-    let archive = source.kept.take().map_or(0, |kept| kept.bytes());
+    let archive = source.kept.take().map_or(Ok(0), Kept::finish).context("archive")?;
     writer.finish(archive, &job.diff_id).context("index")
 }
 

@@ -1,6 +1,6 @@
 //! A layer that is on the disk, whatever its format.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use super::erofs;
@@ -34,10 +34,10 @@ impl Stored {
         match self.format {
             Format::Directory => split::join(&self.split, &self.folder, to),
             Format::Erofs => {
-                let mut files = erofs::open(&self.folder)?;
-                erofs::check(&files.index).context(self.folder.display())?;
-                io::copy(&mut files.archive, to).context(self.folder.display())?;
-                Ok(())
+                let files = erofs::open(&self.folder)?;
+                let length = erofs::check(&files.index).context(self.folder.display())?;
+                let copied = io::copy(&mut files.archive.take(length), to);
+                copied.map(drop).context(self.folder.display())
             }
         }
     }

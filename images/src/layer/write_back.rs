@@ -92,8 +92,10 @@ impl Kept {
         Ok(())
     }
 
-    /// How many it has.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// How many it has. The kernel reads whole pages of it, and takes a last one that is not there
+    /// for a failing disk: zeros are added.
+    pub(super) fn finish(self) -> io::Result<u64> {
+        self.file.set_len(self.bytes.next_multiple_of(4096))?;
+        Ok(self.bytes)
     }
 }

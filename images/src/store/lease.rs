@@ -205,12 +205,7 @@ fn unnamed(tx: &Connection, image: &ImageId, layers: Vec<LayerKey>) -> Result<Ve
 
 /// Records the lease, unless it is there, and tells the image's layers, bottom first, and which
 /// of them are opaque.
-fn hold(
-    tx: &Connection,
-    holder: &Holder,
-    image: &ImageId,
-    rw: bool,
-) -> Result<Vec<Held>> {
+fn hold(tx: &Connection, holder: &Holder, image: &ImageId, rw: bool) -> Result<Vec<Held>> {
     if let Some(other) = records::writable(tx, holder)?.filter(|other| rw && other != image) {
         return Err(Error::new(Kind::Exists, format!("it holds image {other} already")));
     }

@@ -2,8 +2,13 @@
 
 use rrun_database::Database;
 
-pub(super) const DATABASE: Database =
-    Database { file: "records.db", lock: "records.lock", version: 6, schema: SCHEMA, upgrade: Some((5, FORMAT)) };
+pub(super) const DATABASE: Database = Database {
+    file: "records.db",
+    lock: "records.lock",
+    version: 6,
+    schema: SCHEMA,
+    upgrade: Some((5, FORMAT)),
+};
 
 /// Before there was a choice every layer was a directory.
 const FORMAT: &str = "ALTER TABLE layer ADD COLUMN format TEXT NOT NULL DEFAULT 'directory'";

@@ -13,8 +13,8 @@ use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::layer::entries::{AUFS_LINKS, OVERLAY_OPAQUE};
 use crate::layer::facts::{DIR_MODE, Facts, Format};
 
-/// Where the length of the metadata and their hash are noted, in the part of the file that the
-/// kernel does not read.
+/// Where the lengths of the metadata and of the archive are noted and a hash, in the part of the file
+/// that the kernel does not read.
 const SEAL: usize = 2048;
 const PIECE: usize = 256 << 10;
 
@@ -45,7 +45,7 @@ impl Writer {
         let inodes = sorted.len() as u64 + 1;
         let beginning = Super { inodes, index: has, archive, uuid }.encode();
         let file = self.index.finish(&beginning)?;
-        seal(&file, metadata)?;
+        seal(&file, metadata, archive)?;
         let bytes = takes.next_multiple_of(4096) + archive.next_multiple_of(4096) + 4096;
         let (is_opaque, format) = (self.is_opaque, Format::Erofs);
         Ok(Facts { bytes, inodes: INODES, implied, is_opaque, split: 0, format })
@@ -175,26 +175,28 @@ fn uuid(diff_id: &Digest) -> [u8; 16] {
     })
 }
 
-fn seal(file: &File, metadata: u64) -> Result<()> {
+fn seal(file: &File, metadata: u64, archive: u64) -> Result<()> {
     let hash = hash(file, metadata)?;
-    let text = [&metadata.to_le_bytes(), hash.hex().as_bytes()].concat();
+    let lengths = [metadata.to_le_bytes(), archive.to_le_bytes()].concat();
+    let text = [&lengths, hash.hex().as_bytes()].concat();
     Ok(file.write_all_at(&text, SEAL as u64)?)
 }
 
-/// Whether the metadata are still as they were written.
+/// Whether the metadata are still as they were written; and how long the archive is.
 ///
 /// # Errors
 /// `Invalid` where they are not.
-pub(crate) fn check(file: &File) -> Result<()> {
-    let mut text = [0; 8 + 64];
+pub(crate) fn check(file: &File) -> Result<u64> {
+    let mut text = [0; 16 + 64];
     file.read_exact_at(&mut text, SEAL as u64)?;
-    let (metadata, wanted) = text.split_at(8);
-    let metadata = metadata.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (lengths, wanted) = text.split_at(16);
+    let length = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| lengths[at + n]));
+    let metadata = length(0);
     let broken = || Error::new(ErrorKind::Invalid, "the index is not as it was written");
     if metadata > file.metadata()?.len() || hash(file, metadata)?.hex().as_bytes() != wanted {
         return Err(broken());
     }
-    Ok(())
+    Ok(length(8))
 }
 
 /// Of what the kernel reads.

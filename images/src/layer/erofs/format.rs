@@ -203,7 +203,8 @@ impl Xattrs {
         let rest = &name[prefix.len()..];
         self.remove(number, rest);
         let size = XATTR_ENTRY + rest.len() + value.len();
-        let (Ok(name_size), Ok(value_size)) = (u8::try_from(rest.len()), u16::try_from(value.len()))
+        let (Ok(name_size), Ok(value_size)) =
+            (u8::try_from(rest.len()), u16::try_from(value.len()))
         else {
             return Added::TooLarge;
         };

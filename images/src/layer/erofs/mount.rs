@@ -64,6 +64,7 @@ pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<()> {
     builder.append_data(&mut header, TEXT, TEXT.as_bytes())?;
     let bytes = builder.into_inner()?;
     std::io::Write::write_all(&mut &files.archive, &bytes)?;
+    files.archive.set_len((bytes.len() as u64).next_multiple_of(4096))?;
     let mut writer = Writer::new(files.index.try_clone()?);
     let mut archive = Archive::new(Cursor::new(&bytes));
     while let Some(entry) = archive.next_entry()? {

@@ -37,6 +37,7 @@ fn archive(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
 fn write(folder: &Path, bytes: &[u8]) -> Result<Facts> {
     let mut files = create(folder)?;
     files.archive.write_all(bytes)?;
+    files.archive.set_len((bytes.len() as u64).next_multiple_of(4096))?;
     let mut writer = Writer::new(files.index);
     let mut archive = Archive::new(Cursor::new(bytes));
     while let Some(entry) = archive.next_entry()? {
@@ -92,7 +93,7 @@ fn a_changed_index_is_told_from_the_one_that_was_written() {
     write(dir.path(), &archive([("a".to_owned(), b"b".to_vec())])).unwrap();
     let whole = open(dir.path()).unwrap().index;
     check(&whole).unwrap();
-    for at in [1024, 1030, 2048, 2060, 4200, 8200] {
+    for at in [1024, 1030, 2048, 2070, 4200, 8200] {
         let mut byte = [0];
         whole.read_exact_at(&mut byte, at).unwrap();
         let file = File::options().write(true).open(super::index_in(dir.path())).unwrap();

@@ -314,7 +314,9 @@ impl Target for Writer {
         let shown = entry.link.escape_ascii();
         let (at, rest) = self.tree.walk(&target);
         let existing = match rest.as_slice() {
-            [] => return Err(Error::invalid(format_args!("hard link to \"{shown}\", a directory"))),
+            [] => {
+                return Err(Error::invalid(format_args!("hard link to \"{shown}\", a directory")));
+            }
             [last] => self.tree.child(at, last),
             _ => None,
         };
