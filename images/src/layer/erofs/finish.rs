@@ -32,6 +32,9 @@ impl Writer {
         let tree = std::mem::replace(&mut self.tree, super::tree::Tree::new());
         let mut sorted = tree.sorted();
         let directories = sorted.directories();
+        for file in sorted.files_outside(&directories) {
+            self.forget_name(sorted.tree.get(file).slot)?;
+        }
         let implied = self.implied(&sorted, &directories)?;
         for dir in &directories[1..] {
             self.place(&mut sorted, *dir).context(sorted.tree.path(*dir)?)?;

@@ -174,6 +174,17 @@ impl Sorted {
         self.order[start..].iter().take_while(move |at| parent(at) == of.0).map(|at| Id(*at))
     }
 
+    /// Names of files that are not below any of these directories: of what was removed with them.
+    pub(super) fn files_outside(&self, directories: &[Id]) -> Vec<Id> {
+        let mut is_reached = vec![false; self.tree.nodes.len()];
+        directories.iter().for_each(|dir| is_reached[dir.0 as usize] = true);
+        let is_outside = |id: &Id| {
+            let node = self.tree.get(*id);
+            !node.is_dir() && !node.is_whiteout && !is_reached[node.parent as usize]
+        };
+        self.order.iter().map(|at| Id(*at)).filter(is_outside).collect()
+    }
+
     /// All directories that are reached from the root, parents before their children.
     pub(super) fn directories(&self) -> Vec<Id> {
         let mut all = vec![Id::ROOT];

@@ -139,12 +139,18 @@ impl Writer {
         self.tree.remove(child);
         self.last = None;
         if !node.is_dir() && !node.is_whiteout {
-            let slot = self.slot(node.slot);
-            let mut inode = self.index.inode(slot)?;
-            if inode.links > 1 {
-                inode.links -= 1;
-                self.index.set(slot, &inode)?;
-            }
+            self.forget_name(node.slot)?;
+        }
+        Ok(())
+    }
+
+    /// An inode has a name less.
+    pub(super) fn forget_name(&mut self, slot: u32) -> Result<()> {
+        let slot = self.slot(slot);
+        let mut inode = self.index.inode(slot)?;
+        if inode.links > 1 {
+            inode.links -= 1;
+            self.index.set(slot, &inode)?;
         }
         Ok(())
     }
