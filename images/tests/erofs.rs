@@ -1,5 +1,6 @@
 //! What holds for layers that are directories, for those that are EROFS images.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+// Each of these files is a program of its own as well, with what they share.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::duplicate_mod)]
 
 #[path = "bounds.rs"]
 mod bounds;
