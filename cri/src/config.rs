@@ -125,6 +125,8 @@ pub struct Images {
     pub stall_timeout: u64,
     /// See `stall_timeout`; 0 is no bound.
     pub stall_bytes: u64,
+    /// What layers become that are unpacked from now on.
+    pub layers: rrun_images::Layers,
     /// Images that are never collected: names, or digests. Clients of the CRI see them as pinned.
     #[serde(deserialize_with = "pins")]
     pub pinned: Vec<String>,
@@ -153,6 +155,7 @@ impl Default for Images {
             per_verifier_timeout: 10,
             stall_timeout: 60,
             stall_bytes: 64 << 10,
+            layers: rrun_images::Layers::Auto,
             pinned: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
@@ -457,6 +460,7 @@ mod tests {
             ("[images]\nper_verifier_timeout = 0\n", "f:2: images.per_verifier_timeout: want a"),
             ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
+            ("[images]\nlayers = 'x'\n", "f:2: images.layers: unknown variant `x`"),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

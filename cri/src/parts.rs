@@ -56,6 +56,7 @@ pub fn image_store(current: &Current) -> rrun_images::Config {
             time: Duration::from_secs(current.config().images.stall_timeout),
             bytes: current.config().images.stall_bytes,
         },
+        layers: current.config().images.layers,
     }
 }
 

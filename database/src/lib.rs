@@ -38,6 +38,8 @@ pub struct Database {
     pub version: i64,
     /// What makes them.
     pub schema: &'static str,
+    /// The version before, and what makes this one of its tables, where that can be done.
+    pub upgrade: Option<(i64, &'static str)>,
 }
 
 /// Why a database is not opened.
@@ -155,6 +157,11 @@ impl Database {
         match self.connect(&path) {
             Err(error) if error.is_damage() => {}
             Ok(connection) if is_new => return self.filled(folder, connection, fill),
+            Err(Error::Version(found, _))
+                if self.upgrade.is_some_and(|(from, _)| from == found) =>
+            {
+                return Ok(self.upgraded(&path, lock)?);
+            }
             done => return Ok(done?),
         }
         lock.unlock().map_err(of_lock)?;
@@ -173,6 +180,30 @@ impl Database {
             }
             done => done?,
         };
+        lock.lock_shared().map_err(of_lock)?;
+        Ok(connection)
+    }
+
+    /// One of the version before, as it is now. Whoever has it open knows that version alone.
+    fn upgraded(&self, path: &Path, lock: &File) -> Result<Connection, Error> {
+        let of_lock = |error| Error::File(self.lock.into(), error);
+        lock.unlock().map_err(of_lock)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return self.connect(path),
+            Err(TryLockError::Error(error)) => return Err(of_lock(error)),
+        }
+        if let Some((from, sql)) = self.upgrade {
+            let mut connection = Connection::open(path)?;
+            connection.busy_timeout(BUSY)?;
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if version(&tx)? == from {
+                tx.execute_batch(sql)?;
+                tx.pragma_update(None, "user_version", self.version)?;
+            }
+            tx.commit()?;
+        }
+        let connection = self.connect(path)?;
         lock.lock_shared().map_err(of_lock)?;
         Ok(connection)
     }

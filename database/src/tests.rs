@@ -7,6 +7,7 @@ const DATABASE: Database = Database {
     lock: "trial.lock",
     version: 1,
     schema: "CREATE TABLE word (text TEXT)",
+    upgrade: None,
 };
 
 /// The database and its lock; `fill` writes a word.
@@ -204,4 +205,28 @@ fn a_new_database_is_opened_by_many_at_once() {
             }
         });
     }
+}
+
+#[test]
+fn one_of_the_version_before_is_kept_and_brought_up_to_this_one_when_nobody_has_it_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, held) = open(dir.path()).unwrap();
+    old.execute("INSERT INTO word VALUES ('before')", []).unwrap();
+    let next = Database {
+        version: 2,
+        schema: "CREATE TABLE word (text TEXT, number INTEGER)",
+        upgrade: Some((1, "ALTER TABLE word ADD COLUMN number INTEGER NOT NULL DEFAULT 7")),
+        ..DATABASE
+    };
+    let lock = next.lock(dir.path()).unwrap();
+    let open_next = || next.open(dir.path(), &lock, Ok::<_, Error>);
+    assert!(matches!(open_next().unwrap_err(), Error::Version(1, 2)));
+    drop((old, held));
+    let read = |db: &Connection| {
+        let sql = "SELECT number FROM word WHERE text='before'";
+        db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(read(&open_next().unwrap()), 7);
+    assert_eq!(read(&open_next().unwrap()), 7, "once more");
+    assert!(matches!(open(dir.path()).unwrap_err(), Error::Version(2, 1)));
 }

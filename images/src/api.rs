@@ -1,7 +1,7 @@
 //! The store as other crates have it: every call is async, and blocks no thread of theirs.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::DownHosts;
 use crate::store::{
-    Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Origin, Rootfs, Usage,
-    Verified,
+    Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Lower, Origin, Rootfs,
+    Usage, Verified,
 };
 
 /// How often a process that has the store open looks for what nobody has any more.
@@ -282,7 +282,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::hold`].
-    pub async fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
+    pub async fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<Lower>> {
         let (holder, image) = (holder.clone(), image.clone());
         self.disk.run(move |disk| disk.view(&holder, &image)).await
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::config;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::layer;
+use crate::layer::Stored;
 use crate::store::{Disk, Hashing, Image};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -36,8 +36,7 @@ pub enum ExportTo {
 struct Part {
     diff_id: Digest,
     size: u64,
-    split: PathBuf,
-    folder: PathBuf,
+    stored: Stored,
 }
 
 /// See [`crate::Store::export`].
@@ -93,18 +92,18 @@ fn parts(disk: &Disk, image: &Image) -> Result<Vec<Part>> {
             parts.push(same);
             continue;
         }
-        let found = known.iter().find(|(diff_id, ..)| *diff_id == wanted);
+        let found = known.iter().find(|(diff_id, _)| *diff_id == wanted);
         let found = found.ok_or_else(|| Error::not_found("it is gone").context(&what))?;
-        let (diff_id, split, folder) = found.clone();
-        if !split.exists() {
+        let (diff_id, stored) = found.clone();
+        if !stored.has_archive() {
             let why = "its archive cannot be made again: it has a path more than once";
             return Err(Error::invalid(why).context(what));
         }
         let mut hashing = Hashing::new(&diff_id);
-        layer::join(&split, &folder, &mut hashing).context(&what)?;
+        stored.write_archive(&mut hashing).context(&what)?;
         let size = hashing.bytes;
         diff_id.expect_equal(&hashing.finish()).context(&what)?;
-        parts.push(Part { diff_id, size, split, folder });
+        parts.push(Part { diff_id, size, stored });
     }
     Ok(parts)
 }
@@ -170,7 +169,7 @@ impl Out {
     }
 
     fn layer(&mut self, part: &Part) -> Result<()> {
-        let work = |out: &mut dyn Write| layer::join(&part.split, &part.folder, out);
+        let work = |out: &mut dyn Write| part.stored.write_archive(out);
         self.entry(&blob(&part.diff_id), part.size, work)
     }
 

@@ -51,6 +51,6 @@ pub use registry::login;
 pub use registry::pace::Stall;
 pub use store::{
     Collection, Config, Containers, Decision, Entry, Fault, Finding, FsInfo, Holder, HolderKind,
-    Image, ImageUsage, LayerState, LayerUsage, Origin, Pin, Rootfs, Usage, Verified,
+    Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs, Usage, Verified,
 };
 pub use verifier::Verifiers;

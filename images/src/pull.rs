@@ -238,7 +238,7 @@ fn plan_directories(disk: &Disk, keys: &[LayerKey]) -> Result<Vec<directories::D
         // Gone again already: the commit will tell.
         let facts = disk.records(|r| r.read(|tx| records::layer(tx, key)))?;
         let Some(facts) = facts else { return Ok(Vec::new()) };
-        layers.add(&disk.layer_dir(key), &facts)?;
+        layers.add(disk.open_layer(key, facts.format)?, &facts)?;
     }
     layers.plan()
 }
@@ -306,7 +306,8 @@ async fn fetch_into(
     partial: &mut Partial,
 ) -> Result<()> {
     let folder = disk.path("tmp").join(key.as_str());
-    let job = Job { diff_id: layer.diff_id.clone(), folder, split: disk.split(key) };
+    let format = disk.run(|disk| Ok(disk.format())).await?;
+    let job = Job { diff_id: layer.diff_id.clone(), folder, split: disk.split(key), format };
     let (feed, fed) = mpsc::channel(FEED);
     let (here, key) = (disk.clone(), key.clone());
     let unpacking = UNPACKS.run(move || unpack(&here, &job, &key, (lock, fed)));

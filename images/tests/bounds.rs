@@ -53,7 +53,8 @@ async fn paths_of_two_thousand_levels_are_unpacked_and_removed() {
     let layers = scratch.names("layers");
     let info = scratch.store.fs_info().await.unwrap();
     let splits = scratch.names("splits").len() as u64;
-    assert_eq!((layers.len(), info.inodes - splits), (1, 4 * 2047 + 4 + 200));
+    let inodes = if support::IS_EROFS { 3 } else { 4 * 2047 + 4 + 200 };
+    assert_eq!((layers.len(), info.inodes - splits), (1, inodes));
     // Directories beneath one another, each described: in the layer above as well.
     let each: Vec<Item> = (1..1000).map(|n| at(&"d/".repeat(n), dir("x").mode(0o711))).collect();
     let lower = support::layer::tar(&each);

@@ -4,18 +4,18 @@
 mod support;
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rrun_images::{Holder, Kind};
+use rrun_images::{Holder, Kind, Lower};
 use support::layer::{Item, device, dir, file, hardlink, header, layer, push, seal, symlink, tar};
 use support::{Scratch, TestImage, import};
 
 /// The directory of a one-layer image.
-async fn unpack(scratch: &Scratch, items: &[Item]) -> PathBuf {
+async fn unpack(scratch: &Scratch, items: &[Item]) -> Lower {
     unpack_raw(scratch, layer(items)).await
 }
 
-async fn unpack_raw(scratch: &Scratch, layer: (Vec<u8>, Vec<u8>)) -> PathBuf {
+async fn unpack_raw(scratch: &Scratch, layer: (Vec<u8>, Vec<u8>)) -> Lower {
     let image = import(scratch, &TestImage::of(&[layer])).await.unwrap();
     let holder = Holder::container(format!("o{}", image.id.digest().hex())).unwrap();
     scratch.store.prepare(&holder, &image.id).await.unwrap().lower.pop().unwrap()

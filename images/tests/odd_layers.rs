@@ -5,16 +5,16 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rrun_images::{Kind, Result};
+use rrun_images::{Holder, Kind, Lower, Result};
 use support::layer::*;
 use support::{Scratch, TestImage, import};
 
-async fn unpack(scratch: &Scratch, tar: Vec<u8>, blob: Vec<u8>) -> Result<PathBuf> {
-    let key = rrun_images::Digest::of(&tar).hex().to_owned();
-    import(scratch, &TestImage::of(&[(tar, blob)])).await?;
-    Ok(scratch.root().join("layers").join(key))
+async fn unpack(scratch: &Scratch, tar: Vec<u8>, blob: Vec<u8>) -> Result<Lower> {
+    let image = import(scratch, &TestImage::of(&[(tar, blob)])).await?;
+    let rootfs = scratch.store.prepare(&Holder::container("c")?, &image.id).await?;
+    Ok(rootfs.lower.into_iter().next_back().unwrap())
 }
 
 async fn unpack_items(items: &[Item], check: impl FnOnce(&Path)) {

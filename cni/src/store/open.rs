@@ -7,8 +7,13 @@ use rusqlite::Connection;
 use std::fs::{self, File};
 use std::path::Path;
 
-const RECORDS: Database =
-    Database { file: "network.db", lock: "network.lock", version: 1, schema: SCHEMA };
+const RECORDS: Database = Database {
+    file: "network.db",
+    lock: "network.lock",
+    version: 1,
+    schema: SCHEMA,
+    upgrade: None,
+};
 
 const SCHEMA: &str = "
     CREATE TABLE attachment (

@@ -6,6 +6,7 @@ use crate::model::{Dns, PortMapping, Tags};
 use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 pub use rrun_images::ImageConfig;
+use rrun_images::Lower;
 use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::{Events, Exec, Reply, Request, Running, WireKind};
 use rrun_sys::kernel::Feature;
@@ -72,7 +73,7 @@ pub struct ImageInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootfsDirs {
     /// Read-only layers, the topmost first.
-    pub lower: Vec<PathBuf>,
+    pub lower: Vec<Lower>,
     /// The writable layer.
     pub upper: PathBuf,
     /// Overlay's own.

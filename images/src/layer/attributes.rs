@@ -15,11 +15,11 @@ use crate::tar::Entry;
 
 /// What an entry says of its object beside type and data.
 pub(super) struct EntryAttributes {
-    uid: u32,
-    gid: u32,
-    mode: Mode,
-    mtime: TimeSpec,
-    xattrs: Vec<(CString, Vec<u8>)>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: Mode,
+    pub(super) mtime: TimeSpec,
+    pub(super) xattrs: Vec<(CString, Vec<u8>)>,
 }
 
 impl EntryAttributes {

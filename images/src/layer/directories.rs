@@ -6,16 +6,15 @@
 //! Most images need none.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 
 use nix::dir::Dir;
 use nix::libc;
 use nix::sys::stat::Mode;
-use rrun_sys::root::{RelPath, RootDir, Rule};
+use rrun_sys::root::{RelPath, RootDir};
 use rrun_sys::xattr;
 
-use super::Facts;
-use super::unpack::{DIR_MODE, HELD, OVERLAY_OPAQUE};
+use super::entries::OVERLAY_OPAQUE;
+use super::facts::{DIR_MODE, Facts, HELD};
 use crate::error::{Context, Error, Result};
 
 /// What is held in memory of an image's implied directories: in bytes, as for one layer.
@@ -52,13 +51,12 @@ const DEFAULT: Attributes = Attributes { mode: DIR_MODE.bits(), owner: (0, 0) };
 
 impl OpenLayers {
     /// Adds the layer below those that are there.
-    pub(crate) fn add(&mut self, dir: &Path, facts: &Facts) -> Result<()> {
+    pub(crate) fn add(&mut self, root: RootDir, facts: &Facts) -> Result<()> {
         self.held += facts.implied.iter().map(|path| path.len() + HELD).sum::<usize>();
         if self.held > MOST_IMPLIED {
             return Err(too_many());
         }
         let implied = facts.implied.iter().filter_map(|path| RelPath::parse(path).ok()).collect();
-        let root = RootDir::open(dir, Rule::Beneath).context(dir.display())?;
         self.layers.push(OpenLayer { root, implied, is_opaque: facts.is_opaque });
         Ok(())
     }
@@ -229,22 +227,24 @@ pub(crate) fn make(root: &RootDir, directories: &[Directory]) -> Result<Facts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rrun_sys::root::Rule;
 
     #[test]
     fn implied_directories_of_all_layers_and_those_on_the_way_to_them_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
+        let root = || RootDir::open(dir.path(), Rule::Beneath).unwrap();
         let deep = "d/".repeat(2000);
         let implying = |implied: Vec<String>| Facts { implied, ..Facts::default() };
         let long = format!("{}/", "d".repeat(255)).repeat(15);
         let many = implying((0..5000).map(|n| format!("{long}{n}")).collect());
         let mut layers = OpenLayers::default();
-        (0..3).for_each(|_| layers.add(dir.path(), &many).unwrap());
-        let refused = layers.add(dir.path(), &many).unwrap_err().to_string();
+        (0..3).for_each(|_| layers.add(root(), &many).unwrap());
+        let refused = layers.add(root(), &many).unwrap_err().to_string();
         assert_eq!(refused, "its layers have too many directories without an entry");
 
         let apart = implying((0..40).map(|n| format!("{n}/{deep}")).collect());
         let mut layers = OpenLayers::default();
-        (0..2).for_each(|_| layers.add(dir.path(), &apart).unwrap());
+        (0..2).for_each(|_| layers.add(root(), &apart).unwrap());
         assert_eq!(layers.plan().unwrap_err().to_string(), refused);
     }
 }

@@ -1,4 +1,5 @@
-//! Layers: from a stream of compressed bytes to a directory that overlayfs takes.
+//! Layers: from a stream of compressed bytes to what overlayfs takes, in one of two formats: a
+//! directory, or an EROFS image that is its archive and an index of it.
 //!
 //! Each layer is unpacked by itself, without the ones below it, so that layers are keyed by
 //! nothing but their content and unpack in parallel.
@@ -6,13 +7,17 @@
 mod attributes;
 mod decode;
 pub(crate) mod directories;
+mod entries;
+pub(crate) mod erofs;
+mod facts;
 mod lookup;
 mod pipeline;
 mod split;
+mod stored;
 mod unpack;
 mod write_back;
 
 pub(crate) use decode::{Compression, decoder, sniff};
+pub(crate) use facts::{Facts, Format};
 pub(crate) use pipeline::{Feed, Job, run};
-pub(crate) use split::join;
-pub(crate) use unpack::Facts;
+pub(crate) use stored::Stored;

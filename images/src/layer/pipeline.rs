@@ -1,4 +1,4 @@
-//! One pass: compressed bytes in, verified directory out.
+//! One pass: compressed bytes in, verified layer out.
 //!
 //! Three stages, each on a thread of its own, joined by short bounded queues: the caller fetches
 //! and hashes compressed bytes; one thread inflates; one hashes the uncompressed bytes and writes
@@ -14,8 +14,12 @@ use rrun_sys::root::{RootDir, Rule};
 use tokio::sync::mpsc;
 
 use super::decode::{decoder, foreign, sniff};
+use super::entries::{Target, apply};
+use super::erofs::{self, Writer};
+use super::facts::{Facts, Format};
 use super::split::Splitter;
-use super::unpack::{Facts, Unpacker};
+use super::unpack::Unpacker;
+use super::write_back::Kept;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, EntryKind};
@@ -36,6 +40,8 @@ pub(crate) struct Job {
     pub folder: PathBuf,
     /// The file of the layer's split, see [`super::split`].
     pub split: PathBuf,
+    /// What it is to be.
+    pub format: Format,
 }
 
 const BUFFER: usize = 256 << 10;
@@ -57,7 +63,19 @@ pub(crate) fn run(job: &Job, feed: mpsc::Receiver<Feed>) -> Result<Facts> {
             }
         })
         .context("start the inflating thread")?;
-    let done = write(job, Inflated { full_out, empty_in, now: Vec::new(), at: 0, hasher: None });
+    let mut source = Inflated {
+        full_out,
+        empty_in,
+        now: Vec::new(),
+        at: 0,
+        hasher: Some(Hasher::new(job.diff_id.algorithm())),
+        kept: None,
+    };
+    let done = match job.format {
+        Format::Directory => write_directory(job, &mut source),
+        Format::Erofs => write_erofs(job, &mut source),
+    };
+    drop(source);
     // The writer has dropped its queues, so the inflater cannot be stuck.
     let ended = inflater.join();
     match (done, ended) {
@@ -67,15 +85,34 @@ pub(crate) fn run(job: &Job, feed: mpsc::Receiver<Feed>) -> Result<Facts> {
     }
 }
 
-fn write(job: &Job, mut source: Inflated) -> Result<Facts> {
-    source.hasher = Some(Hasher::new(job.diff_id.algorithm()));
+fn write_directory(job: &Job, source: &mut Inflated) -> Result<Facts> {
     let root = RootDir::open(&job.folder, Rule::InRoot).context(job.folder.display())?;
-    let mut archive = Archive::new(Splitter::new(&mut source, &job.split));
     let mut unpacker = Unpacker::new(root)?;
+    let splitter = apply_all(job, Splitter::new(source, Some(&job.split)), &mut unpacker)?;
+    let (facts, is_whole) = unpacker.finish()?;
+    Ok(Facts { split: splitter.finish(is_whole), ..facts })
+}
+
+fn write_erofs(job: &Job, source: &mut Inflated) -> Result<Facts> {
+    let files = erofs::create(&job.folder)?;
+    source.kept = Some(Kept::new(files.archive));
+    let mut writer = Writer::new(files.index);
+    apply_all(job, Splitter::new(&mut *source, None), &mut writer)?;
+    let archive = source.kept.take().map_or(Ok(0), Kept::finish).context("archive")?;
+    writer.finish(archive, &job.diff_id).context("index")
+}
+
+/// Reads the archive to its end, and the stream after it.
+fn apply_all<'a>(
+    job: &Job,
+    splitter: Splitter<&'a mut Inflated>,
+    target: &mut impl Target,
+) -> Result<Splitter<&'a mut Inflated>> {
+    let mut archive = Archive::new(splitter);
     while let Some(entry) = archive.next_entry()? {
         let is_plain = entry.kind == EntryKind::File && entry.sparse.is_none();
         archive.source().begin_data(if is_plain { entry.size } else { 0 });
-        let file = unpacker.apply(&entry, &mut archive)?;
+        let file = apply(target, &entry, &mut archive)?;
         archive.source().end_data(file.as_ref());
     }
     archive.drain()?;
@@ -83,8 +120,7 @@ fn write(job: &Job, mut source: Inflated) -> Result<Facts> {
     if let Some(hasher) = splitter.source().hasher.take() {
         job.diff_id.expect_equal(&hasher.finish()).context("uncompressed content")?;
     }
-    let (facts, is_whole) = unpacker.finish()?;
-    Ok(Facts { split: splitter.finish(is_whole), ..facts })
+    Ok(splitter)
 }
 
 /// Fills empty buffers with uncompressed bytes until the end.
@@ -199,6 +235,8 @@ struct Inflated {
     now: Vec<u8>,
     at: usize,
     hasher: Option<Hasher>,
+    /// Where they are kept as they come.
+    kept: Option<Kept>,
 }
 
 impl Read for Inflated {
@@ -219,6 +257,9 @@ impl BufRead for Inflated {
             self.now = self.full_out.recv().unwrap_or_else(|_| Ok(Vec::new()))?;
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(&self.now);
+            }
+            if let Some(kept) = &mut self.kept {
+                kept.write(&self.now)?;
             }
         }
         Ok(&self.now[self.at..])

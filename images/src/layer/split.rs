@@ -36,14 +36,15 @@ pub(super) struct Splitter<R> {
 }
 
 impl<R: BufRead> Splitter<R> {
-    pub(super) fn new(source: R, path: &Path) -> Splitter<R> {
-        let out = match make(path) {
+    /// Without a path nothing is written.
+    pub(super) fn new(source: R, path: Option<&Path>) -> Splitter<R> {
+        let out = path.and_then(|path| match make(path) {
             Ok(out) => Some((path.to_owned(), out)),
             Err(e) => {
                 tracing::debug!("{}: {e}", path.display());
                 None
             }
-        };
+        });
         Splitter { source, out, not_data: Vec::new(), data_to_come: 0, data_passed: 0 }
     }
 

@@ -13,46 +13,16 @@ use nix::sys::stat::{FileStat, Mode, SFlag, makedev};
 use nix::unistd::{getegid, geteuid};
 use rrun_sys::root::{Place, RelPath, RootDir};
 use rrun_sys::xattr;
-use serde::{Deserialize, Serialize};
 
 use super::attributes::EntryAttributes;
-use super::lookup::{clean, escape, follow};
+use super::entries::{AUFS_LINKS, OVERLAY_OPAQUE, Target, link_target};
+use super::facts::{DIR_MODE, Facts, HELD, MOST_DESCRIBED, MOST_IMPLIED};
+use super::lookup::{escape, follow};
 use super::write_back::WriteBack;
 use crate::error::{Context, Error, Kind, Result};
 use crate::tar::{Archive, Entry, EntryKind};
 
-/// What is known of an unpacked layer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Facts {
-    /// Bytes on disk, in blocks of 4 KiB.
-    pub bytes: u64,
-    /// Files, directories and the like; hard links once.
-    pub inodes: u64,
-    /// Directories that no entry describes, for which the layers below may have the owner and
-    /// mode; the root is the empty path.
-    pub implied: Vec<String>,
-    /// The layer hides everything below it.
-    pub is_opaque: bool,
-    /// Bytes on disk of its split, likewise; 0: it has none.
-    pub split: u64,
-}
-
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// aufs' own files, which very old images have.
-const AUFS: &[u8] = b".wh..wh.";
-/// Where aufs kept files that have several names. The names in other directories are links to them.
-const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
-/// What overlayfs reads in a directory that hides the ones below it.
-pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
-pub(super) const DIR_MODE: Mode = Mode::from_bits_truncate(0o755);
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
-/// What is held in memory of a layer's directories until its end: those that entries describe, and
-/// those that are implied, which go on record. A few MiB of archive may name paths of gigabytes.
-const MOST_DESCRIBED: usize = 64 << 20;
-const MOST_IMPLIED: usize = 32 << 20;
-/// Of one directory beside its path and attributes.
-pub(super) const HELD: usize = 128;
 
 pub(super) struct Unpacker {
     root: RootDir,
@@ -88,68 +58,6 @@ impl Unpacker {
             disk: WriteBack::default(),
             is_rewritten: false,
         })
-    }
-
-    /// Makes what `entry` says, its data taken from the archive: into the file that is told.
-    pub(super) fn apply<R: BufRead>(
-        &mut self,
-        entry: &Entry,
-        data: &mut Archive<R>,
-    ) -> Result<Option<RelPath>> {
-        self.entry(entry, data).context(format_args!("entry \"{}\"", entry.path.escape_ascii()))
-    }
-
-    fn entry<R: BufRead>(
-        &mut self,
-        entry: &Entry,
-        data: &mut Archive<R>,
-    ) -> Result<Option<RelPath>> {
-        let path = clean(&entry.path)?;
-        let Some((parent, name)) = path.split() else {
-            return self.directory(path, entry).map(|()| None);
-        };
-        if is_of_aufs(&path) && !(is_aufs_link(&path) && entry.kind == EntryKind::File) {
-            return Ok(None);
-        }
-        let parent = self.real(&parent)?;
-        if entry.kind == EntryKind::File && !name.starts_with(WHITEOUT) {
-            self.file(&parent, name, entry, data)?;
-            return Ok(Some(parent.join(name)?));
-        }
-        self.without_data(&parent, name, entry).map(|()| None)
-    }
-
-    fn without_data(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
-        if name == OPAQUE {
-            return self.opaque(parent);
-        }
-        if name.starts_with(AUFS) {
-            return Ok(());
-        }
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.whiteout(parent, hidden);
-        }
-        match entry.kind {
-            EntryKind::Directory => self.directory(parent.join(name)?, entry),
-            EntryKind::HardLink => self.hard_link(parent, name, entry),
-            _ => self.special(parent, name, entry),
-        }
-    }
-
-    /// Where `path` leads within this layer. Its directory, if it is there, is open then.
-    fn real(&mut self, path: &RelPath) -> Result<RelPath> {
-        if path.is_root() || self.last.as_ref().is_some_and(|(at, _)| at == path) {
-            return Ok(path.clone());
-        }
-        match self.root.dir_without_links(path) {
-            Ok(dir) => {
-                self.last = Some((path.clone(), dir));
-                Ok(path.clone())
-            }
-            Err(e) if e.raw_os_error() == Some(nix::libc::ELOOP) => follow(&self.root, path),
-            // What is there of it has no links.
-            Err(_) => Ok(path.clone()),
-        }
     }
 
     /// The open parent directory, made if no entry described it. `path` is a real one.
@@ -209,58 +117,9 @@ impl Unpacker {
         Ok(())
     }
 
-    fn opaque(&mut self, path: &RelPath) -> Result<()> {
-        if path.is_root() {
-            self.facts.is_opaque = true;
-            return Ok(());
-        }
-        self.parent(path)?;
-        self.mark_opaque(path)
-    }
-
     fn mark_opaque(&self, path: &RelPath) -> Result<()> {
         let dir = self.root.dir(path).map_err(|e| escape(e, path))?;
         Ok(xattr::set(dir.fd(), OVERLAY_OPAQUE, b"y")?)
-    }
-
-    /// A whiteout hides what the layers below have, never what this one has, in whatever order
-    /// both come.
-    fn whiteout(&mut self, parent: &RelPath, hidden: &[u8]) -> Result<()> {
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(Error::invalid("a whiteout of no name"));
-        }
-        let place = self.parent(parent)?.child(hidden)?;
-        if place.is_dir()? {
-            return self.mark_opaque(&parent.join(hidden)?);
-        }
-        if place.stat()?.is_none() {
-            place.mknod(SFlag::S_IFCHR, Mode::empty(), 0)?;
-            self.facts.inodes += 1;
-        }
-        Ok(())
-    }
-
-    fn directory(&mut self, path: RelPath, entry: &Entry) -> Result<()> {
-        let attributes = EntryAttributes::of(entry)?;
-        if let Some((parent, name)) = path.split() {
-            let place = self.parent(&parent)?.child(name)?;
-            match place.mkdir(DIR_MODE) {
-                Ok(()) => self.facts.inodes += 1,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    self.replace_by_dir(&path, &place)?;
-                }
-                Err(e) => return Err(e.into()),
-            }
-        } else if entry.kind != EntryKind::Directory {
-            return Err(Error::invalid("the root is not a directory"));
-        }
-        self.implied.remove(&path);
-        self.held.0 += path.as_bytes().len() + attributes.size() + HELD;
-        if self.held.0 > MOST_DESCRIBED {
-            return Err(Error::invalid("too many directories, or too large attributes of theirs"));
-        }
-        self.dirs.insert(path, attributes);
-        Ok(())
     }
 
     fn replace_by_dir(&mut self, path: &RelPath, place: &Place) -> Result<()> {
@@ -273,85 +132,6 @@ impl Unpacker {
         place.unlink()?;
         place.mkdir(DIR_MODE)?;
         if hides { self.mark_opaque(path) } else { Ok(()) }
-    }
-
-    fn file<R: BufRead>(
-        &mut self,
-        parent: &RelPath,
-        name: &[u8],
-        entry: &Entry,
-        data: &mut Archive<R>,
-    ) -> Result<()> {
-        let attributes = EntryAttributes::of(entry)?;
-        let place = self.parent(parent)?.child(name)?;
-        let mut file = match place.create_file(FILE_MODE) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                self.clear(parent, &place)?;
-                place.create_file(FILE_MODE)?
-            }
-            done => done?,
-        };
-        let stored = match &entry.sparse {
-            None => self.disk.copy(&mut file, data)?,
-            Some(map) => {
-                let mut at = 0;
-                for segment in map {
-                    copy_at(&file, segment.offset, segment.length, data)?;
-                    at += segment.length;
-                }
-                file.set_len(entry.size)?;
-                at
-            }
-        };
-        self.count(stored);
-        attributes.set_file(&file, self.ids)
-    }
-
-    fn special(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
-        let attributes = EntryAttributes::of(entry)?;
-        let place = self.parent(parent)?.child(name)?;
-        if place.stat()?.is_some() {
-            self.clear(parent, &place)?;
-        }
-        let device = makedev(entry.device.0, entry.device.1);
-        match entry.kind {
-            EntryKind::Symlink => place.symlink(&entry.link)?,
-            EntryKind::CharDevice => place.mknod(SFlag::S_IFCHR, FILE_MODE, device)?,
-            EntryKind::BlockDevice => place.mknod(SFlag::S_IFBLK, FILE_MODE, device)?,
-            _ => place.mknod(SFlag::S_IFIFO, FILE_MODE, 0)?,
-        }
-        self.count(0);
-        attributes.set_place(&place, entry.kind != EntryKind::Symlink)
-    }
-
-    fn hard_link(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
-        let shown = entry.link.escape_ascii();
-        let attributes = EntryAttributes::of(entry)?;
-        let target = clean(&entry.link).context(format_args!("hard link to \"{shown}\""))?;
-        let target = match target.split() {
-            Some((parent, name)) => self.real(&parent)?.join(name)?,
-            None => return Err(Error::invalid("hard link to \"/\", a directory")),
-        };
-        let existing = self.root.place(&target).map_err(|e| escape(e, &target))?;
-        let Some(stat) = existing.stat()? else {
-            let why = format!("hard link to \"{shown}\", which is not in this layer");
-            return Err(Error::invalid(why));
-        };
-        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFDIR {
-            return Err(Error::invalid(format_args!("hard link to \"{shown}\", a directory")));
-        }
-        let place = self.parent(parent)?.child(name)?;
-        let there = place.stat()?;
-        let is_same = |t: &FileStat| (t.st_dev, t.st_ino) == (stat.st_dev, stat.st_ino);
-        if !there.as_ref().is_some_and(is_same) {
-            if there.is_some() {
-                self.clear(parent, &place)?;
-            }
-            place.link_from(&existing)?;
-        }
-        // As containerd does: what the last entry of a file says counts for all of its names.
-        attributes.set_place(&place, kind != SFlag::S_IFLNK)
     }
 
     /// Makes room for an entry that comes a second time. A directory goes with its content and
@@ -411,6 +191,140 @@ impl Unpacker {
     }
 }
 
+impl Target for Unpacker {
+    fn real(&mut self, path: &RelPath) -> Result<RelPath> {
+        if path.is_root() || self.last.as_ref().is_some_and(|(at, _)| at == path) {
+            return Ok(path.clone());
+        }
+        match self.root.dir_without_links(path) {
+            Ok(dir) => {
+                self.last = Some((path.clone(), dir));
+                Ok(path.clone())
+            }
+            Err(e) if e.raw_os_error() == Some(nix::libc::ELOOP) => follow(&self.root, path),
+            // What is there of it has no links.
+            Err(_) => Ok(path.clone()),
+        }
+    }
+
+    fn opaque(&mut self, path: &RelPath) -> Result<()> {
+        if path.is_root() {
+            self.facts.is_opaque = true;
+            return Ok(());
+        }
+        self.parent(path)?;
+        self.mark_opaque(path)
+    }
+
+    fn whiteout(&mut self, parent: &RelPath, hidden: &[u8]) -> Result<()> {
+        let place = self.parent(parent)?.child(hidden)?;
+        if place.is_dir()? {
+            return self.mark_opaque(&parent.join(hidden)?);
+        }
+        if place.stat()?.is_none() {
+            place.mknod(SFlag::S_IFCHR, Mode::empty(), 0)?;
+            self.facts.inodes += 1;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, path: RelPath, entry: &Entry) -> Result<()> {
+        let attributes = EntryAttributes::of(entry)?;
+        if let Some((parent, name)) = path.split() {
+            let place = self.parent(&parent)?.child(name)?;
+            match place.mkdir(DIR_MODE) {
+                Ok(()) => self.facts.inodes += 1,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    self.replace_by_dir(&path, &place)?;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.implied.remove(&path);
+        self.held.0 += path.as_bytes().len() + attributes.size() + HELD;
+        if self.held.0 > MOST_DESCRIBED {
+            return Err(Error::invalid("too many directories, or too large attributes of theirs"));
+        }
+        self.dirs.insert(path, attributes);
+        Ok(())
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        parent: &RelPath,
+        name: &[u8],
+        entry: &Entry,
+        data: &mut Archive<R>,
+    ) -> Result<()> {
+        let attributes = EntryAttributes::of(entry)?;
+        let place = self.parent(parent)?.child(name)?;
+        let mut file = match place.create_file(FILE_MODE) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.clear(parent, &place)?;
+                place.create_file(FILE_MODE)?
+            }
+            done => done?,
+        };
+        let stored = match &entry.sparse {
+            None => self.disk.copy(&mut file, data)?,
+            Some(map) => {
+                let mut at = 0;
+                for segment in map {
+                    copy_at(&file, segment.offset, segment.length, data)?;
+                    at += segment.length;
+                }
+                file.set_len(entry.size)?;
+                at
+            }
+        };
+        self.count(stored);
+        attributes.set_file(&file, self.ids)
+    }
+
+    fn special(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
+        let attributes = EntryAttributes::of(entry)?;
+        let place = self.parent(parent)?.child(name)?;
+        if place.stat()?.is_some() {
+            self.clear(parent, &place)?;
+        }
+        let device = makedev(entry.device.0, entry.device.1);
+        match entry.kind {
+            EntryKind::Symlink => place.symlink(&entry.link)?,
+            EntryKind::CharDevice => place.mknod(SFlag::S_IFCHR, FILE_MODE, device)?,
+            EntryKind::BlockDevice => place.mknod(SFlag::S_IFBLK, FILE_MODE, device)?,
+            _ => place.mknod(SFlag::S_IFIFO, FILE_MODE, 0)?,
+        }
+        self.count(0);
+        attributes.set_place(&place, entry.kind != EntryKind::Symlink)
+    }
+
+    fn hard_link(&mut self, parent: &RelPath, name: &[u8], entry: &Entry) -> Result<()> {
+        let shown = entry.link.escape_ascii();
+        let attributes = EntryAttributes::of(entry)?;
+        let target = link_target(self, entry)?;
+        let existing = self.root.place(&target).map_err(|e| escape(e, &target))?;
+        let Some(stat) = existing.stat()? else {
+            let why = format!("hard link to \"{shown}\", which is not in this layer");
+            return Err(Error::invalid(why));
+        };
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFDIR {
+            return Err(Error::invalid(format_args!("hard link to \"{shown}\", a directory")));
+        }
+        let place = self.parent(parent)?.child(name)?;
+        let there = place.stat()?;
+        let is_same = |t: &FileStat| (t.st_dev, t.st_ino) == (stat.st_dev, stat.st_ino);
+        if !there.as_ref().is_some_and(is_same) {
+            if there.is_some() {
+                self.clear(parent, &place)?;
+            }
+            place.link_from(&existing)?;
+        }
+        // As containerd does: what the last entry of a file says counts for all of its names.
+        attributes.set_place(&place, kind != SFlag::S_IFLNK)
+    }
+}
+
 fn copy_at<R: BufRead>(
     file: &std::fs::File,
     mut at: u64,
@@ -436,13 +350,4 @@ fn is_whiteout(place: &Place) -> Result<bool> {
         SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
             && stat.st_rdev == 0
     }))
-}
-
-/// Whether the path is in one of aufs' own directories.
-fn is_of_aufs(path: &RelPath) -> bool {
-    path.as_bytes().starts_with(AUFS) && path.as_bytes() != OPAQUE
-}
-
-fn is_aufs_link(path: &RelPath) -> bool {
-    path.as_bytes().strip_prefix(AUFS_LINKS).is_some_and(|rest| rest.starts_with(b"/"))
 }

@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::tar::Archive;
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 use std::thread::{Builder, JoinHandle};
 
@@ -52,6 +52,7 @@ impl WriteBack {
         }
     }
 
+    /// Sends what was written at this place.
     fn send(&mut self, file: &File, offset: u64, length: u64) {
         rrun_sys::write_back::start(file.as_fd(), offset, length);
         self.sent += length;
@@ -65,5 +66,36 @@ impl WriteBack {
         // before the record will say.
         let flush = move || drop(file.sync_data());
         self.flush = Builder::new().name("flush".to_owned()).spawn(flush).ok();
+    }
+}
+
+/// A file that is written from its beginning to its end.
+pub(super) struct Kept {
+    file: File,
+    bytes: u64,
+    sent: u64,
+    disk: WriteBack,
+}
+
+impl Kept {
+    pub(super) fn new(file: File) -> Kept {
+        Kept { file, bytes: 0, sent: 0, disk: WriteBack::default() }
+    }
+
+    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write_all(piece)?;
+        self.bytes += piece.len() as u64;
+        if self.bytes - self.sent >= SEND {
+            self.disk.send(&self.file, self.sent, self.bytes - self.sent);
+            self.sent = self.bytes;
+        }
+        Ok(())
+    }
+
+    /// How many it has. The kernel reads whole pages of it, and takes a last one that is not there
+    /// for a failing disk: zeros are added.
+    pub(super) fn finish(self) -> io::Result<u64> {
+        self.file.set_len(self.bytes.next_multiple_of(4096))?;
+        Ok(self.bytes)
     }
 }

@@ -33,6 +33,7 @@ impl Disk {
 
     fn collect_from(&self, mut layers: Vec<LayerKey>, before: i64) -> Result<()> {
         self.release_dead_pulls()?;
+        self.unmount_gone();
         layers.extend(self.records(|r| r.read(|tx| records::orphans(tx, before)))?);
         layers.sort();
         layers.dedup();
@@ -62,6 +63,7 @@ impl Disk {
             return Ok(());
         }
         self.discard_as(&self.layer_dir(key), &name)?;
+        self.unmount(key);
         self.remove_split(key);
         lock.remove();
         Ok(())

@@ -9,19 +9,27 @@ use nix::sys::stat::SFlag;
 use rrun_sys::step::{self, Steps};
 use rusqlite::Connection;
 
-use super::{Disk, Holder, HolderKind, LayerKey, records, restore};
+use super::{Disk, Holder, HolderKind, LayerKey, Lower, records, restore};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
+use crate::layer::{Facts, Format};
 
 /// The directories of an overlay mount. Mounting it is the caller's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rootfs {
     /// Lower directories, the top one first; at least one.
-    pub lower: Vec<PathBuf>,
+    pub lower: Vec<Lower>,
     /// Upper directory.
     pub upper: PathBuf,
     /// Work directory.
     pub work: PathBuf,
+}
+
+/// A layer of an image that somebody holds now.
+struct Held {
+    key: LayerKey,
+    is_opaque: bool,
+    format: Format,
 }
 
 /// What a writable layer takes.
@@ -66,7 +74,7 @@ impl Disk {
     }
 
     /// In one transaction, so that nobody removes the image in between.
-    fn lease(&self, holder: &Holder, image: &ImageId, rw: bool) -> Result<Vec<(LayerKey, bool)>> {
+    fn lease(&self, holder: &Holder, image: &ImageId, rw: bool) -> Result<Vec<Held>> {
         self.records(|r| {
             r.write(|tx| {
                 let layers = hold(tx, holder, image, rw)?;
@@ -80,7 +88,7 @@ impl Disk {
     }
 
     /// See [`crate::Store::view`].
-    pub(crate) fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<PathBuf>> {
+    pub(crate) fn view(&self, holder: &Holder, image: &ImageId) -> Result<Vec<Lower>> {
         let layers = self.lease(holder, image, false);
         let lower = layers.and_then(|layers| self.lower(&layers));
         let mut lower = lower.context(format_args!("hold for {holder}"))?;
@@ -116,19 +124,19 @@ impl Disk {
 
     /// From bottom-first records to overlayfs' order. What lies below a layer that hides
     /// everything is left out, because overlayfs does not look at that mark on a root.
-    fn lower(&self, layers: &[(LayerKey, bool)]) -> Result<Vec<PathBuf>> {
+    fn lower(&self, layers: &[Held]) -> Result<Vec<Lower>> {
         let mut lower = Vec::with_capacity(layers.len());
         let mut seen = HashSet::new();
-        for (key, is_opaque) in layers.iter().rev() {
+        for Held { key, is_opaque, format } in layers.iter().rev() {
             if seen.insert(key) {
-                lower.push(self.layer_dir(key));
+                lower.push(self.lower_of(key, *format)?);
             }
             if *is_opaque {
                 break;
             }
         }
         if lower.is_empty() {
-            lower.push(self.path("empty"));
+            lower.push(self.no_layer());
         }
         Ok(lower)
     }
@@ -204,12 +212,7 @@ fn unnamed(tx: &Connection, image: &ImageId, layers: Vec<LayerKey>) -> Result<Ve
 
 /// Records the lease, unless it is there, and tells the image's layers, bottom first, and which
 /// of them are opaque.
-fn hold(
-    tx: &Connection,
-    holder: &Holder,
-    image: &ImageId,
-    rw: bool,
-) -> Result<Vec<(LayerKey, bool)>> {
+fn hold(tx: &Connection, holder: &Holder, image: &ImageId, rw: bool) -> Result<Vec<Held>> {
     if let Some(other) = records::writable(tx, holder)?.filter(|other| rw && other != image) {
         return Err(Error::new(Kind::Exists, format!("it holds image {other} already")));
     }
@@ -219,7 +222,7 @@ fn hold(
     }
     records::add_lease(tx, holder, image, rw)?;
     let with_mark = |key: LayerKey| match records::layer(tx, &key)? {
-        Some(facts) => Ok((key, facts.is_opaque)),
+        Some(Facts { is_opaque, format, .. }) => Ok(Held { key, is_opaque, format }),
         None => {
             let why = "was not synced before the last boot ended and is not pulled again yet";
             Err(Error::not_found(format_args!("layer {key} {why}")))
@@ -241,7 +244,7 @@ fn make_writable(dir: &Path, image: &ImageId) -> Result<()> {
 
 /// `upper`, with the holder and mode of the image's root, which it covers. It gets its name last:
 /// a killed call must not leave one with attributes that a repeated call would keep.
-fn make_upper(upper: &Path, lower: &[PathBuf]) -> Result<()> {
+fn make_upper(upper: &Path, lower: &[Lower]) -> Result<()> {
     if upper.exists() {
         return Ok(());
     }

@@ -4,8 +4,8 @@
 //! records.db           SQLite: layers, images, names, leases
 //! records.lock         see `open`
 //! records/<id>.json    a plain copy of an image's record, see `restore`
-//! layers/<diffID>/     one unpacked layer, as overlayfs takes it
-//! splits/<diffID>      what its archive has beside the data of its files, see `layer::join`
+//! layers/<diffID>/     one unpacked layer: as overlayfs takes it, or as `layer::erofs` has it
+//! splits/<diffID>      what its archive has beside the data of its files, see `layer::Stored`
 //! writable/<holder>/   upper/ and work/ of a lease; image -> the image's id
 //! tmp/<diffID>/        a layer being unpacked, under the lock of its name
 //! partial/<blob>       what has come of a blob, see `partial`
@@ -34,6 +34,7 @@ mod journal;
 mod key;
 mod lease;
 mod lock;
+mod lower;
 mod names;
 mod open;
 mod pins;
@@ -59,6 +60,7 @@ pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::Lock;
+pub use lower::{Layers, Lower};
 pub use pins::Pin;
 use records::{ImageRow, NameKind, NewImage, Records};
 pub(crate) use verify::Hashing;
@@ -90,6 +92,8 @@ pub struct Config {
     pub verifiers: watch::Receiver<Verifiers>,
     /// How slow a layer may come from a registry before it is asked for again, from there on.
     pub stall: Stall,
+    /// What layers become that are unpacked from now on.
+    pub layers: Layers,
 }
 
 impl Default for Config {
@@ -101,6 +105,7 @@ impl Default for Config {
             pinned: watch::channel(Vec::new()).1,
             verifiers: watch::channel(Verifiers::default()).1,
             stall: Stall::default(),
+            layers: Layers::default(),
         }
     }
 }
@@ -159,6 +164,7 @@ pub(crate) struct Inner {
     threads: Blocking<()>,
     /// Whether a thread of this process empties the trash.
     is_emptying: AtomicBool,
+    mounts: lower::Mounts,
 }
 
 impl Disk {
@@ -171,7 +177,8 @@ impl Disk {
         let (records, boot, lock) = open::open(&config.root).context(&what)?;
         let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
         let threads = Blocking::new((), AT_ONCE);
-        let inner = Inner { config, records, boot, _lock: lock, threads, is_emptying };
+        let mounts = lower::Mounts::default();
+        let inner = Inner { config, records, boot, _lock: lock, threads, is_emptying, mounts };
         let disk = Disk { inner: Arc::new(inner) };
         disk.sweep().context(&what)?;
         Ok(disk)
@@ -203,7 +210,7 @@ impl Disk {
         self.path("layers").join(key.as_str())
     }
 
-    /// See [`crate::layer::join`].
+    /// See [`crate::layer::Stored`].
     pub(crate) fn split(&self, key: &LayerKey) -> PathBuf {
         self.path("splits").join(key.as_str())
     }

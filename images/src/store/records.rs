@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::key::{Holder, LayerKey};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Kind, Result};
-use crate::layer::Facts;
+use crate::layer::{Facts, Format};
 use crate::reference::Reference;
 
 /// `name.kind`.
@@ -114,8 +114,8 @@ pub(super) fn time(seconds: i64) -> SystemTime {
 pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &str) -> Result<()> {
     let implied = serde_json::to_string(&facts.implied).map_err(Error::invalid)?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO layer(key, bytes, inodes, implied, opaque, split, boot, used)
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT OR REPLACE INTO layer(key, bytes, inodes, implied, opaque, split, boot, used,
+         format) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         key.as_str(),
@@ -125,7 +125,8 @@ pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &s
         facts.is_opaque,
         facts.split.cast_signed(),
         boot,
-        now()
+        now(),
+        facts.format.as_str()
     ])?;
     Ok(())
 }
@@ -133,17 +134,21 @@ pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &s
 /// What is recorded of a layer.
 pub(crate) fn layer(tx: &Connection, key: &LayerKey) -> Result<Option<Facts>> {
     let row = tx
-        .prepare_cached("SELECT bytes, inodes, split, implied, opaque FROM layer WHERE key=?1")?
+        .prepare_cached(
+            "SELECT bytes, inodes, split, implied, opaque, format FROM layer WHERE key=?1",
+        )?
         .query_row([key.as_str()], |r| {
             let sizes: [i64; 3] = [r.get(0)?, r.get(1)?, r.get(2)?];
-            Ok((sizes, r.get::<_, String>(3)?, r.get::<_, bool>(4)?))
+            Ok((sizes, r.get::<_, String>(3)?, r.get::<_, bool>(4)?, r.get::<_, String>(5)?))
         })
         .optional()?;
-    let Some((sizes, implied, is_opaque)) = row else { return Ok(None) };
+    let Some((sizes, implied, is_opaque, format)) = row else { return Ok(None) };
+    let format = Format::parse(&format)
+        .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("layer {key}")))?;
     let implied = serde_json::from_str(&implied)
         .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("layer {key}")))?;
     let [bytes, inodes, split] = sizes.map(i64::cast_unsigned);
-    Ok(Some(Facts { bytes, inodes, implied, is_opaque, split }))
+    Ok(Some(Facts { bytes, inodes, implied, is_opaque, split, format }))
 }
 
 /// Records an image and its names, or tells which of its layers have been removed meanwhile.

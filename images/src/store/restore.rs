@@ -18,7 +18,9 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
 use crate::layer::Facts;
 
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
+/// Of a program for which every layer is a directory.
+const BEFORE: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct Copy {
@@ -107,7 +109,7 @@ fn read(path: &Path) -> Result<Copy> {
     let text = rrun_sys::record::read(path)?;
     let copy: Copy = serde_json::from_slice(&text).map_err(Error::invalid)?;
     match copy.version {
-        VERSION => Ok(copy),
+        VERSION | BEFORE => Ok(copy),
         other => Err(Error::invalid(format_args!("version {other}"))),
     }
 }

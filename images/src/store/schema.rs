@@ -2,14 +2,23 @@
 
 use rrun_database::Database;
 
-pub(super) const DATABASE: Database =
-    Database { file: "records.db", lock: "records.lock", version: 5, schema: SCHEMA };
+pub(super) const DATABASE: Database = Database {
+    file: "records.db",
+    lock: "records.lock",
+    version: 6,
+    schema: SCHEMA,
+    upgrade: Some((5, FORMAT)),
+};
+
+/// Before there was a choice every layer was a directory.
+const FORMAT: &str = "ALTER TABLE layer ADD COLUMN format TEXT NOT NULL DEFAULT 'directory'";
 
 const SCHEMA: &str = "
 CREATE TABLE layer(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
     implied TEXT NOT NULL, opaque INTEGER NOT NULL, split INTEGER NOT NULL DEFAULT 0,
-    boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL) STRICT;
+    boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL,
+    format TEXT NOT NULL DEFAULT 'directory') STRICT;
 CREATE TABLE image(
     id TEXT PRIMARY KEY, config BLOB NOT NULL, size INTEGER NOT NULL,
     removed INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL, detected INTEGER NOT NULL) STRICT;

@@ -1,7 +1,7 @@
 //! Whether what the store has of an image is still what the image's digests say.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -9,7 +9,7 @@ use super::lock::Lock;
 use super::{Disk, LayerKey, records, resolve};
 use crate::digest::{Digest, Hasher, ImageId};
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer;
+use crate::layer::{Facts, Stored};
 
 /// What a layer that is fetched anew is called behind its name meanwhile, in `tmp/`.
 pub(super) const DAMAGED: &str = "-damaged";
@@ -87,10 +87,11 @@ impl Disk {
     }
 
     fn verify_layer(&self, key: &LayerKey, diff_id: &Digest) -> Result<LayerState> {
-        if !self.layer_dir(key).is_dir() {
+        let facts = self.records(|r| r.read(|tx| records::layer(tx, key)))?;
+        let Some(facts) = facts.filter(|_| self.layer_dir(key).is_dir()) else {
             return Ok(LayerState::Damaged("it is gone".to_owned()));
-        }
-        of_layer(&self.layer_dir(key), &self.split(key), diff_id)
+        };
+        of_layer(&self.stored(key, facts.format), diff_id)
     }
 
     /// Takes a damaged layer out of the store, to be fetched again; the answer tells where it is
@@ -165,20 +166,29 @@ impl Disk {
     }
 
     /// The layers of an image for an export: the digest of each, and where its parts are.
-    pub(crate) fn parts_of(&self, id: &ImageId) -> Result<Vec<(Digest, PathBuf, PathBuf)>> {
-        let keys = self.records(|r| r.read(|tx| records::image_layers(tx, id)))?;
-        let part = |key: LayerKey| Some((key.diff_id()?, self.split(&key), self.layer_dir(&key)));
-        Ok(keys.into_iter().filter_map(part).collect())
+    pub(crate) fn parts_of(&self, id: &ImageId) -> Result<Vec<(Digest, Stored)>> {
+        self.records(|r| {
+            r.read(|tx| {
+                let mut parts = Vec::new();
+                for key in records::image_layers(tx, id)? {
+                    if let (Some(diff_id), Some(facts)) = (key.diff_id(), records::layer(tx, &key)?)
+                    {
+                        parts.push((diff_id, self.stored(&key, facts.format)));
+                    }
+                }
+                Ok(parts)
+            })
+        })
     }
 }
 
-/// The layer in `folder`, which is there, from its split.
-pub(super) fn of_layer(folder: &Path, split: &Path, diff_id: &Digest) -> Result<LayerState> {
-    if !split.exists() {
+/// A layer whose folder is there, by its archive.
+pub(super) fn of_layer(layer: &Stored, diff_id: &Digest) -> Result<LayerState> {
+    if !layer.has_archive() {
         return Ok(LayerState::Unknown);
     }
     let mut hashing = Hashing::new(diff_id);
-    match layer::join(split, folder, &mut hashing) {
+    match layer.write_archive(&mut hashing) {
         Err(e) if e.kind() == Kind::Invalid => Ok(LayerState::Damaged(e.to_string())),
         Err(e) => Err(e),
         Ok(()) => Ok(match diff_id.expect_equal(&hashing.finish()) {
@@ -210,7 +220,7 @@ fn drop_layer(tx: &Connection, key: &LayerKey) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct SetAside {
     key: LayerKey,
-    facts: layer::Facts,
+    facts: Facts,
     at: PathBuf,
     /// Of the name in `tmp/`: whoever died with it left what is to be swept.
     claim: Lock,

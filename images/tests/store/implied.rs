@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::support::layer::{Item, dir, file, layer};
-use crate::support::{Scratch, TestImage, import};
+use super::support::layer::{Item, dir, file, layer};
+use super::support::{Scratch, TestImage, import};
 
 /// What the layer on top of these (bottom first) has, as path, mode and owner; nothing if the image
 /// needs none.

@@ -44,8 +44,9 @@ async fn removing_an_image_frees_what_no_other_image_has() {
     let freed = of(&first.id).exclusive_bytes();
     let users: Vec<u64> = of(&first.id).layers.iter().map(|layer| layer.users).collect();
     assert_eq!((users, freed < of(&first.id).bytes()), (vec![2, 1], true));
-    // With a split of one block for each layer.
-    assert_eq!(of(&first.id).bytes(), first.size + 2 * 4096);
+    // With a split of one block for each layer that is a directory.
+    let splits = if super::support::IS_EROFS { 0 } else { 2 * 4096 };
+    assert_eq!(of(&first.id).bytes(), first.size + splits);
     let before = store.fs_info().await.unwrap().bytes;
     store.remove(&first.tags[0], Origin::Person).await.unwrap();
     store.empty_trash().await.unwrap();

@@ -7,9 +7,12 @@ pub mod registry;
 
 use std::path::{Path, PathBuf};
 
-use rrun_images::{Config, Digest, Image, Known, Reference, Result, Store};
+use rrun_images::{Config, Digest, Image, Known, Layers, Reference, Result, Store};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+/// The same tests are run for both formats of a layer: by the program `erofs` for the second.
+pub const IS_EROFS: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"erofs");
 
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -62,7 +65,8 @@ impl Scratch {
 
 pub fn config(dir: &Path) -> Config {
     let certs_dirs = watch::channel(vec![dir.join("certs.d")]).1;
-    Config { root: dir.join("images"), certs_dirs, ..Config::default() }
+    let layers = if IS_EROFS { Layers::Erofs } else { Layers::Directory };
+    Config { root: dir.join("images"), certs_dirs, layers, ..Config::default() }
 }
 
 /// Whoever shows nothing to any registry.

@@ -20,6 +20,7 @@ use super::lock::Lock;
 use super::{Holder, LayerKey, verify};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
+use crate::layer::{Format, Stored};
 
 /// What kind of thing is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,24 +201,24 @@ pub(crate) fn look(root: &Path, containers: &Containers, hash: &Hash) -> Result<
 
 /// Hashes the layers that are there.
 fn contents(root: &Path, db: &Connection, hash: &Hash, look: &mut Look) -> Result<()> {
-    let known: BTreeMap<LayerKey, u64> = match hash {
+    let known: BTreeMap<LayerKey, (u64, Format)> = match hash {
         Hash::No => return Ok(()),
         _ => rows::layers(db)?.into_iter().collect(),
     };
-    for (key, split) in known {
+    for (key, (size, format)) in known {
         // A layer of directories is made of the others, and has no digest of its own.
         let Some(diff_id) = key.diff_id() else { continue };
         let is_meant = match hash {
             Hash::These(these) => these.contains(&key),
             _ => true,
         };
-        let (folder, file) = (root.join("layers").join(key.as_str()), split_of(root, &key));
-        let is_there = folder.is_dir() && (split == 0 || file.is_file());
+        let (folder, split) = (root.join("layers").join(key.as_str()), split_of(root, &key));
+        let is_there = folder.is_dir() && (size == 0 || split.is_file());
         if !is_meant || !is_there {
             continue;
         }
         look.hashed += 1;
-        let state = verify::of_layer(&folder, &file, &diff_id);
+        let state = verify::of_layer(&Stored { format, folder, split }, &diff_id);
         let state = state.context(format_args!("verify layer {diff_id}"))?;
         let verify::LayerState::Damaged(why) = state else { continue };
         // It may have been fetched anew, or removed, while it was read.

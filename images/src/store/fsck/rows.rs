@@ -11,6 +11,7 @@ use super::{Fault, Finding, Found, Look, Remedy, Store, is_held, shown, split_of
 use crate::config;
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
+use crate::layer::Format;
 use crate::reference::Reference;
 use crate::store::schema::DATABASE;
 use crate::store::verify::DAMAGED;
@@ -103,12 +104,16 @@ pub(super) fn rows<T>(
     db.prepare(sql)?.query_map(of, row)?.collect()
 }
 
-/// The layers on record whose names can be read, and the bytes of their splits.
-pub(super) fn layers(db: &Connection) -> Result<Vec<(LayerKey, u64)>> {
-    let all = rows(db, "SELECT key, split FROM layer ORDER BY key", [], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+/// The layers on record whose names can be read, with the bytes of their splits and what they are.
+pub(super) fn layers(db: &Connection) -> Result<Vec<(LayerKey, (u64, Format))>> {
+    let all = rows(db, "SELECT key, split, format FROM layer ORDER BY key", [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
     })?;
-    let read = |(key, split): (String, i64)| Some((key.parse().ok()?, split.cast_unsigned()));
+    let read = |(key, split, format): (String, i64, String)| {
+        // Of a format that nobody knows something is said at its row.
+        let format = Format::parse(&format).ok()?;
+        Some((key.parse().ok()?, (split.cast_unsigned(), format)))
+    };
     Ok(all.into_iter().filter_map(read).collect())
 }
 
@@ -142,10 +147,10 @@ pub(super) fn check(store: &mut Store<'_>, db: &Connection) -> Result<()> {
 
 fn check_layers(store: &mut Store<'_>, db: &Connection) -> Result<()> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("boot id")?;
-    let sql = "SELECT key, implied, split, durable=0 AND boot<>?1 FROM layer ORDER BY key";
-    for (text, implied, split, is_doubtful) in rows(db, sql, [boot.trim()], |row| {
-        let (key, implied): (String, String) = (row.get(0)?, row.get(1)?);
-        Ok((key, implied, row.get::<_, i64>(2)?, row.get::<_, bool>(3)?))
+    let sql = "SELECT key, implied, format, split, durable=0 AND boot<>?1 FROM layer ORDER BY key";
+    for ([text, implied, format], split, is_doubtful) in rows(db, sql, [boot.trim()], |row| {
+        let texts: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        Ok((texts, row.get::<_, i64>(3)?, row.get::<_, bool>(4)?))
     })? {
         let Ok(key) = text.parse::<LayerKey>() else {
             let remedy = Remedy::Delete("layer", "key=?1", text.clone());
@@ -171,6 +176,9 @@ fn check_layers(store: &mut Store<'_>, db: &Connection) -> Result<()> {
         } else if serde_json::from_str::<Vec<String>>(&implied).is_err() {
             let remedy = Remedy::Delete("layer", "key=?1", text);
             store.look.add(Fault::Records, object, "its directories cannot be read", remedy);
+        } else if let Err(e) = Format::parse(&format) {
+            let remedy = Remedy::Delete("layer", "key=?1", text);
+            store.look.add(Fault::Records, object, e, remedy);
         } else if split > 0 && !is_kind(&split_of(store.root, &key), false) {
             store.look.add(Fault::Split, object, "it is gone", fetch());
         } else if split == 0 && std::fs::symlink_metadata(split_of(store.root, &key)).is_ok() {

@@ -1,0 +1,88 @@
+//! Images as detached mounts, and whether this host can have them.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use rrun_sys::mount::{self, FsContext};
+use rrun_sys::root::{RelPath, RootDir, Rule};
+
+use super::{Files, Writer, open};
+use crate::digest::Digest;
+use crate::error::{Context, Error, Kind, Result};
+use crate::layer::entries::apply;
+use crate::tar::Archive;
+
+/// Mounts the image in `folder`. The mount is in nobody's mount table, and goes with its descriptor
+/// and with the overlays that have it.
+pub(crate) fn mount(folder: &Path) -> Result<OwnedFd> {
+    open(folder).and_then(|files| mount_files(&files)).context(folder.display())
+}
+
+fn mount_files(files: &Files) -> Result<OwnedFd> {
+    let context = FsContext::open(c"erofs").context("EROFS")?;
+    let set = |key: &CStr, file: &File| {
+        // The kernel opens it once more, and keeps that.
+        let name = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        context.set(key, Some(&name.map_err(Error::invalid)?)).context("EROFS")
+    };
+    set(c"source", &files.index)?;
+    set(c"device", &files.archive)?;
+    context.mount(0).map_err(|errno| {
+        let said: Vec<String> = std::iter::from_fn(|| context.message()).collect();
+        Error::new(Kind::Internal, format!("mount EROFS: {}: {errno:?}", said.join(": ")))
+    })
+}
+
+/// Whether images can be mounted from files on the disk under `folder`, and be layers of an overlay
+/// beside the empty directory `empty`: tried by one of a single file, of which nothing is left.
+///
+/// # Errors
+/// What this host lacks.
+pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<()> {
+    const TEXT: &str = "text";
+    // Where the index is not in memory, the kernel reads it in a way of which ext4 warns once in
+    // each boot (6.18: `ext4_check_map_extents_env`).
+    let panics = std::fs::read_to_string("/proc/sys/kernel/panic_on_warn");
+    if panics.is_ok_and(|text| text.trim() != "0") {
+        return Err(Error::invalid("this host panics at a warning (kernel.panic_on_warn)"));
+    }
+    let unnamed = || -> Result<File> {
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags(OFlag::O_TMPFILE.bits()).mode(0o600);
+        options.open(folder).context(folder.display())
+    };
+    let files = Files { index: unnamed()?, archive: unnamed()? };
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(TEXT.len() as u64);
+    builder.append_data(&mut header, TEXT, TEXT.as_bytes())?;
+    let bytes = builder.into_inner()?;
+    std::io::Write::write_all(&mut &files.archive, &bytes)?;
+    files.archive.set_len((bytes.len() as u64).next_multiple_of(4096))?;
+    let mut writer = Writer::new(files.index.try_clone()?);
+    let mut archive = Archive::new(Cursor::new(&bytes));
+    while let Some(entry) = archive.next_entry()? {
+        apply(&mut writer, &entry, &mut archive)?;
+    }
+    writer.finish(bytes.len() as u64, &Digest::of(&bytes))?;
+    let image = mount_files(&files)?;
+    let empty = File::open(empty).context(empty.display())?;
+    let overlay = mount::overlay(&[empty.as_fd(), image.as_fd()], None, &[]);
+    let overlay = overlay.map_err(|refused| {
+        Error::new(Kind::Internal, refused).context("an overlay with a layer of EROFS")
+    })?;
+    let root = RootDir::new(overlay, Rule::Beneath);
+    let file = root.open_at(&RelPath::parse(TEXT)?, OFlag::O_RDONLY, Mode::empty())?;
+    let mut read = String::new();
+    File::from(file).read_to_string(&mut read).context("read from it")?;
+    match read == TEXT {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Internal, "what is read from it is not what was written")),
+    }
+}

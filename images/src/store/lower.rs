@@ -1,0 +1,176 @@
+//! Layers as overlayfs takes them, whatever their format.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rrun_sys::root::{RootDir, Rule};
+use serde::{Deserialize, Serialize};
+
+use super::{Disk, LayerKey};
+use crate::error::{Context, Result};
+use crate::layer::{Format, Stored, erofs};
+
+/// What layers become when they are unpacked. A store may have layers of every kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layers {
+    /// What is best here: directories, for now.
+    #[default]
+    Auto,
+    /// Directories with their files.
+    Directory,
+    /// EROFS images where the host can mount them, else directories.
+    Erofs,
+}
+
+/// A lower directory of an overlay: a path, which is good as long as this lives.
+#[derive(Clone)]
+pub struct Lower {
+    /// Of the layer, in whatever format.
+    folder: PathBuf,
+    path: PathBuf,
+    /// Of a layer that is an image.
+    _mount: Option<Arc<OwnedFd>>,
+}
+
+impl Deref for Lower {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for Lower {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Debug for Lower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.folder.fmt(f)
+    }
+}
+
+/// The same layer, by whichever path.
+impl PartialEq for Lower {
+    fn eq(&self, other: &Lower) -> bool {
+        self.folder == other.folder
+    }
+}
+
+impl Eq for Lower {}
+
+impl PartialOrd for Lower {
+    fn partial_cmp(&self, other: &Lower) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Lower {
+    fn cmp(&self, other: &Lower) -> std::cmp::Ordering {
+        self.folder.cmp(&other.folder)
+    }
+}
+
+/// The images that this process has mounted, each once, so that all containers of a layer have its
+/// pages in common. One is held until its layer is removed. And what new layers become, when it is
+/// known.
+#[derive(Default)]
+pub(super) struct Mounts {
+    held: Mutex<HashMap<LayerKey, Mounted>>,
+    format: OnceLock<Format>,
+}
+
+struct Mounted {
+    mount: Arc<OwnedFd>,
+    /// Device and number of the index: the layer may have been fetched anew meanwhile.
+    of: (u64, u64),
+}
+
+/// See [`Mounted::of`]; none of what is gone.
+fn index_of(folder: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(erofs::index_in(folder)).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+impl Disk {
+    /// What a layer becomes that is unpacked now. What this host can do is tried once.
+    pub(crate) fn format(&self) -> Format {
+        let wanted = self.inner.config.layers;
+        let tried = || match wanted {
+            Layers::Auto | Layers::Directory => Format::Directory,
+            Layers::Erofs => match erofs::try_here(&self.path("tmp"), &self.path("empty")) {
+                Ok(()) => Format::Erofs,
+                Err(e) => {
+                    tracing::warn!(error = %e, "layers are directories here");
+                    Format::Directory
+                }
+            },
+        };
+        *self.inner.mounts.format.get_or_init(tried)
+    }
+
+    /// Where the parts of a layer are.
+    pub(crate) fn stored(&self, key: &LayerKey, format: Format) -> Stored {
+        Stored { format, folder: self.layer_dir(key), split: self.split(key) }
+    }
+
+    /// A layer for an overlay.
+    pub(crate) fn lower_of(&self, key: &LayerKey, format: Format) -> Result<Lower> {
+        let folder = self.layer_dir(key);
+        match format {
+            Format::Directory => Ok(Lower { path: folder.clone(), folder, _mount: None }),
+            Format::Erofs => {
+                let mount = self.mounted(key)?;
+                let path = format!("/proc/self/fd/{}", mount.as_raw_fd()).into();
+                Ok(Lower { folder, path, _mount: Some(mount) })
+            }
+        }
+    }
+
+    /// What is below an image without layers.
+    pub(super) fn no_layer(&self) -> Lower {
+        let folder = self.path("empty");
+        Lower { path: folder.clone(), folder, _mount: None }
+    }
+
+    /// The files of a layer.
+    pub(crate) fn open_layer(&self, key: &LayerKey, format: Format) -> Result<RootDir> {
+        let lower = self.lower_of(key, format)?;
+        RootDir::open(&lower, Rule::Beneath).context(lower.display())
+    }
+
+    fn mounted(&self, key: &LayerKey) -> Result<Arc<OwnedFd>> {
+        let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = self.layer_dir(key);
+        let of = index_of(&folder);
+        if let Some(known) = held.get(key).filter(|known| Some(known.of) == of) {
+            return Ok(Arc::clone(&known.mount));
+        }
+        let what = format_args!("layer {key}, which was unpacked as an EROFS image");
+        let mount = Arc::new(erofs::mount(&folder).context(what)?);
+        if let Some(of) = of {
+            held.insert(key.clone(), Mounted { mount: Arc::clone(&mount), of });
+        }
+        Ok(mount)
+    }
+
+    /// Lets go of a layer that is out of the way now: its bytes are free when nobody has it mounted.
+    pub(super) fn unmount(&self, key: &LayerKey) {
+        let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.remove(key);
+    }
+
+    /// The same for what other processes have removed meanwhile.
+    pub(super) fn unmount_gone(&self) {
+        let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|key, known| index_of(&self.layer_dir(key)) == Some(known.of));
+    }
+}
