@@ -43,7 +43,7 @@ pub trait Images: Send + Sync {
 
     /// Leases the image to `holder` beside what it holds already, for a mount that nobody writes to:
     /// what [`Host::view`] mounts. Idempotent.
-    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<PathBuf>>;
+    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>>;
 
     /// Gives back what `holder` holds, and its writable layer. Unknown is done.
     async fn release(&self, holder: &str) -> Result<()>;
@@ -218,7 +218,7 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` without such a path, `Invalid` for one that is no folder.
-    async fn view(&self, layers: &[PathBuf], sub_path: &str) -> Result<OwnedFd>;
+    async fn view(&self, layers: &[Lower], sub_path: &str) -> Result<OwnedFd>;
 
     /// Unmounts a pinned namespace and removes its file. Missing is done.
     async fn unpin(&self, path: &Path) -> Result<()>;

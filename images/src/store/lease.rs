@@ -92,7 +92,7 @@ impl Disk {
         let layers = self.lease(holder, image, false);
         let lower = layers.and_then(|layers| self.lower(&layers));
         let mut lower = lower.context(format_args!("hold for {holder}"))?;
-        let empty = self.path("empty");
+        let empty = self.no_layer();
         // Without an upper directory an overlay has two layers at least.
         if lower.len() == 1 && !lower.contains(&empty) {
             lower.push(empty);

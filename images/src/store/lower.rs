@@ -38,6 +38,13 @@ pub struct Lower {
     _mount: Option<Arc<OwnedFd>>,
 }
 
+/// A directory as it stands.
+impl From<PathBuf> for Lower {
+    fn from(folder: PathBuf) -> Lower {
+        Lower { path: folder.clone(), folder, _mount: None }
+    }
+}
+
 impl Deref for Lower {
     type Target = Path;
 
@@ -126,7 +133,7 @@ impl Disk {
     pub(crate) fn lower_of(&self, key: &LayerKey, format: Format) -> Result<Lower> {
         let folder = self.layer_dir(key);
         match format {
-            Format::Directory => Ok(Lower { path: folder.clone(), folder, _mount: None }),
+            Format::Directory => Ok(folder.into()),
             Format::Erofs => {
                 let mount = self.mounted(key)?;
                 let path = format!("/proc/self/fd/{}", mount.as_raw_fd()).into();
@@ -137,8 +144,7 @@ impl Disk {
 
     /// What is below an image without layers.
     pub(super) fn no_layer(&self) -> Lower {
-        let folder = self.path("empty");
-        Lower { path: folder.clone(), folder, _mount: None }
+        self.path("empty").into()
     }
 
     /// The files of a layer.

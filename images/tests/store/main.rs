@@ -11,7 +11,7 @@ mod support;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
-use rrun_images::{Digest, Holder, HolderKind, Image, Kind, Origin, Store};
+use rrun_images::{Digest, Holder, HolderKind, Image, Kind, Lower, Origin, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, config, reference};
@@ -293,7 +293,7 @@ async fn a_view_can_be_mounted_without_a_writable_layer_however_few_layers_there
     let registry = TestRegistry::start().await;
     let scratch = Scratch::new().await;
     let store = &scratch.store;
-    let names = |dirs: Vec<std::path::PathBuf>| -> Vec<String> {
+    let names = |dirs: Vec<Lower>| -> Vec<String> {
         dirs.iter().map(|d| d.file_name().unwrap().to_string_lossy().into_owned()).collect()
     };
     let mut layers = Vec::new();

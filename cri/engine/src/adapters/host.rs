@@ -11,6 +11,7 @@ use crate::stats::{InterfaceUsage, Stats};
 use async_trait::async_trait;
 use nix::poll::PollFlags;
 use rrun_blocking::Blocking;
+use rrun_images::Lower;
 use rrun_runtime::cgroup::stats::Files;
 use rrun_runtime::cgroup::{self, Layout};
 use rrun_runtime::plan::Cgroups;
@@ -147,7 +148,7 @@ impl Host for KernelHost {
         self.kernel.call(move |_| view::root(&dirs)).await
     }
 
-    async fn view(&self, layers: &[PathBuf], sub_path: &str) -> Result<OwnedFd> {
+    async fn view(&self, layers: &[Lower], sub_path: &str) -> Result<OwnedFd> {
         let (layers, sub_path) = (layers.to_vec(), sub_path.to_owned());
         self.kernel.call(move |_| view::view(&layers, &sub_path)).await
     }

@@ -6,7 +6,7 @@ use crate::ports::{ImageInfo, Images, RootfsDirs};
 use crate::stats::FsUsage;
 use async_trait::async_trait;
 use rrun_blocking::Patience;
-use rrun_images::{Holder, HolderKind, Image, Store};
+use rrun_images::{Holder, HolderKind, Image, Lower, Store};
 use rrun_sys::time;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -48,7 +48,7 @@ impl Images for StoreImages {
         Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
     }
 
-    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<PathBuf>> {
+    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>> {
         let holder = Holder::container(holder)?;
         Ok(self.store.view(&holder, &self.known(image_id).await?.id).await?)
     }

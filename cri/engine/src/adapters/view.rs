@@ -4,12 +4,13 @@ use crate::error::{Context, Error, Result};
 use crate::ports::RootfsDirs;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use rrun_images::Lower;
 use rrun_sys::{in_root, mount};
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The root of a container.
 pub(super) fn root(dirs: &RootfsDirs) -> Result<OwnedFd> {
@@ -18,7 +19,7 @@ pub(super) fn root(dirs: &RootfsDirs) -> Result<OwnedFd> {
 }
 
 /// An image that nobody writes to, or a folder in it.
-pub(super) fn view(layers: &[PathBuf], sub_path: &str) -> Result<OwnedFd> {
+pub(super) fn view(layers: &[Lower], sub_path: &str) -> Result<OwnedFd> {
     let whole = match layers {
         // An overlay without an upper directory wants two; alone is only what is empty.
         [empty] => mount::clone_tree(open(empty)?.as_fd(), c"", false)
@@ -47,10 +48,7 @@ fn folder(whole: OwnedFd, path: &str) -> Result<OwnedFd> {
         .map_err(|errno| Error::internal(format!("mount it: {errno:?}")))
 }
 
-fn overlay(
-    lower: &[PathBuf],
-    changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
-) -> Result<OwnedFd> {
+fn overlay(lower: &[Lower], changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>) -> Result<OwnedFd> {
     let lower: Vec<OwnedFd> = lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
     mount::overlay(&lower, changes, &[])

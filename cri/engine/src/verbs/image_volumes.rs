@@ -4,8 +4,8 @@ use super::PodAt;
 use crate::error::{Context, Error, Result};
 use crate::model::{ContainerConfig, MountSpec};
 use crate::ports::Ports;
+use rrun_images::Lower;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 /// The first word of what a client is told, by which a kubelet knows what has failed (`errors.go` of
 /// cri-api).
@@ -21,7 +21,7 @@ struct ImageVolume {
     container_path: String,
     image_id: String,
     sub_path: String,
-    layers: Vec<PathBuf>,
+    layers: Vec<Lower>,
 }
 
 impl ImageVolumes {

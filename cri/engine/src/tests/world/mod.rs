@@ -8,6 +8,7 @@ use crate::id::PodId;
 use crate::ports::*;
 use crate::stats::{FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
+use rrun_images::Lower;
 use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::*;
 use shims::{FakeShims, group_of};
@@ -254,13 +255,13 @@ impl Images for World {
         Ok(RootfsDirs { lower: Vec::new(), upper: PathBuf::new(), work: PathBuf::new() })
     }
 
-    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<PathBuf>> {
+    async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>> {
         self.state(|state| {
             if !state.leases.contains(holder) {
                 return Err(Error::new(Kind::Internal, "nothing would give it back"));
             }
             state.viewed.push((holder.to_owned(), image_id.to_owned()));
-            Ok(vec![PathBuf::from("/layer"), PathBuf::from("/empty")])
+            Ok(["/layer", "/empty"].map(|path| PathBuf::from(path).into()).into())
         })
     }
 
@@ -326,7 +327,7 @@ impl Host for World {
         Ok(std::fs::File::open(&self.rootfs).unwrap().into())
     }
 
-    async fn view(&self, layers: &[PathBuf], sub_path: &str) -> Result<OwnedFd> {
+    async fn view(&self, layers: &[Lower], sub_path: &str) -> Result<OwnedFd> {
         match (layers, sub_path) {
             ([_, ..], "missing") => Err(Error::not_found("not found in the image")),
             ([_, ..], _) => Ok(std::fs::File::open(&self.rootfs).unwrap().into()),
