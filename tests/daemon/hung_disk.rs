@@ -61,6 +61,10 @@ async fn containers_are_stopped_though_the_disk_of_the_state_hangs_and_the_rest_
     assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
     assert!(refused.message().contains("the disk of the records"), "{refused}");
     disk.go_on();
+    // What still waits for the disk may come back a moment later: who asked tries again.
+    let stop = StopPodSandboxRequest { pod_sandbox_id: pod.clone() };
+    let is_stopped = async || suite.harness.client.stop_pod_sandbox(stop.clone()).await.is_ok();
+    suite.until("the disk answers", is_stopped).await;
     suite.remove(&pod).await;
     suite.remove(&of_host).await;
     suite.remove(&other).await;
