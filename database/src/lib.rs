@@ -2,11 +2,12 @@
 //!
 //! It is made anew if there is none, or if SQLite says that the file is damaged on whatever page
 //! (`SQLITE_CORRUPT`) or no database (`SQLITE_NOTADB`), and nobody has it open. A full or failing
-//! disk, a read-only mount, another version and a busy database are errors that change nothing. Whoever has it open holds a shared
-//! lock on a file beside it, which death releases; it is set aside under the exclusive one alone,
-//! so never beneath a living process. One process opens at a time, by a lock on the folder: SQLite
-//! answers `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it
-//! was told to wait.
+//! disk, a read-only mount, another version and a busy database are errors that change nothing.
+//! Whoever has it open holds a shared lock on a file beside it, which death releases; it is set
+//! aside, or brought up from the version before, under the exclusive one alone, so never beneath a
+//! living process. One process opens at a time, by a lock on the folder: SQLite answers
+//! `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it was told
+//! to wait.
 //!
 //! On a full disk nothing new is recorded, but what was can be given back ([`give_back`]): a file
 //! beside the database keeps some room for that.
