@@ -40,13 +40,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use rrun_error::reason;
 use rrun_shim_protocol::Launch;
+use rrun_sys::daemon::daemon;
 use rrun_sys::limit::raise_files;
 use rrun_sys::step;
 use shim::Shim;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -55,10 +57,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let started = args::parse(std::env::args_os().skip(1)).and_then(|args| {
-        let listener = prepare(&args)?;
-        Ok((args, listener))
+        let prepared = prepare(&args)?;
+        Ok((args, prepared))
     });
-    let (args, listener) = match started {
+    let (args, prepared) = match started {
         Ok(started) => started,
         Err(error) => {
             eprintln!("rrun-shim: {error}");
@@ -66,10 +68,15 @@ fn main() -> ExitCode {
         }
     };
     // From here the daemon may dial: the parent's exit tells it so.
-    if let Err(error) = step::run("shim.launch.daemon", || nix::unistd::daemon(false, false)) {
-        eprintln!("rrun-shim: daemon: {}", reason(&error));
+    let Prepared { listener, group } = prepared;
+    let (path, directory) = group.unzip();
+    let become_daemon = || daemon(directory.as_ref().map(AsFd::as_fd));
+    if let Err(error) = step::run("shim.launch.daemon", become_daemon) {
+        let place = path.map_or_else(String::new, |path| format!(" in {}", path.display()));
+        eprintln!("rrun-shim: daemon{place}: {}", reason(&error));
         return ExitCode::FAILURE;
     }
+    drop(directory);
     let run_dir = args.run_dir.clone();
     match supervise(args, listener) {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,16 +87,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the supervisor goes on with.
+struct Prepared {
+    listener: UnixListener,
+    /// The group of the unified hierarchy to be born in.
+    group: Option<(PathBuf, File)>,
+}
+
 /// What can fail in front of the daemon's eyes.
-fn prepare(args: &Args) -> Result<UnixListener, String> {
+fn prepare(args: &Args) -> Result<Prepared, String> {
     umask(Mode::from_bits_truncate(0o022));
     raise_files();
-    let join_all = || {
-        args.cgroups.iter().try_for_each(|group| {
-            join(group).map_err(|error| format!("join {}: {}", group.display(), reason(&error)))
-        })
-    };
-    step::run("shim.launch.cgroup", join_all)?;
+    let group = step::run("shim.launch.cgroup", || join(&args.cgroups))?;
     step::run("shim.launch.oom-score", || protect(args.oom_score_adj))?;
     let socket = Launch::socket(&args.run_dir);
     let listen = || {
@@ -100,17 +109,28 @@ fn prepare(args: &Args) -> Result<UnixListener, String> {
         umask(old);
         listener
     };
-    step::run("shim.launch.socket", listen)
-        .map_err(|error| format!("listen on {}: {}", socket.display(), reason(&error)))
+    let listener = step::run("shim.launch.socket", listen)
+        .map_err(|error| format!("listen on {}: {}", socket.display(), reason(&error)))?;
+    Ok(Prepared { listener, group })
 }
 
-/// Moves to a group of the shims' own: out of the daemon's, whose end may be the end of
-/// everything in it, and not into the pod's, whose limits are the pod's. `tasks` of v1 takes a
-/// single thread without the lock that `cgroup.procs` waits for.
-fn join(group: &Path) -> io::Result<()> {
-    let tasks = group.join("tasks");
-    let file: PathBuf = if tasks.exists() { tasks } else { group.join("cgroup.procs") };
-    fs::write(file, "0")
+/// Moves to groups of the shims' own: out of the daemon's, whose end may be the end of everything
+/// in them, and not into the pod's, whose limits are the pod's. `tasks` of v1 takes a single thread
+/// without the lock that `cgroup.procs` waits for; the group of the unified hierarchy, which has
+/// only that, is returned: the supervisor is born there.
+fn join(groups: &[PathBuf]) -> Result<Option<(PathBuf, File)>, String> {
+    let mut unified = None;
+    for group in groups {
+        let name = |error: io::Error| format!("join {}: {}", group.display(), reason(&error));
+        match OpenOptions::new().write(true).open(group.join("tasks")) {
+            Ok(mut tasks) => tasks.write_all(b"0").map_err(name)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                unified = Some((group.clone(), File::open(group).map_err(name)?));
+            }
+            Err(error) => return Err(name(error)),
+        }
+    }
+    Ok(unified)
 }
 
 /// As near to the wanted score as the kernel allows: lowering it takes CAP_SYS_RESOURCE.

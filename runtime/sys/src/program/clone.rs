@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// `CLONE_CLEAR_SIGHAND` and `CLONE_INTO_CGROUP`, which do not fit the C library's type.
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(crate) const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Where a child begins its life.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +65,7 @@ pub fn start(
 }
 
 /// Who one is after a clone.
-pub(super) enum Forked {
+pub(crate) enum Forked {
     Parent(Pid, OwnedFd),
     Child,
 }
@@ -75,7 +75,7 @@ pub(super) enum Forked {
 /// # Safety
 /// The child has one thread and a copy of memory in which others may hold locks: it may only do
 /// what a signal handler may.
-pub(super) unsafe fn clone3(flags: u64, exit_signal: u64, cgroup: u64) -> Result<Forked, Errno> {
+pub(crate) unsafe fn clone3(flags: u64, exit_signal: u64, cgroup: u64) -> Result<Forked, Errno> {
     let mut pidfd: RawFd = -1;
     let at = std::ptr::from_mut(&mut pidfd) as u64;
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,

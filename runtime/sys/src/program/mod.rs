@@ -26,6 +26,7 @@ pub mod report;
 mod terminal;
 
 pub use channel::ChannelOp;
+pub(crate) use clone::{Forked, INTO_CGROUP, clone3};
 pub use clone::{Placement, start};
 pub use credential::{CredentialOp, Limit, Sets};
 pub use descriptor::DescriptorOp;
