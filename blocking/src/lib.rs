@@ -10,12 +10,13 @@ pub use shares::{Full, Place, Shares};
 
 use std::fmt;
 use std::future::pending;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::Span;
 
@@ -124,21 +125,33 @@ impl Patience {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place; its callers count")]
-fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
+/// What work that blocks has come to: its value, or its panic.
+type Done<R> = oneshot::Receiver<thread::Result<R>>;
+
+fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Done<R> {
     // What is done there belongs to what has asked for it.
     let span = Span::current();
-    spawn_blocking(move || span.in_scope(work))
+    let (sender, done) = oneshot::channel();
+    begin(Box::new(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| span.in_scope(work)));
+        // Nobody waits any more: nobody misses it.
+        let _ = sender.send(outcome);
+    }));
+    done
 }
 
-async fn value<R>(done: JoinHandle<R>) -> R {
+/// Of one type: tokio's task is compiled once, and not for each kind of work (400 KB of text).
+#[expect(clippy::disallowed_methods, reason = "the one place; its callers count")]
+fn begin(work: Box<dyn FnOnce() + Send>) {
+    drop(spawn_blocking(work));
+}
+
+async fn value<R>(done: Done<R>) -> R {
     match done.await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The runtime is going down, and its tasks with it.
-            Err(_) => pending().await,
-        },
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        // The runtime is going down, and its tasks with it.
+        Err(_) => pending().await,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::ports::{ImageInfo, Images, RootfsDirs};
 use crate::stats::FsUsage;
 use async_trait::async_trait;
 use rrun_blocking::Patience;
-use rrun_images::{Holder, HolderKind, Image, Lower, Store};
+use rrun_images::{Holder, HolderKind, Image, ImageId, Lower, Store};
 use rrun_sys::time;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -30,6 +30,10 @@ impl StoreImages {
     }
 }
 
+fn id(text: &str) -> Result<ImageId> {
+    text.parse().map_err(|error| Error::internal(format!("image {text}: {error}")))
+}
+
 fn info(image: &Image) -> ImageInfo {
     let id = image.id.to_string();
     let reference = image.digests.first().cloned().unwrap_or_else(|| id.clone());
@@ -44,13 +48,13 @@ impl Images for StoreImages {
 
     async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs> {
         let holder = Holder::container(holder)?;
-        let dirs = self.store.prepare(&holder, &self.known(image_id).await?.id).await?;
+        let dirs = self.store.prepare(&holder, &id(image_id)?).await?;
         Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
     }
 
     async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>> {
         let holder = Holder::container(holder)?;
-        Ok(self.store.view(&holder, &self.known(image_id).await?.id).await?)
+        Ok(self.store.view(&holder, &id(image_id)?).await?)
     }
 
     async fn release(&self, holder: &str) -> Result<()> {
