@@ -52,6 +52,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rrun_sys::heap::keep_to(1);
     if let Some(text) = args::about(std::env::args_os().nth(1)) {
         println!("{text}");
         return ExitCode::SUCCESS;

@@ -15,7 +15,11 @@ struct Args {
     config: Option<PathBuf>,
 }
 
+/// For threads of which few run at a time.
+const HEAPS: i32 = 2;
+
 fn main() -> ExitCode {
+    rrun_sys::heap::keep_to(HEAPS);
     let args = Args::parse();
     log::start("info");
     let config = match Config::load(args.config.as_deref()) {

@@ -50,7 +50,11 @@ use context::Context;
 use rrun_cri::config::Config;
 use std::process::ExitCode;
 
+/// For threads of which few run at a time.
+const HEAPS: i32 = 2;
+
 fn main() -> ExitCode {
+    rrun_sys::heap::keep_to(HEAPS);
     let args = Args::parse();
     rrun_cri::log::start("error");
     match start(args) {

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod exe;
 pub mod fdpass;
 pub mod fnv;
+pub mod heap;
 pub mod in_root;
 pub mod kernel;
 pub mod limit;
