@@ -20,6 +20,8 @@ mod docker_archive;
 mod error;
 mod export;
 mod fsck;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gc;
 mod import;
 mod json;

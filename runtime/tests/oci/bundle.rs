@@ -180,7 +180,8 @@ pub fn hierarchies() -> Vec<PathBuf> {
         return vec![here];
     }
     let below = std::fs::read_dir(&here).unwrap().flatten().map(|entry| entry.path());
-    below.filter(is_group).collect()
+    // systemd has links beside `cpu,cpuacct`: second names of the same.
+    below.filter(|path| !path.is_symlink() && is_group(path)).collect()
 }
 
 fn is_tmpfs(path: &Path) -> bool {
