@@ -76,6 +76,13 @@ vm-test: setup tools build ## Debian 12 with systemd, cgroup v2 and AppArmor, in
 bench: setup tools build ## rrun beside containerd, runc and crun
 	tests/bench/run
 
+.PHONY: fuzz
+fuzz: $(CACHE)/cargo/bin/cargo-fuzz ## what images and registries say, made at random, 60 s a target; needs nightly Rust
+	PATH=$(CACHE)/cargo/bin:$$PATH images/fuzz/run
+
+$(CACHE)/cargo/bin/cargo-fuzz:
+	cargo install --locked cargo-fuzz --root $(CACHE)/cargo
+
 # Only what the example needs, in a profile whose aim is that the first pod stands soon.
 .PHONY: run
 run: ## the example pod, with no daemon and no network
