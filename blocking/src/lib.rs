@@ -134,6 +134,8 @@ fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Done<R
     let (sender, done) = oneshot::channel();
     begin(Box::new(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| span.in_scope(work)));
+        // It ends before what it was done for goes on.
+        drop(span);
         // Nobody waits any more: nobody misses it.
         let _ = sender.send(outcome);
     }));

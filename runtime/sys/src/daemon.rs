@@ -26,9 +26,8 @@ pub fn daemon(group: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
         // SAFETY: there is one thread, so nobody else holds a lock. The child has the number of
         // its parent's thread in the C library's hands, and leaves it as soon as may be: the
         // daemon is its child by fork(2), which puts the right one there.
-        if let Forked::Parent(child, _) =
-            unsafe { clone3(INTO_CGROUP, libc::SIGCHLD as u64, group)? }
-        {
+        let born = unsafe { clone3(INTO_CGROUP, libc::SIGCHLD as u64, group)? };
+        if let Forked::Parent(child, _) = born {
             exit(match waitpid(child, None) {
                 Ok(WaitStatus::Exited(_, code)) => code,
                 _ => 1,
