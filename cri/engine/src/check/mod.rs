@@ -7,7 +7,7 @@ mod container;
 mod pod;
 mod text;
 
-pub(crate) use text::length;
+pub(crate) use text::{PATH_MAX, length};
 
 pub use container::{container, limits};
 pub use pod::pod;
