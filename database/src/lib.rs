@@ -54,6 +54,8 @@ pub enum Error {
     InUse,
     /// Its tables have a version (the first) that this program, which knows the second, does not.
     Version(i64, i64),
+    /// Likewise the version before, which another process has open.
+    Before(i64, i64),
 }
 
 /// What sort of failure it is, for the error of whoever has the database.
@@ -77,8 +79,17 @@ impl fmt::Display for Error {
                  made anew",
             ),
             Error::Version(found, known) => {
-                write!(f, "they have version {found}, this program knows {known}")
+                write!(
+                    f,
+                    "they have version {found}, this program knows {known}: the release that wrote \
+                     them reads them"
+                )
             }
+            Error::Before(found, known) => write!(
+                f,
+                "they have version {found}, this program knows {known}, and another process has \
+                 them open; when it has ended they are brought up to it at the next start"
+            ),
         }
     }
 }
@@ -106,7 +117,7 @@ impl Error {
                 ) => Kind::Unavailable,
                 _ => Kind::Internal,
             },
-            Error::InUse | Error::Version(..) => Kind::Unavailable,
+            Error::InUse | Error::Version(..) | Error::Before(..) => Kind::Unavailable,
         }
     }
 
@@ -191,7 +202,12 @@ impl Database {
         lock.unlock().map_err(of_lock)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return self.connect(path),
+            Err(TryLockError::WouldBlock) => {
+                return self.connect(path).map_err(|error| match error {
+                    Error::Version(found, known) => Error::Before(found, known),
+                    other => other,
+                });
+            }
             Err(TryLockError::Error(error)) => return Err(of_lock(error)),
         }
         if let Some((from, sql)) = self.upgrade {

@@ -105,6 +105,17 @@ impl Lock {
         }
     }
 
+    /// As [`Lock::take`], of a pod whose record says no other owner, with the daemon's lock of the run
+    /// folder held. What stands there and no program of ours can lock (a folder, a FIFO, a link) says
+    /// nothing of an owner and would keep the pod from everybody: it is removed.
+    pub(crate) fn take_in_any_case(path: &Path) -> Result<Option<Lock>> {
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+            tracing::warn!(path = %path.display(), "removed: it stands where a lock belongs");
+            remove_any(path)?;
+        }
+        Self::take(path)
+    }
+
     /// Takes the lock at `path` from a process that is about to end: it has given up its record of the
     /// pod, or told that it is done. `None` when it still has the lock after `limit`. Blocks.
     pub(crate) fn take_over(path: &Path, limit: Duration) -> Result<Option<Lock>> {
@@ -162,14 +173,36 @@ pub(crate) fn make(path: &Path) -> Result<()> {
     }
 }
 
+/// As [`make`], of the run folder of a pod that is recovered: what stands in its place and leads to
+/// no folder is removed, as a folder that is gone is made.
+pub(crate) fn make_in_any_case(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok() && !path.is_dir() {
+        tracing::warn!(path = %path.display(), "removed: it stands where a folder belongs");
+        remove_any(path)?;
+    }
+    make(path)
+}
+
 /// Nothing is there that would always be in the way of a folder: by now it may be one again.
 fn is_gone(path: &Path) -> bool {
     fs::symlink_metadata(path).map_or(true, |found| found.is_dir())
 }
 
-/// Removes a folder with all it holds; a missing one is removed.
+/// Removes what stands at `path`, whatever it is. Of a mount point it says EBUSY: what is mounted
+/// there is not ours.
+fn remove_any(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => remove_all(path),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.context(|| format!("remove {}", path.display())),
+    }
+}
+
+/// Removes a folder with all it holds, or what stands in its place; a missing one is removed.
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => remove_file(path),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).context(|| format!("remove {}", path.display()))
         }

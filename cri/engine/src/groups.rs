@@ -3,6 +3,7 @@
 //! The spelling says who makes a group: one that ends with `.slice` or `.scope` is a unit of
 //! systemd. A record holds its groups' paths, so that they are found again under another driver.
 
+use crate::check::PATH_MAX;
 use crate::config::{CgroupDriver, Config};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, PodId};
@@ -10,8 +11,37 @@ use crate::record::PodRecord;
 use rrun_runtime::systemd::{Scope, Slice};
 use std::path::Path;
 
+/// How many levels of groups a client may name. The kernel sets no limit (`cgroup.max.depth` is `max`),
+/// but it works through all of them at each change, and so does whoever makes or removes them. A
+/// kubelet's pods are on the third or fourth level, below what its `--cgroup-root` has; runtimes that
+/// are nested in containers have a few each.
+const LEVELS_MAX: usize = 64;
+
+/// What a path has before and after the client's part: the folder of a hierarchy, the groups of a
+/// container and of what it executes, the longest name of a file.
+const AROUND: usize = 512;
+
 /// The group of a pod whose client names it: a slice for systemd, and no slice for cgroupfs.
+///
+/// It is its client's, with all above it. The shim makes what is missing of them, as runc does, and
+/// nobody removes it with the pod: the kubelet and other runtimes leave it to whoever named it, who
+/// may have other pods and limits there, and makes and removes it at other times than we do.
 pub(crate) fn of_client(config: &Config, parent: &str) -> Result<String> {
+    let path = spelled(config, parent)?;
+    let levels = path.split('/').filter(|name| !matches!(*name, "" | ".")).count();
+    if levels > LEVELS_MAX {
+        let message = format!("cgroup_parent: {levels} levels of groups, and {LEVELS_MAX} may be");
+        return Err(Error::invalid(message));
+    }
+    let (length, most) = (path.len(), PATH_MAX - AROUND);
+    if length > most {
+        let message = format!("cgroup_parent: a path of {length} bytes, and {most} may be");
+        return Err(Error::invalid(message));
+    }
+    Ok(path)
+}
+
+fn spelled(config: &Config, parent: &str) -> Result<String> {
     let path = parent.trim_end_matches('/');
     match config.cgroup_driver {
         CgroupDriver::Systemd => {
@@ -121,6 +151,27 @@ mod tests {
         for parent in [SLICE, "kubepods-pod1.slice"] {
             let error = of_client(&config, parent).unwrap_err().to_string();
             assert!(error.contains(parent) && error.contains("cgroupfs"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_too_deep_or_whose_containers_would_have_no_path_is_refused_by_name() {
+        let (ours, systemds) = (config(CgroupDriver::Cgroupfs), config(CgroupDriver::Systemd));
+        let slice = |levels: usize| format!("{}a.slice", "a-".repeat(levels - 1));
+        assert!(of_client(&ours, &"/a".repeat(LEVELS_MAX)).is_ok());
+        assert!(of_client(&systemds, &slice(50)).is_ok());
+        let long = format!("/{}", "n".repeat(255)).repeat(14);
+        let longer = "-a".repeat(40);
+        for (config, parent, why) in [
+            (&ours, "/a".repeat(2000), "2000 levels of groups, and 64 may be"),
+            (&systemds, slice(65), "65 levels of groups, and 64 may be"),
+            (&ours, long, "a path of 3584 bytes, and 3583 may be"),
+            (&systemds, format!("{}{longer}.slice", "n".repeat(160)), "bytes, and 3583 may be"),
+        ] {
+            let error = of_client(config, &parent).unwrap_err();
+            assert_eq!(error.kind(), crate::error::Kind::Invalid);
+            assert!(error.to_string().starts_with("cgroup_parent: "), "{error}");
+            assert!(error.to_string().ends_with(why), "{error}");
         }
     }
 

@@ -125,9 +125,13 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
         if !is_ours {
             return Ok(None);
         }
-        step::run("engine.recover.run-dir", || dirs::make(&folders.run))?;
+        step::run("engine.recover.run-dir", || match &takeover {
+            Takeover::Owner(_) => dirs::make_in_any_case(&folders.run),
+            // Its owner may live, and hold a lock that has no name any more.
+            Takeover::Pod(..) => dirs::make(&folders.run),
+        })?;
         let lock = || match &takeover {
-            Takeover::Owner(_) => Lock::take(&folders.lock()),
+            Takeover::Owner(_) => Lock::take_in_any_case(&folders.lock()),
             Takeover::Pod(..) => Lock::take_over(&folders.lock(), HANDOVER),
         };
         match step::run("engine.recover.lock", lock)? {

@@ -1,6 +1,6 @@
 //! What cannot be asked of a container.
 
-use super::{check_userns, not_built};
+use super::{check_userns, not_built, text};
 use crate::config::Lsm;
 use crate::error::{Context, Error, Result};
 use crate::model::{
@@ -31,6 +31,7 @@ pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result
         return Err(Error::invalid("no image given"));
     }
     super::handler(&config.image.runtime_handler, "image.runtime_handler")?;
+    text::of_container(pod, config)?;
     check_devices(config)?;
     if config.envs.iter().any(|var| var.name.contains(['=', '\0']) || var.value.contains(&0)) {
         let message = "envs: a variable's name has `=` or NUL, or its value has NUL";

@@ -5,6 +5,9 @@
 
 mod container;
 mod pod;
+mod text;
+
+pub(crate) use text::{PATH_MAX, length};
 
 pub use container::{container, limits};
 pub use pod::pod;

@@ -1,6 +1,6 @@
 //! What cannot be asked of a pod.
 
-use super::check_userns;
+use super::{check_userns, text};
 use crate::config::Lsm;
 use crate::error::{Context, Error, Result};
 use crate::model::{NamespaceMode, PodConfig};
@@ -18,6 +18,7 @@ pub fn pod(config: &PodConfig, handler: &str, lsm: &Lsm) -> Result<()> {
         return Err(Error::invalid("a pod needs a name, a namespace and a uid"));
     }
     super::handler(handler, "runtime_handler")?;
+    text::of_pod(config)?;
     check_namespaces(config)?;
     check_text(config)?;
     check_ids(config)?;

@@ -1,5 +1,6 @@
 //! Seccomp, AppArmor and SELinux: which profile is meant, in the new fields and the old ones.
 
+use crate::check;
 use crate::config::Lsm;
 use crate::error::{Error, Result};
 use crate::model::{ContainerSecurity, PodSecurity, SeLinux, SecurityProfile};
@@ -51,7 +52,9 @@ fn inside(profiles: &Path, file: &str) -> Result<PathBuf> {
         let message = format!("seccomp profile {file:?} is no file below {}", profiles.display());
         return Err(Error::invalid(message));
     }
-    Ok(profiles.join(path))
+    let path = profiles.join(path);
+    check::length("seccomp profile", path.as_os_str().len())?;
+    Ok(path)
 }
 
 /// The deprecated spelling: `runtime/default`, `unconfined`, `localhost/<name>`.

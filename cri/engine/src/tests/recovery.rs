@@ -2,15 +2,15 @@
 
 use super::world::World;
 use super::{Machine, run, running};
-use crate::dirs::Dirs;
+use crate::dirs::{Dirs, Lock};
 use crate::record::{self, PodRecord};
 use crate::{ContainerPhase, Engine, Owner, PodId, PodPhase};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rrun_shim_protocol::Launch;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::{Path, PathBuf};
 
 const OWNER: &Owner = &Owner::Cri;
 
@@ -200,14 +200,12 @@ fn pods_whose_disk_is_not_mounted_yet_are_not_taken_for_ones_without_a_record() 
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_record_or_a_lock_and_blocks_is_named_and_the_others_are_served() {
+fn what_stands_in_the_place_of_a_record_and_blocks_is_named_and_the_others_are_served() {
     let machine = Machine::new();
-    let (a, (b, in_b), locked) = machine.life(async |engine, _| {
-        let (a, b) = (run(&engine, "a").await, running(&engine, "b").await);
-        (a, b, run(&engine, "locked").await)
-    });
-    let [of_a, of_b, of_locked] = [&a, &b, &locked].map(|pod| Dirs::new(&machine.config(), pod));
-    for path in [of_a.record(), of_b.container(&in_b), of_locked.lock()] {
+    let (a, (b, in_b)) =
+        machine.life(async |engine, _| (run(&engine, "a").await, running(&engine, "b").await));
+    let [of_a, of_b] = [&a, &b].map(|pod| Dirs::new(&machine.config(), pod));
+    for path in [of_a.record(), of_b.container(&in_b)] {
         fs::remove_file(&path).unwrap();
         mkfifo(&path, Mode::S_IRWXU).unwrap();
     }
@@ -217,11 +215,65 @@ fn what_stands_in_the_place_of_a_record_or_a_lock_and_blocks_is_named_and_the_ot
         let mut expected = [a.to_string(), in_b.to_string()];
         expected.sort();
         assert_eq!(named, expected);
-        let why = format!("lock {}: not a regular file", of_locked.lock().display());
-        assert_eq!(recovery.not_undone, [(locked.to_string(), why)]);
         assert_eq!(recovery.pods, std::slice::from_ref(&b));
         assert!(engine.pod_status(OWNER, b.as_str(), false).await.unwrap().is_ready());
     });
+}
+
+/// What somebody may put in the place of a lock, and of the folder that it is in.
+const IN_THE_WAY: [fn(&Path); 5] = [
+    |path| fs::create_dir(path).unwrap(),
+    |path| fs::create_dir_all(path.join("a/b")).unwrap(),
+    |path| mkfifo(path, Mode::S_IRWXU).unwrap(),
+    |path| symlink("/nowhere", path).unwrap(),
+    |path| symlink("/dev/null", path).unwrap(),
+];
+
+#[test]
+fn a_pod_is_recovered_whatever_stands_in_the_place_of_its_lock_or_its_run_folder() {
+    let machine = Machine::new();
+    let names = ["dir", "full", "fifo", "dangling", "link", "folder"];
+    let pods = machine.life(async |engine, _| {
+        let mut pods = Vec::new();
+        for name in names {
+            pods.push(running(&engine, name).await);
+        }
+        pods
+    });
+    let dirs: Vec<_> = pods.iter().map(|(pod, _)| Dirs::new(&machine.config(), pod)).collect();
+    for (put, dirs) in IN_THE_WAY.iter().zip(&dirs) {
+        fs::remove_file(dirs.lock()).unwrap();
+        put(&dirs.lock());
+    }
+    fs::remove_dir_all(&dirs[5].run).unwrap();
+    fs::write(&dirs[5].run, "").unwrap();
+    machine.life(async |engine, recovery| {
+        assert_eq!(recovery.not_undone, []);
+        assert_eq!(recovery.pods.len(), pods.len());
+        for ((pod, container), dirs) in pods.iter().zip(&dirs) {
+            assert!(Lock::take(&dirs.lock()).unwrap().is_none(), "it is ours now");
+            assert!(engine.pod_status(OWNER, pod.as_str(), false).await.unwrap().is_ready());
+            let status = engine.container_status(OWNER, container.as_str(), false).await.unwrap();
+            assert_eq!(status.phase, ContainerPhase::Running);
+            engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
+            engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+        }
+    });
+    assert_eq!(machine.remains(), [""; 0]);
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_lock_of_another_owners_pod_is_left_alone() {
+    let machine = Machine::new();
+    let pod = machine.life(async |engine, _| run(&engine, "web").await);
+    let dirs = Dirs::new(&machine.config(), &pod);
+    let mut record = record::read::<PodRecord>(&dirs.record()).unwrap();
+    record.owner = Owner::Engine("rrun".into());
+    record::write(&dirs.record(), &record).unwrap();
+    fs::remove_file(dirs.lock()).unwrap();
+    mkfifo(&dirs.lock(), Mode::S_IRWXU).unwrap();
+    machine.life(async |_, recovery| assert_eq!(recovery.foreign, std::slice::from_ref(&pod)));
+    assert!(fs::symlink_metadata(dirs.lock()).unwrap().file_type().is_fifo());
 }
 
 #[tokio::test]
