@@ -54,9 +54,10 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     record.resources = planning::created_resources(resources, &host)?;
 
-    let mut steps = Steps::default();
     let path = root.join(options.id.as_str());
+    // Before the steps, so that it is locked until they are taken back.
     let folder = step::run("oci.create.folder", || Folder::make(root, &options.id))?;
+    let mut steps = Steps::default();
     // Registered only now: a folder that was there already is another container's.
     let write = || {
         // Whoever finds the record knows what is whose.

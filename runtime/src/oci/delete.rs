@@ -3,15 +3,17 @@
 use crate::first_process::ProcessStart;
 use crate::id::Id;
 use crate::invalid;
-use crate::record::{Folder, Record};
+use crate::record::{Folder, Locked, Record};
 use crate::status::Status;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// How long a killed process may take to die, milliseconds.
+/// How long a killed process may take to die, and who makes a container to be done, milliseconds.
 const PATIENCE: u16 = 10_000;
 
 /// Removes a stopped container, and one that never started. With `force` a running one is killed
@@ -24,7 +26,7 @@ pub fn delete(root: &Path, id: &Id, force: bool) -> Result<()> {
 }
 
 fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
-    let folder = Folder::open(root, id)?;
+    let folder = claim(root, id, force)?;
     let record = match folder.read() {
         Ok(record) => record,
         // Made by somebody who died before he wrote anything: nothing else was made then.
@@ -40,6 +42,31 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
         status => return Err(invalid(format!("cannot delete a container that is {status}"))),
     }
     release(&folder, &record)
+}
+
+/// Opens and locks the folder of a container that nobody makes or removes any more. With `force`
+/// whatever a maker has made so far is killed: it gives up then, and takes the container back.
+pub fn claim(root: &Path, id: &Id, force: bool) -> Result<Folder> {
+    let end = Instant::now() + Duration::from_millis(PATIENCE.into());
+    loop {
+        let folder = Folder::open(root, id)?;
+        match folder.lock()? {
+            Locked::Here => return Ok(folder),
+            Locked::Gone => continue,
+            Locked::Elsewhere if Instant::now() > end => {
+                let text = "another process makes or removes it, and does not end";
+                return Err(Error::new(Kind::Kernel, text));
+            }
+            Locked::Elsewhere => {}
+        }
+        if force
+            && let Ok(record) = folder.read()
+            && record.init.is_none()
+        {
+            cgroup::kill(&record.own_groups())?;
+        }
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// Gives back what a container holds whose first process has ended: groups, then the folder, so
@@ -107,6 +134,38 @@ mod tests {
         assert!(state("b").exists());
         delete(root.path(), &a, true).unwrap();
         assert!(!state("a").exists());
+    }
+
+    #[test]
+    fn a_container_that_is_being_made_is_deleted_once_it_is_made_and_not_meanwhile() {
+        let root = tempfile::tempdir().unwrap();
+        let id: Id = "a".parse().unwrap();
+        let maker = Folder::make(root.path(), &id).unwrap();
+        std::thread::scope(|threads| {
+            let delete = threads.spawn(|| delete(root.path(), &id, true));
+            sleep(Duration::from_millis(50));
+            maker.write(&Record::new(&id, PathBuf::from("/bundle"))).unwrap();
+            assert!(!delete.is_finished());
+            drop(maker);
+            delete.join().unwrap().unwrap();
+        });
+        assert!(!root.path().join("a").exists());
+    }
+
+    #[test]
+    fn the_folder_of_a_later_container_with_the_same_id_is_not_taken_for_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let id = made(root.path(), "a");
+        let earlier = Folder::open(root.path(), &id).unwrap();
+        delete(root.path(), &id, true).unwrap();
+        assert_eq!(earlier.lock().unwrap(), Locked::Gone);
+        let later = made(root.path(), "a");
+        assert_eq!(earlier.lock().unwrap(), Locked::Gone);
+        let folder = claim(root.path(), &later, false).unwrap();
+        let again = Folder::open(root.path(), &later).unwrap();
+        assert_eq!(again.lock().unwrap(), Locked::Elsewhere);
+        drop(folder);
+        assert_eq!(again.lock().unwrap(), Locked::Here);
     }
 
     #[test]

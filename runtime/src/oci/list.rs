@@ -35,8 +35,8 @@ pub fn list(root: &Path, format: ListFormat, quiet: bool, log: &Log) -> Result<(
             println!("{:<32} {:>8} {:<9} {:<31} BUNDLE", "ID", "PID", "STATUS", "CREATED");
             for one in &all {
                 let status = one.status.to_string();
-                let bundle = printable_line(&one.bundle);
-                println!("{:<32} {:>8} {status:<9} {:<31} {bundle}", one.id, one.pid, one.created);
+                let (bundle, created) = (printable_line(&one.bundle), printable_line(&one.created));
+                println!("{:<32} {:>8} {status:<9} {created:<31} {bundle}", one.id, one.pid);
             }
         }
     }

@@ -13,10 +13,10 @@ use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The version of [`Record`] that this code writes.
@@ -110,16 +110,27 @@ impl Record {
     }
 }
 
-/// A container's folder.
+/// A container's folder. Whoever makes or removes the container holds a lock on it.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     id: String,
-    fd: OwnedFd,
+    file: File,
+}
+
+/// How an attempt to lock a folder ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// It is the caller's until the [`Folder`] is dropped.
+    Here,
+    /// Another process makes or removes the container.
+    Elsewhere,
+    /// It was removed meanwhile; what has its name now, if anything, is another container's.
+    Gone,
 }
 
 impl Folder {
-    /// Makes the folder: whoever succeeds owns the id.
+    /// Makes the folder and locks it: whoever succeeds owns the id.
     pub fn make(root: &Path, id: &Id) -> Result<Folder> {
         let path = root.join(id.as_str());
         let mut builder = DirBuilder::new();
@@ -137,7 +148,12 @@ impl Folder {
             }
             _ => Error::from(error).context(format!("make {}", path.display())),
         })?;
-        Folder::at(path, id)
+        let folder = Folder::at(path, id)?;
+        match folder.lock()? {
+            Locked::Here => Ok(folder),
+            // Who removes it came first, and found nothing in it.
+            _ => Err(Error::new(Kind::Ended, "it was deleted while it was being made")),
+        }
     }
 
     /// Opens the folder of a container that is there.
@@ -146,9 +162,9 @@ impl Folder {
     }
 
     fn at(path: PathBuf, id: &Id) -> Result<Folder> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match open(&path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Folder { path, id: id.as_str().to_owned(), fd }),
+            Ok(fd) => Ok(Folder { path, id: id.as_str().to_owned(), file: File::from(fd) }),
             // The words that containerd and podman look for.
             Err(nix::errno::Errno::ENOENT) => {
                 Err(Error::new(Kind::NotFound, format!("container {id} does not exist")))
@@ -157,10 +173,28 @@ impl Folder {
         }
     }
 
+    /// Locks the folder, if nobody else has. It is not removed by others then, and who makes a
+    /// container has done so or has taken it back.
+    pub fn lock(&self) -> Result<Locked> {
+        let context = || format!("lock {}", self.path.display());
+        match self.file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Locked::Elsewhere),
+            Err(TryLockError::Error(error)) => return Err(error).context(context),
+        }
+        let own = self.file.metadata().context(context)?;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(Locked::Here),
+            Ok(_) => Ok(Locked::Gone),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Locked::Gone),
+            Err(error) => Err(error).context(context),
+        }
+    }
+
     /// The socket that the program waits at until its start. Named through the descriptor, as a
     /// socket's path has 107 bytes and `--root` may be long.
     pub fn start_socket(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/start.sock", self.fd.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}/start.sock", self.file.as_raw_fd()))
     }
 
     /// Reads the record.
@@ -224,11 +258,16 @@ impl Folder {
 /// Writes a file beside its place and renames it. The folder may be one that others write to, so
 /// what has the name beside is never opened: a link there would lead to any file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    write_new(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .context(|| format!("write {}", path.display()))
+    let context = || format!("write {}", path.display());
+    let Some(name) = path.file_name() else {
+        return Err(Error::new(Kind::Invalid, "it names no file")).context(context);
+    };
+    let beside = path.with_file_name(format!(".{}.{}", name.display(), std::process::id()));
+    let written = write_new(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written.context(context)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -261,5 +300,18 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
         assert!(!at("pid").is_symlink());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_no_file_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = folder.path().join("full");
+        std::fs::create_dir_all(full.join("inside")).unwrap();
+        for (path, why) in [(full.clone(), "EISDIR"), (full.join(".."), "it names no file")] {
+            let error = write_whole(&path, b"1").unwrap_err().to_string();
+            assert!(error.ends_with(why), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(full).unwrap().count(), 1);
     }
 }

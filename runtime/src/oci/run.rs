@@ -3,7 +3,6 @@
 use crate::cli::{Global, Run};
 use crate::delete;
 use crate::log::Log;
-use crate::record::Folder;
 use crate::wait::Forwarded;
 use crate::{console, create, start};
 use rrun_runtime::Result;
@@ -24,7 +23,7 @@ pub fn run(global: &Global, options: &Run, log: &Log) -> Result<u8> {
     started(root, options)?;
     let code = forwarded.wait(child.pidfd(), relay)?;
     if !options.keep {
-        let folder = Folder::open(root, id)?;
+        let folder = delete::claim(root, id, false)?;
         delete::release(&folder, &folder.read()?)?;
     }
     Ok(code)

@@ -214,6 +214,27 @@ fn of_many_who_make_one_container_one_succeeds_and_of_many_who_delete_it_none_ha
 }
 
 #[test]
+fn who_makes_a_container_while_others_delete_it_by_force_leaves_nothing_or_a_container() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let begin = |args: &[&str]| {
+        use std::process::Stdio;
+        bundle.limited(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    for round in 0..rounds(240, 8) {
+        let first = begin(&["create", "--bundle", dir, &bundle.id]);
+        std::thread::sleep(std::time::Duration::from_millis(round as u64 % 30));
+        let delete = begin(&["delete", "--force", &bundle.id]);
+        let second = begin(&["create", "--bundle", dir, &bundle.id]);
+        let ended = [first, delete, second].map(|mut child| child.wait().unwrap().success());
+        assert!(ended[1], "round {round}");
+        bundle.ok(&["delete", "--force", &bundle.id]);
+        assert!(bundle.groups().is_empty(), "round {round}: {ended:?}");
+    }
+}
+
+#[test]
 fn much_of_everything_is_taken_or_refused_in_words() {
     let mut bundle = Bundle::sh("echo $# ${#BIG}");
     let big = "x".repeat(100 << 10);
