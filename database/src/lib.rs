@@ -17,7 +17,8 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
@@ -27,6 +28,10 @@ const RESERVE: usize = 512 << 10;
 
 /// How many compiled statements a connection keeps: more than any of these databases has.
 const STATEMENTS: usize = 128;
+
+/// How long another process may take to let go of a database: one that is killed has it until it is
+/// gone, and a child of one that has closed it until its execve.
+const LETTING_GO: Duration = Duration::from_millis(500);
 
 /// A database: its files in their folder, and its tables.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +141,19 @@ impl Error {
     }
 }
 
+/// Takes the exclusive lock, if whoever has another lets go of it soon.
+fn lock_alone(lock: &File) -> Result<(), TryLockError> {
+    let end = Instant::now() + LETTING_GO;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Database {
     /// Makes the file with the lock, which [`Database::open`] takes and whoever has the database
     /// open keeps.
@@ -177,7 +195,7 @@ impl Database {
             done => return Ok(done?),
         }
         lock.unlock().map_err(of_lock)?;
-        match lock.try_lock() {
+        match lock_alone(lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::InUse.into()),
             Err(TryLockError::Error(error)) => return Err(of_lock(error).into()),
@@ -200,7 +218,7 @@ impl Database {
     fn upgraded(&self, path: &Path, lock: &File) -> Result<Connection, Error> {
         let of_lock = |error| Error::File(self.lock.into(), error);
         lock.unlock().map_err(of_lock)?;
-        match lock.try_lock() {
+        match lock_alone(lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return self.connect(path).map_err(|error| match error {
@@ -252,7 +270,7 @@ impl Database {
         let opening = File::open(folder).map_err(of_folder)?;
         opening.lock().map_err(of_folder)?;
         let lock = self.lock(folder)?;
-        match lock.try_lock() {
+        match lock_alone(&lock) {
             Ok(()) => set_aside(&folder.join(self.file)),
             Err(TryLockError::WouldBlock) => Err(Error::InUse),
             Err(TryLockError::Error(error)) => Err(Error::File(self.lock.into(), error)),
