@@ -51,7 +51,7 @@ async fn start(suite: &Suite) -> (String, PodSandboxConfig) {
 
 async fn nothing_left(suite: &Suite, pod: &str) {
     suite.remove(pod).await;
-    suite.until("nothing is left", async || suite.is_clean()).await;
+    suite.until_clean();
 }
 
 #[tokio::test]

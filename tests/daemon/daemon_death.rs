@@ -190,5 +190,5 @@ async fn a_daemon_that_is_killed_at_a_pull_or_at_the_removal_of_an_image_goes_on
         assert_eq!(suite.ended(&id).await.exit_code, 0);
         suite.remove(&pod).await;
     }
-    suite.until("nothing is left", async || suite.is_clean()).await;
+    suite.until_clean();
 }

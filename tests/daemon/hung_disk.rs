@@ -71,5 +71,5 @@ async fn containers_are_stopped_though_the_disk_of_the_state_hangs_and_the_rest_
     suite.harness.kill();
     drop(disk);
     suite.restart().await;
-    suite.until("what hung has ended", async || suite.is_clean()).await;
+    suite.until_clean();
 }

@@ -83,7 +83,7 @@ fn with_path(suite: &Suite, path: &Path, image: &str, words: &[&str]) -> Contain
 /// What hung has ended, and nothing is left.
 async fn nothing_left_after(suite: &Suite, fuse: Fuse) {
     drop(fuse);
-    suite.until("what hung has ended", async || suite.is_clean()).await;
+    suite.until_clean();
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn an_image_is_a_volume_that_nobody_writes_to() {
     assert_eq!(status.mounts[2].image_sub_path, "etc");
     suite.remove(&pod).await;
     suite.harness.client.remove_image(removal(&image)).await.unwrap();
-    suite.until("its layers are deleted", async || suite.is_clean()).await;
+    suite.until_clean();
     suite.assert_nothing_left();
 }
 
@@ -155,7 +155,7 @@ async fn a_sub_path_is_looked_up_inside_the_image() {
     }
     suite.remove(&pod).await;
     suite.harness.client.remove_image(removal(&image)).await.unwrap();
-    suite.until("its layers are deleted", async || suite.is_clean()).await;
+    suite.until_clean();
     suite.assert_nothing_left();
 }
 
@@ -176,7 +176,7 @@ async fn an_image_without_layers_is_an_empty_volume_and_one_of_one_layer_hides_w
     for image in [none, one] {
         suite.harness.client.remove_image(removal(&image)).await.unwrap();
     }
-    suite.until("their layers are deleted", async || suite.is_clean()).await;
+    suite.until_clean();
     suite.assert_nothing_left();
 }
 
@@ -215,7 +215,7 @@ async fn an_image_stays_as_long_as_a_container_has_it_for_a_volume() {
     suite.remove_container(&id).await;
     suite.until("its layers are deleted", async || !layer.exists()).await;
     suite.remove(&pod).await;
-    suite.until("all is deleted", async || suite.is_clean()).await;
+    suite.until_clean();
     suite.assert_nothing_left();
 }
 

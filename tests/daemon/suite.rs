@@ -89,9 +89,12 @@ impl Suite {
         }
     }
 
-    /// Nothing is there that was not there before, nor the reverse.
-    pub fn is_clean(&self) -> bool {
-        self.before.assert_nothing_left(&self.view()).is_ok()
+    /// Waits until nothing is there that was not there before, nor the reverse.
+    pub fn until_clean(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.before.assert_nothing_left(&self.view()) {
+            assert!(Instant::now() < deadline, "{error}\n{}", self.daemon_log());
+        }
     }
 
     /// What the daemon wrote, for the message of a failure.

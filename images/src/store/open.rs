@@ -10,7 +10,7 @@ use rrun_sys::step;
 use super::lock::Lock;
 use super::records::{self, Records};
 use super::verify::DAMAGED;
-use super::{Disk, LayerKey, restore, schema};
+use super::{Disk, Holder, HolderKind, LayerKey, restore, schema};
 use crate::error::{Context, Error, Result};
 
 pub(super) const DIRS: [&str; 10] = [
@@ -77,7 +77,20 @@ impl Disk {
             }
         }
         self.sweep_splits()?;
+        self.sweep_pulls()?;
         self.sweep_trash()
+    }
+
+    /// Locks of pulls that were killed before their leases were on record, or after these had ended.
+    fn sweep_pulls(&self) -> Result<()> {
+        for entry in std::fs::read_dir(self.path("locks"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let pull = Holder::of_file_name(&name).is_ok_and(|one| one.kind() == HolderKind::Pull);
+            if pull && let Some(lock) = Lock::try_take(&self.path("locks"), &name)? {
+                lock.remove();
+            }
+        }
+        Ok(())
     }
 
     /// Splits of layers that a killed process was unpacking, or had begun to remove.

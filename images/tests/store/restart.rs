@@ -33,8 +33,11 @@ async fn what_a_killed_pull_left_is_swept_at_the_next_start() {
     let scratch = Scratch::new().await;
     let left = scratch.root().join("tmp").join("a".repeat(64));
     std::fs::create_dir_all(left.join("deep/er")).unwrap();
+    // It died before its leases were on record.
+    std::fs::write(scratch.root().join("locks/pull-1-0"), "").unwrap();
     let _store = Store::open(config(scratch.dir.path())).await.unwrap();
     assert_eq!(scratch.names("tmp"), [""; 0]);
+    assert_eq!(scratch.names("locks"), [""; 0]);
 }
 
 /// As if the machine had lost power before the layer with this content was synced.
