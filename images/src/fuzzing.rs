@@ -49,7 +49,6 @@ pub fn layer(bytes: &[u8], folder: &Path) {
             assert_eq!(directory.is_opaque, erofs.is_opaque, "hides what is below");
         }
         (Err(_), Err(_)) => {}
-        // One holds what the other has no words for: names and attributes that are too long.
         (Ok(_), Err(error)) | (Err(error), Ok(_)) => {
             panic!("one format refuses it: {error}");
         }
