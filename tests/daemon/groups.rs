@@ -48,3 +48,20 @@ async fn control_groups_are_those_of_the_folder_that_the_configuration_names() {
     // What is left are the test's own mounts, which go with the sandbox.
     suite.remove(&pod).await;
 }
+
+/// It is born in that of the unified hierarchy, and moves to those of v1.
+#[tokio::test]
+async fn a_shim_is_in_a_group_of_the_shims_in_each_hierarchy() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("shim");
+    let pod = suite.run_pod(&config).await;
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", suite.shim(&pod))).unwrap();
+    let own = |line: &&str| line.ends_with("/shims");
+    // `name:controllers:path`; the sandbox has those that this host has mounted.
+    let unified = groups.lines().find(|line| line.starts_with("0::"));
+    assert!(unified.is_none_or(|line| own(&line)), "{groups}");
+    assert!(groups.lines().any(|line| own(&line)), "{groups}");
+    let memory = groups.lines().find(|line| line.contains(":memory:"));
+    assert!(memory.is_none_or(|line| own(&line)), "{groups}");
+    suite.remove(&pod).await;
+}
