@@ -13,10 +13,9 @@ use crate::partial::Partial;
 use crate::platform::HostPlatform;
 use crate::progress::Reporter;
 use crate::registry::{BlobStream, Registry};
+use crate::store::MOST_LAYERS;
 use crate::store::records::NameKind;
 
-/// overlayfs takes so many lower directories.
-const MOST_LAYERS: usize = 500;
 /// Indexes in indexes, of which one level is in use.
 const DEEPEST: usize = 3;
 

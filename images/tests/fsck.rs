@@ -329,15 +329,18 @@ async fn what_cannot_be_put_right_is_left_and_says_why() {
     write(key(&store, "layers").join("base"), "x");
     fs::remove_dir_all(store.root().join("writable/container-c/upper")).unwrap();
     write(store.root().join("empty/visible"), "x");
+    write(store.root().join("mountpoints/etc/passwd"), "x");
+    write(store.root().join("mountpoints/etc/hosts"), "x");
     let done = store.look(true).await.unwrap();
-    assert_eq!(faults(&done), [Directory, Layer, Lease], "{done:?}");
+    assert_eq!(faults(&done), [Directory, Directory, Directory, Layer, Lease], "{done:?}");
     let left = |at: usize| match &done.findings[at].1 {
         Outcome::Left(why) => why.clone(),
         other => panic!("{other:?}"),
     };
     assert!(left(0).contains("move away what is in it"));
-    assert!(left(1).contains("container/c has it"), "{}", left(1));
-    assert!(left(2).contains("remove the container"));
+    assert!(left(1).contains("move it away") && left(2).contains("move it away"));
+    assert!(left(3).contains("container/c has it"), "{}", left(3));
+    assert!(left(4).contains("remove the container"));
     assert!(key(&store, "layers").join("base").exists(), "damaged as it is");
 
     // Nobody has it to fetch. When it is imported again, all is well.

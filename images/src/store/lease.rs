@@ -9,7 +9,7 @@ use nix::sys::stat::SFlag;
 use rrun_sys::step::{self, Steps};
 use rusqlite::Connection;
 
-use super::{Disk, Holder, HolderKind, LayerKey, Lower, records, restore};
+use super::{Disk, Holder, HolderKind, LayerKey, Lower, MOST_LAYERS, records, restore};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Facts, Format};
@@ -19,6 +19,9 @@ use crate::layer::{Facts, Format};
 pub struct Rootfs {
     /// Lower directories, the top one first; at least one.
     pub lower: Vec<Lower>,
+    /// One more, beneath them, with mount points that every container has; none where overlayfs
+    /// takes no more.
+    pub mount_points: Option<Lower>,
     /// Upper directory.
     pub upper: PathBuf,
     /// Work directory.
@@ -70,7 +73,8 @@ impl Disk {
         step::run("images.prepare.work", || make(&work, 0o700))?;
         step::run("images.prepare.upper", || make_upper(&upper, &lower))?;
         steps.commit();
-        Ok(Rootfs { lower, upper, work })
+        let mount_points = (lower.len() < MOST_LAYERS).then(|| self.mount_points());
+        Ok(Rootfs { lower, mount_points, upper, work })
     }
 
     /// In one transaction, so that nobody removes the image in between.

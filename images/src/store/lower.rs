@@ -11,9 +11,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rrun_sys::root::{RootDir, Rule};
 use serde::{Deserialize, Serialize};
 
+use super::mount_points::FOLDER;
 use super::{Disk, LayerKey};
 use crate::error::{Context, Result};
 use crate::layer::{Format, Stored, erofs};
+
+/// overlayfs takes so many lower directories.
+pub(crate) const MOST_LAYERS: usize = 500;
 
 /// What layers become when they are unpacked. A store may have layers of every kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +149,11 @@ impl Disk {
     /// What is below an image without layers.
     pub(super) fn no_layer(&self) -> Lower {
         self.path("empty").into()
+    }
+
+    /// What is below every container's image.
+    pub(super) fn mount_points(&self) -> Lower {
+        self.path(FOLDER).into()
     }
 
     /// The files of a layer.

@@ -13,6 +13,7 @@
 //! collected/           see `image_gc`
 //! trash/               renamed here first, then removed behind, see `trash`
 //! empty/               the lower directory of an image without layers
+//! mountpoints/         the lowest directory of every container, see `mount_points`
 //! ```
 //!
 //! Compressed blobs are not kept: nothing needs them once a layer is unpacked and verified. A layer
@@ -35,6 +36,7 @@ mod key;
 mod lease;
 mod lock;
 mod lower;
+mod mount_points;
 mod names;
 mod open;
 mod pins;
@@ -60,6 +62,7 @@ pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Rootfs, Usage};
 pub(crate) use lock::Lock;
+pub(crate) use lower::MOST_LAYERS;
 pub use lower::{Layers, Lower};
 pub use pins::Pin;
 use records::{ImageRow, NameKind, NewImage, Records};

@@ -10,10 +10,10 @@ use rrun_sys::step;
 use super::lock::Lock;
 use super::records::{self, Records};
 use super::verify::DAMAGED;
-use super::{Disk, Holder, HolderKind, LayerKey, restore, schema};
+use super::{Disk, Holder, HolderKind, LayerKey, mount_points, restore, schema};
 use crate::error::{Context, Error, Result};
 
-pub(super) const DIRS: [&str; 10] = [
+pub(super) const DIRS: [&str; 11] = [
     "layers",
     "splits",
     "records",
@@ -23,13 +23,15 @@ pub(super) const DIRS: [&str; 10] = [
     "locks",
     "trash",
     "empty",
+    mount_points::FOLDER,
     "collected",
 ];
 
 pub(super) fn open(root: &Path) -> Result<(Records, String, File)> {
     step::run("images.open.dirs", || {
         make_dir(root, 0o700)?;
-        DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(dir)))
+        DIRS.iter().try_for_each(|dir| make_dir(&root.join(dir), mode(dir)))?;
+        mount_points::make(&root.join(mount_points::FOLDER))
     })?;
     let boot =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;

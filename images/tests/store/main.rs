@@ -3,6 +3,7 @@
 
 mod collection;
 mod implied;
+mod mount_points;
 mod names;
 mod restart;
 #[path = "../support/mod.rs"]

@@ -49,7 +49,8 @@ impl Images for StoreImages {
     async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs> {
         let holder = Holder::container(holder)?;
         let dirs = self.store.prepare(&holder, &id(image_id)?).await?;
-        Ok(RootfsDirs { lower: dirs.lower, upper: dirs.upper, work: dirs.work })
+        let lower = dirs.lower.into_iter().chain(dirs.mount_points).collect();
+        Ok(RootfsDirs { lower, upper: dirs.upper, work: dirs.work })
     }
 
     async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>> {

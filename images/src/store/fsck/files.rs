@@ -12,6 +12,7 @@ use super::{Fault, Remedy, Store, is_held, names};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Result};
 use crate::partial;
+use crate::store::mount_points::{self, FOLDER};
 use crate::store::open::{DIRS, mode};
 use crate::store::verify::DAMAGED;
 use crate::store::{Holder, HolderKind, LayerKey};
@@ -39,6 +40,12 @@ pub(super) fn places(store: &mut Store<'_>) -> Result<()> {
     if !names(store.root, "empty")?.is_empty() {
         let remedy = Remedy::Nothing("containers may see it: move away what is in it");
         store.look.add(Fault::Directory, "empty", "something is in it", remedy);
+    }
+    let folder = store.root.join(FOLDER);
+    for name in mount_points::strange(&folder).context(folder.display())? {
+        let remedy = Remedy::Nothing("containers may see it: move it away");
+        let what = "it is no empty mount point";
+        store.look.add(Fault::Directory, format!("{FOLDER}/{name}"), what, remedy);
     }
     Ok(())
 }
