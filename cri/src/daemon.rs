@@ -13,14 +13,16 @@ use rrun_error::reason;
 use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Threads that serve; most calls wait for a shim or the kernel.
-const WORKERS: usize = 4;
+/// Threads that serve at most; most calls wait for a shim or the kernel. More than there are
+/// processors only wake each other.
+const MOST_WORKERS: usize = 4;
 
 /// The configuration's file may be on a disk that hangs.
 static FILE: Pool = Pool::new(1);
@@ -31,8 +33,9 @@ static FILE: Pool = Pool::new(1);
 /// # Errors
 /// What keeps it from serving, in words: a state folder, the socket, another daemon.
 pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(processors.clamp(2, MOST_WORKERS))
         .enable_all()
         .build()
         .map_err(|error| format!("start: {}", reason(&error)))?;

@@ -51,7 +51,7 @@ impl Filters {
         }
         let profile = serde_json::to_value(seccomp::runtime_default(held));
         let profile = profile.map_err(|error| Error::invalid(error.to_string()));
-        let filter = profile.and_then(|profile| self.compile(profile));
+        let filter = profile.and_then(|profile| compile(&profile));
         let filter = filter.context(|| "seccomp profile")?;
         keep(&mut self.kept().defaults, held, &filter);
         Ok(filter)
@@ -63,32 +63,42 @@ impl Filters {
         }
         let profile = serde_json::from_slice(text);
         let profile = profile.map_err(|error| Error::invalid(error.to_string()));
-        let filter = profile.and_then(|profile| self.compile(profile));
+        let filter = profile.and_then(|profile: Value| compile(&profile));
         let filter = filter.context(|| path.display().to_string()).context(|| "seccomp profile")?;
         keep(&mut self.kept().texts, text.to_owned(), &filter);
         Ok(filter)
     }
 
     /// The filter of a profile that is at hand.
-    pub(super) fn compile(&self, profile: Value) -> Result<Filter> {
-        let text = profile.to_string().into_bytes();
-        if let Some(filter) = self.kept().texts.get(&text) {
+    pub(super) fn compile(&self, profile: &Value) -> Result<Filter> {
+        if let Some(filter) = self.kept().of(profile) {
             return Ok(filter.clone());
         }
-        let parsed: LinuxSeccomp = serde::Deserialize::deserialize(&profile)
-            .map_err(|error| Error::invalid(error.to_string()))?;
-        let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE)?;
-        for warning in seccomp::warnings(&parsed, seccomp::Arch::NATIVE) {
-            tracing::warn!("seccomp profile: {warning}");
-        }
-        let filter = Filter { compiled, profile: Arc::new(profile) };
-        keep(&mut self.kept().texts, text, &filter);
+        let filter = compile(profile)?;
+        keep(&mut self.kept().texts, profile.to_string().into_bytes(), &filter);
         Ok(filter)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Kept {
+    fn of(&self, profile: &Value) -> Option<&Filter> {
+        let mut all = self.defaults.values().chain(self.texts.values());
+        all.find(|filter| *filter.profile == *profile)
+    }
+}
+
+fn compile(profile: &Value) -> Result<Filter> {
+    let parsed: LinuxSeccomp = serde::Deserialize::deserialize(profile)
+        .map_err(|error| Error::invalid(error.to_string()))?;
+    let compiled = seccomp::compile(&parsed, seccomp::Arch::NATIVE)?;
+    for warning in seccomp::warnings(&parsed, seccomp::Arch::NATIVE) {
+        tracing::warn!("seccomp profile: {warning}");
+    }
+    Ok(Filter { compiled, profile: Arc::new(profile.clone()) })
 }
 
 fn keep<K: Eq + Hash>(kept: &mut HashMap<K, Filter>, key: K, filter: &Filter) {

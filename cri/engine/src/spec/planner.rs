@@ -104,8 +104,13 @@ impl Planner {
 
     /// From a configuration to what the shim executes; `targets` says that the PID namespace of
     /// another container follows the root file system. Images that are volumes come after both.
-    pub(crate) fn plan(&self, spec: &Value, wanted: &Wanted<'_>, targets: bool) -> Result<Plan> {
-        let (spec, filter) = self.parse(spec.clone())?;
+    pub(crate) fn plan(
+        &self,
+        spec: &mut Value,
+        wanted: &Wanted<'_>,
+        targets: bool,
+    ) -> Result<Plan> {
+        let (spec, filter) = self.parse(spec)?;
         let over = Overrides {
             systemd: groups::scope(&wanted.container.cgroup).is_some(),
             ..overrides(&wanted.pod.config, &wanted.container.config, targets, filter)
@@ -143,11 +148,15 @@ impl Planner {
         Ok((after, forward, back))
     }
 
-    /// A configuration as its type, and its filter compiled.
-    fn parse(&self, mut json: Value) -> Result<(Spec, Option<plan::Seccomp>)> {
+    /// A configuration as its type, and its filter compiled: the longest part by far, which is not
+    /// parsed again when it is known. It is put back at the end.
+    fn parse(&self, json: &mut Value) -> Result<(Spec, Option<plan::Seccomp>)> {
         let profile = json["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
-        let filter = profile.map(|profile| self.filters.compile(profile)).transpose()?;
-        Ok((Spec::deserialize_from(&json)?, filter.map(|filter| filter.compiled)))
+        let spec = Spec::deserialize_from(json)?;
+        let Some(profile) = profile else { return Ok((spec, None)) };
+        let filter = self.filters.compile(&profile)?;
+        json["linux"]["seccomp"] = profile;
+        Ok((spec, Some(filter.compiled)))
     }
 
     /// Plans the first process of a shared PID namespace: the pod's user and profiles, no
@@ -214,10 +223,10 @@ impl Planner {
     ) -> Result<ExecTemplate> {
         let what = || format!("read {}", spec.display());
         let text = rrun_sys::record::read(spec).context(what)?;
-        let json: Value = serde_json::from_slice(&text)
+        let mut json: Value = serde_json::from_slice(&text)
             .map_err(|error| Error::internal(error.to_string()))
             .context(what)?;
-        let (spec, filter) = self.parse(json)?;
+        let (spec, filter) = self.parse(&mut json)?;
         let kinds = namespaces(pod);
         let over = Overrides {
             bundle: PathBuf::from("/"),

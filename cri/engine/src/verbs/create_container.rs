@@ -317,8 +317,8 @@ impl CreateContainer {
                 on_host: &on_host,
             };
             let Configured { json, user } = engine.planner.spec(&wanted)?;
-            let json = spec::adjust(json);
-            let plan = engine.planner.plan(&json, &wanted, target.is_some())?;
+            let mut json = spec::adjust(json);
+            let plan = engine.planner.plan(&mut json, &wanted, target.is_some())?;
             record::replace(&pod.dirs.spec(&at.container.id), json.to_string().as_bytes())?;
             let limits = engine.planner.limits(&json)?;
             Ok(Planned { plan, user, limits, target })
