@@ -118,9 +118,6 @@ pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
 }
 
 fn make_all(groups: &Cgroups, purpose: Purpose, steps: &mut Steps<Error>) -> Result<()> {
-    if purpose == Purpose::Create {
-        missing(groups)?;
-    }
     let (v1, v2) = match purpose {
         Purpose::Parent | Purpose::Create => {
             ("runtime.create.cgroup-v1", "runtime.create.cgroup-v2")
@@ -159,6 +156,11 @@ fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose, made: &Mad
         }
         if make_dir(dir).context(context)? {
             made.lock().unwrap_or_else(PoisonError::into_inner).push((*dir).clone());
+        } else if purpose == Purpose::Create {
+            missing::check_empty(&dir.path)?;
+        }
+        if purpose == Purpose::Create {
+            missing::check_thawed(&dir.path, dir.unified)?;
         }
         if dir.inherit_cpuset {
             inherit_cpuset(&dir.path).context(context)?;

@@ -15,28 +15,45 @@ use std::path::Path;
 pub fn missing(groups: &Cgroups) -> Result<Vec<CgroupDir>> {
     let mut missing = Vec::new();
     for dir in &groups.dirs {
-        if let Some(frozen) = frozen(dir).context(|| format!("look at {}", dir.path.display()))? {
-            let text = format!("{} is frozen", frozen.display());
-            return Err(Error::new(Kind::Exists, text));
+        let mut above = dir.path.ancestors();
+        if let Some(there) = above.find(|path| path.exists()) {
+            check_thawed(there, dir.unified)?;
         }
-        if !dir.path.exists() {
-            missing.push(dir.clone());
-            continue;
-        }
-        if !members::all(&dir.path)?.is_empty() {
-            let text = format!("{} holds processes of somebody else", dir.path.display());
-            return Err(Error::new(Kind::Exists, text));
+        match dir.path.exists() {
+            true => check_empty(&dir.path)?,
+            false => missing.push(dir.clone()),
         }
     }
     Ok(missing)
 }
 
+/// A directory that is there and nobody is in.
+///
+/// # Errors
+/// `Exists` when it holds processes.
+pub(super) fn check_empty(dir: &Path) -> Result<()> {
+    if members::all(dir)?.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} holds processes of somebody else", dir.display());
+    Err(Error::new(Kind::Exists, text))
+}
+
+/// A directory that is there and in which a process would run.
+///
+/// # Errors
+/// `Exists` when it or one above it is frozen.
+pub(super) fn check_thawed(dir: &Path, unified: bool) -> Result<()> {
+    let frozen = frozen(dir, unified).context(|| format!("look at {}", dir.display()))?;
+    let Some(frozen) = frozen else { return Ok(()) };
+    Err(Error::new(Kind::Exists, format!("{} is frozen", frozen.display())))
+}
+
 /// The directory that freezes what is in `dir`: itself or one above it.
-fn frozen(dir: &CgroupDir) -> Result<Option<&Path>> {
-    let mut there = dir.path.ancestors().skip_while(|path| !path.exists());
-    if dir.unified {
+fn frozen(dir: &Path, unified: bool) -> Result<Option<&Path>> {
+    if unified {
         // The root of the hierarchy cannot be frozen and has no such file.
-        for path in there {
+        for path in dir.ancestors() {
             match std::fs::read(path.join("cgroup.freeze")) {
                 Ok(text) if text.starts_with(b"1") => return Ok(Some(path)),
                 Ok(_) => {}
@@ -47,9 +64,8 @@ fn frozen(dir: &CgroupDir) -> Result<Option<&Path>> {
         return Ok(None);
     }
     // v1 tells the state that is in force, whoever has asked for it.
-    let Some(path) = there.next() else { return Ok(None) };
-    match std::fs::read(path.join("freezer.state")) {
-        Ok(text) if !text.starts_with(b"THAWED") => Ok(Some(path)),
+    match std::fs::read(dir.join("freezer.state")) {
+        Ok(text) if !text.starts_with(b"THAWED") => Ok(Some(dir)),
         Err(error) if !members::is_gone(&error) => Err(error.into()),
         _ => Ok(None),
     }
