@@ -125,6 +125,12 @@ pub struct Images {
     pub stall_timeout: u64,
     /// See `stall_timeout`; 0 is no bound.
     pub stall_bytes: u64,
+    /// A large layer that comes slowly is asked for in ranges of so many bytes.
+    #[serde(deserialize_with = "range_bytes")]
+    pub range_bytes: u64,
+    /// So many ranges of one layer at a time, at most; 1 is one connection for each layer.
+    #[serde(deserialize_with = "ranges_at_once")]
+    pub ranges_at_once: usize,
     /// What layers become that are unpacked from now on.
     pub layers: rrun_images::Layers,
     /// Images that are never collected: names, or digests. Clients of the CRI see them as pinned.
@@ -155,6 +161,8 @@ impl Default for Images {
             per_verifier_timeout: 10,
             stall_timeout: 60,
             stall_bytes: 64 << 10,
+            range_bytes: rrun_images::Ranges::default().bytes,
+            ranges_at_once: rrun_images::Ranges::default().at_once,
             layers: rrun_images::Layers::Auto,
             pinned: Vec::new(),
             image_gc_high_threshold_percent: 85,
@@ -306,6 +314,23 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     match u64::deserialize(deserializer)? {
         0 => Err(D::Error::custom("want a second or more")),
         seconds => Ok(seconds),
+    }
+}
+
+/// Each range costs a request, and waits in memory for those before it.
+fn range_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let bytes = u64::deserialize(deserializer)?;
+    match bytes {
+        65_536..=16_777_216 => Ok(bytes),
+        _ => Err(D::Error::custom("want 65536 to 16777216 bytes")),
+    }
+}
+
+fn ranges_at_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let count = usize::deserialize(deserializer)?;
+    match count {
+        1..=16 => Ok(count),
+        _ => Err(D::Error::custom("want 1 to 16")),
     }
 }
 

@@ -90,10 +90,17 @@ impl Current {
 /// is, what listens, and what pods that run were made with.
 fn reloaded(old: &Config, new: &Config) -> Config {
     let Network { mode, conf_dir, bin_dirs, .. } = new.network.clone();
-    let Images { stall_timeout, stall_bytes, layers, .. } = old.images;
+    let Images { stall_timeout, stall_bytes, range_bytes, ranges_at_once, layers, .. } = old.images;
     Config {
         network: Network { mode, conf_dir, bin_dirs, ..old.network.clone() },
-        images: Images { stall_timeout, stall_bytes, layers, ..new.images.clone() },
+        images: Images {
+            stall_timeout,
+            stall_bytes,
+            range_bytes,
+            ranges_at_once,
+            layers,
+            ..new.images.clone()
+        },
         seccomp: new.seccomp.clone(),
         log: new.log.clone(),
         ..old.clone()
@@ -181,6 +188,8 @@ mod tests {
         ("images.per_verifier_timeout", "1"),
         ("images.stall_timeout", "1"),
         ("images.stall_bytes", "1"),
+        ("images.range_bytes", "65536"),
+        ("images.ranges_at_once", "1"),
         ("images.layers", "'erofs'"),
         ("images.pinned", "['x']"),
         ("images.image_gc_high_threshold_percent", "90"),

@@ -56,6 +56,10 @@ pub fn image_store(current: &Current) -> rrun_images::Config {
             time: Duration::from_secs(current.config().images.stall_timeout),
             bytes: current.config().images.stall_bytes,
         },
+        ranges: rrun_images::Ranges {
+            bytes: current.config().images.range_bytes,
+            at_once: current.config().images.ranges_at_once,
+        },
         layers: current.config().images.layers,
     }
 }

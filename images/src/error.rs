@@ -53,6 +53,8 @@ pub(crate) enum Hint {
     NotTls,
     /// It is busy (429, or 503 with a time); after the time that it says it may answer.
     Busy(Option<Duration>),
+    /// It has what was asked for, and does not send parts of it (416).
+    NoRanges,
 }
 
 /// The crate's result.

@@ -51,6 +51,7 @@ pub use progress::{Event, Progress};
 pub use reference::Reference;
 pub use registry::login;
 pub use registry::pace::Stall;
+pub use registry::ranges::Ranges;
 pub use store::{
     Collection, Config, Containers, Decision, Entry, Fault, Finding, FsInfo, Holder, HolderKind,
     Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs, Usage, Verified,

@@ -1,16 +1,19 @@
 //! A blob as a stream that survives cut connections.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 
 use super::coding::Decoder;
 use super::endpoint::{Endpoint, Query};
 use super::pace::Pace;
+use super::ranges::{self, Rest, Trial};
 use super::retry::pause;
 use super::{Answer, Registry, http};
 use crate::digest::{Digest, Hasher};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::progress::{Event, Reporter};
 
 /// So many cuts in a row without a MiB between them end the pull.
@@ -26,11 +29,19 @@ pub(crate) struct BlobStream<'a> {
     hasher: Option<Hasher>,
     response: Option<Response>,
     pace: Pace,
+    /// Whether more than one connection may pay.
+    trial: Option<Trial>,
+    /// The rest, while it comes by more than one.
+    rest: Option<Rest<'a>>,
+    /// More than one were tried.
+    is_tried: bool,
     /// For a server that codes what it sends; a range of that would be one of coded bytes.
     decoder: Option<Decoder>,
     /// What has come and is not decoded yet.
     coded: Bytes,
     is_coded: bool,
+    /// It sends all or nothing.
+    has_no_ranges: bool,
     /// Whether no host is to blame for the first bytes.
     is_resumed: bool,
     /// Who sent the bytes, in order.
@@ -54,7 +65,9 @@ impl<'a> BlobStream<'a> {
         let (at, skip, cuts, cut_at, reported) = (0, 0, 0, 0, 0);
         let (response, servers) = (None, Vec::new());
         let pace = Pace::new(registry.stall);
+        let (trial, rest, is_tried) = (None, None, false);
         let (decoder, coded, is_coded, is_resumed) = (None, Bytes::new(), false, false);
+        let has_no_ranges = false;
         BlobStream {
             registry,
             digest,
@@ -63,9 +76,13 @@ impl<'a> BlobStream<'a> {
             hasher,
             response,
             pace,
+            trial,
+            rest,
+            is_tried,
             decoder,
             coded,
             is_coded,
+            has_no_ranges,
             is_resumed,
             servers,
             skip,
@@ -104,10 +121,21 @@ impl<'a> BlobStream<'a> {
 
     /// Some bytes, or nothing yet.
     async fn piece(&mut self) -> Result<Option<Bytes>> {
+        self.split();
+        if let Some(rest) = &mut self.rest {
+            match rest.next().await {
+                Ok(Some(piece)) => return Ok(Some(piece)),
+                Ok(None) => {}
+                Err(e) => tracing::debug!(blob = %self.digest, "by one connection again: {e}"),
+            }
+            self.rest = None;
+            return Ok(None);
+        }
         let mut response = match self.response.take() {
             Some(response) => response,
             None => self.open().await?,
         };
+        let asked = Instant::now();
         let early = || Error::new(Kind::Unavailable, "the connection ended early");
         let came = match self.coded.is_empty() {
             true => http::piece(&mut response, &mut self.pace).await.map_err(|e| self.place(e))?,
@@ -131,26 +159,43 @@ impl<'a> BlobStream<'a> {
             }
         };
         self.response = Some(response);
+        if let Some(trial) = &mut self.trial {
+            trial.came(piece.len(), asked.elapsed());
+        }
         let dropped = self.skip.min(piece.len() as u64);
         self.skip -= dropped;
         bytes::Buf::advance(&mut piece, dropped as usize);
         Ok((!piece.is_empty()).then_some(piece))
     }
 
+    /// Goes on by more than one connection, once, where that may pay.
+    fn split(&mut self) {
+        let Some(rate) = self.trial.as_mut().and_then(Trial::slow_network) else { return };
+        let Some(first) = self.response.take() else { return };
+        (self.trial, self.is_tried) = (None, true);
+        let (path, at) = (self.query().path, (self.at, self.size));
+        self.rest = Some(Rest::begin(self.registry, path, at, (first, rate)));
+    }
+
     async fn open(&mut self) -> Result<Response> {
         let query = self.query();
         let registry = self.registry;
-        let Answer { endpoint, response } = registry.ask(&query, |host| host.may_pull).await?;
+        let Answer { endpoint, response } = match registry.ask(&query, |h| h.may_pull).await {
+            Err(e) if e.hint() == Some(Hint::NoRanges) && query.from > 0 => {
+                self.has_no_ranges = true;
+                registry.ask(&self.query(), |host| host.may_pull).await?
+            }
+            answer => answer?,
+        };
         self.servers.push(endpoint);
         self.pace = Pace::new(registry.stall);
         self.decoder = None;
         self.coded = Bytes::new();
         self.skip = if response.status() == StatusCode::PARTIAL_CONTENT {
-            let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
-            let start = header.map(str::trim).filter(|h| !h.is_empty()).map(range_start);
             // Without a word it is what was asked; the digest tells.
-            if start.is_some_and(|start| start != Some(self.at)) {
-                let why = format!("asked from {}, got {header:?}", self.at);
+            if ranges::start(response.headers()).is_some_and(|start| start != Some(self.at)) {
+                let got = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
+                let why = format!("asked from {}, got {got:?}", self.at);
                 return Err(self.blame(Error::invalid(why)));
             }
             0
@@ -170,13 +215,17 @@ impl<'a> BlobStream<'a> {
             }
             self.at
         };
+        let is_plain = self.skip == 0 && !self.is_coded && !self.is_tried;
+        let left = self.size.saturating_sub(self.at);
+        let trial = || Trial::of(&response, left, registry.ranges);
+        self.trial = is_plain.then(trial).flatten();
         Ok(response)
     }
 
     fn query(&self) -> Query<'static> {
         let path = format!("blobs/{}", self.digest);
-        let from = if self.is_coded { 0 } else { self.at };
-        Query { method: Method::GET, path, accept: None, from }
+        let from = if self.is_coded || self.has_no_ranges { 0 } else { self.at };
+        Query { from, ..Query::get(path) }
     }
 
     /// Adds who sent the last bytes.
@@ -230,10 +279,4 @@ impl<'a> BlobStream<'a> {
             None => Ok(()),
         }
     }
-}
-
-/// The first byte of `bytes 10-19/20`.
-fn range_start(header: &str) -> Option<u64> {
-    let rest = header.strip_prefix("bytes")?.trim_start_matches([' ', '=', ':']);
-    rest.split('-').next()?.trim().parse().ok()
 }

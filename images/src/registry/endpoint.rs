@@ -45,6 +45,15 @@ pub(crate) struct Query<'a> {
     pub accept: Option<&'a str>,
     /// First byte wanted.
     pub from: u64,
+    /// The byte behind the last one that is wanted, if not all are.
+    pub to: Option<u64>,
+}
+
+impl Query<'_> {
+    /// All of what is there.
+    pub(crate) fn get(path: String) -> Query<'static> {
+        Query { method: Method::GET, path, accept: None, from: 0, to: None }
+    }
 }
 
 impl Endpoint {
@@ -222,8 +231,15 @@ impl Endpoint {
                 request = request.header(ACCEPT, accept);
             }
             request = request.header(ACCEPT_ENCODING, "identity");
-            if query.from > 0 {
-                request = request.header(RANGE, format!("bytes={}-", query.from));
+            match query.to {
+                Some(to) => {
+                    let last = to.saturating_sub(1);
+                    request = request.header(RANGE, format!("bytes={}-{last}", query.from));
+                }
+                None if query.from > 0 => {
+                    request = request.header(RANGE, format!("bytes={}-", query.from));
+                }
+                None => {}
             }
             let response = http::send(self.own_headers(request, url, &at)).await?;
             let Some(next) = http::redirect(response.headers(), response.status(), &at) else {

@@ -166,6 +166,7 @@ pub(crate) async fn refusal(response: Response) -> Error {
     let hint = match status.as_u16() {
         429 => Some(Hint::Busy(wait)),
         503 if wait.is_some() => Some(Hint::Busy(wait)),
+        416 => Some(Hint::NoRanges),
         _ => None,
     };
     Error::new(kind(status), text).with_hint(hint)

@@ -15,6 +15,7 @@ mod host;
 pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod pace;
+pub(crate) mod ranges;
 mod retry;
 mod tls;
 
@@ -26,6 +27,7 @@ pub(crate) use blob::BlobStream;
 use endpoint::{Endpoint, Query};
 use host::Host;
 use pace::Stall;
+use ranges::Ranges;
 pub(crate) use retry::DownHosts;
 use retry::{back_off, pause};
 
@@ -45,6 +47,8 @@ pub(crate) struct Registry {
     credentials: Option<Credentials>,
     /// How slow a blob may come.
     stall: Stall,
+    /// And in which ranges.
+    ranges: Ranges,
 }
 
 /// An answer and who gave it.
@@ -65,7 +69,7 @@ pub async fn login(config: &Config, registry: &str, who: &Credentials) -> Result
     // The last one is the registry itself, as a rule.
     let none = || Error::invalid("it names no host").context(&what);
     let endpoint = Endpoint::new(hosts.pop().ok_or_else(none)?, "", &Arc::default());
-    let query = Query { method: Method::GET, path: String::new(), accept: None, from: 0 };
+    let query = Query::get(String::new());
     endpoint.ask(&query, Some(who)).await.map(drop).context(&what)
 }
 
@@ -81,8 +85,8 @@ impl Registry {
         let hosts = folder::hosts_for(&certs_dirs, reference.registry())?;
         let endpoints =
             hosts.into_iter().map(|h| Endpoint::new(h, reference.repository(), down)).collect();
-        let stall = config.stall;
-        Ok(Registry { endpoints, credentials: credentials.cloned(), stall })
+        let (stall, ranges) = (config.stall, config.ranges);
+        Ok(Registry { endpoints, credentials: credentials.cloned(), stall, ranges })
     }
 
     /// The digest of what the reference names, by one HEAD, which public registries do not count
@@ -91,9 +95,8 @@ impl Registry {
     pub(crate) async fn current(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         let query = Query {
             method: Method::HEAD,
-            path: format!("manifests/{}", reference.target()),
             accept: Some(manifest::ACCEPT),
-            from: 0,
+            ..Query::get(format!("manifests/{}", reference.target()))
         };
         let may = if reference.digest().is_some() {
             |h: &Host| h.may_pull
@@ -118,12 +121,8 @@ impl Registry {
             return Ok((digest.clone(), self.manifest(digest, None).await?));
         }
         // A host that may resolve but not pull is asked for the digest alone.
-        let mut query = Query {
-            method: Method::GET,
-            path: format!("manifests/{}", reference.target()),
-            accept: Some(manifest::ACCEPT),
-            from: 0,
-        };
+        let path = format!("manifests/{}", reference.target());
+        let mut query = Query { accept: Some(manifest::ACCEPT), ..Query::get(path) };
         if !self.endpoints.iter().any(|e| e.host.may_resolve && e.host.may_pull) {
             query.method = Method::HEAD;
         }
@@ -162,7 +161,7 @@ impl Registry {
 
     async fn content(&self, path: String, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>> {
         let accept = Some(manifest::ACCEPT).filter(|_| path.starts_with("manifests/"));
-        let query = Query { method: Method::GET, path, accept, from: 0 };
+        let query = Query { accept, ..Query::get(path) };
         let mut failures = 0;
         loop {
             let Answer { endpoint, response } = self.ask(&query, |h| h.may_pull).await?;

@@ -76,6 +76,7 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
 use crate::registry::pace::Stall;
+use crate::registry::ranges::Ranges;
 use crate::verifier::Verifiers;
 
 /// Blocking calls of one store at a time.
@@ -95,6 +96,8 @@ pub struct Config {
     pub verifiers: watch::Receiver<Verifiers>,
     /// How slow a layer may come from a registry before it is asked for again, from there on.
     pub stall: Stall,
+    /// In which ranges a large layer is asked for.
+    pub ranges: Ranges,
     /// What layers become that are unpacked from now on.
     pub layers: Layers,
 }
@@ -108,6 +111,7 @@ impl Default for Config {
             pinned: watch::channel(Vec::new()).1,
             verifiers: watch::channel(Verifiers::default()).1,
             stall: Stall::default(),
+            ranges: Ranges::default(),
             layers: Layers::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -197,18 +198,27 @@ fn serve(state: &State, seen: &Seen) -> Response<Body> {
     let Some(bytes) = blob else {
         return text(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not here"}]}"#);
     };
-    let from = seen
-        .range
-        .as_deref()
-        .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    match from {
-        Some(from) if from < bytes.len() => {
-            let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-            let mut response = with_header(whole(&bytes[from..]), "content-range", &range);
-            *response.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
-            response
-        }
+    match seen.wanted(bytes.len()) {
+        Some(wanted) => partial(whole(&bytes[wanted.clone()]), &wanted, bytes.len()),
         _ => whole(bytes),
+    }
+}
+
+/// As the bytes `sent` of so many.
+pub fn partial(body: Response<Body>, sent: &Range<usize>, all: usize) -> Response<Body> {
+    let range = format!("bytes {}-{}/{all}", sent.start, sent.end - 1);
+    let mut response = with_header(body, "content-range", &range);
+    *response.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
+    response
+}
+
+impl Seen {
+    /// The bytes of so many that are asked for, if not all are.
+    pub fn wanted(&self, all: usize) -> Option<Range<usize>> {
+        let (from, last) = self.range.as_deref()?.strip_prefix("bytes=")?.split_once('-')?;
+        let to = last.parse().map_or(all, |last: usize| all.min(last + 1));
+        let from = from.parse().ok()?;
+        (from < to).then_some(from..to)
     }
 }
 
@@ -235,13 +245,28 @@ pub fn trickle(bytes: &[u8], from: usize) -> Response<Body> {
         Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![byte])))
     });
     let body = BodyExt::boxed(StreamBody::new(Synced(Mutex::new(slowly.boxed()))));
-    let mut response = with_header(Response::new(body), "content-length", &rest.len().to_string());
-    if from > 0 {
-        let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-        response = with_header(response, "content-range", &range);
-        *response.status_mut() = hyper::StatusCode::PARTIAL_CONTENT;
+    let response = with_header(Response::new(body), "content-length", &rest.len().to_string());
+    match from {
+        0 => response,
+        _ => partial(response, &(from..bytes.len()), bytes.len()),
     }
-    response
+}
+
+/// Sends pieces of 16 KiB, each as soon as `turn` has come to its end.
+pub fn paced<F>(bytes: &[u8], turn: impl Fn() -> F + Send + 'static) -> Response<Body>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let pieces: Vec<_> = bytes.chunks(16 << 10).map(Bytes::copy_from_slice).collect();
+    let slowly = futures::stream::iter(pieces).then(move |piece| {
+        let turn = turn();
+        async move {
+            turn.await;
+            Ok::<_, std::io::Error>(Frame::data(piece))
+        }
+    });
+    let body = BodyExt::boxed(StreamBody::new(Synced(Mutex::new(slowly.boxed()))));
+    with_header(Response::new(body), "content-length", &bytes.len().to_string())
 }
 
 struct Synced(std::sync::Mutex<futures::stream::BoxStream<'static, std::io::Result<Frame<Bytes>>>>);

@@ -1,0 +1,153 @@
+//! Large blobs by one connection and by several.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::Response;
+use rrun_images::{Config, LayerState, Ranges, Store};
+use support::layer::{dir, file, tar};
+use support::registry::{Body, TestRegistry, paced, partial, status, with_header};
+use support::{TestImage, config, reference};
+
+const RANGE: usize = 256 << 10;
+const SIZE: usize = 24 * RANGE;
+/// What one connection takes for a piece of 16 KiB.
+const SLOW: Duration = Duration::from_millis(8);
+
+/// An image with one layer, which would be no smaller if it were compressed.
+fn image() -> TestImage {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(SIZE);
+    while bytes.len() < SIZE {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    let layer = tar(&[dir("./"), file("data", bytes)]);
+    TestImage::of(&[(layer.clone(), layer)])
+}
+
+/// What a slow registry was asked for.
+#[derive(Debug, Default)]
+struct Told {
+    /// In order; all is `None`.
+    ranges: Vec<Option<Range<usize>>>,
+    /// How many answers went on at once at most.
+    at_once: usize,
+}
+
+/// The one connection that all answers go through, where there is one.
+type Line = Option<Arc<tokio::sync::Mutex<()>>>;
+
+/// Pulls the image from a registry that sends each answer slowly; `otherwise` may answer the request
+/// with this number, for these bytes, in another way.
+async fn pull(
+    line: Line,
+    otherwise: impl Fn(usize, &Range<usize>) -> Option<Response<Body>> + Send + 'static,
+) -> Told {
+    let registry = TestRegistry::start().await;
+    let image = image();
+    registry.put("r/i", "1", &image);
+    let (digest, bytes) = image.blobs.iter().find(|(_, b)| b.len() > SIZE).unwrap().clone();
+    let told = Arc::new(Mutex::new(Told::default()));
+    let (telling, now) = (Arc::clone(&told), Arc::new(AtomicUsize::new(0)));
+    registry.fault(move |seen| {
+        if !seen.path.ends_with(&digest.to_string()) {
+            return None;
+        }
+        let (wanted, all) = (seen.wanted(bytes.len()), bytes.len());
+        let sent = wanted.clone().unwrap_or(0..all);
+        let mut told = telling.lock().unwrap();
+        told.ranges.push(wanted.clone());
+        if let Some(answer) = otherwise(told.ranges.len(), &sent) {
+            return Some(answer);
+        }
+        let going_on = GoingOn::begin(&now);
+        told.at_once = told.at_once.max(now.load(Ordering::SeqCst));
+        let line = line.clone();
+        let answer = paced(&bytes[sent.clone()], move || {
+            let (line, _) = (line.clone(), &going_on);
+            async move {
+                let _line = match &line {
+                    Some(line) => Some(line.lock().await),
+                    None => None,
+                };
+                tokio::time::sleep(SLOW).await;
+            }
+        });
+        let answer = with_header(answer, "accept-ranges", "bytes");
+        Some(if wanted.is_some() { partial(answer, &sent, all) } else { answer })
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let ranges = Ranges { bytes: RANGE as u64, at_once: 4 };
+    let store = Store::open(Config { ranges, ..config(dir.path()) }).await.unwrap();
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let pulled = store.pull(&name, None, None).await.unwrap();
+    for layer in store.verify(&pulled.id.to_string()).await.unwrap() {
+        assert_eq!(layer.state, LayerState::Whole);
+    }
+    std::mem::take(&mut told.lock().unwrap())
+}
+
+/// An answer, until it is dropped.
+struct GoingOn(Arc<AtomicUsize>);
+
+impl GoingOn {
+    fn begin(now: &Arc<AtomicUsize>) -> GoingOn {
+        now.fetch_add(1, Ordering::SeqCst);
+        GoingOn(Arc::clone(now))
+    }
+}
+
+impl Drop for GoingOn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_comes_slowly_by_each_connection_comes_by_several() {
+    let told = pull(None, |_, _| None).await;
+    assert!(told.at_once >= 3, "{told:?}");
+    // What is asked for beside the first connection is asked for once.
+    let mut asked: Vec<_> = told.ranges.iter().flatten().cloned().collect();
+    asked.sort_by_key(|range| range.start);
+    assert!(asked.windows(2).all(|two| two[0].end == two[1].start), "{told:?}");
+    assert!(asked[0].start >= 2 * RANGE && asked.last().unwrap().end > SIZE, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_make_the_whole_no_faster_are_given_up() {
+    let line = Some(Arc::default());
+    let told = pull(line, |_, _| None).await;
+    assert!(told.at_once <= 3, "{told:?}");
+    // The rest by one again.
+    assert!(told.ranges.last().unwrap().as_ref().unwrap().end > SIZE, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_sends_no_ranges_or_breaks_them_is_asked_for_the_rest_by_one_connection() {
+    type Otherwise = fn(usize, &Range<usize>) -> Option<Response<Body>>;
+    let table: [(&str, Otherwise); 4] = [
+        ("refuses all", |_, sent| (sent.len() < SIZE).then(|| status(416))),
+        ("refuses one", |nth, _| (nth == 2).then(|| status(416))),
+        ("loses one", |nth, _| (nth == 3).then(|| status(404))),
+        ("another range", |nth, sent| {
+            let body = || paced(&vec![0; sent.len()], || async {});
+            (nth == 2).then(|| partial(body(), &(0..sent.len()), SIZE))
+        }),
+    ];
+    for (what, otherwise) in table {
+        let told = pull(None, otherwise).await;
+        // All of it, or from there on.
+        let rest = told.ranges.last().unwrap().clone().unwrap_or(0..SIZE + 1);
+        assert!(told.ranges.len() > 2 && rest.end > SIZE, "{what}: {told:?}");
+        assert!(rest.start < SIZE - 4 * RANGE, "{what}: {told:?}");
+    }
+}
