@@ -131,6 +131,9 @@ pub struct Images {
     /// So many ranges of one layer at a time, at most; 1 is one connection for each layer.
     #[serde(deserialize_with = "ranges_at_once")]
     pub ranges_at_once: usize,
+    /// So many layers come from one registry at a time, over all pulls.
+    #[serde(deserialize_with = "some_downloads")]
+    pub downloads_per_registry: usize,
     /// What layers become that are unpacked from now on.
     pub layers: rrun_images::Layers,
     /// Images that are never collected: names, or digests. Clients of the CRI see them as pinned.
@@ -163,6 +166,7 @@ impl Default for Images {
             stall_bytes: 64 << 10,
             range_bytes: rrun_images::Ranges::default().bytes,
             ranges_at_once: rrun_images::Ranges::default().at_once,
+            downloads_per_registry: rrun_images::Config::default().downloads_per_registry,
             layers: rrun_images::Layers::Auto,
             pinned: Vec::new(),
             image_gc_high_threshold_percent: 85,
@@ -331,6 +335,14 @@ fn ranges_at_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D
     match count {
         1..=16 => Ok(count),
         _ => Err(D::Error::custom("want 1 to 16")),
+    }
+}
+
+/// Nothing comes by no connection.
+fn some_downloads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        count @ 1..=1024 => Ok(count),
+        _ => Err(D::Error::custom("want 1 to 1024")),
     }
 }
 

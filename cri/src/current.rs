@@ -90,7 +90,8 @@ impl Current {
 /// is, what listens, and what pods that run were made with.
 fn reloaded(old: &Config, new: &Config) -> Config {
     let Network { mode, conf_dir, bin_dirs, .. } = new.network.clone();
-    let Images { stall_timeout, stall_bytes, range_bytes, ranges_at_once, layers, .. } = old.images;
+    let Images { stall_timeout, stall_bytes, layers, .. } = old.images;
+    let Images { range_bytes, ranges_at_once, downloads_per_registry, .. } = old.images;
     Config {
         network: Network { mode, conf_dir, bin_dirs, ..old.network.clone() },
         images: Images {
@@ -98,6 +99,7 @@ fn reloaded(old: &Config, new: &Config) -> Config {
             stall_bytes,
             range_bytes,
             ranges_at_once,
+            downloads_per_registry,
             layers,
             ..new.images.clone()
         },
@@ -190,6 +192,7 @@ mod tests {
         ("images.stall_bytes", "1"),
         ("images.range_bytes", "65536"),
         ("images.ranges_at_once", "1"),
+        ("images.downloads_per_registry", "1"),
         ("images.layers", "'erofs'"),
         ("images.pinned", "['x']"),
         ("images.image_gc_high_threshold_percent", "90"),

@@ -60,6 +60,7 @@ pub fn image_store(current: &Current) -> rrun_images::Config {
             bytes: current.config().images.range_bytes,
             at_once: current.config().images.ranges_at_once,
         },
+        downloads_per_registry: current.config().images.downloads_per_registry,
         layers: current.config().images.layers,
     }
 }

@@ -17,7 +17,7 @@ use crate::import::{self, Imported};
 use crate::progress::{Progress, Reporter};
 use crate::pull::Flights;
 use crate::reference::Reference;
-use crate::registry::DownHosts;
+use crate::registry::Registries;
 use crate::store::{
     Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Lower, Origin, Rootfs,
     Usage, Verified,
@@ -34,7 +34,7 @@ const COLLECT_EVERY: Duration = Duration::from_secs(600);
 pub struct Store {
     disk: Disk,
     flights: Arc<Flights>,
-    down: Arc<DownHosts>,
+    registries: Arc<Registries>,
 }
 
 impl Store {
@@ -60,7 +60,8 @@ impl Store {
                 }
             }
         });
-        Ok(Store { disk, flights: Arc::default(), down: Arc::default() })
+        let registries = Arc::new(Registries::new(disk.inner().config.downloads_per_registry));
+        Ok(Store { disk, flights: Arc::default(), registries })
     }
 
     pub(crate) fn disk(&self) -> &Disk {
@@ -80,9 +81,9 @@ impl Store {
         auth: Option<&Credentials>,
         progress: Option<Progress>,
     ) -> Result<Image> {
-        let (reporter, down) = (Reporter(progress), Arc::clone(&self.down));
+        let (reporter, known) = (Reporter(progress), Arc::clone(&self.registries));
         let what = format!("pull {reference}");
-        let done = self.flights.pull(&self.disk, down, (reference, auth), reporter).await;
+        let done = self.flights.pull(&self.disk, known, (reference, auth), reporter).await;
         let id = done.context(&what)?;
         let image = self.find(&id.to_string()).await.context(&what)?;
         image.ok_or_else(|| Error::not_found("removed right after its pull").context(&what))

@@ -22,7 +22,7 @@ use crate::manifest::{self, Descriptor};
 use crate::partial::Partial;
 use crate::progress::{Event, Reporter};
 use crate::reference::Reference;
-use crate::registry::{DownHosts, Registry};
+use crate::registry::{Registries, Registry};
 use crate::source::{Layer, Parts, Source, check_layers, feed_layer};
 use crate::store::records::{self, NameKind, NewImage};
 use crate::store::{Disk, Holder, HolderKind, LayerKey, Lock};
@@ -55,7 +55,7 @@ impl Flights {
     pub(crate) async fn pull(
         &self,
         disk: &Disk,
-        down: Arc<DownHosts>,
+        known: Arc<Registries>,
         (reference, auth): (&Reference, Option<&Credentials>),
         reporter: Reporter,
     ) -> Result<ImageId> {
@@ -65,7 +65,7 @@ impl Flights {
             let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
             async move {
                 let registry =
-                    Registry::open(&disk.inner().config, &reference, auth.as_ref(), &down)?;
+                    Registry::open(&disk.inner().config, &reference, auth.as_ref(), &known)?;
                 pull(&disk, registry, &reference, reporter).await
             }
             .instrument(span)

@@ -1,10 +1,12 @@
 //! A blob as a stream that survives cut connections.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::coding::Decoder;
 use super::endpoint::{Endpoint, Query};
@@ -28,6 +30,8 @@ pub(crate) struct BlobStream<'a> {
     at: u64,
     hasher: Option<Hasher>,
     response: Option<Response>,
+    /// Among the layers that come from this registry now.
+    place: Option<OwnedSemaphorePermit>,
     pace: Pace,
     /// Whether more than one connection may pay.
     trial: Option<Trial>,
@@ -63,7 +67,7 @@ impl<'a> BlobStream<'a> {
     ) -> BlobStream<'a> {
         let hasher = Some(Hasher::new(digest.algorithm()));
         let (at, skip, cuts, cut_at, reported) = (0, 0, 0, 0, 0);
-        let (response, servers) = (None, Vec::new());
+        let (response, place, servers) = (None, None, Vec::new());
         let pace = Pace::new(registry.stall);
         let (trial, rest, is_tried) = (None, None, false);
         let (decoder, coded, is_coded, is_resumed) = (None, Bytes::new(), false, false);
@@ -75,6 +79,7 @@ impl<'a> BlobStream<'a> {
             at,
             hasher,
             response,
+            place,
             pace,
             trial,
             rest,
@@ -180,6 +185,10 @@ impl<'a> BlobStream<'a> {
     async fn open(&mut self) -> Result<Response> {
         let query = self.query();
         let registry = self.registry;
+        if self.place.is_none() {
+            // Nobody closes it.
+            self.place = Arc::clone(&registry.downloads).acquire_owned().await.ok();
+        }
         let Answer { endpoint, response } = match registry.ask(&query, |h| h.may_pull).await {
             Err(e) if e.hint() == Some(Hint::NoRanges) && query.from > 0 => {
                 self.has_no_ranges = true;

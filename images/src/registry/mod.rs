@@ -9,6 +9,7 @@ pub(crate) mod auth;
 pub(crate) mod blob;
 pub(crate) mod challenge;
 mod coding;
+mod downloads;
 mod endpoint;
 mod folder;
 mod host;
@@ -24,12 +25,13 @@ use std::sync::Arc;
 use reqwest::{Method, Response};
 
 pub(crate) use blob::BlobStream;
+pub(crate) use downloads::Registries;
 use endpoint::{Endpoint, Query};
 use host::Host;
 use pace::Stall;
 use ranges::Ranges;
-pub(crate) use retry::DownHosts;
 use retry::{back_off, pause};
+use tokio::sync::Semaphore;
 
 use crate::credentials::Credentials;
 use crate::digest::Digest;
@@ -49,6 +51,8 @@ pub(crate) struct Registry {
     stall: Stall,
     /// And in which ranges.
     ranges: Ranges,
+    /// A place for each layer that comes.
+    downloads: Arc<Semaphore>,
 }
 
 /// An answer and who gave it.
@@ -79,14 +83,19 @@ impl Registry {
         config: &Config,
         reference: &Reference,
         credentials: Option<&Credentials>,
-        down: &Arc<DownHosts>,
+        known: &Registries,
     ) -> Result<Registry> {
         let certs_dirs = config.certs_dirs.borrow().clone();
         let hosts = folder::hosts_for(&certs_dirs, reference.registry())?;
         let endpoints =
-            hosts.into_iter().map(|h| Endpoint::new(h, reference.repository(), down)).collect();
-        let (stall, ranges) = (config.stall, config.ranges);
-        Ok(Registry { endpoints, credentials: credentials.cloned(), stall, ranges })
+            hosts.into_iter().map(|h| Endpoint::new(h, reference.repository(), &known.down));
+        Ok(Registry {
+            endpoints: endpoints.collect(),
+            credentials: credentials.cloned(),
+            stall: config.stall,
+            ranges: config.ranges,
+            downloads: known.downloads.at(reference.registry()),
+        })
     }
 
     /// The digest of what the reference names, by one HEAD, which public registries do not count

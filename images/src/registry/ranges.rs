@@ -141,7 +141,10 @@ impl Width {
 }
 
 /// A range that has come, and its place among those that came before their turn.
-type Came = (Vec<Bytes>, Option<SemaphorePermit<'static>>);
+type Came = (Vec<Bytes>, Option<Place>);
+
+/// A place in memory.
+type Place = SemaphorePermit<'static>;
 
 /// The rest of a blob.
 pub(super) struct Rest<'a> {
@@ -153,7 +156,7 @@ pub(super) struct Rest<'a> {
     coming: FuturesOrdered<BoxFuture<'a, Result<Came>>>,
     /// What is left of the range whose turn it is.
     ready: VecDeque<Bytes>,
-    place: Option<SemaphorePermit<'static>>,
+    place: Option<Place>,
     width: Width,
 }
 
@@ -195,16 +198,26 @@ impl<'a> Rest<'a> {
         let bytes = self.registry.ranges.bytes;
         while self.width.now > 1 && self.coming.len() < self.width.now && self.next < self.size {
             // The one whose turn it is needs no place, so that there is always one.
-            let place = AHEAD.try_acquire_many(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)).ok();
-            if place.is_none() && !self.coming.is_empty() {
-                return;
-            }
+            let places = if self.coming.is_empty() { Some((None, None)) } else { self.places() };
+            let Some((place, download)) = places else { return };
             let (from, to) = (self.next, self.next.saturating_add(bytes).min(self.size));
             self.next = to;
             let (registry, path) = (self.registry, self.path.clone());
-            let range = async move { Ok((range(registry, path, from, to).await?, place)) };
+            let range = async move {
+                let pieces = range(registry, path, from, to).await?;
+                drop(download);
+                Ok((pieces, place))
+            };
             self.coming.push_back(range.boxed());
         }
+    }
+
+    /// For one more: what nobody else waits for.
+    fn places(&self) -> Option<(Option<Place>, Option<SemaphorePermit<'a>>)> {
+        let kib = u32::try_from(self.registry.ranges.bytes >> 10).unwrap_or(u32::MAX);
+        let place = AHEAD.try_acquire_many(kib).ok()?;
+        let download = self.registry.downloads.try_acquire().ok()?;
+        Some((Some(place), Some(download)))
     }
 }
 

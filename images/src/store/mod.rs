@@ -98,6 +98,8 @@ pub struct Config {
     pub stall: Stall,
     /// In which ranges a large layer is asked for.
     pub ranges: Ranges,
+    /// How many layers come from one registry at a time, over all pulls; at least 1.
+    pub downloads_per_registry: usize,
     /// What layers become that are unpacked from now on.
     pub layers: Layers,
 }
@@ -112,6 +114,7 @@ impl Default for Config {
             verifiers: watch::channel(Verifiers::default()).1,
             stall: Stall::default(),
             ranges: Ranges::default(),
+            downloads_per_registry: 12,
             layers: Layers::default(),
         }
     }

@@ -1,8 +1,9 @@
-//! Large blobs by one connection and by several.
+//! How many connections layers come by, and how many layers at a time.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -150,4 +151,49 @@ async fn a_registry_that_sends_no_ranges_or_breaks_them_is_asked_for_the_rest_by
         assert!(told.ranges.len() > 2 && rest.end > SIZE, "{what}: {told:?}");
         assert!(rest.start < SIZE - 4 * RANGE, "{what}: {told:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_layers_of_a_registry_come_at_a_time_over_all_pulls_and_others_are_not_held_up() {
+    let (busy, other) = (TestRegistry::start().await, TestRegistry::start().await);
+    let small = |name: &str| support::layer::layer(&[dir("./"), file(name, name)]);
+    let image = |n: usize| TestImage::of(&["a", "b", "c"].map(|part| small(&format!("{n}{part}"))));
+    for n in 0..4 {
+        busy.put("r/i", &n.to_string(), &image(n));
+    }
+    other.put("r/i", "1", &image(9));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let highest = Arc::clone(&most);
+    // The last blob of each is its config.
+    let layers = (0..4).flat_map(|n| image(n).blobs.into_iter().take(3));
+    let layers: HashMap<_, _> = layers.map(|(digest, b)| (digest.to_string(), b)).collect();
+    busy.fault(move |seen| {
+        let bytes = layers.get(seen.path.rsplit_once("/blobs/")?.1)?;
+        let (going_on, gate) = (GoingOn::begin(&now), gate.clone());
+        highest.fetch_max(now.load(Ordering::SeqCst), Ordering::SeqCst);
+        Some(paced(bytes, move || {
+            let _ = &going_on;
+            let mut gate = gate.clone();
+            async move { drop(gate.wait_for(|open| *open).await) }
+        }))
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { downloads_per_registry: 2, ..config(dir.path()) };
+    let store = Store::open(config).await.unwrap();
+    let pull = |registry: &TestRegistry, n: usize| {
+        let (store, name) = (store.clone(), format!("{}/r/i:{n}", registry.address));
+        tokio::spawn(async move { store.pull(&reference(&name), None, None).await.map(drop) })
+    };
+    let waiting: Vec<_> = (0..4).map(|n| pull(&busy, n)).collect();
+    while most.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    pull(&other, 1).await.unwrap().unwrap();
+    assert!(waiting.iter().all(|pull| !pull.is_finished()));
+    open.send(true).unwrap();
+    for pull in waiting {
+        pull.await.unwrap().unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
