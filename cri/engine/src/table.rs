@@ -250,8 +250,6 @@ impl Drop for Counted {
 
 impl Container {
     pub(crate) fn new(record: ContainerRecord) -> Container {
-        // Its image is told when it is leased for a container that is being made.
-        let noted = (record.phase == ContainerPhase::Making).then(Instant::now);
         Container {
             id: record.id.clone(),
             config: Arc::clone(&record.config),
@@ -261,7 +259,7 @@ impl Container {
             pipes: Mutex::default(),
             usage: Measured::default(),
             layer: Mutex::default(),
-            noted: Mutex::new(noted),
+            noted: Mutex::default(),
         }
     }
 
