@@ -110,8 +110,17 @@ impl Store {
     }
 
     /// All images, by id.
-    pub async fn list(&self) -> Result<Vec<Image>> {
+    pub async fn list(&self) -> Result<Arc<[Image]>> {
         self.disk.run(Disk::list).await
+    }
+
+    /// The whole config of an image: JSON, as it was pulled.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such image.
+    pub async fn document(&self, id: &ImageId) -> Result<Vec<u8>> {
+        let id = id.clone();
+        self.disk.run(move |disk| disk.document(&id)).await
     }
 
     /// Gives the image that `text` names another name, which an image that had it loses.

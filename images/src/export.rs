@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::digest::Digest;
+use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Result};
 use crate::layer::Stored;
 use crate::store::{Disk, Hashing, Image};
@@ -48,15 +48,16 @@ pub(crate) fn export(disk: &Disk, images: &[String], to: ExportTo) -> Result<()>
     for name in images {
         let image = disk.find(name)?;
         let image = image.ok_or_else(|| Error::not_found("no such image")).context(name)?;
-        let parts = parts(disk, &image).context(name)?;
+        let document = disk.document(&image.id).context(name)?;
+        let parts = parts(disk, &image.id, &document).context(name)?;
         for part in &parts {
             if written.insert(part.diff_id.clone()) {
                 out.layer(part).context(format_args!("layer {}", part.diff_id))?;
             }
         }
-        let manifest = manifest(&image, &parts)?;
+        let manifest = manifest(&image.id, document.len(), &parts)?;
         let digest = Digest::of(&manifest);
-        for (digest, bytes) in [(image.id.digest(), &image.document), (&digest, &manifest)] {
+        for (digest, bytes) in [(image.id.digest(), &document), (&digest, &manifest)] {
             if written.insert(digest.clone()) {
                 out.file(&blob(digest), bytes)?;
             }
@@ -81,11 +82,11 @@ fn blob(digest: &Digest) -> String {
 }
 
 /// The layers of an image. Each is hashed before anything of it is written.
-fn parts(disk: &Disk, image: &Image) -> Result<Vec<Part>> {
+fn parts(disk: &Disk, id: &ImageId, document: &[u8]) -> Result<Vec<Part>> {
     let mut parts: Vec<Part> = Vec::new();
-    let known = disk.parts_of(&image.id)?;
+    let known = disk.parts_of(id)?;
     // The store keeps a layer once that its image has more often.
-    for wanted in config::parse(&image.document)?.diff_ids {
+    for wanted in config::parse(document)?.diff_ids {
         let what = format!("layer {wanted}");
         let before = parts.iter().find(|part| part.diff_id == wanted).cloned();
         if let Some(same) = before {
@@ -108,10 +109,10 @@ fn parts(disk: &Disk, image: &Image) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn manifest(image: &Image, parts: &[Part]) -> Result<Vec<u8>> {
+fn manifest(id: &ImageId, config: usize, parts: &[Part]) -> Result<Vec<u8>> {
     let layer = |part: &Part| json!({"mediaType": LAYER, "digest": part.diff_id.to_string(), "size": part.size});
     let config = json!({
-        "mediaType": CONFIG, "digest": image.id.to_string(), "size": image.document.len(),
+        "mediaType": CONFIG, "digest": id.to_string(), "size": config,
     });
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": config,

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rrun_images::{Digest, ExportTo, Holder, Image, Kind, LayerState, Store};
 use support::layer::{Item, device, dir, file, hardlink, layer, symlink};
@@ -186,7 +187,7 @@ async fn an_image_with_a_layer_twice_and_two_images_with_one_layer_are_exported(
     let dir = tempfile::tempdir().unwrap();
     let other = Store::open(config(dir.path())).await.unwrap();
     other.import_layout(&path, None).await.unwrap();
-    let ids = |all: Vec<Image>| all.into_iter().map(|image| image.id).collect::<Vec<_>>();
+    let ids = |all: Arc<[Image]>| all.iter().map(|image| image.id.clone()).collect::<Vec<_>>();
     let here = ids(scratch.store.list().await.unwrap());
     assert_eq!(ids(other.list().await.unwrap()), here);
     assert_eq!(here.len(), 2);

@@ -33,8 +33,9 @@ impl Service {
         let found = self.images.find(&name).await.map_err(to_status)?;
         let info = match &found {
             Some(found) if verbose => {
+                let document = self.images.document(&found.id).await.map_err(to_status)?;
                 let document: serde_json::Value =
-                    serde_json::from_slice(&found.document).unwrap_or_default();
+                    serde_json::from_slice(&document).unwrap_or_default();
                 let spec = serde_json::json!({ "imageSpec": document });
                 BTreeMap::from([("info".to_owned(), spec.to_string())])
             }

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Disk, LayerKey, records};
+use super::{Disk, LayerKey, image_rows};
 use crate::digest::{Digest, ImageId};
 use crate::error::Result;
 use crate::gc::Amount;
@@ -51,7 +51,7 @@ impl Disk {
 }
 
 fn disk_usage(tx: &Connection) -> Result<Vec<ImageUsage>> {
-    let ids = records::images(tx, None)?.into_iter().map(|image| image.id);
+    let ids = image_rows::images(tx, None)?.into_iter().map(|image| image.id);
     let mut select = tx.prepare_cached(
         "SELECT l.key, l.bytes + l.split, l.inodes + (l.split > 0),
              (SELECT count(*) FROM image_layer o WHERE o.key=l.key)

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::sys::statvfs::statvfs;
 use rusqlite::Connection;
 
+use super::image_rows::{self, ImageRow};
 use super::journal::{self, Entry, Origin};
-use super::records::{self, ImageRow};
+use super::records;
 use super::{Disk, disk_usage, resolve};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
@@ -187,7 +188,7 @@ impl Disk {
             named.extend(resolve(tx, name)?.map(|id| id.to_string()));
         }
         let (places, layers) = layers(tx)?;
-        let rows = records::images(tx, None)?;
+        let rows = image_rows::images(tx, None)?;
         let mut images = Vec::new();
         for row in &rows {
             let keys = records::image_layers(tx, &row.id)?;
@@ -234,7 +235,7 @@ impl Disk {
     /// Who has it by now, if it is not removed.
     fn remove_unheld(&self, id: &ImageId, why: (Origin, &str)) -> Result<Option<String>> {
         let done = self.records(|r| {
-            r.give_back(|tx| match records::images(tx, Some(id))?.into_iter().next() {
+            r.give_back(|tx| match image_rows::images(tx, Some(id))?.into_iter().next() {
                 None => Ok(Err("somebody who removed it".to_owned())),
                 Some(row) => match row.holders.first() {
                     Some(holder) => Ok(Err(holder.to_string())),

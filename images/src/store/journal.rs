@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::image_rows;
 use super::records::{self, now, time};
 use super::{Disk, by_digest};
 use crate::digest::ImageId;
@@ -140,7 +141,7 @@ impl Disk {
         id: &ImageId,
         (origin, why): (Origin, &str),
     ) -> Result<Vec<super::LayerKey>> {
-        let names = records::names(tx, &id.to_string())?.into_iter().map(|(name, _)| name);
+        let names = image_rows::names(tx, &id.to_string())?.into_iter().map(|(name, _)| name);
         let entry = Entry {
             at: SystemTime::UNIX_EPOCH,
             image: id.clone(),

@@ -31,6 +31,7 @@ mod collect;
 mod disk_usage;
 mod fsck;
 mod image_gc;
+mod image_rows;
 mod journal;
 mod key;
 mod lease;
@@ -57,6 +58,7 @@ pub use disk_usage::{ImageUsage, LayerUsage};
 pub use fsck::{Containers, Fault, Finding};
 pub(crate) use fsck::{Found, Hash, Look, Remedy, before_opening, look};
 pub use image_gc::{Collection, Decision};
+use image_rows::ImageRow;
 pub use journal::{Entry, Origin};
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
@@ -65,7 +67,7 @@ pub(crate) use lock::Lock;
 pub(crate) use lower::MOST_LAYERS;
 pub use lower::{Layers, Lower};
 pub use pins::Pin;
-use records::{ImageRow, NameKind, NewImage, Records};
+use records::{NameKind, NewImage, Records};
 pub(crate) use verify::Hashing;
 pub use verify::{LayerState, Verified};
 
@@ -133,8 +135,6 @@ pub struct Image {
     pub size: u64,
     /// Entrypoint, environment, user and the rest.
     pub config: ImageConfig,
-    /// The whole config, JSON as it was pulled.
-    pub document: Vec<u8>,
     /// Who holds it, see [`Holder`].
     pub holders: Vec<Holder>,
     /// When it was last pulled, held, or used by a holder, to the second.
@@ -175,6 +175,14 @@ pub(crate) struct Inner {
     /// Whether a thread of this process empties the trash.
     is_emptying: AtomicBool,
     mounts: lower::Mounts,
+    listed: Mutex<Option<Listed>>,
+}
+
+/// All images, as they are when the records and the pins are so.
+struct Listed {
+    state: (i64, u64),
+    pins: Vec<Pin>,
+    images: Arc<[Image]>,
 }
 
 impl Disk {
@@ -187,8 +195,9 @@ impl Disk {
         let (records, boot, lock) = open::open(&config.root).context(&what)?;
         let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
         let threads = Blocking::new((), AT_ONCE);
-        let mounts = lower::Mounts::default();
-        let inner = Inner { config, records, boot, _lock: lock, threads, is_emptying, mounts };
+        let (mounts, listed) = (lower::Mounts::default(), Mutex::default());
+        let inner =
+            Inner { config, records, boot, _lock: lock, threads, is_emptying, mounts, listed };
         let disk = Disk { inner: Arc::new(inner) };
         disk.sweep().context(&what)?;
         Ok(disk)
@@ -272,16 +281,31 @@ impl Disk {
         self.records(|r| {
             r.read(|tx| {
                 let Some(id) = resolve(tx, text)? else { return Ok(None) };
-                let row = records::images(tx, Some(&id))?.into_iter().next();
+                let row = image_rows::images(tx, Some(&id))?.into_iter().next();
                 row.map(|row| self.image(row)).transpose()
             })
         })
     }
 
-    /// All images, by id.
-    pub(crate) fn list(&self) -> Result<Vec<Image>> {
-        let rows = self.records(|r| r.read(|tx| records::images(tx, None)))?;
-        rows.into_iter().map(|row| self.image(row)).collect()
+    /// All images, by id, read again when the records have changed.
+    pub(crate) fn list(&self) -> Result<Arc<[Image]>> {
+        let pins = self.inner.config.pinned.borrow().clone();
+        let mut listed = self.inner.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.records(|r| r.state())?;
+        if let Some(known) = listed.as_ref().filter(|l| l.state == state && l.pins == pins) {
+            return Ok(Arc::clone(&known.images));
+        }
+        let rows = self.records(|r| r.read(|tx| image_rows::images(tx, None)))?;
+        let images = rows.into_iter().map(|row| self.image(row));
+        let images = images.collect::<Result<Arc<[Image]>>>()?;
+        *listed = Some(Listed { state, pins, images: Arc::clone(&images) });
+        Ok(images)
+    }
+
+    /// See [`crate::Store::document`].
+    pub(crate) fn document(&self, id: &ImageId) -> Result<Vec<u8>> {
+        let found = self.records(|r| r.read(|tx| image_rows::config(tx, id)))?;
+        found.ok_or_else(|| Error::not_found(format_args!("no image {id}")))
     }
 
     fn image(&self, row: ImageRow) -> Result<Image> {
@@ -383,7 +407,6 @@ fn image(row: ImageRow) -> Result<Image> {
         id: row.id,
         size: row.size,
         config: config.image,
-        document: row.config,
         holders: row.holders,
         last_used: row.used,
         first_detected: row.detected,

@@ -30,18 +30,6 @@ pub(crate) struct NewImage<'a> {
     pub names: &'a [(String, NameKind)],
 }
 
-/// A row of `image` with its names.
-#[derive(Debug)]
-pub(crate) struct ImageRow {
-    pub id: ImageId,
-    pub config: Vec<u8>,
-    pub size: u64,
-    pub used: SystemTime,
-    pub detected: SystemTime,
-    pub names: Vec<(String, NameKind)>,
-    pub holders: Vec<Holder>,
-}
-
 pub(crate) struct Records {
     db: Connection,
 }
@@ -80,6 +68,13 @@ impl Records {
             tx.commit()?;
             Ok(done)
         })
+    }
+
+    /// What was read before is still so as long as this is the same: it counts the changes of this
+    /// process and those of others.
+    pub(crate) fn state(&self) -> Result<(i64, u64)> {
+        let others = self.db.query_row("PRAGMA data_version", [], |r| r.get(0))?;
+        Ok((others, self.db.total_changes()))
     }
 
     /// The same, on the disk when it returns.
@@ -197,46 +192,6 @@ pub(crate) fn image_layers(tx: &Connection, id: &ImageId) -> Result<Vec<LayerKey
         tx.prepare_cached("SELECT key FROM image_layer WHERE image=?1 ORDER BY pos")?;
     let rows = select.query_map([id.to_string()], |r| r.get::<_, String>(0))?;
     rows.map(|key| key?.parse()).collect()
-}
-
-/// All images, or one; those that only leases keep are not shown.
-pub(crate) fn images(tx: &Connection, one: Option<&ImageId>) -> Result<Vec<ImageRow>> {
-    let one = one.map(ImageId::to_string);
-    let mut select = tx.prepare_cached(
-        "SELECT id, config, size, used, detected FROM image
-         WHERE removed=0 AND (?1 IS NULL OR id=?1) ORDER BY id",
-    )?;
-    let rows = select.query_map([&one], |r| {
-        let (id, config): (String, Vec<u8>) = (r.get(0)?, r.get(1)?);
-        let (size, used, detected): (i64, i64, i64) = (r.get(2)?, r.get(3)?, r.get(4)?);
-        Ok((id, config, size, used, detected))
-    })?;
-    let mut images = Vec::new();
-    for row in rows {
-        let (id, config, size, used, detected) = row?;
-        let (names, holders) = (names(tx, &id)?, holders(tx, &id)?);
-        let (id, size) = (id.parse()?, size.cast_unsigned());
-        let (used, detected) = (time(used), time(detected));
-        images.push(ImageRow { id, config, size, used, detected, names, holders });
-    }
-    Ok(images)
-}
-
-pub(super) fn names(tx: &Connection, id: &str) -> Result<Vec<(String, NameKind)>> {
-    let mut select =
-        tx.prepare_cached("SELECT name, kind FROM name WHERE image=?1 ORDER BY name")?;
-    let rows = select.query_map([id], |r| {
-        let kind = if r.get::<_, i64>(1)? == 0 { NameKind::Tag } else { NameKind::Digest };
-        Ok((r.get::<_, String>(0)?, kind))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn holders(tx: &Connection, id: &str) -> Result<Vec<Holder>> {
-    let mut select =
-        tx.prepare_cached("SELECT holder FROM lease WHERE image=?1 ORDER BY holder")?;
-    let rows = select.query_map([id], |r| r.get::<_, String>(0))?;
-    rows.map(|holder| holder?.parse()).collect()
 }
 
 /// The image that has this name, tag or digest.

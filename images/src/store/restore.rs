@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::image_rows;
 use super::records::{self, NameKind, NewImage, Records};
 use super::{Holder, HolderKind, LayerKey};
 use crate::digest::ImageId;
@@ -40,7 +41,7 @@ fn path(root: &Path, id: &ImageId) -> PathBuf {
 
 /// What the database now says of the image; none of one that is not shown.
 fn copy_of(tx: &rusqlite::Connection, id: &ImageId) -> Result<Option<Copy>> {
-    let Some(row) = records::images(tx, Some(id))?.into_iter().next() else { return Ok(None) };
+    let Some(row) = image_rows::images(tx, Some(id))?.into_iter().next() else { return Ok(None) };
     let mut layers = Vec::new();
     for key in records::image_layers(tx, id)? {
         if let Some(facts) = records::layer(tx, &key)? {

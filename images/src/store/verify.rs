@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lock::Lock;
-use super::{Disk, LayerKey, records, resolve};
+use super::{Disk, LayerKey, image_rows, records, resolve};
 use crate::digest::{Digest, Hasher, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Facts, Stored};
@@ -68,7 +68,7 @@ impl Disk {
         let keys = self.records(|r| {
             r.read(|tx| {
                 let id = resolve(tx, image)?.ok_or_else(|| Error::not_found("no such image"))?;
-                let found = records::images(tx, Some(&id))?.into_iter().next();
+                let found = image_rows::images(tx, Some(&id))?.into_iter().next();
                 let row = found.ok_or_else(|| Error::not_found("no such image"))?;
                 row.id.digest().verify(&row.config).context("its config, in the records")?;
                 records::image_layers(tx, &id)

@@ -56,3 +56,28 @@ async fn removing_an_image_frees_what_no_other_image_has() {
     assert!(left[0].layers.iter().all(|layer| layer.users == 1 && layer.diff_id.is_some()));
     assert_eq!(left[0].exclusive_bytes(), left[0].bytes());
 }
+
+#[tokio::test]
+async fn a_list_tells_what_this_process_and_another_one_have_changed_since() {
+    let scratch = Scratch::new().await;
+    let other = Store::open(config(scratch.dir.path())).await.unwrap();
+    let listed = async || {
+        let all = scratch.store.list().await.unwrap();
+        all.iter().map(|image| (image.tags.len(), image.holders.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, []);
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base()]));
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let id = other.pull(&name, None, None).await.unwrap().id;
+    assert_eq!(listed().await, [(1, 0)], "another one has pulled it");
+    let again = [scratch.store.list().await.unwrap(), scratch.store.list().await.unwrap()];
+    assert!(std::sync::Arc::ptr_eq(&again[0], &again[1]), "nothing has changed");
+    scratch.store.tag(&id.to_string(), &reference("x.test/y:1")).await.unwrap();
+    assert_eq!(listed().await, [(2, 0)], "this one has named it");
+    other.prepare(&holder("c"), &id).await.unwrap();
+    assert_eq!(listed().await, [(2, 1)], "another one holds it");
+    other.release(&holder("c")).await.unwrap();
+    scratch.store.remove(&id.to_string(), Origin::Person).await.unwrap();
+    assert_eq!(listed().await, []);
+}

@@ -28,8 +28,8 @@ pub async fn found(store: &Store, image: &str) -> Result<Image> {
     found.ok_or_else(|| anyhow!("image {image}: not found (rrun images)"))
 }
 
-fn document(image: &Image) -> Result<Value> {
-    Ok(serde_json::from_slice(&image.document)?)
+async fn document(store: &Store, image: &Image) -> Result<Value> {
+    Ok(serde_json::from_slice(&store.document(&image.id).await?)?)
 }
 
 /// Prints images as a JSON array, with the field names that docker and podman have.
@@ -38,7 +38,7 @@ pub async fn inspect(context: &Context, images: &[String]) -> Result<ExitCode> {
     let (mut all, mut failed) = (Vec::new(), Vec::new());
     for image in images {
         match found(&store, image).await {
-            Ok(image) => all.push(described(&image)?),
+            Ok(image) => all.push(described(&image, &document(&store, &image).await?)),
             Err(error) => failed.push(format!("{error:#}")),
         }
     }
@@ -48,11 +48,10 @@ pub async fn inspect(context: &Context, images: &[String]) -> Result<ExitCode> {
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { bail!(failed.join("\nrrun: ")) }
 }
 
-fn described(image: &Image) -> Result<Value> {
-    let document = document(image)?;
+fn described(image: &Image, document: &Value) -> Value {
     let field = |name: &str| document.get(name).cloned().unwrap_or(Value::Null);
     let holders: Vec<String> = image.holders.iter().map(ToString::to_string).collect();
-    Ok(json!({
+    json!({
         "Id": image.id.to_string(),
         "RepoTags": image.tags,
         "RepoDigests": image.digests,
@@ -72,7 +71,7 @@ fn described(image: &Image) -> Result<Value> {
         "LastUsed": time(image.last_used),
         "Pinned": image.pinned,
         "UsedBy": holders,
-    }))
+    })
 }
 
 /// Prints an image's history. A step that made a layer has that layer's size.
@@ -85,7 +84,8 @@ pub async fn history(
     let store = local(context).await?;
     let image = found(&store, image).await?;
     let usage = store.disk_usage().await?.into_iter().find(|usage| usage.id == image.id);
-    let mut steps = steps(&document(&image)?, &usage.map_or_else(Vec::new, |usage| usage.layers));
+    let mut steps =
+        steps(&document(&store, &image).await?, &usage.map_or_else(Vec::new, |usage| usage.layers));
     steps.reverse();
     if output.is_some() {
         table::write(&format!("{}\n", serde_json::to_string_pretty(&steps)?))?;

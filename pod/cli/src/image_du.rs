@@ -19,7 +19,7 @@ pub async fn disk_usage(
     let store = local(context).await?;
     let images = match image {
         Some(image) => vec![found(&store, image).await?],
-        None => store.list().await?,
+        None => store.list().await?.to_vec(),
     };
     let usage = store.disk_usage().await?;
     let of = |image: &Image| usage.iter().find(|usage| usage.id == image.id).cloned();

@@ -77,10 +77,11 @@ pub async fn list(context: &Context, args: &ImageList) -> Result<ExitCode> {
 
 async fn listed(context: &Context) -> Result<Vec<Listed>> {
     let Some(endpoint) = &context.endpoint else {
-        let all = store(context).await?.list().await?.into_iter().map(|image| Listed {
+        let all = store(context).await?.list().await?;
+        let all = all.iter().map(|image| Listed {
             id: image.id.to_string(),
-            tags: image.tags,
-            digests: image.digests,
+            tags: image.tags.clone(),
+            digests: image.digests.clone(),
             bytes: image.size,
             pinned: image.pinned,
         });

@@ -13,7 +13,7 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::source::Parts;
 use crate::store::schema::DATABASE;
-use crate::store::{Disk, LayerKey, Lock, Origin, records, restore};
+use crate::store::{Disk, LayerKey, Lock, Origin, image_rows, records, restore};
 
 /// What must be right before the store can be opened: the answer tells of each what was done.
 pub(crate) fn before_opening(root: &Path, found: &[Found]) -> Vec<Option<Result<&'static str>>> {
@@ -159,7 +159,7 @@ impl Disk {
                 let found = rows(tx, sql, [id.to_string()], |row| row.get::<_, Vec<u8>>(0))?;
                 let gone = || Error::not_found("it is gone");
                 let config = found.into_iter().next().ok_or_else(gone)?;
-                Ok((config, records::names(tx, &id.to_string())?))
+                Ok((config, image_rows::names(tx, &id.to_string())?))
             })
         })?;
         let keys = LayerKey::of_image(config::parse(&config)?.diff_ids.into_iter());
