@@ -4,16 +4,24 @@
 //! - [`pods`]: the life of a pod phase by phase, and ExecSync;
 //! - [`hundred`]: a hundred pods at once, lists beside them, and their memory;
 //! - [`pull`]: a large image;
+//! - [`images`]: pulls and removals of four images, beside a floor, and lists of a thousand;
+//!   [`shapes`]: what is in those images; [`program`]: bytes that compress as programs do;
+//!   [`floor`]: what a pull cannot do without; [`cost`]: what a daemon takes for it;
 //! - [`oci`]: create, start and delete of runtime binaries;
 //! - [`table`]: medians, tails, ratios, and the bars that they are held to.
 //!
 //! Times drift with the machine and its load, by more than what is to be told apart: each round
 //! asks every subject in turn, and what counts is the ratio of their medians.
 
+pub mod cost;
+pub mod floor;
 pub mod hundred;
+pub mod images;
 pub mod oci;
 pub mod pods;
+pub mod program;
 pub mod pull;
+pub mod shapes;
 pub mod subject;
 pub mod table;
 
@@ -28,17 +36,26 @@ pub struct Rounds {
     pub hundreds: usize,
     /// Calls of each list beside a hundred pods.
     pub lists: usize,
-    /// Pulls.
+    /// Pulls of the large image.
     pub pulls: usize,
+    /// Pulls of each of the four images.
+    pub images: usize,
     /// Containers of an OCI runtime.
     pub containers: usize,
 }
 
 impl Rounds {
     /// Enough for a p99 that means something.
-    pub const FULL: Self =
-        Self { pods: 100, execs: 100, hundreds: 3, lists: 50, pulls: 5, containers: 100 };
+    pub const FULL: Self = Self {
+        pods: 100,
+        execs: 100,
+        hundreds: 3,
+        lists: 50,
+        pulls: 5,
+        images: 3,
+        containers: 100,
+    };
     /// A look.
     pub const QUICK: Self =
-        Self { pods: 15, execs: 30, hundreds: 1, lists: 15, pulls: 2, containers: 20 };
+        Self { pods: 15, execs: 30, hundreds: 1, lists: 15, pulls: 2, images: 1, containers: 20 };
 }

@@ -15,12 +15,13 @@ use rrun_cri_api::v1::{
 use rrun_cri_api::{Client, Cri};
 use std::future::Future;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// After so long a call counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The host of the large image.
+/// The host of the large images.
 pub const LARGE_HOST: &str = "large.rrun.test";
 
 /// A CRI server with the workload's image pulled.
@@ -65,6 +66,12 @@ impl Subject {
         Self::own("rrund", large, |sandbox| Daemon::rrund(sandbox, "")).await
     }
 
+    /// The same with layers as EROFS images.
+    pub async fn rrund_erofs(large: Option<&Path>) -> Result<Self> {
+        let config = "[images]\nlayers = \"erofs\"\n";
+        Self::own("EROFS", large, |sandbox| Daemon::rrund(sandbox, config)).await
+    }
+
     /// The same of another build, whose programs are in `folder`.
     pub async fn before(folder: &Path, large: Option<&Path>) -> Result<Self> {
         Self::own("before", large, |sandbox| Daemon::rrund_in(folder, sandbox)).await
@@ -76,6 +83,7 @@ impl Subject {
         start: impl FnOnce(&Sandbox) -> Result<Daemon>,
     ) -> Result<Self> {
         let sandbox = Sandbox::new()?;
+        spread(&[sandbox.root(), &sandbox.state()])?;
         let certs = sandbox.inside("/etc/rrun/certs.d");
         let registries = registries(&sandbox, &certs, large)?;
         let daemon = start(&sandbox)?;
@@ -85,6 +93,7 @@ impl Subject {
     /// containerd with runc, and the bridge and portmap plugins with masquerading.
     pub async fn containerd(large: Option<&Path>) -> Result<Self> {
         let sandbox = Sandbox::new()?;
+        spread(&[sandbox.root()])?;
         let certs = sandbox.root().join("certs.d");
         let registries = registries(&sandbox, &certs, large)?;
         let confs = sandbox.inside("/etc/cni/net.d");
@@ -167,6 +176,11 @@ impl Subject {
 }
 
 impl OwnDaemon {
+    /// Below it is all that the daemon stores.
+    pub fn root(&self) -> &Path {
+        self.sandbox.root()
+    }
+
     /// Where the daemon's processes are found.
     pub fn view(&self) -> View {
         self.sandbox.view()
@@ -192,7 +206,17 @@ pub fn spec(image: &str) -> ImageSpec {
     ImageSpec { image: image.to_owned(), ..Default::default() }
 }
 
-/// Of the test images, and of the large one where it is wanted.
+/// Has ext4 put what is in a folder far from everything else, as it does with the folders of the
+/// root (chattr(1), `T`), and so far from what a bench has removed before.
+fn spread(folders: &[&Path]) -> Result<()> {
+    // Refused by other file systems, which have no need of it.
+    let mut command = Command::new("chattr");
+    command.arg("+T").args(folders).stderr(Stdio::null());
+    command.status().context("chattr")?;
+    Ok(())
+}
+
+/// Of the test images, and of large ones where they are wanted.
 fn registries(sandbox: &Sandbox, certs: &Path, large: Option<&Path>) -> Result<Vec<Registry>> {
     let behind =
         |storage: &Path| Registry::options(storage).read_only().behind(&sandbox.prefix()).start();

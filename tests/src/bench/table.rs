@@ -13,7 +13,7 @@ pub enum Bar {
 }
 
 /// Rows with a bar, by name.
-pub const BARS: [(&str, Bar); 8] = [
+pub const BARS: [(&str, Bar); 27] = [
     ("pod network: start", Bar::Ratio(0.25)),
     ("pod network: end", Bar::Ratio(0.25)),
     ("ExecSync, one at a time", Bar::Ratio(0.25)),
@@ -21,12 +21,35 @@ pub const BARS: [(&str, Bar); 8] = [
     ("100 pods: errors", Bar::Absolute(0.0)),
     ("100 pods: memory per pod [MiB]", Bar::Absolute(1.0)),
     ("pull: 150 MB in one layer [s]", Bar::Ratio(1.0)),
+    ("pull one: until it answers [s]", Bar::Ratio(0.35)),
+    ("pull one: CPU [s]", Bar::Ratio(0.35)),
+    ("pull one: peak of memory [MiB]", Bar::Absolute(64.0)),
+    ("remove one: until it answers", Bar::Absolute(5.0)),
+    ("pull six: until it answers [s]", Bar::Ratio(0.3)),
+    ("pull six: CPU [s]", Bar::Ratio(0.3)),
+    ("pull six: peak of memory [MiB]", Bar::Absolute(64.0)),
+    ("remove six: until it answers", Bar::Absolute(5.0)),
+    ("pull small: until it answers [s]", Bar::Ratio(0.2)),
+    ("pull small: CPU [s]", Bar::Ratio(0.2)),
+    ("pull small: peak of memory [MiB]", Bar::Absolute(64.0)),
+    ("remove small: until it answers", Bar::Absolute(5.0)),
+    ("pull real: until it answers [s]", Bar::Ratio(0.3)),
+    ("pull real: CPU [s]", Bar::Ratio(0.3)),
+    ("pull real: peak of memory [MiB]", Bar::Absolute(64.0)),
+    ("remove real: until it answers", Bar::Absolute(5.0)),
+    ("ListImages of 1,000", Bar::Absolute(2.0)),
+    ("ImageStatus of 1,000", Bar::Absolute(0.3)),
+    ("ImageFsInfo of 1,000", Bar::Absolute(0.5)),
     ("OCI: create + start + delete", Bar::Ratio(0.3)),
 ];
 
-/// Figures of several subjects; the first is ours, the second the peer whom bars name.
+/// Width of a column of ratios.
+const RATIO: usize = 20;
+
+/// Figures of several subjects: first ours, as a rule one, then the peer whom bars name.
 pub struct Table {
     subjects: Vec<String>,
+    ours: usize,
     rows: Vec<Row>,
     bars: &'static [(&'static str, Bar)],
 }
@@ -40,12 +63,17 @@ struct Row {
 impl Table {
     /// An empty table with a column for each subject.
     pub fn new(subjects: Vec<String>) -> Self {
-        Self { subjects, rows: Vec::new(), bars: &BARS }
+        Self { subjects, ours: 1, rows: Vec::new(), bars: &BARS }
     }
 
     /// The same, for what no bar is meant for: two builds of one program.
     pub fn without_bars(subjects: Vec<String>) -> Self {
-        Self { subjects, rows: Vec::new(), bars: &[] }
+        Self { subjects, ours: 1, rows: Vec::new(), bars: &[] }
+    }
+
+    /// So many of the first subjects are ours: each is held to the bars.
+    pub fn with_ours(self, ours: usize) -> Self {
+        Self { ours, ..self }
     }
 
     /// Adds a figure to the row of this name, which is made where the first figure comes.
@@ -69,54 +97,76 @@ impl Table {
         for subject in &self.subjects {
             let _ = write!(text, "{subject:>21}");
         }
-        for peer in self.subjects.iter().skip(1) {
-            let first = peer.split(' ').next().unwrap_or_default();
-            let _ = write!(text, "{:>13}", format!("÷ {first}"));
+        for (own, peer) in self.pairs() {
+            let label = format!("÷ {}", first_word(&self.subjects[peer]));
+            let label = match own {
+                0 => label,
+                own => format!("{} {label}", first_word(&self.subjects[own])),
+            };
+            let _ = write!(text, "{label:>RATIO$}");
         }
         text.push('\n');
         let mut missed = 0;
         for row in &self.rows {
-            let (line, met) = row.render(self.bars);
+            let (line, misses) = self.line(row);
             text += &line;
-            missed += usize::from(!met);
+            missed += misses;
         }
         (text, missed)
+    }
+
+    /// Whose ratios are shown: of each of ours to each peer.
+    fn pairs(&self) -> Vec<(usize, usize)> {
+        let peers = self.ours..self.subjects.len();
+        (0..self.ours).flat_map(|own| peers.clone().map(move |peer| (own, peer))).collect()
+    }
+
+    fn line(&self, row: &Row) -> (String, usize) {
+        let mut text = format!("{:44}", row.name);
+        for values in &row.values {
+            let _ = write!(text, "{:>21}", cell(values));
+        }
+        for (own, peer) in self.pairs() {
+            let ratio = row.ratio(own, peer).filter(|ratio| ratio.is_finite());
+            let ratio = ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"));
+            let _ = write!(text, "{ratio:>RATIO$}");
+        }
+        let bar = self.bars.iter().find(|(name, _)| *name == row.name).map(|(_, bar)| *bar);
+        let (judged, missed) = bar.map_or_else(Default::default, |bar| self.judge(row, bar));
+        (text + &judged + "\n", missed)
+    }
+
+    /// What is said of a row with a bar, and how many of ours missed it.
+    fn judge(&self, row: &Row, bar: Bar) -> (String, usize) {
+        let (limit, values): (f64, Vec<_>) = match bar {
+            // Alone, ratios have nobody to be held against.
+            Bar::Ratio(_) if self.subjects.len() == self.ours => return Default::default(),
+            Bar::Ratio(limit) => {
+                (limit, (0..self.ours).map(|own| row.ratio(own, self.ours)).collect())
+            }
+            Bar::Absolute(limit) => {
+                (limit, row.values[..self.ours].iter().map(|v| median(v)).collect())
+            }
+        };
+        if values.iter().all(Option::is_none) {
+            return ("   MISSED: no figure".to_owned(), 1);
+        }
+        let met: Vec<_> = values.iter().map(|value| value.is_some_and(|v| v <= limit)).collect();
+        let words: Vec<_> = met.iter().map(|met| if *met { "met" } else { "MISSED" }).collect();
+        let missed = met.iter().filter(|met| !**met).count();
+        (format!("   ≤ {limit}: {}", words.join(", ")), missed)
     }
 }
 
 impl Row {
-    fn render(&self, bars: &[(&str, Bar)]) -> (String, bool) {
-        let mut text = format!("{:44}", self.name);
-        for values in &self.values {
-            let _ = write!(text, "{:>21}", cell(values));
-        }
-        let ours = median(&self.values[0]);
-        let ratios: Vec<_> =
-            self.values[1..].iter().map(|peer| Some(ours? / median(peer)?)).collect();
-        for ratio in &ratios {
-            let ratio = ratio.filter(|ratio| ratio.is_finite());
-            let _ = write!(text, "{:>13}", ratio.map_or_else(|| "-".into(), |r| format!("{r:.3}")));
-        }
-        let bar = bars.iter().find(|(name, _)| *name == self.name).map(|(_, bar)| *bar);
-        let judged = match bar {
-            Some(Bar::Ratio(limit)) => ratios.first().copied().flatten().map(|r| (limit, r)),
-            Some(Bar::Absolute(limit)) => ours.map(|ours| (limit, ours)),
-            None => None,
-        };
-        // Alone, ratios have nobody to be held against.
-        let met = match (judged, bar) {
-            (Some((limit, value)), _) => value <= limit,
-            (None, bar) => bar.is_none() || ratios.is_empty(),
-        };
-        match (judged, met) {
-            (Some((limit, _)), true) => _ = write!(text, "   ≤ {limit}: met"),
-            (Some((limit, _)), false) => _ = write!(text, "   ≤ {limit}: MISSED"),
-            (None, false) => text.push_str("   MISSED: no figure"),
-            (None, true) => {}
-        }
-        text.push('\n');
-        (text, met)
+    /// Of the medians of two subjects.
+    fn ratio(&self, own: usize, peer: usize) -> Option<f64> {
+        Some(median(&self.values[own])? / median(&self.values[peer])?)
     }
+}
+
+fn first_word(name: &str) -> &str {
+    name.split(' ').next().unwrap_or_default()
 }
 
 /// The middle one; of an even number the lower.
@@ -183,6 +233,18 @@ mod tests {
         let (text, missed) = table.render();
         assert_eq!(missed, 1);
         assert!(text.contains("MISSED: no figure"), "{text}");
+    }
+
+    #[test]
+    fn each_of_ours_is_held_to_a_bar() {
+        let mut table = Table::new(vec!["a".into(), "b".into(), "peer".into()]).with_ours(2);
+        for (at, value) in [30.0, 20.0, 100.0].into_iter().enumerate() {
+            table.add("pod network: start", at, value);
+        }
+        let (text, missed) = table.render();
+        assert_eq!(missed, 1);
+        assert!(text.contains("≤ 0.25: MISSED, met"), "{text}");
+        assert!(text.contains("b ÷ peer"), "{text}");
     }
 
     #[test]

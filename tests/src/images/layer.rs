@@ -111,6 +111,28 @@ pub struct LayerBlob {
     pub diff_id: String,
 }
 
+/// What a manifest and a config say of a layer.
+#[derive(Clone, Debug)]
+pub struct LayerFacts {
+    /// Digest of what the registry keeps.
+    pub digest: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Digest of the uncompressed tar file.
+    pub diff_id: String,
+}
+
+impl LayerBlob {
+    /// What is said of it.
+    pub fn facts(&self) -> LayerFacts {
+        LayerFacts {
+            digest: self.blob.digest.clone(),
+            size: self.blob.bytes.len() as u64,
+            diff_id: self.diff_id.clone(),
+        }
+    }
+}
+
 /// Where [`Data`] is found: the Debian root, and a folder of compiled programs.
 pub struct Sources {
     /// Root of unpacked packages.

@@ -1,7 +1,7 @@
 //! Image configs, manifests and indexes, in the formats of OCI and Docker.
 
 use super::blob::Blob;
-use super::layer::LayerBlob;
+use super::layer::{LayerBlob, LayerFacts};
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -67,9 +67,18 @@ pub struct Assembled {
 
 /// Puts layers together with a config.
 pub fn assemble(format: Format, config: &Config, layers: &[&LayerBlob]) -> Result<Assembled> {
+    let facts: Vec<_> = layers.iter().map(|layer| layer.facts()).collect();
+    assemble_of(format, config, &facts)
+}
+
+/// The same for layers that are not in memory.
+pub fn assemble_of(format: Format, config: &Config, layers: &[LayerFacts]) -> Result<Assembled> {
     let config = Blob::new(serde_json::to_vec(&config_json(config, layers))?);
-    let descriptors: Vec<_> =
-        layers.iter().map(|layer| layer.blob.descriptor(format.layer())).collect();
+    let media = format.layer();
+    let descriptors: Vec<_> = layers
+        .iter()
+        .map(|layer| json!({ "mediaType": media, "size": layer.size, "digest": layer.digest }))
+        .collect();
     let manifest = Blob::new(serde_json::to_vec(&json!({
         "schemaVersion": 2,
         "mediaType": format.manifest(),
@@ -90,7 +99,7 @@ pub fn assemble(format: Format, config: &Config, layers: &[&LayerBlob]) -> Resul
     })
 }
 
-fn config_json(config: &Config, layers: &[&LayerBlob]) -> Value {
+fn config_json(config: &Config, layers: &[LayerFacts]) -> Value {
     let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
     let mut inner = json!({
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],

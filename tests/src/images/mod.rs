@@ -15,6 +15,6 @@ mod rootfs;
 pub use blob::{Blob, digest_of};
 pub use build::{Built, Store, store};
 pub use catalogue::{HOSTS, Image, catalogue};
-pub use layer::{Data, Entry, Layer, LayerBlob};
-pub use manifest::{Config, Format, assemble};
+pub use layer::{Data, Entry, Layer, LayerBlob, LayerFacts, Sources};
+pub use manifest::{Config, Format, assemble, assemble_of};
 pub use push::Pusher;

@@ -5,8 +5,10 @@
 use super::blob::Blob;
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
-use ureq::Agent;
+use std::fs::File;
+use std::path::Path;
 use ureq::http::Response;
+use ureq::{Agent, AsSendBody};
 
 /// Pushes to one registry, and remembers which repository holds a blob already.
 pub struct Pusher {
@@ -25,7 +27,16 @@ impl Pusher {
 
     /// Uploads a blob, or has it mounted from a repository that got it before.
     pub fn blob(&mut self, repository: &str, blob: &Blob) -> Result<()> {
-        let digest = &blob.digest;
+        self.upload(repository, &blob.digest, &blob.bytes)
+    }
+
+    /// The same for a blob that is in a file, which is not read into memory.
+    pub fn file(&mut self, repository: &str, digest: &str, path: &Path) -> Result<()> {
+        let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+        self.upload(repository, digest, &file)
+    }
+
+    fn upload(&mut self, repository: &str, digest: &str, bytes: impl AsSendBody) -> Result<()> {
         let mut start = format!("{}/v2/{repository}/blobs/uploads/", self.base);
         match self.held.get(digest) {
             Some(from) if from == repository => return Ok(()),
@@ -40,9 +51,9 @@ impl Pusher {
             let joint = if location.contains('?') { '&' } else { '?' };
             let finish = format!("{location}{joint}digest={digest}");
             let request = self.agent.put(&finish).content_type("application/octet-stream");
-            expect(&finish, &request.send(&blob.bytes).context(finish.clone())?, 201)?;
+            expect(&finish, &request.send(bytes).context(finish.clone())?, 201)?;
         }
-        self.held.insert(digest.clone(), repository.to_owned());
+        self.held.insert(digest.to_owned(), repository.to_owned());
         Ok(())
     }
 
