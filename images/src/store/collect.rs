@@ -62,8 +62,9 @@ impl Disk {
         if !self.records(|r| r.give_back(|tx| records::forget_layer(tx, key, &name)))? {
             return Ok(());
         }
-        self.discard_as(&self.layer_dir(key), &name)?;
+        // First: who closes the last descriptor of a file without a name waits for its bytes.
         self.unmount(key);
+        self.discard_as(&self.layer_dir(key), &name)?;
         self.remove_split(key);
         lock.remove();
         Ok(())

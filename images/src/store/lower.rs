@@ -177,7 +177,8 @@ impl Disk {
         Ok(mount)
     }
 
-    /// Lets go of a layer that is out of the way now: its bytes are free when nobody has it mounted.
+    /// Lets go of a layer that is not on record any more: its bytes are free when nobody has it
+    /// mounted.
     pub(super) fn unmount(&self, key: &LayerKey) {
         let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.remove(key);
