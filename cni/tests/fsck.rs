@@ -89,8 +89,8 @@ fn an_attachment_of_a_pod_that_is_gone_is_detached_and_its_address_and_port_are_
 fn an_attachment_by_a_plugin_is_detached_by_that_plugin_and_stays_where_that_fails() {
     let lab = Lab::new();
     let plugin = lab.path("bin/fake");
-    let script =
-        "#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = DEL ] || echo '{\"cniVersion\": \"1.0.0\"}'\n";
+    let script = "#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = DEL ] || echo \
+        '{\"cniVersion\": \"1.0.0\", \"ips\": [{\"address\": \"10.98.0.2/24\"}]}'\n";
     fs::write(&plugin, script).unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
     let conf = r#"{"cniVersion": "1.0.0", "name": "fake", "plugins": [{"type": "fake"}]}"#;
