@@ -5,10 +5,16 @@ use crate::current::Current;
 use crate::{daemon, parts};
 use rrun_blocking::Pool;
 use rrun_engine::fsck::{Found, Remedy};
-use rrun_engine::{Engine, Owner, PodId, Recovery, Takeover};
+use rrun_engine::{Engine, Owner, PodGroups, PodId, Recovery, Takeover};
 use rrun_images::{Known, Outcome};
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The look at pods.
 static LOOKS: Pool = Pool::new(1);
@@ -17,9 +23,15 @@ static LOOKS: Pool = Pool::new(1);
 pub struct Check {
     /// Whether the content of every layer is hashed.
     pub hash: bool,
+    /// The uids of the pods that `rrun` has on record.
+    pub uids: Uids,
     /// Whether what is wrong is to be put right, and who asks the registries then.
     pub repair: Option<Known>,
 }
+
+/// Uids of pods that have a control group because somebody has them on record; or why nobody can tell.
+pub type Uids =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<BTreeSet<String>, String>> + Send>> + Send>;
 
 /// What is looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +91,12 @@ pub struct Report {
 pub async fn fsck(current: &Current, check: Check) -> Report {
     let mut report = Report::default();
     let repairs = check.repair.is_some();
+    let uids = check.uids;
     let network = Network::look(current).await;
     let attached = network.as_ref().map(|network| network.seen.attached.clone());
     // Before anything is mended: what is attached tells which namespaces are ours.
     let pods = Pods::look(current, attached.unwrap_or_default()).await;
-    images(current, check, &mut report).await;
+    images(current, check.hash, check.repair, &mut report).await;
     match network {
         Ok(network) => network.tell(repairs, &mut report).await,
         Err(why) => report.failed.push((Part::Network, why)),
@@ -92,6 +105,9 @@ pub async fn fsck(current: &Current, check: Check) -> Report {
     match pods {
         Ok(pods) => pods.tell(repairs, &mut report).await,
         Err(why) => report.failed.push((Part::Pods, why)),
+    }
+    if let Err(why) = pod_groups(current, &uids, repairs, &mut report).await {
+        report.failed.push((Part::Pods, why));
     }
     report
 }
@@ -121,10 +137,9 @@ impl Report {
     }
 }
 
-async fn images(current: &Current, check: Check, report: &mut Report) {
+async fn images(current: &Current, hash: bool, repair: Option<Known>, report: &mut Report) {
     let config = current.config();
     let containers = Arc::new(move || parts::containers(&config));
-    let Check { hash, repair } = check;
     let check = rrun_images::Check { hash, containers, repair };
     let of_images = match rrun_images::fsck(parts::image_store(current), check).await {
         Ok(of_images) => of_images,
@@ -137,6 +152,57 @@ async fn images(current: &Current, check: Check, report: &mut Report) {
         (Finding { part: Part::Images, kind, object, what }, outcome)
     });
     report.findings.extend(found);
+}
+
+/// The control groups of pods of `rrun`, which are named by their uids. One with a process in it is not
+/// removed.
+async fn pod_groups(
+    current: &Current,
+    uids: &Uids,
+    repairs: bool,
+    report: &mut Report,
+) -> Result<(), String> {
+    let groups = parts::pod_groups(current)?;
+    let mut unknown = unknown_groups(&groups, uids, report).await?;
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    sleep(PAUSE).await;
+    let again = unknown_groups(&groups, uids, report).await?;
+    unknown.retain(|uid| again.contains(uid));
+    for uid in unknown {
+        let outcome = if repairs {
+            let (groups, uid) = (groups.clone(), uid.clone());
+            match LOOKS.run(move || groups.remove(&uid)).await {
+                Ok(()) => Outcome::Repaired("removed".to_owned()),
+                Err(error) => Outcome::Left(error.to_string()),
+            }
+        } else {
+            Outcome::Found
+        };
+        let what = "rrun has no such pod on record".to_owned();
+        let kind = "control group";
+        let finding = Finding { part: Part::Pods, kind, object: format!("pod{uid}"), what };
+        report.findings.push((finding, outcome));
+    }
+    Ok(())
+}
+
+/// A pod is on record before it has a group: so the groups are looked at first.
+async fn unknown_groups(
+    groups: &PodGroups,
+    uids: &Uids,
+    report: &mut Report,
+) -> Result<BTreeSet<String>, String> {
+    let look = groups.clone();
+    let found = LOOKS.run(move || look.uids()).await.map_err(|error| error.to_string())?;
+    match uids().await {
+        Ok(known) => Ok(found.difference(&known).cloned().collect()),
+        Err(why) => {
+            report.notes.insert(format!("control groups of pods of rrun are not judged: {why}"));
+            Ok(BTreeSet::new())
+        }
+    }
 }
 
 /// What was seen of networks.
@@ -236,14 +302,19 @@ async fn look_at_pods(
     LOOKS.run(look).await.map_err(|error| error.to_string())
 }
 
+/// An engine that has taken something over, and what it met.
+type Opened = Result<(Engine, Recovery), String>;
+
 /// Takes over what each finding is of, in this process: what was done. What is `rrund`'s or nobody's is
 /// taken over as `rrund` does it at its start, with its lock.
 async fn mend_pods(current: &Current, found: &[Found]) -> Vec<Result<&'static str, String>> {
-    let is_of_daemon =
-        |one: &Found| !matches!(one.remedy, Remedy::TakeOver(Takeover::Pod(Owner::Engine(_), _)));
+    let is_of_daemon = |one: &Found| match &one.remedy {
+        Remedy::TakeOver(Takeover::Pod(Owner::Engine(_), _)) | Remedy::Nobody(_) => false,
+        Remedy::TakeOver(_) | Remedy::End => true,
+    };
     let run = current.config().run.clone();
     let lock = found.iter().any(is_of_daemon).then(|| daemon::lock(&run));
-    let mut opened: Vec<(Takeover, Result<(Engine, Recovery), String>)> = Vec::new();
+    let mut opened: Vec<(Takeover, Opened)> = Vec::new();
     let mut all = Vec::new();
     for one in found {
         if let (true, Some(Err(why))) = (is_of_daemon(one), &lock) {
@@ -253,6 +324,10 @@ async fn mend_pods(current: &Current, found: &[Found]) -> Vec<Result<&'static st
         let takeover = match &one.remedy {
             Remedy::TakeOver(takeover) => takeover.clone(),
             Remedy::End => Takeover::Nameless,
+            Remedy::Nobody(why) => {
+                all.push(Err((*why).to_owned()));
+                continue;
+            }
         };
         let at = match opened.iter().position(|(known, _)| *known == takeover) {
             Some(at) => at,

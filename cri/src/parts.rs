@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
-use rrun_engine::{Engine, Recovery, Takeover};
+use rrun_engine::{CgroupDriver, Engine, Parents, PodGroups, Recovery, Takeover};
 use rrun_images::gc::Policy;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -82,6 +82,17 @@ pub fn containers(config: &Config) -> Result<BTreeSet<String>, String> {
     let found = rrun_engine::containers_on_record(&config.root, &config.run);
     let found = found.map_err(|error| error.to_string())?;
     Ok(found.into_iter().map(|id| id.to_string()).collect())
+}
+
+/// The control groups of pods whose owner limits them as a whole, which `rrun` makes.
+pub(crate) fn pod_groups(current: &Current) -> Result<PodGroups, String> {
+    let cgroup = &current.config().cgroup;
+    let parents = Parents {
+        path: cgroup.parent(CgroupDriver::Cgroupfs),
+        slice: cgroup.parent(CgroupDriver::Systemd),
+    };
+    let groups = PodGroups::of_host(&cgroup.mount, cgroup.driver(), parents);
+    groups.map_err(|error| error.to_string())
 }
 
 /// Refuses a configuration that a daemon could not be started with, though it can be read.

@@ -14,8 +14,9 @@ use crate::on_disk::{OnDisk, Read, check_state_is_there, is_there, pods_in, read
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::PodRecord;
 use crate::verbs::run_pod::{is_netns_name, netns_path};
-use rrun_runtime::cgroup::Layout;
-use std::collections::BTreeSet;
+use rrun_runtime::cgroup::{self, Layout};
+use rrun_runtime::plan::Cgroups;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ pub enum Remedy {
     TakeOver(Takeover),
     /// [`crate::Engine::end_unknown`].
     End,
+    /// A person: why nobody else.
+    Nobody(&'static str),
 }
 
 /// Something that is wrong, with what can be done about it.
@@ -138,10 +141,21 @@ fn once(config: &Config, attached: &BTreeSet<String>) -> Result<Look> {
         judge(&mut look, config, pod)?;
     }
     let attached = attached.iter().filter_map(|id| id.parse().ok());
-    let known: BTreeSet<PodId> = grouped.iter().cloned().chain(attached).collect();
-    for pod in grouped.difference(&pods) {
-        let group = groups::of_own(config, pod)?;
-        look.add(pod, Fault::Group, group, "its pod is not on record", (Remedy::End, "removed"));
+    let mut known: BTreeSet<PodId> = attached.collect();
+    for (pod, processes) in grouped.iter().filter(|(pod, _)| !pods.contains(*pod)) {
+        let (mut what, mut remedy) = ("its pod is not on record".to_owned(), Remedy::End);
+        if *processes > 0 {
+            what += ", and processes are in it";
+        }
+        // It may be of a pod that is on record below another root.
+        if *processes > 0 && !known.contains(pod) {
+            remedy = Remedy::Nobody(
+                "whose they are is nowhere on record: end them, if they are nobody's",
+            );
+        } else {
+            known.insert(pod.clone());
+        }
+        look.add(pod, Fault::Group, groups::of_own(config, pod)?, what, (remedy, "removed"));
     }
     namespaces(&mut look, config, &pinned, (&pods, &known));
     let put_away = names(&config.root.join("quarantine"))?.len();
@@ -242,20 +256,24 @@ fn is_worked_on(dirs: &Dirs) -> bool {
     rrun_sys::record::holder(&dirs.lock()).is_some_and(|pid| pid != us)
 }
 
-/// The pods that have a control group of their own, by its name, below the one of all pods.
-fn own_groups(config: &Config, look: &mut Look) -> BTreeSet<PodId> {
-    let found = || -> Result<BTreeSet<PodId>> {
-        let parent = groups::of_all(config)?;
-        let mut pods = BTreeSet::new();
-        for dir in Layout::detect(&config.cgroup_root)?.dirs(Path::new(&parent)) {
-            let names = names(&dir.path)?;
-            pods.extend(names.iter().filter_map(|name| groups::owner(config, name)));
+/// The pods that have a control group of their own, by its name, below the one of all pods, with how
+/// many processes are in it.
+fn own_groups(config: &Config, look: &mut Look) -> BTreeMap<PodId, usize> {
+    let found = || -> Result<BTreeMap<PodId, usize>> {
+        let (parent, layout) = (groups::of_all(config)?, Layout::detect(&config.cgroup_root)?);
+        let mut pods = BTreeMap::new();
+        for dir in layout.dirs(Path::new(&parent)) {
+            for pod in names(&dir.path)?.iter().filter_map(|name| groups::owner(config, name)) {
+                let dirs = layout.dirs(Path::new(&groups::of_own(config, &pod)?));
+                let in_it = cgroup::processes(&Cgroups { dirs, ..Cgroups::default() })?;
+                pods.insert(pod, in_it.len());
+            }
         }
         Ok(pods)
     };
     found().unwrap_or_else(|error| {
         look.notes.insert(format!("control groups are not looked at: {error}"));
-        BTreeSet::new()
+        BTreeMap::new()
     })
 }
 

@@ -5,11 +5,14 @@ use crate::context::Context;
 use crate::images::known;
 use crate::{table, terminal};
 use anyhow::{Result, bail};
+use futures::FutureExt;
 use rrun_cri::current::Current;
 use rrun_cri::fsck::{Check, Finding, Part, Report, fsck as look_through};
 use rrun_error::printable_line;
 use rrun_images::Outcome;
+use rrun_pod::supervise::Store;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,7 +30,9 @@ pub async fn fsck(
         bail!("{endpoint}: a CRI server does not tell that of what it keeps; its own tool does");
     }
     let config = context.config.as_ref();
-    let check = Check { hash, repair: repair.then(known) };
+    let store = context.store.clone();
+    let uids = Box::new(move || uids(store.clone()).boxed());
+    let check = Check { hash, uids, repair: repair.then(known) };
     let report = look_through(&Current::new(config.clone()), check).await;
     match output {
         Some(Output::Json) => {
@@ -40,6 +45,15 @@ pub async fn fsck(
         terminal::tell(format_args!("{} not looked through: {why}", part.as_str()));
     }
     Ok(code(&report))
+}
+
+/// Of all pods on record. Whose record is broken, nobody can tell.
+async fn uids(store: Store) -> Result<BTreeSet<String>, String> {
+    let (pods, broken) = store.all().await.map_err(|error| error.to_string())?;
+    match broken.into_iter().next() {
+        Some(error) => Err(error.to_string()),
+        None => Ok(pods.iter().map(|pod| pod.uid.to_string()).collect()),
+    }
 }
 
 /// One word for it, and what is to be said of it.

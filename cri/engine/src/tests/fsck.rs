@@ -37,6 +37,7 @@ fn mend(machine: &Machine, found: &[Found]) {
         let takeover = match &one.remedy {
             Remedy::TakeOver(takeover) => takeover.clone(),
             Remedy::End => Takeover::Nameless,
+            Remedy::Nobody(why) => panic!("{why}: {one:?}"),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -182,10 +183,24 @@ fn a_control_group_of_a_pod_of_which_nothing_is_on_disk_is_found_by_its_name() {
     let config =
         Config { cgroup_parent: config(&machine).cgroup_parent + "-groups", ..config(&machine) };
     let layout = rrun_runtime::cgroup::Layout::detect(&config.cgroup_root).unwrap();
-    let parent = &layout.dirs(Path::new(&config.cgroup_parent))[0].path;
+    // The hierarchy that is asked for processes.
+    let dirs = layout.dirs(Path::new(&config.cgroup_parent));
+    let parent = &dirs.iter().find(|dir| dir.unified).unwrap_or(&dirs[0]).path;
     let pod: PodId = "0a".repeat(32).parse().unwrap();
     let made = [pod.as_str(), "shims", "pod0a-1b"].map(|name| parent.join(name));
     made.iter().for_each(|group| fs::create_dir_all(group).unwrap());
+    let mut process = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let whose = |attached: BTreeSet<String>| {
+        let look = look(&config, &attached).unwrap();
+        let [one] = look.found.as_slice() else { panic!("{look:?}") };
+        (one.finding.what.clone(), one.remedy.clone())
+    };
+    fs::write(made[0].join("cgroup.procs"), process.id().to_string()).unwrap();
+    let (of_nobody, ours) = (whose(BTreeSet::new()), whose([pod.to_string()].into()));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(of_nobody.0.ends_with("and processes are in it"), "{of_nobody:?}");
+    assert!(matches!(of_nobody.1, Remedy::Nobody(_)) && ours.1 == Remedy::End);
     let look = look(&config, &BTreeSet::new()).unwrap();
     made.iter().for_each(|group| fs::remove_dir(group).unwrap());
     fs::remove_dir(parent).unwrap();

@@ -135,6 +135,13 @@ fn a_torn_record_of_a_container_of_a_dead_rrun_is_put_away_as_by_whoever_takes_i
     assert!(code == Some(1) && said.contains("its record is in quarantine"), "{said}");
     let (code, said) = fsck(&machine, &[]);
     assert!(code == Some(0) && said.contains("quarantine: 1 put away so far"), "{said}");
+    // Its group is named by its uid, which is not on record any more; and something is in it.
+    let aside = machine.sandbox.root().join("aside");
+    let on_record = machine.sandbox.state().join("rrun/default_mine");
+    fs::rename(&on_record, &aside).unwrap();
+    let (code, said) = fsck(&machine, &[]);
+    assert!(code == Some(3) && said.contains("rrun has no such pod on record"), "{said}");
+    fs::rename(&aside, &on_record).unwrap();
     machine.ok(&["rm", "--force", "mine"]);
     assert_eq!(fsck(&machine, &[]).0, Some(0));
     fs::remove_dir_all(machine.sandbox.state().join("quarantine")).unwrap();
