@@ -12,6 +12,7 @@ mod attachment;
 mod bridge;
 mod config;
 mod error;
+pub mod fsck;
 mod netlink;
 mod network;
 mod plugin;

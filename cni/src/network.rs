@@ -154,6 +154,12 @@ impl Network {
         self.in_time(move |pods| pods.forget(&own)).await
     }
 
+    /// Gives back what the built-in bridge has for `id`, of which there is no record.
+    pub(crate) async fn give_back(&self, id: &str) -> Result<()> {
+        let own = id.to_owned();
+        self.pods.call(move |pods| pods.give_back(&own)).await.context(|| "give back")
+    }
+
     /// Waits for the database, but not for one that hangs: who stops a pod has nothing from it.
     async fn in_time<T: Send + 'static>(
         &self,

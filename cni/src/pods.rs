@@ -3,7 +3,7 @@
 use crate::attachment::{Attached, Attachment, RecordedAttachment, refuse_bandwidth};
 use crate::bridge::Bridge;
 use crate::config::Config;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::plugin;
 use crate::record::{Provider, Record};
 use crate::selection::Selected;
@@ -81,6 +81,17 @@ impl Pods {
         }
         self.forget(id)?;
         Ok(None)
+    }
+
+    /// Gives back what the built-in bridge has for `id`, of which there is no record.
+    ///
+    /// # Errors
+    /// `Exists` if there is one by now.
+    pub fn give_back(&self, id: &str) -> Result<()> {
+        match self.store.get(id)? {
+            Some(_) => Err(Error::new(Kind::Exists, format!("{id} is attached by now"))),
+            None => self.bridge.del(id, &self.bridge.names(id)),
+        }
     }
 
     /// Ends a record.

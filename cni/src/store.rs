@@ -12,9 +12,11 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod addresses;
+mod look;
 mod open;
 mod ports;
 
+pub use look::{Reserved, Seen};
 pub use ports::HostPort;
 
 /// A record with its result, if there is one.

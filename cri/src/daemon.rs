@@ -102,7 +102,7 @@ fn list(keys: &[String]) -> String {
 }
 
 /// One daemon per run folder: two would fight for the pods.
-fn lock(run: &Path) -> Result<Flock<File>, String> {
+pub(crate) fn lock(run: &Path) -> Result<Flock<File>, String> {
     let path = run.join("rrund.lock");
     let make = || fs::create_dir_all(run).and_then(|()| rrun_sys::record::open_lock(&path));
     let file = step::run("rrund.start.lock", make);

@@ -4,6 +4,7 @@ pub mod config;
 pub mod convert;
 pub mod current;
 pub mod daemon;
+pub mod fsck;
 pub mod log;
 pub mod parts;
 pub mod service;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::service::Parts;
 use rrun_engine::ports::Ports;
-use rrun_engine::{Engine, Takeover};
+use rrun_engine::{CgroupDriver, Engine, Parents, PodGroups, Recovery, Takeover};
 use rrun_images::gc::Policy;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +15,22 @@ use std::time::Duration;
 /// # Errors
 /// The part that cannot be opened, and why. A broken record is none.
 pub async fn open(current: &Current, takeover: Takeover) -> Result<Parts, String> {
+    let (parts, recovery) = open_with(current, takeover).await?;
+    tracing::info!("{} pods are served again", recovery.pods.len());
+    for (what, why) in &recovery.quarantined {
+        tracing::warn!("quarantined {what}: {why}");
+    }
+    for (what, why) in &recovery.not_undone {
+        tracing::warn!("not undone: {what}: {why}");
+    }
+    Ok(parts)
+}
+
+/// The same, with what recovery met.
+pub(crate) async fn open_with(
+    current: &Current,
+    takeover: Takeover,
+) -> Result<(Parts, Recovery), String> {
     // A pod has some ten descriptors here, an exec as many.
     rrun_sys::limit::raise_files();
     let images = images(current).await?;
@@ -26,14 +42,7 @@ pub async fn open(current: &Current, takeover: Takeover) -> Result<Parts, String
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
     let opened = Engine::open(config, ports).await;
     let (engine, recovery) = opened.map_err(|error| format!("open the engine: {error}"))?;
-    tracing::info!("{} pods are served again", recovery.pods.len());
-    for (what, why) in &recovery.quarantined {
-        tracing::warn!("quarantined {what}: {why}");
-    }
-    for (what, why) in &recovery.not_undone {
-        tracing::warn!("not undone: {what}: {why}");
-    }
-    Ok(Parts { engine, images, network })
+    Ok((Parts { engine, images, network }, recovery))
 }
 
 /// Opens the images alone.
@@ -75,6 +84,17 @@ pub fn containers(config: &Config) -> Result<BTreeSet<String>, String> {
     Ok(found.into_iter().map(|id| id.to_string()).collect())
 }
 
+/// The control groups of pods whose owner limits them as a whole, which `rrun` makes.
+pub(crate) fn pod_groups(current: &Current) -> Result<PodGroups, String> {
+    let cgroup = &current.config().cgroup;
+    let parents = Parents {
+        path: cgroup.parent(CgroupDriver::Cgroupfs),
+        slice: cgroup.parent(CgroupDriver::Systemd),
+    };
+    let groups = PodGroups::of_host(&cgroup.mount, cgroup.driver(), parents);
+    groups.map_err(|error| error.to_string())
+}
+
 /// Refuses a configuration that a daemon could not be started with, though it can be read.
 ///
 /// # Errors
@@ -99,7 +119,8 @@ pub fn image_gc(config: &Config) -> Result<Policy, String> {
     Policy::new(high, low, min, max).map_err(|error| format!("config: images.{error}"))
 }
 
-fn network(current: &Current) -> Result<rrun_cni::Config, String> {
+/// Where networks are on record, and the built-in bridge.
+pub(crate) fn network(current: &Current) -> Result<rrun_cni::Config, String> {
     let config = current.config();
     let settings = &config.network;
     let subnet = settings.subnet.as_ref().map(|subnet| {
@@ -121,7 +142,8 @@ fn table(bridge: &str) -> String {
     if bridge == default { "rrun".to_owned() } else { format!("rrun-{bridge}") }
 }
 
-fn engine(current: &Current, takeover: Takeover) -> Result<rrun_engine::Config, String> {
+/// Where pods are.
+pub(crate) fn engine(current: &Current, takeover: Takeover) -> Result<rrun_engine::Config, String> {
     let config = current.config();
     let host = rrun_engine::Config::of_host();
     let driver = config.cgroup.driver();

@@ -9,8 +9,14 @@
 //! `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it was told
 //! to wait.
 //!
+//! Whoever only looks ([`Database::look`]) changes nothing.
+//!
 //! On a full disk nothing new is recorded, but what was can be given back ([`give_back`]): a file
 //! beside the database keeps some room for that.
+
+mod look;
+
+pub use look::Look;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use std::fmt;
@@ -61,6 +67,10 @@ pub enum Error {
     Version(i64, i64),
     /// Likewise the version before, which another process has open.
     Before(i64, i64),
+    /// Likewise the version before, for whoever only looks.
+    Older(i64, i64),
+    /// Another process makes it anew just now.
+    Renewed,
 }
 
 /// What sort of failure it is, for the error of whoever has the database.
@@ -95,6 +105,12 @@ impl fmt::Display for Error {
                 "they have version {found}, this program knows {known}, and another process has \
                  them open; when it has ended they are brought up to it at the next start"
             ),
+            Error::Older(found, known) => write!(
+                f,
+                "they have version {found}, this program knows {known}: they are brought up to it \
+                 when they are opened"
+            ),
+            Error::Renewed => f.write_str("another process makes them anew"),
         }
     }
 }
@@ -122,7 +138,11 @@ impl Error {
                 ) => Kind::Unavailable,
                 _ => Kind::Internal,
             },
-            Error::InUse | Error::Version(..) | Error::Before(..) => Kind::Unavailable,
+            Error::InUse
+            | Error::Version(..)
+            | Error::Before(..)
+            | Error::Older(..)
+            | Error::Renewed => Kind::Unavailable,
         }
     }
 

@@ -53,6 +53,33 @@ fn a_database_that_is_gone_or_set_aside_by_whoever_knows_better_is_filled_anew()
 }
 
 #[test]
+fn a_look_reads_beside_whoever_has_it_open_changes_nothing_and_tells_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let look = || DATABASE.look(folder.path());
+    let fault = || look().unwrap().records.unwrap_err();
+    assert_eq!(fault(), "it is gone");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let opened = open(folder.path()).unwrap();
+    let seen = look().unwrap();
+    assert_eq!(words(seen.records.as_ref().unwrap()), 1);
+    seen.records.as_ref().unwrap().execute("DELETE FROM word", []).unwrap_err();
+    drop((opened, seen));
+    damage_a_page_of_rows(folder.path());
+    assert!(fault().starts_with("it is damaged: "));
+    assert!(!aside(folder.path()));
+    damage(folder.path());
+    assert!(fault().starts_with("it is damaged: "));
+    let path = folder.path().join("trial.db");
+    fs::write(&path, "").unwrap();
+    assert_eq!(fault(), "it has no tables");
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    assert!(matches!(look(), Err(Error::Version(7, 1))));
+    let lock = DATABASE.lock(folder.path()).unwrap();
+    lock.lock().unwrap();
+    assert!(matches!(look(), Err(Error::Renewed)));
+}
+
+#[test]
 fn a_file_that_is_no_database_is_set_aside_and_kept_and_the_new_one_is_filled() {
     let folder = tempfile::tempdir().unwrap();
     damage(folder.path());

@@ -105,7 +105,10 @@ async fn walk_on(mut walk: Walk, points: Arc<Mutex<Vec<(Scene, String)>>>) -> Ve
     let mut wrong = Vec::new();
     loop {
         let next = points.lock().unwrap().pop();
-        let Some((scene, point)) = next else { return wrong };
+        let Some((scene, point)) = next else {
+            wrong.extend(walk.assert_clean().err().map(|found| format!("at the end: {found:#}")));
+            return wrong;
+        };
         let row = walk.through(scene, &point).await.unwrap();
         println!("{row}");
         let known = KNOWN.iter().any(|(known, _)| *known == point);

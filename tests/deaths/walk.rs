@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use rrun_tests::harness::{Harness, WORK};
 use rrun_tests::leaks::{Kind, Snapshot, View};
+use rrun_tests::{limit, place};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,6 +172,16 @@ impl Walk {
         life.down(client).await.context("end")?;
         self.strike(scene)?;
         self.clean.assert_nothing_left(&self.view)
+    }
+
+    /// What the walk has left is clean in the eyes of whoever looks through it all, the daemon beside.
+    pub fn assert_clean(&self) -> Result<()> {
+        let mut fsck = self.harness.sandbox().command(place::program("rrun")?);
+        let done = limit::output(fsck.arg("fsck"))?;
+        let said =
+            [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        ensure!(done.status.success(), "rrun fsck: {}\n{}", done.status, said.concat());
+        Ok(())
     }
 
     /// After a failure: a clean ground for the next point, in which what was left is no news.

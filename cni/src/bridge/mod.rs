@@ -121,6 +121,20 @@ impl Bridge {
     }
 }
 
+/// The ports of a bridge that are called as pods' are. None while there is no bridge.
+pub fn links(bridge: &str) -> Result<Vec<String>> {
+    let mut socket = Socket::route()?;
+    let Some(link) = route::link(&mut socket, bridge)? else { return Ok(Vec::new()) };
+    let mut links = route::ports(&mut socket, link)?;
+    links.retain(|name| is_veth_name(name));
+    Ok(links)
+}
+
+/// Removes a port that is no pod's.
+pub fn remove_link(name: &str) -> Result<()> {
+    step::run("cni.del.veth", || route::remove_link(name))
+}
+
 /// In the pod's namespace.
 fn configure(ifname: &str, address: Address, gateway: Ipv4Addr) -> Result<()> {
     let mut socket = Socket::route()?;
@@ -167,8 +181,13 @@ fn host_ports(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<HostPort>> 
 /// Eleven digits behind `veth`, which network managers are set up to leave alone. It is put on
 /// record, and found again from the id where a record is lost: by every release, so the hash is
 /// FNV-1a, which is the same everywhere.
-fn veth_name(id: &str) -> String {
+pub fn veth_name(id: &str) -> String {
     format!("veth{:011x}", rrun_sys::fnv::of_bytes(id.as_bytes()) >> 20)
+}
+
+fn is_veth_name(name: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    name.strip_prefix("veth").is_some_and(|rest| rest.len() == 11 && rest.bytes().all(digit))
 }
 
 /// From the address, so that ARP caches stay true when it goes to another pod.
@@ -206,5 +225,10 @@ mod tests {
         // FNV-1a of "a" is af63dc4c8601ec8c, and of "foobar" 85944171f73967e8.
         assert_eq!(veth_name("a"), "vethaf63dc4c860");
         assert_eq!(veth_name("foobar"), "veth85944171f73");
+        assert!(is_veth_name("veth85944171f73"));
+        // As docker, CNI's bridge and a person name theirs.
+        for other in ["veth85944171", "veth8594417", "veth0", "vethX5944171f73", "eth85944171f73"] {
+            assert!(!is_veth_name(other), "{other}");
+        }
     }
 }

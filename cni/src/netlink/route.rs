@@ -99,6 +99,29 @@ fn find_link(socket: &mut Socket, request: &Message) -> Result<Option<Link>> {
     }
 }
 
+/// The names of the ports of a bridge.
+pub fn ports(socket: &mut Socket, bridge: Link) -> Result<Vec<String>> {
+    let request = Message::new(RTM_GETLINK, NLM_F_DUMP)
+        .raw(&link_header(0, false))
+        .u32(IFLA_MASTER, bridge.index)
+        .u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    let mut names = Vec::new();
+    let answer = socket.query(&request, |m| {
+        let attributes = m.body.get(16..).unwrap_or_default();
+        let master = attribute(attributes, IFLA_MASTER).and_then(|value| take(value, 0));
+        // An older kernel tells of every link.
+        if master.map(u32::from_ne_bytes) == Some(bridge.index)
+            && let Some(name) = attribute(attributes, IFLA_IFNAME)
+        {
+            let name = String::from_utf8_lossy(name);
+            names.push(name.trim_end_matches('\0').to_owned());
+        }
+    });
+    answer.context(|| format!("list the ports of link {}", bridge.index))?;
+    names.sort();
+    Ok(names)
+}
+
 /// Makes a bridge that is up. Its hardware address is ours, as a bridge without one takes the
 /// lowest of its ports' and changes it under the pods' ARP caches as ports come and go.
 ///

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use std::fs::{self, File};
 use std::path::Path;
 
-const RECORDS: Database = Database {
+pub(super) const RECORDS: Database = Database {
     file: "network.db",
     lock: "network.lock",
     version: 1,

@@ -89,6 +89,8 @@ pub enum Takeover {
     Owner(Owner),
     /// The pods of this owner with this uid: of one that is run by itself.
     Pod(Owner, String),
+    /// Whatever has no readable record, and no pod.
+    Nameless,
 }
 
 impl Takeover {
@@ -97,12 +99,13 @@ impl Takeover {
         match self {
             Takeover::Owner(ours) => ours == owner,
             Takeover::Pod(ours, our_uid) => ours == owner && our_uid == uid,
+            Takeover::Nameless => false,
         }
     }
 
     /// Whether a folder is taken over that has no record, or a broken one.
     pub(crate) fn takes_nameless(&self) -> bool {
-        matches!(self, Takeover::Owner(_))
+        matches!(self, Takeover::Owner(_) | Takeover::Nameless)
     }
 }
 

@@ -63,6 +63,15 @@ impl Engine {
         Ok((Engine { shared }, recovery))
     }
 
+    /// Ends what the kernel and the network have of a pod of which nothing is on disk, as what is left
+    /// of a pod without a record is ended when an engine is opened.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when there is such a pod by now; what could not be ended.
+    pub async fn end_unknown(&self, pod: &PodId) -> Result<()> {
+        recover::end_unknown(&self.shared, pod).await
+    }
+
     /// Makes a pod. A retry with the same name, namespace, uid, attempt and config joins the job
     /// that runs, or gets the id of the pod that stands.
     ///

@@ -67,6 +67,31 @@ pub(crate) fn of_own(config: &Config, id: &PodId) -> Result<String> {
     }
 }
 
+/// The group above those of pods that name no parent.
+pub(crate) fn of_all(config: &Config) -> Result<String> {
+    match config.cgroup_driver {
+        CgroupDriver::Cgroupfs => Ok(config.cgroup_parent.clone()),
+        CgroupDriver::Systemd => slice(config)
+            .map(|slice| text(&slice.path()))
+            .map_err(|e| Error::invalid(e.to_string())),
+    }
+}
+
+/// The pod whose own group, or whose shim's, has this name in the one above.
+pub(crate) fn owner(config: &Config, name: &str) -> Option<PodId> {
+    let stem = match config.cgroup_driver {
+        CgroupDriver::Cgroupfs => name,
+        CgroupDriver::Systemd => {
+            let stem = name.strip_suffix(".slice").or_else(|| name.strip_suffix(".scope"))?;
+            stem.rsplit('-').next()?
+        }
+    };
+    let pod: PodId = stem.parse().ok()?;
+    let is_its =
+        |group: Result<String>| group.is_ok_and(|group| group.ends_with(&format!("/{name}")));
+    (is_its(of_own(config, &pod)) || is_its(of_shim(config, &pod))).then_some(pod)
+}
+
 /// The group of the shim of a pod: outside of every pod's, and outside of that of whoever started
 /// it. With cgroupfs all shims share one.
 pub(crate) fn of_shim(config: &Config, id: &PodId) -> Result<String> {
@@ -194,5 +219,27 @@ mod tests {
         let group = of_container(&own, &container);
         assert_eq!((group.as_str(), in_configuration(&group)), (group.as_str(), group.clone()));
         assert_eq!(of_shim(&without, &pod).unwrap(), "/rrun/shims");
+
+        assert_eq!(of_all(&with).unwrap(), "/rrun.slice");
+        assert_eq!(of_all(&without).unwrap(), "/rrun");
+        let slice = format!("rrun-{pod}.slice");
+        for (config, name) in [
+            (&with, &slice),
+            (&with, &format!("rrun-shim-{pod}.scope")),
+            (&without, &pod.to_string()),
+        ] {
+            assert_eq!(owner(config, name).as_ref(), Some(&pod), "{name}");
+        }
+        for (config, name) in [
+            (&with, format!("kubepods-{pod}.slice")),
+            (&with, pod.to_string()),
+            (&with, format!("rrun-{pod}.scope")),
+            (&with, "rrun-pod0a_1b.slice".to_owned()),
+            (&without, slice),
+            (&without, "shims".to_owned()),
+            (&without, "pod0a-1b".to_owned()),
+        ] {
+            assert_eq!(owner(config, &name), None, "{name}");
+        }
     }
 }

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod event;
 mod files;
+pub mod fsck;
 mod groups;
 mod host_paths;
 mod id;

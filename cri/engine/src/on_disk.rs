@@ -58,7 +58,8 @@ pub(crate) fn pods_on_disk(config: &Config) -> Result<BTreeSet<PodId>> {
     pods_in(&folders)
 }
 
-fn pods_in(folders: &[PathBuf]) -> Result<BTreeSet<PodId>> {
+/// The same of these folders, none of which is made.
+pub(crate) fn pods_in(folders: &[PathBuf]) -> Result<BTreeSet<PodId>> {
     let mut all = BTreeSet::new();
     for folder in folders {
         let entries = match fs::read_dir(folder) {

@@ -6,7 +6,8 @@ use crate::error::{Context, Error, Kind, Result};
 use rrun_runtime::cgroup::{self, Controllers, Layout, Resources, Setting, Value};
 use rrun_runtime::plan::{CgroupDir, Cgroups};
 use rrun_runtime::systemd::{self, Slice};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How often a group is made again whose parent somebody else removes meanwhile.
@@ -100,6 +101,50 @@ impl PodGroups {
         Ok(())
     }
 
+    /// Uids of the pods that have a group, by its name. Blocks.
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn uids(&self) -> Result<BTreeSet<String>> {
+        let above = self.above()?;
+        let mut uids = BTreeSet::new();
+        for CgroupDir { path, .. } in self.layout.dirs(&above) {
+            let entries = match std::fs::read_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.context(|| format!("read {}", path.display()))?,
+            };
+            for entry in entries {
+                let name = entry.context(|| format!("read {}", path.display()))?.file_name();
+                uids.extend(name.to_str().and_then(|name| self.uid(name)));
+            }
+        }
+        Ok(uids)
+    }
+
+    /// The pod whose group has this name.
+    fn uid(&self, name: &str) -> Option<String> {
+        let uid = match self.driver {
+            CgroupDriver::Cgroupfs => name.strip_prefix("pod")?.to_owned(),
+            CgroupDriver::Systemd => {
+                let stem = name.strip_suffix(".slice")?.rsplit('-').next()?;
+                stem.strip_prefix("pod")?.replace('_', "-")
+            }
+        };
+        let (path, _) = self.place(self.driver, &uid).ok()?;
+        path.ends_with(name).then_some(uid)
+    }
+
+    /// The group above those of pods.
+    fn above(&self) -> Result<PathBuf> {
+        match self.driver {
+            CgroupDriver::Cgroupfs => Ok(PathBuf::from(&self.parents.path)),
+            CgroupDriver::Systemd => {
+                let slice = Slice::of_path(&self.parents.slice).map_err(of_parent)?;
+                Ok(slice.path())
+            }
+        }
+    }
+
     /// Where the group of a pod is, and its slice if it is one.
     fn place(&self, driver: CgroupDriver, uid: &str) -> Result<(PathBuf, Option<Slice>)> {
         match driver {
@@ -110,9 +155,7 @@ impl PodGroups {
                 // As the kubelet writes it: a `-` in a slice's name is a level.
                 let name = format!("pod{}", uid.replace('-', "_"));
                 let slice = Slice::of_path(&self.parents.slice).and_then(|s| s.child(&name));
-                let slice = slice.map_err(|error| {
-                    Error::from_chain(Kind::Invalid, error.chain()).context("cgroup.parent")
-                })?;
+                let slice = slice.map_err(of_parent)?;
                 Ok((slice.path(), Some(slice)))
             }
         }
@@ -130,6 +173,11 @@ impl PodGroups {
             let _ = std::fs::remove_dir(path);
         }
     }
+}
+
+/// What is wrong with the group above.
+fn of_parent(error: rrun_runtime::Error) -> Error {
+    Error::from_chain(Kind::Invalid, error.chain()).context("cgroup.parent")
 }
 
 /// Whose a slice is.
@@ -198,6 +246,12 @@ mod tests {
         let of = |driver| groups("", driver).place(driver, uid).unwrap();
         let name = format!("rruntest{}", std::process::id());
         assert_eq!(of(CgroupDriver::Cgroupfs), (format!("/{name}/pod{uid}").into(), None));
+        let whose = |driver, name: &str| groups("", driver).uid(name);
+        assert_eq!(whose(CgroupDriver::Cgroupfs, "pod0a-1b").as_deref(), Some(uid));
+        assert_eq!(whose(CgroupDriver::Cgroupfs, "shims"), None);
+        let slice = format!("{name}-pod0a_1b.slice");
+        assert_eq!(whose(CgroupDriver::Systemd, &slice).as_deref(), Some(uid));
+        assert_eq!(whose(CgroupDriver::Systemd, "kubepods-pod0a_1b.slice"), None);
         let (path, slice) = of(CgroupDriver::Systemd);
         let slice = slice.unwrap();
         assert_eq!(slice.name(), format!("{name}-pod0a_1b.slice"));
@@ -251,6 +305,7 @@ mod tests {
         }
         let made = groups("driver", CgroupDriver::Cgroupfs);
         let [one, two] = ["one", "two"].map(|uid| made.make(uid, &limits()).unwrap());
+        assert_eq!(made.uids().unwrap(), ["one", "two"].map(str::to_owned).into());
         made.remove("one").unwrap();
         made.remove("one").unwrap();
         assert!(!is_there(&made, &one) && is_there(&made, &two));

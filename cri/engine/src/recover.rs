@@ -7,7 +7,7 @@
 use crate::blocking::blocking;
 use crate::config::Takeover;
 use crate::dirs::{self, Dirs, Lock};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::groups;
 use crate::id::{ContainerId, PodId};
 use crate::on_disk::{
@@ -126,12 +126,12 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
             return Ok(None);
         }
         step::run("engine.recover.run-dir", || match &takeover {
-            Takeover::Owner(_) => dirs::make_in_any_case(&folders.run),
+            Takeover::Owner(_) | Takeover::Nameless => dirs::make_in_any_case(&folders.run),
             // Its owner may live, and hold a lock that has no name any more.
             Takeover::Pod(..) => dirs::make(&folders.run),
         })?;
         let lock = || match &takeover {
-            Takeover::Owner(_) => Lock::take_in_any_case(&folders.lock()),
+            Takeover::Owner(_) | Takeover::Nameless => Lock::take_in_any_case(&folders.lock()),
             Takeover::Pod(..) => Lock::take_over(&folders.lock(), HANDOVER),
         };
         match step::run("engine.recover.lock", lock)? {
@@ -175,6 +175,22 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
             queue.run(serve.instrument(span)).await
         }
     }
+}
+
+/// Ends what the kernel and the network have of a pod of which nothing is on disk.
+pub(crate) async fn end_unknown(engine: &Arc<Shared>, id: &PodId) -> Result<()> {
+    let dirs = Dirs::new(&engine.config, id);
+    let (folders, pod) = (dirs.clone(), id.clone());
+    let lock = blocking(move || {
+        step::run("engine.recover.run-dir", || dirs::make_in_any_case(&folders.run))?;
+        let lock = step::run("engine.recover.lock", || Lock::take(&folders.lock()))?;
+        let nothing = matches!(read_pod(&folders, &pod)?, Read::Nothing { .. });
+        lock.filter(|_| nothing).ok_or_else(|| Error::precondition("somebody works on it"))
+    });
+    let lock = lock.await.context(|| format!("pod {id}"))?;
+    end_broken(engine, id, &dirs).await?;
+    drop(lock);
+    Ok(())
 }
 
 async fn end_broken(engine: &Arc<Shared>, id: &PodId, dirs: &Dirs) -> Result<()> {

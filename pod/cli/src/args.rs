@@ -31,7 +31,8 @@ Exit codes:
   4  something is wrong, and not all of it could be put right
 
 What a daemon or another rrun works on is passed over. Layers that are damaged are fetched anew
-from where their image was pulled.";
+from where their image was pulled. What rrund ends at its start is ended by --repair where no rrund
+runs; until it has, none can start.";
 
 /// Runs pods from YAML, with no daemon and no cluster.
 #[derive(Parser)]
@@ -156,7 +157,7 @@ pub enum Verb {
     /// Remove what is not needed any more, as the pods' own processes do from time to time
     #[command(subcommand)]
     Gc(Gc),
-    /// Look through the store of images for what is wrong, and with --repair put it right
+    /// Look through images, networks and pods for what is wrong, and with --repair put it right
     #[command(after_help = FSCK_CODES)]
     Fsck {
         /// Put right what can be put right; without it nothing is changed

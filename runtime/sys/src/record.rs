@@ -11,6 +11,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The longest record that is read, in bytes: several times the longest request.
@@ -88,6 +89,24 @@ pub fn open_or_make(path: &Path) -> io::Result<File> {
 /// As [`open`].
 pub fn open_lock(path: &Path) -> io::Result<File> {
     open_or_make(path)
+}
+
+/// The number of the process that holds the flock(2) of the file at `path`, where the kernel tells
+/// it. To try the lock would keep it from others for a moment, who may not try again.
+pub fn holder(path: &Path) -> Option<i32> {
+    let lock = std::fs::symlink_metadata(path).ok()?;
+    holder_in(&std::fs::read_to_string("/proc/locks").ok()?, lock.ino())
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 724 fe:01:527190 0 EOF`
+fn holder_in(locks: &str, inode: u64) -> Option<i32> {
+    let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words.into_iter().find_map(|words| match words[..] {
+        [_, "FLOCK", _, "WRITE", pid, file, ..] if file.ends_with(&format!(":{inode}")) => {
+            pid.parse().ok()
+        }
+        _ => None,
+    })
 }
 
 fn open_or_new(path: &Path, access: OFlag, mode: u32) -> io::Result<File> {
@@ -211,5 +230,13 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(folder.0.join("target")).unwrap(), "somebody else's");
         assert!(!folder.0.join("nowhere").exists());
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_among_all_locks() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 fe:01:5 0 EOF\n2: FLOCK  ADVISORY  READ 8 fe:01:5 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 9 fe:01:5 0 EOF\n3: FLOCK  ADVISORY  WRITE 10 fe:01:5 0 EOF\n";
+        assert_eq!(holder_in(locks, 5), Some(10));
+        assert_eq!(holder_in(locks, 6), None);
     }
 }

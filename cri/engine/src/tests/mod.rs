@@ -2,6 +2,7 @@
 
 mod apparmor;
 mod faults;
+mod fsck;
 mod hung;
 mod life;
 mod recovery;

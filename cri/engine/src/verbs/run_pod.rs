@@ -168,6 +168,13 @@ pub(crate) fn netns_path(config: &Config, id: &PodId) -> PathBuf {
     config.netns_dir.join(format!("cni-{uuid}"))
 }
 
+/// Whether a name there has that form. Other runtimes give such names too.
+pub(crate) fn is_netns_name(name: &str) -> bool {
+    let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = name.strip_prefix("cni-").unwrap_or_default().split('-').collect();
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.into_iter().all(is_hex)
+}
+
 async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
     let dirs = Dirs::new(&engine.config, &record.id);
     let pod = Arc::new(Pod::new(record, dirs));

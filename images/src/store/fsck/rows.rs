@@ -1,16 +1,15 @@
 //! The database: whether it is whole, and each of its rows by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Params, Row};
+use rusqlite::{Connection, Params, Row};
 
 use super::{Fault, Finding, Found, Look, Remedy, Store, is_held, shown, split_of};
 use crate::config;
 use crate::digest::ImageId;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Result};
 use crate::layer::Format;
 use crate::reference::Reference;
 use crate::store::schema::DATABASE;
@@ -22,76 +21,27 @@ pub(super) const BUSY: Duration = Duration::from_secs(20);
 
 /// The database, open for reading as long as it is looked at.
 pub(super) struct Records {
-    db: Option<Connection>,
+    seen: rrun_database::Look,
     fault: Option<Found>,
-    /// Shared: nobody makes it anew meanwhile.
-    _lock: Option<File>,
 }
 
 impl Records {
     pub(super) fn open(root: &Path) -> Result<Records> {
-        let lock = match rrun_sys::record::open(&root.join(DATABASE.lock)) {
-            Ok(file) => {
-                if file.try_lock_shared().is_err() {
-                    let why = "another process makes them anew";
-                    return Err(Error::new(Kind::Unavailable, why).context("image records"));
-                }
-                Some(file)
-            }
-            Err(_) => None,
-        };
-        let (db, fault) = match open(&root.join(DATABASE.file))? {
-            Ok(db) => (Some(db), None),
-            Err(what) => {
-                let object = DATABASE.file.to_owned();
-                let finding = Finding { fault: Fault::Records, object, what };
-                (None, Some(Found { finding, remedy: Remedy::Renew }))
-            }
-        };
-        Ok(Records { db, fault, _lock: lock })
+        let seen = DATABASE.look(root)?;
+        let fault = seen.records.as_ref().err().map(|what| {
+            let (object, what) = (DATABASE.file.to_owned(), what.clone());
+            let finding = Finding { fault: Fault::Records, object, what };
+            Found { finding, remedy: Remedy::Renew }
+        });
+        Ok(Records { seen, fault })
     }
 
     pub(super) fn db(&self) -> Option<&Connection> {
-        self.db.as_ref()
+        self.seen.records.as_ref().ok()
     }
 
     pub(super) fn fault(&self) -> Option<&Found> {
         self.fault.as_ref()
-    }
-}
-
-/// The database, or what is wrong with all of it.
-fn open(path: &Path) -> Result<Result<Connection, String>> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return Ok(Err("it is no regular file".to_owned())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Err("it is gone".to_owned()));
-        }
-        Err(e) => return Err(e).context(path.display()),
-    }
-    let read = || -> rusqlite::Result<(Connection, i64, Vec<String>)> {
-        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        db.busy_timeout(BUSY)?;
-        let version = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let mut faults = rows(&db, "PRAGMA quick_check", [], |row| row.get::<_, String>(0))?;
-        faults.retain(|fault| fault != "ok");
-        Ok((db, version, faults))
-    };
-    match read() {
-        Ok((_, version, faults)) if faults.is_empty() && version != DATABASE.version => {
-            let known = DATABASE.version;
-            let why = format!("they have version {version}, this program knows {known}");
-            Err(Error::new(Kind::Unavailable, why).context("image records"))
-        }
-        Ok((db, _, faults)) if faults.is_empty() => Ok(Ok(db)),
-        Ok((_, _, faults)) => Ok(Err(format!("it is damaged: {}", faults.join("; ")))),
-        Err(error) => match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                Ok(Err(format!("it is damaged: {error}")))
-            }
-            _ => Err(error.into()),
-        },
     }
 }
 

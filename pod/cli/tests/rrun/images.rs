@@ -231,7 +231,11 @@ fn the_store_is_looked_through_and_put_right_and_exit_codes_tell_which() {
         let (code, said, error) = fsck(args);
         assert_eq!((code, error.as_str()), (Some(0), ""), "{said}");
         let hashed = if args == ["--quick"] { 0 } else { 2 };
-        assert!(said.ends_with(&format!(": {hashed} layers hashed, nothing is wrong\n")), "{said}");
+        let looked = format!(
+            ": images ({hashed} layers hashed), network (1 attachment), pods (1 pod, 1 container): \
+             nothing is wrong\n"
+        );
+        assert!(said.ends_with(&looked), "{said}");
     }
     machine.assert_exec_works("mine");
     run.signal("INT");

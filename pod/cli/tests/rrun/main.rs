@@ -7,6 +7,7 @@ mod disk;
 mod endpoint;
 mod exec;
 mod faults;
+mod fsck;
 mod gc;
 mod hang;
 mod help;

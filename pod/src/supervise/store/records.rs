@@ -192,8 +192,7 @@ impl Records {
 
     /// The number of the process that works on the pod now, where the kernel tells it.
     pub fn holder(&self, key: &str) -> Option<i32> {
-        let lock = fs::metadata(self.lock_path(key)).ok()?;
-        holder_in(&fs::read_to_string("/proc/locks").ok()?, lock.ino())
+        rrun_sys::record::holder(&self.lock_path(key))
     }
 
     /// The events on record, oldest first.
@@ -319,17 +318,6 @@ pub struct Attended {
     pub full_name: String,
     /// Its uid.
     pub uid: PodUid,
-}
-
-/// `1: FLOCK  ADVISORY  WRITE 724 fe:01:527190 0 EOF`
-pub(super) fn holder_in(locks: &str, inode: u64) -> Option<i32> {
-    let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    words.into_iter().find_map(|words| match words[..] {
-        [_, "FLOCK", _, "WRITE", pid, file, ..] if file.ends_with(&format!(":{inode}")) => {
-            pid.parse().ok()
-        }
-        _ => None,
-    })
 }
 
 fn is_held(lock: &Path) -> bool {

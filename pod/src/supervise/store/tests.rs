@@ -88,11 +88,3 @@ async fn a_pod_is_found_by_its_name_its_full_name_and_a_beginning_of_its_uid() {
     }
     assert_eq!(store.find("other/web").await.unwrap_err().kind(), Kind::NotFound);
 }
-
-#[test]
-fn the_holder_of_a_lock_is_found_among_all_locks() {
-    let locks = "1: POSIX  ADVISORY  WRITE 7 fe:01:5 0 EOF\n2: FLOCK  ADVISORY  READ 8 fe:01:5 0 EOF\n\
-                 2: -> FLOCK  ADVISORY  WRITE 9 fe:01:5 0 EOF\n3: FLOCK  ADVISORY  WRITE 10 fe:01:5 0 EOF\n";
-    assert_eq!(records::holder_in(locks, 5), Some(10));
-    assert_eq!(records::holder_in(locks, 6), None);
-}
