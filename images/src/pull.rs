@@ -1,6 +1,7 @@
 //! Pulling: documents → layers → record.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,8 +178,10 @@ pub(crate) async fn complete(
                 .try_collect::<Vec<()>>()
                 .await?;
             let step = tracing::debug_span!("step", name = "images.pull.record");
-            if commit(disk, keys.clone(), Arc::clone(&parts)).instrument(step).await? {
-                return Ok(parts.id.clone());
+            let (keys, parts, layers) = (keys.clone(), Arc::clone(&parts), lease.layers());
+            let id = parts.id.clone();
+            if commit(disk, keys, parts, layers).instrument(step).await? {
+                return Ok(id);
             }
         }
         Err(Error::new(Kind::Internal, "its layers are removed as fast as they come"))
@@ -195,11 +198,12 @@ pub(crate) async fn commit(
     disk: &Disk,
     mut keys: Vec<LayerKey>,
     parts: Arc<Parts>,
+    layers: Arc<File>,
 ) -> Result<bool> {
     keys.extend(make_directory_layer(disk, &keys).await.context("layer of directories")?);
     check_layers(keys.len()).context("with one of directories")?;
     let work = move |disk: &Disk| {
-        disk.make_durable(&keys)?;
+        disk.make_durable(&keys, &layers)?;
         let new =
             NewImage { id: &parts.id, config: &parts.config, layers: &keys, names: &parts.names };
         Ok(disk.commit(&new)?.is_empty())
@@ -218,15 +222,18 @@ async fn make_directory_layer(disk: &Disk, keys: &[LayerKey]) -> Result<Option<L
     let lock = Lock::take(disk, key.as_str()).await?;
     let made = key.clone();
     let work = move |disk: &Disk| {
-        let _lock = lock;
         if disk.records(|r| r.read(|tx| records::layer(tx, &made)))?.is_some() {
             return Ok(());
         }
         let folder = disk.path("tmp").join(made.as_str());
-        place(disk, &folder, &made, || {
+        let done = place(disk, &folder, &made, || {
             let root = RootDir::open(&folder, Rule::Beneath).context(folder.display())?;
             directories::make(&root, &planned)
-        })
+        });
+        if done.is_err() {
+            lock.remove();
+        }
+        done
     };
     disk.run(work).await?;
     Ok(Some(key))
@@ -377,6 +384,8 @@ struct PullLease {
     disk: Disk,
     holder: Holder,
     lock: Lock,
+    /// See [`Disk::make_durable`].
+    layers: Arc<File>,
 }
 
 impl PullLease {
@@ -387,22 +396,33 @@ impl PullLease {
         let lock = Lock::take(disk, &holder.file_name()).await?;
         let recorded = holder.clone();
         let hold = move |disk: &Disk| {
-            disk.records(|r| {
+            let held = disk.records(|r| {
                 r.write(|tx| {
                     // A dead process may have had this number.
                     records::end_leases(tx, &recorded)?;
                     keys.iter().try_for_each(|key| records::hold_layer(tx, &recorded, key))
                 })
-            })
+            });
+            match held.and_then(|()| disk.open_layers()) {
+                Ok(layers) => Ok((lock, Arc::new(layers))),
+                Err(e) => {
+                    lock.remove();
+                    Err(e)
+                }
+            }
         };
-        disk.run(hold).await?;
-        Ok(PullLease { disk: disk.clone(), holder, lock })
+        let (lock, layers) = disk.run(hold).await?;
+        Ok(PullLease { disk: disk.clone(), holder, lock, layers })
+    }
+
+    fn layers(&self) -> Arc<File> {
+        Arc::clone(&self.layers)
     }
 
     /// Where the disk is full, what was unpacked in vain is removed at once; else it stays for the
     /// next try.
     async fn end(self, is_full: bool) -> Result<()> {
-        let PullLease { disk, holder, lock } = self;
+        let PullLease { disk, holder, lock, .. } = self;
         let end = move |disk: &Disk| {
             // Its room is back before anything is recorded.
             let emptied = if is_full { disk.empty_trash() } else { Ok(()) };

@@ -248,15 +248,27 @@ impl Disk {
         })
     }
 
-    /// Writes those of the layers to the disk that may not be there yet.
-    pub(crate) fn make_durable(&self, keys: &[LayerKey]) -> Result<()> {
+    /// What [`Disk::make_durable`] syncs by: opened before the first byte of a layer is written.
+    pub(crate) fn open_layers(&self) -> Result<File> {
+        let root = self.path("layers");
+        File::open(&root).context(root.display())
+    }
+
+    /// Writes those of the layers to the disk that may not be there yet. The kernel tells each
+    /// descriptor once of what it could not write since that was opened, so `layers` is the caller's
+    /// own: another pull may have heard it already.
+    pub(crate) fn make_durable(&self, keys: &[LayerKey], layers: &File) -> Result<()> {
         let fresh = self.records(|r| r.read(|tx| records::fresh(tx, keys)))?;
         if fresh.is_empty() {
             return Ok(());
         }
-        let root = self.path("layers");
-        let folder = File::open(&root).context(root.display())?;
-        nix::unistd::syncfs(&folder).context(format_args!("sync {}", root.display()))?;
+        let what = || format!("sync {}", self.path("layers").display());
+        if let Err(e) = nix::unistd::syncfs(layers) {
+            if let Err(e) = self.forget_unsynced() {
+                tracing::warn!(error = %e, "layers that may not be on the disk are not removed");
+            }
+            return Err(e).context(what());
+        }
         self.records(|r| r.write_synced(|tx| records::mark_durable(tx, &fresh)))
     }
 

@@ -4,6 +4,7 @@
 //! the last commits but never breaks the file, because checkpoints sync. What the lost commits
 //! said is either found again on disk or belongs to containers that the power cut ended.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -82,15 +83,20 @@ impl Records {
         })
     }
 
-    /// The same, on the disk when it returns.
+    /// What `work` writes, and all that was written before, is on the disk when this returns.
+    pub(crate) fn synced<T>(&mut self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        let done = work(self);
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        done
+    }
+
+    /// [`Records::write`], on the disk when it returns.
     pub(crate) fn write_synced<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.db.pragma_update(None, "synchronous", "FULL")?;
-        let done = self.write(work);
-        self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        done
+        self.synced(|r| r.write(work))
     }
 
     /// Reads that belong together.
@@ -372,13 +378,23 @@ pub(super) fn drop_unheld(tx: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// The texts that this selects.
+pub(super) fn texts<T: FromIterator<String>>(tx: &Connection, sql: &str) -> Result<T> {
+    let mut select = tx.prepare_cached(sql)?;
+    let rows = select.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The ids of the images that are shown, as far as they can be read.
+pub(super) fn shown(tx: &Connection) -> Result<BTreeSet<ImageId>> {
+    let ids: Vec<String> = texts(tx, "SELECT id FROM image WHERE removed=0")?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
 /// All holders.
 pub(crate) fn all_holders(tx: &Connection) -> Result<Vec<Holder>> {
-    let mut select = tx.prepare_cached(
-        "SELECT holder FROM lease UNION SELECT holder FROM layer_lease ORDER BY holder",
-    )?;
-    let rows = select.query_map([], |r| r.get::<_, String>(0))?;
-    rows.map(|holder| holder?.parse()).collect()
+    let sql = "SELECT holder FROM lease UNION SELECT holder FROM layer_lease ORDER BY holder";
+    texts::<Vec<String>>(tx, sql)?.iter().map(|holder| holder.parse()).collect()
 }
 
 /// Marks what `holder` holds as used now, unless that is on record to the minute.
@@ -432,9 +448,7 @@ pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey, name: &str) -> Resul
 
 /// Names of layers in the trash.
 pub(crate) fn trash(tx: &Connection) -> Result<Vec<String>> {
-    let mut select = tx.prepare_cached("SELECT name FROM trash")?;
-    let rows = select.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    texts(tx, "SELECT name FROM trash")
 }
 
 /// What had this name in the trash is deleted.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lock::Lock;
-use super::{Disk, LayerKey, records, resolve};
+use super::{Disk, LayerKey, records, resolve, restore};
 use crate::digest::{Digest, Hasher, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Facts, Stored};
@@ -110,21 +110,28 @@ impl Disk {
             return Err(Error::new(Kind::Unavailable, "somebody repairs it").context(what));
         };
         let to = self.path("tmp").join(name);
-        let done = self.records(|r| {
-            r.write(|tx| {
-                if let Some(holder) = layer_holder(tx, &key)? {
-                    let why = format!("{holder} has it; it can be fetched again when that is gone");
-                    return Err(Error::new(Kind::Exists, why));
-                }
-                let facts = records::layer(tx, &key)?.ok_or_else(|| Error::not_found("gone"))?;
-                self.discard(&to)?;
-                match std::fs::rename(self.layer_dir(&key), &to) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
-                    _ => {}
-                }
-                drop_layer(tx, &key)?;
-                Ok(facts)
+        let forgotten = self.discard(&to).and_then(|()| {
+            // On the disk before its folder is away, as when a layer is removed.
+            self.records(|r| {
+                r.write_synced(|tx| {
+                    if let Some(holder) = layer_holder(tx, &key)? {
+                        let why =
+                            format!("{holder} has it; it can be fetched again when that is gone");
+                        return Err(Error::new(Kind::Exists, why));
+                    }
+                    let facts =
+                        records::layer(tx, &key)?.ok_or_else(|| Error::not_found("gone"))?;
+                    drop_layer(tx, &key)?;
+                    Ok(facts)
+                })
             })
+        });
+        let done = forgotten.and_then(|facts| match std::fs::rename(self.layer_dir(&key), &to) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                self.record_again(&key, &facts)?;
+                Err(e.into())
+            }
+            _ => Ok(facts),
         });
         drop(lock);
         match done.context(what) {
@@ -145,11 +152,15 @@ impl Disk {
             self.discard(&at)?;
         } else {
             std::fs::rename(&at, self.layer_dir(&key)).context(at.display())?;
-            let boot = &self.inner.boot;
-            self.records(|r| r.write(|tx| records::add_layer(tx, &key, &facts, boot)))?;
+            self.record_again(&key, &facts)?;
         }
         claim.remove();
         Ok(())
+    }
+
+    fn record_again(&self, key: &LayerKey, facts: &Facts) -> Result<()> {
+        let boot = &self.inner.boot;
+        self.records(|r| r.write(|tx| restore::add_durable(tx, key, facts, boot)))
     }
 
     /// It is here again.
