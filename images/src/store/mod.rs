@@ -21,11 +21,16 @@
 //! larger one, as a file that is gone with its layer's last byte: mostly before the kernel has
 //! written it to the disk.
 //!
-//! No file is synced on its own. A layer becomes visible by a rename and its row, after the last
-//! byte is verified. Before an image is recorded one syncfs(2) writes its new layers, and they are
-//! marked durable: an image that anybody saw is there after the next boot, however this one ends.
+//! No file of a layer is synced on its own. A layer becomes visible by a rename and its row, after the
+//! last byte is verified. Before an image is recorded one syncfs(2) writes its new layers, and they
+//! are marked durable: an image that anybody saw is there after the next boot, however this one ends.
 //! Layers that a power cut may have hit (another boot, not marked) belong to pulls that never
-//! ended; they are forgotten at the next start.
+//! ended; they are forgotten at the next start. A layer goes in the other order: its row and its
+//! images are off the disk before its folder is.
+//!
+//! The kernel tells once of what it could not write, and takes it for written from then on. So layers
+//! that are not marked go when that sync fails; and those that another process left, which may have
+//! been on a disk that failed and is mounted again, are hashed by the pull that wants them.
 
 mod collect;
 mod disk_usage;
@@ -168,6 +173,8 @@ pub(crate) struct Inner {
     /// Whether a thread of this process empties the trash.
     is_emptying: AtomicBool,
     mounts: lower::Mounts,
+    /// The last row of a layer that was there when this process opened the store.
+    before: i64,
 }
 
 impl Disk {
@@ -177,11 +184,13 @@ impl Disk {
     /// recorded anew.
     pub(crate) fn open(config: Config) -> Result<Disk> {
         let what = format!("image store {}", config.root.display());
-        let (records, boot, lock) = open::open(&config.root).context(&what)?;
+        let (mut records, boot, lock) = open::open(&config.root).context(&what)?;
+        let before = records.read(verify::last_layer).context(&what)?;
         let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
         let threads = Blocking::new((), AT_ONCE);
         let mounts = lower::Mounts::default();
-        let inner = Inner { config, records, boot, _lock: lock, threads, is_emptying, mounts };
+        let inner =
+            Inner { config, records, boot, _lock: lock, threads, is_emptying, mounts, before };
         let disk = Disk { inner: Arc::new(inner) };
         disk.sweep().context(&what)?;
         Ok(disk)
@@ -264,6 +273,10 @@ impl Disk {
         }
         let what = || format!("sync {}", self.path("layers").display());
         if let Err(e) = nix::unistd::syncfs(layers) {
+            self.records(|r| {
+                r.begin_log_anew();
+                Ok(())
+            })?;
             if let Err(e) = self.forget_unsynced() {
                 tracing::warn!(error = %e, "layers that may not be on the disk are not removed");
             }

@@ -1,10 +1,9 @@
 //! The records: SQLite in WAL mode, written by several processes at once.
 //!
-//! `synchronous=NORMAL`: a commit is a write without a sync, a power cut may lose
-//! the last commits but never breaks the file, because checkpoints sync. What the lost commits
-//! said is either found again on disk or belongs to containers that the power cut ended.
+//! `synchronous=NORMAL`: a commit is a write without a sync, a power cut may lose the last commits but
+//! never breaks the file, because checkpoints sync. What the lost commits said is found again on disk
+//! by whoever opens the store next. What must not be lost is synced: see [`Records::synced`].
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -63,10 +62,7 @@ impl Records {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&tx)?;
-        tx.commit()?;
-        Ok(done)
+        transact(&mut self.db, work)
     }
 
     /// The same for what gives something back, on a full disk as well.
@@ -75,12 +71,12 @@ impl Records {
         work: impl Fn(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
         let is_full = |error: &Error| error.kind() == Kind::Exhausted;
-        rrun_database::give_back(&mut self.db, is_full, |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&tx)?;
-            tx.commit()?;
-            Ok(done)
-        })
+        rrun_database::give_back(&mut self.db, is_full, |db| transact(db, &work))
+    }
+
+    /// After a sync that has failed, see [`rrun_database::begin_log_anew`].
+    pub(super) fn begin_log_anew(&self) {
+        rrun_database::begin_log_anew(&self.db);
     }
 
     /// What `work` writes, and all that was written before, is on the disk when this returns.
@@ -104,6 +100,18 @@ impl Records {
         let tx = self.db.transaction()?;
         work(&tx)
     }
+}
+
+fn transact<T>(db: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&tx)?;
+    if let Err(e) = tx.commit().map_err(rrun_database::Error::from) {
+        if e.is_of_sync() {
+            rrun_database::begin_log_anew(db);
+        }
+        return Err(e.into());
+    }
+    Ok(done)
 }
 
 /// Seconds since the epoch.
@@ -380,15 +388,7 @@ pub(super) fn drop_unheld(tx: &Connection) -> Result<()> {
 
 /// The texts that this selects.
 pub(super) fn texts<T: FromIterator<String>>(tx: &Connection, sql: &str) -> Result<T> {
-    let mut select = tx.prepare_cached(sql)?;
-    let rows = select.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The ids of the images that are shown, as far as they can be read.
-pub(super) fn shown(tx: &Connection) -> Result<BTreeSet<ImageId>> {
-    let ids: Vec<String> = texts(tx, "SELECT id FROM image WHERE removed=0")?;
-    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    Ok(tx.prepare_cached(sql)?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// All holders.

@@ -209,12 +209,18 @@ pub(super) fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
     })
 }
 
+/// The ids of the images that are shown, as far as they can be read.
+fn shown(tx: &rusqlite::Connection) -> Result<BTreeSet<ImageId>> {
+    let ids: Vec<String> = records::texts(tx, "SELECT id FROM image WHERE removed=0")?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
 /// Writes the copies that are missing, and removes those of no image, and halves of them: a killed
 /// process, or a power cut, left them so.
 pub(super) fn sweep(root: &Path, records: &mut Records) -> Result<()> {
     let folder = root.join("records");
     let differ = |tx: &rusqlite::Connection| -> Result<(BTreeSet<ImageId>, Vec<PathBuf>)> {
-        let mut missing = records::shown(tx)?;
+        let mut missing = shown(tx)?;
         let mut others = Vec::new();
         for entry in std::fs::read_dir(&folder).context(folder.display())? {
             let path = entry.context(folder.display())?.path();

@@ -86,6 +86,32 @@ impl Disk {
         Ok(all)
     }
 
+    /// Whether a layer is here, and whether that is sure: what no sync followed and was here when
+    /// this process came may be gone though its record is not. Its disk may have failed, and have been
+    /// unmounted and mounted again since.
+    pub(crate) fn has_layer(&self, key: &LayerKey) -> Result<Option<bool>> {
+        let sql = "SELECT durable=1 OR seq>?2 FROM layer WHERE key=?1";
+        let row = (key.as_str(), self.inner.before);
+        self.records(|r| {
+            r.read(|tx| Ok(tx.prepare_cached(sql)?.query_row(row, |r| r.get(0)).optional()?))
+        })
+    }
+
+    /// Whether a layer that is here, for all one knows, is whole; else it is removed. Under its lock.
+    pub(crate) fn keep_if_whole(&self, key: &LayerKey) -> Result<bool> {
+        let Some(diff_id) = key.diff_id() else { return Ok(false) };
+        match self.verify_layer(key, &diff_id) {
+            Ok(LayerState::Whole) => return Ok(true),
+            Ok(_) => {}
+            Err(e) => tracing::warn!(layer = %key, error = %e, "cannot be read: fetched again"),
+        }
+        self.records(|r| r.write(|tx| drop_layer(tx, key)))?;
+        self.discard(&self.layer_dir(key))?;
+        self.unmount(key);
+        self.remove_split(key);
+        Ok(false)
+    }
+
     fn verify_layer(&self, key: &LayerKey, diff_id: &Digest) -> Result<LayerState> {
         let facts = self.records(|r| r.read(|tx| records::layer(tx, key)))?;
         let Some(facts) = facts.filter(|_| self.layer_dir(key).is_dir()) else {
@@ -207,6 +233,12 @@ pub(super) fn of_layer(layer: &Stored, diff_id: &Digest) -> Result<LayerState> {
             Err(e) => LayerState::Damaged(e.to_string()),
         }),
     }
+}
+
+/// The number of the last row of a layer, see [`Disk::has_layer`].
+pub(super) fn last_layer(tx: &Connection) -> Result<i64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM layer";
+    Ok(tx.prepare_cached(sql)?.query_row([], |r| r.get(0))?)
 }
 
 /// Somebody who has an image with this layer, or the layer itself.

@@ -33,7 +33,10 @@ const UNANSWERED: [u32; 3] = [2, 36, 42];
 
 const VERSION: [u32; 2] = [7, 31];
 const BIG_WRITES: u32 = 1 << 5;
-const LARGEST: u32 = 128 << 10;
+const MAX_PAGES: u32 = 1 << 22;
+/// As much as the kernel lets one request have: of one that is cut in two the loop driver takes the
+/// failure of the second for a success.
+const LARGEST: u32 = 1 << 20;
 /// Nothing of the file is cached: what the loop driver writes comes here at once, in its order.
 const DIRECT_IO: u32 = 1;
 const ROOT: u64 = 1;
@@ -145,7 +148,9 @@ fn answer(opcode: u32, asked: &[u8], medium: &Mutex<Medium>) -> Result<Vec<u8>, 
 /// struct fuse_init_out.
 fn init() -> Vec<u8> {
     let mut body = VERSION.map(u32::to_ne_bytes).concat();
-    body.extend([0, BIG_WRITES, 0, LARGEST].map(u32::to_ne_bytes).concat());
+    let [nanoseconds, pages] = [1, LARGEST / 4096];
+    let flags = BIG_WRITES | MAX_PAGES;
+    body.extend([0, flags, 0, LARGEST, nanoseconds, pages].map(u32::to_ne_bytes).concat());
     body.resize(64, 0);
     body
 }

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cut;
+mod faults;
 mod fuse;
 mod medium;
 mod mounted;
@@ -64,4 +65,35 @@ fn whatever_a_power_cut_leaves_of_a_layer_that_comes_in_pieces_its_next_pull_is_
         assert!(failed.is_empty(), "{} of {cuts}:\n{}", failed.len(), failed.join("\n"));
         assert!(cuts > 4);
     });
+}
+
+#[test]
+fn a_layer_that_could_not_be_written_is_fetched_again_by_the_next_pull() {
+    for layers in [Layers::Directory, Layers::Erofs] {
+        on_ground(|ground| faults::what_was_lost_is_fetched_again(ground, layers));
+    }
+}
+
+#[test]
+fn a_pull_fails_of_what_could_not_be_written_though_another_sync_was_told_of_it() {
+    on_ground(faults::what_another_was_told_of_fails_the_pull_whose_layer_it_was);
+}
+
+#[test]
+fn a_pull_on_a_disk_that_fails_or_gets_read_only_says_so_and_all_else_is_there_when_it_is_well() {
+    for layers in [Layers::Directory, Layers::Erofs] {
+        on_ground(|ground| faults::the_disk_fails_in_the_middle(ground, layers));
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_read_or_written_is_not_set_aside_as_damaged() {
+    on_ground(faults::what_cannot_be_read_or_written_is_not_damaged);
+}
+
+#[test]
+fn a_pull_that_fills_the_disk_says_so_and_gives_back_all_that_it_took() {
+    for layers in [Layers::Directory, Layers::Erofs] {
+        on_ground(|ground| faults::the_disk_is_full_in_the_middle(ground, layers));
+    }
 }

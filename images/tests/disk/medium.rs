@@ -10,7 +10,7 @@ pub const BLOCK: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub enum Request<'a> {
     Read { at: usize, length: usize },
-    Write { at: usize, bytes: &'a [u8] },
+    Write(&'a [u8]),
     Flush,
 }
 
@@ -84,7 +84,7 @@ impl Medium {
     }
 
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), Errno> {
-        self.ask(&Request::Write { at, bytes })?;
+        self.ask(&Request::Write(bytes))?;
         self.bytes.get_mut(at..at + bytes.len()).ok_or(Errno::ENOSPC)?.copy_from_slice(bytes);
         self.events.push(Event::Write { at, bytes: bytes.to_vec() });
         Ok(())

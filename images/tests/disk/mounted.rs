@@ -121,7 +121,7 @@ impl Disk {
     pub fn new(ground: &Ground, bytes: Vec<u8>) -> Disk {
         let medium = Arc::new(Mutex::new(Medium::new(bytes)));
         let below = ground.at("below");
-        fs::create_dir(&below).unwrap();
+        fs::create_dir_all(&below).unwrap();
         let fuse = Fuse::mount(&below, Arc::clone(&medium));
         let (at, file) = (ground.at("disk"), below.join(FILE));
         let mut disk = Disk { medium, mounted: None, _fuse: fuse, at, file };
