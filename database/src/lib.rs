@@ -153,6 +153,12 @@ impl Error {
         matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
     }
 
+    /// A sync of the log has failed.
+    pub fn is_of_sync(&self) -> bool {
+        let Error::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        error.extended_code == ffi::SQLITE_IOERR_FSYNC
+    }
+
     /// The disk has no room, or cannot be used: the first of what is memory-mapped tells no more.
     fn is_of_the_disk(&self) -> bool {
         let Error::Sqlite(error) = self else { return false };
@@ -353,12 +359,42 @@ impl Database {
 /// Reads every page: damage anywhere is found here, while the database can still be set aside, and
 /// not by each call that comes upon it.
 fn check(connection: &Connection) -> Result<(), Error> {
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" {
-        return Ok(());
-    }
+    let Some(found) = fault(connection)? else { return Ok(()) };
     let code = ffi::Error::new(ffi::SQLITE_CORRUPT);
     Err(rusqlite::Error::SqliteFailure(code, Some(found)).into())
+}
+
+/// The first thing that is damaged in a database; every page is read.
+///
+/// # Errors
+/// What SQLite says; of a page that cannot be read as well, which it counts among the damaged ones:
+/// a disk that fails is no damage.
+pub fn fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let code = found.rsplit_once("unable to get the page. error code=");
+    let code = code.and_then(|(_, code)| code.trim().parse::<i32>().ok());
+    // The extended codes have the plain one in their lowest byte.
+    let is_unread = code.is_some_and(|code| code & 0xff != ffi::SQLITE_CORRUPT);
+    if is_unread || found.contains("failed to get page ") {
+        let code = ffi::Error::new(ffi::SQLITE_IOERR);
+        let text = format!("disk I/O error: {found}");
+        return Err(rusqlite::Error::SqliteFailure(code, Some(text)));
+    }
+    Ok((found != "ok").then_some(found))
+}
+
+/// Begins the log anew after a sync that failed. The kernel has told of what it could not write, and
+/// takes it for written from then on: what follows it in the log would be lost with it when the power
+/// goes. It is still in memory, from where it gets into the database.
+pub fn begin_log_anew(connection: &Connection) {
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let begin = || connection.query_row(checkpoint, [], |row| row.get::<_, bool>(0));
+    // The first one may be told of that very failure.
+    match begin().or_else(|_| begin()) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!("the log of a database is used, and not begun anew"),
+        Err(error) => tracing::warn!("the log of a database is not begun anew: {error}"),
+    }
 }
 
 /// Runs `work`, which gives something back, and once more if the disk has no room for its record

@@ -1,7 +1,7 @@
 //! A database as whoever looks sees it: open for reading, while others may have it open, and nothing
 //! is changed.
 
-use super::{BUSY, Database, Error, version};
+use super::{BUSY, Database, Error, fault, version};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -64,13 +64,12 @@ impl Database {
             }
             found => return Err(Error::Version(found, self.version)),
         }
+        if fault(&connection)?.is_none() {
+            return Ok(Ok(connection));
+        }
         let mut check = connection.prepare("PRAGMA quick_check")?;
         let faults = check.query_map([], |row| row.get(0))?;
         let faults: Vec<String> = faults.collect::<rusqlite::Result<_>>()?;
-        drop(check);
-        match faults.as_slice() {
-            [only] if only == "ok" => Ok(Ok(connection)),
-            _ => Ok(Err(format!("it is damaged: {}", faults.join("; ")))),
-        }
+        Ok(Err(format!("it is damaged: {}", faults.join("; "))))
     }
 }

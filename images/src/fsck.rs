@@ -172,7 +172,8 @@ fn swept(fault: Fault) -> &'static str {
 async fn list_anew(disk: &Disk, id: &ImageId) -> Result<&'static str> {
     let of = id.clone();
     let (keys, parts) = disk.run(move |disk| disk.by_config(&of)).await?;
-    if !pull::commit(disk, keys.clone(), Arc::new(parts)).await? {
+    let layers = Arc::new(disk.run(Disk::open_layers).await?);
+    if !pull::commit(disk, keys.clone(), Arc::new(parts), layers).await? {
         // Those that are missing are found at the next look.
         let of = id.clone();
         disk.run(move |disk| disk.set_layers(&of, &keys)).await?;

@@ -1,6 +1,7 @@
 //! Pulling: documents → layers → record.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rrun_blocking::Pool;
 use rrun_sys::root::{RootDir, Rule};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tracing::Instrument;
 
 use crate::credentials::Credentials;
@@ -171,14 +172,16 @@ pub(crate) async fn complete(
                 .map(|layer| {
                     let (name, digest) = ("images.pull.layer", &layer.blob.digest);
                     let step = tracing::debug_span!("step", name, layer = %digest);
-                    fetch(disk, source, layer, reporter).instrument(step)
+                    fetch(&lease, source, layer, reporter).instrument(step)
                 })
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<Vec<()>>()
                 .await?;
             let step = tracing::debug_span!("step", name = "images.pull.record");
-            if commit(disk, keys.clone(), Arc::clone(&parts)).instrument(step).await? {
-                return Ok(parts.id.clone());
+            let (keys, parts, layers) = (keys.clone(), Arc::clone(&parts), lease.layers());
+            let id = parts.id.clone();
+            if commit(disk, keys, parts, layers).instrument(step).await? {
+                return Ok(id);
             }
         }
         Err(Error::new(Kind::Internal, "its layers are removed as fast as they come"))
@@ -195,11 +198,12 @@ pub(crate) async fn commit(
     disk: &Disk,
     mut keys: Vec<LayerKey>,
     parts: Arc<Parts>,
+    layers: Arc<File>,
 ) -> Result<bool> {
     keys.extend(make_directory_layer(disk, &keys).await.context("layer of directories")?);
     check_layers(keys.len()).context("with one of directories")?;
     let work = move |disk: &Disk| {
-        disk.make_durable(&keys)?;
+        disk.make_durable(&keys, &layers)?;
         let new =
             NewImage { id: &parts.id, config: &parts.config, layers: &keys, names: &parts.names };
         Ok(disk.commit(&new)?.is_empty())
@@ -218,15 +222,18 @@ async fn make_directory_layer(disk: &Disk, keys: &[LayerKey]) -> Result<Option<L
     let lock = Lock::take(disk, key.as_str()).await?;
     let made = key.clone();
     let work = move |disk: &Disk| {
-        let _lock = lock;
-        if disk.records(|r| r.read(|tx| records::layer(tx, &made)))?.is_some() {
+        if disk.has_layer(&made)? == Some(true) {
             return Ok(());
         }
         let folder = disk.path("tmp").join(made.as_str());
-        place(disk, &folder, &made, || {
+        let done = place(disk, &folder, &made, || {
             let root = RootDir::open(&folder, Rule::Beneath).context(folder.display())?;
             directories::make(&root, &planned)
-        })
+        });
+        if done.is_err() {
+            lock.remove();
+        }
+        done
     };
     disk.run(work).await?;
     Ok(Some(key))
@@ -244,10 +251,15 @@ fn plan_directories(disk: &Disk, keys: &[LayerKey]) -> Result<Vec<directories::D
 }
 
 /// Fetches a layer, from the next host if one sent what the digest does not say.
-async fn fetch(disk: &Disk, source: &Source, layer: Layer, reporter: &Reporter) -> Result<()> {
+async fn fetch(
+    lease: &PullLease,
+    source: &Source,
+    layer: Layer,
+    reporter: &Reporter,
+) -> Result<()> {
     loop {
         let (trusted, mut resumed) = (source.trusted(), false);
-        match fetch_once(disk, source, &layer, reporter, &mut resumed).await {
+        match fetch_once(lease, source, &layer, reporter, &mut resumed).await {
             // Nor is it known who was wrong: what was kept is removed, and all of it is asked for.
             Err(e) if e.kind() == Kind::Invalid && resumed => {
                 tracing::warn!(layer = %layer.blob.digest, error = %e, "fetching it from the start");
@@ -265,20 +277,27 @@ async fn fetch(disk: &Disk, source: &Source, layer: Layer, reporter: &Reporter) 
 }
 
 async fn fetch_once(
-    disk: &Disk,
+    lease: &PullLease,
     source: &Source,
     layer: &Layer,
     reporter: &Reporter,
     resumed: &mut bool,
 ) -> Result<()> {
-    let key = LayerKey::of(&layer.diff_id);
+    let (disk, key) = (&lease.disk, LayerKey::of(&layer.diff_id));
     let blob = layer.blob.digest.clone();
-    if is_here(disk, &key).await? {
+    if has_layer(disk, &key).await? == Some(true) {
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
     let lock = Lock::take(disk, key.as_str()).await?;
-    if is_here(disk, &key).await? {
+    let is_here = match has_layer(disk, &key).await? {
+        Some(false) => {
+            let key = key.clone();
+            disk.run(move |disk| disk.keep_if_whole(&key)).await?
+        }
+        found => found.is_some(),
+    };
+    if is_here {
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
@@ -287,7 +306,7 @@ async fn fetch_once(
         Source::Layout(_) => Partial::default(),
     };
     *resumed = partial.kept() > 0;
-    let done = fetch_into(disk, (source, layer), reporter, (lock, &key), &mut partial).await;
+    let done = fetch_into(lease, (source, layer), reporter, (lock, &key), &mut partial).await;
     match &done {
         Err(e) if !matches!(e.kind(), Kind::Invalid | Kind::Exhausted) => partial.leave().await,
         _ => partial.forget().await,
@@ -299,18 +318,23 @@ async fn fetch_once(
 
 /// Fetches a layer and unpacks it meanwhile, under its lock.
 async fn fetch_into(
-    disk: &Disk,
+    lease: &PullLease,
     (source, layer): (&Source, &Layer),
     reporter: &Reporter,
     (lock, key): (Lock, &LayerKey),
     partial: &mut Partial,
 ) -> Result<()> {
+    let disk = &lease.disk;
     let folder = disk.path("tmp").join(key.as_str());
     let format = disk.run(|disk| Ok(disk.format())).await?;
     let job = Job { diff_id: layer.diff_id.clone(), folder, split: disk.split(key), format };
     let (feed, fed) = mpsc::channel(FEED);
     let (here, key) = (disk.clone(), key.clone());
-    let unpacking = UNPACKS.run(move || unpack(&here, &job, &key, (lock, fed)));
+    let busy = Arc::clone(&lease.busy).read_owned().await;
+    let unpacking = UNPACKS.run(move || {
+        let _busy = busy;
+        unpack(&here, &job, &key, (lock, fed))
+    });
     let feeding = feed_layer(source, &layer.blob, reporter, feed, partial);
     let (feeding, unpacked) = tokio::join!(feeding, unpacking);
     // A failed feed fails the unpacking too, as Cancelled, and is the reason for it.
@@ -324,9 +348,9 @@ async fn fetch_into(
     unpacked
 }
 
-async fn is_here(disk: &Disk, key: &LayerKey) -> Result<bool> {
+async fn has_layer(disk: &Disk, key: &LayerKey) -> Result<Option<bool>> {
     let key = key.clone();
-    disk.run(move |d| d.records(|r| r.read(|tx| Ok(records::layer(tx, &key)?.is_some())))).await
+    disk.run(move |disk| disk.has_layer(&key)).await
 }
 
 /// Unpacks under the layer's lock, on a blocking thread. Whether it succeeds or not, the
@@ -377,6 +401,10 @@ struct PullLease {
     disk: Disk,
     holder: Holder,
     lock: Lock,
+    /// See [`Disk::make_durable`].
+    layers: Arc<File>,
+    /// Held by each thread that unpacks: one goes on for a moment when nobody waits for it any more.
+    busy: Arc<RwLock<()>>,
 }
 
 impl PullLease {
@@ -387,22 +415,35 @@ impl PullLease {
         let lock = Lock::take(disk, &holder.file_name()).await?;
         let recorded = holder.clone();
         let hold = move |disk: &Disk| {
-            disk.records(|r| {
+            let held = disk.records(|r| {
                 r.write(|tx| {
                     // A dead process may have had this number.
                     records::end_leases(tx, &recorded)?;
                     keys.iter().try_for_each(|key| records::hold_layer(tx, &recorded, key))
                 })
-            })
+            });
+            match held.and_then(|()| disk.open_layers()) {
+                Ok(layers) => Ok((lock, Arc::new(layers))),
+                Err(e) => {
+                    lock.remove();
+                    Err(e)
+                }
+            }
         };
-        disk.run(hold).await?;
-        Ok(PullLease { disk: disk.clone(), holder, lock })
+        let (lock, layers) = disk.run(hold).await?;
+        let busy = Arc::default();
+        Ok(PullLease { disk: disk.clone(), holder, lock, layers, busy })
+    }
+
+    fn layers(&self) -> Arc<File> {
+        Arc::clone(&self.layers)
     }
 
     /// Where the disk is full, what was unpacked in vain is removed at once; else it stays for the
     /// next try.
     async fn end(self, is_full: bool) -> Result<()> {
-        let PullLease { disk, holder, lock } = self;
+        let PullLease { disk, holder, lock, busy, .. } = self;
+        drop(busy.write().await);
         let end = move |disk: &Disk| {
             // Its room is back before anything is recorded.
             let emptied = if is_full { disk.empty_trash() } else { Ok(()) };

@@ -7,6 +7,8 @@ use crate::partial;
 
 /// A layer that no image has yet may be what the next try of a failed pull wants.
 const ORPHAN_SECONDS: i64 = 3600;
+/// Layers whose removal is written to the disk together.
+const AT_ONCE: usize = 64;
 
 impl Disk {
     /// Removes those of `layers` that nobody has, recorded or not, and old orphans of failed
@@ -37,8 +39,24 @@ impl Disk {
         layers.extend(self.records(|r| r.read(|tx| records::orphans(tx, before)))?);
         layers.sort();
         layers.dedup();
-        for key in layers {
-            self.remove_layer(&key).context(format_args!("layer {key}"))?;
+        layers.chunks(AT_ONCE).try_for_each(|some| self.remove_layers(some))
+    }
+
+    /// Removes the layers that no sync followed, after one that has failed: the kernel tells of what it
+    /// could not write once, and takes it for written from then on. Other pulls fetch them again.
+    pub(super) fn forget_unsynced(&self) -> Result<()> {
+        let sql = "SELECT key FROM layer WHERE durable=0";
+        for key in self.records(|r| r.read(|tx| records::texts::<Vec<String>>(tx, sql)))? {
+            let Ok(key) = key.parse::<LayerKey>() else { continue };
+            let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? else { continue };
+            let sql = "DELETE FROM layer WHERE key=?1 AND durable=0";
+            let delete = |tx: &rusqlite::Transaction<'_>| Ok(tx.execute(sql, [key.as_str()])? == 1);
+            if self.records(|r| r.give_back(delete))? {
+                self.discard(&self.layer_dir(&key))?;
+                self.unmount(&key);
+                self.remove_split(&key);
+                lock.remove();
+            }
         }
         Ok(())
     }
@@ -55,18 +73,39 @@ impl Disk {
         Ok(())
     }
 
-    fn remove_layer(&self, key: &LayerKey) -> Result<()> {
-        // Under the lock nobody unpacks the layer between our forgetting and our renaming it.
-        let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? else { return Ok(()) };
-        let name = trash::name(key.as_str());
-        if !self.records(|r| r.give_back(|tx| records::forget_layer(tx, key, &name)))? {
+    fn remove_layers(&self, keys: &[LayerKey]) -> Result<()> {
+        let mut going = Vec::new();
+        for key in keys {
+            // Under the lock nobody unpacks the layer between our forgetting and our renaming it.
+            if let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? {
+                going.push((key, trash::name(key.as_str()), lock));
+            }
+        }
+        if going.is_empty() {
             return Ok(());
         }
-        // First: who closes the last descriptor of a file without a name waits for its bytes.
-        self.unmount(key);
-        self.discard_as(&self.layer_dir(key), &name)?;
-        self.remove_split(key);
-        lock.remove();
+        // On the disk, with the removal of its images, before the first folder is out of the way: a
+        // power cut must not leave a record of what is gone.
+        let forgotten = self.records(|r| {
+            r.synced(|r| {
+                r.give_back(|tx| {
+                    let forget = |(key, name, _): &(&LayerKey, String, Lock)| {
+                        records::forget_layer(tx, key, name)
+                    };
+                    going.iter().map(forget).collect::<Result<Vec<bool>>>()
+                })
+            })
+        })?;
+        let gone =
+            going.into_iter().zip(forgotten).filter_map(|(one, is_gone)| is_gone.then_some(one));
+        for (key, name, lock) in gone {
+            // First: who closes the last descriptor of a file without a name waits for its bytes.
+            self.unmount(key);
+            let moved = self.discard_as(&self.layer_dir(key), &name);
+            moved.context(format_args!("layer {key}"))?;
+            self.remove_split(key);
+            lock.remove();
+        }
         Ok(())
     }
 }

@@ -82,8 +82,8 @@ impl Disk {
         self.records(|r| {
             r.write(|tx| {
                 let layers = hold(tx, holder, image, rw)?;
-                if !rw {
-                    // The writable layer's folder tells of the others.
+                if !rw && holder.kind() != HolderKind::Container {
+                    // The folders of writable layers tell of containers.
                     restore::save(&self.inner.config.root, tx, image)?;
                 }
                 Ok(layers)
@@ -114,7 +114,9 @@ impl Disk {
                 }
                 let layers = records::image_layers(tx, image)?;
                 records::end_lease(tx, holder, image)?;
-                restore::save(&self.inner.config.root, tx, image)?;
+                if holder.kind() != HolderKind::Container {
+                    restore::save(&self.inner.config.root, tx, image)?;
+                }
                 unnamed(tx, image, layers)
             })
         });

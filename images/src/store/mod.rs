@@ -21,11 +21,16 @@
 //! larger one, as a file that is gone with its layer's last byte: mostly before the kernel has
 //! written it to the disk.
 //!
-//! No file is synced on its own. A layer becomes visible by a rename and its row, after the last
-//! byte is verified. Before an image is recorded one syncfs(2) writes its new layers, and they are
-//! marked durable: an image that anybody saw is there after the next boot, however this one ends.
+//! No file of a layer is synced on its own. A layer becomes visible by a rename and its row, after the
+//! last byte is verified. Before an image is recorded one syncfs(2) writes its new layers, and they
+//! are marked durable: an image that anybody saw is there after the next boot, however this one ends.
 //! Layers that a power cut may have hit (another boot, not marked) belong to pulls that never
-//! ended; they are forgotten at the next start.
+//! ended; they are forgotten at the next start. A layer goes in the other order: its row and its
+//! images are off the disk before its folder is.
+//!
+//! The kernel tells once of what it could not write, and takes it for written from then on. So layers
+//! that are not marked go when that sync fails; and those that another process left, which may have
+//! been on a disk that failed and is mounted again, are hashed by the pull that wants them.
 
 mod collect;
 mod disk_usage;
@@ -176,6 +181,8 @@ pub(crate) struct Inner {
     is_emptying: AtomicBool,
     mounts: lower::Mounts,
     listed: Mutex<Option<Listed>>,
+    /// The last row of a layer that was there when this process opened the store.
+    before: i64,
 }
 
 /// All images, as they are when the records and the pins are so.
@@ -192,12 +199,21 @@ impl Disk {
     /// recorded anew.
     pub(crate) fn open(config: Config) -> Result<Disk> {
         let what = format!("image store {}", config.root.display());
-        let (records, boot, lock) = open::open(&config.root).context(&what)?;
+        let (mut records, boot, lock) = open::open(&config.root).context(&what)?;
+        let before = records.read(verify::last_layer).context(&what)?;
         let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
         let threads = Blocking::new((), AT_ONCE);
-        let (mounts, listed) = (lower::Mounts::default(), Mutex::default());
-        let inner =
-            Inner { config, records, boot, _lock: lock, threads, is_emptying, mounts, listed };
+        let inner = Inner {
+            config,
+            records,
+            boot,
+            _lock: lock,
+            threads,
+            is_emptying,
+            mounts: lower::Mounts::default(),
+            listed: Mutex::default(),
+            before,
+        };
         let disk = Disk { inner: Arc::new(inner) };
         disk.sweep().context(&what)?;
         Ok(disk)
@@ -264,15 +280,31 @@ impl Disk {
         })
     }
 
-    /// Writes those of the layers to the disk that may not be there yet.
-    pub(crate) fn make_durable(&self, keys: &[LayerKey]) -> Result<()> {
+    /// What [`Disk::make_durable`] syncs by: opened before the first byte of a layer is written.
+    pub(crate) fn open_layers(&self) -> Result<File> {
+        let root = self.path("layers");
+        File::open(&root).context(root.display())
+    }
+
+    /// Writes those of the layers to the disk that may not be there yet. The kernel tells each
+    /// descriptor once of what it could not write since that was opened, so `layers` is the caller's
+    /// own: another pull may have heard it already.
+    pub(crate) fn make_durable(&self, keys: &[LayerKey], layers: &File) -> Result<()> {
         let fresh = self.records(|r| r.read(|tx| records::fresh(tx, keys)))?;
         if fresh.is_empty() {
             return Ok(());
         }
-        let root = self.path("layers");
-        let folder = File::open(&root).context(root.display())?;
-        nix::unistd::syncfs(&folder).context(format_args!("sync {}", root.display()))?;
+        let what = || format!("sync {}", self.path("layers").display());
+        if let Err(e) = nix::unistd::syncfs(layers) {
+            self.records(|r| {
+                r.begin_log_anew();
+                Ok(())
+            })?;
+            if let Err(e) = self.forget_unsynced() {
+                tracing::warn!(error = %e, "layers that may not be on the disk are not removed");
+            }
+            return Err(e).context(what());
+        }
         self.records(|r| r.write_synced(|tx| records::mark_durable(tx, &fresh)))
     }
 

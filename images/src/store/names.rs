@@ -1,5 +1,7 @@
 //! Names that a person gives to an image.
 
+use rusqlite::{Connection, Transaction};
+
 use super::records::{self, NameKind};
 use super::{Disk, resolve, restore};
 use crate::digest::{Digest, ImageId};
@@ -11,20 +13,26 @@ impl Disk {
     /// names it from now on, and it is used now.
     pub(crate) fn renew(&self, name: &Reference, digest: &Digest) -> Result<Option<ImageId>> {
         let root = &self.inner.config.root;
+        let has_tag = |tx: &Connection| match name.tagged() {
+            Some(tag) => records::by_name(tx, &tag),
+            None => Ok(None),
+        };
+        let renew = |tx: &Transaction<'_>| {
+            let before = has_tag(tx)?;
+            let renewed = records::renew(tx, name, digest)?;
+            if let Some(id) = &renewed
+                && name.tagged().is_some()
+                && renewed != before
+            {
+                restore::save(root, tx, id)?;
+            }
+            Ok(renewed)
+        };
         self.records(|r| {
-            r.write(|tx| {
-                let before = match name.tagged() {
-                    Some(tag) => records::by_name(tx, &tag)?,
-                    None => None,
-                };
-                let renewed = records::renew(tx, name, digest)?;
-                if renewed.is_some() && name.tagged().is_some() && renewed != before {
-                    for changed in before.iter().chain(&renewed) {
-                        restore::save(root, tx, changed)?;
-                    }
-                }
-                Ok(renewed)
-            })
+            let by_digest = format!("{}@{digest}", name.name());
+            let is_new = r.read(|tx| Ok(has_tag(tx)? != records::by_name(tx, &by_digest)?))?;
+            // A name is on the disk when its pull returns; that it was used need not be.
+            if is_new { r.write_synced(renew) } else { r.write(renew) }
         })
     }
 
@@ -39,11 +47,8 @@ impl Disk {
             r.write_synced(|tx| {
                 let found = resolve(tx, text)?;
                 let id = found.ok_or_else(|| Error::not_found("no such image"))?;
-                let before = records::by_name(tx, &tag)?;
                 records::add_name(tx, &tag, NameKind::Tag, &id.to_string())?;
-                for changed in before.iter().chain([&id]) {
-                    restore::save(root, tx, changed)?;
-                }
+                restore::save(root, tx, &id)?;
                 Ok(id)
             })
         });

@@ -2,6 +2,7 @@
 //!
 //! [`rrun_database`] says when the records are made anew.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -79,17 +80,49 @@ impl Disk {
             }
         }
         self.sweep_splits()?;
-        self.sweep_pulls()?;
+        self.sweep_writable()?;
+        self.records(|r| restore::sweep(&self.inner.config.root, r))?;
+        self.sweep_locks()?;
         self.sweep_trash()
     }
 
-    /// Locks of pulls that were killed before their leases were on record, or after these had ended.
-    fn sweep_pulls(&self) -> Result<()> {
+    /// Locks of pulls and layers that are not there: a process was killed before they were, or after,
+    /// or a power cut has taken them.
+    fn sweep_locks(&self) -> Result<()> {
+        let known = self.recorded()?;
         for entry in std::fs::read_dir(self.path("locks"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let pull = Holder::of_file_name(&name).is_ok_and(|one| one.kind() == HolderKind::Pull);
-            if pull && let Some(lock) = Lock::try_take(&self.path("locks"), &name)? {
+            let is_pull =
+                Holder::of_file_name(&name).is_ok_and(|one| one.kind() == HolderKind::Pull);
+            let is_key = name.strip_suffix(DAMAGED).unwrap_or(&name).parse::<LayerKey>().is_ok();
+            if (is_pull || is_key)
+                && !known.contains(&name)
+                && let Some(lock) = Lock::try_take(&self.path("locks"), &name)?
+            {
                 lock.remove();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writable layers whose lease a power cut has taken. It ends as any other does, by whoever knows
+    /// what has become of the holder.
+    fn sweep_writable(&self) -> Result<()> {
+        let folders = std::fs::read_dir(self.path("writable"))?;
+        let folders = folders.collect::<Result<Vec<_>, _>>()?;
+        if folders.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT holder FROM lease WHERE writable=1";
+        let known: HashSet<String> = self.records(|r| r.read(|tx| records::texts(tx, sql)))?;
+        for folder in folders {
+            let name = folder.file_name().to_string_lossy().into_owned();
+            let Ok(holder) = Holder::of_file_name(&name) else { continue };
+            if known.contains(&holder.to_string()) {
+                continue;
+            }
+            if let Err(e) = self.records(|r| restore::restore_lease(r, &folder.path())) {
+                tracing::warn!(%holder, error = %e, "the lease of a writable layer is not restored");
             }
         }
         Ok(())
@@ -138,16 +171,12 @@ impl Disk {
             .map(|entry| Ok(entry?.file_name().to_string_lossy().parse().ok()))
             .filter_map(Result::transpose);
         let keys: Vec<LayerKey> = names.collect::<Result<_>>()?;
-        self.records(|r| {
-            r.read(|tx| {
-                let mut missing = Vec::new();
-                for key in keys {
-                    if records::layer(tx, &key)?.is_none() {
-                        missing.push(key);
-                    }
-                }
-                Ok(missing)
-            })
-        })
+        let known = self.recorded()?;
+        Ok(keys.into_iter().filter(|key| !known.contains(key.as_str())).collect())
+    }
+
+    /// The names of all layers on record.
+    fn recorded(&self) -> Result<HashSet<String>> {
+        self.records(|r| r.read(|tx| records::texts(tx, "SELECT key FROM layer")))
     }
 }

@@ -1,8 +1,8 @@
 //! The records: SQLite in WAL mode, written by several processes at once.
 //!
-//! `synchronous=NORMAL`: a commit is a write without a sync, a power cut may lose
-//! the last commits but never breaks the file, because checkpoints sync. What the lost commits
-//! said is either found again on disk or belongs to containers that the power cut ended.
+//! `synchronous=NORMAL`: a commit is a write without a sync, a power cut may lose the last commits but
+//! never breaks the file, because checkpoints sync. What the lost commits said is found again on disk
+//! by whoever opens the store next. What must not be lost is synced: see [`Records::synced`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,10 +50,7 @@ impl Records {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&tx)?;
-        tx.commit()?;
-        Ok(done)
+        transact(&mut self.db, work)
     }
 
     /// The same for what gives something back, on a full disk as well.
@@ -62,12 +59,7 @@ impl Records {
         work: impl Fn(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
         let is_full = |error: &Error| error.kind() == Kind::Exhausted;
-        rrun_database::give_back(&mut self.db, is_full, |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&tx)?;
-            tx.commit()?;
-            Ok(done)
-        })
+        rrun_database::give_back(&mut self.db, is_full, |db| transact(db, &work))
     }
 
     /// What was read before is still so as long as this is the same: it counts the changes of this
@@ -77,15 +69,25 @@ impl Records {
         Ok((others, self.db.total_changes()))
     }
 
-    /// The same, on the disk when it returns.
+    /// After a sync that has failed, see [`rrun_database::begin_log_anew`].
+    pub(super) fn begin_log_anew(&self) {
+        rrun_database::begin_log_anew(&self.db);
+    }
+
+    /// What `work` writes, and all that was written before, is on the disk when this returns.
+    pub(crate) fn synced<T>(&mut self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        let done = work(self);
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        done
+    }
+
+    /// [`Records::write`], on the disk when it returns.
     pub(crate) fn write_synced<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.db.pragma_update(None, "synchronous", "FULL")?;
-        let done = self.write(work);
-        self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        done
+        self.synced(|r| r.write(work))
     }
 
     /// Reads that belong together.
@@ -93,6 +95,18 @@ impl Records {
         let tx = self.db.transaction()?;
         work(&tx)
     }
+}
+
+fn transact<T>(db: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&tx)?;
+    if let Err(e) = tx.commit().map_err(rrun_database::Error::from) {
+        if e.is_of_sync() {
+            rrun_database::begin_log_anew(db);
+        }
+        return Err(e.into());
+    }
+    Ok(done)
 }
 
 /// Seconds since the epoch.
@@ -327,13 +341,15 @@ pub(super) fn drop_unheld(tx: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// The texts that this selects.
+pub(super) fn texts<T: FromIterator<String>>(tx: &Connection, sql: &str) -> Result<T> {
+    Ok(tx.prepare_cached(sql)?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// All holders.
 pub(crate) fn all_holders(tx: &Connection) -> Result<Vec<Holder>> {
-    let mut select = tx.prepare_cached(
-        "SELECT holder FROM lease UNION SELECT holder FROM layer_lease ORDER BY holder",
-    )?;
-    let rows = select.query_map([], |r| r.get::<_, String>(0))?;
-    rows.map(|holder| holder?.parse()).collect()
+    let sql = "SELECT holder FROM lease UNION SELECT holder FROM layer_lease ORDER BY holder";
+    texts::<Vec<String>>(tx, sql)?.iter().map(|holder| holder.parse()).collect()
 }
 
 /// Marks what `holder` holds as used now, unless that is on record to the minute.
@@ -387,9 +403,7 @@ pub(crate) fn forget_layer(tx: &Connection, key: &LayerKey, name: &str) -> Resul
 
 /// Names of layers in the trash.
 pub(crate) fn trash(tx: &Connection) -> Result<Vec<String>> {
-    let mut select = tx.prepare_cached("SELECT name FROM trash")?;
-    let rows = select.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    texts(tx, "SELECT name FROM trash")
 }
 
 /// What had this name in the trash is deleted.

@@ -1,9 +1,10 @@
 //! A second, plain copy of each image's record, from which a damaged database is made anew.
 //!
 //! `records/<id>.json`, written by rename when an image is recorded or held for longer than a
-//! container lives, and removed with it.
+//! container lives, and removed with it. It is on the disk before it has its name.
 //! Leases with a writable layer are found in `writable/<holder>/image`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -58,7 +59,8 @@ fn copy_of(tx: &rusqlite::Connection, id: &ImageId) -> Result<Option<Copy>> {
     Ok(Some(Copy { version: VERSION, id: id.to_string(), config, layers, tags, digests, holders }))
 }
 
-/// Writes the copy of what the database now says of the image, or removes it.
+/// Writes the copy of what the database now says of the image, or removes it. That of an image from
+/// which a name has moved here is left as it is, see [`restore`].
 pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Result<()> {
     let path = path(root, id);
     let Some(copy) = copy_of(tx, id)? else {
@@ -71,7 +73,7 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     // One name per process is enough: the caller holds the database's write lock.
     let new = path.with_extension("new");
     let done = rrun_sys::record::create(&new, 0o666)
-        .and_then(|mut file| file.write_all(&text))
+        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_data()))
         .and_then(|()| std::fs::rename(&new, &path));
     if done.is_err() {
         // The first error is the one to tell.
@@ -171,7 +173,7 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
         .collect();
     records.write(|tx| {
         for (key, (_, facts)) in keys.iter().zip(&copy.layers) {
-            records::add_layer(tx, key, facts, boot)?;
+            add_durable(tx, key, facts, boot)?;
         }
         records::add_image(
             tx,
@@ -184,9 +186,63 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
     })
 }
 
-fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
+/// Records a layer that was on the disk before its image was recorded, or of which nothing better is
+/// to be had.
+pub(super) fn add_durable(
+    tx: &rusqlite::Connection,
+    key: &LayerKey,
+    facts: &Facts,
+    boot: &str,
+) -> Result<()> {
+    records::add_layer(tx, key, facts, boot)?;
+    let row = records::fresh(tx, std::slice::from_ref(key))?;
+    records::mark_durable(tx, &row)
+}
+
+/// The lease that a writable layer tells of.
+pub(super) fn restore_lease(records: &mut Records, dir: &Path) -> Result<()> {
     let holder = Holder::of_file_name(&dir.file_name().unwrap_or_default().to_string_lossy())?;
-    let image = std::fs::read_link(dir.join("image"))?;
-    let id: ImageId = image.to_string_lossy().parse()?;
-    records.write(|tx| records::add_lease(tx, &holder, &id, true))
+    records.write(|tx| {
+        // Now that nobody ends a lease: who does has its folder out of the way before.
+        let image = std::fs::read_link(dir.join("image"))?;
+        let id: ImageId = image.to_string_lossy().parse()?;
+        records::add_lease(tx, &holder, &id, true)
+    })
+}
+
+/// The ids of the images that are shown, as far as they can be read.
+fn shown(tx: &rusqlite::Connection) -> Result<BTreeSet<ImageId>> {
+    let ids: Vec<String> = records::texts(tx, "SELECT id FROM image WHERE removed=0")?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
+/// Writes the copies that are missing, and removes those of no image, and halves of them: a killed
+/// process, or a power cut, left them so.
+pub(super) fn sweep(root: &Path, records: &mut Records) -> Result<()> {
+    let folder = root.join("records");
+    let differ = |tx: &rusqlite::Connection| -> Result<(BTreeSet<ImageId>, Vec<PathBuf>)> {
+        let mut missing = shown(tx)?;
+        let mut others = Vec::new();
+        for entry in std::fs::read_dir(&folder).context(folder.display())? {
+            let path = entry.context(folder.display())?.path();
+            let is_copy = path.extension().is_some_and(|end| end == "json");
+            let hex = path.file_stem().unwrap_or_default().to_string_lossy();
+            let id = format!("sha256:{hex}").parse::<ImageId>().ok();
+            let is_known = id.as_ref().is_some_and(|id| is_copy && missing.remove(id));
+            if !is_known && (is_copy || path.extension().is_some_and(|end| end == "new")) {
+                others.push(path);
+            }
+        }
+        Ok((missing, others))
+    };
+    let (missing, others) = records.read(differ)?;
+    if missing.is_empty() && others.is_empty() {
+        return Ok(());
+    }
+    records.write(|tx| {
+        // Whoever has one in work has the lock that is held now.
+        let (missing, others) = differ(tx)?;
+        missing.iter().try_for_each(|id| save(root, tx, id))?;
+        others.iter().try_for_each(|path| std::fs::remove_file(path).context(path.display()))
+    })
 }

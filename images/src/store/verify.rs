@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lock::Lock;
-use super::{Disk, LayerKey, image_rows, records, resolve};
+use super::{Disk, LayerKey, image_rows, records, resolve, restore};
 use crate::digest::{Digest, Hasher, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Facts, Stored};
@@ -86,6 +86,32 @@ impl Disk {
         Ok(all)
     }
 
+    /// Whether a layer is here, and whether that is sure: what no sync followed and was here when
+    /// this process came may be gone though its record is not. Its disk may have failed, and have been
+    /// unmounted and mounted again since.
+    pub(crate) fn has_layer(&self, key: &LayerKey) -> Result<Option<bool>> {
+        let sql = "SELECT durable=1 OR seq>?2 FROM layer WHERE key=?1";
+        let row = (key.as_str(), self.inner.before);
+        self.records(|r| {
+            r.read(|tx| Ok(tx.prepare_cached(sql)?.query_row(row, |r| r.get(0)).optional()?))
+        })
+    }
+
+    /// Whether a layer that is here, for all one knows, is whole; else it is removed. Under its lock.
+    pub(crate) fn keep_if_whole(&self, key: &LayerKey) -> Result<bool> {
+        let Some(diff_id) = key.diff_id() else { return Ok(false) };
+        match self.verify_layer(key, &diff_id) {
+            Ok(LayerState::Whole) => return Ok(true),
+            Ok(_) => {}
+            Err(e) => tracing::warn!(layer = %key, error = %e, "cannot be read: fetched again"),
+        }
+        self.records(|r| r.write(|tx| drop_layer(tx, key)))?;
+        self.discard(&self.layer_dir(key))?;
+        self.unmount(key);
+        self.remove_split(key);
+        Ok(false)
+    }
+
     fn verify_layer(&self, key: &LayerKey, diff_id: &Digest) -> Result<LayerState> {
         let facts = self.records(|r| r.read(|tx| records::layer(tx, key)))?;
         let Some(facts) = facts.filter(|_| self.layer_dir(key).is_dir()) else {
@@ -110,21 +136,28 @@ impl Disk {
             return Err(Error::new(Kind::Unavailable, "somebody repairs it").context(what));
         };
         let to = self.path("tmp").join(name);
-        let done = self.records(|r| {
-            r.write(|tx| {
-                if let Some(holder) = layer_holder(tx, &key)? {
-                    let why = format!("{holder} has it; it can be fetched again when that is gone");
-                    return Err(Error::new(Kind::Exists, why));
-                }
-                let facts = records::layer(tx, &key)?.ok_or_else(|| Error::not_found("gone"))?;
-                self.discard(&to)?;
-                match std::fs::rename(self.layer_dir(&key), &to) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
-                    _ => {}
-                }
-                drop_layer(tx, &key)?;
-                Ok(facts)
+        let forgotten = self.discard(&to).and_then(|()| {
+            // On the disk before its folder is away, as when a layer is removed.
+            self.records(|r| {
+                r.write_synced(|tx| {
+                    if let Some(holder) = layer_holder(tx, &key)? {
+                        let why =
+                            format!("{holder} has it; it can be fetched again when that is gone");
+                        return Err(Error::new(Kind::Exists, why));
+                    }
+                    let facts =
+                        records::layer(tx, &key)?.ok_or_else(|| Error::not_found("gone"))?;
+                    drop_layer(tx, &key)?;
+                    Ok(facts)
+                })
             })
+        });
+        let done = forgotten.and_then(|facts| match std::fs::rename(self.layer_dir(&key), &to) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                self.record_again(&key, &facts)?;
+                Err(e.into())
+            }
+            _ => Ok(facts),
         });
         drop(lock);
         match done.context(what) {
@@ -145,11 +178,15 @@ impl Disk {
             self.discard(&at)?;
         } else {
             std::fs::rename(&at, self.layer_dir(&key)).context(at.display())?;
-            let boot = &self.inner.boot;
-            self.records(|r| r.write(|tx| records::add_layer(tx, &key, &facts, boot)))?;
+            self.record_again(&key, &facts)?;
         }
         claim.remove();
         Ok(())
+    }
+
+    fn record_again(&self, key: &LayerKey, facts: &Facts) -> Result<()> {
+        let boot = &self.inner.boot;
+        self.records(|r| r.write(|tx| restore::add_durable(tx, key, facts, boot)))
     }
 
     /// It is here again.
@@ -196,6 +233,12 @@ pub(super) fn of_layer(layer: &Stored, diff_id: &Digest) -> Result<LayerState> {
             Err(e) => LayerState::Damaged(e.to_string()),
         }),
     }
+}
+
+/// The number of the last row of a layer, see [`Disk::has_layer`].
+pub(super) fn last_layer(tx: &Connection) -> Result<i64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM layer";
+    Ok(tx.prepare_cached(sql)?.query_row([], |r| r.get(0))?)
 }
 
 /// Somebody who has an image with this layer, or the layer itself.

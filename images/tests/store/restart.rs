@@ -117,6 +117,23 @@ async fn a_layer_whose_record_was_lost_is_removed_at_the_next_start() {
     assert_eq!(scratch.names("layers").len(), 1);
 }
 
+#[tokio::test]
+async fn images_that_were_found_again_beside_a_damaged_database_are_there_after_the_next_boot() {
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &TestImage::of(&[base(), top("x")]));
+    let scratch = Scratch::new().await;
+    let name = format!("{}/r/i:1", registry.address);
+    scratch.store.pull(&reference(&name), None, None).await.unwrap();
+    let Scratch { dir, store } = scratch;
+    drop(store);
+    std::fs::write(dir.path().join("images/records.db"), "no database".repeat(500)).unwrap();
+    let store = Store::open(config(dir.path())).await.unwrap();
+    let scratch = Scratch { dir, store };
+    reboot(&scratch);
+    let store = Store::open(config(scratch.dir.path())).await.unwrap();
+    assert!(store.find(&name).await.unwrap().is_some());
+}
+
 /// As if the machine had been started anew since.
 fn reboot(scratch: &Scratch) {
     let db = rusqlite::Connection::open(scratch.root().join("records.db")).unwrap();

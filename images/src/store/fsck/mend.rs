@@ -143,7 +143,9 @@ impl Disk {
         if is_useless {
             let sql = "DELETE FROM layer WHERE key=?1";
             let key = key.as_str();
-            self.records(|r| r.give_back(|tx| Ok(tx.execute(sql, [key]).map(drop)?)))?;
+            let delete = |tx: &rusqlite::Transaction<'_>| Ok(tx.execute(sql, [key]).map(drop)?);
+            // On the disk before its folder is away, as when a layer is removed.
+            self.records(|r| r.synced(|r| r.give_back(delete)))?;
             self.discard(&self.path("layers").join(key))?;
             let _ = std::fs::remove_file(self.path("splits").join(key));
             lock.remove();

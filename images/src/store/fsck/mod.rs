@@ -203,7 +203,7 @@ pub(crate) fn look(root: &Path, containers: &Containers, hash: &Hash) -> Result<
 fn contents(root: &Path, db: &Connection, hash: &Hash, look: &mut Look) -> Result<()> {
     let known: BTreeMap<LayerKey, (u64, Format)> = match hash {
         Hash::No => return Ok(()),
-        _ => rows::layers(db)?.into_iter().collect(),
+        _ => rows::durable_layers(db)?.into_iter().collect(),
     };
     for (key, (size, format)) in known {
         // A layer of directories is made of the others, and has no digest of its own.

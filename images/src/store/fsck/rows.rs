@@ -56,7 +56,17 @@ pub(super) fn rows<T>(
 
 /// The layers on record whose names can be read, with the bytes of their splits and what they are.
 pub(super) fn layers(db: &Connection) -> Result<Vec<(LayerKey, (u64, Format))>> {
-    let all = rows(db, "SELECT key, split, format FROM layer ORDER BY key", [], |row| {
+    layers_that(db, "1")
+}
+
+/// Those of which an image may be made: any other is looked at by the pull that wants it.
+pub(super) fn durable_layers(db: &Connection) -> Result<Vec<(LayerKey, (u64, Format))>> {
+    layers_that(db, "durable=1")
+}
+
+fn layers_that(db: &Connection, are: &str) -> Result<Vec<(LayerKey, (u64, Format))>> {
+    let sql = format!("SELECT key, split, format FROM layer WHERE {are} ORDER BY key");
+    let all = rows(db, &sql, [], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
     })?;
     let read = |(key, split, format): (String, i64, String)| {
