@@ -11,6 +11,8 @@ use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rrun_blocking::Pool;
 use rrun_sys::root::{RootDir, Rule};
+use rrun_sys::step;
+use rusqlite::Transaction;
 use tokio::sync::{RwLock, mpsc};
 use tracing::Instrument;
 
@@ -381,11 +383,15 @@ fn place(
     disk.discard(folder)?;
     std::fs::DirBuilder::new().mode(0o755).create(folder).context(folder.display())?;
     let there = disk.layer_dir(key);
-    let done = fill().and_then(|facts| {
-        // A directory without a row is what a kill between these two lines left.
-        disk.discard(&there)?;
-        std::fs::rename(folder, &there).context(there.display())?;
-        disk.records(|r| r.write(|tx| records::add_layer(tx, key, &facts, &disk.inner().boot)))
+    let done = step::run("images.pull.unpack", fill).and_then(|facts| {
+        step::run("images.pull.place", || {
+            // A directory without a row is what a kill after this step left.
+            disk.discard(&there)?;
+            std::fs::rename(folder, &there).context(there.display())
+        })?;
+        step::run("images.pull.row", || {
+            disk.records(|r| r.write(|tx| records::add_layer(tx, key, &facts, &disk.inner().boot)))
+        })
     });
     if done.is_err() {
         // The first error is the one to tell. Where there is no record, there is no layer.
@@ -415,13 +421,12 @@ impl PullLease {
         let lock = Lock::take(disk, &holder.file_name()).await?;
         let recorded = holder.clone();
         let hold = move |disk: &Disk| {
-            let held = disk.records(|r| {
-                r.write(|tx| {
-                    // A dead process may have had this number.
-                    records::end_leases(tx, &recorded)?;
-                    keys.iter().try_for_each(|key| records::hold_layer(tx, &recorded, key))
-                })
-            });
+            let hold = |tx: &Transaction<'_>| {
+                // A dead process may have had this number.
+                records::end_leases(tx, &recorded)?;
+                keys.iter().try_for_each(|key| records::hold_layer(tx, &recorded, key))
+            };
+            let held = step::run("images.pull.lease", || disk.records(|r| r.write(hold)));
             match held.and_then(|()| disk.open_layers()) {
                 Ok(layers) => Ok((lock, Arc::new(layers))),
                 Err(e) => {
@@ -447,8 +452,13 @@ impl PullLease {
         let end = move |disk: &Disk| {
             // Its room is back before anything is recorded.
             let emptied = if is_full { disk.empty_trash() } else { Ok(()) };
-            disk.records(|r| r.give_back(|tx| records::end_leases(tx, &holder)))?;
-            lock.remove();
+            step::run("images.pull.release", || {
+                disk.records(|r| r.give_back(|tx| records::end_leases(tx, &holder)))
+            })?;
+            step::run("images.pull.unlock", || {
+                lock.remove();
+                Ok::<_, Error>(())
+            })?;
             emptied?;
             if is_full { disk.collect_orphans() } else { disk.count_partials() }
         };

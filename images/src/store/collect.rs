@@ -1,8 +1,11 @@
 //! Removing what nobody has any more.
 
+use rrun_sys::step;
+use rusqlite::Transaction;
+
 use super::lock::Lock;
 use super::{Disk, HolderKind, LayerKey, disk_usage, records, trash};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::partial;
 
 /// A layer that no image has yet may be what the next try of a failed pull wants.
@@ -45,13 +48,17 @@ impl Disk {
     /// Removes the layers that no sync followed, after one that has failed: the kernel tells of what it
     /// could not write once, and takes it for written from then on. Other pulls fetch them again.
     pub(super) fn forget_unsynced(&self) -> Result<()> {
-        let sql = "SELECT key FROM layer WHERE durable=0";
-        for key in self.records(|r| r.read(|tx| records::texts::<Vec<String>>(tx, sql)))? {
-            let Ok(key) = key.parse::<LayerKey>() else { continue };
+        let forgotten: Vec<String> = self.records(|r| {
+            r.give_back(|tx| {
+                let keys = records::texts(tx, "SELECT key FROM layer WHERE durable=0")?;
+                tx.execute("DELETE FROM layer WHERE durable=0", [])?;
+                Ok(keys)
+            })
+        })?;
+        for key in forgotten.iter().filter_map(|key| key.parse::<LayerKey>().ok()) {
+            // Whoever works on it makes its folder anew.
             let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? else { continue };
-            let sql = "DELETE FROM layer WHERE key=?1 AND durable=0";
-            let delete = |tx: &rusqlite::Transaction<'_>| Ok(tx.execute(sql, [key.as_str()])? == 1);
-            if self.records(|r| r.give_back(delete))? {
+            if self.has_layer(&key)?.is_none() {
                 self.discard(&self.layer_dir(&key))?;
                 self.unmount(&key);
                 self.remove_split(&key);
@@ -74,7 +81,7 @@ impl Disk {
     }
 
     fn remove_layers(&self, keys: &[LayerKey]) -> Result<()> {
-        let mut going = Vec::new();
+        let mut going: Vec<(&LayerKey, String, Lock)> = Vec::new();
         for key in keys {
             // Under the lock nobody unpacks the layer between our forgetting and our renaming it.
             if let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? {
@@ -86,25 +93,29 @@ impl Disk {
         }
         // On the disk, with the removal of its images, before the first folder is out of the way: a
         // power cut must not leave a record of what is gone.
-        let forgotten = self.records(|r| {
-            r.synced(|r| {
-                r.give_back(|tx| {
-                    let forget = |(key, name, _): &(&LayerKey, String, Lock)| {
-                        records::forget_layer(tx, key, name)
-                    };
-                    going.iter().map(forget).collect::<Result<Vec<bool>>>()
-                })
-            })
+        let forget = |tx: &Transaction<'_>| {
+            let each = going.iter().map(|(key, name, _)| records::forget_layer(tx, key, name));
+            each.collect::<Result<Vec<bool>>>()
+        };
+        let forgotten = step::run("images.collect.forget", || {
+            self.records(|r| r.synced(|r| r.give_back(forget)))
         })?;
         let gone =
             going.into_iter().zip(forgotten).filter_map(|(one, is_gone)| is_gone.then_some(one));
         for (key, name, lock) in gone {
             // First: who closes the last descriptor of a file without a name waits for its bytes.
             self.unmount(key);
-            let moved = self.discard_as(&self.layer_dir(key), &name);
+            let moved =
+                step::run("images.collect.move", || self.discard_as(&self.layer_dir(key), &name));
             moved.context(format_args!("layer {key}"))?;
-            self.remove_split(key);
-            lock.remove();
+            step::run("images.collect.split", || {
+                self.remove_split(key);
+                Ok::<_, Error>(())
+            })?;
+            step::run("images.collect.unlock", || {
+                lock.remove();
+                Ok::<_, Error>(())
+            })?;
         }
         Ok(())
     }

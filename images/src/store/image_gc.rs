@@ -5,7 +5,8 @@ use std::fs::{File, TryLockError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::statvfs::statvfs;
-use rusqlite::Connection;
+use rrun_sys::step;
+use rusqlite::{Connection, Transaction};
 
 use super::image_rows::{self, ImageRow};
 use super::journal::{self, Entry, Origin};
@@ -234,15 +235,15 @@ impl Disk {
 
     /// Who has it by now, if it is not removed.
     fn remove_unheld(&self, id: &ImageId, why: (Origin, &str)) -> Result<Option<String>> {
-        let done = self.records(|r| {
-            r.give_back(|tx| match image_rows::images(tx, Some(id))?.into_iter().next() {
+        let take_out =
+            |tx: &Transaction<'_>| match image_rows::images(tx, Some(id))?.into_iter().next() {
                 None => Ok(Err("somebody who removed it".to_owned())),
                 Some(row) => match row.holders.first() {
                     Some(holder) => Ok(Err(holder.to_string())),
                     None => self.take_out(tx, id, why).map(Ok),
                 },
-            })
-        })?;
+            };
+        let done = step::run("images.collect.record", || self.records(|r| r.give_back(take_out)))?;
         match done {
             Ok(layers) => self.collect(layers).map(|()| None),
             Err(holder) => Ok(Some(holder)),

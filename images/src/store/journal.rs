@@ -153,7 +153,8 @@ impl Disk {
         };
         let layers = records::image_layers(tx, id)?;
         records::remove_image(tx, id)?;
-        super::restore::save(&self.inner.config.root, tx, id)?;
+        let remove_copy = || super::restore::save(&self.inner.config.root, tx, id);
+        rrun_sys::step::run("images.remove.copy", remove_copy)?;
         add(tx, &entry)?;
         Ok(layers)
     }

@@ -77,6 +77,7 @@ pub(crate) use verify::Hashing;
 pub use verify::{LayerState, Verified};
 
 use rrun_blocking::Blocking;
+use rrun_sys::step;
 
 use crate::config::{self, ImageConfig};
 use crate::digest::ImageId;
@@ -269,15 +270,15 @@ impl Disk {
     /// Records an image, on the disk when this returns, or tells which of its layers have been
     /// removed meanwhile. Its layers must be durable.
     pub(crate) fn commit(&self, new: &NewImage<'_>) -> Result<Vec<LayerKey>> {
-        self.records(|r| {
-            r.write_synced(|tx| {
-                let missing = records::add_image(tx, new)?;
-                if missing.is_empty() {
-                    restore::save(&self.inner.config.root, tx, new.id)?;
-                }
-                Ok(missing)
-            })
-        })
+        let record = |tx: &rusqlite::Transaction<'_>| {
+            let missing = records::add_image(tx, new)?;
+            if missing.is_empty() {
+                let save = || restore::save(&self.inner.config.root, tx, new.id);
+                step::run("images.pull.copy", save)?;
+            }
+            Ok(missing)
+        };
+        step::run("images.pull.commit", || self.records(|r| r.write_synced(record)))
     }
 
     /// What [`Disk::make_durable`] syncs by: opened before the first byte of a layer is written.
@@ -295,7 +296,7 @@ impl Disk {
             return Ok(());
         }
         let what = || format!("sync {}", self.path("layers").display());
-        if let Err(e) = nix::unistd::syncfs(layers) {
+        if let Err(e) = step::run("images.pull.sync", || nix::unistd::syncfs(layers)) {
             self.records(|r| {
                 r.begin_log_anew();
                 Ok(())
@@ -305,7 +306,9 @@ impl Disk {
             }
             return Err(e).context(what());
         }
-        self.records(|r| r.write_synced(|tx| records::mark_durable(tx, &fresh)))
+        step::run("images.pull.durable", || {
+            self.records(|r| r.write_synced(|tx| records::mark_durable(tx, &fresh)))
+        })
     }
 
     /// See [`crate::Store::find`].
@@ -357,12 +360,11 @@ impl Disk {
             Ok(room) => format!("it was asked for; {room} were used"),
             Err(e) => format!("it was asked for; {e}"),
         };
-        let found = self.records(|r| {
-            r.give_back(|tx| match resolve(tx, text)? {
-                Some(id) => self.take_out(tx, &id, (origin, &why)).map(Some),
-                None => Ok(None),
-            })
-        });
+        let take_out = |tx: &rusqlite::Transaction<'_>| match resolve(tx, text)? {
+            Some(id) => self.take_out(tx, &id, (origin, &why)).map(Some),
+            None => Ok(None),
+        };
+        let found = step::run("images.remove.record", || self.records(|r| r.give_back(take_out)));
         let Some(layers) = found.context(format_args!("remove {text}"))? else {
             return Ok(false);
         };

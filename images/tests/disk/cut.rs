@@ -143,7 +143,7 @@ pub async fn assert_clean(store: &Store, config: &Config, is_known: bool, what: 
 
 /// The next pull fetches the layers that are not there, and no other.
 /// Tells which were there.
-async fn assert_reused(world: &World, store: &Store, root: &Path, what: &str) -> Vec<String> {
+pub async fn assert_reused(world: &World, store: &Store, root: &Path, what: &str) -> Vec<String> {
     let here: BTreeSet<String> = names(root, "layers").into_iter().collect();
     let before = world.registry.seen().len();
     let image = world.pull(store, "large").await.unwrap();
@@ -168,7 +168,7 @@ fn keys(image: &TestImage) -> Vec<String> {
 }
 
 /// When all is removed, nothing is left but layers that were there for the next try of a pull.
-async fn assert_removed(store: &Store, root: &Path, kept: &[String], what: &str) {
+pub async fn assert_removed(store: &Store, root: &Path, kept: &[String], what: &str) {
     store.release(&container()).await.unwrap();
     for image in store.list().await.unwrap().iter() {
         store.remove(&image.id.to_string(), Origin::Person).await.unwrap();

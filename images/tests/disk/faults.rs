@@ -6,12 +6,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hyper::Response;
 use rrun_images::{Error, Kind, Layers, Origin, Store};
 
 use crate::cut::{assert_clean, names};
 use crate::medium::{Medium, Request};
 use crate::mounted::{Disk, Ground, Mounted, mounted_copy, run};
 use crate::script::{World, state};
+use crate::support::registry::{Body, status, with_header};
 
 /// Of one file in the second layer of the large image, and of nothing else.
 fn is_of_layer(bytes: &[u8]) -> bool {
@@ -121,22 +123,57 @@ pub async fn what_another_was_told_of_fails_the_pull_whose_layer_it_was(ground: 
     let (root, top) = (scene.root(disk.at()), scene.world.large.blobs[2].0.to_string());
     let mut is_told = false;
     scene.world.registry.fault(move |seen| {
-        if seen.path.ends_with(&top) && !is_told {
+        if !seen.path.ends_with(&top) || is_told {
+            return None;
+        }
+        let early = too_early(&root);
+        if early.is_none() {
             is_told = true;
-            // The two others and that of the small image are there: somebody syncs now.
-            let end = Instant::now() + Duration::from_secs(60);
-            while names(&root, "layers").len() < 3 && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(5));
-            }
             nix::unistd::syncfs(File::open(&root).unwrap()).unwrap_err();
         }
-        None
+        early
     });
     let error = scene.world.pull(&store, "large").await.unwrap_err();
     assert_told(&error, &scene.world, &["images/layers: EIO"], "sync");
     disk.medium().heal();
     scene.world.pull(&store, "large").await.unwrap();
     scene.assert_lasting(&disk, "when it was well again").await;
+}
+
+/// What was lost is not in memory any more, and nobody is told of it.
+pub async fn what_was_lost_before_the_disk_was_mounted_is_fetched_again(
+    ground: Ground,
+    layers: Layers,
+) {
+    let scene = Scene::new(ground, layers, 10_000).await;
+    let mut disk = scene.disk();
+    let store = scene.open(disk.at()).await;
+    disk.medium().fail(|asked| matches!(asked, Request::Write(bytes) if is_of_layer(bytes)));
+    let (root, top) = (scene.root(disk.at()), scene.world.large.blobs[2].0.to_string());
+    scene.world.registry.fault({
+        let root = root.clone();
+        move |seen| {
+            let is_top = seen.path.ends_with(&top);
+            is_top.then(|| too_early(&root).unwrap_or_else(|| status(404)))
+        }
+    });
+    scene.world.pull(&store, "large").await.unwrap_err();
+    scene.world.registry.fault(|_| None);
+    nix::unistd::syncfs(File::open(&root).unwrap()).unwrap_err();
+    close(store, disk.at());
+    disk.unmount();
+    disk.medium().heal();
+    disk.mount();
+    let store = scene.open(disk.at()).await;
+    scene.assert_well(&store, disk.at(), "when it was mounted again").await;
+    scene.world.pull(&store, "large").await.unwrap();
+    scene.assert_lasting(&disk, "when it was pulled again").await;
+}
+
+/// Whoever wants the top layer is to ask again until the two others and the small image's are there.
+fn too_early(root: &Path) -> Option<Response<Body>> {
+    let is_early = names(root, "layers").len() < 3;
+    is_early.then(|| with_header(status(503), "retry-after", "0"))
 }
 
 /// From the request on that is so many after the beginning of the pull, nothing is written any more.
