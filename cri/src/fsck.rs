@@ -113,13 +113,22 @@ pub async fn fsck(current: &Current, check: Check) -> Report {
 }
 
 impl Report {
-    /// Tells of findings: what came of `done` about each, after which those in `left` were seen.
-    fn tell<F: Ord>(
+    /// Mends what was found, looks again, and tells what came of each.
+    async fn tell_mended<F: Ord>(
         &mut self,
+        part: Part,
         found: Vec<(Finding, F)>,
-        done: Vec<Result<&'static str, String>>,
-        left: &BTreeSet<F>,
+        mend: impl Future<Output = Vec<Result<&'static str, String>>>,
+        again: impl Future<Output = Result<BTreeSet<F>, String>>,
     ) {
+        if found.is_empty() {
+            return;
+        }
+        let done = mend.await;
+        let left = match again.await {
+            Ok(left) => left,
+            Err(why) => return self.failed.push((part, why)),
+        };
         for ((finding, key), done) in found.into_iter().zip(done) {
             let outcome = match done {
                 Err(why) => Outcome::Left(why),
@@ -238,19 +247,20 @@ impl Network {
             what: one.what.clone(),
         };
         let found = seen.found.iter().map(|one| (finding(&one.finding), one.finding.clone()));
-        let found: Vec<_> = found.collect();
-        if found.is_empty() || !repairs {
+        let found = found.collect();
+        if !repairs {
             return report.tell_found(found);
         }
-        let done = rrun_cni::fsck::mend(&config, &seen.found).await;
-        let done = done.into_iter().map(|done| done.map_err(|error| error.to_string())).collect();
-        match rrun_cni::fsck::look(&config, &gone).await {
-            Ok(left) => {
-                let left = left.found.into_iter().map(|one| one.finding).collect();
-                report.tell(found, done, &left);
-            }
-            Err(error) => report.failed.push((Part::Network, error.to_string())),
-        }
+        let mend = async {
+            let done = rrun_cni::fsck::mend(&config, &seen.found).await.into_iter();
+            done.map(|done| done.map_err(|error| error.to_string())).collect()
+        };
+        let again = async {
+            let left = rrun_cni::fsck::look(&config, &gone).await;
+            let left = left.map_err(|error| error.to_string())?;
+            Ok(left.found.into_iter().map(|one| one.finding).collect())
+        };
+        report.tell_mended(Part::Network, found, mend, again).await;
     }
 }
 
@@ -278,18 +288,15 @@ impl Pods<'_> {
             what: one.what.clone(),
         };
         let found = seen.found.iter().map(|one| (finding(&one.finding), one.finding.clone()));
-        let found: Vec<_> = found.collect();
-        if found.is_empty() || !repairs {
+        let found = found.collect();
+        if !repairs {
             return report.tell_found(found);
         }
-        let done = mend_pods(current, &seen.found).await;
-        match look_at_pods(current, &attached).await {
-            Ok(left) => {
-                let left = left.found.into_iter().map(|one| one.finding).collect();
-                report.tell(found, done, &left);
-            }
-            Err(why) => report.failed.push((Part::Pods, why)),
-        }
+        let again = async {
+            let left = look_at_pods(current, &attached).await?;
+            Ok(left.found.into_iter().map(|one| one.finding).collect())
+        };
+        report.tell_mended(Part::Pods, found, mend_pods(current, &seen.found), again).await;
     }
 }
 

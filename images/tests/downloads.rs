@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::Response;
 use rrun_images::{Config, LayerState, Ranges, Store};
-use support::layer::{dir, file, tar};
+use support::layer::{dir, file, noise, tar};
 use support::registry::{Body, TestRegistry, paced, partial, status, with_header};
 use support::{TestImage, config, reference};
 
@@ -22,15 +22,7 @@ const SLOW: Duration = Duration::from_millis(8);
 
 /// An image with one layer, which would be no smaller if it were compressed.
 fn image() -> TestImage {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(SIZE);
-    while bytes.len() < SIZE {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    let layer = tar(&[dir("./"), file("data", bytes)]);
+    let layer = tar(&[dir("./"), file("data", noise(SIZE))]);
     TestImage::of(&[(layer.clone(), layer)])
 }
 

@@ -6,19 +6,9 @@ mod support;
 use std::os::unix::fs::MetadataExt;
 
 use rrun_images::{Digest, Kind, Store};
-use support::layer::{dir, file, layer};
+use support::layer::{dir, file, layer, noise};
 use support::registry::{TestRegistry, cut, status, with_header};
 use support::{Scratch, TestImage, config, reference};
-
-/// Bytes that do not compress.
-fn noise(n: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    };
-    (0..n).map(next).collect()
-}
 
 /// A pull of a layer of more than 4 MiB that ends after 3 MiB, and that with its process.
 struct Ended {

@@ -59,8 +59,7 @@ impl Disk {
             // Whoever works on it makes its folder anew.
             let Some(lock) = Lock::try_take(&self.path("locks"), key.as_str())? else { continue };
             if self.has_layer(&key)?.is_none() {
-                self.discard(&self.layer_dir(&key))?;
-                self.unmount(&key);
+                self.discard_layer(&key, &trash::name(key.as_str()))?;
                 self.remove_split(&key);
                 lock.remove();
             }
@@ -78,6 +77,13 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    /// Moves a layer that is not on record any more out of the way, under its lock.
+    pub(super) fn discard_layer(&self, key: &LayerKey, name: &str) -> Result<()> {
+        // First: who closes the last descriptor of a file without a name waits for its bytes.
+        self.unmount(key);
+        self.discard_as(&self.layer_dir(key), name).context(format_args!("layer {key}"))
     }
 
     fn remove_layers(&self, keys: &[LayerKey]) -> Result<()> {
@@ -103,11 +109,7 @@ impl Disk {
         let gone =
             going.into_iter().zip(forgotten).filter_map(|(one, is_gone)| is_gone.then_some(one));
         for (key, name, lock) in gone {
-            // First: who closes the last descriptor of a file without a name waits for its bytes.
-            self.unmount(key);
-            let moved =
-                step::run("images.collect.move", || self.discard_as(&self.layer_dir(key), &name));
-            moved.context(format_args!("layer {key}"))?;
+            step::run("images.collect.move", || self.discard_layer(key, &name))?;
             step::run("images.collect.split", || {
                 self.remove_split(key);
                 Ok::<_, Error>(())

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lock::Lock;
-use super::{Disk, LayerKey, image_rows, records, resolve, restore};
+use super::{Disk, LayerKey, image_rows, records, resolve, restore, trash};
 use crate::digest::{Digest, Hasher, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::{Facts, Stored};
@@ -106,8 +106,7 @@ impl Disk {
             Err(e) => tracing::warn!(layer = %key, error = %e, "cannot be read: fetched again"),
         }
         self.records(|r| r.write(|tx| drop_layer(tx, key)))?;
-        self.discard(&self.layer_dir(key))?;
-        self.unmount(key);
+        self.discard_layer(key, &trash::name(key.as_str()))?;
         self.remove_split(key);
         Ok(false)
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::medium::{Event, Mark};
 use crate::mounted::{Disk, Ground};
-use crate::support::layer::{dir, file, layer};
+use crate::support::layer::{dir, file, layer, noise};
 use crate::support::registry::{TestRegistry, cut, status};
 use crate::support::{self, TestImage, descriptor, reference};
 
@@ -30,15 +30,6 @@ pub struct World {
     pub imported: TestImage,
     pub small: TestImage,
     pub layers: Layers,
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    };
-    (0..length).map(next).collect()
 }
 
 impl World {

@@ -136,3 +136,13 @@ pub fn layer(items: &[Item]) -> (Vec<u8>, Vec<u8>) {
     let blob = gzip(&tar);
     (tar, blob)
 }
+
+/// Bytes that do not compress.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(next).collect()
+}

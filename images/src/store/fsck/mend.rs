@@ -13,7 +13,7 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::source::Parts;
 use crate::store::schema::DATABASE;
-use crate::store::{Disk, LayerKey, Lock, Origin, image_rows, records, restore};
+use crate::store::{Disk, LayerKey, Lock, Origin, image_rows, records, restore, trash};
 
 /// What must be right before the store can be opened: the answer tells of each what was done.
 pub(crate) fn before_opening(root: &Path, found: &[Found]) -> Vec<Option<Result<&'static str>>> {
@@ -142,12 +142,12 @@ impl Disk {
         };
         if is_useless {
             let sql = "DELETE FROM layer WHERE key=?1";
-            let key = key.as_str();
-            let delete = |tx: &rusqlite::Transaction<'_>| Ok(tx.execute(sql, [key]).map(drop)?);
+            let row = [key.as_str()];
+            let delete = |tx: &rusqlite::Transaction<'_>| Ok(tx.execute(sql, row).map(drop)?);
             // On the disk before its folder is away, as when a layer is removed.
             self.records(|r| r.synced(|r| r.give_back(delete)))?;
-            self.discard(&self.path("layers").join(key))?;
-            let _ = std::fs::remove_file(self.path("splits").join(key));
+            self.discard_layer(key, &trash::name(key.as_str()))?;
+            self.remove_split(key);
             lock.remove();
         }
         Ok(is_useless)
