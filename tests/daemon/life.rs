@@ -40,6 +40,23 @@ async fn a_pod_lives_from_run_to_remove_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_new_containers_writable_layer_is_empty_whatever_is_mounted_in_it() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("empty");
+    let pod = suite.run_pod(&config).await;
+    let id = suite.add(&pod, &config, "main", &["/bin/sleeper"]).await;
+    let root = format!("/proc/{}/root", suite.pid(&id).await);
+    let at = |path: &str| std::path::Path::new(&root).join(path);
+    assert!(at("proc/1").exists() && at("dev/null").exists() && at("etc/hosts").is_file());
+    let state = suite.harness.sandbox().state();
+    let upper = state.join(format!("images/writable/container-{id}/upper"));
+    let changed: Vec<_> = std::fs::read_dir(&upper).unwrap().map(Result::unwrap).collect();
+    assert_eq!(changed.len(), 0, "{changed:?}");
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn a_retry_of_a_pod_or_a_container_gets_the_first_ones_id() {
     let suite = Suite::start().await;
     let config = suite.harness.pod("twice");
