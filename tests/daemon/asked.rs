@@ -6,7 +6,6 @@ use nix::sys::resource::{Resource, getrlimit};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::{BUSYBOX, WORK};
-use rrun_tests::place;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -325,10 +324,7 @@ async fn who_attaches_is_read_where_that_is_asked_and_to_the_end_where_once() {
     let (once, goes_on) = (cat("once", true, true).await, cat("goes-on", true, false).await);
     for (id, name) in [(&once, "once"), (&goes_on, "goes-on")] {
         assert_eq!(suite.status(id).await.state, RUNNING);
-        let mut client = suite.harness.sandbox().command("timeout");
-        client.arg(PATIENCE.as_secs().to_string()).arg(place::tool("crictl").unwrap());
-        let endpoint = suite.harness.daemon().unwrap().endpoint();
-        client.args(["--runtime-endpoint", &endpoint, "attach", "--stdin", id]);
+        let mut client = suite.crictl(&["attach", "--stdin", id]);
         let mut client = client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
         let log = suite.log_path("input", name);

@@ -108,19 +108,20 @@ async fn a_daemon_that_is_killed_at_an_exec_an_attach_or_a_log_leaves_the_contai
         for side in ["before", "after"] {
             let point = format!("{step}:{side}");
             suite.harness.restart_with(&[("RRUN_KILL_AT", &point)]).await.unwrap();
-            match step {
+            let said = match step {
                 "engine.exec.start" => {
-                    suite.exec(&main, &["/bin/work", "tree", "3"], 0).await.unwrap_err();
+                    let exec = suite.exec(&main, &["/bin/work", "tree", "3"], 0).await;
+                    exec.unwrap_err().to_string()
                 }
                 "engine.attach.attach" => attach(&suite, &main),
                 _ => {
                     std::fs::remove_file(&log).unwrap();
-                    reopen(&suite, &main).await.unwrap_err();
+                    reopen(&suite, &main).await.unwrap_err().to_string()
                 }
-            }
+            };
             let deadline = std::time::Instant::now() + PATIENCE;
             while !suite.harness.has_ended().unwrap() {
-                assert!(std::time::Instant::now() < deadline, "{point} is not reached");
+                assert!(std::time::Instant::now() < deadline, "{point} is not reached: {said}");
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             suite.restart().await;
@@ -137,13 +138,10 @@ async fn a_daemon_that_is_killed_at_an_exec_an_attach_or_a_log_leaves_the_contai
 
 /// With an end of its own. What it ends with says nothing: to client-go a stream that is cut has
 /// ended.
-fn attach(suite: &Suite, id: &str) {
-    let endpoint = suite.harness.daemon().unwrap().endpoint();
-    let mut client = suite.harness.sandbox().command("timeout");
-    client.arg(PATIENCE.as_secs().to_string()).arg(rrun_tests::place::tool("crictl").unwrap());
-    client.args(["--runtime-endpoint", &endpoint, "attach", id]);
-    let ended = client.output().unwrap();
+fn attach(suite: &Suite, id: &str) -> String {
+    let ended = suite.crictl(&["attach", id]).output().unwrap();
     assert_ne!(ended.status.code(), Some(124), "attach goes on without a daemon");
+    format!("attach: {}: {}", ended.status, String::from_utf8_lossy(&ended.stderr))
 }
 
 async fn reopen(suite: &Suite, id: &str) -> Result<(), tonic::Status> {

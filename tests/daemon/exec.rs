@@ -4,7 +4,6 @@ use crate::suite::*;
 use futures::StreamExt;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::{ExecSyncRequest, GetEventsRequest};
-use rrun_tests::place;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -91,11 +90,7 @@ async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on(
     suite.start_container(&shell).await.unwrap();
     let pid = suite.pid(&shell).await;
     for transport in ["spdy", "websocket"] {
-        let endpoint = suite.harness.daemon().unwrap().endpoint();
-        // With an end of its own, so that what is read from it has one.
-        let mut client = suite.harness.sandbox().command("timeout");
-        client.arg(PATIENCE.as_secs().to_string()).arg(place::tool("crictl").unwrap());
-        client.args(["--runtime-endpoint", &endpoint, "exec", "--transport", transport, &shell]);
+        let mut client = suite.crictl(&["exec", "--transport", transport, &shell]);
         client.args(["sh", "-c", "echo up; sleep 1000"]);
         let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

@@ -215,6 +215,19 @@ impl Suite {
         self.harness.client.exec_sync(request).await
     }
 
+    /// `crictl` within the sandbox. It ends in any case, so that what waits for it or reads from
+    /// it does too (`timeout` exits with 124), and it gives a call as long: of itself 2 s, which a
+    /// disk that is busy takes.
+    pub fn crictl(&self, words: &[&str]) -> std::process::Command {
+        let seconds = PATIENCE.as_secs();
+        let mut client = self.harness.sandbox().command("timeout");
+        client.arg(seconds.to_string()).arg(rrun_tests::place::tool("crictl").unwrap());
+        client.args(["--timeout", &format!("{seconds}s")]);
+        client.args(["--runtime-endpoint", &self.harness.daemon().unwrap().endpoint()]);
+        client.args(words);
+        client
+    }
+
     /// A pod's folder below the daemon's run folder.
     pub fn run_folder(&self, pod: &str) -> PathBuf {
         self.harness.sandbox().run().join("rrun/pods").join(pod)
