@@ -36,14 +36,25 @@ impl Disk {
         &self,
         work: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<()> {
+        self.push(work).await
+    }
+
+    /// The same, begun already: only who must know waits for it.
+    pub(crate) fn push<W: FnOnce() -> Result<()> + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<()>> + Send + use<W> {
         let patience = self.patience.clone();
-        let write = self.writes.run(async move {
+        let (waits, came_back) = (patience.clone(), patience);
+        let write = self.writes.begin(async move {
             let done = RECORDS.run(work).await;
-            patience.came_back();
+            came_back.came_back();
             done
         });
-        let done = self.patience.wait(write).await;
-        done.unwrap_or_else(|| Err(has_not_answered("the disk of the records")))
+        async move {
+            let done = waits.wait(write).await;
+            done.unwrap_or_else(|| Err(has_not_answered("the disk of the records")))
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod pod_groups;
 pub mod ports;
 mod queue;
 mod record;
+mod recorded;
 mod recover;
 mod session;
 mod spec;

@@ -36,13 +36,23 @@ impl Queue {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        self.begin(work).await
+    }
+
+    /// Queues `work` at once; its value comes by the future.
+    pub(crate) fn begin<T: Send + 'static, W: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, W> {
         let (sender, outcome) = oneshot::channel();
         self.push(async move {
             let _ = sender.send(work.await);
         });
-        outcome.await.unwrap_or_else(|_| {
-            Err(Error::new(Kind::Internal, "the task that does it has panicked"))
-        })
+        async move {
+            outcome.await.unwrap_or_else(|_| {
+                Err(Error::new(Kind::Internal, "the task that does it has panicked"))
+            })
+        }
     }
 
     /// Queues `work` without waiting.

@@ -21,6 +21,7 @@ use rrun_runtime::cgroup::Resources as Limits;
 use rrun_sys::fnv;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -33,6 +34,15 @@ const VERSION: u32 = 1;
 pub(crate) trait Record: Serialize + DeserializeOwned {
     /// What it is, in its first line.
     const WHAT: &'static str;
+    /// Where it stands.
+    type Phase: Copy + PartialEq + Debug + Send;
+
+    fn id(&self) -> &str;
+
+    fn phase(&self) -> Self::Phase;
+
+    /// Whether it may go from one phase to the next.
+    fn may_go(from: Self::Phase, to: Self::Phase) -> bool;
 }
 
 /// A pod on record. Everything that an undo needs is here before the first effect.
@@ -64,6 +74,19 @@ pub(crate) struct PodRecord {
 
 impl Record for PodRecord {
     const WHAT: &'static str = "pod";
+    type Phase = PodPhase;
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn phase(&self) -> PodPhase {
+        self.phase
+    }
+
+    fn may_go(from: PodPhase, to: PodPhase) -> bool {
+        from.may_become(to)
+    }
 }
 
 /// A container on record.
@@ -98,6 +121,19 @@ pub(crate) struct ContainerRecord {
 
 impl Record for ContainerRecord {
     const WHAT: &'static str = "container";
+    type Phase = ContainerPhase;
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn phase(&self) -> ContainerPhase {
+        self.phase
+    }
+
+    fn may_go(from: ContainerPhase, to: ContainerPhase) -> bool {
+        from.may_become(to)
+    }
 }
 
 /// The record as it stands on disk.

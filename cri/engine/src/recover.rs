@@ -253,7 +253,7 @@ async fn serve(at: &PodAt, OnDisk { records, broken }: OnDisk) -> Result<Found> 
     let key = (at.pod.owner.clone(), at.pod.config.key());
     engine.pod_jobs.adopt(key, digest, at.pod.id.clone());
     for record in records {
-        let container = at.with(&Arc::new(Container::new(record)));
+        let container = at.with(&Arc::new(Container::new(record, &at.pod)));
         match container.container.record().phase {
             ContainerPhase::Making => at.pod.keep_half_made(&container.container),
             ContainerPhase::Removing => {
@@ -298,7 +298,7 @@ fn taken_back(not_undone: crate::steps::NotUndone) -> Found {
 /// Goes on with a removal.
 async fn remove_on(at: &PodAt, containers: Vec<ContainerRecord>) -> Result<Found> {
     for record in containers {
-        at.engine.table.add_container(&at.pod, &Arc::new(Container::new(record)));
+        at.engine.table.add_container(&at.pod, &Arc::new(Container::new(record, &at.pod)));
     }
     at.remove().await?;
     Ok(Found::Cleaned)

@@ -11,10 +11,10 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
-use crate::phase::{ContainerPhase, PodPhase};
 use crate::ports::{Ports, Shim};
 use crate::queue::Queue;
-use crate::record::{self, ContainerRecord, PodRecord};
+use crate::record::{ContainerRecord, PodRecord};
+use crate::recorded::Recorded;
 use crate::spec::ExecTemplate;
 use crate::stats::{FsUsage, InterfaceUsage, Usage};
 use rrun_runtime::plan::Cgroups;
@@ -66,7 +66,7 @@ pub(crate) struct Pod {
     /// Its verbs, one after the other. Only they change records.
     pub(crate) queue: Queue,
     pub(crate) disk: Disk,
-    record: watch::Sender<Arc<PodRecord>>,
+    pub(crate) record: Recorded<PodRecord>,
     shim: Mutex<Option<Arc<dyn Shim>>>,
     /// The read end of its shim's own pipe, while containers' pipes are held.
     shim_pipe: Mutex<Option<Arc<OwnedFd>>>,
@@ -90,7 +90,7 @@ pub(crate) struct Pod {
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
     pub(crate) config: Arc<ContainerConfig>,
-    record: watch::Sender<Arc<ContainerRecord>>,
+    pub(crate) record: Recorded<ContainerRecord>,
     /// What execs have in common; made at the first.
     pub(crate) template: OnceLock<Arc<ExecTemplate>>,
     /// Its init, so that its exit code can be asked for when its shim is gone.
@@ -117,14 +117,15 @@ pub(crate) struct Pipes {
 
 impl Pod {
     pub(crate) fn new(record: PodRecord, dirs: Dirs) -> Pod {
+        let disk = Disk::new();
         Pod {
             id: record.id.clone(),
             owner: record.owner.clone(),
             config: Arc::clone(&record.config),
+            record: Recorded::new(record, dirs.record(), disk.clone()),
             dirs,
             queue: Queue::new(),
-            disk: Disk::new(),
-            record: watch::Sender::new(Arc::new(record)),
+            disk,
             shim: Mutex::default(),
             shim_pipe: Mutex::default(),
             half_made: Mutex::default(),
@@ -140,33 +141,7 @@ impl Pod {
 
     /// The record as it is now.
     pub(crate) fn record(&self) -> Arc<PodRecord> {
-        Arc::clone(&self.record.borrow())
-    }
-
-    /// Changes the record on disk, then in memory; that it ends also when the disk takes nothing.
-    pub(crate) async fn change(&self, change: impl FnOnce(&mut PodRecord)) -> Result<()> {
-        let mut new = PodRecord::clone(&self.record());
-        let before = new.phase;
-        change(&mut new);
-        if new.phase != before && !before.may_become(new.phase) {
-            return Err(Error::internal(format!(
-                "pod cannot go from {before:?} to {:?}",
-                new.phase
-            )));
-        }
-        let new = Arc::new(new);
-        let (path, record) = (self.dirs.record(), Arc::clone(&new));
-        let written = self.disk.run(move || record::write(&path, record.as_ref())).await;
-        let ends = new.phase != before && !matches!(new.phase, PodPhase::Making | PodPhase::Ready);
-        match written {
-            Err(error) if ends => {
-                let phase = new.phase;
-                tracing::warn!(pod = %self.id, %error, "that it is {phase:?} is not on record");
-            }
-            written => written?,
-        }
-        self.record.send_replace(new);
-        Ok(())
+        self.record.get()
     }
 
     /// The connection to its shim, if there is one.
@@ -249,11 +224,12 @@ impl Drop for Counted {
 }
 
 impl Container {
-    pub(crate) fn new(record: ContainerRecord) -> Container {
+    pub(crate) fn new(record: ContainerRecord, pod: &Pod) -> Container {
+        let file = pod.dirs.container(&record.id);
         Container {
             id: record.id.clone(),
             config: Arc::clone(&record.config),
-            record: watch::Sender::new(Arc::new(record)),
+            record: Recorded::new(record, file, pod.disk.clone()),
             template: OnceLock::new(),
             pidfd: Mutex::default(),
             pipes: Mutex::default(),
@@ -304,47 +280,12 @@ impl Container {
 
     /// The record as it is now.
     pub(crate) fn record(&self) -> Arc<ContainerRecord> {
-        Arc::clone(&self.record.borrow())
-    }
-
-    /// Changes the record on disk, then in memory; that it has started or ended also when the disk
-    /// takes nothing.
-    pub(crate) async fn change(
-        &self,
-        pod: &Pod,
-        change: impl FnOnce(&mut ContainerRecord),
-    ) -> Result<()> {
-        let mut new = ContainerRecord::clone(&self.record());
-        let before = new.phase;
-        change(&mut new);
-        if new.phase != before && !before.may_become(new.phase) {
-            let message = format!("container cannot go from {before:?} to {:?}", new.phase);
-            return Err(Error::internal(message));
-        }
-        let new = Arc::new(new);
-        let (path, record) = (pod.dirs.container(&self.id), Arc::clone(&new));
-        let written = pod.disk.run(move || record::write(&path, record.as_ref())).await;
-        // A start and an end are facts; a creation can be taken back.
-        let phase = new.phase;
-        let can_be_taken_back = matches!(phase, ContainerPhase::Making | ContainerPhase::Created);
-        if written.is_ok() || !can_be_taken_back {
-            self.record.send_replace(new);
-        }
-        match written {
-            Err(error) if phase != before && !can_be_taken_back => {
-                tracing::warn!(container = %self.id, %error, "that it is {phase:?} is not on record");
-                Ok(())
-            }
-            written => written,
-        }
+        self.record.get()
     }
 
     /// Waits until it has ended.
     pub(crate) async fn ended(&self) -> Arc<ContainerRecord> {
-        let over = |record: &Arc<ContainerRecord>| record.exit.is_some();
-        let mut record = self.record.subscribe();
-        // The sender lives as long as self.
-        record.wait_for(over).await.map_or_else(|_| self.record(), |found| Arc::clone(&found))
+        self.record.until(|record| record.exit.is_some()).await
     }
 }
 
@@ -381,8 +322,7 @@ impl Table {
     /// The listed pod of `owner` that an id or its beginning names.
     pub(crate) fn pod(&self, owner: &Owner, id: &str) -> Result<Arc<Pod>> {
         self.read(|rows| {
-            let seen =
-                |pod: &&Arc<Pod>| pod.owner == *owner && pod.record.borrow().phase.is_listed();
+            let seen = |pod: &&Arc<Pod>| pod.owner == *owner && pod.record().phase.is_listed();
             exactly_one("pod", id, begin_with(&rows.pods, id).filter(seen)).cloned()
         })
     }
@@ -391,7 +331,7 @@ impl Table {
     pub(crate) fn container(&self, owner: &Owner, id: &str) -> Result<(Arc<Pod>, Arc<Container>)> {
         self.read(|rows| {
             let seen = |row: &&(Arc<Pod>, Arc<Container>)| {
-                row.0.owner == *owner && row.1.record.borrow().phase.is_listed()
+                row.0.owner == *owner && row.1.record().phase.is_listed()
             };
             exactly_one("container", id, begin_with(&rows.containers, id).filter(seen)).cloned()
         })
@@ -440,7 +380,7 @@ impl Table {
             let all = rows.containers.values();
             all.filter(|row| row.0.id == *pod).map(|row| Arc::clone(&row.1)).collect()
         });
-        all.sort_by_key(|container| container.record.borrow().created_at);
+        all.sort_by_key(|container| container.record().created_at);
         all
     }
 

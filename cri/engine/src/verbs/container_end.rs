@@ -210,9 +210,9 @@ pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
         record.exit = Some(exit);
         record.pid = 0;
     };
-    let change = at.container.change(&at.at.pod, change);
-    if let Err(error) = run_step("engine.end-container.exited", change).await {
-        // The shim's own exit record stays: it is read again after a restart.
+    // The shim's own exit record stays: until this is on disk, it is read again after a restart.
+    let note = async { at.container.record.note(change).map(drop) };
+    if let Err(error) = run_step("engine.end-container.exited", note).await {
         tracing::warn!(container = %at.container.id, %error, "its end is not on record");
     }
     at.at.tell(EventKind::Stopped, Some(&at.container.id));

@@ -169,7 +169,8 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     // Counted before the look at the phase: a stop changes that first, and then waits.
     let counted = at.pod.making();
     check_ready(&at)?;
-    let container = Arc::new(Container::new(intent(&at, Arc::clone(&config), (&image, &volumes))?));
+    let record = intent(&at, Arc::clone(&config), (&image, &volumes))?;
+    let container = Arc::new(Container::new(record, &at.pod));
     Span::current().record("container", tracing::field::display(&container.id));
     let mut verb = CreateContainer {
         at: at.with(&container),
@@ -264,7 +265,7 @@ fn intent(
 
 impl CreateContainer {
     async fn intent(&self) -> Result<()> {
-        self.at.container.change(&self.at.at.pod, |_| {}).await
+        self.at.container.record.change(|_| {}).await
     }
 
     async fn rootfs(&mut self) -> Result<()> {
@@ -371,7 +372,7 @@ impl CreateContainer {
             record.user = planned.user;
             record.limits = planned.limits;
         };
-        self.at.container.change(&self.at.at.pod, change).await
+        self.at.container.record.change(change).await
     }
 }
 

@@ -122,7 +122,7 @@ impl PodAt {
         let not_undone =
             not_undone.iter().map(|(step, error)| ((*step).to_owned(), error.to_string()));
         let not_undone: Vec<_> = not_undone.collect();
-        let keep = self.pod.change(|record| record.not_undone = not_undone);
+        let keep = self.pod.record.change(|record| record.not_undone = not_undone);
         if let Err(error) = run_step("engine.run-pod.not-undone", keep).await {
             tracing::warn!(pod = %self.pod.id, %error, "what was not undone is not on record");
         }

@@ -145,7 +145,9 @@ impl ContainerAt {
         let change = |record: &mut crate::record::ContainerRecord| {
             record.phase = ContainerPhase::Removing;
         };
-        self.container.change(&self.at.pod, change).await
+        // It says itself when it breaks off.
+        let _ = self.container.record.note(change)?.await;
+        Ok(())
     }
 }
 
@@ -168,7 +170,8 @@ impl PodAt {
         Ok(())
     }
 
+    /// On disk behind, before the folder goes, which is next.
     async fn removing(&self) -> Result<()> {
-        self.pod.change(|record| record.phase = PodPhase::Removing).await
+        self.pod.record.note(|record| record.phase = PodPhase::Removing).map(drop)
     }
 }

@@ -225,7 +225,7 @@ impl RunPod {
     }
 
     async fn intent(&self) -> Result<()> {
-        self.at.pod.change(|_| {}).await
+        self.at.pod.record.change(|_| {}).await
     }
 
     async fn files(&self) -> Result<()> {
@@ -314,7 +314,7 @@ impl RunPod {
             record.ips = ips;
             record.reaper = reaper;
         };
-        self.at.pod.change(change).await
+        self.at.pod.record.change(change).await
     }
 }
 

@@ -156,12 +156,13 @@ impl PodAt {
 
     /// Ends a pod whose shim is gone, and tells it.
     pub(crate) async fn end_without_shim(&self, reason: &str) {
-        let ending = self.pod.change(|record| {
+        let change = |record: &mut crate::record::PodRecord| {
             if record.phase == PodPhase::Ready {
                 record.phase = PodPhase::Ending;
                 record.reason = reason.to_owned();
             }
-        });
+        };
+        let ending = async { self.pod.record.note(change).map(drop) };
         if let Err(error) = run_step("engine.end-pod.ending", ending).await {
             tracing::warn!(pod = %self.pod.id, %error, "its end is not on record");
         }

@@ -20,7 +20,8 @@ impl ContainerAt {
             record.phase = ContainerPhase::Running;
             record.started_at = started_at;
         };
-        self.container.change(&self.at.pod, change).await?;
+        // Until this is on disk, a later daemon learns of it from the shim.
+        self.container.record.note(change)?;
         self.at.tell(EventKind::Started, Some(&self.container.id));
         Ok(())
     }

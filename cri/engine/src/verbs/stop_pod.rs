@@ -11,6 +11,7 @@ use crate::table::Shared;
 use rrun_shim_protocol::{ContainerReport, ContainerState, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -21,6 +22,8 @@ const DYING: Duration = Duration::from_secs(10);
 
 pub(crate) struct StopPod {
     at: PodAt,
+    /// Writes that the pod is being stopped, while its containers are killed.
+    ending: Option<JoinHandle<()>>,
 }
 
 impl Verb for StopPod {
@@ -47,7 +50,7 @@ static STOP_POD: List<StopPod> = List {
         },
         Step {
             name: "engine.stop-pod.network",
-            apply: |stop| Box::pin(stop.at.detach_network()),
+            apply: |stop| Box::pin(stop.network()),
             undo: None,
         },
         Step { name: "engine.stop-pod.shim", apply: |stop| Box::pin(stop.shim()), undo: None },
@@ -100,7 +103,7 @@ impl PodAt {
         if !matches!(before, PodPhase::Ready | PodPhase::Ending) {
             return Ok(());
         }
-        let mut verb = StopPod { at: self.clone() };
+        let mut verb = StopPod { at: self.clone(), ending: None };
         STOP_POD.run(&mut verb).await.map_err(|(error, _)| error)?;
         if before == PodPhase::Ready {
             self.tell(EventKind::Stopped, None);
@@ -110,8 +113,10 @@ impl PodAt {
 }
 
 impl StopPod {
-    async fn ending(&self) -> Result<()> {
-        self.at.pod.change(|record| record.phase = PodPhase::Ending).await
+    async fn ending(&mut self) -> Result<()> {
+        let ending = self.at.pod.record.note(|record| record.phase = PodPhase::Ending)?;
+        self.ending = Some(ending);
+        Ok(())
     }
 
     /// What is being made will be one of the containers, or is taken back; in a hurry.
@@ -177,6 +182,15 @@ impl StopPod {
         }
     }
 
+    /// A pod whose containers are dead may be found ready: it will be stopped again. One without its
+    /// network may not.
+    async fn network(&mut self) -> Result<()> {
+        if let Some(ending) = self.ending.take() {
+            let _ = ending.await;
+        }
+        self.at.detach_network().await
+    }
+
     /// Ends the shim, which unpins its namespaces; one that does not answer is killed.
     async fn shim(&self) -> Result<()> {
         if let Some(shim) = self.at.pod.shim() {
@@ -202,6 +216,7 @@ impl StopPod {
             record.phase = PodPhase::Stopped;
             record.reaper = None;
         };
-        self.at.pod.change(change).await
+        let _ = self.at.pod.record.note(change)?.await;
+        Ok(())
     }
 }

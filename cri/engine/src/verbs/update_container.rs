@@ -128,6 +128,6 @@ impl UpdateContainer {
             record.limits = planned.after;
             record.resources.change(asked);
         };
-        self.at.container.change(&self.at.at.pod, change).await
+        self.at.container.record.change_first(change)?.await
     }
 }
