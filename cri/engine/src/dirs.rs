@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::error::{Context, Result};
 use crate::id::{ContainerId, PodId};
 use nix::fcntl::{Flock, FlockArg};
+use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// What the name of a folder ends with from its removal until it is deleted.
+const REMOVED: &str = ".removed";
 /// Between two tries to take a lock.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -199,6 +202,51 @@ fn remove_any(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder at once: it gets a name by which no pod is found, and [`delete`] does the rest,
+/// for which nobody need wait. A missing one is removed.
+pub(crate) fn remove_at_once(path: &Path) -> Result<()> {
+    let removed = removed(path);
+    let rename = || match fs::rename(path, &removed) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed,
+    };
+    let renamed = rename().or_else(|error| match error.kind() {
+        // Of a process that has died between the two.
+        io::ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(&removed).and_then(|()| rename()),
+        _ => Err(error),
+    });
+    renamed.context(|| format!("remove {}", path.display()))
+}
+
+/// Deletes what [`remove_at_once`] has removed. What cannot be deleted is told in the log, and tried
+/// again when an engine is opened.
+pub(crate) fn delete(path: &Path) {
+    delete_removed(&removed(path));
+}
+
+/// The same of all of which the remover has died, in a folder of pods.
+pub(crate) fn delete_all_removed(pods: &Path) {
+    let entries = fs::read_dir(pods).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    for path in
+        paths.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(REMOVED.as_bytes()))
+    {
+        delete_removed(&path);
+    }
+}
+
+fn removed(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(REMOVED);
+    PathBuf::from(name)
+}
+
+fn delete_removed(path: &Path) {
+    if let Err(error) = step::run("engine.removed.delete", || remove_all(path)) {
+        tracing::warn!(%error, "left behind");
+    }
+}
+
 /// Removes a folder with all it holds, or what stands in its place; a missing one is removed.
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
@@ -223,6 +271,29 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_removed_at_once_though_an_earlier_one_of_its_name_is_not_deleted_yet() {
+        let pods = tempfile::tempdir().unwrap();
+        let pod = pods.path().join("pod");
+        let make = || {
+            fs::create_dir(&pod).unwrap();
+            fs::write(pod.join("record"), "").unwrap();
+        };
+        remove_at_once(&pod).unwrap();
+        for _ in 0..2 {
+            make();
+            remove_at_once(&pod).unwrap();
+            assert!(!pod.exists());
+        }
+        assert_eq!(fs::read_dir(&pods).unwrap().count(), 1);
+        make();
+        delete_all_removed(pods.path());
+        assert_eq!(fs::read_dir(&pods).unwrap().count(), 1);
+        remove_at_once(&pod).unwrap();
+        delete(&pod);
+        assert_eq!(fs::read_dir(&pods).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_lock_of_a_process_that_is_about_to_end_is_waited_for_and_not_for_ever() {

@@ -66,6 +66,11 @@ pub(crate) async fn recover(engine: &Arc<Shared>) -> Result<Recovery> {
         pods_on_disk(&config)
     });
     let ids = ids.await?;
+    let folders = [engine.config.root.join("pods"), engine.config.run.join("pods")];
+    tokio::spawn(blocking(move || {
+        folders.iter().for_each(|pods| dirs::delete_all_removed(pods));
+        Ok(())
+    }));
     let mut all = JoinSet::new();
     for id in ids {
         let engine = Arc::clone(engine);

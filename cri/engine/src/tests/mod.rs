@@ -77,10 +77,12 @@ impl Machine {
         })
     }
 
-    /// Everything that is left of pods, by name.
+    /// Everything that is left of pods, by name. What is removed and not deleted yet is deleted first,
+    /// as the next engine does.
     pub(super) fn remains(&self) -> Vec<String> {
         let mut left = self.world.remains();
         for folder in ["lib/pods", "run/pods", "netns", "lib/quarantine"] {
+            crate::dirs::delete_all_removed(&self.path().join(folder));
             let Ok(entries) = std::fs::read_dir(self.path().join(folder)) else { continue };
             left.extend(entries.map(|e| format!("{folder}/{:?}", e.unwrap().file_name())));
         }

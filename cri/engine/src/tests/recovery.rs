@@ -15,6 +15,23 @@ use std::path::{Path, PathBuf};
 const OWNER: &Owner = &Owner::Cri;
 
 #[test]
+fn what_was_removed_and_not_deleted_is_deleted_by_the_next_process() {
+    let machine = Machine::new();
+    let removed = ["lib/pods", "run/pods"].map(|pods| {
+        let folder =
+            machine.path().join(pods).join(format!("{}.removed", PodId::random().unwrap()));
+        fs::create_dir_all(folder.join("containers")).unwrap();
+        folder
+    });
+    machine.life(async |_, recovery| {
+        assert!(recovery.pods.is_empty() && recovery.not_undone.is_empty());
+        while removed.iter().any(|folder| folder.exists()) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
 fn pods_and_containers_go_on_under_the_next_process_and_ends_in_between_are_told() {
     let machine = Machine::new();
     let (pod, goes_on, (_, ends)) = machine.life(async |engine, _| {

@@ -14,6 +14,7 @@ use crate::steps::{NotUndone, run_step};
 use crate::table::{Container, Shared};
 use rrun_shim_protocol::Request;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
@@ -67,12 +68,24 @@ impl PodAt {
 
     pub(crate) async fn remove_run_dir(&self) -> Result<()> {
         let run = self.pod.dirs.run.clone();
-        blocking(move || dirs::remove_all(&run)).await
+        blocking(move || dirs::remove_at_once(&run)).await?;
+        self.delete_behind(&self.pod.dirs.run);
+        Ok(())
     }
 
     pub(crate) async fn remove_state_dir(&self) -> Result<()> {
         let state = self.pod.dirs.state.clone();
-        self.pod.disk.run(move || dirs::remove_all(&state)).await
+        self.pod.disk.run(move || dirs::remove_at_once(&state)).await?;
+        self.delete_behind(&self.pod.dirs.state);
+        Ok(())
+    }
+
+    fn delete_behind(&self, folder: &Path) {
+        let folder = folder.to_owned();
+        drop(self.pod.disk.push(move || {
+            dirs::delete(&folder);
+            Ok(())
+        }));
     }
 
     pub(crate) async fn remove_files(&self) -> Result<()> {
