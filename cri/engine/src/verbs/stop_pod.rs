@@ -216,7 +216,6 @@ impl StopPod {
             record.phase = PodPhase::Stopped;
             record.reaper = None;
         };
-        let _ = self.at.pod.record.note(change)?.await;
-        Ok(())
+        self.at.pod.record.note(change).map(drop)
     }
 }
