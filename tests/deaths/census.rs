@@ -235,7 +235,11 @@ fn changes(before: &Snapshot, after: &Snapshot) -> Vec<(Change, String)> {
     }
     let is_change = |kind: Kind, line: &str| {
         let ends = line.starts_with("gone");
-        kind != Kind::Process || !(ends || times.get(&pid(line)) == Some(&2))
+        match kind {
+            Kind::Process => !(ends || times.get(&pid(line)) == Some(&2)),
+            // The folder of a removed pod is deleted behind, by no step.
+            _ => !line.contains(".removed"),
+        }
     };
     let changed = all.into_iter().filter(|(kind, line)| is_change(*kind, line));
     changed.map(|(kind, line)| (Change::of(kind), format!("{kind:?} {line}"))).collect()

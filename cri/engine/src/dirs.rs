@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::error::{Context, Result};
 use crate::id::{ContainerId, PodId};
 use nix::fcntl::{Flock, FlockArg};
-use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -242,7 +241,7 @@ fn removed(path: &Path) -> PathBuf {
 }
 
 fn delete_removed(path: &Path) {
-    if let Err(error) = step::run("engine.removed.delete", || remove_all(path)) {
+    if let Err(error) = remove_all(path) {
         tracing::warn!(%error, "left behind");
     }
 }

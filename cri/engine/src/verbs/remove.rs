@@ -170,8 +170,9 @@ impl PodAt {
         Ok(())
     }
 
-    /// On disk behind, before the folder goes, which is next.
     async fn removing(&self) -> Result<()> {
-        self.pod.record.note(|record| record.phase = PodPhase::Removing).map(drop)
+        // It says itself when it breaks off.
+        let _ = self.pod.record.note(|record| record.phase = PodPhase::Removing)?.await;
+        Ok(())
     }
 }
