@@ -16,6 +16,7 @@ mod hung_shim;
 mod image_volumes;
 mod life;
 mod log;
+mod metrics;
 mod reboot;
 mod reload;
 mod removals;

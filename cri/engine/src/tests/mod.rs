@@ -5,6 +5,7 @@ mod faults;
 mod fsck;
 mod hung;
 mod life;
+mod metrics;
 mod recovery;
 mod spans;
 mod systemd;
