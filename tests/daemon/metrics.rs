@@ -32,7 +32,7 @@ impl Told {
     }
 
     fn value(&self, of: &str, name: &str, own: &[&str]) -> u64 {
-        self.find(of, name, own).unwrap_or_else(|| panic!("{of}: no {name} {own:?}: {:?}", self.0))
+        self.find(of, name, own).unwrap_or_else(|| panic!("{of}: no {name} {own:?}"))
     }
 }
 
@@ -87,7 +87,10 @@ async fn metrics_are_told_of_a_pods_containers_and_interfaces_and_after_a_restar
     assert_is_whole(&descriptors, &before);
     suite.restart().await;
     let layers = async || {
-        Told::of(&suite, &pod).await.find("web", "fs_limit_bytes", &[&device(&before)]).is_some()
+        let told = Told::of(&suite, &pod).await;
+        ["main", "web"]
+            .iter()
+            .all(|of| told.find(of, "fs_limit_bytes", &[&device(&before)]).is_some())
     };
     suite.until("the layers are measured", layers).await;
     let after = Told::of(&suite, &pod).await;
