@@ -3,6 +3,7 @@
 
 mod asked;
 mod attacks;
+mod cdi;
 mod crowds;
 mod daemon_death;
 mod exec;

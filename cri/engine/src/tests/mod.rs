@@ -47,7 +47,11 @@ impl Machine {
 
     pub(super) fn config(&self) -> Config {
         let at = |name: &str| self.path().join(name);
-        let settings = Settings { seccomp_profiles: at("seccomp"), log: LogLimits::default() };
+        let settings = Settings {
+            seccomp_profiles: at("seccomp"),
+            cdi_spec_dirs: vec![at("cdi")],
+            log: LogLimits::default(),
+        };
         Config {
             root: at("lib"),
             run: at("run"),
