@@ -40,6 +40,8 @@ pub struct Config {
     pub streaming: Streaming,
     /// Seccomp.
     pub seccomp: Seccomp,
+    /// Devices by the Container Device Interface.
+    pub cdi: Cdi,
     /// Logs of containers.
     pub log: Log,
 }
@@ -56,6 +58,7 @@ impl Default for Config {
             cgroup: Cgroup::default(),
             streaming: Streaming::default(),
             seccomp: Seccomp::default(),
+            cdi: Cdi::default(),
             log: Log::default(),
         }
     }
@@ -217,6 +220,21 @@ impl Default for Seccomp {
     }
 }
 
+/// `[cdi]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cdi {
+    /// Folders of specs; a later one goes before an earlier one.
+    #[serde(deserialize_with = "all_absolute")]
+    pub spec_dirs: Vec<PathBuf>,
+}
+
+impl Default for Cdi {
+    fn default() -> Self {
+        Cdi { spec_dirs: rrun_engine::Settings::default().cdi_spec_dirs }
+    }
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -240,6 +258,14 @@ fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Er
     match path.is_absolute() {
         true => Ok(path),
         false => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+fn all_absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let paths = Vec::<PathBuf>::deserialize(deserializer)?;
+    match paths.iter().find(|path| !path.is_absolute()) {
+        None => Ok(paths),
+        Some(path) => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
     }
 }
 
@@ -377,6 +403,7 @@ mod tests {
             ("[streaming]\naddress = \"10.1.2.3:80\"\n", "f:2: streaming.address: 10.1.2.3:80"),
             ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
             ("[network]\nnetns_dir = \"n\"\n", "f:2: network.netns_dir: n is not an absolute"),
+            ("[cdi]\nspec_dirs = ['/a', 'b']\n", "f:2: cdi.spec_dirs: b is not an absolute path"),
             ("[cgroup]\nparent = \"/a/../b\"\n", "f:2: cgroup.parent: \"/a/../b\" is no path"),
             ("[cgroup]\nparent = \"a.slice/b\"\n", "f:2: cgroup.parent: \"a.slice/b\" is no path"),
             ("[cgroup]\ndriver = \"x\"\n", "f:2: cgroup.driver: unknown variant `x`"),

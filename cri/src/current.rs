@@ -104,6 +104,7 @@ fn reloaded(old: &Config, new: &Config) -> Config {
             ..new.images.clone()
         },
         seccomp: new.seccomp.clone(),
+        cdi: new.cdi.clone(),
         log: new.log.clone(),
         ..old.clone()
     }
@@ -126,6 +127,7 @@ fn verifiers(config: &Config) -> Verifiers {
 fn of_engine(config: &Config) -> rrun_engine::Settings {
     rrun_engine::Settings {
         seccomp_profiles: config.seccomp.profiles.clone(),
+        cdi_spec_dirs: config.cdi.spec_dirs.clone(),
         log: rrun_engine::LogLimits {
             drain_timeout: Duration::from_secs(config.log.drain_timeout),
             drain_bytes: config.log.drain_bytes,
@@ -206,6 +208,7 @@ mod tests {
         ("cgroup.parent", "'/x'"),
         ("streaming.address", "'127.0.0.1:1'"),
         ("seccomp.profiles", "'/x'"),
+        ("cdi.spec_dirs", "['/x']"),
         ("log.drain_timeout", "1"),
         ("log.drain_bytes", "1"),
     ];

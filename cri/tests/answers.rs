@@ -15,8 +15,8 @@ use rrun_engine::model::{
     NamespaceOptions, PodConfig, Resources, Tags, UserNamespace,
 };
 use rrun_engine::stats::{
-    ContainerStats, FsUsage, InterfaceUsage, Memory, PodStats, Pressure, Pressures, Stall, Stats,
-    Swap, Usage,
+    ContainerMetrics, ContainerStats, FsUsage, InterfaceUsage, Memory, PodMetrics, PodStats,
+    Pressure, Pressures, Stall, Stats, Swap, Usage,
 };
 use rrun_engine::status::{
     ContainerExit, ContainerItem, ContainerStatus, LinuxUser, PodItem, PodStatus,
@@ -243,7 +243,7 @@ fn usage() -> Option<Arc<Usage>> {
 }
 
 fn pod_stats() -> PodStats {
-    let layer = FsUsage { at: 1, mountpoint: "/m".into(), bytes: 1, inodes: 1 };
+    let layer = FsUsage { at: 1, mountpoint: "/m".into(), bytes: 1, inodes: 1, file_system: None };
     let container = ContainerStats {
         id: "1".repeat(64).parse().unwrap(),
         config: container_config(),
@@ -256,6 +256,23 @@ fn pod_stats() -> PodStats {
         config: pod_config(),
         usage: usage(),
         interfaces: Arc::new(vec![interface("eth0"), interface("net1")]),
+        containers: vec![container],
+    }
+}
+
+fn pod_metrics() -> PodMetrics {
+    let container = ContainerMetrics {
+        id: "1".repeat(64).parse().unwrap(),
+        config: container_config(),
+        started_at: 1,
+        resources: resources(),
+        counts: Some((1, Arc::default())),
+        writable_layer: None,
+    };
+    PodMetrics {
+        id: "0".repeat(64).parse().unwrap(),
+        config: pod_config(),
+        interfaces: Some((1, Arc::new(vec![InterfaceUsage::default()]))),
         containers: vec![container],
     }
 }
@@ -293,12 +310,15 @@ fn what_is_converted_is_in_the_bytes_of_a_full_answer_and_what_is_empty_is_not()
         image_id: container.image_id.clone(),
         image_ref: container.image_ref.clone(),
     };
-    let answers: [(&str, Vec<u8>); 5] = [
+    let descriptor = &convert::metric_descriptors()[0];
+    let answers: [(&str, Vec<u8>); 7] = [
         ("PodSandboxStatus", convert::pod_status(&pod).0.encode_to_vec()),
         ("PodSandbox", convert::pod_item(&item).encode_to_vec()),
         ("ContainerStatus", convert::container_status(&container).0.encode_to_vec()),
         ("Container", convert::container_item(&line).encode_to_vec()),
         ("PodSandboxStats", convert::pod_stats(&pod_stats()).encode_to_vec()),
+        ("MetricDescriptor", descriptor.encode_to_vec()),
+        ("PodSandboxMetrics", convert::pod_metrics(&pod_metrics()).encode_to_vec()),
     ];
     let mut found = BTreeSet::new();
     for (message, bytes) in answers {

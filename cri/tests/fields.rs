@@ -377,10 +377,6 @@ fn refusals() -> Vec<(&'static str, Result<()>)> {
             container(|c| c.windows = Some(Default::default())),
         ),
         (
-            "CreateContainerRequest.config.CDI_devices",
-            container(|c| c.cdi_devices = vec![CdiDevice { name: "a/b=c".into() }]),
-        ),
-        (
             "UpdateContainerResourcesRequest.windows",
             update(|r| r.windows = Some(Default::default())),
         ),

@@ -19,8 +19,8 @@ use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::Registries;
 use crate::store::{
-    Collection, Config, Disk, Entry, FsInfo, Holder, Image, ImageUsage, Lower, Origin, Rootfs,
-    Usage, Verified,
+    Collection, Config, Disk, Entry, FileSystem, FsInfo, Holder, Image, ImageUsage, Lower, Origin,
+    Rootfs, Usage, Verified,
 };
 
 /// How often a process that has the store open looks for what nobody has any more.
@@ -348,5 +348,10 @@ impl Store {
     /// What images take of their filesystem, from the records.
     pub async fn fs_info(&self) -> Result<FsInfo> {
         self.disk.run(Disk::fs_info).await
+    }
+
+    /// How large the file system of the images is.
+    pub async fn file_system(&self) -> Result<FileSystem> {
+        self.disk.run(Disk::file_system).await
     }
 }

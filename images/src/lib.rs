@@ -53,7 +53,8 @@ pub use registry::login;
 pub use registry::pace::Stall;
 pub use registry::ranges::Ranges;
 pub use store::{
-    Collection, Config, Containers, Decision, Entry, Fault, Finding, FsInfo, Holder, HolderKind,
-    Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs, Usage, Verified,
+    Collection, Config, Containers, Decision, Entry, Fault, FileSystem, Finding, FsInfo, Holder,
+    HolderKind, Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs,
+    Usage, Verified,
 };
 pub use verifier::Verifiers;

@@ -3,6 +3,7 @@
 
 mod asked;
 mod attacks;
+mod cdi;
 mod crowds;
 mod daemon_death;
 mod exec;
@@ -16,6 +17,7 @@ mod hung_shim;
 mod image_volumes;
 mod life;
 mod log;
+mod metrics;
 mod reboot;
 mod reload;
 mod removals;

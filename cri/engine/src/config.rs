@@ -10,13 +10,19 @@ use tokio::sync::watch;
 pub struct Settings {
     /// Where relative `Localhost` seccomp profiles are.
     pub seccomp_profiles: PathBuf,
+    /// Where the specs of CDI devices are; a later folder goes before an earlier one.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Logs of containers.
     pub log: LogLimits,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { seccomp_profiles: "/var/lib/kubelet/seccomp".into(), log: LogLimits::default() }
+        Settings {
+            seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            log: LogLimits::default(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ports::Ports;
 use crate::recover::{self, Recovery};
 use crate::session::{AttachRequest, ExecOutput, ExecRequest, Forward, Session};
 use crate::spec::Planner;
-use crate::stats::{ContainerStats, FsUsage, PodStats};
+use crate::stats::{ContainerStats, FsUsage, PodMetrics, PodStats};
 use crate::status::{
     ContainerFilter, ContainerItem, ContainerStatus, PodFilter, PodItem, PodStatus,
 };
@@ -19,7 +19,7 @@ use crate::table::{Shared, Table};
 use crate::verbs::{
     self, container_end, create_container, remove, run_pod, start_container, stop_pod,
 };
-use crate::{info, layers, streams, usage, view};
+use crate::{info, layers, metrics, streams, usage, view};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +57,10 @@ impl Engine {
             for_attached: Descriptors::new(For::Attached),
             for_forwarded: Descriptors::new(For::Forwarded),
             container_made: Default::default(),
+            scrapers: Default::default(),
         });
         layers::watch(&shared);
+        metrics::watch(&shared);
         let recovery = recover::recover(&shared).await.context(|| "open engine")?;
         Ok((Engine { shared }, recovery))
     }
@@ -274,6 +276,11 @@ impl Engine {
         usage::pods(&self.shared, owner, filter).await
     }
 
+    /// What metrics tell of the ready pods, as it was read within the last quarter of a minute.
+    pub async fn list_pod_metrics(&self, owner: &Owner) -> Vec<PodMetrics> {
+        metrics::pods(&self.shared, owner).await
+    }
+
     /// What the writable layers of all containers took when they were measured last; `None` without
     /// any. Layers are on one file system.
     pub fn writable_layers(&self) -> Option<FsUsage> {
@@ -284,6 +291,7 @@ impl Engine {
             bytes: all.bytes + one.bytes,
             inodes: all.inodes + one.inodes,
             mountpoint: all.mountpoint,
+            file_system: all.file_system,
         })
     }
 

@@ -17,12 +17,18 @@ impl<T> Default for Measured<T> {
 }
 
 impl<T> Measured<T> {
-    fn last(&self) -> Option<(i64, Arc<T>)> {
+    /// The value, and when it was measured.
+    pub(crate) fn last(&self) -> Option<(i64, Arc<T>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn is_fresh(&self, now: i64) -> bool {
-        self.last().is_some_and(|(at, _)| (0..FRESH).contains(&(now - at)))
+        self.is_younger(now, FRESH)
+    }
+
+    /// Whether it was measured within the last `age` nanoseconds.
+    pub(crate) fn is_younger(&self, now: i64, age: i64) -> bool {
+        self.last().is_some_and(|(at, _)| (0..age).contains(&(now - at)))
     }
 
     pub(crate) fn put(&self, at: i64, value: Option<T>) {

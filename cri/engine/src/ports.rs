@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::id::PodId;
 use crate::model::{Dns, PortMapping, Tags};
-use crate::stats::{FsUsage, InterfaceUsage, Stats};
+use crate::stats::{Counts, FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 pub use rrun_images::ImageConfig;
 use rrun_images::Lower;
@@ -269,6 +269,10 @@ pub trait Host: Send + Sync {
 
     /// What each of these groups counts; `None` for one that is gone.
     async fn usage(&self, cgroups: Vec<String>) -> Vec<Option<Stats>>;
+
+    /// Everything that is counted of containers, each told by its group and the number of its first
+    /// process; `None` for a group that is gone.
+    async fn counts(&self, containers: Vec<(String, i32)>) -> Vec<Option<Counts>>;
 
     /// What the interfaces of each of these network namespaces count, the default one first, `lo`
     /// left out; none for one that cannot be entered.

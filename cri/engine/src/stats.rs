@@ -1,12 +1,14 @@
 //! What containers and pods use.
 
 use crate::id::{ContainerId, PodId};
-use crate::model::{ContainerConfig, PodConfig};
+use crate::model::{ContainerConfig, PodConfig, Resources};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use rrun_runtime::cgroup::Opened;
 pub use rrun_runtime::cgroup::stats::{
-    DeviceIo, Memory, Pressure, Pressures, Stall, Stats, Swap, Throttling,
+    CpuTimes, Details, DeviceIo, HugePages, Memory, MemoryDetails, Pressure, Pressures, Stall,
+    Stats, Swap, Throttling,
 };
 
 /// What one container uses.
@@ -59,6 +61,65 @@ pub struct FsUsage {
     pub bytes: u64,
     /// Inodes.
     pub inodes: u64,
+    /// That file system, where it was asked for.
+    pub file_system: Option<FileSystem>,
+}
+
+/// How large a file system is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Its device: `/dev/vda1`, or `major:minor` of one that has no file.
+    pub device: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; 0 where they are made as they are needed.
+    pub inodes: u64,
+    /// Those of them that are free.
+    pub inodes_free: u64,
+}
+
+/// What metrics tell of a pod.
+#[derive(Clone, Debug)]
+pub struct PodMetrics {
+    /// Its id.
+    pub id: PodId,
+    /// What was asked for: name and namespace.
+    pub config: Arc<PodConfig>,
+    /// What its interfaces count, and when they were read, nanoseconds since the epoch; `None` on the
+    /// host's network.
+    pub interfaces: Option<(i64, Arc<Vec<InterfaceUsage>>)>,
+    /// Its running containers.
+    pub containers: Vec<ContainerMetrics>,
+}
+
+/// What metrics tell of a running container.
+#[derive(Clone, Debug)]
+pub struct ContainerMetrics {
+    /// Its id.
+    pub id: ContainerId,
+    /// What was asked for: name and image.
+    pub config: Arc<ContainerConfig>,
+    /// When it was started, nanoseconds since the epoch.
+    pub started_at: i64,
+    /// Its limits, as they were asked for.
+    pub resources: Resources,
+    /// What is counted, and when that was read, nanoseconds since the epoch.
+    pub counts: Option<(i64, Arc<Counts>)>,
+    /// Its writable layer, as it was measured last.
+    pub writable_layer: Option<FsUsage>,
+}
+
+/// Everything that is counted of a container.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// The figures of its group.
+    pub figures: Stats,
+    /// More of them.
+    pub details: Details,
+    /// Its processes and what they have open.
+    pub opened: Option<Opened>,
+    /// What its group did with block devices, by their names as in [`FileSystem::device`].
+    pub devices: Vec<(String, DeviceIo)>,
 }
 
 /// What a network interface counts.

@@ -15,8 +15,9 @@ use crate::ports::{Ports, Shim};
 use crate::queue::Queue;
 use crate::record::{ContainerRecord, PodRecord};
 use crate::recorded::Recorded;
+use crate::scrapers::Scrapers;
 use crate::spec::ExecTemplate;
-use crate::stats::{FsUsage, InterfaceUsage, Usage};
+use crate::stats::{Counts, FsUsage, InterfaceUsage, Usage};
 use rrun_runtime::plan::Cgroups;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) for_forwarded: Descriptors,
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
+    /// Who asks for metrics.
+    pub(crate) scrapers: Arc<Scrapers>,
 }
 
 impl Shared {
@@ -99,6 +102,8 @@ pub(crate) struct Container {
     pipes: Mutex<Option<Pipes>>,
     /// What its group counts.
     pub(crate) usage: Measured<Usage>,
+    /// The same and more, for metrics.
+    pub(crate) counts: Measured<Counts>,
     /// What its writable layer takes.
     layer: Mutex<Option<FsUsage>>,
     /// When its image was last told of its use.
@@ -234,6 +239,7 @@ impl Container {
             pidfd: Mutex::default(),
             pipes: Mutex::default(),
             usage: Measured::default(),
+            counts: Measured::default(),
             layer: Mutex::default(),
             noted: Mutex::default(),
         }
@@ -360,6 +366,11 @@ impl Table {
     /// The pods of `owner`.
     pub(crate) fn pods(&self, owner: &Owner) -> Vec<Arc<Pod>> {
         self.read(|rows| rows.pods.values().filter(|pod| pod.owner == *owner).cloned().collect())
+    }
+
+    /// All pods.
+    pub(crate) fn all_pods(&self) -> Vec<Arc<Pod>> {
+        self.read(|rows| rows.pods.values().cloned().collect())
     }
 
     /// The containers of the pods of `owner`.

@@ -58,11 +58,17 @@ async fn refresh(engine: &Shared, rows: &[&Row]) {
 async fn refresh_interfaces(engine: &Shared, pods: &[Arc<Pod>]) {
     let now = time::now();
     let old = pods.iter().filter(|pod| !pod.interfaces.is_fresh(now));
+    read_interfaces(engine, &old.cloned().collect::<Vec<_>>()).await;
+}
+
+/// Reads the interfaces of pods that have a network of their own.
+pub(crate) async fn read_interfaces(engine: &Shared, pods: &[Arc<Pod>]) {
     let (old, paths): (Vec<_>, Vec<_>) =
-        old.filter_map(|pod| Some((pod, pod.record().netns.clone()?))).unzip();
+        pods.iter().filter_map(|pod| Some((pod, pod.record().netns.clone()?))).unzip();
     if old.is_empty() {
         return;
     }
+    let now = time::now();
     let all = engine.ports.host.interfaces(paths).await;
     for (pod, interfaces) in old.into_iter().zip(all) {
         pod.interfaces.put(now, Some(interfaces));

@@ -3,6 +3,7 @@
 mod container;
 mod error;
 mod image;
+mod metrics;
 mod network;
 mod pod;
 mod resources;
@@ -13,6 +14,7 @@ mod stats;
 pub use container::{container_config, container_filter, container_item, container_status};
 pub use error::status;
 pub use image::{credentials, image_to_pull};
+pub use metrics::{metric_descriptors, pod_metrics};
 pub use network::pod_cidrs;
 pub use pod::{pod_config, pod_filter, pod_item, pod_status};
 pub use resources::{changed_resources, resources};

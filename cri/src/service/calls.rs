@@ -260,6 +260,35 @@ impl Cri for Service {
         Ok(batches(list.stats, message))
     }
 
+    async fn list_metric_descriptors(
+        &self,
+        _: ListMetricDescriptorsRequest,
+    ) -> Answer<ListMetricDescriptorsResponse> {
+        Ok(ListMetricDescriptorsResponse { descriptors: convert::metric_descriptors() })
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: ListPodSandboxMetricsRequest,
+    ) -> Answer<ListPodSandboxMetricsResponse> {
+        let pods = self.engine.list_pod_metrics(&self.owner).await;
+        let pod_metrics = pods.iter().map(convert::pod_metrics).collect();
+        Ok(ListPodSandboxMetricsResponse { pod_metrics })
+    }
+
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: StreamPodSandboxMetricsRequest,
+    ) -> Answer<Messages<StreamPodSandboxMetricsResponse>> {
+        let pods = self.engine.list_pod_metrics(&self.owner).await;
+        // A pod has some hundred samples: its messages are made one after the other, as they are sent.
+        let messages = pods.into_iter().map(|pod| {
+            let pod_sandbox_metrics = vec![convert::pod_metrics(&pod)];
+            Ok(StreamPodSandboxMetricsResponse { pod_sandbox_metrics })
+        });
+        Ok(futures::stream::iter(messages).boxed())
+    }
+
     async fn get_container_events(
         &self,
         _: GetEventsRequest,

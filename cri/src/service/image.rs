@@ -99,6 +99,7 @@ impl Service {
             mountpoint: info.mountpoint,
             bytes: info.bytes,
             inodes: info.inodes,
+            file_system: None,
         };
         let none = || FsUsage { bytes: 0, inodes: 0, ..images.clone() };
         let containers = self.engine.writable_layers().unwrap_or_else(none);

@@ -52,7 +52,9 @@ mod schema;
 mod trash;
 mod verify;
 
+use nix::sys::statvfs::statvfs;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -161,6 +163,19 @@ pub struct FsInfo {
     pub bytes: u64,
     /// Inodes that images take, likewise.
     pub inodes: u64,
+}
+
+/// The file system of the images and of the writable layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Its device number.
+    pub device: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// How many inodes it has; 0 where it makes them as they are needed.
+    pub inodes: u64,
+    /// How many of them are free.
+    pub inodes_free: u64,
 }
 
 /// The store, as this process has it open. Every call blocks; async code reaches it through
@@ -376,6 +391,18 @@ impl Disk {
     pub(crate) fn fs_info(&self) -> Result<FsInfo> {
         let (bytes, inodes) = self.records(|r| r.read(disk_usage::totals))?;
         Ok(FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes })
+    }
+
+    pub(crate) fn file_system(&self) -> Result<FileSystem> {
+        let root = &self.inner.config.root;
+        let found = statvfs(root).context(format_args!("statvfs {}", root.display()))?;
+        let device = std::fs::metadata(root).context(root.display())?.dev();
+        Ok(FileSystem {
+            device,
+            bytes: found.blocks().saturating_mul(found.fragment_size()),
+            inodes: found.files(),
+            inodes_free: found.files_free(),
+        })
     }
 }
 

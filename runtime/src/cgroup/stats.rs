@@ -4,7 +4,10 @@
 //! ([`Files::find`]), and read what is told ([`Files::read_usage`]): seven short reads, and three
 //! where there is pressure.
 
+mod details;
 mod parse;
+
+pub use details::{CpuTimes, Details, HugePages, MemoryDetails};
 
 use crate::plan::Cgroups;
 use crate::{Context, Error, Kind, Result};
@@ -129,6 +132,8 @@ pub struct Files {
     memory: Option<Source>,
     pids: Option<PathBuf>,
     pressure: Option<PathBuf>,
+    /// Sizes of huge pages that are counted, as file names spell them.
+    huge_pages: Vec<(Source, String)>,
 }
 
 /// A group with a controller.
@@ -157,6 +162,10 @@ impl Files {
             memory: source("memory.usage_in_bytes", "memory.current"),
             pids: source("pids.current", "pids.current").map(|found| found.dir),
             pressure: unified.filter(|dir| dir.join("cpu.pressure").exists()),
+            huge_pages: dirs
+                .iter()
+                .flat_map(|dir| huge_page_sizes(&dir.path, dir.unified))
+                .collect(),
         }
     }
 
@@ -211,6 +220,22 @@ impl Files {
         }
         Ok(stats)
     }
+}
+
+/// `hugetlb.2MB.current` (v1: `hugetlb.2MB.usage_in_bytes`), beside `hugetlb.2MB.rsvd.current`.
+fn huge_page_sizes(dir: &Path, unified: bool) -> Vec<(Source, String)> {
+    let counter = if unified { ".current" } else { ".usage_in_bytes" };
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut sizes: Vec<String> = files
+        .filter_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            let size = name.strip_prefix("hugetlb.")?.strip_suffix(counter)?;
+            (!size.contains('.')).then(|| size.to_owned())
+        })
+        .collect();
+    sizes.sort();
+    let source = Source { dir: dir.to_owned(), unified };
+    sizes.into_iter().map(|size| (source.clone(), size)).collect()
 }
 
 impl Source {

@@ -1,5 +1,6 @@
 //! What the engine itself asks of the kernel.
 
+use super::block_device;
 use super::interfaces;
 use super::process::over;
 use super::view;
@@ -7,7 +8,7 @@ use crate::apparmor;
 use crate::error::{Context, Error, Result};
 use crate::groups;
 use crate::ports::{Host, RootfsDirs};
-use crate::stats::{InterfaceUsage, Stats};
+use crate::stats::{Counts, InterfaceUsage, Opened, Stats};
 use async_trait::async_trait;
 use nix::poll::PollFlags;
 use rrun_blocking::Blocking;
@@ -75,8 +76,25 @@ impl KernelHost {
 }
 
 impl Kernel {
-    /// What a group counts. Its files are found once.
+    /// What a group counts.
     fn usage(&self, cgroup: &str) -> Option<Stats> {
+        self.read(cgroup, |files| files.read_usage().ok())
+    }
+
+    /// Everything that is counted of a container.
+    fn counts(&self, cgroup: &str, init: i32) -> Option<Counts> {
+        let counts = self.read(cgroup, |files| {
+            let (figures, details) = (files.read().ok()?, files.read_details().ok()?);
+            let devices = figures.devices.iter().flatten();
+            let devices = devices.map(|io| (block_device::name(io.major, io.minor), *io)).collect();
+            Some(Counts { figures, details, devices, opened: None })
+        })?;
+        let opened = Opened::of(&self.groups(cgroup), init).ok();
+        Some(Counts { opened, ..counts })
+    }
+
+    /// Reads files of a group, which are found once.
+    fn read<T>(&self, cgroup: &str, read: impl FnOnce(&Files) -> Option<T>) -> Option<T> {
         let files = match self.files().get(cgroup) {
             Some(files) => Arc::clone(files),
             None => {
@@ -88,7 +106,7 @@ impl Kernel {
                 Arc::new(Files::find(&groups))
             }
         };
-        let read = files.read_usage().ok();
+        let read = read(&files);
         match read {
             Some(_) => self.files().insert(cgroup.to_owned(), files),
             None => self.files().remove(cgroup),
@@ -248,6 +266,13 @@ impl Host for KernelHost {
 
     async fn usage(&self, cgroups: Vec<String>) -> Vec<Option<Stats>> {
         let read = move |kernel: &Kernel| cgroups.iter().map(|group| kernel.usage(group)).collect();
+        self.kernel.call(read).await
+    }
+
+    async fn counts(&self, containers: Vec<(String, i32)>) -> Vec<Option<Counts>> {
+        let read = move |kernel: &Kernel| {
+            containers.iter().map(|(group, init)| kernel.counts(group, *init)).collect()
+        };
         self.kernel.call(read).await
     }
 

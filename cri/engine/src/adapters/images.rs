@@ -1,9 +1,10 @@
 //! [`Images`] over the image store.
 
+use super::block_device;
 use crate::disk::{PATIENCE, has_not_answered};
 use crate::error::{Error, Result};
 use crate::ports::{ImageInfo, Images, RootfsDirs};
-use crate::stats::FsUsage;
+use crate::stats::{FileSystem, FsUsage};
 use async_trait::async_trait;
 use rrun_blocking::Patience;
 use rrun_images::{Holder, HolderKind, Image, ImageId, Lower, Store};
@@ -94,6 +95,14 @@ impl Images for StoreImages {
             None => self.store.fs_info().await?.mountpoint,
         };
         self.mountpoint.get_or_init(|| mountpoint.clone());
-        Ok(FsUsage { at: time::now(), mountpoint, bytes: usage.bytes, inodes: usage.inodes })
+        let found = self.store.file_system().await?;
+        let file_system = FileSystem {
+            device: block_device::name_of(found.device),
+            bytes: found.bytes,
+            inodes: found.inodes,
+            inodes_free: found.inodes_free,
+        };
+        let (bytes, inodes) = (usage.bytes, usage.inodes);
+        Ok(FsUsage { at: time::now(), mountpoint, bytes, inodes, file_system: Some(file_system) })
     }
 }

@@ -1,6 +1,7 @@
 //! The traits of [`crate::ports`] over the crates that make images, networks and shims, and over the
 //! kernel.
 
+mod block_device;
 mod host;
 mod images;
 mod interfaces;

@@ -11,9 +11,6 @@ use crate::spec;
 use rrun_sys::fdpass::MAX_FDS;
 use std::path::{Component, Path};
 
-/// Annotations with which clients of old ask for CDI devices.
-const CDI: &str = "cdi.k8s.io/";
-
 /// How many mounts of a container may be images: they go to the shim with its root file system, and
 /// maybe with a PID namespace.
 const IMAGES_MAX: usize = MAX_FDS - 2;
@@ -57,12 +54,8 @@ pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result
 }
 
 fn check_devices(config: &ContainerConfig) -> Result<()> {
-    if let Some(device) = config.cdi_devices.first() {
-        return Err(not_built("CDI_devices", &format!("CDI device {device}")));
-    }
-    if let Some(name) = config.annotations.keys().find(|name| name.starts_with(CDI)) {
-        return Err(not_built("annotations", &format!("{name}: CDI devices")));
-    }
+    // They are looked up when it is made.
+    spec::cdi_devices(config)?;
     for device in &config.devices {
         if !device.permissions.chars().all(|c| "rwm".contains(c)) {
             let message = format!("device {}: permissions", device.host_path);

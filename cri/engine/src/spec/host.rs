@@ -1,8 +1,10 @@
 //! What a container's configuration names on the host: looked up beside the pod's queue, because
 //! any of it may never answer.
 
+use super::cdi;
 use super::devices::{self, HostDevice};
 use super::profile::{self, Seccomp};
+use crate::config::Settings;
 use crate::dirs;
 use crate::error::{Context, Error, Result};
 use crate::host_paths::Look;
@@ -22,6 +24,8 @@ const PROFILE_MAX: u64 = 4 << 20;
 pub(crate) struct OnHost {
     /// The devices that were asked for, or all of the host for a privileged container.
     pub(crate) devices: Vec<HostDevice>,
+    /// What the files of the node say of CDI devices.
+    pub(crate) cdi: cdi::Devices,
     /// Sources of mounts with propagation: as asked for, and without symbolic links.
     pub(crate) real_paths: Vec<(String, String)>,
     /// Which seccomp profile is meant, and its text where it is one of the node.
@@ -52,8 +56,12 @@ pub(crate) fn look_up_pod(
 }
 
 /// Looks it all up. A missing source of a mount is made as a directory and stays, as every runtime
-/// does it. `profiles` is the folder of relative seccomp profiles.
-pub(crate) fn look_up(look: &Look, config: &ContainerConfig, profiles: &Path) -> Result<OnHost> {
+/// does it.
+pub(crate) fn look_up(
+    look: &Look,
+    config: &ContainerConfig,
+    settings: &Settings,
+) -> Result<OnHost> {
     for mount in config.mounts.iter().filter(|mount| mount.image.is_none()) {
         let make = || make_source(Path::new(&mount.host_path));
         look.at(&mount.host_path, make).context(|| format!("mount {}", mount.container_path))?;
@@ -65,9 +73,11 @@ pub(crate) fn look_up(look: &Look, config: &ContainerConfig, profiles: &Path) ->
         let host = look.at("/dev", || devices::of_host(Path::new("/dev")))?;
         devices = devices::with_host(devices, host);
     }
-    let seccomp = profile::seccomp(&config.security, profiles)?;
+    let cdi = cdi::look_up(look, config, &settings.cdi_spec_dirs)?;
+    let seccomp = profile::seccomp(&config.security, &settings.seccomp_profiles)?;
     let profile = text_of(look, &seccomp)?;
-    Ok(OnHost { devices, real_paths: real_paths(look, &config.mounts)?, seccomp, profile })
+    let real_paths = real_paths(look, &config.mounts)?;
+    Ok(OnHost { devices, cdi, real_paths, seccomp, profile })
 }
 
 fn make_source(source: &Path) -> Result<()> {

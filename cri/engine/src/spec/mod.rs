@@ -4,6 +4,7 @@
 mod adjust;
 mod build;
 mod capabilities;
+mod cdi;
 mod devices;
 mod exec;
 mod filters;
@@ -20,6 +21,7 @@ mod tests;
 mod user;
 
 pub(crate) use adjust::adjust;
+pub(crate) use cdi::asked as cdi_devices;
 pub(crate) use exec::ExecTemplate;
 pub(crate) use host::{OnHost, PodProfiles, look_up, look_up_pod};
 pub(crate) use namespaces::namespaces;

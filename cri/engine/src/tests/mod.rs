@@ -5,6 +5,7 @@ mod faults;
 mod fsck;
 mod hung;
 mod life;
+mod metrics;
 mod recovery;
 mod spans;
 mod systemd;
@@ -46,7 +47,11 @@ impl Machine {
 
     pub(super) fn config(&self) -> Config {
         let at = |name: &str| self.path().join(name);
-        let settings = Settings { seccomp_profiles: at("seccomp"), log: LogLimits::default() };
+        let settings = Settings {
+            seccomp_profiles: at("seccomp"),
+            cdi_spec_dirs: vec![at("cdi")],
+            log: LogLimits::default(),
+        };
         Config {
             root: at("lib"),
             run: at("run"),

@@ -220,14 +220,17 @@ fn check_ready(at: &PodAt) -> Result<()> {
 
 /// Looks at the host; what it makes there stays.
 async fn look_up(at: &PodAt, config: &Arc<ContainerConfig>) -> Result<OnHost> {
-    let (config, profiles) = (Arc::clone(config), at.engine.settings().seccomp_profiles);
+    let (config, settings) = (Arc::clone(config), at.engine.settings());
     let log = at.pod.config.log_directory.clone();
     let look = at.engine.host_paths.look(&at.pod.id, move |look| {
         // The shim makes it where it is missing.
         look.at(&log, || Ok(Path::new(&log).exists())).context(|| "log directory")?;
-        spec::look_up(look, &config, &profiles)
+        spec::look_up(look, &config, &settings)
     });
-    run_step("engine.create-container.sources", look).await
+    let found = run_step("engine.create-container.sources", look).await?;
+    // Where it is looked up, nothing can be said: there are no descriptors.
+    found.cdi.broken.iter().for_each(|file| tracing::warn!("{file}"));
+    Ok(found)
 }
 
 /// The record before the first effect, with every name that an undo needs.
@@ -318,7 +321,7 @@ impl CreateContainer {
                 on_host: &on_host,
             };
             let Configured { json, user } = engine.planner.spec(&wanted)?;
-            let mut json = spec::adjust(json);
+            let mut json = spec::adjust(json, &on_host);
             let plan = engine.planner.plan(&mut json, &wanted, target.is_some())?;
             record::replace(&pod.dirs.spec(&at.container.id), json.to_string().as_bytes())?;
             let limits = engine.planner.limits(&json)?;

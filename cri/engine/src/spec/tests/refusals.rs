@@ -20,8 +20,8 @@ fn what_cannot_be_is_refused_by_name() {
             c.config.security.privileged = true;
             c.pod.security.privileged = true;
         }),
-        ("CDI_devices: CDI device a/b=c", Some(Kind::Invalid), |c| {
-            c.config.cdi_devices = texts(&["a/b=c"])
+        ("CDI_devices: \"b=c\" is no device", Some(Kind::Invalid), |c| {
+            c.config.cdi_devices = texts(&["b=c"])
         }),
         ("permissions", Some(Kind::Invalid), |c| {
             c.config.devices = vec![DeviceSpec { permissions: "x".into(), ..Default::default() }];
@@ -108,8 +108,8 @@ fn what_cannot_be_is_refused_by_name() {
         ("AppArmor", Some(Kind::Invalid), |c| {
             c.config.security.apparmor = Some(Localhost("p".into()));
         }),
-        ("annotations: cdi.k8s.io/x", Some(Kind::Invalid), |c| {
-            c.config.annotations.insert("cdi.k8s.io/x".into(), "a/b=c".into());
+        ("annotations: cdi.k8s.io/x: \"\" is no device", Some(Kind::Invalid), |c| {
+            c.config.annotations.insert("cdi.k8s.io/x".into(), "a/b=c,".into());
         }),
         ("image.runtime_handler", Some(Kind::Invalid), |c| {
             c.config.image.runtime_handler = "kata".into();

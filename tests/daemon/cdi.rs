@@ -1,0 +1,137 @@
+//! Devices by the Container Device Interface, from the node's own folders.
+
+use crate::suite::*;
+use rrun_cri_api::v1::*;
+use rrun_tests::harness::BUSYBOX;
+use std::fs;
+use tonic::Status;
+
+/// A suite with its folders of specs.
+struct Node {
+    suite: Suite,
+    config: PodSandboxConfig,
+    pod: String,
+}
+
+impl Node {
+    async fn start(name: &str) -> Node {
+        let suite = Suite::start().await;
+        let config = suite.harness.pod(name);
+        let pod = suite.run_pod(&config).await;
+        Node { suite, config, pod }
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.suite.harness.sandbox().inside(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        devices: &[&str],
+        annotation: &str,
+    ) -> Result<String, Status> {
+        let mut container = self.suite.harness.container(name, BUSYBOX, &["sleep", "1000"]);
+        let named = |name: &&str| CdiDevice { name: (*name).to_owned() };
+        container.cdi_devices = devices.iter().map(named).collect();
+        if !annotation.is_empty() {
+            container.annotations.insert("cdi.k8s.io/test".to_owned(), annotation.to_owned());
+        }
+        let id = self.suite.create(&self.pod, container, &self.config).await?;
+        self.suite.start_container(&id).await?;
+        Ok(id)
+    }
+
+    async fn end(self) {
+        self.suite.remove(&self.pod).await;
+        // What a test has written there is no pod's.
+        for folder in ["/etc/cdi", "/run/cdi"] {
+            let _ = fs::remove_dir_all(self.suite.harness.sandbox().inside(folder));
+        }
+        self.suite.assert_nothing_left();
+    }
+
+    async fn refusal(&self, device: &str) -> String {
+        self.create("refused", &[device], "").await.unwrap_err().message().to_owned()
+    }
+
+    async fn says(&self, id: &str, script: &str) -> String {
+        let done = self.suite.exec(id, &["sh", "-c", script], 30).await.unwrap();
+        String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_cdi_device_comes_with_its_node_variable_and_mount_and_a_restart_keeps_them() {
+    let mut node = Node::start("cdi").await;
+    let shared = node.suite.harness.sandbox().root().join("driver");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("library"), "a driver's").unwrap();
+    let spec = format!(
+        r#"{{"cdiVersion": "1.0.0", "kind": "vendor.com/class",
+        "containerEdits": {{"env": ["VENDOR=yes"]}},
+        "devices": [{{"name": "0", "containerEdits": {{
+            "env": ["DEVICE=zero"], "additionalGids": [4242],
+            "deviceNodes": [{{"path": "/dev/vendor0", "type": "c", "major": 1, "minor": 3,
+                "permissions": "rw", "fileMode": 438}}],
+            "mounts": [{{"hostPath": "{}", "containerPath": "/opt/driver",
+                "options": ["ro", "nosuid", "nodev", "bind"]}}]
+        }}}}]}}"#,
+        shared.display()
+    );
+    node.write("/etc/cdi/vendor.json", &spec);
+    let id = node.create("main", &["vendor.com/class=0"], "").await.unwrap();
+    let script = "echo $VENDOR $DEVICE; cat /opt/driver/library; echo; id -G; ls -l /dev/vendor0; \
+                  echo gone > /dev/vendor0 && cat /dev/vendor0; touch /opt/driver/x";
+    let said = node.says(&id, script).await;
+    assert!(said.starts_with("yes zero\na driver's\n"), "{said}");
+    assert!(said.contains("4242") && said.contains("1,   3"), "{said}");
+    assert!(said.contains("crw-rw-rw-") && said.contains("Read-only file system"), "{said}");
+    assert!(!said.contains("Operation not permitted"), "{said}");
+    node.suite.restart().await;
+    assert!(node.says(&id, script).await.starts_with("yes zero\na driver's\n"));
+    let plain = node.create("plain", &[], "").await.unwrap();
+    let said = node.says(&plain, "echo .$VENDOR.; ls /dev/vendor0").await;
+    assert!(said.starts_with("..\n") && said.contains("No such file"), "{said}");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_cdi_file_that_is_added_is_heard_and_an_unknown_device_and_a_broken_file_are_named() {
+    let node = Node::start("cdi-added").await;
+    let refusal = node.refusal("vendor.com/class=1").await;
+    assert!(refusal.contains("CDI device vendor.com/class=1: no spec has it"), "{refusal}");
+    let spec = |says: &str| {
+        format!(
+            "cdiVersion: 0.5.0\nkind: vendor.com/class\ndevices:\n- name: \"1\"\n  containerEdits:\n    \
+             env: [SAYS={says}]\n"
+        )
+    };
+    node.write("/etc/cdi/vendor.yaml", &spec("etc"));
+    let id = node.create("first", &["vendor.com/class=1"], "").await.unwrap();
+    assert_eq!(node.says(&id, "echo $SAYS").await, "etc\n");
+    // The folder of this boot goes before, and an annotation asks likewise.
+    node.write("/run/cdi/vendor.yaml", &spec("run"));
+    let id = node.create("second", &[], "vendor.com/class=1").await.unwrap();
+    assert_eq!(node.says(&id, "echo $SAYS").await, "run\n");
+
+    node.write("/run/cdi/vendor.yaml", "cdiVersion: 0.5.0\nkind: vendor.com/class\ndevices: 7\n");
+    let id = node.create("third", &["vendor.com/class=1"], "").await.unwrap();
+    assert_eq!(node.says(&id, "echo $SAYS").await, "etc\n", "the broken one is passed over");
+    let log = node.suite.daemon_log();
+    assert!(log.contains("CDI spec /var/run/cdi/vendor.yaml: devices: "), "{log}");
+    let refusal = node.refusal("vendor.com/class=2").await;
+    assert!(refusal.contains("CDI spec /var/run/cdi/vendor.yaml: devices: "), "{refusal}");
+    assert!(refusal.contains("line 3"), "{refusal}");
+    let hook = r#"{"cdiVersion": "1.0.0", "kind": "other.com/class", "devices": [{"name": "a",
+        "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/true"}]}}]}"#;
+    node.write("/etc/cdi/other.json", hook);
+    let refusal = node.refusal("other.com/class=a").await;
+    assert!(refusal.contains("other.com/class=a (/etc/cdi/other.json)"), "{refusal}");
+    assert!(refusal.contains("containerEdits.hooks: not supported"), "{refusal}");
+    let refusal = node.refusal("not a device").await;
+    assert!(refusal.contains("CDI_devices: \"not a device\" is no device"), "{refusal}");
+    node.end().await;
+}
