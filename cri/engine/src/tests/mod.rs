@@ -8,6 +8,7 @@ mod life;
 mod recovery;
 mod spans;
 mod systemd;
+mod user_namespaces;
 mod world;
 
 use crate::config::{Config, LogLimits, Lsm, Settings, Takeover};
