@@ -11,8 +11,8 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use rrun_cri::convert;
 use rrun_cri_api::v1;
 use rrun_engine::model::{
-    ContainerConfig, HugepageLimit, ImageSpec, MountPropagation, MountSpec, NamespaceMode,
-    NamespaceOptions, PodConfig, Resources, Tags, UserNamespace,
+    ContainerConfig, HugepageLimit, IdMapping, ImageSpec, MountPropagation, MountSpec,
+    NamespaceMode, NamespaceOptions, PodConfig, Resources, Tags, UserNamespace,
 };
 use rrun_engine::stats::{
     ContainerMetrics, ContainerStats, FsUsage, InterfaceUsage, Memory, PodMetrics, PodStats,
@@ -142,9 +142,13 @@ fn tags() -> Tags {
     [("a".to_owned(), "b".to_owned())].into()
 }
 
+fn ids() -> Vec<IdMapping> {
+    vec![IdMapping { host_id: 1, container_id: 1, length: 1 }]
+}
+
 fn pod_config() -> Arc<PodConfig> {
     let node = NamespaceMode::Node;
-    let userns = Some(UserNamespace { mode: node, ..UserNamespace::default() });
+    let userns = Some(UserNamespace { mode: node, uids: ids(), gids: ids() });
     let mut config = PodConfig {
         name: "web".into(),
         uid: "1".into(),
@@ -200,6 +204,8 @@ fn container_status() -> ContainerStatus {
         selinux_relabel: true,
         propagation: MountPropagation::Bidirectional,
         recursive_read_only: true,
+        uid_mappings: ids(),
+        gid_mappings: ids(),
         ..MountSpec::default()
     };
     let image = MountSpec {

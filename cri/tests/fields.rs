@@ -315,28 +315,18 @@ fn security(c: &mut ContainerConfig) -> &mut LinuxContainerSecurityContext {
     c.linux.as_mut().unwrap().security_context.as_mut().unwrap()
 }
 
-fn userns() -> Option<UserNamespace> {
-    let ids = vec![IdMapping { host_id: 65536, container_id: 0, length: 65536 }];
-    Some(UserNamespace { mode: NamespaceMode::Pod as i32, uids: ids.clone(), gids: ids })
-}
-
 fn label() -> Option<SeLinuxOption> {
     Some(SeLinuxOption { r#type: "container_t".into(), ..Default::default() })
 }
 
 /// Sets each field that is refused, alone.
 fn refusals() -> Vec<(&'static str, Result<()>)> {
-    let ids = || vec![IdMapping { host_id: 1, container_id: 0, length: 1 }];
     vec![
         (
             "RunPodSandboxRequest.config.linux.security_context.namespace_options.target_id",
             pod(|p| {
                 pod_security(p).namespace_options.as_mut().unwrap().target_id = "x".into();
             }),
-        ),
-        (
-            "RunPodSandboxRequest.config.linux.security_context.namespace_options.userns_options",
-            pod(|p| pod_security(p).namespace_options.as_mut().unwrap().userns_options = userns()),
         ),
         (
             "RunPodSandboxRequest.config.linux.security_context.selinux_options",
@@ -348,24 +338,10 @@ fn refusals() -> Vec<(&'static str, Result<()>)> {
             container(|c| c.image.as_mut().unwrap().runtime_handler = "kata".into()),
         ),
         (
-            "CreateContainerRequest.config.mounts.uidMappings",
-            container(|c| c.mounts[0].uid_mappings = ids()),
-        ),
-        (
-            "CreateContainerRequest.config.mounts.gidMappings",
-            container(|c| c.mounts[0].gid_mappings = ids()),
-        ),
-        (
             "CreateContainerRequest.config.mounts.image.runtime_handler",
             container(|c| {
                 let runtime_handler = "kata".into();
                 c.mounts[0].image = Some(ImageSpec { runtime_handler, ..Default::default() });
-            }),
-        ),
-        (
-            "CreateContainerRequest.config.linux.security_context.namespace_options.userns_options",
-            container(|c| {
-                security(c).namespace_options.as_mut().unwrap().userns_options = userns()
             }),
         ),
         (

@@ -19,8 +19,8 @@ use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::Registries;
 use crate::store::{
-    Collection, Config, Disk, Entry, FileSystem, FsInfo, Holder, Image, ImageUsage, Lower, Origin,
-    Rootfs, Usage, Verified,
+    Collection, Config, Disk, Entry, FileSystem, FsInfo, Holder, Ids, Image, ImageUsage, Lower,
+    Origin, Rootfs, Usage, Verified,
 };
 
 /// How often a process that has the store open looks for what nobody has any more.
@@ -304,7 +304,23 @@ impl Store {
     /// `Exists` if his writable layer is of another image, `NotFound` if there is no such image.
     pub async fn prepare(&self, holder: &Holder, image: &ImageId) -> Result<Rootfs> {
         let (holder, image) = (holder.clone(), image.clone());
-        self.disk.run(move |disk| disk.prepare(&holder, &image)).await
+        self.disk.run(move |disk| disk.prepare(&holder, &image, None)).await
+    }
+
+    /// As [`Store::prepare`], for a container whose ids are others on the disk: the writable layer is
+    /// theirs. The layers of the image are as they are, to be mounted with their ids mapped.
+    ///
+    /// # Errors
+    /// As [`Store::prepare`].
+    pub async fn prepare_for(&self, holder: &Holder, image: &ImageId, ids: Ids) -> Result<Rootfs> {
+        let (holder, image) = (holder.clone(), image.clone());
+        self.disk.run(move |disk| disk.prepare(&holder, &image, Some(ids))).await
+    }
+
+    /// The lower directories of a container whose image has no layers: for whoever wants to try what
+    /// can be mounted here.
+    pub fn bare(&self) -> Vec<Lower> {
+        self.disk.bare()
     }
 
     /// Ends one lease of `holder` that has no writable layer. Idempotent.

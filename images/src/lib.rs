@@ -54,7 +54,7 @@ pub use registry::pace::Stall;
 pub use registry::ranges::Ranges;
 pub use store::{
     Collection, Config, Containers, Decision, Entry, Fault, FileSystem, Finding, FsInfo, Holder,
-    HolderKind, Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs,
-    Usage, Verified,
+    HolderKind, Ids, Image, ImageUsage, LayerState, LayerUsage, Layers, Lower, Origin, Pin, Rootfs,
+    Shift, Usage, Verified,
 };
 pub use verifier::Verifiers;

@@ -236,7 +236,8 @@ fn ids_groups_umask_and_limits_are_set() {
     let script = "grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp):' /proc/1/status; umask; \
         ulimit -n; ulimit -Hn; echo fine > /proc/self/fd/1";
     let mut plan = place.plan(&["sh", "-c", script]);
-    plan.process.user = User { uid: 1000, gid: 1001, groups: vec![7, 1005], umask: Some(0o27) };
+    plan.process.user =
+        User { uid: 1000, gid: 1001, groups: vec![7, 1005], umask: Some(0o27), outside: None };
     plan.process.no_new_privileges = true;
     plan.process.rlimits = vec![Rlimit { resource: libc::RLIMIT_NOFILE, soft: 100, hard: 200 }];
     let expected = "Uid:\t1000\t1000\t1000\t1000\nGid:\t1001\t1001\t1001\t1001\nGroups:\t7 1005 \n\
@@ -300,6 +301,7 @@ fn a_failure_is_told_however_late_and_however_often_its_parent_asks() {
         recursive_attrs: false,
         propagation: None,
         copy_up: false,
+        id_map: None,
     });
     let mut child = run::spawn(&plan, &[], None, None).unwrap();
     // The child has failed, ended and closed its channel before anything is read from it.

@@ -107,7 +107,8 @@ fn namespaces_of_a_pod_are_set_up_joined_and_pinned() {
     let place = Box::new();
     let before = ["net", "ipc", "uts"].map(|kind| inode(&format!("/proc/self/ns/{kind}")));
     let sysctls = [("net.ipv4.ip_unprivileged_port_start".to_owned(), "7".to_owned())];
-    let setup = Setup { hostname: Some("thepod"), sysctls: &sysctls, loopback: true };
+    let setup =
+        Setup { hostname: Some("thepod"), sysctls: &sysctls, loopback: true, id_maps: None };
     let kinds = [NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts];
     let fds = namespace::make(&kinds, &setup).unwrap();
     assert_eq!(before, ["net", "ipc", "uts"].map(|kind| inode(&format!("/proc/self/ns/{kind}"))));
@@ -164,6 +165,80 @@ fn containers_share_the_pods_shm_and_find_nothing_else_of_it() {
     assert!(code == 0 && output.starts_with("shared\n"));
     assert_eq!(output.lines().filter(|line| line.contains("rw,size=1024k")).count(), 1, "{output}");
     assert!(!output.contains("/sys/fs/cgroup"), "{output}");
+}
+
+/// Root inside.
+const OUTSIDE: u32 = 200_000;
+
+#[test]
+fn a_pods_user_namespace_owns_its_others_and_maps_what_is_mounted() {
+    let place = Box::new();
+    let all = vec![IdRange { inside: 0, outside: OUTSIDE, count: 65_536 }];
+    let maps = IdMaps { users: all.clone(), groups: all };
+    let sysctls = [
+        ("net.ipv4.ip_unprivileged_port_start".to_owned(), "7".to_owned()),
+        ("kernel.shm_rmid_forced".to_owned(), "1".to_owned()),
+    ];
+    let setup =
+        Setup { hostname: Some("thepod"), sysctls: &sysctls, loopback: true, id_maps: Some(&maps) };
+    let kinds =
+        [NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::User];
+    let fds = namespace::make(&kinds, &setup).unwrap();
+    let mounts = pod_mounts::make_for(maps.root().unwrap(), Some(1 << 20)).unwrap();
+    let slots: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    let data = place.root.with_extension("data");
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::lchown(&data, Some(5), Some(6)).unwrap();
+    let script = "id -u; tr -s ' ' < /proc/self/uid_map; hostname; \
+        cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced \
+        /sys/class/net/lo/flags; stat -c %u:%g /data /dev/shm; touch /data/new && echo > /dev/shm/x; \
+        echo own > /proc/self/fd/1; hostname other && hostname; ls -d /proc/[0-9]* | wc -l";
+    let mut plan = place.plan(&["sh", "-c", script]);
+    plan.version = VERSION;
+    plan.hostname = None;
+    let slot = |at| Namespace::Slot(Slot(at));
+    (plan.namespaces.network, plan.namespaces.ipc) = (slot(0), slot(1));
+    (plan.namespaces.uts, plan.namespaces.user) = (slot(2), slot(3));
+    plan.process.user.outside = Some(OUTSIDE);
+    let (admin, sets) = (1 << 21, &mut plan.process.capabilities);
+    for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        *set |= admin;
+    }
+    for (target, id_map) in [("/data", Some(Slot(3))), ("/dev/shm", None)] {
+        let source = match id_map {
+            Some(_) => MountSource::Bind { path: data.clone(), recursive: true },
+            None => MountSource::Pod("shm".into()),
+        };
+        plan.mounts.push(Mount { source, id_map, ..new_mount(target, "", 0, &[]) });
+    }
+    own(&place.root);
+    let (output, stdio) = piped();
+    let mut child = run::spawn(&plan, &slots, Some(mounts.as_fd()), Some(stdio)).unwrap();
+    ready(&mut child).unwrap();
+    child.release().unwrap();
+    running(&mut child).unwrap();
+    let code = wait(&child);
+    let expected = format!("0\n 0 {OUTSIDE} 65536\nthepod\n7\n1\n0x9\n5:6\n0:0\nown\nother\n3\n");
+    assert_eq!((code, read_all(output)), (0, expected));
+    assert_eq!(std::fs::metadata(data.join("new")).unwrap().uid(), 0);
+
+    // What cannot be mapped is named.
+    plan.mounts.push(Mount {
+        source: MountSource::Bind { path: "/proc/sys".into(), recursive: true },
+        id_map: Some(Slot(3)),
+        ..new_mount("/odd", "", 0, &[])
+    });
+    let mut child = run::spawn(&plan, &slots, Some(mounts.as_fd()), None).unwrap();
+    let error = ready(&mut child).unwrap_err().to_string();
+    assert_eq!(error, "mount /odd: proc does not support idmapped mounts: EINVAL");
+    std::fs::remove_dir_all(&data).unwrap();
+}
+
+fn own(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(OUTSIDE), Some(OUTSIDE)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| own(&entry.unwrap().path()));
+    }
 }
 
 /// A reaper that goes with the test.

@@ -87,6 +87,7 @@ fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
         hostname: sandbox.hostname.as_deref(),
         sysctls: &sandbox.sysctls,
         loopback: kinds.contains(&Kind::Network),
+        id_maps: sandbox.id_maps.as_ref(),
     };
     // Namespaces and mounts without a path die with this process: nothing to take back.
     let make = || namespace::make(&kinds, &setup);
@@ -106,7 +107,10 @@ fn make(sandbox: Sandbox, steps: &mut Steps<Error>) -> Result<Pod> {
         let mount = || namespace::pin(fd.as_fd(), &pin.path);
         steps.run("shim.sandbox.pin", mount, undo())?;
     }
-    let make = || pod_mounts::make(sandbox.shm_size);
+    let make = || match &sandbox.id_maps {
+        None => pod_mounts::make(sandbox.shm_size),
+        Some(maps) => pod_mounts::make_for(maps.root()?, sandbox.shm_size),
+    };
     let pod_mounts = steps.run("shim.sandbox.mount-namespace", make, || Ok(()))?;
     let mut reaper = None;
     if let Some(planned) = &sandbox.reaper {
@@ -123,6 +127,7 @@ fn persistent(kind: NamespaceKind) -> Option<Kind> {
         NamespaceKind::Network => Some(Kind::Network),
         NamespaceKind::Ipc => Some(Kind::Ipc),
         NamespaceKind::Uts => Some(Kind::Uts),
+        NamespaceKind::User => Some(Kind::User),
         NamespaceKind::Pid => None,
     }
 }

@@ -228,6 +228,9 @@ async fn the_runtime_tells_what_it_is_and_what_it_can() {
     assert_eq!(handlers, ["", "rrun"]);
     let can = |h: &RuntimeHandler| h.features.as_ref().unwrap().recursive_read_only_mounts;
     assert!(told.runtime_handlers.iter().all(can));
+    // By the trial of this host, which the suite of such pods needs.
+    let can = |h: &RuntimeHandler| h.features.as_ref().unwrap().user_namespaces;
+    assert!(told.runtime_handlers.iter().all(can), "{}", suite.daemon_log());
     assert!(told.features.unwrap().supplemental_groups_policy);
     let told = client.runtime_config(RuntimeConfigRequest {}).await.unwrap();
     assert_eq!(told.linux.unwrap().cgroup_driver, CgroupDriver::Cgroupfs as i32);

@@ -82,7 +82,7 @@ async fn a_thousand_execs_at_once_stay_within_the_daemons_descriptors_and_hold_u
 }
 
 /// Connects in the network of a process.
-fn connect_in(pid: i64, to: SocketAddr) -> io::Result<TcpStream> {
+pub fn connect_in(pid: i64, to: SocketAddr) -> io::Result<TcpStream> {
     let netns = File::open(format!("/proc/{pid}/ns/net"))?;
     let inside = || {
         setns(&netns, CloneFlags::CLONE_NEWNET)?;

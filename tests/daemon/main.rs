@@ -27,3 +27,4 @@ mod stalled_registry;
 mod stalled_store;
 mod suite;
 mod upgrade;
+mod user_namespaces;

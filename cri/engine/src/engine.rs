@@ -305,6 +305,11 @@ impl Engine {
         self.shared.ports.host.features()
     }
 
+    /// Whether pods may have user namespaces of their own.
+    pub fn has_user_namespaces(&self) -> bool {
+        self.shared.has_user_namespaces().is_ok()
+    }
+
     /// What happens from now on to the pods of `owner`.
     pub fn events(&self, owner: &Owner) -> Events {
         self.shared.events.subscribe(owner)

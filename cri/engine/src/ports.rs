@@ -7,13 +7,17 @@ use crate::stats::{Counts, FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 pub use rrun_images::ImageConfig;
 use rrun_images::Lower;
-use rrun_runtime::plan::Cgroups;
+use rrun_runtime::plan::{Cgroups, IdMaps};
 use rrun_shim_protocol::{Events, Exec, Reply, Request, Running, WireKind};
 use rrun_sys::kernel::Feature;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The feature of the kernel, and of the disk with the images, that pods with a user namespace of
+/// their own need.
+pub const USER_NAMESPACES: &str = "user namespaces, and layers with mapped ids";
 
 /// What the engine stands on.
 #[derive(Clone)]
@@ -38,8 +42,14 @@ pub trait Images: Send + Sync {
     /// `NotFound` when it is not there.
     async fn find(&self, reference: &str) -> Result<ImageInfo>;
 
-    /// Leases the image to `holder` and prepares its root file system. Idempotent.
-    async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs>;
+    /// Leases the image to `holder` and prepares its root file system, the writable layer of which
+    /// belongs to these ids. Idempotent.
+    async fn prepare(
+        &self,
+        holder: &str,
+        image_id: &str,
+        ids: Option<&IdMaps>,
+    ) -> Result<RootfsDirs>;
 
     /// Leases the image to `holder` beside what it holds already, for a mount that nobody writes to:
     /// what [`Host::view`] mounts. Idempotent.
@@ -210,15 +220,16 @@ pub trait Host: Send + Sync {
     /// What the kernel has of what is leant on, as it was when this host was opened.
     fn features(&self) -> &[Feature];
 
-    /// The overlay of these folders as a detached mount.
-    async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd>;
+    /// The overlay of these folders as a detached mount, the layers with their ids mapped.
+    async fn overlay(&self, dirs: &RootfsDirs, ids: Option<&IdMaps>) -> Result<OwnedFd>;
 
-    /// An image as [`Images::view`] has it, or a folder in it, as a detached read-only mount. An empty
-    /// `sub_path` is the whole image; no link in it leads out of the image.
+    /// An image as [`Images::view`] has it, or a folder in it, as a detached read-only mount, with its
+    /// ids mapped. An empty `sub_path` is the whole image; no link in it leads out of the image.
     ///
     /// # Errors
     /// `NotFound` without such a path, `Invalid` for one that is no folder.
-    async fn view(&self, layers: &[Lower], sub_path: &str) -> Result<OwnedFd>;
+    async fn view(&self, layers: &[Lower], sub_path: &str, ids: Option<&IdMaps>)
+    -> Result<OwnedFd>;
 
     /// Unmounts a pinned namespace and removes its file. Missing is done.
     async fn unpin(&self, path: &Path) -> Result<()>;

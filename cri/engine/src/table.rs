@@ -11,7 +11,7 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
-use crate::ports::{Ports, Shim};
+use crate::ports::{Ports, Shim, USER_NAMESPACES};
 use crate::queue::Queue;
 use crate::record::{ContainerRecord, PodRecord};
 use crate::recorded::Recorded;
@@ -19,6 +19,7 @@ use crate::scrapers::Scrapers;
 use crate::spec::ExecTemplate;
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Usage};
 use rrun_runtime::plan::Cgroups;
+use rrun_sys::kernel::Feature;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -57,6 +58,18 @@ impl Shared {
     /// What of the configuration may change, as it is now.
     pub(crate) fn settings(&self) -> Settings {
         self.config.settings.borrow().clone()
+    }
+
+    /// Refuses what needs a user namespace where pods cannot have their own.
+    pub(crate) fn has_user_namespaces(&self) -> Result<()> {
+        let features = self.ports.host.features();
+        match features.iter().find(|feature| feature.name == USER_NAMESPACES) {
+            Some(Feature { missing: Some(_), .. }) => {
+                let message = format!("userns_options: this host lacks {USER_NAMESPACES}");
+                Err(Error::invalid(message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

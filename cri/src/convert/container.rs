@@ -1,6 +1,6 @@
 //! Messages about containers.
 
-use super::security::id_mapping;
+use super::security::{id_mapping, wire_id_mapping};
 use super::{info, refuse_windows, resources, security, signal};
 use rrun_cri_api::v1;
 use rrun_engine::model::{
@@ -118,7 +118,8 @@ fn wire_mount(mount: &MountSpec) -> v1::Mount {
             .as_ref()
             .map(|spec| v1::ImageSpec { image: spec.image.clone(), ..wire_image_spec(spec) }),
         image_sub_path: mount.image_sub_path.clone(),
-        ..v1::Mount::default()
+        uid_mappings: mount.uid_mappings.iter().map(wire_id_mapping).collect(),
+        gid_mappings: mount.gid_mappings.iter().map(wire_id_mapping).collect(),
     }
 }
 

@@ -73,11 +73,6 @@ pub fn namespaces(wire: v1::NamespaceOption) -> Result<NamespaceOptions> {
 
 /// `NamespaceOption`, back again.
 pub fn wire_namespaces(options: &NamespaceOptions) -> v1::NamespaceOption {
-    let mapping = |m: &IdMapping| v1::IdMapping {
-        host_id: m.host_id,
-        container_id: m.container_id,
-        length: m.length,
-    };
     v1::NamespaceOption {
         network: wire_mode(options.network),
         pid: wire_mode(options.pid),
@@ -85,14 +80,18 @@ pub fn wire_namespaces(options: &NamespaceOptions) -> v1::NamespaceOption {
         target_id: options.target_id.clone(),
         userns_options: options.userns.as_ref().map(|userns| v1::UserNamespace {
             mode: wire_mode(userns.mode),
-            uids: userns.uids.iter().map(mapping).collect(),
-            gids: userns.gids.iter().map(mapping).collect(),
+            uids: userns.uids.iter().map(wire_id_mapping).collect(),
+            gids: userns.gids.iter().map(wire_id_mapping).collect(),
         }),
     }
 }
 
 pub(super) fn id_mapping(wire: v1::IdMapping) -> IdMapping {
     IdMapping { host_id: wire.host_id, container_id: wire.container_id, length: wire.length }
+}
+
+pub(super) fn wire_id_mapping(ids: &IdMapping) -> v1::IdMapping {
+    v1::IdMapping { host_id: ids.host_id, container_id: ids.container_id, length: ids.length }
 }
 
 fn mode(wire: i32) -> Result<NamespaceMode> {

@@ -33,9 +33,10 @@ impl Service {
             reason: network.reason.to_owned(),
             message: network.message.clone(),
         };
-        // User namespaces are refused by name in this release, so the feature says so.
-        let features =
-            RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+        let features = RuntimeHandlerFeatures {
+            recursive_read_only_mounts: true,
+            user_namespaces: self.engine.has_user_namespaces(),
+        };
         let handler =
             |name: &str| RuntimeHandler { name: name.to_owned(), features: Some(features) };
         StatusResponse {
@@ -44,16 +45,20 @@ impl Service {
             runtime_handlers: vec![handler(""), handler(RUNTIME_NAME)],
             features: Some(RuntimeFeatures {
                 supplemental_groups_policy: true,
+                // Refused by name.
                 user_namespaces_host_network: false,
             }),
         }
     }
 
     fn info(&self, network: rrun_cni::Status) -> BTreeMap<String, String> {
+        let mut config = serde_json::json!(**self.config.borrow());
+        // By containerd's name, where node agents look for root file systems.
+        config["stateDir"] = serde_json::json!(self.config.borrow().root.join("images"));
         let last_load = if network.message.is_empty() { "OK".to_owned() } else { network.message };
         BTreeMap::from([
             ("cniconfig".to_owned(), network.config),
-            ("config".to_owned(), serde_json::json!(**self.config.borrow()).to_string()),
+            ("config".to_owned(), config.to_string()),
             ("kernel".to_owned(), kernel_info(self.engine.kernel()).to_string()),
             ("lastCNILoadStatus".to_owned(), last_load),
         ])

@@ -35,6 +35,31 @@ struct Held {
     format: Format,
 }
 
+/// Whose the files of a writable layer are on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Users.
+    pub users: Shift,
+    /// Groups.
+    pub groups: Shift,
+}
+
+/// Ids of a container from 0 on that are others on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// What 0 is.
+    pub first: u32,
+    /// How many there are. Files of anybody else are root's.
+    pub count: u32,
+}
+
+impl Shift {
+    fn of(self, id: u32) -> u32 {
+        let inside = Some(id).filter(|id| *id < self.count);
+        inside.and_then(|id| self.first.checked_add(id)).unwrap_or(self.first)
+    }
+}
+
 /// What a writable layer takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -49,11 +74,16 @@ impl Disk {
     ///
     /// Steps: `images.prepare.lease`, `images.prepare.writable`, `images.prepare.work`,
     /// `images.prepare.upper`.
-    pub(crate) fn prepare(&self, holder: &Holder, image: &ImageId) -> Result<Rootfs> {
-        self.prepare_steps(holder, image).context(format_args!("prepare {holder}"))
+    pub(crate) fn prepare(
+        &self,
+        holder: &Holder,
+        image: &ImageId,
+        ids: Option<Ids>,
+    ) -> Result<Rootfs> {
+        self.prepare_steps(holder, image, ids).context(format_args!("prepare {holder}"))
     }
 
-    fn prepare_steps(&self, holder: &Holder, image: &ImageId) -> Result<Rootfs> {
+    fn prepare_steps(&self, holder: &Holder, image: &ImageId, ids: Option<Ids>) -> Result<Rootfs> {
         let mut steps = Steps::default();
         let undo = |disk: &Disk| {
             let (disk, holder) = (disk.clone(), holder.clone());
@@ -71,7 +101,7 @@ impl Disk {
         let (upper, work) = (dir.join("upper"), dir.join("work"));
         step::run("images.prepare.writable", || make_writable(&dir, image))?;
         step::run("images.prepare.work", || make(&work, 0o700))?;
-        step::run("images.prepare.upper", || make_upper(&upper, &lower))?;
+        step::run("images.prepare.upper", || make_upper(&upper, &lower, ids))?;
         steps.commit();
         let mount_points = (lower.len() < MOST_LAYERS).then(|| self.mount_points());
         Ok(Rootfs { lower, mount_points, upper, work })
@@ -250,7 +280,7 @@ fn make_writable(dir: &Path, image: &ImageId) -> Result<()> {
 
 /// `upper`, with the holder and mode of the image's root, which it covers. It gets its name last:
 /// a killed call must not leave one with attributes that a repeated call would keep.
-fn make_upper(upper: &Path, lower: &[Lower]) -> Result<()> {
+fn make_upper(upper: &Path, lower: &[Lower], ids: Option<Ids>) -> Result<()> {
     if upper.exists() {
         return Ok(());
     }
@@ -258,9 +288,12 @@ fn make_upper(upper: &Path, lower: &[Lower]) -> Result<()> {
     let root = std::fs::metadata(top).context(top.display())?;
     let new = upper.with_extension("new");
     make(&new, 0o700)?;
-    if (root.uid(), root.gid()) != (0, 0) {
-        std::os::unix::fs::chown(&new, Some(root.uid()), Some(root.gid()))
-            .context(new.display())?;
+    let (uid, gid) = match ids {
+        None => (root.uid(), root.gid()),
+        Some(ids) => (ids.users.of(root.uid()), ids.groups.of(root.gid())),
+    };
+    if (uid, gid) != (0, 0) {
+        std::os::unix::fs::chown(&new, Some(uid), Some(gid)).context(new.display())?;
     }
     let mode = std::fs::Permissions::from_mode(root.mode() & 0o7777);
     std::fs::set_permissions(&new, mode).context(new.display())?;

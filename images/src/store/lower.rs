@@ -156,6 +156,11 @@ impl Disk {
         self.path(FOLDER).into()
     }
 
+    /// See [`crate::Store::bare`].
+    pub(crate) fn bare(&self) -> Vec<Lower> {
+        vec![self.no_layer(), self.mount_points()]
+    }
+
     /// The files of a layer.
     pub(crate) fn open_layer(&self, key: &LayerKey, format: Format) -> Result<RootDir> {
         let lower = self.lower_of(key, format)?;

@@ -69,7 +69,7 @@ use image_rows::ImageRow;
 pub use journal::{Entry, Origin};
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
-pub use lease::{Rootfs, Usage};
+pub use lease::{Ids, Rootfs, Shift, Usage};
 pub(crate) use lock::Lock;
 pub(crate) use lower::MOST_LAYERS;
 pub use lower::{Layers, Lower};

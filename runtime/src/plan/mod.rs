@@ -14,14 +14,19 @@ pub use cgroup::{CgroupDir, CgroupWrite, Cgroups};
 pub use mount::{Device, Link, Mount, MountSource, Propagation, attr};
 pub use process::{Capabilities, Process, Rlimit, Seccomp, User};
 
+use crate::{Error, Kind, Result};
 use minicbor::{Decode, Encode};
 use std::path::PathBuf;
 
-/// The version of [`Plan`] and [`ExecPlan`] that this code writes.
+/// The newest version of [`Plan`] and [`ExecPlan`].
 ///
 /// An executor takes every version up to its own. A plan gets a new version when an executor that
-/// does not know what is new in it must refuse it: see `shim/protocol/COMPATIBILITY.md`.
-pub const VERSION: u16 = 1;
+/// does not know what is new in it must refuse it: see `shim/protocol/COMPATIBILITY.md`. One is
+/// written with the first version that has all that it says.
+pub const VERSION: u16 = 2;
+
+/// The version of a plan that says nothing new.
+pub const FIRST: u16 = 1;
 
 /// Index of a file descriptor in the table that travels beside a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -32,7 +37,7 @@ pub struct Slot(#[n(0)] pub u8);
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Plan {
-    /// [`VERSION`] of the writer.
+    /// From [`FIRST`] to [`VERSION`].
     #[n(0)]
     pub version: u16,
     /// Which namespaces are new, joined or the caller's.
@@ -90,6 +95,26 @@ pub struct IdMaps {
     pub groups: Vec<IdRange>,
 }
 
+impl IdMaps {
+    /// The user and the group that root is outside.
+    ///
+    /// # Errors
+    /// `Invalid` where root is nobody.
+    pub fn root(&self) -> Result<(u32, u32)> {
+        let root = outside(&self.users, 0).zip(outside(&self.groups, 0));
+        root.ok_or_else(|| Error::new(Kind::Invalid, "root is nobody in the id maps"))
+    }
+}
+
+/// An id outside of a user namespace, if it is one inside.
+pub fn outside(ranges: &[IdRange], id: u32) -> Option<u32> {
+    let of = |range: &IdRange| {
+        let at = id.checked_sub(range.inside).filter(|at| *at < range.count)?;
+        range.outside.checked_add(at)
+    };
+    ranges.iter().find_map(of)
+}
+
 /// A range of ids, inside and outside of a user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -109,7 +134,7 @@ pub struct IdRange {
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct ExecPlan {
-    /// [`VERSION`] of the writer.
+    /// From [`FIRST`] to [`VERSION`].
     #[n(0)]
     pub version: u16,
     /// Where the process is placed, with a place for the name of its own group: made by
@@ -194,7 +219,8 @@ pub struct Namespaces {
     /// View of the control groups.
     #[n(4)]
     pub cgroup: Namespace,
-    /// Users and capabilities: `Host`, or `New` with [`Plan::id_maps`]; one cannot be joined.
+    /// Users and capabilities: `Host`, `New` with [`Plan::id_maps`], or, since version 2, a
+    /// `Slot`: it owns all that is joined and is not the host's.
     #[n(5)]
     pub user: Namespace,
     /// Monotonic and boot clocks.

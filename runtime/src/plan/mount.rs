@@ -1,5 +1,6 @@
 //! What a container finds in its file system.
 
+use super::Slot;
 use minicbor::{Decode, Encode};
 use std::path::PathBuf;
 
@@ -55,6 +56,10 @@ pub struct Mount {
     /// Copy what the root has at the target into the new file system (`tmpcopyup`).
     #[n(6)]
     pub copy_up: bool,
+    /// The user namespace by which the ids of a bind, and of what is mounted below it, are mapped.
+    /// Since version 2.
+    #[n(7)]
+    pub id_map: Option<Slot>,
 }
 
 /// What is mounted.
@@ -77,7 +82,7 @@ pub enum MountSource {
     Pod(#[n(0)] String),
     /// A detached mount in this slot, such as an image that is a volume.
     #[n(2)]
-    Detached(#[n(0)] super::Slot),
+    Detached(#[n(0)] Slot),
     /// A new instance of a file system (fsopen(2)), made inside the new namespaces.
     #[n(3)]
     New {

@@ -69,6 +69,10 @@ pub struct User {
     /// File mode creation mask; `None` leaves 0022.
     #[n(3)]
     pub umask: Option<u32>,
+    /// Its user id outside of a user namespace that is joined, by which it gets its standard
+    /// descriptors: from inside nobody can give them to it.
+    #[n(4)]
+    pub outside: Option<u32>,
 }
 
 /// Capability sets, bit n for capability n (capabilities(7)).

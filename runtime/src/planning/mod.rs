@@ -31,7 +31,9 @@ pub use overrides::{NamespaceOverrides, Overrides};
 pub use sysctl::check as check_sysctl;
 
 use crate::cgroup::Resources;
-use crate::plan::{Cgroups, ExecPlan, Plan, Rootfs, RootfsSource, Seccomp, VERSION};
+use crate::plan::{
+    Cgroups, ExecPlan, FIRST, Namespace, Plan, Rootfs, RootfsSource, Seccomp, VERSION,
+};
 use crate::systemd::Scope;
 use crate::{Context, Error, Kind, Result};
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
@@ -48,13 +50,20 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
     let process = spec.process().as_ref().ok_or_else(|| invalid("process is missing"))?;
 
     let namespaces = namespaces::plan(linux, &over.namespaces)?;
+    let id_maps = namespaces::id_maps(linux)?;
     let groups = cgroups::plan(linux, host, over)?;
-    let mut made = mounts::plan(spec, host, over, &groups)?;
+    let parts = mounts::Parts { groups: &groups, id_maps: id_maps.as_ref() };
+    let mut made = mounts::plan(spec, host, over, parts)?;
     let devices = devices::plan(spec)?;
     made.links.extend(devices.links);
+    let mut process = process::plan(process, host, seccomp(linux, host, over)?)?;
+    let is_joined = matches!(namespaces.user, Namespace::Slot(_));
+    if let Some(maps) = id_maps.as_ref().filter(|_| is_joined) {
+        process.user.outside = crate::plan::outside(&maps.users, process.user.uid);
+    }
 
     Ok(Plan {
-        version: VERSION,
+        version: if is_joined { VERSION } else { FIRST },
         rootfs: rootfs(spec, linux, over)?,
         mounts: made.mounts,
         devices: devices.nodes,
@@ -64,8 +73,8 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
         hostname: namespaces::name(spec.hostname(), &namespaces.uts, "hostname")?,
         domainname: namespaces::name(spec.domainname(), &namespaces.uts, "domainname")?,
         sysctls: sysctl::plan(linux, &namespaces)?,
-        process: process::plan(process, host, seccomp(linux, host, over)?)?,
-        id_maps: namespaces::id_maps(linux)?,
+        process,
+        id_maps: id_maps.filter(|_| namespaces.user == Namespace::New),
         namespaces,
         cgroups: groups,
     })
@@ -85,7 +94,7 @@ pub fn exec_plan(
 ) -> Result<ExecPlan> {
     refuse::unsupported_process(process)?;
     Ok(ExecPlan {
-        version: VERSION,
+        version: FIRST,
         cgroups: ExecPlan::groups_below(groups),
         process: process::plan(process, host, seccomp)?,
     })

@@ -1,9 +1,9 @@
 //! The mounts of a container, in the order of its configuration.
 
 use super::mount_options::{self, Options};
-use super::{Host, Overrides, invalid, paths, process};
+use super::{Host, Overrides, invalid, namespaces, paths, process};
 use crate::cgroup::{Hierarchy, Layout, Mode};
-use crate::plan::{Cgroups, Link, Mount, MountSource, Slot, attr};
+use crate::plan::{Cgroups, IdMaps, Link, Mount, MountSource, Namespace, Slot, attr};
 use crate::{Context, Result};
 use oci_spec::runtime::{Mount as Entry, Spec};
 use std::path::Path;
@@ -15,20 +15,28 @@ pub struct Made {
     pub links: Vec<Link>,
 }
 
+/// What is planned already.
+pub struct Parts<'a> {
+    pub groups: &'a Cgroups,
+    pub id_maps: Option<&'a IdMaps>,
+}
+
 /// What a mount is made from, beside its entry.
 struct MountContext<'a> {
     host: &'a Host,
     over: &'a Overrides,
     groups: &'a Cgroups,
     label: Option<&'a str>,
+    id_maps: Option<&'a IdMaps>,
 }
 
-pub fn plan(spec: &Spec, host: &Host, over: &Overrides, groups: &Cgroups) -> Result<Made> {
+pub fn plan(spec: &Spec, host: &Host, over: &Overrides, of: Parts<'_>) -> Result<Made> {
     let label = match spec.linux() {
         Some(linux) => process::label(linux.mount_label(), host, "linux.mountLabel")?,
         None => None,
     };
-    let context = MountContext { host, over, groups, label };
+    let Parts { groups, id_maps } = of;
+    let context = MountContext { host, over, groups, label, id_maps };
     let mut made = Made::default();
     let mut placed = vec![false; over.pod_dirs.len()];
     for entry in spec.mounts().iter().flatten() {
@@ -62,6 +70,7 @@ fn pod_dir((target, name): &(String, String)) -> Mount {
         recursive_attrs: false,
         propagation: None,
         copy_up: false,
+        id_map: None,
     }
 }
 
@@ -72,17 +81,18 @@ fn detached(entry: &Entry, slot: Slot, target: String, made: &mut Made) -> Resul
 }
 
 fn one(context: &MountContext<'_>, entry: &Entry, target: String, made: &mut Made) -> Result<()> {
-    if entry.uid_mappings().is_some() || entry.gid_mappings().is_some() {
-        return Err(invalid("uidMappings and gidMappings are not supported"));
-    }
+    let id_map = id_map(context, entry)?;
     let options = mount_options::parse(entry.options().as_deref().unwrap_or_default())?;
     let fstype = entry.typ().as_deref().unwrap_or("");
     if options.copy_up && fstype != "tmpfs" {
         return Err(invalid("tmpcopyup is for tmpfs"));
     }
     if options.bind.is_some() || fstype == "bind" {
-        made.mounts.push(bind(context.over, entry, &options, target)?);
+        made.mounts.push(Mount { id_map, ..bind(context.over, entry, &options, target)? });
         return Ok(());
+    }
+    if id_map.is_some() {
+        return Err(invalid("uidMappings and gidMappings are for a bind"));
     }
     match (fstype, &context.host.cgroups) {
         ("", _) => Err(invalid("neither a type nor a bind")),
@@ -109,7 +119,25 @@ fn one(context: &MountContext<'_>, entry: &Entry, target: String, made: &mut Mad
 fn mount(options: &Options, source: MountSource, target: String) -> Result<Mount> {
     let (set, clear, recursive_attrs) = options.attributes()?;
     let (propagation, copy_up) = (options.propagation, options.copy_up);
-    Ok(Mount { target, source, set, clear, recursive_attrs, propagation, copy_up })
+    Ok(Mount { target, source, set, clear, recursive_attrs, propagation, copy_up, id_map: None })
+}
+
+/// The user namespace by which a mount is mapped: the container's own, which has the same maps, if
+/// that was made before.
+fn id_map(context: &MountContext<'_>, entry: &Entry) -> Result<Option<Slot>> {
+    let asked =
+        (namespaces::ranges(entry.uid_mappings()), namespaces::ranges(entry.gid_mappings()));
+    if entry.uid_mappings().is_none() && entry.gid_mappings().is_none() {
+        return Ok(None);
+    }
+    match (&context.over.namespaces.user, context.id_maps) {
+        (Some(Namespace::Slot(slot)), Some(own))
+            if asked == (own.users.clone(), own.groups.clone()) =>
+        {
+            Ok(Some(*slot))
+        }
+        _ => Err(invalid("uidMappings and gidMappings are not supported")),
+    }
 }
 
 fn bind(over: &Overrides, entry: &Entry, options: &Options, target: String) -> Result<Mount> {
@@ -193,6 +221,7 @@ fn own_groups(
             recursive_attrs: false,
             propagation: None,
             copy_up: false,
+            id_map: None,
         });
         let others = controllers.iter().filter(|c| *c != name && !c.starts_with("name="));
         made.links.extend(others.map(|controller| Link {

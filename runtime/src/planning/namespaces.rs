@@ -25,12 +25,13 @@ pub fn plan(linux: &Linux, over: &NamespaceOverrides) -> Result<Namespaces> {
         }
         Some(_) => {}
     }
-    let user = match find(LinuxNamespaceType::User) {
-        None => Namespace::Host,
-        Some(entry) if entry.path().is_some() => {
+    let user = match (&over.user, find(LinuxNamespaceType::User)) {
+        (Some(other), _) => other.clone(),
+        (None, None) => Namespace::Host,
+        (None, Some(entry)) if entry.path().is_some() => {
             return Err(invalid("linux.namespaces: joining a user namespace is not supported"));
         }
-        Some(_) => Namespace::New,
+        (None, Some(_)) => Namespace::New,
     };
     let one = |kind: LinuxNamespaceType, over: &Option<Namespace>| match (over, find(kind)) {
         (Some(other), _) => other.clone(),
@@ -71,7 +72,7 @@ pub fn id_maps(linux: &Linux) -> Result<Option<IdMaps>> {
     Ok(new.then_some(IdMaps { users, groups }))
 }
 
-fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<IdRange> {
+pub fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<IdRange> {
     let range = |mapping: &LinuxIdMapping| IdRange {
         inside: mapping.container_id(),
         outside: mapping.host_id(),

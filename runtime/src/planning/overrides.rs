@@ -43,4 +43,6 @@ pub struct NamespaceOverrides {
     pub cgroup: Option<Namespace>,
     /// Monotonic and boot clocks.
     pub time: Option<Namespace>,
+    /// Users: one that maps ids as the configuration says.
+    pub user: Option<Namespace>,
 }

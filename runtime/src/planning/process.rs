@@ -53,7 +53,7 @@ fn user(user: &oci_spec::runtime::User) -> Result<User> {
             return Err(invalid(format!("process.user.{name}: {id} is no id")));
         }
     }
-    Ok(User { uid: user.uid(), gid: user.gid(), groups, umask: user.umask() })
+    Ok(User { uid: user.uid(), gid: user.gid(), groups, umask: user.umask(), outside: None })
 }
 
 /// The profile to change to. Without AppArmor everything is unconfined, and nothing else.

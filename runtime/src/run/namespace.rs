@@ -1,13 +1,16 @@
 //! A pod's own namespaces: made, set up inside, pinned on the host.
 
-use super::compile::sysctl_path;
+use super::Child;
+use super::compile::{self, sysctl_path};
 use super::pod_mounts::{in_thread, own_namespace};
+use crate::plan::IdMaps;
 use crate::{Context, Error, Kind, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
-use nix::sched::{CloneFlags, unshare};
-use rrun_sys::{mount, procfs, step};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::wait::WaitPidFlag;
+use rrun_sys::{mount, pidfd, procfs, step};
 use std::ffi::CString;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +26,8 @@ pub enum NamespaceKind {
     Ipc,
     /// Host name.
     Uts,
+    /// Users, with [`Setup::id_maps`]; the others belong to it.
+    User,
 }
 
 impl NamespaceKind {
@@ -31,6 +36,7 @@ impl NamespaceKind {
             NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
             NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
             NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
+            NamespaceKind::User => CloneFlags::CLONE_NEWUSER,
         }
     }
 
@@ -39,6 +45,7 @@ impl NamespaceKind {
             NamespaceKind::Network => "net",
             NamespaceKind::Ipc => "ipc",
             NamespaceKind::Uts => "uts",
+            NamespaceKind::User => "user",
         }
     }
 }
@@ -52,15 +59,53 @@ pub struct Setup<'a> {
     pub sysctls: &'a [(String, String)],
     /// Bring up `lo`, for a new network namespace.
     pub loopback: bool,
+    /// The ids of a new user namespace; there when there is one.
+    pub id_maps: Option<&'a IdMaps>,
 }
 
 /// Makes the namespaces `kinds`, one descriptor each in the same order, and sets them up. The
-/// caller's own stay as they are: a thread makes them.
+/// caller's own stay as they are: a thread makes them, or a process where a user namespace is one of
+/// them, which no thread may make.
 ///
 /// # Errors
 /// The name of what could not be made or set, and the kernel's answer.
 pub fn make(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {
-    in_thread(|| build(kinds, setup)).context(|| "make namespaces")
+    let made = match (kinds.contains(&NamespaceKind::User), setup.id_maps) {
+        (true, Some(id_maps)) => by_process(kinds, id_maps, setup),
+        (false, None) => in_thread(|| build(kinds, setup)),
+        _ => Err(Error::new(Kind::Invalid, "a user namespace goes with id maps")),
+    };
+    made.context(|| "make namespaces")
+}
+
+fn by_process(
+    kinds: &[NamespaceKind],
+    id_maps: &IdMaps,
+    setup: &Setup<'_>,
+) -> Result<Vec<OwnedFd>> {
+    let owned = kinds.iter().filter(|kind| **kind != NamespaceKind::User);
+    let flags = owned.fold(CloneFlags::empty(), |all, kind| all | kind.flag());
+    let steps = compile::namespaces(flags, id_maps, setup.hostname, setup.sysctls)?;
+    let mut child = Child::start(steps, None, true)?;
+    child.wait_placed(|_| Ok(()))?;
+    let open = |kind: &NamespaceKind| {
+        let path = format!("/proc/{}/ns/{}", child.pid(), kind.file());
+        std::fs::File::open(&path).map(OwnedFd::from).context(|| format!("open {path}"))
+    };
+    let opened = kinds.iter().map(open).collect::<Result<Vec<OwnedFd>>>();
+    // It is known by its number until it is reaped.
+    child.signal(nix::libc::SIGKILL)?;
+    pidfd::wait(child.pidfd(), WaitPidFlag::WEXITED)?;
+    let opened = opened?;
+    let network = kinds.iter().position(|kind| *kind == NamespaceKind::Network);
+    if let Some(network) = network.and_then(|at| opened.get(at)).filter(|_| setup.loopback) {
+        let up = || {
+            setns(network, CloneFlags::CLONE_NEWNET).context(|| "join the network namespace")?;
+            rrun_sys::loopback::up().context(|| "bring up lo")
+        };
+        in_thread(up)?;
+    }
+    Ok(opened)
 }
 
 fn build(kinds: &[NamespaceKind], setup: &Setup<'_>) -> Result<Vec<OwnedFd>> {

@@ -22,13 +22,22 @@ pub fn make(shm_size: Option<u64>) -> Result<OwnedFd> {
     make_from(None, shm_size)
 }
 
+/// As [`make`], for containers in a user namespace whose root is this user and group outside: `/shm`
+/// is his, and there are a procfs and a sysfs, without which the kernel lets nobody inside mount any.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_for(root: (u32, u32), shm_size: Option<u64>) -> Result<OwnedFd> {
+    in_thread(|| build(None, shm_size, Some(root))).context(|| "make the pod's own mount namespace")
+}
+
 /// As [`make`], unshared from `base` (another such) instead of the caller's namespace, which
 /// spares copying the host's mounts.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn make_from(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
-    in_thread(|| build(base, shm_size)).context(|| "make the pod's own mount namespace")
+    in_thread(|| build(base, shm_size, None)).context(|| "make the pod's own mount namespace")
 }
 
 /// Runs `work` in a thread of its own, which may change its namespaces: they end with it unless
@@ -50,7 +59,11 @@ pub(super) fn own_namespace(proc: &OwnedFd, name: &str) -> Result<OwnedFd> {
     openat(&folder, name, flags, Mode::empty()).context(context)
 }
 
-fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd> {
+fn build(
+    base: Option<BorrowedFd<'_>>,
+    shm_size: Option<u64>,
+    user: Option<(u32, u32)>,
+) -> Result<OwnedFd> {
     let proc = procfs::open().context(|| "open /proc")?;
     if let Some(base) = base {
         // A thread that shares root and working directory may not change its mount namespace.
@@ -63,20 +76,32 @@ fn build(base: Option<BorrowedFd<'_>>, shm_size: Option<u64>) -> Result<OwnedFd>
     let root =
         tmpfs(&[(c"mode", c"755"), (c"nr_inodes", c"16")], 0).context(|| "mount the root")?;
     mount::become_root(root.as_fd()).context(|| "enter the root")?;
+    let plain = attr::NOSUID | attr::NODEV | attr::NOEXEC;
     if let Some(size) = shm_size {
-        std::fs::create_dir("/shm").context(|| "make /shm")?;
-        let size = CString::new(size.to_string()).unwrap_or_default();
-        let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-        let shm =
-            tmpfs(&[(c"mode", c"1777"), (c"size", &size)], attributes).context(|| "mount /shm")?;
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let target = openat(AT_FDCWD, "/shm", flags, Mode::empty()).context(|| "open /shm")?;
-        mount::attach(shm.as_fd(), target.as_fd()).context(|| "attach /shm")?;
+        let (uid, gid) = user.unwrap_or_default();
+        let [size, uid, gid] = [size, uid.into(), gid.into()]
+            .map(|number| CString::new(number.to_string()).unwrap_or_default());
+        let options = [(c"mode", c"1777"), (c"size", &*size), (c"uid", &*uid), (c"gid", &*gid)];
+        attach("/shm", tmpfs(&options, plain))?;
+    }
+    if user.is_some() {
+        let new = |fstype| Ok(mount::FsContext::open(fstype)?.mount(plain)?);
+        attach("/proc", new(c"proc"))?;
+        attach("/sys", new(c"sysfs"))?;
     }
     let read_only = MountAttr { set: attr::RDONLY, ..Default::default() };
     mount::set_attributes(root.as_fd(), c"", &read_only, false)
         .context(|| "make the root read-only")?;
     own_namespace(&proc, "mnt")
+}
+
+/// Attaches a mount where nothing is yet.
+fn attach(path: &str, made: Result<OwnedFd>) -> Result<()> {
+    let made = made.context(|| format!("mount {path}"))?;
+    std::fs::create_dir(path).context(|| format!("make {path}"))?;
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let target = openat(AT_FDCWD, path, flags, Mode::empty()).context(|| format!("open {path}"))?;
+    mount::attach(made.as_fd(), target.as_fd()).context(|| format!("attach {path}"))
 }
 
 fn tmpfs(options: &[(&CStr, &CStr)], attributes: u64) -> Result<OwnedFd> {

@@ -5,7 +5,7 @@
 
 use super::compile::{self, Inputs};
 use super::{Child, Stdio};
-use crate::plan::Plan;
+use crate::plan::{Namespace, Plan};
 use crate::{Context, Result, cgroup};
 use nix::unistd::Pid;
 use rrun_sys::step::{self, Steps};
@@ -50,10 +50,17 @@ pub fn spawn(
     let compiled = compile::reaper(plan, binary, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let mut child = step::run("runtime.create.reaper", || Child::start(compiled, unified, false))?;
-    // Its namespace is there from the clone on, and cannot be looked up once it has died.
+    // Its namespace is there from the clone on, and cannot be looked up once it has died; inside a
+    // user namespace it comes later.
+    let is_inside = plan.namespaces.user != Namespace::Host;
+    if is_inside {
+        child.wait_running()?;
+    }
     let path = format!("/proc/{}/ns/pid", child.pid());
     let namespace = std::fs::File::open(&path).context(|| format!("open {path}"))?;
-    child.wait_running()?;
+    if !is_inside {
+        child.wait_running()?;
+    }
     steps.commit();
     Ok(Reaper { pid: child.pid(), pidfd: child.pidfd_owned()?, namespace: namespace.into() })
 }

@@ -10,13 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 mod folder;
 mod overlay;
 
 pub use folder::folder;
-pub use overlay::overlay;
+pub use overlay::{overlay, overlay_of_mounts};
 
 /// Opens a copy of the mount at `path` as a detached mount, with those below it if `recursive`.
 /// `directory` is where a relative path starts; an empty path means `directory` itself.
@@ -74,8 +74,7 @@ impl FsContext {
     /// # Errors
     /// `EINVAL` for an option that takes none.
     pub fn set_fd(&self, key: &CStr, value: BorrowedFd<'_>) -> Result<(), Errno> {
-        let aux = std::os::fd::AsRawFd::as_raw_fd(&value);
-        self.config(FSCONFIG_SET_FD, Some(key), std::ptr::null(), aux)
+        self.config(FSCONFIG_SET_FD, Some(key), std::ptr::null(), value.as_raw_fd())
     }
 
     /// Makes the instance and a detached mount of it, with attributes `MOUNT_ATTR_*`.
@@ -185,6 +184,20 @@ pub fn set_attributes(
     // SAFETY: `MountAttr` has the layout of struct mount_attr, version 0, and lives on.
     unsafe { syscall!(libc::SYS_mount_setattr, directory, path.as_ptr(), flags, pointer, size)? };
     Ok(())
+}
+
+/// Maps the ids of a detached mount by a user namespace: what is somebody's on the disk is there the
+/// same one's inside of the namespace, and the other way round for what is written.
+///
+/// # Errors
+/// `EINVAL` for a file system that cannot be mapped, `EPERM` for a mount that is mapped already.
+pub fn map_ids(mount: BorrowedFd<'_>, user: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    let attributes = MountAttr {
+        set: libc::MOUNT_ATTR_IDMAP,
+        userns: u64::from(user.as_raw_fd().cast_unsigned()),
+        ..Default::default()
+    };
+    set_attributes(mount, c"", &attributes, recursive)
 }
 
 /// Makes the detached `mount` the root of the caller's mount namespace and leaves the old root.

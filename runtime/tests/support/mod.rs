@@ -202,6 +202,7 @@ pub fn new_mount(target: &str, fstype: &str, set: u64, options: &[(&str, Option<
         recursive_attrs: false,
         propagation: None,
         copy_up: false,
+        id_map: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::report::{Exit, ShimReport, WireError};
 use minicbor::{Decode, Encode};
-use rrun_runtime::plan::{Cgroups, ExecPlan, Plan, encoding};
+use rrun_runtime::plan::{Cgroups, ExecPlan, IdMaps, Plan, encoding};
 use std::path::PathBuf;
 
 /// Said by the daemon to a shim.
@@ -157,6 +157,7 @@ impl Request {
     pub fn since(&self) -> u16 {
         match self {
             Request::Hello { .. } => 0,
+            Request::Sandbox(Sandbox { id_maps: Some(_), .. }) => 3,
             Request::Update(_) | Request::Answer { .. } => 2,
             _ => 1,
         }
@@ -225,6 +226,10 @@ pub struct Sandbox {
     /// The process with pid 1 of a shared PID namespace.
     #[cbor(n(5), with = "encoding::strict_option")]
     pub reaper: Option<Reaper>,
+    /// What the ids of the pod's user namespace are outside of it: there with
+    /// [`NamespaceKind::User`]. Since version 3.
+    #[n(6)]
+    pub id_maps: Option<IdMaps>,
 }
 
 /// The first process of a PID namespace that containers share: its own program, executed in an
@@ -251,6 +256,9 @@ pub enum NamespaceKind {
     /// Host name.
     #[n(2)]
     Uts,
+    /// Users; the others belong to it. Since version 3.
+    #[n(4)]
+    User,
     /// Process ids; made by the reaper.
     #[n(3)]
     Pid,

@@ -64,6 +64,7 @@ impl Pod {
             sysctls: Vec::new(),
             shm_size: Some(64 << 20),
             reaper: None,
+            id_maps: None,
         };
         pod.ask(Request::Sandbox(sandbox.clone())).await;
         pod.ask(Request::Sandbox(sandbox)).await;

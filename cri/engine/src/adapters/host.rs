@@ -7,15 +7,16 @@ use super::view;
 use crate::apparmor;
 use crate::error::{Context, Error, Result};
 use crate::groups;
-use crate::ports::{Host, RootfsDirs};
+use crate::ports::{Host, RootfsDirs, USER_NAMESPACES};
 use crate::stats::{Counts, InterfaceUsage, Opened, Stats};
 use async_trait::async_trait;
+use nix::errno::Errno;
 use nix::poll::PollFlags;
 use rrun_blocking::Blocking;
 use rrun_images::Lower;
 use rrun_runtime::cgroup::stats::Files;
 use rrun_runtime::cgroup::{self, Layout};
-use rrun_runtime::plan::Cgroups;
+use rrun_runtime::plan::{Cgroups, IdMaps};
 use rrun_runtime::run::namespace;
 use rrun_runtime::systemd::{self, Scope, Slice};
 use rrun_sys::kernel::Feature;
@@ -50,12 +51,13 @@ struct Kernel {
 }
 
 impl KernelHost {
-    pub(super) fn new(cgroup_root: &Path) -> Result<KernelHost> {
+    pub(super) fn new(cgroup_root: &Path, bare: &[Lower]) -> Result<KernelHost> {
         let layout = Layout::detect(cgroup_root)?;
         let kernel =
             Blocking::new(Kernel { layout: layout.clone(), files: Mutex::default() }, AT_ONCE);
         let (unified, filters) = (layout.unified.as_deref(), layout.filters_devices());
-        let features = rrun_sys::kernel::features(unified, filters);
+        let mut features = rrun_sys::kernel::features(unified, filters);
+        features.push(user_namespaces(bare));
         Ok(KernelHost { layout, features, kernel })
     }
 
@@ -123,6 +125,20 @@ impl Kernel {
     }
 }
 
+/// Whether pods can have user namespaces of their own, tried on the lower directories `bare`.
+fn user_namespaces(bare: &[Lower]) -> Feature {
+    let tried = view::try_mapped(bare);
+    if let Err(error) = &tried {
+        tracing::warn!("pods cannot have user namespaces of their own here: {error}");
+    }
+    Feature {
+        name: USER_NAMESPACES,
+        since: "5.19",
+        instead: Some("pods that ask for user namespaces of their own are refused"),
+        missing: tried.err().map(|_| Errno::EOPNOTSUPP),
+    }
+}
+
 /// A group that systemd makes.
 enum Unit {
     Slice(Slice),
@@ -161,14 +177,19 @@ impl Host for KernelHost {
         &self.features
     }
 
-    async fn overlay(&self, dirs: &RootfsDirs) -> Result<OwnedFd> {
-        let dirs = dirs.clone();
-        self.kernel.call(move |_| view::root(&dirs)).await
+    async fn overlay(&self, dirs: &RootfsDirs, ids: Option<&IdMaps>) -> Result<OwnedFd> {
+        let (dirs, ids) = (dirs.clone(), ids.cloned());
+        self.kernel.call(move |_| view::root(&dirs, ids.as_ref())).await
     }
 
-    async fn view(&self, layers: &[Lower], sub_path: &str) -> Result<OwnedFd> {
-        let (layers, sub_path) = (layers.to_vec(), sub_path.to_owned());
-        self.kernel.call(move |_| view::view(&layers, &sub_path)).await
+    async fn view(
+        &self,
+        layers: &[Lower],
+        sub_path: &str,
+        ids: Option<&IdMaps>,
+    ) -> Result<OwnedFd> {
+        let (layers, sub_path, ids) = (layers.to_vec(), sub_path.to_owned(), ids.cloned());
+        self.kernel.call(move |_| view::view(&layers, &sub_path, ids.as_ref())).await
     }
 
     async fn unpin(&self, path: &Path) -> Result<()> {

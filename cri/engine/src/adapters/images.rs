@@ -7,7 +7,8 @@ use crate::ports::{ImageInfo, Images, RootfsDirs};
 use crate::stats::{FileSystem, FsUsage};
 use async_trait::async_trait;
 use rrun_blocking::Patience;
-use rrun_images::{Holder, HolderKind, Image, ImageId, Lower, Store};
+use rrun_images::{Holder, HolderKind, Ids, Image, ImageId, Lower, Shift, Store};
+use rrun_runtime::plan::{IdMaps, IdRange};
 use rrun_sys::time;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -35,6 +36,14 @@ fn id(text: &str) -> Result<ImageId> {
     text.parse().map_err(|error| Error::internal(format!("image {text}: {error}")))
 }
 
+/// The one range of a pod.
+fn shift(ranges: &[IdRange]) -> Result<Shift> {
+    match ranges {
+        [IdRange { inside: 0, outside, count }] => Ok(Shift { first: *outside, count: *count }),
+        _ => Err(Error::internal("ids are not one range from 0 on")),
+    }
+}
+
 fn info(image: &Image) -> ImageInfo {
     let id = image.id.to_string();
     let reference = image.digests.first().cloned().unwrap_or_else(|| id.clone());
@@ -47,9 +56,20 @@ impl Images for StoreImages {
         self.known(reference).await.map(|image| info(&image))
     }
 
-    async fn prepare(&self, holder: &str, image_id: &str) -> Result<RootfsDirs> {
-        let holder = Holder::container(holder)?;
-        let dirs = self.store.prepare(&holder, &id(image_id)?).await?;
+    async fn prepare(
+        &self,
+        holder: &str,
+        image_id: &str,
+        ids: Option<&IdMaps>,
+    ) -> Result<RootfsDirs> {
+        let (holder, image) = (Holder::container(holder)?, id(image_id)?);
+        let dirs = match ids {
+            None => self.store.prepare(&holder, &image).await?,
+            Some(ids) => {
+                let ids = Ids { users: shift(&ids.users)?, groups: shift(&ids.groups)? };
+                self.store.prepare_for(&holder, &image, ids).await?
+            }
+        };
         let lower = dirs.lower.into_iter().chain(dirs.mount_points).collect();
         Ok(RootfsDirs { lower, upper: dirs.upper, work: dirs.work })
     }

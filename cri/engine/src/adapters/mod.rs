@@ -34,7 +34,7 @@ impl Ports {
                 .map_err(|error| Error::from_chain(Kind::Invalid, error.chain()))
                 .context(|| "cgroup.parent")?;
         }
-        let host = Arc::new(host::KernelHost::new(&config.cgroup_root)?);
+        let host = Arc::new(host::KernelHost::new(&config.cgroup_root, &images.bare())?);
         let shims = shims::RealShims::new(config, host.layout().clone())?;
         let images = Arc::new(images::StoreImages::new(images));
         let network = Arc::new(network::HostNetwork(network));

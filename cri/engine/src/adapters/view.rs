@@ -5,6 +5,8 @@ use crate::ports::RootfsDirs;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use rrun_images::Lower;
+use rrun_runtime::plan::{IdMaps, IdRange};
+use rrun_runtime::run::namespace::{self, NamespaceKind, Setup};
 use rrun_sys::{in_root, mount};
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -13,19 +15,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The root of a container.
-pub(super) fn root(dirs: &RootfsDirs) -> Result<OwnedFd> {
+pub(super) fn root(dirs: &RootfsDirs, ids: Option<&IdMaps>) -> Result<OwnedFd> {
     let (upper, work) = (open(&dirs.upper)?, open(&dirs.work)?);
-    overlay(&dirs.lower, Some((upper.as_fd(), work.as_fd())))
+    overlay(&dirs.lower, Some((upper.as_fd(), work.as_fd())), ids)
 }
 
 /// An image that nobody writes to, or a folder in it.
-pub(super) fn view(layers: &[Lower], sub_path: &str) -> Result<OwnedFd> {
+pub(super) fn view(layers: &[Lower], sub_path: &str, ids: Option<&IdMaps>) -> Result<OwnedFd> {
     let whole = match layers {
         // An overlay without an upper directory wants two; alone is only what is empty.
-        [empty] => mount::clone_tree(open(empty)?.as_fd(), c"", false)
-            .map_err(|errno| Error::internal(format!("{errno:?}")))
-            .context(|| format!("mount {}", empty.display()))?,
-        _ => overlay(layers, None)?,
+        [empty] => {
+            let user = ids.map(user_namespace).transpose()?;
+            copy(empty, open(empty)?.as_fd(), user.as_ref())?
+        }
+        _ => overlay(layers, None, ids)?,
     };
     if sub_path.is_empty() {
         return Ok(whole);
@@ -48,11 +51,53 @@ fn folder(whole: OwnedFd, path: &str) -> Result<OwnedFd> {
         .map_err(|errno| Error::internal(format!("mount it: {errno:?}")))
 }
 
-fn overlay(lower: &[Lower], changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>) -> Result<OwnedFd> {
-    let lower: Vec<OwnedFd> = lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
+/// Whether layers can be mounted with their ids mapped, tried on these.
+pub(super) fn try_mapped(layers: &[Lower]) -> Result<()> {
+    const OUTSIDE: u32 = 65_536;
+    let all = vec![IdRange { inside: 0, outside: OUTSIDE, count: 65_536 }];
+    let made = overlay(layers, None, Some(&IdMaps { users: all.clone(), groups: all }))?;
+    let root = nix::sys::stat::fstat(&made).map_err(std::io::Error::from).context(|| "stat")?;
+    match (root.st_uid, root.st_gid) {
+        (OUTSIDE, OUTSIDE) => Ok(()),
+        (uid, gid) => Err(Error::internal(format!("the root of an overlay is {uid}:{gid}'s"))),
+    }
+}
+
+fn overlay(
+    lower: &[Lower],
+    changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+    ids: Option<&IdMaps>,
+) -> Result<OwnedFd> {
+    let user = ids.map(user_namespace).transpose()?;
+    let layer = |layer: &Lower| match &user {
+        None => open(layer),
+        Some(_) => copy(layer, open(layer)?.as_fd(), user.as_ref()),
+    };
+    let lower: Vec<OwnedFd> = lower.iter().map(layer).collect::<Result<_>>()?;
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
-    mount::overlay(&lower, changes, &[])
+    let way = if user.is_some() { mount::overlay_of_mounts } else { mount::overlay };
+    way(&lower, changes, &[])
         .map_err(|refused| Error::internal(refused.to_string()).context("mount an overlay"))
+}
+
+/// A user namespace that only maps ids: whoever is mapped alike has the same ids there.
+fn user_namespace(ids: &IdMaps) -> Result<OwnedFd> {
+    let setup = Setup { id_maps: Some(ids), ..Setup::default() };
+    let made = namespace::make(&[NamespaceKind::User], &setup)?;
+    made.into_iter().next().ok_or_else(|| Error::internal("no user namespace"))
+}
+
+/// A folder as a mount of its own, with its ids mapped by a user namespace.
+fn copy(path: &Path, folder: BorrowedFd<'_>, user: Option<&OwnedFd>) -> Result<OwnedFd> {
+    let failed = |what: &str, errno: Errno| {
+        Error::internal(format!("{errno:?}")).context(format!("{what} {}", path.display()))
+    };
+    let made = mount::clone_tree(folder, c"", false).map_err(|errno| failed("mount", errno))?;
+    if let Some(user) = user {
+        mount::map_ids(made.as_fd(), user.as_fd(), false)
+            .map_err(|errno| failed("map the ids of", errno))?;
+    }
+    Ok(made)
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -1,6 +1,6 @@
 //! What cannot be asked of a container.
 
-use super::{check_userns, not_built, text};
+use super::{check_userns, text};
 use crate::config::Lsm;
 use crate::error::{Context, Error, Result};
 use crate::model::{
@@ -48,7 +48,7 @@ pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result
         return Err(Error::invalid(message));
     }
     for mount in &config.mounts {
-        check_mount(mount).context(|| format!("mount {}", mount.container_path))?;
+        check_mount(pod, mount).context(|| format!("mount {}", mount.container_path))?;
     }
     check_security(pod, &config.security, lsm)
 }
@@ -97,9 +97,13 @@ fn check_namespaces(pod: &PodConfig, security: &ContainerSecurity) -> Result<()>
         let message = format!("namespace_options.target_id {:?}", asked.target_id);
         return Err(Error::invalid(format!("{message} with pid {:?}", asked.pid)));
     }
-    match &asked.userns {
-        Some(userns) if userns.mode != NamespaceMode::Node => check_userns(userns),
-        _ => Ok(()),
+    let Some(userns) = &asked.userns else { return Ok(()) };
+    if userns.mode != NamespaceMode::Node {
+        check_userns(userns)?;
+    }
+    match asked.own_users() == has.own_users() {
+        true => Ok(()),
+        false => Err(Error::invalid("userns_options are not those of the pod")),
     }
 }
 
@@ -116,14 +120,27 @@ pub fn limits(limits: &Resources) -> Result<()> {
     Ok(())
 }
 
-fn check_mount(mount: &MountSpec) -> Result<()> {
-    for (field, mappings) in
-        [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)]
+/// What is mapped is mapped as the pod's ids are: nobody inside has others.
+fn check_mappings(pod: &PodConfig, mount: &MountSpec) -> Result<()> {
+    let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
+    if uids.is_empty() && gids.is_empty() {
+        return Ok(());
+    }
+    let Some(own) = pod.security.namespaces.own_users() else {
+        let message = "uidMappings, gidMappings: the pod has no user namespace of its own";
+        return Err(Error::invalid(message));
+    };
+    for (field, asked, has) in [("uidMappings", uids, &own.uids), ("gidMappings", gids, &own.gids)]
     {
-        if !mappings.is_empty() {
-            return Err(not_built(field, "id-mapped mounts"));
+        if asked != has {
+            return Err(Error::invalid(format!("{field} are not those of the pod")));
         }
     }
+    Ok(())
+}
+
+fn check_mount(pod: &PodConfig, mount: &MountSpec) -> Result<()> {
+    check_mappings(pod, mount)?;
     if let Some(image) = &mount.image {
         return check_image(mount, image);
     }

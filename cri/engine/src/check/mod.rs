@@ -26,11 +26,7 @@ pub fn handler(handler: &str, field: &str) -> Result<()> {
     }
 }
 
-fn not_built(field: &str, what: &str) -> Error {
-    Error::invalid(format!("{field}: {what}: not supported by this release"))
-}
-
-/// Refuses user namespaces: senseless ones as such, the others as not there yet.
+/// Refuses user namespaces that make no sense, and those that the host's root is in.
 fn check_userns(userns: &UserNamespace) -> Result<()> {
     if userns.mode != NamespaceMode::Pod {
         return Err(Error::invalid(format!(
@@ -40,7 +36,15 @@ fn check_userns(userns: &UserNamespace) -> Result<()> {
     }
     for (name, ids) in [("uids", &userns.uids), ("gids", &userns.gids)] {
         match ids.as_slice() {
-            [one] if one.container_id == 0 && one.length > 0 => {}
+            [one] if one.container_id == 0 && one.length > 0 => {
+                let beyond =
+                    one.host_id.checked_add(one.length - 1).is_none_or(|id| id == u32::MAX);
+                if one.host_id == 0 || beyond {
+                    let message =
+                        format!("userns_options: {name} from {}: not to be mapped", one.host_id);
+                    return Err(Error::invalid(message));
+                }
+            }
             [_] => return Err(Error::invalid(format!("userns_options: {name} do not start at 0"))),
             _ => {
                 let count = ids.len();
@@ -49,5 +53,5 @@ fn check_userns(userns: &UserNamespace) -> Result<()> {
             }
         }
     }
-    Err(not_built("userns_options", "user namespaces"))
+    Ok(())
 }

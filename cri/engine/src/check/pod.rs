@@ -33,6 +33,14 @@ fn check_namespaces(config: &PodConfig) -> Result<()> {
         && userns.mode != NamespaceMode::Node
     {
         check_userns(userns)?;
+        for (name, mode) in
+            [("network", namespaces.network), ("pid", namespaces.pid), ("ipc", namespaces.ipc)]
+        {
+            if mode == NamespaceMode::Node {
+                let message = format!("userns_options: not with the host's {name} namespace");
+                return Err(Error::invalid(message));
+            }
+        }
     }
     for (name, mode) in [("network", namespaces.network), ("ipc", namespaces.ipc)] {
         if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
@@ -100,7 +108,21 @@ fn check_ids(config: &PodConfig) -> Result<()> {
     let users = security.run_as_user.iter().map(|id| ("run_as_user", id));
     let groups = security.run_as_group.iter().map(|id| ("run_as_group", id));
     let more = security.supplemental_groups.iter().map(|id| ("supplemental_groups", id));
-    users.chain(groups).chain(more).try_for_each(|(what, id)| numeric_id(*id, what).map(drop))
+    users.chain(groups).chain(more).try_for_each(|(what, id)| {
+        let id = numeric_id(*id, what)?;
+        let own = security.namespaces.own_users();
+        let mapped = own.and_then(|own| match what {
+            "run_as_user" => own.uids.first(),
+            _ => own.gids.first(),
+        });
+        match mapped {
+            Some(mapped) if id >= mapped.length => {
+                let message = format!("{what} {id} is not mapped in the pod's user namespace");
+                Err(Error::invalid(message))
+            }
+            _ => Ok(()),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -124,14 +146,55 @@ mod tests {
         pod(config, "", &Lsm::default())
     }
 
+    /// What is said of ranges (inside, outside, how many) in a pod that is changed so.
+    type OddUsers = (&'static str, &'static [(u32, u32, u32)], fn(&mut NamespaceOptions));
+
     #[test]
-    fn a_user_namespace_is_refused_by_name() {
-        let ids = vec![IdMapping { host_id: 65536, container_id: 0, length: 65536 }];
-        let userns = UserNamespace { mode: NamespaceMode::Pod, uids: ids.clone(), gids: ids };
-        let error = checked(&wanted(|n| n.userns = Some(userns))).unwrap_err();
-        assert!(error.to_string().contains("user namespace"), "{error}");
+    fn a_user_namespace_has_one_range_from_root_on_in_which_the_hosts_root_is_not() {
+        let with = |ids: &[(u32, u32, u32)], change: fn(&mut NamespaceOptions)| {
+            let id = |&(container_id, host_id, length): &(u32, u32, u32)| IdMapping {
+                host_id,
+                container_id,
+                length,
+            };
+            let uids: Vec<_> = ids.iter().map(id).collect();
+            let userns = UserNamespace { mode: NamespaceMode::Pod, gids: uids.clone(), uids };
+            checked(&wanted(|n| {
+                n.userns = Some(userns);
+                change(n);
+            }))
+        };
+        const FINE: (u32, u32, u32) = (0, 65536, 65536);
+        assert!(with(&[FINE], |_| {}).is_ok());
+        let table: [OddUsers; 10] = [
+            ("uids have 0 mappings, not one", &[], |_| {}),
+            ("uids have 2 mappings, not one", &[FINE, (65536, 65536, 1)], |_| {}),
+            ("uids do not start at 0", &[(1, 65536, 10)], |_| {}),
+            ("uids do not start at 0", &[(0, 65536, 0)], |_| {}),
+            ("uids from 0: not to be mapped", &[(0, 0, 65536)], |_| {}),
+            ("uids from 4294967290: not to be mapped", &[(0, u32::MAX - 5, 6)], |_| {}),
+            ("not with the host's network namespace", &[FINE], |n| n.network = NamespaceMode::Node),
+            ("not with the host's pid namespace", &[FINE], |n| n.pid = NamespaceMode::Node),
+            ("not with the host's ipc namespace", &[FINE], |n| n.ipc = NamespaceMode::Node),
+            ("user namespace mode Target", &[FINE], |n| {
+                n.userns.as_mut().unwrap().mode = NamespaceMode::Target;
+            }),
+        ];
+        for (expected, ids, change) in table {
+            let error = with(ids, change).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
         let host = UserNamespace { mode: NamespaceMode::Node, ..UserNamespace::default() };
         assert!(checked(&wanted(|n| n.userns = Some(host))).is_ok());
+        let ids = vec![IdMapping { host_id: 65536, container_id: 0, length: 1000 }];
+        let userns = UserNamespace { mode: NamespaceMode::Pod, uids: ids.clone(), gids: ids };
+        let mut config = wanted(|n| n.userns = Some(userns));
+        config.security.run_as_user = Some(999);
+        assert!(checked(&config).is_ok());
+        config.security.supplemental_groups = vec![1000];
+        let error = checked(&config).unwrap_err().to_string();
+        assert!(error.contains("supplemental_groups 1000 is not mapped"), "{error}");
     }
 
     #[test]

@@ -88,9 +88,9 @@ pub struct MountSpec {
     pub selinux_relabel: bool,
     /// How later mounts travel.
     pub propagation: MountPropagation,
-    /// Mapped ids; asks for a user namespace.
+    /// Mapped user ids: those of the pod's user namespace, or none.
     pub uid_mappings: Vec<IdMapping>,
-    /// Mapped ids; asks for a user namespace.
+    /// Mapped group ids, likewise.
     pub gid_mappings: Vec<IdMapping>,
     /// Mounts below are read-only too; needs `readonly` and private propagation.
     pub recursive_read_only: bool,

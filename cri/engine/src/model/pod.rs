@@ -1,6 +1,9 @@
 //! A pod as its client wants it.
 
-use super::{GroupsPolicy, NamespaceOptions, Resources, SeLinux, SecurityProfile, Tags};
+use super::{
+    GroupsPolicy, NamespaceOptions, Resources, SeLinux, SecurityProfile, Tags, UserNamespace,
+};
+use rrun_runtime::plan::IdMaps;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,6 +53,11 @@ impl PodConfig {
             uid: self.uid.clone(),
             attempt: self.attempt,
         }
+    }
+
+    /// What the ids of its own user namespace are outside of it, if it has one.
+    pub fn id_maps(&self) -> Option<IdMaps> {
+        self.security.namespaces.own_users().map(UserNamespace::id_maps)
     }
 
     /// `namespace/name`, for messages.

@@ -1,5 +1,6 @@
 //! Who a container is and what it may do.
 
+use rrun_runtime::plan::{IdMaps, IdRange};
 use serde::{Deserialize, Serialize};
 
 /// `LinuxContainerSecurityContext`.
@@ -66,7 +67,7 @@ pub struct NamespaceOptions {
     pub ipc: NamespaceMode,
     /// The container whose PID namespace is joined with [`NamespaceMode::Target`].
     pub target_id: String,
-    /// A user namespace; only `Node` is taken by this release.
+    /// The user namespace of the pod; `None` and `Node` are the host's.
     pub userns: Option<UserNamespace>,
 }
 
@@ -94,6 +95,28 @@ pub struct UserNamespace {
     pub uids: Vec<IdMapping>,
     /// Group ids.
     pub gids: Vec<IdMapping>,
+}
+
+impl NamespaceOptions {
+    /// The pod's own user namespace, if it has one.
+    pub fn own_users(&self) -> Option<&UserNamespace> {
+        self.userns.as_ref().filter(|userns| userns.mode == NamespaceMode::Pod)
+    }
+}
+
+impl UserNamespace {
+    /// Its maps, as the kernel takes them.
+    pub fn id_maps(&self) -> IdMaps {
+        let range = |mapping: &IdMapping| IdRange {
+            inside: mapping.container_id,
+            outside: mapping.host_id,
+            count: mapping.length,
+        };
+        IdMaps {
+            users: self.uids.iter().map(range).collect(),
+            groups: self.gids.iter().map(range).collect(),
+        }
+    }
 }
 
 /// How supplementary groups come about.

@@ -47,6 +47,7 @@ pub(crate) fn build(from: &Inputs<'_>) -> Result<Value> {
         files: from.files,
         mountinfo: from.mountinfo,
         real_paths: from.real_paths,
+        users: from.pod.security.namespaces.own_users(),
     };
     let (mounts, propagation) = mounts::mounts(&input)?;
     let text: Vec<_> = env.iter().map(|var| String::from_utf8_lossy(var)).collect();
@@ -77,6 +78,10 @@ pub(crate) fn build(from: &Inputs<'_>) -> Result<Value> {
         "maskedPaths": if security.privileged { &[][..] } else { &security.masked_paths[..] },
         "readonlyPaths": if security.privileged { &[][..] } else { &security.readonly_paths[..] },
     });
+    if let Some(users) = from.pod.security.namespaces.own_users() {
+        linux["uidMappings"] = mounts::mappings(&users.uids);
+        linux["gidMappings"] = mounts::mappings(&users.gids);
+    }
     if let Some(propagation) = propagation {
         linux["rootfsPropagation"] = json!(propagation);
     }
@@ -128,7 +133,12 @@ fn namespaces(from: &Inputs<'_>) -> Vec<Value> {
     if pid != NamespaceMode::Node {
         all.push(json!({"type": "pid"}));
     }
-    if from.unified && !from.config.security.privileged {
+    let users = from.pod.security.namespaces.own_users().is_some();
+    if users {
+        all.push(json!({"type": "user"}));
+    }
+    // Control groups are mounted by whoever owns the view of them.
+    if from.unified && (users || !from.config.security.privileged) {
         all.push(json!({"type": "cgroup"}));
     }
     all

@@ -16,6 +16,8 @@ pub(crate) struct ExecTemplate {
     seccomp: Option<Seccomp>,
     env: Vec<Vec<u8>>,
     keyring: String,
+    /// Its user outside of the pod's user namespace.
+    outside: Option<u32>,
 }
 
 /// The session keyring of a container, by the name that other runtimes give it too.
@@ -25,7 +27,7 @@ pub(crate) fn keyring(container: &ContainerId) -> String {
 
 impl ExecTemplate {
     pub(crate) fn new(
-        process: Process,
+        (process, outside): (Process, Option<u32>),
         groups: Cgroups,
         seccomp: Option<Seccomp>,
         container: &ContainerRecord,
@@ -33,7 +35,7 @@ impl ExecTemplate {
         let text = process.env().as_deref().unwrap_or_default();
         let env = process::bytes(text, &container.config.envs);
         let keyring = keyring(&container.id);
-        ExecTemplate { process, groups, seccomp, env, keyring }
+        ExecTemplate { process, groups, seccomp, env, keyring, outside }
     }
 
     pub(crate) fn plan(&self, request: &ExecRequest, host: &Host) -> Result<ExecPlan> {
@@ -44,6 +46,7 @@ impl ExecTemplate {
         let plan = rrun_runtime::planning::exec_plan(&process, &self.groups, host, seccomp);
         let mut plan = plan?;
         plan.process.env = self.env.clone();
+        plan.process.user.outside = self.outside;
         plan.process.keyring = Some(self.keyring.clone());
         plan.process.terminal_size = request.size.filter(|_| request.tty);
         let has_term = self.env.iter().any(|var| var.starts_with(b"TERM="));

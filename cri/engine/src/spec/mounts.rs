@@ -2,7 +2,8 @@
 
 use crate::error::{Context, Error, Result};
 use crate::model::{
-    ContainerConfig, ImageSpec, MountPropagation, MountSpec, NamespaceMode, PodConfig,
+    ContainerConfig, IdMapping, ImageSpec, MountPropagation, MountSpec, NamespaceMode, PodConfig,
+    UserNamespace,
 };
 use serde_json::{Value, json};
 use std::path::{Component, Path};
@@ -16,6 +17,8 @@ pub(crate) struct MountInput<'a> {
     /// only these are looked at, because a dead network file system hangs whoever does.
     pub(crate) mountinfo: &'a str,
     pub(crate) real_paths: &'a [(String, String)],
+    /// The pod's own user namespace.
+    pub(crate) users: Option<&'a UserNamespace>,
 }
 
 /// Mounts in the order in which they are made, and the propagation that the root needs.
@@ -101,7 +104,12 @@ fn defaults(input: &MountInput<'_>) -> Vec<(String, Value)> {
     for name in ["hostname", "hosts", "resolv.conf"] {
         let source = input.files.join(name);
         let options = ["rbind", "rprivate", file_rw];
-        all.push(mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &options));
+        let (target, mut file) =
+            mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &options);
+        if let Some(users) = input.users {
+            map_ids(&mut file, &users.uids, &users.gids);
+        }
+        all.push((target, file));
     }
     all
 }
@@ -159,9 +167,24 @@ fn bind(
         (true, false) => "ro",
         (false, _) => "rw",
     });
-    Ok(json!({
+    let mut entry = json!({
         "destination": target, "type": "bind", "source": mount.host_path, "options": options
-    }))
+    });
+    if !mount.uid_mappings.is_empty() {
+        map_ids(&mut entry, &mount.uid_mappings, &mount.gid_mappings);
+    }
+    Ok(entry)
+}
+
+/// Ranges of ids as a configuration has them.
+pub(super) fn mappings(ids: &[IdMapping]) -> Value {
+    let one = |id: &IdMapping| json!({"containerID": id.container_id, "hostID": id.host_id, "size": id.length});
+    Value::Array(ids.iter().map(one).collect())
+}
+
+fn map_ids(entry: &mut Value, uids: &[IdMapping], gids: &[IdMapping]) {
+    entry["uidMappings"] = mappings(uids);
+    entry["gidMappings"] = mappings(gids);
 }
 
 fn source_peers(input: &MountInput<'_>, mount: &MountSpec) -> (bool, bool) {

@@ -33,6 +33,9 @@ use std::path::{Path, PathBuf};
 /// The longest passwd or group file that is read, bytes.
 const ACCOUNTS_MAX: u64 = 8 << 20;
 
+/// The user of a pod's own process, where it asks for none.
+const NOBODY: u32 = 65534;
+
 /// Makes plans for this host.
 pub(crate) struct Planner {
     host: Host,
@@ -77,6 +80,7 @@ impl Planner {
     pub(crate) fn spec(&self, wanted: &Wanted<'_>) -> Result<Configured> {
         let (pod, config) = (&wanted.pod.config, &wanted.container.config);
         let who = who(wanted)?;
+        check_mapped(&who, pod)?;
         let host_name = nix::unistd::gethostname().unwrap_or_default();
         let mut json = build::build(&Inputs {
             pod,
@@ -169,7 +173,9 @@ impl Planner {
         profiles: &PodProfiles,
     ) -> Result<Plan> {
         let security = &pod.security;
-        let uid = security.run_as_user.unwrap_or(65534);
+        let last = pod.id_maps().and_then(|maps| maps.users.first().map(|all| all.count - 1));
+        let uid =
+            security.run_as_user.unwrap_or(i64::from(last.map_or(NOBODY, |last| last.min(NOBODY))));
         let gid = security.run_as_group.unwrap_or(uid);
         let mut all = vec![json!({"type": "mount"}), json!({"type": "pid"})];
         for kind in namespaces {
@@ -177,7 +183,8 @@ impl Planner {
                 NamespaceKind::Network => all.push(json!({"type": "network"})),
                 NamespaceKind::Ipc => all.push(json!({"type": "ipc"})),
                 NamespaceKind::Uts => all.push(json!({"type": "uts"})),
-                NamespaceKind::Pid => {}
+                // Its ids are the shim's business.
+                NamespaceKind::User | NamespaceKind::Pid => {}
             }
         }
         let mut process = json!({
@@ -237,7 +244,8 @@ impl Planner {
         };
         let plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
         let process = spec.process().clone().ok_or_else(|| Error::internal("no process"))?;
-        Ok(ExecTemplate::new(process, plan.cgroups, filter, container))
+        let outside = plan.process.user.outside;
+        Ok(ExecTemplate::new((process, outside), plan.cgroups, filter, container))
     }
 
     /// Plans one more process.
@@ -263,6 +271,21 @@ fn who(wanted: &Wanted<'_>) -> Result<Who> {
     user::resolve(&wanted.container.config.security, &wanted.image.user, &accounts)
 }
 
+/// Refuses a process some of whose ids are nobody's in the pod's user namespace.
+fn check_mapped(who: &Who, pod: &PodConfig) -> Result<()> {
+    let Some(maps) = pod.id_maps() else { return Ok(()) };
+    let users = [("user", &maps.users, who.user.uid)].into_iter();
+    let groups = std::iter::once(&who.user.gid).chain(&who.user.groups);
+    let groups = groups.map(|gid| ("group", &maps.groups, *gid));
+    match users.chain(groups).find(|(_, ranges, id)| plan::outside(ranges, *id).is_none()) {
+        None => Ok(()),
+        Some((what, _, id)) => {
+            let message = format!("{what} {id} is not mapped in the pod's user namespace");
+            Err(Error::invalid(message))
+        }
+    }
+}
+
 /// The pod's namespaces as slots.
 fn slots(namespaces: &[NamespaceKind]) -> NamespaceOverrides {
     let slot = |wanted: NamespaceKind| {
@@ -276,6 +299,7 @@ fn slots(namespaces: &[NamespaceKind]) -> NamespaceOverrides {
         ipc: slot(NamespaceKind::Ipc),
         uts: slot(NamespaceKind::Uts),
         cgroup: None,
+        user: slot(NamespaceKind::User),
     }
 }
 

@@ -9,6 +9,7 @@ mod metrics;
 mod recovery;
 mod spans;
 mod systemd;
+mod user_namespaces;
 mod world;
 
 use crate::config::{Config, LogLimits, Lsm, Settings, Takeover};

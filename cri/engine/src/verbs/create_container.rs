@@ -273,14 +273,16 @@ impl CreateContainer {
 
     async fn rootfs(&mut self) -> Result<()> {
         let images = &self.at.at.engine.ports.images;
-        let layers = images.prepare(self.at.container.id.as_str(), &self.image.id).await;
+        let (id, ids) = (self.at.container.id.as_str(), self.at.at.pod.config.id_maps());
+        let layers = images.prepare(id, &self.image.id, ids.as_ref()).await;
         self.layers = Some(layers.context(|| "rootfs")?);
         Ok(())
     }
 
     async fn overlay(&mut self) -> Result<()> {
         let layers = self.layers.as_ref().ok_or_else(|| Error::internal("no layers"))?;
-        let mount = self.at.at.engine.ports.host.overlay(layers).await.context(|| "rootfs")?;
+        let (host, ids) = (&self.at.at.engine.ports.host, self.at.at.pod.config.id_maps());
+        let mount = host.overlay(layers, ids.as_ref()).await.context(|| "rootfs")?;
         self.rootfs = Some(Arc::new(mount));
         Ok(())
     }
@@ -290,7 +292,7 @@ impl CreateContainer {
     }
 
     async fn mount_volumes(&mut self) -> Result<()> {
-        self.volume_mounts = self.volumes.mount(&self.at.at.engine.ports).await?;
+        self.volume_mounts = self.volumes.mount(&self.at.at).await?;
         Ok(())
     }
 

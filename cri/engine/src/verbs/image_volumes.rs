@@ -69,10 +69,11 @@ impl ImageVolumes {
     }
 
     /// Mounts each, in their order.
-    pub(crate) async fn mount(&self, ports: &Ports) -> Result<Vec<OwnedFd>> {
+    pub(crate) async fn mount(&self, at: &PodAt) -> Result<Vec<OwnedFd>> {
+        let (host, ids) = (&at.engine.ports.host, at.pod.config.id_maps());
         let mut mounts = Vec::with_capacity(self.all.len());
         for volume in &self.all {
-            let mount = ports.host.view(&volume.layers, &volume.sub_path).await;
+            let mount = host.view(&volume.layers, &volume.sub_path, ids.as_ref()).await;
             let mount = mount.context(|| format!("image {}", volume.image_id));
             mounts.push(mount.map_err(|error| self.failed(&volume.container_path, error))?);
         }

@@ -117,6 +117,9 @@ pub(crate) async fn run(
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
     check::pod(&config, handler, &engine.config.lsm).context(|| what.clone())?;
+    if config.id_maps().is_some() {
+        engine.has_user_namespaces().context(|| what.clone())?;
+    }
     let digest = config_digest(&config, handler)?;
     let key = (owner.clone(), config.key());
     let record = intent(engine, owner, config, handler).context(|| what.clone())?;

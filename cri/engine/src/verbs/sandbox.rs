@@ -34,6 +34,7 @@ pub(crate) fn request(
         pins: record.netns.iter().map(pin).collect(),
         hostname: has(NamespaceKind::Uts).then_some(name),
         sysctls: sysctls(config),
+        id_maps: config.id_maps(),
         shm_size: has(NamespaceKind::Ipc).then_some(SHM_SIZE),
         reaper,
         namespaces,
@@ -41,15 +42,17 @@ pub(crate) fn request(
 }
 
 /// Those asked for, and what containerd's users have come to expect: ports from 0 and ping for
-/// everybody inside.
+/// everybody inside, whose ids are those of the pod's user namespace.
 fn sysctls(config: &PodConfig) -> Vec<(String, String)> {
     let mut all = config.sysctls.clone();
     if files::has_network(config) {
+        let groups =
+            config.id_maps().map_or(1 << 31, |maps| maps.groups.first().map_or(1, |all| all.count));
         for (name, value) in [
-            ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
+            ("net.ipv4.ip_unprivileged_port_start", "0".to_owned()),
+            ("net.ipv4.ping_group_range", format!("0 {}", groups - 1)),
         ] {
-            all.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            all.entry(name.to_owned()).or_insert(value);
         }
     }
     all.into_iter().collect()

@@ -1,7 +1,10 @@
 //! Mounts, devices and the root.
 
 use super::*;
-use crate::plan::{Mount, MountSource, Propagation, RootfsSource, Slot, attr};
+use crate::plan::{
+    FIRST, Mount, MountSource, Namespace, Propagation, RootfsSource, Slot, VERSION, attr,
+};
+use crate::planning::NamespaceOverrides;
 
 fn mount(entry: Value) -> Mount {
     let mut mounts = planned(&json!({ "mounts": [entry] })).mounts;
@@ -264,4 +267,33 @@ fn a_bound_dev_is_left_alone() {
         { "destination": "/dev/", "type": "bind", "source": "/dev", "options": ["rbind"] }
     ] }));
     assert!(plan.devices.is_empty() && plan.links.is_empty());
+}
+
+#[test]
+fn a_bind_is_mapped_by_the_joined_user_namespace_whose_maps_it_has_and_by_no_other() {
+    let maps = |host: u32| json!([{ "containerID": 0, "hostID": host, "size": 1000 }]);
+    let joined = |on_mount: Value| {
+        let mut config = config();
+        config["process"]["user"] = json!({ "uid": 7, "gid": 0 });
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        config["linux"]["uidMappings"] = maps(5000);
+        config["linux"]["gidMappings"] = maps(5000);
+        config["mounts"] = json!([{
+            "destination": "/a", "source": "/b", "type": "bind", "options": ["rbind"],
+            "uidMappings": on_mount, "gidMappings": on_mount,
+        }]);
+        let spec = load(config.to_string().as_bytes()).unwrap().value;
+        let user = Some(Namespace::Slot(Slot(3)));
+        let namespaces = NamespaceOverrides { user, ..Default::default() };
+        let over = Overrides { namespaces, ..over() };
+        plan(&spec, &host(hybrid()), &over)
+    };
+    let plan = joined(maps(5000)).unwrap();
+    assert_eq!((plan.version, plan.id_maps), (VERSION, None));
+    assert_eq!(plan.mounts[0].id_map, Some(Slot(3)));
+    assert_eq!(plan.process.user.outside, Some(5007));
+    let refused = joined(maps(6000)).unwrap_err().to_string();
+    assert!(refused.contains("uidMappings"), "{refused}");
+    // An executor that knows nothing of it takes what has nothing of it.
+    assert_eq!(planned(&json!({})).version, FIRST);
 }

@@ -6,9 +6,9 @@
 //! 3. Join namespaces by path or descriptor.
 //! 4. Copy bind sources while the host's mounts are still there; a dead network file system
 //!    hangs this child and nobody else.
-//! 5. A user namespace: make it, have the parent map its ids, become its root. Then enter the pod's mount namespace,
-//!    unshare, and hand over where that unshared a PID namespace. A cgroup namespace's root is the
-//!    group one is in at that moment.
+//! 5. Enter the pod's mount namespace. A user namespace: join it, or make it and have the parent map
+//!    its ids; become its root. Then unshare, and hand over where there is a PID namespace too. A
+//!    cgroup namespace's root is the group one is in at that moment.
 //! 6. Names and sysctls: they need the namespaces and nothing of the container's files.
 //! 7. Root over `/`, mounts in order, devices, links, pivot. All of the host is out of reach.
 //! 8. Where a PID namespace is joined: hand over, only now (see [`NamespaceOp::Handover`]). `proc` and
@@ -22,7 +22,7 @@ mod process;
 mod text;
 
 use super::Stdio;
-use crate::plan::{Capabilities, ExecPlan, IdMaps, Namespace, Plan, Slot, VERSION};
+use crate::plan::{Capabilities, ExecPlan, FIRST, IdMaps, Namespace, Plan, Process, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
 use nix::sched::CloneFlags;
 use rrun_sys::program::report::ParentTask;
@@ -89,6 +89,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     check_version(plan.version)?;
     let mut compiler = Compiler::new(given.slots)?;
     compiler.begin(given.stdio)?;
+    compiler.stdio_from_outside(&plan.process);
     if plan.cgroups.asked {
         compiler
             .program
@@ -98,9 +99,10 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     compiler.oom_score_and_labels(&plan.process)?;
     compiler.namespaces(plan)?;
     let mut mounts = compiler.open_sources(plan)?;
-    compiler.user_namespace(plan);
-    compiler.unshare(plan, given.pod_mounts)?;
-    compiler.settings(plan)?;
+    compiler.enter_pod_mounts(given.pod_mounts);
+    compiler.user_namespace(plan)?;
+    compiler.unshare(plan)?;
+    compiler.settings(&plan.sysctls)?;
     compiler.mounts(plan, &mut mounts)?;
     compiler.close_slots();
     if compiler.handover == Handover::Late {
@@ -132,6 +134,7 @@ pub(super) fn exec<'fd>(
     check_version(plan.version)?;
     let mut compiler = Compiler::new(&[])?;
     compiler.begin(given.stdio)?;
+    compiler.stdio_from_outside(&plan.process);
     compiler.join(given.tasks);
     compiler.oom_score_and_labels(&plan.process)?;
     let fd = compiler.program.borrow(init);
@@ -167,9 +170,10 @@ pub(super) fn reaper<'fd>(
     compiler.begin(None)?;
     compiler.join(given.tasks);
     compiler.oom_score_and_labels(&plan.process)?;
-    compiler.clone |= CloneFlags::CLONE_NEWPID;
     compiler.namespaces(plan)?;
-    compiler.unshare(plan, given.pod_mounts)?;
+    compiler.enter_pod_mounts(given.pod_mounts);
+    compiler.user_namespace(plan)?;
+    compiler.unshare(plan)?;
     let root = compiler.empty_root();
     compiler.program.step("enter the empty root", MountOp::Cover(root));
     compiler.program.step("enter the empty root", MountOp::Pivot(root));
@@ -188,8 +192,29 @@ pub(super) fn reaper<'fd>(
     Ok(compiler.done())
 }
 
+/// The steps of a process that makes a user namespace, and others that belong to it, and waits until
+/// somebody has them.
+pub(super) fn namespaces(
+    kinds: CloneFlags,
+    id_maps: &IdMaps,
+    hostname: Option<&str>,
+    sysctls: &[(String, String)],
+) -> Result<Compiled<'static>> {
+    let mut compiler = Compiler::new(&[])?;
+    compiler.begin(None)?;
+    compiler.new_user_namespace(id_maps);
+    compiler.program.step("unshare", NamespaceOp::Unshare(kinds));
+    if let Some(name) = hostname.filter(|_| kinds.contains(CloneFlags::CLONE_NEWUTS)) {
+        compiler.hostname(name);
+    }
+    compiler.settings(sysctls)?;
+    compiler.program.step("ready", ChannelOp::Ready);
+    compiler.program.step("wait", ChannelOp::Await);
+    Ok(compiler.done())
+}
+
 fn check_version(version: u16) -> Result<()> {
-    if (1..=VERSION).contains(&version) {
+    if (FIRST..=VERSION).contains(&version) {
         return Ok(());
     }
     let text = format!("plan version {version}, this executor knows up to {VERSION}");
@@ -250,6 +275,13 @@ impl<'fd> Compiler<'fd> {
         Ok(())
     }
 
+    /// What a user namespace does not have the ids of can only be given away before it is joined.
+    fn stdio_from_outside(&mut self, process: &Process) {
+        if let Some(uid) = process.user.outside.filter(|_| !process.terminal) {
+            self.program.step("give stdio to the user", DescriptorOp::OwnStdio { uid });
+        }
+    }
+
     fn join(&mut self, tasks: Vec<(String, OwnedFd)>) {
         for (path, fd) in tasks {
             let reg = self.program.own(fd);
@@ -284,17 +316,19 @@ impl<'fd> Compiler<'fd> {
 
     fn namespaces(&mut self, plan: &Plan) -> Result<()> {
         let all = &plan.namespaces;
+        let is_new = all.user == Namespace::New;
+        if is_new != plan.id_maps.is_some() || matches!(all.user, Namespace::Path(_)) {
+            let text = "a user namespace is new and has id maps, or is in a slot, or is the host's";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        if is_new && !matches!(all.pid, Namespace::New | Namespace::Host) {
+            let text = "a joined PID namespace does not go with a new user namespace";
+            return Err(Error::new(Kind::Invalid, text));
+        }
         // What a user namespace does not own cannot be set up from inside, and its `proc` must be
-        // mounted while the host's is there.
-        let by_unshare = all.user == Namespace::New;
-        if by_unshare != plan.id_maps.is_some() || !by_unshare && all.user != Namespace::Host {
-            let text = "a user namespace is new and has id maps, or is the host's";
-            return Err(Error::new(Kind::Invalid, text));
-        }
-        if by_unshare && !matches!(all.pid, Namespace::New | Namespace::Host) {
-            let text = "a joined PID namespace does not go with a user namespace";
-            return Err(Error::new(Kind::Invalid, text));
-        }
+        // mounted while another is there. Who is in the user namespace and in a PID namespace of it
+        // cannot look into this process: its memory is hidden, and the host's.
+        let is_inside = all.user != Namespace::Host;
         for (name, kind, namespace) in [
             ("network", CloneFlags::CLONE_NEWNET, &all.network),
             ("ipc", CloneFlags::CLONE_NEWIPC, &all.ipc),
@@ -309,7 +343,7 @@ impl<'fd> Compiler<'fd> {
             let label = format!("join the {name} namespace");
             match namespace {
                 Namespace::Host => continue,
-                Namespace::New if by_clone && !by_unshare => self.clone |= kind,
+                Namespace::New if by_clone && !is_inside => self.clone |= kind,
                 Namespace::New => self.unshare |= kind,
                 Namespace::Path(path) => {
                     let path = c_string(path.as_os_str().as_encoded_bytes())?;
@@ -321,54 +355,67 @@ impl<'fd> Compiler<'fd> {
                     self.program.step(label, NamespaceOp::Enter { fd, kinds: kind });
                 }
             }
-            if by_clone && (by_unshare || *namespace != Namespace::New) {
-                self.handover = if by_unshare { Handover::Early } else { Handover::Late };
+            if by_clone && (is_inside || *namespace != Namespace::New) {
+                self.handover = if is_inside { Handover::Early } else { Handover::Late };
             }
         }
         Ok(())
     }
 
-    /// The user namespace owns those that are unshared after it. Its maps are its parent's to
-    /// write, and root inside is who they say.
-    fn user_namespace(&mut self, plan: &Plan) {
-        if plan.namespaces.user == Namespace::New {
-            self.id_maps.clone_from(&plan.id_maps);
-            self.program.step("make the user namespace", NamespaceOp::Unshare(NEWUSER));
-            self.program.step("map ids", ChannelOp::Ask(ParentTask::WriteIdMaps));
-            self.become_root();
+    /// The user namespace owns those that are unshared after it.
+    fn user_namespace(&mut self, plan: &Plan) -> Result<()> {
+        match (&plan.namespaces.user, &plan.id_maps) {
+            (Namespace::Slot(slot), _) => {
+                let fd = self.slot(*slot).context(|| "join the user namespace")?;
+                let op = NamespaceOp::Enter { fd, kinds: NEWUSER };
+                self.program.step("join the user namespace", op);
+                self.become_root();
+            }
+            (Namespace::New, Some(id_maps)) => self.new_user_namespace(id_maps),
+            _ => {}
         }
+        Ok(())
     }
 
+    /// Its maps are its parent's to write, and root inside is who they say.
+    fn new_user_namespace(&mut self, id_maps: &IdMaps) {
+        self.id_maps = Some(id_maps.clone());
+        self.program.step("make the user namespace", NamespaceOp::Unshare(NEWUSER));
+        self.program.step("map ids", ChannelOp::Ask(ParentTask::WriteIdMaps));
+        self.become_root();
+    }
+
+    /// Other credentials make the memory as visible as `fs.suid_dumpable` says.
     fn become_root(&mut self) {
         let op = CredentialOp::Ids { groups: Box::default(), gid: 0, uid: 0 };
         self.program.step("become root", op);
+        self.program.step("hide memory", CredentialOp::NotDumpable);
     }
 
-    fn unshare(&mut self, plan: &Plan, pod_mounts: Option<BorrowedFd<'fd>>) -> Result<()> {
+    /// It belongs to the host, and nobody enters it from within a user namespace.
+    fn enter_pod_mounts(&mut self, pod_mounts: Option<BorrowedFd<'fd>>) {
+        if let Some(pod_mounts) = pod_mounts {
+            let fd = self.program.borrow(pod_mounts);
+            let op = NamespaceOp::Enter { fd, kinds: CloneFlags::CLONE_NEWNS };
+            self.program.step("enter the pod's mount namespace", op);
+            self.program.step("close", DescriptorOp::Close(fd));
+        }
+    }
+
+    fn unshare(&mut self, plan: &Plan) -> Result<()> {
         let named = plan.hostname.is_some() || plan.domainname.is_some();
         if named && plan.namespaces.uts == Namespace::Host {
             // It would rename the host.
             let text = "a host or domain name goes with a UTS namespace that is not the host's";
             return Err(Error::new(Kind::Invalid, text));
         }
-        match pod_mounts {
-            Some(pod_mounts) => {
-                let fd = self.program.borrow(pod_mounts);
-                let kinds = CloneFlags::CLONE_NEWNS;
-                self.program
-                    .step("enter the pod's mount namespace", NamespaceOp::Enter { fd, kinds });
-                self.program.step("unshare", NamespaceOp::Unshare(self.unshare));
-                self.program.step("close", DescriptorOp::Close(fd));
-            }
-            None => self.program.step("unshare", NamespaceOp::Unshare(self.unshare)),
-        }
+        self.program.step("unshare", NamespaceOp::Unshare(self.unshare));
         if self.handover == Handover::Early {
             self.program.step("hand over to the new namespaces", NamespaceOp::Handover);
         }
         self.program.step("make mounts private", MountOp::Private);
         if let Some(name) = &plan.hostname {
-            let op = NamespaceOp::Hostname(name.as_bytes().into());
-            self.program.step(format!("set host name {name}"), op);
+            self.hostname(name);
         }
         if let Some(name) = &plan.domainname {
             let op = NamespaceOp::Domainname(name.as_bytes().into());
@@ -377,8 +424,13 @@ impl<'fd> Compiler<'fd> {
         Ok(())
     }
 
-    fn settings(&mut self, plan: &Plan) -> Result<()> {
-        for (name, value) in &plan.sysctls {
+    fn hostname(&mut self, name: &str) {
+        let op = NamespaceOp::Hostname(name.as_bytes().into());
+        self.program.step(format!("set host name {name}"), op);
+    }
+
+    fn settings(&mut self, sysctls: &[(String, String)]) -> Result<()> {
+        for (name, value) in sysctls {
             let path = sysctl_path(name)?;
             let value = value.as_bytes().into();
             let op = FileOp::Value { proc: self.proc, path, value, lenient: false };

@@ -127,6 +127,7 @@ impl Compiler<'_> {
                 let path = c_string(path.as_os_str().as_encoded_bytes())?;
                 self.program.step(label, MountOp::Copy { path, recursive: *recursive, to: reg });
             }
+            self.map_ids(mount, reg)?;
             regs.push(reg);
         }
         let devices = self.open_devices(plan)?;
@@ -138,6 +139,19 @@ impl Compiler<'_> {
         let late = late.map(|mount| mount.target.trim_end_matches('/').to_owned());
         let (read_only_later, bases) = (Vec::new(), Vec::new());
         Ok(Mounts { root, regs, read_only_later, late, bases, writable_later: None, devices })
+    }
+
+    /// Before the user namespace is joined: from inside nobody may.
+    fn map_ids(&mut self, mount: &Mount, reg: Reg) -> Result<()> {
+        let Some(slot) = mount.id_map else { return Ok(()) };
+        let label = format!("mount {}", mount.target);
+        let MountSource::Bind { recursive, .. } = mount.source else {
+            let text = "an id map is for what is bound";
+            return Err(Error::new(Kind::Invalid, text).context(label));
+        };
+        let user = self.slot(slot).context(|| label.clone())?;
+        self.program.step(label, MountOp::MapIds { mount: reg, user, recursive });
+        Ok(())
     }
 
     /// The root and what can be made before the PID namespace is joined, then the pivot.
@@ -292,11 +306,11 @@ impl Compiler<'_> {
         }
     }
 
-    /// The host's nodes of a plan's devices, where there is a new user namespace.
+    /// The host's nodes of a plan's devices, where there is a user namespace.
     fn open_devices(&mut self, plan: &Plan) -> Result<Vec<(String, Reg)>> {
         let mut opened = Vec::new();
         let is_fifo = |device: &&Device| device.mode & libc::S_IFMT == libc::S_IFIFO;
-        if plan.namespaces.user != Namespace::New {
+        if plan.namespaces.user == Namespace::Host {
             return Ok(opened);
         }
         for device in plan.devices.iter().filter(|device| !is_fifo(device)) {

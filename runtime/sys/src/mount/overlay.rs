@@ -1,6 +1,6 @@
 //! An overlay as a detached mount, by whichever way this kernel has.
 
-use super::{FsContext, MountAttr, clone_tree, set_attributes};
+use super::{FsContext, MountAttr, attach, clone_tree, set_attributes};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MsFlags, mount};
@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fstat};
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Why there is no mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,15 +54,36 @@ pub fn overlay(
     changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
     options: &[Setting<'_>],
 ) -> Result<OwnedFd, Refused> {
-    let layers = Layers { lower, changes, options };
+    let layers = Layers { lower, are_detached: false, changes, options };
     match layers.by_context()? {
         Some(mount) => Ok(mount),
         None => Ok(layers.by_list()?),
     }
 }
 
+/// As [`overlay`], of layers that are detached mounts, such as those whose ids are mapped. Kernels
+/// before 6.15 take no others than those of the caller's mount namespace: there they are attached in
+/// one that lives as long as the call, and are of no other use afterwards.
+///
+/// # Errors
+/// As [`overlay`].
+pub fn overlay_of_mounts(
+    lower: &[BorrowedFd<'_>],
+    changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+    options: &[Setting<'_>],
+) -> Result<OwnedFd, Refused> {
+    let layers = Layers { lower, are_detached: true, changes, options };
+    match layers.by_context() {
+        Ok(Some(mount)) => Ok(mount),
+        Err(refused) if refused.errno != Errno::EINVAL => Err(refused),
+        Ok(None) | Err(_) => Ok(layers.by_list()?),
+    }
+}
+
 struct Layers<'a> {
     lower: &'a [BorrowedFd<'a>],
+    /// They are mounts of no mount namespace.
+    are_detached: bool,
     changes: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     options: &'a [Setting<'a>],
 }
@@ -147,8 +168,12 @@ impl Layers<'_> {
         let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
         set_attributes(AT_FDCWD, c"/", &private, true)?;
         // An overlay takes layers of the caller's own mount namespace only.
+        let layer = match self.are_detached {
+            true => attached,
+            false => found_again,
+        };
         let lower: Vec<OwnedFd> =
-            self.lower.iter().map(|layer| found_again(*layer)).collect::<Result<_, _>>()?;
+            self.lower.iter().map(|fd| layer(*fd)).collect::<Result<_, _>>()?;
         let changed: Vec<(&CStr, OwnedFd)> = self
             .changed()
             .map(|(key, directory)| Ok((key, found_again(directory)?)))
@@ -179,6 +204,14 @@ impl Layers<'_> {
     }
 }
 
+/// The same mount, over the root of the mount namespace of the calling thread: it is looked at through
+/// its descriptor.
+fn attached(mount: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let root = crate::in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
+    attach(mount, root.as_fd())?;
+    mount.try_clone_to_owned().map_err(|_| Errno::EMFILE)
+}
+
 /// The same directory, opened in the mount namespace of the calling thread: by its name, and seen
 /// to be the same one.
 fn found_again(directory: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
@@ -200,7 +233,6 @@ fn c_string(text: impl Into<Vec<u8>>) -> Result<CString, Errno> {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::os::fd::AsFd;
     use std::path::PathBuf;
 
     struct Folder(PathBuf);
@@ -269,7 +301,7 @@ mod tests {
     fn a_list_that_the_kernel_would_cut_off_is_refused() {
         let long = c_string("x".repeat(4096)).unwrap();
         let options: [Setting<'_>; 1] = [(c"option", Some(&long))];
-        let layers = Layers { lower: &[], changes: None, options: &options };
+        let layers = Layers { lower: &[], are_detached: false, changes: None, options: &options };
         assert_eq!(layers.list(&[], &[]), Err(Errno::E2BIG));
     }
 
@@ -281,8 +313,34 @@ mod tests {
         let folder = Folder::new("same");
         let (top, bottom) = (folder.layer("top"), folder.layer("bottom"));
         let lower = [top.as_fd(), bottom.as_fd()];
-        let layers = Layers { lower: &lower, changes: None, options: &[(c"xino", Some(c"off"))] };
+        let layers = Layers {
+            lower: &lower,
+            are_detached: false,
+            changes: None,
+            options: &[(c"xino", Some(c"off"))],
+        };
         for mount in ways(&layers) {
+            assert_eq!(read(&mount, "which"), "top");
+            assert_eq!(read(&mount, "bottom"), "bottom");
+        }
+    }
+
+    #[test]
+    fn mounts_of_no_namespace_are_layers_for_every_kernel() {
+        if !nix::unistd::geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let folder = Folder::new("detached");
+        let folders = [folder.layer("top"), folder.layer("bottom")];
+        let copies = || folders.each_ref().map(|f| clone_tree(f.as_fd(), c"", false).unwrap());
+        let listed = |copies: [OwnedFd; 2]| {
+            let lower = copies.each_ref().map(AsFd::as_fd);
+            Layers { lower: &lower, are_detached: true, changes: None, options: &[] }.by_list()
+        };
+        let made = |copies: [OwnedFd; 2]| {
+            overlay_of_mounts(&copies.each_ref().map(AsFd::as_fd), None, &[])
+        };
+        for mount in [listed(copies()).unwrap(), made(copies()).unwrap()] {
             assert_eq!(read(&mount, "which"), "top");
             assert_eq!(read(&mount, "bottom"), "bottom");
         }
@@ -298,7 +356,8 @@ mod tests {
             (folder.layer("bottom"), folder.empty("upper"), folder.empty("work"));
         let lower = [bottom.as_fd()];
         let changes = Some((upper.as_fd(), work.as_fd()));
-        let mount = Layers { lower: &lower, changes, options: &[] }.by_list().unwrap();
+        let mount =
+            Layers { lower: &lower, are_detached: false, changes, options: &[] }.by_list().unwrap();
         std::fs::write(format!("/proc/self/fd/{}/new", mount.as_raw_fd()), "new").unwrap();
         assert_eq!(std::fs::read(folder.0.join("upper/new")).unwrap(), b"new");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -316,7 +375,7 @@ mod tests {
         let bottom = folder.layer("bottom");
         let options: [Setting<'_>; 1] = [(c"no-such-option", None)];
         let lower = [bottom.as_fd()];
-        let layers = Layers { lower: &lower, changes: None, options: &[] };
+        let layers = Layers { lower: &lower, are_detached: false, changes: None, options: &[] };
         if let Ok(Way::OnlyList) = layers.by_descriptor() {
             return println!("skipped: mount(2) gives no reason");
         }

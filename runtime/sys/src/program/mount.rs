@@ -65,6 +65,16 @@ pub enum MountOp {
         /// Those below it too.
         recursive: bool,
     },
+    /// Map the ids of a detached mount by a user namespace. One that cannot be mapped is told with
+    /// its file system.
+    MapIds {
+        /// Which.
+        mount: Reg,
+        /// The user namespace.
+        user: Reg,
+        /// Those below it too.
+        recursive: bool,
+    },
     /// Make every mount of the namespace private: what happens here must not travel to the
     /// host's mounts that these are copies of.
     Private,
@@ -180,6 +190,15 @@ impl MountOp {
             MountOp::Set { mount, attributes, recursive } => {
                 mount::set_attributes(machine.fd(*mount)?, c"", attributes, *recursive)?;
             }
+            MountOp::MapIds { mount, user, recursive } => {
+                let mount = machine.fd(*mount)?;
+                let mapped = mount::map_ids(mount, machine.fd(*user)?, *recursive);
+                if mapped == Err(Errno::EINVAL) {
+                    let words = cannot_be_mapped(mount);
+                    machine.say(words);
+                }
+                mapped?;
+            }
             MountOp::Private => {
                 let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
                 mount::set_attributes(AT_FDCWD, c"/", &private, true)?;
@@ -235,6 +254,24 @@ fn say_message(machine: &mut Machine<'_>, context: &FsContext) {
         if let Some(words) = line.get(..length).and_then(|line| line.strip_prefix(b"e ")) {
             return machine.say(words);
         }
+    }
+}
+
+/// File systems that are known not to map ids, by their numbers; another one of which the same is
+/// true may be below the mount.
+fn cannot_be_mapped(mount: BorrowedFd<'_>) -> &'static [u8] {
+    use nix::sys::statfs as fs;
+    match fs::fstatfs(mount).map(|stat| stat.filesystem_type()) {
+        Ok(fs::NFS_SUPER_MAGIC) => b"nfs does not support idmapped mounts",
+        Ok(fs::FUSE_SUPER_MAGIC) => b"fuse does not support idmapped mounts",
+        Ok(fs::OVERLAYFS_SUPER_MAGIC) => b"overlay does not support idmapped mounts",
+        Ok(fs::SMB_SUPER_MAGIC) => b"smb does not support idmapped mounts",
+        Ok(fs::PROC_SUPER_MAGIC) => b"proc does not support idmapped mounts",
+        Ok(fs::SYSFS_MAGIC) => b"sysfs does not support idmapped mounts",
+        Ok(fs::CGROUP_SUPER_MAGIC) => b"cgroup does not support idmapped mounts",
+        Ok(fs::CGROUP2_SUPER_MAGIC) => b"cgroup2 does not support idmapped mounts",
+        Ok(fs::TMPFS_MAGIC) => b"tmpfs does not support idmapped mounts (before Linux 6.3)",
+        _ => b"its file system, or one below it, does not support idmapped mounts",
     }
 }
 

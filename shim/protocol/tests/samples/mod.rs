@@ -208,12 +208,18 @@ fn report() -> ShimReport {
 }
 
 fn sandbox() -> Sandbox {
-    let kinds =
-        [NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::Pid];
+    let kinds = [
+        NamespaceKind::Network,
+        NamespaceKind::Ipc,
+        NamespaceKind::Uts,
+        NamespaceKind::User,
+        NamespaceKind::Pid,
+    ];
     let path = |kind: &NamespaceKind| match kind {
         NamespaceKind::Network => "/run/netns/n",
         NamespaceKind::Ipc => "/run/ipc",
         NamespaceKind::Uts => "/run/uts",
+        NamespaceKind::User => "/run/user",
         NamespaceKind::Pid => "/run/pid",
     };
     Sandbox {
@@ -223,6 +229,7 @@ fn sandbox() -> Sandbox {
         sysctls: vec![(text("net.core.somaxconn"), text("1024"))],
         shm_size: Some(64 << 20),
         reaper: Some(Reaper { plan: plan() }),
+        id_maps: Some(id_maps()),
     }
 }
 
@@ -279,8 +286,12 @@ fn plan() -> Plan {
         sysctls: vec![(text("kernel/msgmax"), text("8192"))],
         cgroups: cgroups(),
         process: process(),
-        id_maps: Some(IdMaps { users: vec![range(0)], groups: vec![range(5)] }),
+        id_maps: Some(id_maps()),
     }
+}
+
+fn id_maps() -> IdMaps {
+    IdMaps { users: vec![range(0)], groups: vec![range(5)] }
 }
 
 fn mounts() -> Vec<Mount> {
@@ -326,6 +337,7 @@ fn mounts() -> Vec<Mount> {
         recursive_attrs: true,
         propagation,
         copy_up: true,
+        id_map: Some(Slot(5)),
     };
     sources.into_iter().zip(propagations).map(mount).collect()
 }
@@ -357,7 +369,13 @@ fn process() -> Process {
         args: vec![text("sh"), text("-c")],
         env: vec![b"PATH=/bin".to_vec(), b"LATIN1=\xe4".to_vec()],
         cwd: text("/srv"),
-        user: User { uid: 1000, gid: 1001, groups: vec![5, 6], umask: Some(0o27) },
+        user: User {
+            uid: 1000,
+            gid: 1001,
+            groups: vec![5, 6],
+            umask: Some(0o27),
+            outside: Some(101_000),
+        },
         capabilities: Capabilities {
             bounding: 1,
             effective: 2,

@@ -86,6 +86,38 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
+/// A user namespace of the kind that a kubelet gives to a pod.
+fn users() -> UserNamespace {
+    let ids = vec![IdMapping { host_id: 65536, container_id: 0, length: 65536 }];
+    UserNamespace { mode: NamespaceMode::Pod, uids: ids.clone(), gids: ids }
+}
+
+#[test]
+fn what_the_pods_users_own_is_in_the_configuration_with_their_maps() {
+    let in_pod = |case: &mut Case| {
+        case.pod.security.namespaces.userns = Some(users());
+        case.unified = true;
+        case.config.security.privileged = true;
+        let (uid_mappings, gid_mappings) = (users().uids, users().gids);
+        case.config.mounts = vec![
+            MountSpec { uid_mappings, gid_mappings, ..mount("/a", "/mapped") },
+            mount("/a", "/plain"),
+        ];
+    };
+    let maps = json!([{ "containerID": 0, "hostID": 65536, "size": 65536 }]);
+    assert_eq!(at("/linux/uidMappings", in_pod), maps);
+    assert_eq!(at("/linux/gidMappings", in_pod), maps);
+    let namespaces = at("/linux/namespaces", in_pod);
+    for kind in ["user", "cgroup"] {
+        assert!(namespaces.as_array().unwrap().contains(&json!({ "type": kind })), "{namespaces}");
+    }
+    let mounts = at("/mounts", in_pod);
+    let mapped = mounts.as_array().unwrap().iter().filter(|mount| mount["uidMappings"] == maps);
+    let mapped: Vec<_> = mapped.map(|mount| mount["destination"].as_str().unwrap()).collect();
+    assert_eq!(mapped, ["/mapped", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]);
+    assert_eq!(at("/linux/uidMappings", |_| {}), Value::Null);
+}
+
 fn mount(host: &str, container: &str) -> MountSpec {
     MountSpec { host_path: host.into(), container_path: container.into(), ..MountSpec::default() }
 }

@@ -10,7 +10,7 @@ fn image(name: &str, container: &str) -> MountSpec {
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     use SecurityProfile::{Localhost, RuntimeDefault, Unconfined};
-    let asked: [Asked; 47] = [
+    let asked: [Asked; 49] = [
         ("nothing", None, |_| {}),
         ("name", Some(Kind::Invalid), |c| c.config.name.clear()),
         ("image", Some(Kind::Invalid), |c| c.config.image.image.clear()),
@@ -89,13 +89,23 @@ fn what_cannot_be_is_refused_by_name() {
         ("15 are images, and 14 may be", Some(Kind::Invalid), |c| {
             c.config.mounts = (0..15).map(|n| image("i", &format!("/{n}"))).collect();
         }),
-        ("uidMappings: id-mapped", Some(Kind::Invalid), |c| {
+        ("no user namespace of its own", Some(Kind::Invalid), |c| {
             let uid_mappings = vec![IdMapping::default()];
             c.config.mounts = vec![MountSpec { uid_mappings, ..image("i", "/a") }];
         }),
-        ("uidMappings: id-mapped", Some(Kind::Invalid), |c| {
-            let uid_mappings = vec![IdMapping::default()];
-            c.config.mounts = vec![MountSpec { uid_mappings, ..mount("/a", "/a") }];
+        ("gidMappings are not those of the pod", Some(Kind::Invalid), |c| {
+            c.pod.security.namespaces.userns = Some(users());
+            let (uid_mappings, gid_mappings) = (users().uids, Vec::new());
+            c.config.mounts = vec![MountSpec { uid_mappings, gid_mappings, ..mount("/a", "/a") }];
+        }),
+        ("userns_options are not those of the pod", Some(Kind::Invalid), |c| {
+            c.config.security.namespaces.userns = Some(users());
+        }),
+        ("userns_options are not those of the pod", Some(Kind::Invalid), |c| {
+            c.pod.security.namespaces.userns = Some(users());
+            let mode = NamespaceMode::Node;
+            let userns = UserNamespace { mode, ..UserNamespace::default() };
+            c.config.security.namespaces.userns = Some(userns);
         }),
         ("mappings", Some(Kind::Invalid), |c| {
             c.config.security.namespaces.userns = Some(UserNamespace::default());

@@ -9,14 +9,15 @@ use crate::ports::*;
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 use rrun_images::Lower;
-use rrun_runtime::plan::Cgroups;
+use rrun_runtime::plan::{Cgroups, IdMaps};
 use rrun_shim_protocol::*;
+use rrun_sys::kernel::Feature;
 use shims::{FakeShims, group_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub(crate) struct World {
@@ -28,6 +29,8 @@ pub(crate) struct World {
     pub(crate) layer_gate: Semaphore,
     /// A question of a container is answered.
     answered: Notify,
+    /// What the kernel has, where a test says so.
+    feature: OnceLock<Feature>,
 }
 
 #[derive(Default)]
@@ -95,6 +98,7 @@ impl World {
             network_gate: Semaphore::new(Semaphore::MAX_PERMITS),
             layer_gate: Semaphore::new(Semaphore::MAX_PERMITS),
             answered: Notify::new(),
+            feature: OnceLock::new(),
         })
     }
 
@@ -182,6 +186,11 @@ impl World {
         self.state(|state| state.no_default_profile = Some(why));
     }
 
+    /// What the kernel has, from now on.
+    pub(crate) fn set_feature(&self, feature: Feature) {
+        self.feature.set(feature).unwrap();
+    }
+
     /// systemd makes no scope any more.
     pub(crate) fn set_no_systemd(&self) {
         self.state(|state| state.no_systemd = true);
@@ -256,7 +265,7 @@ impl Images for World {
         Ok(ImageInfo { id: "sha256:1".into(), reference: "web@sha256:2".into(), config })
     }
 
-    async fn prepare(&self, holder: &str, _: &str) -> Result<RootfsDirs> {
+    async fn prepare(&self, holder: &str, _: &str, _: Option<&IdMaps>) -> Result<RootfsDirs> {
         self.lease(holder);
         Ok(RootfsDirs { lower: Vec::new(), upper: PathBuf::new(), work: PathBuf::new() })
     }
@@ -326,15 +335,15 @@ impl Network for World {
 
 #[async_trait]
 impl Host for World {
-    fn features(&self) -> &[rrun_sys::kernel::Feature] {
-        &[]
+    fn features(&self) -> &[Feature] {
+        self.feature.get().map_or(&[], std::slice::from_ref)
     }
 
-    async fn overlay(&self, _: &RootfsDirs) -> Result<OwnedFd> {
+    async fn overlay(&self, _: &RootfsDirs, _: Option<&IdMaps>) -> Result<OwnedFd> {
         Ok(std::fs::File::open(&self.rootfs).unwrap().into())
     }
 
-    async fn view(&self, layers: &[Lower], sub_path: &str) -> Result<OwnedFd> {
+    async fn view(&self, layers: &[Lower], sub_path: &str, _: Option<&IdMaps>) -> Result<OwnedFd> {
         match (layers, sub_path) {
             ([_, ..], "missing") => Err(Error::not_found("not found in the image")),
             ([_, ..], _) => Ok(std::fs::File::open(&self.rootfs).unwrap().into()),
