@@ -203,7 +203,15 @@ async fn a_volume_is_written_by_the_ids_that_the_pod_sees_and_one_without_maps_i
 
 #[tokio::test]
 async fn pods_with_other_ranges_share_an_image_whose_files_are_as_they_were() {
-    let mut suite = Suite::start().await;
+    share(Suite::start().await).await;
+}
+
+#[tokio::test]
+async fn so_do_they_where_layers_are_images_of_erofs() {
+    share(Suite::start_with("[images]\nlayers = \"erofs\"").await).await;
+}
+
+async fn share(mut suite: Suite) {
     let files = layer(&[("bin/file", Entry::Text("text")), ("deep/er", Entry::Text("x"))]);
     let image = import(&suite, "shared", "", &files).await;
     let state = suite.harness.sandbox().state();
