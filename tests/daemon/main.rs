@@ -5,6 +5,7 @@ mod asked;
 mod attacks;
 mod crowds;
 mod daemon_death;
+mod erofs;
 mod exec;
 mod filling_disk;
 mod foreign_image;

@@ -49,9 +49,10 @@ fn folder(whole: OwnedFd, path: &str) -> Result<OwnedFd> {
 }
 
 fn overlay(lower: &[Lower], changes: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>) -> Result<OwnedFd> {
+    let options = Lower::options(lower);
     let lower: Vec<OwnedFd> = lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
-    mount::overlay(&lower, changes, &[])
+    mount::overlay(&lower, changes, options)
         .map_err(|refused| Error::internal(refused.to_string()).context("mount an overlay"))
 }
 
