@@ -6,6 +6,8 @@
 mod bounds;
 #[path = "export.rs"]
 mod export;
+#[path = "fsck.rs"]
+mod fsck;
 #[path = "hostile.rs"]
 mod hostile;
 #[path = "layers.rs"]

@@ -14,7 +14,7 @@ use rrun_images::Fault::{self, *};
 use rrun_images::{Check, Containers, Digest, Holder, Image, Kind, Outcome, Report, Store, fsck};
 use support::layer::{dir, file, layer};
 use support::registry::TestRegistry;
-use support::{Scratch, TestImage, anonymous, config, reference};
+use support::{IS_EROFS, Scratch, TestImage, anonymous, config, reference};
 
 /// A store with an image of two layers that no process has open.
 struct Closed {
@@ -154,13 +154,48 @@ fn partial(store: &Closed, name: &str) -> PathBuf {
     store.root().join("partial").join(name)
 }
 
+/// Where the first layer's data are.
+fn data(store: &Closed) -> PathBuf {
+    key(store, "layers").join(if IS_EROFS { "archive" } else { "base" })
+}
+
+fn index(store: &Closed) -> PathBuf {
+    key(store, "layers").join("index")
+}
+
+fn forget_layer(store: &Closed) {
+    store.sql(&format!("DELETE FROM layer WHERE key='{}'", store.keys[0]));
+}
+
+/// What is done to layers that are directories, as [`HARMS`].
+const TO_DIRECTORIES: &[(Harm, &[Fault], &str)] = &[
+    (|s| write(data(s), "longer"), &[Layer], "base: it is not the file of 1"),
+    (|s| fs::remove_file(key(s, "splits")).unwrap(), &[Split], "it is gone"),
+    (|s| write(key(s, "splits"), "garbage"), &[Layer], "splits/"),
+    (forget_layer, &[Image, Split, Orphan, Lock], "has no record"),
+];
+
+/// The same of those that are EROFS images.
+const TO_IMAGES: &[(Harm, &[Fault], &str)] = &[
+    (|s| fs::remove_file(data(s)).unwrap(), &[Layer], "it is gone"),
+    (|s| fs::remove_file(index(s)).unwrap(), &[Layer], "it is gone"),
+    (|s| write(index(s), "x"), &[Layer], "the index is not as it was written"),
+    (
+        |s| {
+            let mut bytes = fs::read(index(s)).unwrap();
+            bytes[1024 + 64] ^= 1;
+            fs::write(index(s), bytes).unwrap();
+        },
+        &[Layer],
+        "the index is not as it was written",
+    ),
+    (forget_layer, &[Image, Orphan, Lock], "has no record"),
+];
+
 /// What is done to the store, what is found then, and a word of the first finding.
 const HARMS: &[(Harm, &[Fault], &str)] = &[
     (|s| fs::remove_dir_all(key(s, "layers")).unwrap(), &[Layer], "its folder is gone"),
-    (|s| write(key(s, "layers").join("base"), "x"), &[Layer], "the content has digest"),
-    (|s| write(key(s, "layers").join("base"), "longer"), &[Layer], "base: it is not the file of 1"),
-    (|s| fs::remove_file(key(s, "splits")).unwrap(), &[Split], "it is gone"),
-    (|s| write(key(s, "splits"), "garbage"), &[Layer], "splits/"),
+    (|s| write(data(s), "x"), &[Layer], "the content has digest"),
     (
         |s| fs::create_dir(s.root().join("layers").join("a".repeat(64))).unwrap(),
         &[Orphan],
@@ -210,11 +245,6 @@ const HARMS: &[(Harm, &[Fault], &str)] = &[
     ),
     (|s| s.sql("DELETE FROM image_layer WHERE pos=0"), &[Image], "not those of its config"),
     (|s| s.sql("UPDATE image_layer SET pos=2-pos*2"), &[Image], "not those of its config"),
-    (
-        |s| s.sql(&format!("DELETE FROM layer WHERE key='{}'", s.keys[0])),
-        &[Image, Split, Orphan, Lock],
-        "has no record",
-    ),
     (|s| s.sql("UPDATE image SET config=x'7b7d'"), &[Image], "its config, in the records"),
     (|s| s.sql("UPDATE layer SET implied='{' WHERE seq=1"), &[Records], "cannot be read"),
     (
@@ -263,7 +293,8 @@ const HARMS: &[(Harm, &[Fault], &str)] = &[
 
 #[tokio::test]
 async fn each_damage_is_found_and_left_and_then_put_right() {
-    for (harm, wanted, word) in HARMS {
+    let of_format = if IS_EROFS { TO_IMAGES } else { TO_DIRECTORIES };
+    for (harm, wanted, word) in HARMS.iter().chain(of_format) {
         let store = Closed::new().await;
         harm(&store);
         let before = tree(&store.root());
@@ -326,7 +357,7 @@ async fn a_lease_of_a_container_that_is_gone_is_ended_and_one_of_which_nobody_kn
 async fn what_cannot_be_put_right_is_left_and_says_why() {
     // Somebody has it mounted.
     let store = Closed::held().await;
-    write(key(&store, "layers").join("base"), "x");
+    write(data(&store), "x");
     fs::remove_dir_all(store.root().join("writable/container-c/upper")).unwrap();
     write(store.root().join("empty/visible"), "x");
     write(store.root().join("mountpoints/etc/passwd"), "x");
@@ -341,7 +372,7 @@ async fn what_cannot_be_put_right_is_left_and_says_why() {
     assert!(left(1).contains("move it away") && left(2).contains("move it away"));
     assert!(left(3).contains("container/c has it"), "{}", left(3));
     assert!(left(4).contains("remove the container"));
-    assert!(key(&store, "layers").join("base").exists(), "damaged as it is");
+    assert!(data(&store).exists(), "damaged as it is");
 
     // Nobody has it to fetch. When it is imported again, all is well.
     let scratch = Scratch::new().await;

@@ -22,7 +22,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-use rrun_images::{Layers, Origin, Store};
+use rrun_images::{Config, Layers, Origin, Store};
 use script::{State, World, state};
 use support::{config, reference};
 
@@ -30,6 +30,8 @@ use support::{config, reference};
 const FOLDER: &str = "RRUN_TEST_KILLED_IN";
 /// And its registry.
 const REGISTRY: &str = "RRUN_TEST_KILLED_FROM";
+/// What its layers become.
+const LAYERS: &str = "RRUN_TEST_KILLED_LAYERS";
 
 const VERBS: [&str; 6] = ["pull", "import", "tag", "remove", "pull another", "prune"];
 
@@ -60,7 +62,10 @@ async fn carry_out(verb: &str, store: &Store, registry: &str, layout: &Path) {
 async fn body() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
     let registry = std::env::var(REGISTRY).unwrap();
-    let store = Store::open(config(&folder)).await.unwrap();
+    let is_erofs = std::env::var(LAYERS).unwrap() == "erofs";
+    let layers = if is_erofs { Layers::Erofs } else { Layers::Directory };
+    let config = Config { layers, ..config(&folder) };
+    let store = Store::open(config).await.unwrap();
     let mut ended = fs::File::create(folder.join("ended")).unwrap();
     for verb in VERBS {
         carry_out(verb, &store, &registry, &folder.join("layout")).await;
@@ -73,6 +78,7 @@ fn live(folder: &Path, world: &World, environment: (&str, &str)) -> ExitStatus {
     world.write_layout(&folder.join("layout"));
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "body"]).env(environment.0, environment.1);
+    command.env(LAYERS, if world.layers == Layers::Erofs { "erofs" } else { "directory" });
     let ended = command.env(FOLDER, folder).env(REGISTRY, &world.registry.address).output();
     ended.unwrap().status
 }
@@ -89,7 +95,7 @@ async fn learn(world: &World) -> (Vec<String>, Vec<State>) {
     let points = points.map(|(_, point)| point.to_owned()).collect();
     let folder = tempfile::tempdir().unwrap();
     world.write_layout(&folder.path().join("layout"));
-    let store = Store::open(config(folder.path())).await.unwrap();
+    let store = Store::open(world.config(folder.path())).await.unwrap();
     let mut states = vec![state(&store).await];
     for verb in VERBS {
         let layout = folder.path().join("layout");
@@ -102,14 +108,20 @@ async fn learn(world: &World) -> (Vec<String>, Vec<State>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_killed_at_any_step_leaves_no_image_that_is_not_whole_and_nothing_that_is_nobodys()
  {
-    let world = World::new(Layers::Directory, 10_000).await;
+    for layers in [Layers::Directory, Layers::Erofs] {
+        killed_at_any_step(layers).await;
+    }
+}
+
+async fn killed_at_any_step(layers: Layers) {
+    let world = World::new(layers, 10_000).await;
     let (points, states) = learn(&world).await;
     for point in &points {
         let folder = tempfile::tempdir().unwrap();
         let ended = live(folder.path(), &world, ("RRUN_KILL_AT", point));
         assert_eq!(ended.signal(), Some(9), "{point}: nobody has died there");
         let verbs = fs::metadata(folder.path().join("ended")).unwrap().len() as usize;
-        let config = config(folder.path());
+        let config = world.config(folder.path());
         let store = Store::open(config.clone()).await.unwrap();
         let seen = state(&store).await;
         let [before, after] = [&states[verbs], &states[verbs + 1]];
@@ -125,7 +137,7 @@ async fn whoever_is_killed_at_any_step_leaves_no_image_that_is_not_whole_and_not
         cut::assert_clean(&store, &config, false, point).await;
         cut::assert_removed(&store, &config.root, &here, point).await;
     }
-    println!("{} points", points.len());
+    println!("{layers:?}: {} points", points.len());
     for step in ["images.pull.", "images.remove.", "images.collect."] {
         assert!(points.iter().filter(|point| point.contains(step)).count() > 3, "{step}");
     }

@@ -6,6 +6,7 @@ mod attacks;
 mod cdi;
 mod crowds;
 mod daemon_death;
+mod erofs;
 mod exec;
 mod filling_disk;
 mod foreign_image;

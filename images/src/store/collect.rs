@@ -81,9 +81,12 @@ impl Disk {
 
     /// Moves a layer that is not on record any more out of the way, under its lock.
     pub(super) fn discard_layer(&self, key: &LayerKey, name: &str) -> Result<()> {
-        // First: who closes the last descriptor of a file without a name waits for its bytes.
         self.unmount(key);
-        self.discard_as(&self.layer_dir(key), name).context(format_args!("layer {key}"))
+        let discarded = self.discard_as(&self.layer_dir(key), name);
+        if self.is_unmounting() {
+            self.empty_behind();
+        }
+        discarded.context(format_args!("layer {key}"))
     }
 
     fn remove_layers(&self, keys: &[LayerKey]) -> Result<()> {

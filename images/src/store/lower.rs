@@ -1,6 +1,7 @@
 //! Layers as overlayfs takes them, whatever their format.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fmt;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -39,13 +40,13 @@ pub struct Lower {
     folder: PathBuf,
     path: PathBuf,
     /// Of a layer that is an image.
-    _mount: Option<Arc<OwnedFd>>,
+    mount: Option<Arc<OwnedFd>>,
 }
 
 /// A directory as it stands.
 impl From<PathBuf> for Lower {
     fn from(folder: PathBuf) -> Lower {
-        Lower { path: folder.clone(), folder, _mount: None }
+        Lower { path: folder.clone(), folder, mount: None }
     }
 }
 
@@ -90,12 +91,29 @@ impl Ord for Lower {
     }
 }
 
-/// The images that this process has mounted, each once, so that all containers of a layer have its
-/// pages in common. One is held until its layer is removed. And what new layers become, when it is
-/// known.
+impl Lower {
+    /// With what options an overlay of these is mounted.
+    ///
+    /// Each image is a file system of its own. Where an overlay has layers of several, its files are of
+    /// other devices than its folders, so that `du -x` counts none of them, and folders have other
+    /// numbers each time. With `xino` all is as over directories of one disk.
+    pub fn options(lower: &[Lower]) -> &'static [(&'static CStr, Option<&'static CStr>)] {
+        match lower.iter().any(|layer| layer.mount.is_some()) {
+            true => &[(c"xino", Some(c"on"))],
+            false => &[],
+        }
+    }
+}
+
+/// The images that this process has mounted for containers, each once, so that all containers of a
+/// layer have its pages in common. One is held until its layer is removed. And what new layers become,
+/// when it is known.
 #[derive(Default)]
 pub(super) struct Mounts {
     held: Mutex<HashMap<LayerKey, Mounted>>,
+    /// Those of layers that are removed. Whoever closes the last descriptor of one waits until the
+    /// kernel has freed what it has of it in memory: that is the thread that empties the trash.
+    let_go: Mutex<Vec<Arc<OwnedFd>>>,
     format: OnceLock<Format>,
 }
 
@@ -140,8 +158,7 @@ impl Disk {
             Format::Directory => Ok(folder.into()),
             Format::Erofs => {
                 let mount = self.mounted(key)?;
-                let path = format!("/proc/self/fd/{}", mount.as_raw_fd()).into();
-                Ok(Lower { folder, path, _mount: Some(mount) })
+                Ok(Lower { folder, path: by_descriptor(&mount), mount: Some(mount) })
             }
         }
     }
@@ -161,37 +178,90 @@ impl Disk {
         vec![self.no_layer(), self.mount_points()]
     }
 
-    /// The files of a layer.
+    /// The files of a layer. A mount that no container has needed yet is not held for this.
     pub(crate) fn open_layer(&self, key: &LayerKey, format: Format) -> Result<RootDir> {
-        let lower = self.lower_of(key, format)?;
-        RootDir::open(&lower, Rule::Beneath).context(lower.display())
+        let folder = self.layer_dir(key);
+        let mount = match format {
+            Format::Directory => None,
+            Format::Erofs => match self.held(key, index_of(&folder)) {
+                Some(mount) => Some(mount),
+                None => Some(erofs::mount(&folder).map(Arc::new).context(unpacked(key))?),
+            },
+        };
+        let path = mount.as_deref().map(by_descriptor).unwrap_or(folder);
+        RootDir::open(&path, Rule::Beneath).context(path.display())
     }
 
+    fn held(&self, key: &LayerKey, of: Option<(u64, u64)>) -> Option<Arc<OwnedFd>> {
+        let held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(key).filter(|known| Some(known.of) == of).map(|known| Arc::clone(&known.mount))
+    }
+
+    /// Mounted without the lock: a disk that hangs holds up only those who want this layer.
     fn mounted(&self, key: &LayerKey) -> Result<Arc<OwnedFd>> {
-        let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.layer_dir(key);
         let of = index_of(&folder);
-        if let Some(known) = held.get(key).filter(|known| Some(known.of) == of) {
-            return Ok(Arc::clone(&known.mount));
+        if let Some(mount) = self.held(key, of) {
+            return Ok(mount);
         }
-        let what = format_args!("layer {key}, which was unpacked as an EROFS image");
-        let mount = Arc::new(erofs::mount(&folder).context(what)?);
-        if let Some(of) = of {
-            held.insert(key.clone(), Mounted { mount: Arc::clone(&mount), of });
+        let mount = erofs::share(&folder).map(Arc::new).context(unpacked(key))?;
+        let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match (of, held.get(key)) {
+            // Somebody was faster.
+            (Some(of), Some(known)) if known.of == of => return Ok(Arc::clone(&known.mount)),
+            (Some(of), _) => {
+                let before = held.insert(key.clone(), Mounted { mount: Arc::clone(&mount), of });
+                self.inner.mounts.let_go(before);
+                erofs::note(&folder, &mount);
+            }
+            (None, _) => {}
         }
         Ok(mount)
     }
 
-    /// Lets go of a layer that is not on record any more: its bytes are free when nobody has it
-    /// mounted.
+    /// Lets go of a layer that is not on record any more, together with its bytes.
     pub(super) fn unmount(&self, key: &LayerKey) {
         let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.remove(key);
+        self.inner.mounts.let_go(held.remove(key));
     }
 
     /// The same for what other processes have removed meanwhile.
     pub(super) fn unmount_gone(&self) {
         let mut held = self.inner.mounts.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|key, known| index_of(&self.layer_dir(key)) == Some(known.of));
+        let gone = held.extract_if(|key, known| index_of(&self.layer_dir(key)) != Some(known.of));
+        self.inner.mounts.let_go(gone.map(|(_, known)| known));
+        drop(held);
+        if self.is_unmounting() {
+            self.empty_behind();
+        }
     }
+
+    /// Unmounts what was let go of.
+    pub(super) fn finish_unmounting(&self) {
+        let all = {
+            let mut all = self.inner.mounts.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *all)
+        };
+        drop(all);
+    }
+
+    /// Whether something is left for [`Disk::finish_unmounting`].
+    pub(super) fn is_unmounting(&self) -> bool {
+        !self.inner.mounts.let_go.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl Mounts {
+    fn let_go(&self, mounts: impl IntoIterator<Item = Mounted>) {
+        let mut all = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(mounts.into_iter().map(|known| known.mount));
+    }
+}
+
+fn unpacked(key: &LayerKey) -> String {
+    format!("layer {key}, which was unpacked as an EROFS image")
+}
+
+fn by_descriptor(mount: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", mount.as_raw_fd()).into()
 }

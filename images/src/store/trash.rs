@@ -51,6 +51,8 @@ impl Disk {
         lock.lock().context(trash.display())?;
         let mut left = HashSet::<OsString>::new();
         loop {
+            // First: whoever closes the last descriptor of a file without a name waits for its bytes.
+            self.finish_unmounting();
             let entries = std::fs::read_dir(&trash).context(trash.display())?;
             let names: Vec<OsString> = entries.flatten().map(|e| e.file_name()).collect();
             let Some(name) = names.into_iter().find(|name| !left.contains(name)) else { break };
@@ -87,7 +89,8 @@ impl Disk {
                 // Whoever came in between saw the flag up and left it to this thread.
                 let is_clean = std::fs::read_dir(disk.path("trash"))
                     .map_or(true, |mut entries| entries.next().is_none());
-                if is_clean || disk.inner.is_emptying.swap(true, Ordering::SeqCst) {
+                let is_done = is_clean && !disk.is_unmounting();
+                if is_done || disk.inner.is_emptying.swap(true, Ordering::SeqCst) {
                     return;
                 }
             }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod collection;
+mod file_systems;
 mod implied;
 mod mount_points;
 mod names;
@@ -236,7 +237,8 @@ async fn overlayfs_mounts_the_prepared_directories_and_shows_the_image() {
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
     let (upper, work) = (open(&rootfs.upper), open(&rootfs.work));
     let changes = Some((upper.as_fd(), work.as_fd()));
-    let mount = rrun_sys::mount::overlay(&lower, changes, &[]).unwrap();
+    let options = Lower::options(&rootfs.lower);
+    let mount = rrun_sys::mount::overlay(&lower, changes, options).unwrap();
     let script = format!(
         "cd /proc/{}/fd/{} && find . -mindepth 1 | sort | tr '\\n' ' ' && stat -c %a tmp \
          && rm srv/new",

@@ -10,7 +10,7 @@ use rrun_images::Lower;
 
 /// What a container of an image finds, by a program of the shell in its root, and what that program
 /// has left in the writable layer.
-async fn in_container(layers: &[Vec<Item>], program: &str) -> (String, Vec<String>) {
+pub async fn in_container(layers: &[Vec<Item>], program: &str) -> (String, Vec<String>) {
     let scratch = Scratch::new().await;
     let image = TestImage::of(&layers.iter().map(|items| layer(items)).collect::<Vec<_>>());
     let image = import(&scratch, &image).await.unwrap();
@@ -21,7 +21,7 @@ async fn in_container(layers: &[Vec<Item>], program: &str) -> (String, Vec<Strin
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
     let (upper, work) = (open(&rootfs.upper), open(&rootfs.work));
     let changes = Some((upper.as_fd(), work.as_fd()));
-    let mount = rrun_sys::mount::overlay(&lower, changes, &[]).unwrap();
+    let mount = rrun_sys::mount::overlay(&lower, changes, Lower::options(&all)).unwrap();
     let root = format!("/proc/{}/fd/{}", std::process::id(), mount.as_raw_fd());
     let script = format!("cd {root} && {program}");
     let done = Command::new("sh").args(["-ec", &script]).output().unwrap();

@@ -119,6 +119,22 @@ impl TestImage {
     pub fn digest(&self) -> Digest {
         Digest::of(&self.manifest)
     }
+
+    /// Writes it as a layout of a directory.
+    pub fn write_layout(&self, layout: &Path) {
+        let _ = std::fs::remove_dir_all(layout);
+        let blobs = layout.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        for (digest, bytes) in &self.blobs {
+            std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        }
+        std::fs::write(blobs.join(self.digest().hex()), &self.manifest).unwrap();
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "manifests": [descriptor(OCI_MANIFEST, &self.manifest)],
+        });
+        std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    }
 }
 
 pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
@@ -143,18 +159,7 @@ pub fn index(entries: &[(&str, &str, &[u8])]) -> Vec<u8> {
 /// again, or it is known that it cannot.
 pub async fn import(scratch: &Scratch, image: &TestImage) -> Result<Image> {
     let layout = scratch.dir.path().join("layout");
-    let _ = std::fs::remove_dir_all(&layout);
-    let blobs = layout.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    for (digest, bytes) in &image.blobs {
-        std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
-    }
-    std::fs::write(blobs.join(image.digest().hex()), &image.manifest).unwrap();
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "manifests": [descriptor(OCI_MANIFEST, &image.manifest)],
-    });
-    std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    image.write_layout(&layout);
     let image = scratch.store.import_layout(&layout, None).await?.remove(0).image;
     for layer in scratch.store.verify(&image.id.to_string()).await? {
         assert!(!matches!(layer.state, rrun_images::LayerState::Damaged(_)), "{layer:?}");

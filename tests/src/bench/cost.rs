@@ -43,3 +43,11 @@ fn cpu(pid: u32) -> Result<f64> {
     let second = sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?;
     Ok(ticks as f64 / second as f64)
 }
+
+/// Pages of files that are in memory, in MiB.
+pub fn cached() -> Result<f64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Cached:")).context("no Cached")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0)
+}

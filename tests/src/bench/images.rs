@@ -26,8 +26,8 @@ const WORKERS: usize = 8;
 
 /// What is measured.
 pub enum Server {
-    /// rrund with its defaults.
-    Rrund,
+    /// rrund with layers as directories.
+    Directory,
     /// rrund with layers as EROFS images.
     Erofs,
     /// containerd.
@@ -40,23 +40,25 @@ impl Server {
     /// Ours, how many of them are, and the peer.
     pub fn all(before: Option<&Path>) -> (Vec<Self>, usize) {
         let peer = before.map_or(Self::Containerd, |folder| Self::Before(folder.to_owned()));
-        (vec![Self::Rrund, Self::Erofs, peer], 2)
+        (vec![Self::Directory, Self::Erofs, peer], 2)
     }
 
     /// How the table calls it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Rrund => "rrund",
-            Self::Erofs => "EROFS",
+            Self::Directory => "directory",
+            Self::Erofs => "erofs",
             Self::Containerd => "containerd",
             Self::Before(_) => "before",
         }
     }
 
-    async fn start(&self, storage: &Path) -> Result<Subject> {
+    /// A daemon with a store of its own, and a registry over this storage.
+    pub async fn start(&self, storage: &Path) -> Result<Subject> {
         match self {
-            Self::Rrund => Subject::rrund(Some(storage)).await,
-            Self::Erofs => Subject::rrund_erofs(Some(storage)).await,
+            Self::Directory | Self::Erofs => {
+                Subject::rrund_layers(self.name(), Some(storage)).await
+            }
             Self::Containerd => Subject::containerd(Some(storage)).await,
             Self::Before(folder) => Subject::before(folder, Some(storage)).await,
         }

@@ -7,6 +7,8 @@
 //! - [`images`]: pulls and removals of four images, beside a floor, and lists of a thousand;
 //!   [`shapes`]: what is in those images; [`program`]: bytes that compress as programs do;
 //!   [`floor`]: what a pull cannot do without; [`cost`]: what a daemon takes for it;
+//! - [`starts`]: containers over images of few and of many layers, and reads of what is in them;
+//!   [`layered`]: those images;
 //! - [`oci`]: create, start and delete of runtime binaries;
 //! - [`table`]: medians, tails, ratios, and the bars that they are held to.
 //!
@@ -17,11 +19,13 @@ pub mod cost;
 pub mod floor;
 pub mod hundred;
 pub mod images;
+pub mod layered;
 pub mod oci;
 pub mod pods;
 pub mod program;
 pub mod pull;
 pub mod shapes;
+pub mod starts;
 pub mod subject;
 pub mod table;
 
@@ -40,6 +44,10 @@ pub struct Rounds {
     pub pulls: usize,
     /// Pulls of each of the four images.
     pub images: usize,
+    /// Containers over each of the images of few and of many layers.
+    pub starts: usize,
+    /// Times that all in those is read, cold and warm.
+    pub reads: usize,
     /// Containers of an OCI runtime.
     pub containers: usize,
 }
@@ -53,9 +61,20 @@ impl Rounds {
         lists: 50,
         pulls: 5,
         images: 3,
+        starts: 50,
+        reads: 5,
         containers: 100,
     };
     /// A look.
-    pub const QUICK: Self =
-        Self { pods: 15, execs: 30, hundreds: 1, lists: 15, pulls: 2, images: 1, containers: 20 };
+    pub const QUICK: Self = Self {
+        pods: 15,
+        execs: 30,
+        hundreds: 1,
+        lists: 15,
+        pulls: 2,
+        images: 1,
+        starts: 15,
+        reads: 2,
+        containers: 20,
+    };
 }

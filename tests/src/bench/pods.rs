@@ -69,7 +69,16 @@ fn record(table: &mut Table, at: usize, network: &str, (whole, phases): (&str, &
 
 /// RunPodSandbox, CreateContainer, StartContainer.
 pub async fn start(subject: &Subject, config: PodSandboxConfig) -> Result<(Pod, Phases)> {
-    let log = Path::new(&config.log_directory).join(&sleeper().log_path);
+    start_of(subject, config, sleeper()).await
+}
+
+/// The same with another container.
+pub async fn start_of(
+    subject: &Subject,
+    config: PodSandboxConfig,
+    container: ContainerConfig,
+) -> Result<(Pod, Phases)> {
+    let log = Path::new(&config.log_directory).join(&container.log_path);
     let (client, mut phases, mut last) = (&subject.client, Phases::new(), Instant::now());
     let mut lap = |phase| {
         phases.push((phase, last.elapsed()));
@@ -80,7 +89,7 @@ pub async fn start(subject: &Subject, config: PodSandboxConfig) -> Result<(Pod, 
     lap("RunPodSandbox");
     let request = CreateContainerRequest {
         pod_sandbox_id: sandbox.pod_sandbox_id.clone(),
-        config: Some(sleeper()),
+        config: Some(container),
         sandbox_config: Some(config),
     };
     let container = subject.answer("CreateContainer", client.create_container(request)).await?;
@@ -124,7 +133,7 @@ pub async fn execs(table: &mut Table, subjects: &[Arc<Subject>], rounds: Rounds)
     }
     for round in 0..=rounds.execs {
         for (at, (subject, pod)) in subjects.iter().zip(&pods).enumerate() {
-            let time = exec(subject, &pod.container).await?;
+            let time = exec(subject, &pod.container, &["/bin/true"]).await?;
             if round > 0 {
                 table.time("ExecSync, one at a time", at, time);
             }
@@ -159,7 +168,7 @@ async fn ten_at_a_time(
         workers.spawn(async move {
             let mut times = Vec::new();
             while next.fetch_add(1, Ordering::Relaxed) < count {
-                times.push(exec(&subject, &container).await?);
+                times.push(exec(&subject, &container, &["/bin/true"]).await?);
             }
             anyhow::Ok(times)
         });
@@ -171,12 +180,13 @@ async fn ten_at_a_time(
     Ok(times)
 }
 
-async fn exec(subject: &Subject, container: &str) -> Result<Duration> {
+/// How long a program takes that is run in a container until it ends.
+pub async fn exec(subject: &Subject, container: &str, command: &[&str]) -> Result<Duration> {
     let begin = Instant::now();
     let request = ExecSyncRequest {
         container_id: container.to_owned(),
-        cmd: vec!["/bin/true".to_owned()],
-        timeout: 10,
+        cmd: command.iter().map(|word| (*word).to_owned()).collect(),
+        timeout: 60,
     };
     let answer = subject.answer("ExecSync", subject.client.exec_sync(request)).await?;
     if answer.exit_code != 0 {

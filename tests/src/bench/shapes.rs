@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The images, in the order in which they are pulled.
@@ -72,13 +73,27 @@ const FOLDERS: [&str; 8] = [
     "srv/app/src",
 ];
 
+/// Files of a [`Shape::Tree`], as they are numbered, in a folder without a leading slash.
+pub struct Part<'a> {
+    /// Where they are.
+    pub folder: &'a str,
+    /// Which.
+    pub files: Range<u64>,
+    /// Their size in all.
+    pub megabytes: u64,
+}
+
 /// A layer that was made.
 #[derive(Serialize, Deserialize)]
-struct Made {
-    digest: String,
-    diff_id: String,
-    size: u64,
-    unpacked: u64,
+pub struct Made {
+    /// Of what a registry keeps.
+    pub digest: String,
+    /// Of the uncompressed tar file.
+    pub diff_id: String,
+    /// Bytes that a registry keeps.
+    pub size: u64,
+    /// Bytes of the uncompressed tar file.
+    pub unpacked: u64,
 }
 
 /// The four images as a registry keeps them.
@@ -140,7 +155,7 @@ fn push_tiny(pusher: &mut Pusher, repository: &str, layer: &LayerBlob) -> Result
 }
 
 /// Fills a folder under another name first.
-fn once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub fn once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if folder.exists() {
         return Ok(());
     }
@@ -163,7 +178,13 @@ fn make_all(new: &Path) -> Result<()> {
     for (seed, name) in (1..).zip(NAMES) {
         let layers = shapes(name).iter().zip(FOLDERS).enumerate().map(|(at, (shape, folder))| {
             let file = new.join("layer");
-            let made = make(&file, folder, *shape, seed * 100 + at as u64)?;
+            let seed = seed * 100 + at as u64;
+            let made = match *shape {
+                Shape::Programs(megabytes) => programs(&file, folder, megabytes, seed)?,
+                Shape::Tree(files, megabytes) => {
+                    make(&file, Part { folder, files: 0..files, megabytes }, seed)?.0
+                }
+            };
             pusher.file(name, &made.digest, &file)?;
             fs::remove_file(&file)?;
             anyhow::Ok(made)
@@ -185,25 +206,18 @@ fn make_all(new: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a layer to a file.
-fn make(file: &Path, folder: &str, shape: Shape, seed: u64) -> Result<Made> {
-    let file = Counted::new(BufWriter::new(File::create(file)?));
-    let gz = GzBuilder::new().mtime(0).write(file, Compression::new(6));
-    let mut tree = Tree {
-        tar: tar::Builder::new(Counted::new(gz)),
-        folder,
-        made: BTreeSet::new(),
-        data: Program::new(seed),
-    };
-    let mut random = Random::new(seed);
-    match shape {
-        Shape::Programs(megabytes) => tree.programs(megabytes * MB, &mut random)?,
-        Shape::Tree(files, megabytes) => tree.files(files, megabytes * MB, &mut random)?,
-    }
-    let (gz, diff_id, unpacked) = tree.tar.into_inner()?.end();
-    let (mut file, digest, size) = gz.finish()?.end();
-    file.flush()?;
-    Ok(Made { digest, diff_id, size, unpacked })
+/// Writes a layer to a file, of such files as compress to so many megabytes.
+fn programs(file: &Path, folder: &str, megabytes: u64, seed: u64) -> Result<Made> {
+    let mut tree = Tree::begin(file, folder, seed)?;
+    tree.programs(megabytes * MB, &mut Random::new(seed))?;
+    tree.end()
+}
+
+/// Writes a layer to a file; the paths of its files.
+pub fn make(file: &Path, part: Part<'_>, seed: u64) -> Result<(Made, Vec<String>)> {
+    let mut tree = Tree::begin(file, part.folder, seed)?;
+    let paths = tree.files(part.files, part.megabytes * MB, &mut Random::new(seed))?;
+    Ok((tree.end()?, paths))
 }
 
 type Gz = GzEncoder<Counted<BufWriter<File>>>;
@@ -217,7 +231,21 @@ struct Tree<'a> {
     data: Program,
 }
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    fn begin(file: &Path, folder: &'a str, seed: u64) -> Result<Self> {
+        let file = Counted::new(BufWriter::new(File::create(file)?));
+        let gz = GzBuilder::new().mtime(0).write(file, Compression::new(6));
+        let tar = tar::Builder::new(Counted::new(gz));
+        Ok(Tree { tar, folder, made: BTreeSet::new(), data: Program::new(seed) })
+    }
+
+    fn end(self) -> Result<Made> {
+        let (gz, diff_id, unpacked) = self.tar.into_inner()?.end();
+        let (mut file, digest, size) = gz.finish()?.end();
+        file.flush()?;
+        Ok(Made { digest, diff_id, size, unpacked })
+    }
+
     fn programs(&mut self, compressed: u64, random: &mut Random) -> Result<()> {
         for file in 0.. {
             let top = 1 << random.within(17, 24);
@@ -232,10 +260,11 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn files(&mut self, count: u64, bytes: u64, random: &mut Random) -> Result<()> {
-        let sizes: Vec<_> = (0..count).map(|_| size(random)).collect();
+    fn files(&mut self, files: Range<u64>, bytes: u64, random: &mut Random) -> Result<Vec<String>> {
+        let sizes: Vec<_> = files.clone().map(|_| size(random)).collect();
         let all: u64 = sizes.iter().sum();
-        for (file, size) in (0..).zip(sizes) {
+        let mut paths = Vec::new();
+        for (file, size) in files.zip(sizes) {
             let path = format!("{}/{}", self.folder, nested(file));
             self.file(&path, size * bytes / all)?;
             if file % 25 == 0 {
@@ -243,8 +272,9 @@ impl Tree<'_> {
                 let target = Path::new(&path).file_name().unwrap_or_default();
                 self.tar.append_link(&mut header, format!("{path}.link"), target)?;
             }
+            paths.push(path);
         }
-        Ok(())
+        Ok(paths)
     }
 
     fn file(&mut self, path: &str, size: u64) -> Result<()> {

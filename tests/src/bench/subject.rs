@@ -66,10 +66,10 @@ impl Subject {
         Self::own("rrund", large, |sandbox| Daemon::rrund(sandbox, "")).await
     }
 
-    /// The same with layers as EROFS images.
-    pub async fn rrund_erofs(large: Option<&Path>) -> Result<Self> {
-        let config = "[images]\nlayers = \"erofs\"\n";
-        Self::own("EROFS", large, |sandbox| Daemon::rrund(sandbox, config)).await
+    /// The same with layers of this format, by which the table calls it.
+    pub async fn rrund_layers(format: &str, large: Option<&Path>) -> Result<Self> {
+        let config = format!("[images]\nlayers = \"{format}\"\n");
+        Self::own(format, large, |sandbox| Daemon::rrund(sandbox, &config)).await
     }
 
     /// The same of another build, whose programs are in `folder`.

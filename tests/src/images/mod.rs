@@ -18,3 +18,4 @@ pub use catalogue::{HOSTS, Image, catalogue};
 pub use layer::{Data, Entry, Layer, LayerBlob, LayerFacts, Sources};
 pub use manifest::{Config, Format, assemble, assemble_of};
 pub use push::Pusher;
+pub use rootfs::reads;

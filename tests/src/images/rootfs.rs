@@ -116,3 +116,13 @@ pub fn work() -> Layer {
     }
     layer
 }
+
+/// A shell, and programs that wait and that read, with a list of what an interpreter imports.
+pub fn reads(list: &str) -> Layer {
+    let work = Data::Program("work", include_str!("../../programs/work.c"));
+    let reads = Data::Program("reads", include_str!("../../programs/reads.c"));
+    busybox(&["sh".to_owned()])
+        .add("bin/work", Entry::File(0o755, work))
+        .add("bin/reads", Entry::File(0o755, reads))
+        .text("srv/modules", list)
+}

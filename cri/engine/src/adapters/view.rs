@@ -69,6 +69,7 @@ fn overlay(
     ids: Option<&IdMaps>,
 ) -> Result<OwnedFd> {
     let user = ids.map(user_namespace).transpose()?;
+    let options = Lower::options(lower);
     let layer = |layer: &Lower| match &user {
         None => open(layer),
         Some(_) => copy(layer, open(layer)?.as_fd(), user.as_ref()),
@@ -76,7 +77,7 @@ fn overlay(
     let lower: Vec<OwnedFd> = lower.iter().map(layer).collect::<Result<_>>()?;
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
     let way = if user.is_some() { mount::overlay_of_mounts } else { mount::overlay };
-    way(&lower, changes, &[])
+    way(&lower, changes, options)
         .map_err(|refused| Error::internal(refused.to_string()).context("mount an overlay"))
 }
 

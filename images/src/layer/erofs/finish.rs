@@ -1,6 +1,7 @@
 //! The end of an index: its directories, and the superblock.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::attributes;
@@ -190,12 +191,15 @@ fn seal(file: &File, metadata: u64, archive: u64) -> Result<()> {
 /// # Errors
 /// `Invalid` where they are not.
 pub(crate) fn check(file: &File) -> Result<u64> {
+    let broken = || Error::new(ErrorKind::Invalid, "the index is not as it was written");
     let mut text = [0; 16 + 64];
-    file.read_exact_at(&mut text, SEAL as u64)?;
+    file.read_exact_at(&mut text, SEAL as u64).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => broken(),
+        _ => e.into(),
+    })?;
     let (lengths, wanted) = text.split_at(16);
     let length = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| lengths[at + n]));
     let metadata = length(0);
-    let broken = || Error::new(ErrorKind::Invalid, "the index is not as it was written");
     if metadata > file.metadata()?.len() || hash(file, metadata)?.hex().as_bytes() != wanted {
         return Err(broken());
     }

@@ -18,8 +18,10 @@ pub(super) const INODE: usize = 64;
 /// index may have 1.5 TiB of addresses, most of which no byte stands for, and the archive 512 GiB.
 pub(super) const ARCHIVE: u32 = 0xC000_0000;
 
-const MAGIC: u32 = 0xE0F5_E1E2;
+pub(super) const MAGIC: u32 = 0xE0F5_E1E2;
 const SUPERBLOCK_AT: usize = 1024;
+/// Where the superblock has what tells file systems apart.
+pub(super) const UUID: usize = SUPERBLOCK_AT + 48;
 const SUPERBLOCK: usize = 128;
 /// The table of devices follows the superblock; it is found in units of its own entries.
 const DEVICES_AT: usize = SUPERBLOCK_AT + SUPERBLOCK;
@@ -266,7 +268,7 @@ impl Super {
         put(&mut out, at(16), &self.inodes.to_le_bytes());
         put(&mut out, at(36), &blocks(self.index).to_le_bytes());
         put(&mut out, at(40), &blocks(META).to_le_bytes());
-        put(&mut out, at(48), &self.uuid);
+        put(&mut out, UUID, &self.uuid);
         put(&mut out, at(80), &INCOMPAT_DEVICE_TABLE.to_le_bytes());
         put(&mut out, at(86), &1_u16.to_le_bytes());
         put(&mut out, at(88), &((DEVICES_AT / DEVICE) as u16).to_le_bytes());

@@ -11,6 +11,7 @@ mod finish;
 mod format;
 mod index;
 mod mount;
+mod shared;
 mod tree;
 mod writer;
 
@@ -20,7 +21,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use finish::check;
-pub(crate) use mount::{mount, try_here};
+pub(crate) use mount::{mount, share, try_here};
+pub(crate) use shared::note;
 pub(crate) use writer::Writer;
 
 use crate::error::{Context, Error, Result};

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use rrun_sys::mount::{self, FsContext};
 use rrun_sys::root::{RelPath, RootDir, Rule};
 
-use super::{Files, Writer, open};
+use super::{Files, Writer, open, shared};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::entries::apply;
@@ -22,6 +22,15 @@ use crate::tar::Archive;
 /// and with the overlays that have it.
 pub(crate) fn mount(folder: &Path) -> Result<OwnedFd> {
     open(folder).and_then(|files| mount_files(&files)).context(folder.display())
+}
+
+/// The same; where a process has mounted it already, what this one gets shares its pages.
+pub(crate) fn share(folder: &Path) -> Result<OwnedFd> {
+    let shared = || {
+        let files = open(folder)?;
+        shared::find(folder, &files.index).map_or_else(|| mount_files(&files), Ok)
+    };
+    shared().context(folder.display())
 }
 
 fn mount_files(files: &Files) -> Result<OwnedFd> {
@@ -40,7 +49,8 @@ fn mount_files(files: &Files) -> Result<OwnedFd> {
 }
 
 /// Whether images can be mounted from files on the disk under `folder`, and be layers of an overlay
-/// beside the empty directory `empty`: tried by one of a single file, of which nothing is left.
+/// beside the empty directory `empty`, as directories can: tried by one of a single file, of which
+/// nothing is left.
 ///
 /// # Errors
 /// What this host lacks.
@@ -73,11 +83,15 @@ pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<()> {
     writer.finish(bytes.len() as u64, &Digest::of(&bytes))?;
     let image = mount_files(&files)?;
     let empty = File::open(empty).context(empty.display())?;
-    let overlay = mount::overlay(&[empty.as_fd(), image.as_fd()], None, &[]);
-    let overlay = overlay.map_err(|refused| {
-        Error::new(Kind::Internal, refused).context("an overlay with a layer of EROFS")
-    })?;
-    let root = RootDir::new(overlay, Rule::Beneath);
+    let overlay = |layer: &OwnedFd, what: &str| {
+        mount::overlay(&[empty.as_fd(), layer.as_fd()], None, &[])
+            .map_err(|refused| Error::new(Kind::Internal, refused).context(what))
+    };
+    let over_it = overlay(&image, "an overlay with a layer of EROFS")?;
+    // Some kernels (6.18) count the files below an image as a file system more, and then a container
+    // could not have an overlay of what is in its image, as it can where layers are directories.
+    drop(overlay(&over_it, "an overlay over an overlay with a layer of EROFS")?);
+    let root = RootDir::new(over_it, Rule::Beneath);
     let file = root.open_at(&RelPath::parse(TEXT)?, OFlag::O_RDONLY, Mode::empty())?;
     let mut read = String::new();
     File::from(file).read_to_string(&mut read).context("read from it")?;
