@@ -5,6 +5,7 @@ use super::PodAt;
 use super::create_container::CREATE_CONTAINER;
 use super::run_pod::RUN_POD;
 use crate::blocking::blocking;
+use crate::config::Takeover;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::groups;
@@ -69,23 +70,28 @@ impl PodAt {
     pub(crate) async fn remove_run_dir(&self) -> Result<()> {
         let run = self.pod.dirs.run.clone();
         blocking(move || dirs::remove_at_once(&run)).await?;
-        self.delete_behind(&self.pod.dirs.run);
+        self.delete(&self.pod.dirs.run).await;
         Ok(())
     }
 
     pub(crate) async fn remove_state_dir(&self) -> Result<()> {
         let state = self.pod.dirs.state.clone();
         self.pod.disk.run(move || dirs::remove_at_once(&state)).await?;
-        self.delete_behind(&self.pod.dirs.state);
+        self.delete(&self.pod.dirs.state).await;
         Ok(())
     }
 
-    fn delete_behind(&self, folder: &Path) {
+    /// Deletes what was removed. Only a daemon is there long enough that nobody need wait for it.
+    async fn delete(&self, folder: &Path) {
         let folder = folder.to_owned();
-        drop(self.pod.disk.push(move || {
+        let deleted = self.pod.disk.push(move || {
             dirs::delete(&folder);
             Ok(())
-        }));
+        });
+        if !matches!(self.engine.config.takeover, Takeover::Owner(_)) {
+            // The log says what is left behind; a disk that hangs is not waited for any longer.
+            let _ = deleted.await;
+        }
     }
 
     pub(crate) async fn remove_files(&self) -> Result<()> {
