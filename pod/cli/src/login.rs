@@ -20,10 +20,12 @@ const LONGEST: u64 = 64 << 10;
 pub async fn login(context: &Context, args: &Login) -> Result<ExitCode> {
     let server = server(args.registry.as_deref())?;
     let images = parts::image_store(&Current::new(context.config.as_ref().clone()));
-    // The signal must not end us where the terminal hides what is typed.
+    // The signal must not end us where the terminal hides what is typed: it is waited for before
+    // anything is asked.
     tokio::select! {
-        done = log_in(&images, &server, args) => done?,
+        biased;
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        done = log_in(&images, &server, args) => done?,
     }
     Ok(ExitCode::SUCCESS)
 }
