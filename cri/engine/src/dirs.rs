@@ -223,14 +223,14 @@ pub(crate) fn delete(path: &Path) {
     delete_removed(&removed(path));
 }
 
-/// The same of all of which the remover has died, in a folder of pods.
+/// The same of all pods of which the remover has died, in a folder of pods.
 pub(crate) fn delete_all_removed(pods: &Path) {
+    // What has no pod's name is not ours to touch.
+    let is_ours =
+        |name: &str| name.strip_suffix(REMOVED).is_some_and(|id| id.parse::<PodId>().is_ok());
     let entries = fs::read_dir(pods).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
-    for path in
-        paths.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(REMOVED.as_bytes()))
-    {
-        delete_removed(&path);
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        delete_removed(&entry.path());
     }
 }
 
@@ -274,7 +274,9 @@ mod tests {
     #[test]
     fn a_folder_is_removed_at_once_though_an_earlier_one_of_its_name_is_not_deleted_yet() {
         let pods = tempfile::tempdir().unwrap();
-        let pod = pods.path().join("pod");
+        let pod = pods.path().join(PodId::random().unwrap().as_str());
+        let not_ours = pods.path().join("backup.removed");
+        fs::create_dir(&not_ours).unwrap();
         let make = || {
             fs::create_dir(&pod).unwrap();
             fs::write(pod.join("record"), "").unwrap();
@@ -285,13 +287,14 @@ mod tests {
             remove_at_once(&pod).unwrap();
             assert!(!pod.exists());
         }
-        assert_eq!(fs::read_dir(&pods).unwrap().count(), 1);
+        let left = || fs::read_dir(&pods).unwrap().count();
+        assert_eq!(left(), 2);
         make();
         delete_all_removed(pods.path());
-        assert_eq!(fs::read_dir(&pods).unwrap().count(), 1);
+        assert!(left() == 2 && pod.exists() && not_ours.exists());
         remove_at_once(&pod).unwrap();
         delete(&pod);
-        assert_eq!(fs::read_dir(&pods).unwrap().count(), 0);
+        assert!(left() == 1 && not_ours.exists());
     }
 
     #[test]

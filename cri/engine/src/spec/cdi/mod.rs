@@ -18,6 +18,7 @@ use crate::model::ContainerConfig;
 pub(crate) use edits::apply;
 pub(crate) use host::Devices;
 use name::Name;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// The beginning of the keys of annotations that ask for devices.
@@ -29,9 +30,11 @@ const ANNOTATIONS: &str = "cdi.k8s.io/";
 /// `Invalid`, with the field, for a name that is none.
 pub(crate) fn asked(config: &ContainerConfig) -> Result<Vec<Name>> {
     let mut all: Vec<Name> = Vec::new();
+    // A client chooses how many there are.
+    let mut met: BTreeSet<Name> = BTreeSet::new();
     let mut add = |name: &str| -> Result<()> {
         let name: Name = name.parse()?;
-        if !all.contains(&name) {
+        if met.insert(name.clone()) {
             all.push(name);
         }
         Ok(())

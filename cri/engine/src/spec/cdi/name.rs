@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The full name of a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name {
     /// `vendor.com/class`, as the file of the device says it.
     pub(super) kind: String,
