@@ -142,3 +142,48 @@ async fn killed_at_any_step(layers: Layers) {
         assert!(points.iter().filter(|point| point.contains(step)).count() > 3, "{step}");
     }
 }
+
+/// A container's start on a store of images that was moved to where the kernel mounts none.
+#[tokio::test]
+#[ignore = "the other test runs it as a process of its own"]
+async fn unpack_again() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let store = Store::open(Config { layers: Layers::Auto, ..config(&folder) }).await.unwrap();
+    let image = store.list().await.unwrap()[0].id.clone();
+    store.prepare(&script::container(), &image).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_killed_while_he_unpacks_a_layer_as_a_directory_leaves_all_of_it_or_nothing() {
+    let world = World::new(Layers::Erofs, 10_000).await;
+    let disk = tempfile::tempdir().unwrap();
+    world.write_layout(&disk.path().join("layout"));
+    let store = Store::open(world.config(disk.path())).await.unwrap();
+    carry_out("import", &store, "", &disk.path().join("layout")).await;
+    drop(store);
+    let step = |name: &str| ["before", "after"].map(|end| format!("images.directory.{name}:{end}"));
+    for point in [step("unpack"), step("place")].as_flattened() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(disk.path().join("images"))
+            .arg(folder.path())
+            .status();
+        assert!(copied.unwrap().success());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "unpack_again"]).env(FOLDER, folder.path());
+        let ended = command.env("RRUN_KILL_AT", point).output().unwrap();
+        assert_eq!(ended.status.signal(), Some(9), "{point}: nobody has died there");
+        let config = world.config(folder.path());
+        let store = Store::open(config.clone()).await.unwrap();
+        let image = store.list().await.unwrap()[0].id.clone();
+        let rootfs = store.prepare(&script::container(), &image).await.unwrap();
+        let read = |layer: usize, name: &str| fs::read(rootfs.lower[layer].join(name)).unwrap();
+        assert_eq!((read(0, "imported").len(), read(1, "noise").len()), (5000, 10_000), "{point}");
+        store.release(&script::container()).await.unwrap();
+        store.empty_trash().await.unwrap();
+        for name in ["tmp", "trash"] {
+            assert_eq!(cut::names(&config.root, name), [""; 0], "{point}: {name}");
+        }
+    }
+}

@@ -285,7 +285,8 @@ fn make_upper(upper: &Path, lower: &[Lower], ids: Option<Ids>) -> Result<()> {
         return Ok(());
     }
     let top = lower.first().ok_or_else(|| Error::new(Kind::Internal, "no lower directory"))?;
-    let root = std::fs::metadata(top).context(top.display())?;
+    let opened = top.open().map(std::fs::File::from).context(top.display())?;
+    let root = opened.metadata().context(top.display())?;
     let new = upper.with_extension("new");
     make(&new, 0o700)?;
     let (uid, gid) = match ids {

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fmt;
+use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use rrun_sys::root::{RootDir, Rule};
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +27,12 @@ pub(crate) const MOST_LAYERS: usize = 500;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layers {
-    /// What is best here: directories, for now.
+    /// EROFS images where the host can mount them, else directories.
     #[default]
     Auto,
     /// Directories with their files.
     Directory,
-    /// EROFS images where the host can mount them, else directories.
+    /// As with `Auto`; where the host cannot mount them, a warning says so.
     Erofs,
 }
 
@@ -92,6 +95,19 @@ impl Ord for Lower {
 }
 
 impl Lower {
+    /// Opens it for overlayfs; nothing that is mounted over the host's paths is in the way of an image.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = match &self.mount {
+            Some(mount) => nix::fcntl::openat(mount.as_fd(), c".", flags, Mode::empty()),
+            None => nix::fcntl::open(&self.path, flags, Mode::empty()),
+        };
+        opened.map_err(io::Error::from)
+    }
+
     /// With what options an overlay of these is mounted.
     ///
     /// Each image is a file system of its own. Where an overlay has layers of several, its files are of
@@ -114,7 +130,8 @@ pub(super) struct Mounts {
     /// Those of layers that are removed. Whoever closes the last descriptor of one waits until the
     /// kernel has freed what it has of it in memory: that is the thread that empties the trash.
     let_go: Mutex<Vec<Arc<OwnedFd>>>,
-    format: OnceLock<Format>,
+    /// Why this host cannot mount images, if it cannot, once that was tried.
+    refused: OnceLock<Option<String>>,
 }
 
 struct Mounted {
@@ -130,20 +147,40 @@ fn index_of(folder: &Path) -> Option<(u64, u64)> {
 }
 
 impl Disk {
-    /// What a layer becomes that is unpacked now. What this host can do is tried once.
+    /// What a layer becomes that is unpacked now.
     pub(crate) fn format(&self) -> Format {
-        let wanted = self.inner.config.layers;
-        let tried = || match wanted {
-            Layers::Auto | Layers::Directory => Format::Directory,
-            Layers::Erofs => match erofs::try_here(&self.path("tmp"), &self.path("empty")) {
-                Ok(()) => Format::Erofs,
-                Err(e) => {
-                    tracing::warn!(error = %e, "layers are directories here");
-                    Format::Directory
-                }
-            },
+        let can = || match self.mount_refusal() {
+            Ok(refused) => refused.is_none(),
+            Err(e) => {
+                tracing::debug!(error = %e, "whether this host mounts EROFS images is not known");
+                false
+            }
         };
-        *self.inner.mounts.format.get_or_init(tried)
+        match self.inner.config.layers {
+            Layers::Auto | Layers::Erofs if can() => Format::Erofs,
+            _ => Format::Directory,
+        }
+    }
+
+    /// Why this host cannot mount images, if it cannot: tried once.
+    ///
+    /// # Errors
+    /// Why it cannot be tried now: a full disk, for one.
+    pub(super) fn mount_refusal(&self) -> Result<Option<&str>> {
+        let refused = &self.inner.mounts.refused;
+        if let Some(known) = refused.get() {
+            return Ok(known.as_deref());
+        }
+        let found = erofs::try_here(&self.path("tmp"), &self.path("empty"))?.err();
+        if let Some(why) = &found {
+            match self.inner.config.layers {
+                Layers::Erofs => tracing::warn!(why, "layers are directories here"),
+                Layers::Auto | Layers::Directory => {
+                    tracing::info!(why, "layers are directories here");
+                }
+            }
+        }
+        Ok(refused.get_or_init(|| found).as_deref())
     }
 
     /// Where the parts of a layer are.
@@ -156,10 +193,10 @@ impl Disk {
         let folder = self.layer_dir(key);
         match format {
             Format::Directory => Ok(folder.into()),
-            Format::Erofs => {
-                let mount = self.mounted(key)?;
-                Ok(Lower { folder, path: by_descriptor(&mount), mount: Some(mount) })
-            }
+            Format::Erofs => match self.mounted(key) {
+                Ok(mount) => Ok(Lower { folder, path: by_descriptor(&mount), mount: Some(mount) }),
+                Err(refused) => Ok(self.as_directory(key, refused)?.into()),
+            },
         }
     }
 
@@ -185,11 +222,18 @@ impl Disk {
             Format::Directory => None,
             Format::Erofs => match self.held(key, index_of(&folder)) {
                 Some(mount) => Some(mount),
-                None => Some(erofs::mount(&folder).map(Arc::new).context(unpacked(key))?),
+                None => match erofs::mount(&folder).context(unpacked(key)) {
+                    Ok(mount) => Some(Arc::new(mount)),
+                    Err(refused) => {
+                        let path = self.as_directory(key, refused)?;
+                        return RootDir::open(&path, Rule::Beneath).context(path.display());
+                    }
+                },
             },
         };
-        let path = mount.as_deref().map(by_descriptor).unwrap_or(folder);
-        RootDir::open(&path, Rule::Beneath).context(path.display())
+        let layer = Lower { path: folder.clone(), folder, mount };
+        let opened = layer.open().context(layer.folder.display())?;
+        Ok(RootDir::new(opened, Rule::Beneath))
     }
 
     fn held(&self, key: &LayerKey, of: Option<(u64, u64)>) -> Option<Arc<OwnedFd>> {

@@ -32,6 +32,7 @@
 //! that are not marked go when that sync fails; and those that another process left, which may have
 //! been on a disk that failed and is mounted again, are hashed by the pull that wants them.
 
+mod as_directory;
 mod collect;
 mod disk_usage;
 mod fsck;

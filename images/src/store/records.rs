@@ -140,6 +140,14 @@ pub(crate) fn add_layer(tx: &Connection, key: &LayerKey, facts: &Facts, boot: &s
     Ok(())
 }
 
+/// What lies beside a layer counts with it.
+pub(super) fn grow_layer(tx: &Connection, key: &LayerKey, more: &Facts) -> Result<()> {
+    let sql = "UPDATE layer SET bytes=bytes+?2, inodes=inodes+?3 WHERE key=?1";
+    let (bytes, inodes) = (more.bytes.cast_signed(), more.inodes.cast_signed());
+    tx.prepare_cached(sql)?.execute(params![key.as_str(), bytes, inodes])?;
+    Ok(())
+}
+
 /// What is recorded of a layer.
 pub(crate) fn layer(tx: &Connection, key: &LayerKey) -> Result<Option<Facts>> {
     let row = tx

@@ -5,6 +5,7 @@ mod collection;
 mod file_systems;
 mod implied;
 mod mount_points;
+mod moved;
 mod names;
 mod restart;
 #[path = "../support/mod.rs"]

@@ -26,7 +26,7 @@ pub(super) fn view(layers: &[Lower], sub_path: &str, ids: Option<&IdMaps>) -> Re
         // An overlay without an upper directory wants two; alone is only what is empty.
         [empty] => {
             let user = ids.map(user_namespace).transpose()?;
-            copy(empty, open(empty)?.as_fd(), user.as_ref())?
+            copy(empty, opened(empty)?.as_fd(), user.as_ref())?
         }
         _ => overlay(layers, None, ids)?,
     };
@@ -71,8 +71,8 @@ fn overlay(
     let user = ids.map(user_namespace).transpose()?;
     let options = Lower::options(lower);
     let layer = |layer: &Lower| match &user {
-        None => open(layer),
-        Some(_) => copy(layer, open(layer)?.as_fd(), user.as_ref()),
+        None => opened(layer),
+        Some(_) => copy(layer, opened(layer)?.as_fd(), user.as_ref()),
     };
     let lower: Vec<OwnedFd> = lower.iter().map(layer).collect::<Result<_>>()?;
     let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
@@ -99,6 +99,10 @@ fn copy(path: &Path, folder: BorrowedFd<'_>, user: Option<&OwnedFd>) -> Result<O
             .map_err(|errno| failed("map the ids of", errno))?;
     }
     Ok(made)
+}
+
+fn opened(layer: &Lower) -> Result<OwnedFd> {
+    layer.open().context(|| format!("open {layer:?}"))
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -13,6 +13,7 @@ mod index;
 mod mount;
 mod shared;
 mod tree;
+mod unpack;
 mod writer;
 
 use std::fs::{File, OpenOptions};
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use finish::check;
 pub(crate) use mount::{mount, share, try_here};
 pub(crate) use shared::note;
+pub(crate) use unpack::{directory_in, unpack};
 pub(crate) use writer::Writer;
 
 use crate::error::{Context, Error, Result};

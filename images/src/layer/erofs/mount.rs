@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::Mode;
 use rrun_sys::mount::{self, FsContext};
 use rrun_sys::root::{RelPath, RootDir, Rule};
@@ -17,6 +17,11 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::entries::apply;
 use crate::tar::Archive;
+
+/// What is read ahead of an index at the most, in bytes. One of 20,000 files has 2 MiB.
+const READ_AHEAD: i64 = 32 << 20;
+/// What is in the only file of the image that is tried.
+const TEXT: &str = "text";
 
 /// Mounts the image in `folder`. The mount is in nobody's mount table, and goes with its descriptor
 /// and with the overlays that have it.
@@ -34,6 +39,7 @@ pub(crate) fn share(folder: &Path) -> Result<OwnedFd> {
 }
 
 fn mount_files(files: &Files) -> Result<OwnedFd> {
+    read_ahead(&files.index);
     let context = FsContext::open(c"erofs").context("EROFS")?;
     let set = |key: &CStr, file: &File| {
         // The kernel opens it once more, and keeps that.
@@ -48,20 +54,32 @@ fn mount_files(files: &Files) -> Result<OwnedFd> {
     })
 }
 
+/// The kernel would read the index block by block, as a container's first processes look files up.
+fn read_ahead(index: &File) {
+    // Without it all is as it was, only later.
+    let _ = posix_fadvise(index, 0, READ_AHEAD, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+}
+
 /// Whether images can be mounted from files on the disk under `folder`, and be layers of an overlay
 /// beside the empty directory `empty`, as directories can: tried by one of a single file, of which
-/// nothing is left.
+/// nothing is left. If not, what this host lacks.
 ///
 /// # Errors
-/// What this host lacks.
-pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<()> {
-    const TEXT: &str = "text";
+/// Of the disk, by which nothing is known of the host.
+pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<Result<(), String>> {
     // Where the index is not in memory, the kernel reads it in a way of which ext4 warns once in
     // each boot (6.18: `ext4_check_map_extents_env`).
     let panics = std::fs::read_to_string("/proc/sys/kernel/panic_on_warn");
     if panics.is_ok_and(|text| text.trim() != "0") {
-        return Err(Error::invalid("this host panics at a warning (kernel.panic_on_warn)"));
+        return Ok(Err("this host panics at a warning (kernel.panic_on_warn)".to_owned()));
     }
+    let files = write_trial(folder)?;
+    let empty = File::open(empty).context(empty.display())?;
+    Ok(mount_trial(&files, &empty).map_err(|refused| refused.to_string()))
+}
+
+/// Writes an image of one file.
+fn write_trial(folder: &Path) -> Result<Files> {
     let unnamed = || -> Result<File> {
         let mut options = File::options();
         options.read(true).write(true).custom_flags(OFlag::O_TMPFILE.bits()).mode(0o600);
@@ -81,8 +99,12 @@ pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<()> {
         apply(&mut writer, &entry, &mut archive)?;
     }
     writer.finish(bytes.len() as u64, &Digest::of(&bytes))?;
-    let image = mount_files(&files)?;
-    let empty = File::open(empty).context(empty.display())?;
+    Ok(files)
+}
+
+/// Mounts it, and reads the file through an overlay.
+fn mount_trial(files: &Files, empty: &File) -> Result<()> {
+    let image = mount_files(files)?;
     let overlay = |layer: &OwnedFd, what: &str| {
         mount::overlay(&[empty.as_fd(), layer.as_fd()], None, &[])
             .map_err(|refused| Error::new(Kind::Internal, refused).context(what))
