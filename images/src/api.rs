@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::export::{self, ExportTo};
 use crate::gc::Policy;
 use crate::import::{self, Imported};
-use crate::progress::{Progress, Reporter};
+use crate::progress::{Progress, Watched};
 use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::Registries;
@@ -81,12 +81,16 @@ impl Store {
         auth: Option<&Credentials>,
         progress: Option<Progress>,
     ) -> Result<Image> {
-        let (reporter, known) = (Reporter(progress), Arc::clone(&self.registries));
-        let what = format!("pull {reference}");
-        let done = self.flights.pull(&self.disk, known, (reference, auth), reporter).await;
+        let (known, what) = (Arc::clone(&self.registries), format!("pull {reference}"));
+        let done = self.flights.pull(&self.disk, known, (reference, auth), progress).await;
         let id = done.context(&what)?;
         let image = self.find(&id.to_string()).await.context(&what)?;
         image.ok_or_else(|| Error::not_found("removed right after its pull").context(&what))
+    }
+
+    /// The pulls of this process that run now.
+    pub fn pulling(&self) -> Vec<Watched> {
+        self.flights.watched()
     }
 
     /// Imports the images that this node can run from an OCI layout or an archive of `docker save`:

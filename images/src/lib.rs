@@ -47,7 +47,7 @@ pub use error::{Error, Kind, Result};
 pub use export::ExportTo;
 pub use fsck::{Check, Outcome, Report, fsck};
 pub use import::Imported;
-pub use progress::{Event, Progress};
+pub use progress::{Event, LayerPhase, LayerPull, Progress, Pulling, Summary, Wait, Watched};
 pub use reference::Reference;
 pub use registry::login;
 pub use registry::pace::Stall;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -23,7 +23,7 @@ use crate::layer::directories::{self, OpenLayers};
 use crate::layer::{self, Facts, Feed, Job};
 use crate::manifest::{self, Descriptor};
 use crate::partial::Partial;
-use crate::progress::{Event, Reporter};
+use crate::progress::{Event, Progress, Reporter, Wait, Watched};
 use crate::reference::Reference;
 use crate::registry::{Registries, Registry};
 use crate::source::{Layer, Parts, Source, check_layers, feed_layer};
@@ -48,9 +48,13 @@ type FlightKey = (Reference, Option<Credentials>);
 
 /// The pulls that run in this process.
 #[derive(Default)]
-pub(crate) struct Flights(
-    Mutex<HashMap<FlightKey, WeakShared<BoxFuture<'static, Result<ImageId>>>>>,
-);
+pub(crate) struct Flights(Mutex<HashMap<FlightKey, Running>>);
+
+/// A pull that runs, and where it is.
+struct Running {
+    flight: WeakShared<BoxFuture<'static, Result<ImageId>>>,
+    watched: Watched,
+}
 
 impl Flights {
     /// Pulls, or joins a running pull of the same. A flight lives as long as one caller waits for
@@ -60,10 +64,11 @@ impl Flights {
         disk: &Disk,
         known: Arc<Registries>,
         (reference, auth): (&Reference, Option<&Credentials>),
-        reporter: Reporter,
+        progress: Option<Progress>,
     ) -> Result<ImageId> {
         let key = (reference.clone(), auth.cloned());
-        let start = || {
+        let start = |watched: Watched| {
+            let reporter = Reporter::new(progress, watched);
             let (disk, (reference, auth)) = (disk.clone(), key.clone());
             let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
             async move {
@@ -78,19 +83,30 @@ impl Flights {
         self.join(key.clone(), start).await
     }
 
-    fn join(&self, key: FlightKey, start: impl FnOnce() -> Flight) -> Flight {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, flight| flight.upgrade().is_some());
-        if let Some(flight) = all.get(&key).and_then(WeakShared::upgrade)
+    fn join(&self, key: FlightKey, start: impl FnOnce(Watched) -> Flight) -> Flight {
+        let mut all = self.running();
+        if let Some(flight) = all.get(&key).and_then(|one| one.flight.upgrade())
             && flight.peek().is_none()
         {
             return flight;
         }
-        let flight = start();
-        if let Some(weak) = flight.downgrade() {
-            all.insert(key, weak);
+        let watched = Watched::new(key.0.clone());
+        let started = start(watched.clone());
+        if let Some(flight) = started.downgrade() {
+            all.insert(key, Running { flight, watched });
         }
-        flight
+        started
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<FlightKey, Running>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, one| one.flight.upgrade().is_some());
+        all
+    }
+
+    /// Those that somebody waits for now.
+    pub(crate) fn watched(&self) -> Vec<Watched> {
+        self.running().values().map(|one| one.watched.clone()).collect()
     }
 }
 
@@ -179,6 +195,7 @@ pub(crate) async fn complete(
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<Vec<()>>()
                 .await?;
+            reporter.tell(|| Event::Recording);
             let step = tracing::debug_span!("step", name = "images.pull.record");
             let (keys, parts, layers) = (keys.clone(), Arc::clone(&parts), lease.layers());
             let id = parts.id.clone();
@@ -192,7 +209,9 @@ pub(crate) async fn complete(
     let is_full = done.as_ref().is_err_and(|e: &Error| e.kind() == Kind::Exhausted);
     let ended = lease.end(is_full).await;
     let id = done?;
-    ended.map(|()| id)
+    ended?;
+    reporter.recorded();
+    Ok(id)
 }
 
 /// Records the image once all of its layers are on the disk; `false` if some are gone meanwhile.
@@ -291,7 +310,8 @@ async fn fetch_once(
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
-    let lock = Lock::take(disk, key.as_str()).await?;
+    let wait = || reporter.tell(|| Event::Waiting { layer: blob.clone(), on: Wait::Another });
+    let lock = Lock::take_after(disk, key.as_str(), wait).await?;
     let is_here = match has_layer(disk, &key).await? {
         Some(false) => {
             let key = key.clone();
@@ -337,7 +357,13 @@ async fn fetch_into(
         let _busy = busy;
         unpack(&here, &job, &key, (lock, fed))
     });
-    let feeding = feed_layer(source, &layer.blob, reporter, feed, partial);
+    let feeding = async {
+        let fed = feed_layer(source, &layer.blob, reporter, feed, partial).await;
+        if matches!(fed, Ok(None)) {
+            reporter.tell(|| Event::Fetched { layer: layer.blob.digest.clone() });
+        }
+        fed
+    };
     let (feeding, unpacked) = tokio::join!(feeding, unpacking);
     // A failed feed fails the unpacking too, as Cancelled, and is the reason for it.
     if let (Some(mut rest), Err(e)) = (feeding?, &unpacked)

@@ -68,13 +68,17 @@ impl Suite {
         self.harness.view().allow(" rrund")
     }
 
-    /// What is there once init has reaped the dead.
+    /// What is there once init has reaped the dead, and the folders of removed pods are deleted.
     pub async fn settled(&self) -> Snapshot {
-        let zombies = |all: &Snapshot| all.of(Kind::Process).iter().any(|p| p.contains("zombie"));
+        let going = |all: &Snapshot| {
+            all.of(Kind::Process).iter().any(|process| process.contains("zombie"))
+                || all.of(Kind::File).iter().any(|file| file.contains(".removed"))
+        };
         let deadline = Instant::now() + PATIENCE;
         let mut now = Snapshot::take(&self.view()).unwrap();
-        while zombies(&now) {
-            assert!(Instant::now() < deadline, "zombies stay: {:?}", now.of(Kind::Process));
+        while going(&now) {
+            let left = [now.of(Kind::Process), now.of(Kind::File)];
+            assert!(Instant::now() < deadline, "not settled: {left:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
             now = Snapshot::take(&self.view()).unwrap();
         }

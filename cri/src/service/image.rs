@@ -4,8 +4,9 @@ use super::{Service, required, to_status};
 use crate::convert;
 use rrun_cri_api::v1;
 use rrun_engine::stats::FsUsage;
-use rrun_images::{Holder, HolderKind, Image, Origin, Reference};
+use rrun_images::{Event, Holder, HolderKind, Image, Origin, Reference};
 use std::collections::BTreeMap;
+use tokio::sync::mpsc;
 use tonic::Status;
 
 impl Service {
@@ -52,7 +53,19 @@ impl Service {
         let name = name.map_err(to_status)?;
         let reference: Reference = name.parse().map_err(to_status)?;
         let auth = request.auth.map(convert::credentials);
-        let image = self.images.pull(&reference, auth.as_ref(), None).await.map_err(to_status)?;
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let pulled = self.images.pull(&reference, auth.as_ref(), Some(sender)).await;
+        let image = pulled.map_err(to_status)?;
+        // One of several who wait for the same pull hears its events.
+        while let Ok(event) = events.try_recv() {
+            match event {
+                Event::Recorded { summary } => tracing::info!("image {name}: pulled in {summary}"),
+                Event::UpToDate { digest } => {
+                    tracing::debug!("image {name}: here already, as {digest}");
+                }
+                _ => {}
+            }
+        }
         Ok(v1::PullImageResponse { image_ref: image.id.to_string() })
     }
 

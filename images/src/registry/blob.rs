@@ -16,7 +16,7 @@ use super::retry::pause;
 use super::{Answer, Registry, http};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Hint, Kind, Result};
-use crate::progress::{Event, Reporter};
+use crate::progress::{Event, Reporter, Wait};
 
 /// So many cuts in a row without a MiB between them end the pull.
 const MOST_CUTS: u32 = 5;
@@ -186,8 +186,15 @@ impl<'a> BlobStream<'a> {
         let query = self.query();
         let registry = self.registry;
         if self.place.is_none() {
+            let downloads = Arc::clone(&registry.downloads);
+            if downloads.available_permits() == 0 {
+                let layer = self.digest.clone();
+                self.reporter.tell(|| Event::Waiting { layer, on: Wait::Registry });
+            }
             // Nobody closes it.
-            self.place = Arc::clone(&registry.downloads).acquire_owned().await.ok();
+            self.place = downloads.acquire_owned().await.ok();
+            let (layer, bytes) = (self.digest.clone(), self.at);
+            self.reporter.tell(|| Event::Downloaded { layer, bytes });
         }
         let Answer { endpoint, response } = match registry.ask(&query, |h| h.may_pull).await {
             Err(e) if e.hint() == Some(Hint::NoRanges) && query.from > 0 => {

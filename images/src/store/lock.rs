@@ -54,12 +54,21 @@ impl Lock {
     /// Waits for it. Polling, because a thread that sleeps in flock(2) cannot be told that
     /// nobody waits any more.
     pub(crate) async fn take(disk: &Disk, name: &str) -> Result<Lock> {
+        Lock::take_after(disk, name, || {}).await
+    }
+
+    /// The same; `waits` is called once, where somebody has it.
+    pub(crate) async fn take_after(disk: &Disk, name: &str, waits: impl FnOnce()) -> Result<Lock> {
+        let mut waits = Some(waits);
         let mut pause = Duration::from_millis(2);
         loop {
             let wanted = name.to_owned();
             let tried = disk.run(move |d| Lock::try_take(&d.path("locks"), &wanted)).await?;
             if let Some(lock) = tried {
                 return Ok(lock);
+            }
+            if let Some(waits) = waits.take() {
+                waits();
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(100));

@@ -182,10 +182,7 @@ pub enum Verb {
     /// List images
     Images(ImageList),
     /// Pull an image
-    Pull {
-        /// For example docker.io/library/busybox:1.36
-        reference: String,
-    },
+    Pull(crate::pull::Pull),
     /// Log in to a registry, for pulls from there by rrun
     Login(Login),
     /// Log out of a registry

@@ -4,6 +4,8 @@
 //! or a closed pipe hold up the display and never the pod.
 
 use crate::lines::{Head, Lines};
+use crate::pull::view::View;
+use rrun_images::Store;
 use rrun_pod::PodHandle;
 use rrun_pod::events::{Event, Events, Level};
 use rrun_pod::model::Pod;
@@ -18,18 +20,22 @@ use tokio::sync::{oneshot, watch};
 /// How often logs are looked at. They are files of the runtime, which tells nobody.
 pub const LOOK: Duration = Duration::from_millis(100);
 
-/// Starts the display of a pod. The receiver gets a value, or is closed, when it has shown
+/// Starts the display of a pod, and of the pulls into a store of this process. The receiver gets a value, or is closed, when it has shown
 /// everything. `signals` counts those that asked for the pod's end.
 pub fn start(
     text: Text,
     handle: &PodHandle,
-    files: LogFiles,
+    (files, store): (LogFiles, Option<Store>),
     signals: watch::Receiver<u32>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
+    // Bars of several processes would be drawn over each other.
+    let pulls = View::new(!text.among_others);
     let display = Display {
         lines: Lines::new(stdout(), text.head()),
         text,
         logs: Reader::new(files),
+        pulls,
+        store,
         faults: HashMap::new(),
         shared_terminal: stdout().is_terminal() && stderr().is_terminal(),
     };
@@ -49,6 +55,9 @@ struct Display {
     text: Text,
     lines: Lines<Stdout>,
     logs: Reader,
+    pulls: View,
+    /// Where images come to, if that is in this process.
+    store: Option<Store>,
     /// What failed last, by what it is.
     faults: HashMap<&'static str, String>,
     shared_terminal: bool,
@@ -84,9 +93,13 @@ impl Display {
                     let line = self.text.stopping(*signals.borrow_and_update());
                     self.say(&line);
                 }
-                _ = look.tick() => self.read_logs(),
+                _ = look.tick() => {
+                    self.look_at_pulls();
+                    self.read_logs();
+                }
             }
         }
+        self.pulls.end();
         while let Some(event) = events.next_now() {
             self.event(&event);
         }
@@ -100,11 +113,18 @@ impl Display {
         }
     }
 
+    fn look_at_pulls(&mut self) {
+        let Some(store) = &self.store else { return };
+        for line in self.pulls.look(&store.pulling()) {
+            self.say(&line);
+        }
+    }
+
     fn read_logs(&mut self) {
         let mut written = Ok(());
-        let (lines, logs) = (&mut self.lines, &mut self.logs);
+        let (lines, logs, pulls) = (&mut self.lines, &mut self.logs, &self.pulls);
         let read = logs.read(&mut |piece| {
-            if let Err(e) = lines.show(piece) {
+            if let Err(e) = pulls.aside(|| lines.show(piece)) {
                 written = Err(e);
             }
         });
@@ -129,8 +149,9 @@ impl Display {
         if self.shared_terminal {
             let _ = self.lines.break_off();
         }
+        let line = rrun_error::printable(line);
         // Nobody may be there to read it.
-        let _ = writeln!(stderr(), "{}", rrun_error::printable(line));
+        let _ = self.pulls.aside(|| writeln!(stderr(), "{line}"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `rrun images`, `pull`, `image import` and `rmi`: in the store of this machine, or with
+//! `rrun images`, `image import` and `rmi`: in the store of this machine, or with
 //! `--endpoint` in that of a CRI server.
 
 use crate::args::ImageList;
@@ -11,19 +11,16 @@ use futures::FutureExt;
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri_api::{Cri, v1};
-use rrun_error::printable_line;
-use rrun_images::{Credentials, Digest, Event, Known, Origin, Reference, Store};
+use rrun_images::{Credentials, Known, Origin, Reference, Store};
 use rrun_pod::clock::Timestamp;
 use rrun_pod::credentials::{self, NodeCredentials};
 use rrun_pod::node::forget_pull;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
 use tonic::Status;
 
 /// So many digits of an id name an image at least.
@@ -34,11 +31,13 @@ pub async fn store(context: &Context) -> Result<Store> {
     parts::images(&current).await.map_err(|error| anyhow!(error))
 }
 
-fn from_status(status: &Status) -> anyhow::Error {
+/// What a CRI server says.
+pub fn from_status(status: &Status) -> anyhow::Error {
     anyhow!("{}", status.message())
 }
 
-fn spec(image: &str) -> Option<v1::ImageSpec> {
+/// An image by its name.
+pub fn spec(image: &str) -> Option<v1::ImageSpec> {
     Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() })
 }
 
@@ -154,26 +153,8 @@ pub fn short(id: &str) -> String {
     id.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
-/// Pulls an image and tells its progress on standard error; a CRI server tells none. As for a pod,
-/// each of the node's credentials that fits is shown in turn, and none at all only if none fits.
-pub async fn pull(context: &Context, reference: &str) -> Result<ExitCode> {
-    let reference: Reference = reference.parse()?;
-    let mut failed: Vec<String> = Vec::new();
-    for auth in of_registry(&reference).await {
-        match pull_as(context, &reference, auth).await {
-            Ok(id) => {
-                println!("{id}");
-                return Ok(ExitCode::SUCCESS);
-            }
-            Err(error) => failed.push(format!("{error:#}")),
-        }
-    }
-    failed.dedup();
-    bail!(failed.join("\nrrun: "))
-}
-
 /// Each of the node's credentials that fits, or none. Why there are no others is told.
-async fn of_registry(reference: &Reference) -> Vec<Option<credentials::Known>> {
+pub async fn of_registry(reference: &Reference) -> Vec<Option<credentials::Known>> {
     let NodeCredentials { known, missing } = credentials::of_node(&reference.name()).await;
     for error in missing {
         tell(format_args!("missing credentials: {error}"));
@@ -184,7 +165,8 @@ async fn of_registry(reference: &Reference) -> Vec<Option<credentials::Known>> {
     }
 }
 
-fn shown(known: credentials::Known) -> Credentials {
+/// As the store takes them.
+pub fn shown(known: credentials::Known) -> Credentials {
     Credentials { source: known.source, ..rrun_cri::convert::credentials(known.auth) }
 }
 
@@ -194,63 +176,6 @@ pub fn known() -> Known {
         let known = async move { of_registry(&reference).await };
         Box::pin(known.map(|known| known.into_iter().map(|one| one.map(shown)).collect()))
     })
-}
-
-async fn pull_as(
-    context: &Context,
-    reference: &Reference,
-    known: Option<credentials::Known>,
-) -> Result<String> {
-    let Some(endpoint) = &context.endpoint else {
-        let who = known.map(shown);
-        return pull_here(&store(context).await?, reference, who).await;
-    };
-    let image = spec(&reference.to_string());
-    let auth = known.map(|known| known.auth);
-    let request = v1::PullImageRequest { image, auth, ..Default::default() };
-    let reply = connect(endpoint).await?.pull_image(request).await;
-    Ok(reply.map_err(|status| from_status(&status))?.image_ref)
-}
-
-async fn pull_here(
-    store: &Store,
-    reference: &Reference,
-    who: Option<Credentials>,
-) -> Result<String> {
-    let (sender, mut events) = mpsc::unbounded_channel();
-    let progress = tokio::spawn(async move {
-        let mut sizes = HashMap::new();
-        while let Some(event) = events.recv().await {
-            progressed(event, &mut sizes);
-        }
-    });
-    let image = store.pull(reference, who.as_ref(), Some(sender)).await?;
-    progress.await?;
-    Ok(image.id.to_string())
-}
-
-fn progressed(event: Event, sizes: &mut HashMap<Digest, u64>) {
-    let short = |layer: &Digest| {
-        let text = layer.to_string();
-        text.split(':').next_back().unwrap_or_default().chars().take(12).collect::<String>()
-    };
-    match event {
-        Event::Resolved { digest, layers } => {
-            eprintln!("{digest}: {} layers", layers.len());
-            sizes.extend(layers);
-        }
-        Event::UpToDate { digest } => eprintln!("{digest}: all is here already"),
-        Event::Present { layer } => eprintln!("{}: already here", short(&layer)),
-        Event::Downloaded { layer, bytes } => {
-            let whole = sizes.get(&layer).copied().unwrap_or(bytes);
-            eprintln!("{}: {} of {}", short(&layer), size(bytes), size(whole));
-        }
-        Event::Resumed { layer, bytes, reason } => {
-            let reason = printable_line(&reason);
-            eprintln!("{}: again from {}: {reason}", short(&layer), size(bytes));
-        }
-        Event::Unpacked { layer } => eprintln!("{}: unpacked", short(&layer)),
-    }
 }
 
 /// Imports an OCI layout or an archive of `docker save`.

@@ -31,6 +31,7 @@ mod object;
 mod pod_cgroups;
 mod processes;
 mod ps;
+mod pull;
 mod run;
 mod runtime;
 mod stop;
@@ -96,7 +97,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
     let of_images = matches!(
         verb,
         Verb::Images(_)
-            | Verb::Pull { .. }
+            | Verb::Pull(_)
             | Verb::Login(_)
             | Verb::Logout(_)
             | Verb::Rmi { .. }
@@ -140,7 +141,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
             why_removed::why_removed(&context, name_or_id.as_deref(), output).await
         }
         Verb::Images(list) => images::list(&context, &list).await,
-        Verb::Pull { reference } => images::pull(&context, &reference).await,
+        Verb::Pull(args) => pull::pull(&context, &args).await,
         Verb::Login(args) => login::login(&context, &args).await,
         Verb::Logout(args) => login::logout(&args).await,
         Verb::Rmi(of) => images::remove(&context, &of.images).await,

@@ -77,7 +77,8 @@ async fn follow(
     let shown = if let Some(among_others) = shown {
         let pod = pod.entry.pod()?;
         let text = display::Text::new(&pod, among_others);
-        Some(display::start(text, &attended.handle, files.clone(), counted.clone())?)
+        let shown = (files.clone(), runtime.images());
+        Some(display::start(text, &attended.handle, shown, counted.clone())?)
     } else {
         detach::accepted(&context.store, &pod.entry).await?;
         None

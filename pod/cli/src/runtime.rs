@@ -102,6 +102,11 @@ impl Runtime {
         Supervision { cri, logs, limits, clock, image_gc: None, container_gc: None }
     }
 
+    /// The images, where they are in this process.
+    pub fn images(&self) -> Option<Store> {
+        self.images.clone()
+    }
+
     /// Who collects the images of this machine. Those of a CRI server of others are not ours.
     pub fn image_gc(&self, context: &Context, policy: Policy) -> Option<ImageGc> {
         let images = self.images.clone().filter(|_| !policy.is_off())?;

@@ -134,6 +134,40 @@ pub fn private(machine: &Machine) -> (Registry, String) {
 }
 
 #[test]
+fn a_pull_tells_people_a_line_for_each_layer_and_programs_an_object_for_each_event() {
+    let machine = Machine::new();
+    let storage = rrun_tests::images::store().unwrap().storage;
+    let registry = Registry::options(&storage).read_only().behind(&machine.sandbox.prefix());
+    let registry = registry.start().unwrap();
+    let image = format!("{}/e2e-test-images/busybox:1.29-2", registry.address());
+    let told = machine.rrun(&["pull", &image]);
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    let (id, said) = (text(&told.stdout), text(&told.stderr));
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert!(said.starts_with(&format!("rrun: {image}: 1 layer, ")), "{said}");
+    assert!(said.contains(": 1 layer; manifest "), "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
+
+    let quiet = machine.rrun(&["pull", "--quiet", &image]);
+    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), (id.clone(), String::new()));
+
+    let objects = |output: &str| -> Vec<serde_json::Value> {
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let here = objects(&machine.ok(&["pull", "-o", "json", &image]));
+    assert_eq!((&here[0]["event"], here.len()), (&"upToDate".into(), 2));
+    machine.ok(&["rmi", &image]);
+    let all = objects(&machine.ok(&["pull", "-o", "json", &image]));
+    let events: Vec<&str> = all.iter().map(|one| one["event"].as_str().unwrap()).collect();
+    assert_eq!(
+        (events[0], &events[events.len() - 3..]),
+        ("resolved", &["recording", "recorded", "pulled"][..])
+    );
+    assert!(events.contains(&"fetched") && events.contains(&"unpacked"), "{events:?}");
+    assert_eq!(all.last().unwrap()["id"], id.trim_end());
+}
+
+#[test]
 fn a_pull_by_hand_shows_the_nodes_own_credentials() {
     let machine = Machine::new();
     let (registry, image) = private(&machine);
