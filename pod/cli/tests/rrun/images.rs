@@ -105,18 +105,29 @@ fn images_are_hashed_again_and_exported_to_a_file_a_folder_or_a_pipe() {
     for from in [&tar, &folder] {
         assert_eq!(machine.ok(&["image", "import", from]), names);
     }
-    let layers = machine.sandbox.state().join("images/layers");
-    let mut layers = std::fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
-    let program = layers.find_map(|layer| Some(layer.join("bin/talk")).filter(|p| p.exists()));
-    std::fs::write(program.unwrap(), "x").unwrap();
+    let layer = layer_of_talk(&machine);
+    let (damaged, said) = match layer.join("archive") {
+        archive if archive.exists() => (archive, "damaged: the content has digest sha256:"),
+        _ => (layer.join("bin/talk"), "damaged: bin/talk: it is not the file of "),
+    };
+    std::fs::write(damaged, "x").unwrap();
     let told = machine.rrun(&["image", "verify", "--no-repair", TALK]);
     assert_eq!(told.status.code(), Some(1));
     let told = text(&told.stdout);
-    assert!(told.contains("damaged: bin/talk: it is not the file of "), "{told}");
+    assert!(told.contains(said), "{told}");
     let refused = machine.refused(&["image", "verify", TALK]);
     assert!(refused.contains("repair sha256:") && refused.contains("/talk@sha256:"), "{refused}");
     assert!(machine.ok(&["images"]).contains(TALK), "it stays as it was");
     assert!(machine.refused(&["image", "export", "none:1"]).contains("none:1: no such image"));
+}
+
+/// Where the layer of an image is, a directory or its archive and the index of that.
+fn layer_of_talk(machine: &Machine) -> std::path::PathBuf {
+    let inspected = machine.ok(&["image", "inspect", TALK]);
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    let diff_id = inspected[0]["RootFS"]["Layers"][0].as_str().unwrap();
+    let name = diff_id.strip_prefix("sha256:").unwrap();
+    machine.sandbox.state().join("images/layers").join(name)
 }
 
 /// `someone`, `right`.
@@ -292,9 +303,7 @@ fn the_store_is_looked_through_and_put_right_and_exit_codes_tell_which() {
     assert_eq!(fsck(&[]).0, Some(0));
 
     // It was imported, and there is no such registry.
-    let mut layers = std::fs::read_dir(images.join("layers")).unwrap().map(|e| e.unwrap().path());
-    let layer = layers.find(|layer| layer.join("bin/talk").exists()).unwrap();
-    std::fs::remove_dir_all(layer).unwrap();
+    std::fs::remove_dir_all(layer_of_talk(&machine)).unwrap();
     let (code, said, _) = fsck(&["--repair"]);
     assert_eq!(code, Some(4), "{said}");
     assert!(
