@@ -4,7 +4,7 @@
 // see that they are tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rrun_cni::{Attached, Attachment, Config, Dns, Mode, Network, PortMapping, Protocol};
 use rrun_cni::{Result, Settings};
@@ -67,6 +67,15 @@ impl Lab {
     pub fn pod(&self, id: &str) -> Pod {
         pin(&self.path("netns").join(id));
         pod(self.dir.path(), id)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // What is mounted on cannot be removed with the folder.
+        for pin in fs::read_dir(self.path("netns")).into_iter().flatten().flatten() {
+            let _ = umount2(&pin.path(), MntFlags::MNT_DETACH);
+        }
     }
 }
 
