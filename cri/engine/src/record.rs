@@ -117,6 +117,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) limits: Limits,
     pub(crate) user: LinuxUser,
     pub(crate) stop_signal: i32,
+    /// Its configuration has hooks.
+    #[serde(default)]
+    pub(crate) hooks: bool,
 }
 
 impl Record for ContainerRecord {

@@ -25,7 +25,7 @@ pub(crate) use cdi::asked as cdi_devices;
 pub(crate) use exec::ExecTemplate;
 pub(crate) use host::{OnHost, PodProfiles, look_up, look_up_pod};
 pub(crate) use namespaces::namespaces;
-pub(crate) use planner::{Configured, Planner, Wanted};
+pub(crate) use planner::{Configured, Planner, Wanted, runtime_hooks};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;

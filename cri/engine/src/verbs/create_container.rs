@@ -20,6 +20,7 @@ use crate::steps::{List, Step, Verb, run_step};
 use crate::table::{Container, Shared};
 use rrun_runtime::cgroup::Resources as Limits;
 use rrun_runtime::plan::Plan;
+use rrun_runtime::planning::RuntimeHooks;
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
 use rrun_sys::time;
 use std::os::fd::OwnedFd;
@@ -53,6 +54,8 @@ struct Planned {
     limits: Limits,
     /// The PID namespace of the container that it targets.
     target: Option<OwnedFd>,
+    /// The hooks that are not the shim's business.
+    hooks: Option<RuntimeHooks>,
 }
 
 impl Verb for CreateContainer {
@@ -261,6 +264,7 @@ fn intent(
         limits: Limits::default(),
         user: LinuxUser::default(),
         stop_signal: spec::stop_signal(config.stop_signal, &image.config.stop_signal)?,
+        hooks: false,
         config,
         id,
     })
@@ -319,15 +323,18 @@ impl CreateContainer {
                 image: &image.config,
                 rootfs: &rootfs,
                 files: &pod.dirs.files(),
+                bundle: &pod.dirs.bundle(&at.container.id),
                 apparmor: apparmor.as_deref(),
                 on_host: &on_host,
             };
             let Configured { json, user } = engine.planner.spec(&wanted)?;
             let mut json = spec::adjust(json, &on_host);
             let plan = engine.planner.plan(&mut json, &wanted, target.is_some())?;
-            record::replace(&pod.dirs.spec(&at.container.id), json.to_string().as_bytes())?;
+            let text = json.to_string();
+            record::replace(&pod.dirs.spec(&at.container.id), text.as_bytes())?;
             let limits = engine.planner.limits(&json)?;
-            Ok(Planned { plan, user, limits, target })
+            let hooks = at.bundle(&json, &text)?;
+            Ok(Planned { plan, user, limits, target, hooks })
         });
         self.planned = Some(planned.await?);
         Ok(())
@@ -352,7 +359,7 @@ impl CreateContainer {
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
         let at = self.at.clone();
-        let _asks = at.expect_placing(&planned.plan.cgroups);
+        let _asks = at.expect_asks(&planned.plan.cgroups, planned.hooks.as_ref());
         // In the order in which the plan has them.
         let fds = std::iter::once(rootfs).chain(planned.target.take());
         let fds = fds.chain(std::mem::take(&mut self.volume_mounts)).collect();
@@ -376,6 +383,7 @@ impl CreateContainer {
             record.pid = pid;
             record.user = planned.user;
             record.limits = planned.limits;
+            record.hooks = planned.hooks.is_some();
         };
         self.at.container.record.change(change).await
     }
@@ -414,8 +422,10 @@ impl ContainerAt {
     }
 
     pub(crate) async fn remove_spec(&self) -> Result<()> {
-        let path = self.at.pod.dirs.spec(&self.container.id);
-        self.at.pod.disk.run(move || dirs::remove_file(&path)).await
+        let dirs = &self.at.pod.dirs;
+        let (path, bundle) = (dirs.spec(&self.container.id), dirs.bundle(&self.container.id));
+        let remove = move || dirs::remove_all(&bundle).and_then(|()| dirs::remove_file(&path));
+        self.at.pod.disk.run(remove).await
     }
 
     /// Has the shim forget the container, or does without a shim, and removes its group and exit

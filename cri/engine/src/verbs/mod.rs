@@ -3,6 +3,7 @@
 pub(crate) mod container_end;
 pub(crate) mod create_container;
 mod groups;
+mod hooks;
 pub(crate) mod image_volumes;
 pub(crate) mod log_pipes;
 pub(crate) mod place;

@@ -37,6 +37,11 @@ static REMOVE_CONTAINER: List<RemoveContainer> = List {
             undo: None,
         },
         Step {
+            name: "engine.remove-container.hooks",
+            apply: |verb| Box::pin(verb.at.run_stop_hooks()),
+            undo: None,
+        },
+        Step {
             name: "engine.remove-container.init",
             apply: |verb| Box::pin(verb.at.remove_init()),
             undo: None,

@@ -37,6 +37,11 @@ static START_CONTAINER: List<StartContainer> = List {
             undo: None,
         },
         Step {
+            name: "engine.start-container.hooks",
+            apply: |verb| Box::pin(verb.hooks()),
+            undo: None,
+        },
+        Step {
             name: "engine.start-container.running",
             apply: |verb| Box::pin(verb.running()),
             undo: None,
@@ -89,6 +94,18 @@ impl StartContainer {
                 }
                 return Err(refusal.error);
             }
+        }
+        Ok(())
+    }
+
+    /// A container whose hook fails is ended, and has not started.
+    async fn hooks(&mut self) -> Result<()> {
+        if self.refused.is_none()
+            && let Err(error) = self.at.run_start_hooks().await
+        {
+            let killed = self.at.kill_beside().await;
+            self.refused = Some(error);
+            return killed;
         }
         Ok(())
     }
