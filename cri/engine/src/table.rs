@@ -11,6 +11,7 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
+use crate::plugins::Unlisted;
 use crate::ports::{Ports, Shim, USER_NAMESPACES};
 use crate::queue::Queue;
 use crate::record::{ContainerRecord, PodRecord};
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
     /// Who asks for metrics.
+    /// What plugins have heard of and no list shows.
+    pub(crate) unlisted: Unlisted,
     pub(crate) scrapers: Arc<Scrapers>,
 }
 

@@ -6,7 +6,6 @@ use super::exec::keyring;
 use super::filters::Filters;
 use super::host::{OnHost, PodProfiles};
 use super::mounts::{image_volumes, uses_pod_shm};
-use super::resources::resources;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process};
 use crate::config::Config;
@@ -14,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::groups;
 use crate::id::ContainerId;
-use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig, Resources};
+use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig};
 use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord};
 use crate::session::ExecRequest;
@@ -142,9 +141,9 @@ impl Planner {
         &self,
         cgroup: &str,
         in_force: &Limits,
-        asked: &Resources,
+        asked: &Value,
     ) -> Result<(Limits, Cgroups, Cgroups)> {
-        let resources = resources_of(&Value::Object(resources(asked)))?.unwrap_or_default();
+        let resources = resources_of(asked)?.unwrap_or_default();
         let change = rrun_runtime::planning::changed_resources(&resources, &self.host)?;
         let layout = self.host.cgroups.as_ref();
         let layout = layout.ok_or_else(|| Error::invalid("no control groups are mounted"))?;

@@ -1,5 +1,7 @@
 //! CreateContainer.
 
+mod configuration;
+
 use super::image_volumes::{self, ImageVolumes};
 use super::{ContainerAt, PodAt};
 use crate::blocking::blocking;
@@ -12,9 +14,9 @@ use crate::id::{ContainerId, Owner};
 use crate::jobs::Digest;
 use crate::model::ContainerConfig;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::ports::{ImageInfo, Refusal, RootfsDirs};
-use crate::record::{self, ContainerRecord};
-use crate::spec::{self, Configured, OnHost, Wanted};
+use crate::ports::{ImageInfo, Moment, Refusal, RootfsDirs};
+use crate::record::ContainerRecord;
+use crate::spec::{self, OnHost};
 use crate::status::LinuxUser;
 use crate::steps::{List, Step, Verb, run_step};
 use crate::table::{Container, Shared};
@@ -105,7 +107,7 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
         Step {
             name: "engine.create-container.spec",
             apply: |new| Box::pin(new.spec()),
-            undo: Some(|at| Box::pin(at.remove_spec())),
+            undo: Some(|at| Box::pin(at.take_back_spec())),
         },
         Step {
             name: "engine.create-container.init",
@@ -194,8 +196,10 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
         return Err(named(&at, &config, error).await);
     }
     at.engine.table.add_container(&at.pod, &container);
+    verb.at.is_listed();
     at.engine.container_made.notify_one();
     at.tell(EventKind::Created, Some(&container.id));
+    verb.at.note_to_plugins(Moment::CreatedContainer).await;
     Ok(container.id.clone())
 }
 
@@ -307,39 +311,6 @@ impl CreateContainer {
         Ok(())
     }
 
-    /// From what the client asks for to an OCI configuration, to what the node makes of it, to a
-    /// plan. The configuration that was planned stays on disk.
-    async fn spec(&mut self) -> Result<()> {
-        let rootfs = self.rootfs.clone().ok_or_else(|| Error::internal("no rootfs"))?;
-        let (at, image) = (self.at.clone(), Arc::clone(&self.image));
-        let (on_host, apparmor) = (Arc::clone(&self.on_host), self.apparmor.take());
-        let target = self.at.target_namespace().await?;
-        // Looks up users inside the root.
-        let planned = blocking(move || {
-            let (engine, pod) = (&at.at.engine, &at.at.pod);
-            let wanted = Wanted {
-                pod: &pod.record(),
-                container: &at.container.record(),
-                image: &image.config,
-                rootfs: &rootfs,
-                files: &pod.dirs.files(),
-                bundle: &pod.dirs.bundle(&at.container.id),
-                apparmor: apparmor.as_deref(),
-                on_host: &on_host,
-            };
-            let Configured { json, user } = engine.planner.spec(&wanted)?;
-            let mut json = spec::adjust(json, &on_host);
-            let plan = engine.planner.plan(&mut json, &wanted, target.is_some())?;
-            let text = json.to_string();
-            record::replace(&pod.dirs.spec(&at.container.id), text.as_bytes())?;
-            let limits = engine.planner.limits(&json)?;
-            let hooks = at.bundle(&json, &text)?;
-            Ok(Planned { plan, user, limits, target, hooks })
-        });
-        self.planned = Some(planned.await?);
-        Ok(())
-    }
-
     async fn init(&mut self) -> Result<()> {
         let record = self.at.container.record();
         let planned = self.planned.as_mut().ok_or_else(|| Error::internal("no plan"))?;
@@ -419,6 +390,11 @@ impl ContainerAt {
 
     pub(crate) async fn release_rootfs(&self) -> Result<()> {
         self.at.engine.ports.images.release(self.container.id.as_str()).await
+    }
+
+    async fn take_back_spec(&self) -> Result<()> {
+        self.untell_create().await;
+        self.remove_spec().await
     }
 
     pub(crate) async fn remove_spec(&self) -> Result<()> {

@@ -16,6 +16,7 @@ pub(crate) mod start_container;
 mod started;
 pub(crate) mod stop_pod;
 pub(crate) mod update_container;
+pub(crate) mod update_pod;
 
 use crate::apparmor;
 use crate::error::{Kind, Result};

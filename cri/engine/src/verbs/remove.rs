@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
+use crate::ports::Moment;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use std::sync::Arc;
@@ -29,6 +30,11 @@ static REMOVE_CONTAINER: List<RemoveContainer> = List {
         Step {
             name: "engine.remove-container.kill",
             apply: |verb| Box::pin(verb.at.kill()),
+            undo: None,
+        },
+        Step {
+            name: "engine.remove-container.plugins",
+            apply: |verb| Box::pin(verb.tell_plugins()),
             undo: None,
         },
         Step {
@@ -63,6 +69,13 @@ static REMOVE_CONTAINER: List<RemoveContainer> = List {
         },
     ],
 };
+
+impl RemoveContainer {
+    async fn tell_plugins(&self) -> Result<()> {
+        self.at.note_to_plugins(Moment::RemoveContainer).await;
+        Ok(())
+    }
+}
 
 struct RemovePod {
     at: PodAt,
@@ -167,6 +180,7 @@ impl PodAt {
             let removed = at.remove().instrument(at.span("RemoveContainer"));
             removed.await.context(|| format!("container {}", container.config.name))?;
         }
+        self.note_to_plugins(Moment::RemovePod).await;
         let mut verb = RemovePod { at: self.clone() };
         REMOVE_POD.run(&mut verb).await.map_err(|(error, _)| error)?;
         self.engine.table.drop_pod(&self.pod.id);
