@@ -1,8 +1,10 @@
 //! The daemon's configuration: TOML, every key optional, an unknown one refused.
 
 mod images;
+mod nri;
 
 pub use images::Images;
+pub use nri::Nri;
 
 use rrun_engine::CgroupDriver;
 use rrun_error::reason;
@@ -42,6 +44,8 @@ pub struct Config {
     pub seccomp: Seccomp,
     /// Devices by the Container Device Interface.
     pub cdi: Cdi,
+    /// Plugins of the Node Resource Interface.
+    pub nri: Nri,
     /// Logs of containers.
     pub log: Log,
 }
@@ -59,6 +63,7 @@ impl Default for Config {
             streaming: Streaming::default(),
             seccomp: Seccomp::default(),
             cdi: Cdi::default(),
+            nri: Nri::default(),
             log: Log::default(),
         }
     }
@@ -404,6 +409,7 @@ mod tests {
             ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
             ("[network]\nnetns_dir = \"n\"\n", "f:2: network.netns_dir: n is not an absolute"),
             ("[cdi]\nspec_dirs = ['/a', 'b']\n", "f:2: cdi.spec_dirs: b is not an absolute path"),
+            ("[nri]\nsocket_path = 'x'\n", "f:2: nri.socket_path: x is not an absolute path"),
             ("[cgroup]\nparent = \"/a/../b\"\n", "f:2: cgroup.parent: \"/a/../b\" is no path"),
             ("[cgroup]\nparent = \"a.slice/b\"\n", "f:2: cgroup.parent: \"a.slice/b\" is no path"),
             ("[cgroup]\ndriver = \"x\"\n", "f:2: cgroup.driver: unknown variant `x`"),

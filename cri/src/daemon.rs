@@ -2,12 +2,14 @@
 
 use crate::config::Config;
 use crate::current::{Changes, Current};
+use crate::nri::Nri;
 use crate::parts;
 use crate::service::Service;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use rrun_blocking::Pool;
 use rrun_cri_api::server;
+use rrun_engine::ports::{NoPlugins, Plugins};
 use rrun_engine::{Owner, Takeover};
 use rrun_error::reason;
 use rrun_sys::step;
@@ -50,12 +52,24 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let _lock = lock(&config.run)?;
     let current = Arc::new(Current::new(config));
     let config = current.config();
-    let parts = parts::open(&current, Takeover::Owner(Owner::Cri)).await?;
+    let nri = (!config.nri.disable).then(|| Arc::new(Nri::new(&config.nri)));
+    let plugins: Arc<dyn Plugins> = match &nri {
+        Some(nri) => Arc::clone(nri) as _,
+        None => Arc::new(NoPlugins),
+    };
+    let parts = parts::open_with_plugins(&current, Takeover::Owner(Owner::Cri), plugins).await?;
+    let engine = parts.engine.clone();
     let service = Service::start(parts, Owner::Cri, &current).await.map_err(|error| {
         format!("streaming on {}: {}", config.streaming.address, reason(&error))
     })?;
     tokio::spawn(reload_at(hangups, file, Arc::clone(&current)));
     tokio::spawn(service.clone().collect_images(current.reader()));
+    if let Some(nri) = &nri
+        && let Err(error) = nri.start(engine, Owner::Cri).await
+    {
+        // Pods do without, unless the configuration says which plugins they need.
+        tracing::error!("NRI: no plugin can connect: {error}");
+    }
     let listener = step::run("rrund.start.socket", || listen(&config.socket))
         .map_err(|error| format!("listen on {}: {}", config.socket.display(), reason(&error)))?;
     tracing::info!("serving CRI on {}", config.socket.display());
@@ -67,6 +81,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     server::serve(listener, routes, ended)
         .await
         .map_err(|error| format!("serve on {}: {}", config.socket.display(), reason(&error)))?;
+    nri.iter().for_each(|nri| nri.stop());
     let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
     Ok(())
 }

@@ -6,6 +6,7 @@ pub mod current;
 pub mod daemon;
 pub mod fsck;
 pub mod log;
+mod nri;
 pub mod parts;
 pub mod service;
 pub mod streaming;

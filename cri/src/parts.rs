@@ -3,10 +3,11 @@
 use crate::config::Config;
 use crate::current::Current;
 use crate::service::Parts;
-use rrun_engine::ports::Ports;
+use rrun_engine::ports::{NoPlugins, Plugins, Ports};
 use rrun_engine::{CgroupDriver, Engine, Parents, PodGroups, Recovery, Takeover};
 use rrun_images::gc::Policy;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Opens images, networks and the engine, in this order: recovery needs the first two. Pods that
@@ -15,7 +16,19 @@ use std::time::Duration;
 /// # Errors
 /// The part that cannot be opened, and why. A broken record is none.
 pub async fn open(current: &Current, takeover: Takeover) -> Result<Parts, String> {
-    let (parts, recovery) = open_with(current, takeover).await?;
+    open_with_plugins(current, takeover, Arc::new(NoPlugins)).await
+}
+
+/// The same, with plugins that are told what happens.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with_plugins(
+    current: &Current,
+    takeover: Takeover,
+    plugins: Arc<dyn Plugins>,
+) -> Result<Parts, String> {
+    let (parts, recovery) = recovered(current, takeover, plugins).await?;
     tracing::info!("{} pods are served again", recovery.pods.len());
     for (what, why) in &recovery.quarantined {
         tracing::warn!("quarantined {what}: {why}");
@@ -31,6 +44,14 @@ pub(crate) async fn open_with(
     current: &Current,
     takeover: Takeover,
 ) -> Result<(Parts, Recovery), String> {
+    recovered(current, takeover, Arc::new(NoPlugins)).await
+}
+
+async fn recovered(
+    current: &Current,
+    takeover: Takeover,
+    plugins: Arc<dyn Plugins>,
+) -> Result<(Parts, Recovery), String> {
     // A pod has some ten descriptors here, an exec as many.
     rrun_sys::limit::raise_files();
     let images = images(current).await?;
@@ -40,7 +61,7 @@ pub(crate) async fn open_with(
     let config = engine(current, takeover)?;
     let ports = Ports::of_host(&config, images.clone(), network.clone());
     let ports = ports.map_err(|error| format!("open the engine: {error}"))?;
-    let opened = Engine::open(config, ports).await;
+    let opened = Engine::open(config, Ports { plugins, ..ports }).await;
     let (engine, recovery) = opened.map_err(|error| format!("open the engine: {error}"))?;
     Ok((Parts { engine, images, network }, recovery))
 }

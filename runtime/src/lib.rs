@@ -7,6 +7,7 @@
 
 pub mod cgroup;
 mod error;
+pub mod hooks;
 pub mod plan;
 pub mod planning;
 pub mod run;

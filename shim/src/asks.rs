@@ -9,8 +9,11 @@ use nix::errno::Errno;
 use rrun_runtime::run;
 use rrun_shim_protocol::{Ask, AskRefusal, Event};
 
-/// The first version whose daemons answer.
-const ANSWERING: u16 = 2;
+/// The first version whose daemons place containers.
+const PLACING: u16 = 2;
+
+/// The first version whose daemons run hooks.
+const HOOKING: u16 = 4;
 
 impl Shim {
     /// The init asks something. Its creator is asked, once; where he cannot be, it is refused.
@@ -21,16 +24,15 @@ impl Shim {
             Phase::Preparing((connection, _)) => connection,
             _ => return self.nobody_answers(key),
         };
-        let event = match question {
-            run::ParentTask::Place => Event::Asks {
-                container: container.id.clone(),
-                pid: container.pid().as_raw(),
-                ask: Ask::Place,
-            },
+        let (ask, since) = match question {
+            run::ParentTask::Place => (Ask::Place, PLACING),
+            run::ParentTask::RunHooks => (Ask::RunHooks, HOOKING),
             // The executor's own business.
             run::ParentTask::WriteIdMaps => return self.nobody_answers(key),
         };
-        match self.connections.version(creator) >= ANSWERING {
+        let (container, pid) = (container.id.clone(), container.pid().as_raw());
+        let event = Event::Asks { container, pid, ask };
+        match self.connections.version(creator) >= since {
             true => self.connections.tell(creator, &event),
             false => self.nobody_answers(key),
         }

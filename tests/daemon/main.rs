@@ -19,6 +19,7 @@ mod image_volumes;
 mod life;
 mod log;
 mod metrics;
+mod nri;
 mod reboot;
 mod reload;
 mod removals;

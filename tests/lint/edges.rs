@@ -5,7 +5,7 @@ use rrun_tests::place::workspace;
 use serde_json::Value;
 use std::process::Command;
 
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("rrun-blocking", &[]),
     ("rrun-database", &["rrun-error", "rrun-sys"]),
     ("rrun-error", &[]),
@@ -28,6 +28,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         ],
     ),
     ("rrun-cri-api", &["rrun-error"]),
+    ("rrun-nri", &["rrun-blocking", "rrun-error"]),
     (
         "rrun-cri",
         &[
@@ -37,6 +38,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "rrun-engine",
             "rrun-error",
             "rrun-images",
+            "rrun-nri",
             "rrun-sys",
         ],
     ),
@@ -61,6 +63,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "rrun-cri-api",
             "rrun-engine",
             "rrun-images",
+            "rrun-nri",
             "rrun-pod",
             "rrun-runtime",
             "rrun-shim-protocol",

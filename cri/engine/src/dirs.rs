@@ -50,6 +50,11 @@ impl Dirs {
         self.containers().join(format!("{id}.spec"))
     }
 
+    /// What the hooks of a container are told: a folder with `config.json` and a place for the root.
+    pub(crate) fn bundle(&self, id: &ContainerId) -> PathBuf {
+        self.run.join("bundles").join(id.as_str())
+    }
+
     /// hosts, hostname and resolv.conf.
     pub(crate) fn files(&self) -> PathBuf {
         self.state.join("files")

@@ -7,7 +7,8 @@ use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, PodConfig, Resources};
-use crate::ports::Ports;
+use crate::plugins::{self, Noted};
+use crate::ports::{Ports, WishedUpdate};
 use crate::recover::{self, Recovery};
 use crate::session::{AttachRequest, ExecOutput, ExecRequest, Forward, Session};
 use crate::spec::Planner;
@@ -57,6 +58,7 @@ impl Engine {
             for_attached: Descriptors::new(For::Attached),
             for_forwarded: Descriptors::new(For::Forwarded),
             container_made: Default::default(),
+            unlisted: Default::default(),
             scrapers: Default::default(),
         });
         layers::watch(&shared);
@@ -208,6 +210,40 @@ impl Engine {
         resources: Resources,
     ) -> Result<()> {
         verbs::update_container::update(&self.shared, owner, id, resources).await
+    }
+
+    /// Keeps what a pod is said to cost (`overhead`) and to have, and tells it to plugins; the pod's group
+    /// is its client's to change.
+    pub async fn update_pod_resources(
+        &self,
+        owner: &Owner,
+        id: &str,
+        overhead: Option<Resources>,
+        resources: Option<Resources>,
+    ) -> Result<()> {
+        verbs::update_pod::update(&self.shared, owner, id, [overhead, resources]).await
+    }
+
+    /// Notes what there is of `owner` at this moment, to be told to a plugin that comes.
+    pub fn noted(&self, owner: &Owner) -> Noted {
+        Noted::of(&self.shared, owner)
+    }
+
+    /// Does what a plugin wishes unasked; what cannot be done comes back.
+    pub async fn grant(
+        &self,
+        owner: &Owner,
+        updates: Vec<WishedUpdate>,
+        evictions: Vec<(String, String)>,
+    ) -> Vec<WishedUpdate> {
+        let failed = plugins::grant(&self.shared, owner, updates, evictions).await;
+        failed
+            .into_iter()
+            .map(|(update, error)| {
+                tracing::warn!(container = update.container, %error, "a plugin's update");
+                update
+            })
+            .collect()
     }
 
     /// Opens the log of a running container anew at its path.

@@ -19,6 +19,10 @@ use std::sync::Arc;
 /// their own need.
 pub const USER_NAMESPACES: &str = "user namespaces, and layers with mapped ids";
 
+mod plugins;
+
+pub use plugins::{ContainerInfo, Moment, NoPlugins, Plugins, PodInfo, WishedUpdate, Wishes};
+
 /// What the engine stands on.
 #[derive(Clone)]
 pub struct Ports {
@@ -30,6 +34,8 @@ pub struct Ports {
     pub shims: Arc<dyn Shims>,
     /// The kernel.
     pub host: Arc<dyn Host>,
+    /// Plugins.
+    pub plugins: Arc<dyn Plugins>,
 }
 
 /// Images and root file systems. A holder is a container, by its id: what it holds is not

@@ -70,6 +70,16 @@ pub(crate) struct PodRecord {
     pub(crate) reason: String,
     /// Steps that could not be undone, and why.
     pub(crate) not_undone: Vec<(String, String)>,
+    /// What it costs and has, where that was told anew since.
+    #[serde(default)]
+    pub(crate) resized: Option<Resized>,
+}
+
+/// What a pod costs and has, as its client tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resized {
+    pub(crate) overhead: Option<Resources>,
+    pub(crate) resources: Option<Resources>,
 }
 
 impl Record for PodRecord {
@@ -117,6 +127,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) limits: Limits,
     pub(crate) user: LinuxUser,
     pub(crate) stop_signal: i32,
+    /// Its configuration has hooks.
+    #[serde(default)]
+    pub(crate) hooks: bool,
 }
 
 impl Record for ContainerRecord {
@@ -222,6 +235,7 @@ mod tests {
             reaper: None,
             reason: String::new(),
             not_undone: vec![("engine.run-pod.network".into(), "no".into())],
+            resized: None,
         }
     }
 

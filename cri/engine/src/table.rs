@@ -11,6 +11,7 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
+use crate::plugins::Unlisted;
 use crate::ports::{Ports, Shim, USER_NAMESPACES};
 use crate::queue::Queue;
 use crate::record::{ContainerRecord, PodRecord};
@@ -19,6 +20,7 @@ use crate::scrapers::Scrapers;
 use crate::spec::ExecTemplate;
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Usage};
 use rrun_runtime::plan::Cgroups;
+use rrun_runtime::planning::RuntimeHooks;
 use rrun_sys::kernel::Feature;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
     /// Who asks for metrics.
+    /// What plugins have heard of and no list shows.
+    pub(crate) unlisted: Unlisted,
     pub(crate) scrapers: Arc<Scrapers>,
 }
 
@@ -88,8 +92,8 @@ pub(crate) struct Pod {
     shim_pipe: Mutex<Option<Arc<OwnedFd>>>,
     /// Containers that could be neither made nor taken back.
     half_made: Mutex<Vec<Arc<Container>>>,
-    /// Containers that will ask to be placed, with their groups. Locked for single look-ups only.
-    to_place: Mutex<BTreeMap<String, (String, Cgroups)>>,
+    /// Containers that will ask for something. Locked for single look-ups only.
+    asking: Mutex<BTreeMap<String, Help>>,
     /// How many containers are being made or taken back, beside the queue.
     making: watch::Sender<usize>,
     /// How many stops and removals of the pod wait for what is under way in it.
@@ -100,6 +104,14 @@ pub(crate) struct Pod {
     /// Numbers execs.
     pub(crate) execs: AtomicU64,
     lock: Mutex<Option<Lock>>,
+}
+
+/// What a container that is being made may ask for.
+#[derive(Clone, Default)]
+pub(crate) struct Help {
+    /// Its group, and what is written there.
+    pub(crate) groups: Option<(String, Cgroups)>,
+    pub(crate) hooks: Option<Arc<RuntimeHooks>>,
 }
 
 /// A container of such a pod.
@@ -147,7 +159,7 @@ impl Pod {
             shim: Mutex::default(),
             shim_pipe: Mutex::default(),
             half_made: Mutex::default(),
-            to_place: Mutex::default(),
+            asking: Mutex::default(),
             making: watch::Sender::default(),
             stops: watch::Sender::default(),
             usage: Measured::default(),
@@ -207,17 +219,17 @@ impl Pod {
         std::mem::take(&mut self.half_made.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn expect_placing(&self, container: &str, cgroup: String, groups: Cgroups) {
-        let mut all = self.to_place.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(container.to_owned(), (cgroup, groups));
+    pub(crate) fn expect_asks(&self, container: &str, help: Help) {
+        let mut all = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(container.to_owned(), help);
     }
 
-    pub(crate) fn expect_no_placing(&self, container: &str) {
-        self.to_place.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+    pub(crate) fn expect_no_asks(&self, container: &str) {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
     }
 
-    pub(crate) fn to_be_placed(&self, container: &str) -> Option<(String, Cgroups)> {
-        self.to_place.lock().unwrap_or_else(PoisonError::into_inner).get(container).cloned()
+    pub(crate) fn help_for(&self, container: &str) -> Option<Help> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).get(container).cloned()
     }
 
     pub(crate) fn hold(&self, lock: Lock) {

@@ -158,6 +158,18 @@ impl Cri for Service {
         Ok(UpdateContainerResourcesResponse {})
     }
 
+    async fn update_pod_sandbox_resources(
+        &self,
+        r: UpdatePodSandboxResourcesRequest,
+    ) -> Answer<UpdatePodSandboxResourcesResponse> {
+        let [overhead, resources] =
+            [r.overhead, r.resources].map(|limits| limits.map(convert::resources));
+        let id = &r.pod_sandbox_id;
+        let updated = self.engine.update_pod_resources(&self.owner, id, overhead, resources).await;
+        updated.map_err(to_status)?;
+        Ok(UpdatePodSandboxResourcesResponse {})
+    }
+
     async fn reopen_container_log(
         &self,
         r: ReopenContainerLogRequest,

@@ -7,10 +7,12 @@
 mod cgroup;
 pub mod device_filter;
 pub mod encoding;
+mod hook;
 mod mount;
 mod process;
 
 pub use cgroup::{CgroupDir, CgroupWrite, Cgroups};
+pub use hook::{Hook, Hooks, StateText};
 pub use mount::{Device, Link, Mount, MountSource, Propagation, attr};
 pub use process::{Capabilities, Process, Rlimit, Seccomp, User};
 
@@ -23,10 +25,16 @@ use std::path::PathBuf;
 /// An executor takes every version up to its own. A plan gets a new version when an executor that
 /// does not know what is new in it must refuse it: see `shim/protocol/COMPATIBILITY.md`. One is
 /// written with the first version that has all that it says.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The version of a plan that says nothing new.
 pub const FIRST: u16 = 1;
+
+/// The first version that has a user namespace in a slot.
+pub const WITH_USERS: u16 = 2;
+
+/// The first version that has [`Plan::hooks`].
+pub const WITH_HOOKS: u16 = 3;
 
 /// Index of a file descriptor in the table that travels beside a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -81,6 +89,9 @@ pub struct Plan {
     /// refuses the namespace.
     #[n(13)]
     pub id_maps: Option<IdMaps>,
+    /// Programs to run on the way. Since version 3.
+    #[n(14)]
+    pub hooks: Option<Hooks>,
 }
 
 /// The ids of a user namespace: user_namespaces(7).

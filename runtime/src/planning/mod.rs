@@ -9,6 +9,7 @@ mod capability;
 mod cgroups;
 mod device_rules;
 mod devices;
+mod hooks;
 mod host;
 mod io;
 mod load;
@@ -25,6 +26,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 
+pub use hooks::{HookPlace, RuntimeHooks, of_runtime as runtime_hooks};
 pub use host::Host;
 pub use load::{Loaded, load, load_process};
 pub use overrides::{NamespaceOverrides, Overrides};
@@ -32,7 +34,8 @@ pub use sysctl::check as check_sysctl;
 
 use crate::cgroup::Resources;
 use crate::plan::{
-    Cgroups, ExecPlan, FIRST, Namespace, Plan, Rootfs, RootfsSource, Seccomp, VERSION,
+    Cgroups, ExecPlan, FIRST, Namespace, Plan, Rootfs, RootfsSource, Seccomp, WITH_HOOKS,
+    WITH_USERS,
 };
 use crate::systemd::Scope;
 use crate::{Context, Error, Kind, Result};
@@ -62,8 +65,15 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
         process.user.outside = crate::plan::outside(&maps.users, process.user.uid);
     }
 
+    let hooks = hooks::plan(spec, over.hooks.as_ref())?;
+    let version = match (&hooks, is_joined) {
+        (Some(_), _) => WITH_HOOKS,
+        (None, true) => WITH_USERS,
+        (None, false) => FIRST,
+    };
+
     Ok(Plan {
-        version: if is_joined { VERSION } else { FIRST },
+        version,
         rootfs: rootfs(spec, linux, over)?,
         mounts: made.mounts,
         devices: devices.nodes,
@@ -77,6 +87,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
         id_maps: id_maps.filter(|_| namespaces.user == Namespace::New),
         namespaces,
         cgroups: groups,
+        hooks,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the caller knows better than the configuration.
 
+use super::HookPlace;
 use crate::plan::{Namespace, Seccomp, Slot};
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub struct Overrides {
     pub systemd: bool,
     /// A filter that is compiled already, instead of `linux.seccomp`.
     pub seccomp: Option<Seccomp>,
+    /// Whose hooks they are, for a caller that runs hooks; without it they are refused.
+    pub hooks: Option<HookPlace>,
 }
 
 /// Namespaces from elsewhere; `None` leaves what the configuration says.

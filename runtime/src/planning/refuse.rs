@@ -2,41 +2,22 @@
 
 use super::invalid;
 use crate::Result;
-use oci_spec::runtime::{Hooks, Linux, LinuxPersonalityDomain, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Process, Spec};
 
 /// Refuses what a container's configuration asks for and this version cannot do.
 ///
 /// # Errors
-/// `Invalid`: `hooks.createRuntime is not supported`.
+/// `Invalid`: `linux.netDevices is not supported`.
 pub fn unsupported(spec: &Spec) -> Result<()> {
     // Releases of the specification promise that 1.x reads 1.y.
     if !spec.version().starts_with("1.") {
         return Err(invalid(format!("ociVersion {:?} is not 1.x", spec.version())));
-    }
-    if let Some(hooks) = spec.hooks() {
-        unsupported_hooks(hooks)?;
     }
     never("vm", spec.vm().is_some())?;
     if let Some(linux) = spec.linux() {
         unsupported_linux(linux)?;
     }
     spec.process().as_ref().map_or(Ok(()), unsupported_process)
-}
-
-/// Hooks run programs of the host's administrator before and after; nobody runs them yet.
-#[allow(deprecated)]
-fn unsupported_hooks(hooks: &Hooks) -> Result<()> {
-    for (name, list) in [
-        ("hooks.prestart", hooks.prestart()),
-        ("hooks.createRuntime", hooks.create_runtime()),
-        ("hooks.createContainer", hooks.create_container()),
-        ("hooks.startContainer", hooks.start_container()),
-        ("hooks.poststart", hooks.poststart()),
-        ("hooks.poststop", hooks.poststop()),
-    ] {
-        never(name, filled(list))?;
-    }
-    Ok(())
 }
 
 fn unsupported_linux(linux: &Linux) -> Result<()> {

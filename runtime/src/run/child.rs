@@ -256,28 +256,41 @@ impl Child {
         }
     }
 
-    /// Blocks until [`State::Waiting`] or later. Where it asks to be placed `place` does that; what
-    /// else it asks is refused.
+    /// Blocks until [`State::Waiting`] or later. What it asks is done by `help`.
     ///
     /// # Errors
-    /// What `place` says; as [`Child::advance`], and the process is reaped.
-    pub fn wait_placed(&mut self, place: impl FnOnce(Pid) -> Result<()>) -> Result<()> {
-        let (mut place, mut refused) = (Some(place), None);
-        let mut answer = |child: &mut Child| match (child.asks(), place.take()) {
-            (Some(ParentTask::Place), Some(place)) => {
-                let placed = place(child.pid);
-                let refusal = |error: Error| {
-                    let words = error.to_string();
-                    refused = Some(error);
-                    Refusal { errno: Errno::EIO, words }
-                };
-                child.answer(&placed.map_err(refusal))
-            }
-            _ => child.refuse(),
+    /// What `help` says; as [`Child::advance`], and the process is reaped.
+    pub fn wait_helped(
+        &mut self,
+        mut help: impl FnMut(ParentTask, Pid) -> Result<()>,
+    ) -> Result<()> {
+        let mut refused = None;
+        let mut answer = |child: &mut Child| {
+            let Some(asked) = child.asks() else { return child.refuse() };
+            let refusal = |error: Error| {
+                let words = error.to_string();
+                refused = Some(error);
+                Refusal { errno: Errno::EIO, words }
+            };
+            let done = help(asked, child.pid).map_err(refusal);
+            child.answer(&done)
         };
         let ready = self.wait_for(State::Waiting, &mut answer);
         // In its own words, not in the child's.
         refused.map_or(ready, Err)
+    }
+
+    /// As [`Child::wait_helped`]. Where it asks to be placed `place` does that; what else it asks is
+    /// refused.
+    ///
+    /// # Errors
+    /// Those of `place`, and as there.
+    pub fn wait_placed(&mut self, place: impl FnMut(Pid) -> Result<()>) -> Result<()> {
+        let mut place = place;
+        self.wait_helped(|asked, pid| match asked {
+            ParentTask::Place => place(pid),
+            _ => Err(Error::new(Kind::Invalid, "nobody here can do that")),
+        })
     }
 
     /// Blocks until [`State::Running`]. What it asks is refused.
@@ -331,6 +344,7 @@ pub(super) fn worded(label: &str, said: &str, detail: Detail, errno: Errno) -> E
     let text = match detail {
         Detail::Plain if said.is_empty() => return Error::from(errno).context(label),
         Detail::Plain => return Error::from(errno).context(said).context(label),
+        Detail::Hook => return Error::new(Kind::Ended, said).context(label),
         Detail::NotInPath => format!("exec: {label:?}: executable file not found in $PATH"),
         Detail::Stat => format!("exec: {label:?}: stat {label}: {why}"),
         Detail::Access => format!("exec: {label:?}: {why}"),

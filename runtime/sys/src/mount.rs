@@ -219,6 +219,17 @@ pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     nix::unistd::fchdir(mount)
 }
 
+/// Attaches `mount` on top of the directory at `path`, and goes there.
+///
+/// # Errors
+/// What move_mount(2) says.
+pub fn cover(mount: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
+    let place = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())?;
+    attach(mount, place.as_fd())?;
+    nix::unistd::fchdir(mount)
+}
+
 /// Makes `mount`, which lies on top of `/`, the root, and detaches the old one.
 ///
 /// # Errors

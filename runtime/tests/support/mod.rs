@@ -52,7 +52,7 @@ impl Box {
 
     pub fn plan(&self, args: &[&str]) -> Plan {
         Plan {
-            version: VERSION,
+            version: FIRST,
             namespaces: Namespaces {
                 pid: Namespace::New,
                 network: Namespace::New,
@@ -78,6 +78,7 @@ impl Box {
             cgroups: self.groups.clone(),
             process: process(args),
             id_maps: None,
+            hooks: None,
         }
     }
 
@@ -88,7 +89,7 @@ impl Box {
         for dir in cgroups.dirs.iter_mut().filter(|dir| dir.unified) {
             dir.path.push("exec-0");
         }
-        ExecPlan { version: VERSION, cgroups, process: process(args) }
+        ExecPlan { version: FIRST, cgroups, process: process(args) }
     }
 
     /// Runs to the end: exit code and output.

@@ -31,7 +31,7 @@ pub use report::{
 
 /// The newest version of the protocol that this code speaks. `COMPATIBILITY.md` beside this crate
 /// says what needs a new one.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The oldest version of the protocol that this code still speaks.
 pub const OLDEST: u16 = 1;

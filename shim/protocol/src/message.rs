@@ -187,6 +187,9 @@ pub enum Ask {
     /// Place its process into its control groups (a scope of systemd).
     #[n(0)]
     Place,
+    /// Run the hooks that belong into the daemon's namespaces. Since version 4.
+    #[n(1)]
+    RunHooks,
 }
 
 /// Why something that was asked is not done.

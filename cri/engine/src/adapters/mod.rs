@@ -12,12 +12,12 @@ mod view;
 
 use crate::config::{CgroupDriver, Config};
 use crate::error::{Context, Error, Kind, Result};
-use crate::ports::Ports;
+use crate::ports::{NoPlugins, Ports};
 use rrun_runtime::systemd::Slice;
 use std::sync::Arc;
 
 impl Ports {
-    /// The ports of this machine. Blocks: looks at the host.
+    /// The ports of this machine, without plugins. Blocks: looks at the host.
     ///
     /// # Errors
     /// When the shim's program is not there, no control groups are mounted, or systemd is to make
@@ -38,6 +38,7 @@ impl Ports {
         let shims = shims::RealShims::new(config, host.layout().clone())?;
         let images = Arc::new(images::StoreImages::new(images));
         let network = Arc::new(network::HostNetwork(network));
-        Ok(Ports { images, network, shims: Arc::new(shims), host })
+        let plugins = Arc::new(NoPlugins);
+        Ok(Ports { images, network, shims: Arc::new(shims), host, plugins })
     }
 }

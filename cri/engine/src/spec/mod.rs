@@ -20,12 +20,13 @@ mod signal;
 mod tests;
 mod user;
 
-pub(crate) use adjust::adjust;
-pub(crate) use cdi::asked as cdi_devices;
+pub(crate) use adjust::{add_cdi, adjust};
+pub(crate) use cdi::{asked as cdi_devices, look_up_named as look_up_cdi};
 pub(crate) use exec::ExecTemplate;
 pub(crate) use host::{OnHost, PodProfiles, look_up, look_up_pod};
 pub(crate) use namespaces::namespaces;
-pub(crate) use planner::{Configured, Planner, Wanted};
+pub(crate) use planner::{Configured, Planner, Wanted, runtime_hooks};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
+pub(crate) use resources::{asked as asked_limits, keep_from_swapping, limits_of};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;

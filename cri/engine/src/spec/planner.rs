@@ -6,14 +6,14 @@ use super::exec::keyring;
 use super::filters::Filters;
 use super::host::{OnHost, PodProfiles};
 use super::mounts::{image_volumes, uses_pod_shm};
-use super::resources::resources;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::groups;
-use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig, Resources};
+use crate::id::ContainerId;
+use crate::model::{ContainerConfig, MountPropagation, NamespaceMode, PodConfig};
 use crate::ports::ImageConfig;
 use crate::record::{ContainerRecord, PodRecord};
 use crate::session::ExecRequest;
@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::{LinuxResources, Spec};
 use rrun_runtime::cgroup::{Controllers, Resources as Limits};
 use rrun_runtime::plan::{self, Cgroups, Namespace, Plan, Slot};
-use rrun_runtime::planning::{Host, NamespaceOverrides, Overrides};
+use rrun_runtime::planning::{HookPlace, Host, NamespaceOverrides, Overrides, RuntimeHooks};
 use rrun_shim_protocol::NamespaceKind;
 use serde_json::{Value, json};
 use std::fs;
@@ -51,6 +51,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) rootfs: &'a OwnedFd,
     /// Folder of hosts, hostname and resolv.conf.
     pub(crate) files: &'a Path,
+    /// What its hooks are told, if it has any.
+    pub(crate) bundle: &'a Path,
     /// Name of the AppArmor profile, which is loaded; `None` is unconfined.
     pub(crate) apparmor: Option<&'a str>,
     pub(crate) on_host: &'a OnHost,
@@ -117,6 +119,7 @@ impl Planner {
         let (spec, filter) = self.parse(spec)?;
         let over = Overrides {
             systemd: groups::scope(&wanted.container.cgroup).is_some(),
+            hooks: Some(hook_place(&wanted.container.id, wanted.bundle)),
             ..overrides(&wanted.pod.config, &wanted.container.config, targets, filter)
         };
         let mut plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
@@ -138,9 +141,9 @@ impl Planner {
         &self,
         cgroup: &str,
         in_force: &Limits,
-        asked: &Resources,
+        asked: &Value,
     ) -> Result<(Limits, Cgroups, Cgroups)> {
-        let resources = resources_of(&Value::Object(resources(asked)))?.unwrap_or_default();
+        let resources = resources_of(asked)?.unwrap_or_default();
         let change = rrun_runtime::planning::changed_resources(&resources, &self.host)?;
         let layout = self.host.cgroups.as_ref();
         let layout = layout.ok_or_else(|| Error::invalid("no control groups are mounted"))?;
@@ -240,6 +243,8 @@ impl Planner {
             rootfs: Some(Slot(0)),
             namespaces: slots(&kinds),
             systemd: groups::scope(&container.cgroup).is_some(),
+            // An exec has none.
+            hooks: Some(HookPlace::default()),
             ..Overrides::default()
         };
         let plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
@@ -256,6 +261,27 @@ impl Planner {
     ) -> Result<plan::ExecPlan> {
         template.plan(request, &self.host)
     }
+}
+
+/// The hooks of a configuration that are not the shim's business; `None` where it has no hooks at all.
+pub(crate) fn runtime_hooks(
+    spec: &Value,
+    id: &ContainerId,
+    bundle: &Path,
+) -> Result<Option<RuntimeHooks>> {
+    let lists = spec["hooks"].as_object();
+    let is_filled = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    if !lists.is_some_and(|lists| lists.values().any(is_filled)) {
+        return Ok(None);
+    }
+    // The longest part by far has no part in this.
+    let few = ["ociVersion", "annotations", "hooks"].map(|key| (key.to_owned(), spec[key].clone()));
+    let spec = Spec::deserialize_from(&Value::Object(few.into_iter().collect()))?;
+    Ok(Some(rrun_runtime::planning::runtime_hooks(&spec, &hook_place(id, bundle))?))
+}
+
+fn hook_place(id: &ContainerId, bundle: &Path) -> HookPlace {
+    HookPlace { id: id.to_string(), bundle: bundle.to_owned() }
 }
 
 /// `linux.resources` as its type.

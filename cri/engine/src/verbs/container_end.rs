@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::ContainerPhase;
+use crate::ports::Moment;
 use crate::status::ContainerExit;
 use crate::steps::run_step;
 use crate::table::Shared;
@@ -215,6 +216,7 @@ pub(crate) async fn ended(at: &ContainerAt, exit: ContainerExit) {
     if let Err(error) = run_step("engine.end-container.exited", note).await {
         tracing::warn!(container = %at.container.id, %error, "its end is not on record");
     }
+    at.note_to_plugins(Moment::StopContainer).await;
     at.at.tell(EventKind::Stopped, Some(&at.container.id));
 }
 

@@ -1,5 +1,7 @@
 //! CreateContainer.
 
+mod configuration;
+
 use super::image_volumes::{self, ImageVolumes};
 use super::{ContainerAt, PodAt};
 use crate::blocking::blocking;
@@ -12,14 +14,15 @@ use crate::id::{ContainerId, Owner};
 use crate::jobs::Digest;
 use crate::model::ContainerConfig;
 use crate::phase::{ContainerPhase, PodPhase};
-use crate::ports::{ImageInfo, Refusal, RootfsDirs};
-use crate::record::{self, ContainerRecord};
-use crate::spec::{self, Configured, OnHost, Wanted};
+use crate::ports::{ImageInfo, Moment, Refusal, RootfsDirs};
+use crate::record::ContainerRecord;
+use crate::spec::{self, OnHost};
 use crate::status::LinuxUser;
 use crate::steps::{List, Step, Verb, run_step};
 use crate::table::{Container, Shared};
 use rrun_runtime::cgroup::Resources as Limits;
 use rrun_runtime::plan::Plan;
+use rrun_runtime::planning::RuntimeHooks;
 use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
 use rrun_sys::time;
 use std::os::fd::OwnedFd;
@@ -53,6 +56,8 @@ struct Planned {
     limits: Limits,
     /// The PID namespace of the container that it targets.
     target: Option<OwnedFd>,
+    /// The hooks that are not the shim's business.
+    hooks: Option<RuntimeHooks>,
 }
 
 impl Verb for CreateContainer {
@@ -102,7 +107,7 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
         Step {
             name: "engine.create-container.spec",
             apply: |new| Box::pin(new.spec()),
-            undo: Some(|at| Box::pin(at.remove_spec())),
+            undo: Some(|at| Box::pin(at.take_back_spec())),
         },
         Step {
             name: "engine.create-container.init",
@@ -191,8 +196,10 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
         return Err(named(&at, &config, error).await);
     }
     at.engine.table.add_container(&at.pod, &container);
+    verb.at.is_listed();
     at.engine.container_made.notify_one();
     at.tell(EventKind::Created, Some(&container.id));
+    verb.at.note_to_plugins(Moment::CreatedContainer).await;
     Ok(container.id.clone())
 }
 
@@ -261,6 +268,7 @@ fn intent(
         limits: Limits::default(),
         user: LinuxUser::default(),
         stop_signal: spec::stop_signal(config.stop_signal, &image.config.stop_signal)?,
+        hooks: false,
         config,
         id,
     })
@@ -303,36 +311,6 @@ impl CreateContainer {
         Ok(())
     }
 
-    /// From what the client asks for to an OCI configuration, to what the node makes of it, to a
-    /// plan. The configuration that was planned stays on disk.
-    async fn spec(&mut self) -> Result<()> {
-        let rootfs = self.rootfs.clone().ok_or_else(|| Error::internal("no rootfs"))?;
-        let (at, image) = (self.at.clone(), Arc::clone(&self.image));
-        let (on_host, apparmor) = (Arc::clone(&self.on_host), self.apparmor.take());
-        let target = self.at.target_namespace().await?;
-        // Looks up users inside the root.
-        let planned = blocking(move || {
-            let (engine, pod) = (&at.at.engine, &at.at.pod);
-            let wanted = Wanted {
-                pod: &pod.record(),
-                container: &at.container.record(),
-                image: &image.config,
-                rootfs: &rootfs,
-                files: &pod.dirs.files(),
-                apparmor: apparmor.as_deref(),
-                on_host: &on_host,
-            };
-            let Configured { json, user } = engine.planner.spec(&wanted)?;
-            let mut json = spec::adjust(json, &on_host);
-            let plan = engine.planner.plan(&mut json, &wanted, target.is_some())?;
-            record::replace(&pod.dirs.spec(&at.container.id), json.to_string().as_bytes())?;
-            let limits = engine.planner.limits(&json)?;
-            Ok(Planned { plan, user, limits, target })
-        });
-        self.planned = Some(planned.await?);
-        Ok(())
-    }
-
     async fn init(&mut self) -> Result<()> {
         let record = self.at.container.record();
         let planned = self.planned.as_mut().ok_or_else(|| Error::internal("no plan"))?;
@@ -352,7 +330,7 @@ impl CreateContainer {
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
         let at = self.at.clone();
-        let _asks = at.expect_placing(&planned.plan.cgroups);
+        let _asks = at.expect_asks(&planned.plan.cgroups, planned.hooks.as_ref());
         // In the order in which the plan has them.
         let fds = std::iter::once(rootfs).chain(planned.target.take());
         let fds = fds.chain(std::mem::take(&mut self.volume_mounts)).collect();
@@ -376,6 +354,7 @@ impl CreateContainer {
             record.pid = pid;
             record.user = planned.user;
             record.limits = planned.limits;
+            record.hooks = planned.hooks.is_some();
         };
         self.at.container.record.change(change).await
     }
@@ -413,9 +392,16 @@ impl ContainerAt {
         self.at.engine.ports.images.release(self.container.id.as_str()).await
     }
 
+    async fn take_back_spec(&self) -> Result<()> {
+        self.untell_create().await;
+        self.remove_spec().await
+    }
+
     pub(crate) async fn remove_spec(&self) -> Result<()> {
-        let path = self.at.pod.dirs.spec(&self.container.id);
-        self.at.pod.disk.run(move || dirs::remove_file(&path)).await
+        let dirs = &self.at.pod.dirs;
+        let (path, bundle) = (dirs.spec(&self.container.id), dirs.bundle(&self.container.id));
+        let remove = move || dirs::remove_all(&bundle).and_then(|()| dirs::remove_file(&path));
+        self.at.pod.disk.run(remove).await
     }
 
     /// Has the shim forget the container, or does without a shim, and removes its group and exit

@@ -3,6 +3,7 @@
 pub(crate) mod container_end;
 pub(crate) mod create_container;
 mod groups;
+mod hooks;
 pub(crate) mod image_volumes;
 pub(crate) mod log_pipes;
 pub(crate) mod place;
@@ -15,6 +16,7 @@ pub(crate) mod start_container;
 mod started;
 pub(crate) mod stop_pod;
 pub(crate) mod update_container;
+pub(crate) mod update_pod;
 
 use crate::apparmor;
 use crate::error::{Kind, Result};

@@ -6,8 +6,11 @@ use super::{ContainerAt, PodAt};
 use crate::error::{Error, Result};
 use crate::groups;
 use crate::steps::run_step;
+use crate::table::Help;
 use rrun_runtime::plan::Cgroups;
+use rrun_runtime::planning::RuntimeHooks;
 use rrun_shim_protocol::{AskRefusal, Request};
+use std::sync::Arc;
 
 impl PodAt {
     /// Places the pod's reaper.
@@ -19,17 +22,23 @@ impl PodAt {
 
     /// Places a container that is being made, and answers its shim.
     pub(crate) async fn place_container(&self, container: String, pid: i32) {
-        let placed = match self.pod.to_be_placed(&container) {
+        let placed = match self.pod.help_for(&container).and_then(|help| help.groups) {
             Some((cgroup, groups)) => {
                 let place = self.engine.ports.host.place(&cgroup, &groups, pid);
                 run_step("engine.create-container.place", place).await
             }
             None => Err(Error::internal("nobody makes this container")),
         };
-        let refusal = placed.err().map(|error| {
+        if let Err(error) = &placed {
             tracing::warn!(container, %error, "not placed into its control groups");
-            AskRefusal { errno: nix::libc::EIO, words: error.to_string() }
-        });
+        }
+        self.answer(container, placed).await;
+    }
+
+    /// Answers what a container has asked for.
+    pub(crate) async fn answer(&self, container: String, done: Result<()>) {
+        let refusal =
+            done.err().map(|error| AskRefusal { errno: nix::libc::EIO, words: error.to_string() });
         let Some(shim) = self.pod.shim() else { return };
         if let Err(refusal) = shim.call(Request::Answer { container, refusal }, Vec::new()).await {
             // Its creator hears of it as well.
@@ -39,21 +48,29 @@ impl PodAt {
 }
 
 impl ContainerAt {
-    /// Keeps what [`PodAt::place_container`] needs for as long as the value lives.
-    pub(crate) fn expect_placing(&self, groups: &Cgroups) -> Option<Expected<'_>> {
-        groups.asked.then(|| {
-            let cgroup = self.container.record().cgroup.clone();
-            self.at.pod.expect_placing(self.container.id.as_str(), cgroup, groups.clone());
+    /// Keeps what the container may ask for as long as the value lives.
+    pub(crate) fn expect_asks(
+        &self,
+        groups: &Cgroups,
+        hooks: Option<&RuntimeHooks>,
+    ) -> Option<Expected<'_>> {
+        let cgroup = || self.container.record().cgroup.clone();
+        let help = Help {
+            groups: groups.asked.then(|| (cgroup(), groups.clone())),
+            hooks: hooks.cloned().map(Arc::new),
+        };
+        (help.groups.is_some() || help.hooks.is_some()).then(|| {
+            self.at.pod.expect_asks(self.container.id.as_str(), help);
             Expected(self)
         })
     }
 }
 
-/// A container that will ask to be placed.
+/// A container that may ask.
 pub(crate) struct Expected<'a>(&'a ContainerAt);
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.0.at.pod.expect_no_placing(self.0.container.id.as_str());
+        self.0.at.pod.expect_no_asks(self.0.container.id.as_str());
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
+use crate::ports::Moment;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use std::sync::Arc;
@@ -32,8 +33,18 @@ static REMOVE_CONTAINER: List<RemoveContainer> = List {
             undo: None,
         },
         Step {
+            name: "engine.remove-container.plugins",
+            apply: |verb| Box::pin(verb.tell_plugins()),
+            undo: None,
+        },
+        Step {
             name: "engine.remove-container.removing",
             apply: |verb| Box::pin(verb.at.removing()),
+            undo: None,
+        },
+        Step {
+            name: "engine.remove-container.hooks",
+            apply: |verb| Box::pin(verb.at.run_stop_hooks()),
             undo: None,
         },
         Step {
@@ -58,6 +69,13 @@ static REMOVE_CONTAINER: List<RemoveContainer> = List {
         },
     ],
 };
+
+impl RemoveContainer {
+    async fn tell_plugins(&self) -> Result<()> {
+        self.at.note_to_plugins(Moment::RemoveContainer).await;
+        Ok(())
+    }
+}
 
 struct RemovePod {
     at: PodAt,
@@ -162,6 +180,7 @@ impl PodAt {
             let removed = at.remove().instrument(at.span("RemoveContainer"));
             removed.await.context(|| format!("container {}", container.config.name))?;
         }
+        self.note_to_plugins(Moment::RemovePod).await;
         let mut verb = RemovePod { at: self.clone() };
         REMOVE_POD.run(&mut verb).await.map_err(|(error, _)| error)?;
         self.engine.table.drop_pod(&self.pod.id);

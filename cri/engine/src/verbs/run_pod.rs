@@ -104,6 +104,11 @@ pub(crate) static RUN_POD: List<RunPod> = List {
             apply: |pod| Box::pin(pod.network()),
             undo: Some(|at| Box::pin(at.detach_network())),
         },
+        Step {
+            name: "engine.run-pod.plugins",
+            apply: |pod| Box::pin(pod.tell_plugins()),
+            undo: Some(|at| Box::pin(at.untell_run())),
+        },
         Step { name: "engine.run-pod.ready", apply: |pod| Box::pin(pod.ready()), undo: None },
     ],
 };
@@ -159,6 +164,7 @@ fn intent(engine: &Shared, owner: &Owner, config: PodConfig, handler: &str) -> R
         reaper: None,
         reason: String::new(),
         not_undone: Vec::new(),
+        resized: None,
         id,
     })
 }
@@ -193,6 +199,7 @@ async fn make(engine: Arc<Shared>, record: PodRecord) -> Result<PodId> {
                 return Err(error);
             }
             engine.table.add_pod(&work.pod);
+            work.is_listed();
             work.tell(EventKind::Created, None);
             work.tell(EventKind::Started, None);
             Ok(())
@@ -308,6 +315,11 @@ impl RunPod {
         };
         self.ips = self.at.engine.ports.network.add(attachment).await.context(|| "network")?;
         Ok(())
+    }
+
+    async fn tell_plugins(&self) -> Result<()> {
+        let (ips, reaper) = (self.ips.clone(), self.reaper.unwrap_or_default());
+        self.at.tell_run(|info| (info.ips, info.pid) = (ips, reaper)).await
     }
 
     async fn ready(&mut self) -> Result<()> {

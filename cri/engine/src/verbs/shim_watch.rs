@@ -45,6 +45,10 @@ impl PodAt {
                 let at = self.clone();
                 tokio::spawn(async move { at.place_container(container, pid).await });
             }
+            Event::Asks { container, pid, ask: Ask::RunHooks } => {
+                let at = self.clone();
+                tokio::spawn(async move { at.run_create_hooks(container, pid).await });
+            }
             Event::ExecExited { .. } => {}
         }
     }

@@ -4,6 +4,7 @@ use super::{ContainerAt, PodAt, container_end};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Owner;
 use crate::phase::{ContainerPhase, PodPhase};
+use crate::ports::Moment;
 use crate::status::ContainerExit;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
@@ -32,8 +33,18 @@ static START_CONTAINER: List<StartContainer> = List {
     intent: &[],
     effects: &[
         Step {
+            name: "engine.start-container.plugins",
+            apply: |verb| Box::pin(verb.tell_plugins()),
+            undo: None,
+        },
+        Step {
             name: "engine.start-container.start",
             apply: |verb| Box::pin(verb.start()),
+            undo: None,
+        },
+        Step {
+            name: "engine.start-container.hooks",
+            apply: |verb| Box::pin(verb.hooks()),
             undo: None,
         },
         Step {
@@ -69,10 +80,19 @@ async fn started(at: ContainerAt) -> Result<()> {
     }
     let mut verb = StartContainer { at, started_at: 0, refused: None };
     START_CONTAINER.run(&mut verb).await.map_err(|(error, _)| error)?;
-    verb.refused.map_or(Ok(()), Err)
+    if let Some(error) = verb.refused {
+        return Err(error);
+    }
+    verb.at.note_to_plugins(Moment::StartedContainer).await;
+    Ok(())
 }
 
 impl StartContainer {
+    /// Where a plugin says no, the container waits on.
+    async fn tell_plugins(&self) -> Result<()> {
+        self.at.tell_plugins(Moment::StartContainer).await.map(drop)
+    }
+
     async fn start(&mut self) -> Result<()> {
         let container = self.at.container.id.to_string();
         match self.at.at.ask(Request::Start { container }, Vec::new()).await {
@@ -89,6 +109,18 @@ impl StartContainer {
                 }
                 return Err(refusal.error);
             }
+        }
+        Ok(())
+    }
+
+    /// A container whose hook fails is ended, and has not started.
+    async fn hooks(&mut self) -> Result<()> {
+        if self.refused.is_none()
+            && let Err(error) = self.at.run_start_hooks().await
+        {
+            let killed = self.at.kill_beside().await;
+            self.refused = Some(error);
+            return killed;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::Owner;
 use crate::phase::PodPhase;
+use crate::ports::Moment;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use rrun_shim_protocol::{ContainerReport, ContainerState, Reply, Request};
@@ -46,6 +47,11 @@ static STOP_POD: List<StopPod> = List {
         Step {
             name: "engine.stop-pod.containers",
             apply: |stop| Box::pin(stop.containers()),
+            undo: None,
+        },
+        Step {
+            name: "engine.stop-pod.plugins",
+            apply: |stop| Box::pin(stop.tell_plugins()),
             undo: None,
         },
         Step {
@@ -180,6 +186,11 @@ impl StopPod {
                 return Error::new(Kind::Timeout, message);
             }
         }
+    }
+
+    async fn tell_plugins(&self) -> Result<()> {
+        self.at.note_to_plugins(Moment::StopPod).await;
+        Ok(())
     }
 
     /// A pod whose containers are dead may be found ready: it will be stopped again. One without its

@@ -1,4 +1,4 @@
-//! UpdateContainerResources.
+//! UpdateContainerResources, and what plugins wish.
 
 use super::{ContainerAt, PodAt};
 use crate::blocking::blocking;
@@ -7,18 +7,24 @@ use crate::error::{Context, Error, Result};
 use crate::id::Owner;
 use crate::model::Resources;
 use crate::phase::ContainerPhase;
+use crate::ports::Moment;
 use crate::record::ContainerRecord;
+use crate::spec;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
 use rrun_runtime::cgroup::Resources as Limits;
 use rrun_runtime::plan::Cgroups;
 use rrun_shim_protocol::{Reply, Request, Update};
+use serde_json::Value;
 use std::sync::Arc;
 use tracing::Instrument;
 
 struct UpdateContainer {
     at: ContainerAt,
+    /// As it comes on record.
     asked: Resources,
+    /// `linux.resources`
+    change: Value,
     planned: Option<Planned>,
 }
 
@@ -55,45 +61,91 @@ static UPDATE_CONTAINER: List<UpdateContainer> = List {
     ],
 };
 
-/// Changes limits of a created or running container; fields that are 0 or empty stay.
+/// Changes limits of a created or running container, as plugins let them be; fields that are 0 or empty
+/// stay.
 pub(crate) async fn update(
     engine: &Arc<Shared>,
     owner: &Owner,
     id: &str,
     asked: Resources,
 ) -> Result<()> {
+    let at = find(engine, owner, id)?;
+    let what = || format!("update container {}", at.container.config.name);
+    check::limits(&asked).context(what)?;
+    let (told, queue) = (at.clone(), at.at.pod.queue.clone());
+    let update = async move {
+        check_phase(&told)?;
+        let change = Value::Object(spec::asked_limits(&asked));
+        let moment = Moment::UpdateContainer { resources: change.clone() };
+        let mut wishes = told.tell_plugins(moment).await?;
+        match wishes.resources.take() {
+            Some(change) => told.change_limits(spec::limits_of(&change), change).await?,
+            None => told.change_limits(asked, change).await?,
+        }
+        told.grant_behind(wishes);
+        told.note_to_plugins(Moment::UpdatedContainer).await;
+        Ok(())
+    };
+    queue.run(update).instrument(at.span("UpdateContainerResources")).await.context(what)
+}
+
+/// Changes limits as a plugin wishes: `linux.resources`.
+pub(crate) async fn change(
+    engine: &Arc<Shared>,
+    owner: &Owner,
+    id: &str,
+    change: Value,
+) -> Result<()> {
+    let at = find(engine, owner, id)?;
+    let what = || format!("update container {}", at.container.config.name);
+    let asked = spec::limits_of(&change);
+    check::limits(&asked).context(what)?;
+    let (queue, span) = (at.at.pod.queue.clone(), at.span("UpdateContainerResources"));
+    let changed = at.clone();
+    let work = async move {
+        check_phase(&changed)?;
+        changed.change_limits(asked, change).await
+    };
+    queue.run(work).instrument(span).await.context(what)
+}
+
+fn find(engine: &Arc<Shared>, owner: &Owner, id: &str) -> Result<ContainerAt> {
     let (pod, container) = engine.table.container(owner, id).context(|| "update container")?;
-    let what = format!("update container {}", container.config.name);
-    let at = PodAt { engine: Arc::clone(engine), pod };
-    check::limits(&asked).context(|| what.clone())?;
-    let queue = at.pod.queue.clone();
-    let at = at.with(&container);
-    let span = at.span("UpdateContainerResources");
-    queue
-        .run(async move {
-            let phase = at.container.record().phase;
-            if !matches!(phase, ContainerPhase::Created | ContainerPhase::Running) {
-                let message = format!("it is {phase:?}, neither Created nor Running");
-                return Err(Error::precondition(message.to_lowercase()));
-            }
-            let mut verb = UpdateContainer { at, asked, planned: None };
-            verb.plan().await?;
-            UPDATE_CONTAINER.run(&mut verb).await.map_err(|(error, _)| error)
-        })
-        .instrument(span)
-        .await
-        .context(|| what)
+    Ok(PodAt { engine: Arc::clone(engine), pod }.with(&container))
+}
+
+fn check_phase(at: &ContainerAt) -> Result<()> {
+    match at.container.record().phase {
+        ContainerPhase::Created | ContainerPhase::Running => Ok(()),
+        phase => {
+            let message = format!("it is {phase:?}, neither Created nor Running");
+            Err(Error::precondition(message.to_lowercase()))
+        }
+    }
+}
+
+impl ContainerAt {
+    /// Within the pod's queue.
+    async fn change_limits(&self, asked: Resources, change: Value) -> Result<()> {
+        let mut verb = UpdateContainer { at: self.clone(), asked, change, planned: None };
+        verb.plan().await?;
+        UPDATE_CONTAINER.run(&mut verb).await.map_err(|(error, _)| error)
+    }
 }
 
 impl UpdateContainer {
     /// Reads which controllers the groups have.
     async fn plan(&mut self) -> Result<()> {
-        let (at, asked) = (self.at.clone(), self.asked.clone());
+        let at = self.at.clone();
+        let change = match self.change.take() {
+            Value::Object(change) => Value::Object(spec::keep_from_swapping(change)),
+            other => other,
+        };
         let planned = blocking(move || {
             let record = at.container.record();
             let planner = &at.at.engine.planner;
             let (after, change, back) =
-                planner.change_of_limits(&record.cgroup, &record.limits, &asked)?;
+                planner.change_of_limits(&record.cgroup, &record.limits, &change)?;
             Ok(Planned { after, change, back })
         });
         self.planned = Some(planned.await?);

@@ -2,6 +2,7 @@
 
 mod changes;
 mod fields;
+mod hooks;
 mod mounts;
 mod process;
 mod refusals;

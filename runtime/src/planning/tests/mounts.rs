@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{
-    FIRST, Mount, MountSource, Namespace, Propagation, RootfsSource, Slot, VERSION, attr,
+    FIRST, Mount, MountSource, Namespace, Propagation, RootfsSource, Slot, WITH_USERS, attr,
 };
 use crate::planning::NamespaceOverrides;
 
@@ -289,7 +289,7 @@ fn a_bind_is_mapped_by_the_joined_user_namespace_whose_maps_it_has_and_by_no_oth
         plan(&spec, &host(hybrid()), &over)
     };
     let plan = joined(maps(5000)).unwrap();
-    assert_eq!((plan.version, plan.id_maps), (VERSION, None));
+    assert_eq!((plan.version, plan.id_maps), (WITH_USERS, None));
     assert_eq!(plan.mounts[0].id_map, Some(Slot(3)));
     assert_eq!(plan.process.user.outside, Some(5007));
     let refused = joined(maps(6000)).unwrap_err().to_string();

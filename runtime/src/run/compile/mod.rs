@@ -10,13 +10,15 @@
 //!    its ids; become its root. Then unshare, and hand over where there is a PID namespace too. A
 //!    cgroup namespace's root is the group one is in at that moment.
 //! 6. Names and sysctls: they need the namespaces and nothing of the container's files.
-//! 7. Root over `/`, mounts in order, devices, links, pivot. All of the host is out of reach.
+//! 7. Root over `/` (or where hooks look for it), mounts in order, devices, links, hooks, pivot. All
+//!    of the host is out of reach.
 //! 8. Where a PID namespace is joined: hand over, only now (see [`NamespaceOp::Handover`]). `proc` and
 //!    what is mounted below it come after, because it shows the PID namespace of who mounts it.
 //! 9. Masked and read-only paths, terminal, working directory, read-only root.
 //! 10. Say that all is ready, wait for the release.
 //! 11. The process: see [`process`].
 
+mod hooks;
 mod mounts;
 mod process;
 mod text;
@@ -99,7 +101,11 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     compiler.oom_score_and_labels(&plan.process)?;
     compiler.namespaces(plan)?;
     let mut mounts = compiler.open_sources(plan)?;
-    compiler.enter_pod_mounts(given.pod_mounts);
+    // Hooks find the host's files, and those of the container below them.
+    match plan.hooks.as_ref().is_some_and(|hooks| hooks.rootfs.is_some()) {
+        false => compiler.enter_pod_mounts(given.pod_mounts),
+        true => compiler.copy_pod_mounts(given.pod_mounts, plan, &mut mounts)?,
+    }
     compiler.user_namespace(plan)?;
     compiler.unshare(plan)?;
     compiler.settings(&plan.sysctls)?;
@@ -121,7 +127,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
             compiler.program.step("wait for the start", ChannelOp::Accept(listener));
         }
     }
-    compiler.process(&plan.process)?;
+    compiler.process(&plan.process, plan.hooks.as_ref())?;
     Ok(compiler.done())
 }
 
@@ -155,7 +161,7 @@ pub(super) fn exec<'fd>(
     compiler.program.step("hand over to the PID namespace", NamespaceOp::Handover);
     compiler.handover = Handover::Late;
     compiler.terminal(&plan.process, None);
-    compiler.process(&plan.process)?;
+    compiler.process(&plan.process, None)?;
     Ok(compiler.done())
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Mounts {
     /// A `proc` that is read-only until its masks are put: in a joined PID namespace others see
     /// this process by then, and with CAP_SYS_PTRACE its root.
     writable_later: Option<Reg>,
+    /// What is the pod's is copied already.
+    has_pods: bool,
     /// Nodes of the host, for a user namespace, in which none can be made.
     devices: Vec<(String, Reg)>,
 }
@@ -138,7 +140,8 @@ impl Compiler<'_> {
             .filter(|_| self.handover == Handover::Late);
         let late = late.map(|mount| mount.target.trim_end_matches('/').to_owned());
         let (read_only_later, bases) = (Vec::new(), Vec::new());
-        Ok(Mounts { root, regs, read_only_later, late, bases, writable_later: None, devices })
+        let (writable_later, has_pods) = (None, false);
+        Ok(Mounts { root, regs, read_only_later, late, bases, writable_later, has_pods, devices })
     }
 
     /// Before the user namespace is joined: from inside nobody may.
@@ -154,15 +157,36 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// Copies what is the pod's, from within its mount namespace.
+    pub(super) fn copy_of_pod(&mut self, plan: &Plan, mounts: &mut Mounts) -> Result<()> {
+        for (mount, reg) in plan.mounts.iter().zip(&mounts.regs) {
+            if let MountSource::Pod(name) = &mount.source {
+                let path = c_string(format!("/{name}"))?;
+                let op = MountOp::Copy { path, recursive: false, to: *reg };
+                self.program.step(format!("mount {}", mount.target), op);
+            }
+        }
+        mounts.has_pods = true;
+        Ok(())
+    }
+
     /// The root and what can be made before the PID namespace is joined, then the pivot.
     pub(super) fn mounts(&mut self, plan: &Plan, mounts: &mut Mounts) -> Result<()> {
-        self.program.step("enter the root", MountOp::Cover(mounts.root));
+        match plan.hooks.as_ref().and_then(|hooks| hooks.rootfs.as_ref()) {
+            None => self.program.step("enter the root", MountOp::Cover(mounts.root)),
+            Some(path) => {
+                let label = format!("mount the root at {}", path.display());
+                let path = c_string(path.as_os_str().as_encoded_bytes())?;
+                self.program.step(label, MountOp::CoverAt { mount: mounts.root, path });
+            }
+        }
         for (at, mount) in plan.mounts.iter().enumerate() {
             if !mounts.is_late(mount) {
                 self.mount(plan, at, mounts)?;
             }
         }
         self.nodes(plan, mounts)?;
+        self.hooks_of_create(plan)?;
         self.program.step("pivot into the root", MountOp::Pivot(mounts.root));
         Ok(())
     }
@@ -241,6 +265,7 @@ impl Compiler<'_> {
         match &mount.source {
             MountSource::Bind { .. } if propagation == 0 => propagation = libc::MS_PRIVATE,
             MountSource::Bind { .. } | MountSource::Detached(_) => {}
+            MountSource::Pod(_) if mounts.has_pods => {}
             MountSource::Pod(name) => {
                 let path = c_string(format!("/{name}")).context(label)?;
                 self.program.step(label(), MountOp::Copy { path, recursive: false, to: reg });

@@ -8,11 +8,11 @@
 //! 5. Bounding set while CAP_SETPCAP is there; groups, group, user; the sets, which the user's
 //!    change would have emptied without `PR_SET_KEEPCAPS`; the ambient set, which must be within
 //!    permitted and inheritable.
-//! 6. The program is looked for as the user, inside the container.
+//! 6. Hooks of the start, as the user, inside the container. Then the program is looked for likewise.
 
 use super::Compiler;
 use super::text::c_string;
-use crate::plan::Process;
+use crate::plan::{Hooks, Process};
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::program::{
     CredentialOp, DescriptorOp, ExecOp, FileOp, Limit, Reg, Sets, Strings, TerminalOp,
@@ -78,7 +78,7 @@ impl Compiler<'_> {
     }
 
     /// From the release to execve.
-    pub(super) fn process(&mut self, process: &Process) -> Result<()> {
+    pub(super) fn process(&mut self, process: &Process, hooks: Option<&Hooks>) -> Result<()> {
         if !process.terminal {
             let uid = process.user.uid;
             self.program.step("give stdio to the user", DescriptorOp::OwnStdio { uid });
@@ -91,6 +91,9 @@ impl Compiler<'_> {
         self.identity_before_filter(process)?;
         self.program.step(label.as_str(), ExecOp::EnterAgain(cwd));
         self.program.step(label, ExecOp::CheckDirectory);
+        if let Some(hooks) = hooks {
+            self.hooks_of_start(hooks)?;
+        }
         let (candidates, search) = candidates(process)?;
         let name = process.args.first().map_or("", String::as_str);
         self.program.step(name, ExecOp::Find { candidates: candidates.clone(), search });

@@ -64,6 +64,30 @@ pub fn start(
     Ok((pid, pidfd))
 }
 
+/// As [`clone3`], where a filter may have come before that knows no clone3(2).
+///
+/// # Safety
+/// As [`clone3`].
+pub(super) unsafe fn fork() -> Result<Forked, Errno> {
+    // SAFETY: as promised by the caller.
+    match unsafe { clone3(0, libc::SIGCHLD as u64, 0) } {
+        Err(Errno::ENOSYS | Errno::EPERM) => {}
+        other => return other,
+    }
+    let mut pidfd: RawFd = -1;
+    let (flags, at) = (libc::CLONE_PIDFD | libc::SIGCHLD, std::ptr::from_mut(&mut pidfd));
+    let none = std::ptr::null::<u8>();
+    // SAFETY: no stack and no shared memory, so this returns twice like fork(2); the descriptor is
+    // stored where the parent's thread id would be.
+    let pid = unsafe { syscall!(libc::SYS_clone, flags, none, at, none, none)? };
+    if pid == 0 {
+        return Ok(Forked::Child);
+    }
+    // SAFETY: the kernel has stored a fresh descriptor there.
+    let pidfd = unsafe { fresh(c_long::from(pidfd)) };
+    Ok(Forked::Parent(Pid::from_raw(pid as i32), pidfd))
+}
+
 /// Who one is after a clone.
 pub(crate) enum Forked {
     Parent(Pid, OwnedFd),

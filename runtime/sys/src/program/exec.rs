@@ -26,6 +26,10 @@ impl From<Vec<CString>> for Strings {
 }
 
 impl Strings {
+    pub(super) fn pointers(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+
     /// The strings.
     pub fn iter(&self) -> impl Iterator<Item = &CStr> {
         self.owned.iter().map(CString::as_c_str)

@@ -65,6 +65,7 @@ impl Machine<'_> {
             Op::Terminal(op) => op.run(self),
             Op::Credential(op) => op.run(self),
             Op::Exec(op) => op.run(self),
+            Op::Hook(op) => op.run(self),
         }
     }
 
@@ -74,6 +75,17 @@ impl Machine<'_> {
         if let (Some(to), Some(from)) = (self.said.buffer.get_mut(..length), words.get(..length)) {
             to.copy_from_slice(from);
             self.said.length = length;
+        }
+    }
+
+    /// The same in several parts, as far as there is room.
+    pub(super) fn say_all(&mut self, parts: [&[u8]; 4]) {
+        self.said.length = 0;
+        for byte in parts.into_iter().flatten() {
+            if let Some(at) = self.said.buffer.get_mut(self.said.length) {
+                *at = *byte;
+                self.said.length += 1;
+            }
         }
     }
 

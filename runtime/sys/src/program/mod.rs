@@ -19,6 +19,7 @@ mod credential;
 mod descriptor;
 mod exec;
 mod file;
+mod hook;
 mod machine;
 mod mount;
 mod namespace;
@@ -32,6 +33,7 @@ pub use credential::{CredentialOp, Limit, Sets};
 pub use descriptor::DescriptorOp;
 pub use exec::{ExecOp, Strings};
 pub use file::FileOp;
+pub use hook::HookOp;
 pub use mount::{Base, MountOp, Rules};
 pub use namespace::NamespaceOp;
 pub use terminal::TerminalOp;
@@ -62,6 +64,8 @@ pub enum Op {
     Credential(CredentialOp),
     /// Working directory, search and execve.
     Exec(ExecOp),
+    /// A program that is run and waited for.
+    Hook(HookOp),
 }
 
 macro_rules! op_from {
@@ -73,7 +77,8 @@ macro_rules! op_from {
 }
 op_from!(
     Channel: ChannelOp, Descriptor: DescriptorOp, Namespace: NamespaceOp, Mount: MountOp,
-    File: FileOp, Terminal: TerminalOp, Credential: CredentialOp, Exec: ExecOp
+    File: FileOp, Terminal: TerminalOp, Credential: CredentialOp, Exec: ExecOp,
+    Hook: HookOp
 );
 
 #[derive(Debug)]

@@ -105,6 +105,13 @@ pub enum MountOp {
     },
     /// Attach a mount on top of `/` and go there, to pivot into it by and by.
     Cover(Reg),
+    /// The same at a path of the host, where others find it: a hook does.
+    CoverAt {
+        /// What.
+        mount: Reg,
+        /// A directory, from the current root.
+        path: CString,
+    },
     /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
     Pivot(Reg),
     /// Cover a path beneath a mount (or the mount itself, by `.`): a directory with an empty
@@ -220,6 +227,7 @@ impl MountOp {
                 }
             }
             MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
+            MountOp::CoverAt { mount, path } => mount::cover(machine.fd(*mount)?, path)?,
             MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
             MountOp::Mask { base, path, root, empty } => {
                 if let Some(target) = existing(machine, *base, path, *root)? {

@@ -26,11 +26,14 @@ pub enum ParentTask {
     Place = 1,
     /// Write the id maps of its new user namespace.
     WriteIdMaps = 2,
+    /// Run the hooks that belong into the namespaces of the runtime.
+    RunHooks = 3,
 }
 
 impl ParentTask {
     fn from_byte(byte: u8) -> Option<ParentTask> {
-        [ParentTask::Place, ParentTask::WriteIdMaps].into_iter().find(|ask| *ask as u8 == byte)
+        let all = [ParentTask::Place, ParentTask::WriteIdMaps, ParentTask::RunHooks];
+        all.into_iter().find(|ask| *ask as u8 == byte)
     }
 }
 
@@ -56,6 +59,8 @@ pub enum Detail {
     Access = 3,
     /// execve(2) itself.
     Execve = 4,
+    /// A hook has not done what it is for; what there is to say is all of it.
+    Hook = 5,
 }
 
 impl Detail {
@@ -63,7 +68,7 @@ impl Detail {
     /// cannot be executed; 125 for a step before that.
     pub fn exit_code(self, errno: Errno) -> i32 {
         match (self, errno) {
-            (Detail::Plain, _) => 125,
+            (Detail::Plain | Detail::Hook, _) => 125,
             (Detail::NotInPath, _) => 127,
             (_, Errno::ENOENT | Errno::ENOTDIR) => 127,
             _ => 126,
@@ -76,6 +81,7 @@ impl Detail {
             2 => Detail::Stat,
             3 => Detail::Access,
             4 => Detail::Execve,
+            5 => Detail::Hook,
             _ => Detail::Plain,
         }
     }

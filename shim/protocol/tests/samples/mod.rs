@@ -1,9 +1,9 @@
 //! One of each message, with every field filled and every variant somewhere.
 
 use rrun_runtime::plan::{
-    Capabilities, CgroupDir, CgroupWrite, Cgroups, Device, ExecPlan, IdMaps, IdRange, Link, Mount,
-    MountSource, Namespace, Namespaces, Plan, Process, Propagation, Rlimit, Rootfs, RootfsSource,
-    Seccomp, Slot, User, attr,
+    Capabilities, CgroupDir, CgroupWrite, Cgroups, Device, ExecPlan, Hook, Hooks, IdMaps, IdRange,
+    Link, Mount, MountSource, Namespace, Namespaces, Plan, Process, Propagation, Rlimit, Rootfs,
+    RootfsSource, Seccomp, Slot, StateText, User, attr,
 };
 use rrun_shim_protocol::{
     Ask, AskRefusal, ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason,
@@ -156,6 +156,7 @@ fn event_name(event: &Event) -> String {
         Event::Exited { exit, .. } => format!("exited-{}", reason_name(exit.reason)),
         Event::ExecExited { .. } => text("exec-exited"),
         Event::Asks { ask: Ask::Place, .. } => text("asks-place"),
+        Event::Asks { ask: Ask::RunHooks, .. } => text("asks-run-hooks"),
     }
 }
 
@@ -174,7 +175,9 @@ fn events() -> Vec<Event> {
     let exited = |reason| Event::Exited { container: text("c"), exit: Exit { reason, ..exit() } };
     let mut events: Vec<Event> = reasons.map(exited).into();
     events.push(Event::ExecExited { exec: 12, exit: exit() });
-    events.push(Event::Asks { container: text("c"), pid: 8, ask: Ask::Place });
+    for ask in [Ask::Place, Ask::RunHooks] {
+        events.push(Event::Asks { container: text("c"), pid: 8, ask });
+    }
     events
 }
 
@@ -287,6 +290,24 @@ fn plan() -> Plan {
         cgroups: cgroups(),
         process: process(),
         id_maps: Some(id_maps()),
+        hooks: Some(hooks()),
+    }
+}
+
+fn hooks() -> Hooks {
+    let hook = Hook {
+        path: text("/bin/hook"),
+        args: vec![text("hook"), text("go")],
+        env: vec![text("A=1")],
+        timeout: Some(7),
+    };
+    Hooks {
+        rootfs: Some("/bundle/rootfs".into()),
+        ask: true,
+        create_container: vec![hook.clone()],
+        start_container: vec![Hook { timeout: None, ..hook }],
+        creating: StateText { before: text("{\"pid\":"), after: text("}") },
+        created: StateText { before: text("["), after: text("]") },
     }
 }
 

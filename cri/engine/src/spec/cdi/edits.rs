@@ -25,6 +25,9 @@ pub(crate) fn apply(spec: &mut Value, devices: &Devices) {
                 }
             }
         });
+        for (name, hook) in &edits.hooks {
+            change(spec, &["hooks", name], |hooks| hooks.push(hook.clone()));
+        }
     }
 }
 

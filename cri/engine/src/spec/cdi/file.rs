@@ -12,6 +12,10 @@ use std::path::Path;
 const VERSIONS: [&str; 10] =
     ["0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0"];
 
+/// When a hook may run.
+const HOOKS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
 /// The largest file that is read, bytes.
 const MOST: u64 = 4 << 20;
 
@@ -47,7 +51,7 @@ pub(super) struct ContainerEdits {
     pub(super) mounts: Vec<Mount>,
     #[serde(rename = "additionalGids")]
     pub(super) gids: Vec<u32>,
-    pub(super) hooks: Vec<IgnoredAny>,
+    pub(super) hooks: Vec<Hook>,
     pub(super) net_devices: Vec<IgnoredAny>,
     pub(super) intel_rdt: Option<IgnoredAny>,
 }
@@ -69,6 +73,19 @@ pub(super) struct DeviceNode {
     pub(super) permissions: String,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
+}
+
+/// A program that is run while the container is made, started or removed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Hook {
+    pub(super) hook_name: String,
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    #[serde(default)]
+    pub(super) env: Vec<String>,
+    pub(super) timeout: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,6 +191,18 @@ fn edits(edits: &ContainerEdits) -> Result<()> {
         }
         if !node.permissions.chars().all(|c| "rwm".contains(c)) {
             return wrong("permissions", &node.permissions);
+        }
+    }
+    for (at, hook) in edits.hooks.iter().enumerate() {
+        let wrong = |key, value| Err(Error::invalid(format!("hooks[{at}].{key}: {value:?}")));
+        if !HOOKS.contains(&hook.hook_name.as_str()) {
+            return wrong("hookName", &hook.hook_name);
+        }
+        if !Path::new(&hook.path).is_absolute() {
+            return wrong("path", &hook.path);
+        }
+        if let Some(var) = hook.env.iter().find(|var| var.find('=').is_none_or(|end| end == 0)) {
+            return wrong("env", var);
         }
     }
     for (at, mount) in edits.mounts.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! What a file says of a container, with what the host has of it.
 
-use super::file::{ContainerEdits, DeviceNode, Mount};
+use super::file::{ContainerEdits, DeviceNode, Hook, Mount};
 use crate::error::{Context, Error, Result};
 use crate::host_paths::Look;
 use crate::spec::devices::HostDevice;
@@ -25,6 +25,8 @@ pub(super) struct Edits {
     pub(super) devices: Vec<Node>,
     pub(super) mounts: Vec<Value>,
     pub(super) gids: Vec<u32>,
+    /// Each with when it runs.
+    pub(super) hooks: Vec<(String, Value)>,
 }
 
 /// A device node, whose owner may be the process' user.
@@ -41,16 +43,18 @@ pub(super) struct Node {
 /// # Errors
 /// With the key that is to blame.
 pub(super) fn look_up(look: &Look, edits: &ContainerEdits) -> Result<Edits> {
-    let unsupported = [
-        ("hooks", !edits.hooks.is_empty()),
-        ("netDevices", !edits.net_devices.is_empty()),
-        ("intelRdt", edits.intel_rdt.is_some()),
-    ];
+    let unsupported =
+        [("netDevices", !edits.net_devices.is_empty()), ("intelRdt", edits.intel_rdt.is_some())];
     if let Some((key, _)) = unsupported.iter().find(|(_, is_there)| *is_there) {
         let text = format!("containerEdits.{key}: not supported by this release");
         return Err(Error::invalid(text));
     }
-    let mut all = Edits { env: edits.env.clone(), gids: edits.gids.clone(), ..Edits::default() };
+    let mut all = Edits {
+        env: edits.env.clone(),
+        gids: edits.gids.clone(),
+        hooks: edits.hooks.iter().map(hook).collect(),
+        ..Edits::default()
+    };
     for (at, node) in edits.device_nodes.iter().enumerate() {
         let path = if node.host_path.is_empty() { &node.path } else { &node.host_path };
         let found = look.at(path, || self::node(node, Path::new(path)));
@@ -61,6 +65,22 @@ pub(super) fn look_up(look: &Look, edits: &ContainerEdits) -> Result<Edits> {
         all.mounts.push(found.context(|| format!("containerEdits.mounts[{at}]"))?);
     }
     Ok(all)
+}
+
+/// As the configuration has it.
+fn hook(hook: &Hook) -> (String, Value) {
+    let mut value = json!({"path": hook.path});
+    if !hook.args.is_empty() {
+        value["args"] = json!(hook.args);
+    }
+    if !hook.env.is_empty() {
+        value["env"] = json!(hook.env);
+    }
+    // 0 is none, as CDI's own library has it.
+    if let Some(seconds) = hook.timeout.filter(|seconds| *seconds > 0) {
+        value["timeout"] = json!(seconds);
+    }
+    (hook.hook_name.clone(), value)
 }
 
 /// The numbers and the type come from the file or from the host; the mode likewise.

@@ -55,7 +55,19 @@ pub(crate) fn asked(config: &ContainerConfig) -> Result<Vec<Name>> {
 /// # Errors
 /// With the device, and the file that is to blame.
 pub(crate) fn look_up(look: &Look, config: &ContainerConfig, dirs: &[PathBuf]) -> Result<Devices> {
-    let names = asked(config)?;
+    find(look, &asked(config)?, dirs)
+}
+
+/// The same of devices by their names.
+///
+/// # Errors
+/// As [`look_up`], and for a name that is none.
+pub(crate) fn look_up_named(look: &Look, names: &[String], dirs: &[PathBuf]) -> Result<Devices> {
+    let names: Result<Vec<Name>> = names.iter().map(|name| name.parse()).collect();
+    find(look, &names?, dirs)
+}
+
+fn find(look: &Look, names: &[Name], dirs: &[PathBuf]) -> Result<Devices> {
     if names.is_empty() {
         return Ok(Devices::default());
     }
@@ -65,7 +77,7 @@ pub(crate) fn look_up(look: &Look, config: &ContainerConfig, dirs: &[PathBuf]) -
     }
     let mut all = Vec::new();
     let mut met: Vec<PathBuf> = Vec::new();
-    for name in &names {
+    for name in names {
         let found = folders::find(&specs, name)?;
         let what = || format!("CDI device {name} ({})", found.spec.path.display());
         if !met.contains(&found.spec.path) {

@@ -204,7 +204,6 @@ async fn what_is_wrong_in_a_file_is_told_with_its_line_or_key() {
 async fn what_is_not_done_is_refused_with_device_file_and_key() {
     let folders = Folders::new();
     for (key, value) in [
-        ("hooks", r#"[{"hookName": "createContainer", "path": "/x"}]"#),
         ("netDevices", r#"[{"hostInterfaceName": "a", "name": "b"}]"#),
         ("intelRdt", r#"{"closID": "a"}"#),
     ] {
@@ -220,6 +219,31 @@ async fn what_is_not_done_is_refused_with_device_file_and_key() {
     folders.write("etc/a.json", &json_of("a/b", "c", missing));
     let error = folders.error("a/b=c").await;
     assert!(error.contains("mounts[0]: hostPath: stat /missing: ENOENT"), "{error}");
+}
+
+#[tokio::test]
+async fn hooks_come_after_those_that_are_there_each_at_its_time() {
+    let folders = Folders::new();
+    let edits = r#"{"hooks": [
+        {"hookName": "createContainer", "path": "/bin/a", "args": ["a", "b"], "env": ["A=1"], "timeout": 5},
+        {"hookName": "createContainer", "path": "/bin/b", "timeout": 0},
+        {"hookName": "poststop", "path": "/bin/c"}]}"#;
+    folders.write("etc/a.json", &json_of("a/b", "c", edits));
+    let spec = folders.applied(&["a/b=c"], 0).await;
+    let first = json!({"path": "/bin/a", "args": ["a", "b"], "env": ["A=1"], "timeout": 5});
+    let create = json!([first, {"path": "/bin/b"}]);
+    let expected = json!({"createContainer": create, "poststop": [{"path": "/bin/c"}]});
+    assert_eq!(spec["hooks"], expected);
+    for (hook, expected) in [
+        (r#"{"hookName": "later", "path": "/x"}"#, "hooks[0].hookName: \"later\""),
+        (r#"{"hookName": "prestart", "path": "x"}"#, "hooks[0].path: \"x\""),
+        (r#"{"hookName": "prestart", "path": "/x", "env": ["A"]}"#, "hooks[0].env: \"A\""),
+        (r#"{"hookName": "prestart", "path": "/x", "arg": []}"#, "unknown field `arg`"),
+    ] {
+        folders.write("etc/a.json", &json_of("a/b", "c", &format!(r#"{{"hooks": [{hook}]}}"#)));
+        let error = folders.error("a/b=c").await;
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

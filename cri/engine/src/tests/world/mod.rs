@@ -108,6 +108,7 @@ impl World {
             network: world.clone(),
             shims: Arc::new(FakeShims(world.clone())),
             host: world.clone(),
+            plugins: Arc::new(NoPlugins),
         }
     }
 
