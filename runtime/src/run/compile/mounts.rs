@@ -163,8 +163,7 @@ impl Compiler<'_> {
             }
         }
         self.nodes(plan, mounts)?;
-        self.program.step("pivot into the root", MountOp::Pivot(mounts.root));
-        Ok(())
+        self.leave_the_hosts_root(mounts.root)
     }
 
     /// All the rest, up to a finished root.
@@ -402,13 +401,7 @@ mod tests {
         let plan = planning::plan(&spec, &host, &over).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let slots = [null.as_fd()];
-        let given = Inputs {
-            slots: &slots,
-            pod_mounts: None,
-            stdio: None,
-            tasks: vec![],
-            start_socket: None,
-        };
+        let given = Inputs { slots: &slots, ..Default::default() };
         let program = format!("{:?}", compile::init(&plan, given).unwrap().program);
         // Labels are bytes.
         let at = |label: &str| program.find(&format!("{:?}", label.as_bytes()));

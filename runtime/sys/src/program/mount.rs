@@ -7,8 +7,8 @@ use crate::in_root::{self, Leaf, is};
 use crate::mount::{self, FsContext, MountAttr};
 use crate::procfs;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -107,6 +107,14 @@ pub enum MountOp {
     Cover(Reg),
     /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
     Pivot(Reg),
+    /// The same by chroot(2), for a root that cannot be pivoted out of: it stays where it is. What is
+    /// mounted on it is detached, or covered where that is locked, as it is in a user namespace.
+    Chroot {
+        /// The new root.
+        root: Reg,
+        /// Where something is mounted on the old one.
+        others: Vec<CString>,
+    },
     /// Cover a path beneath a mount (or the mount itself, by `.`): a directory with an empty
     /// read-only file system, anything else with `/dev/null`. A missing path is passed over, one
     /// that leads to the root is refused.
@@ -221,6 +229,12 @@ impl MountOp {
             }
             MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
             MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
+            MountOp::Chroot { root, others } => {
+                for path in others {
+                    clear(path)?;
+                }
+                mount::cover_old_root(machine.fd(*root)?)?;
+            }
             MountOp::Mask { base, path, root, empty } => {
                 if let Some(target) = existing(machine, *base, path, *root)? {
                     mask(machine, *root, target.as_fd(), *empty)?;
@@ -372,6 +386,14 @@ fn mask(
     if let Ok(first) = machine.fd(empty) {
         return mount::attach(mount::clone_tree(first, c"", false)?.as_fd(), target);
     }
+    let made = nothing()?;
+    mount::attach(made.as_fd(), target)?;
+    machine.put(empty, made);
+    Ok(())
+}
+
+/// A file system with nothing in it, which stays so.
+fn nothing() -> Result<OwnedFd, Errno> {
     let attributes = libc::MOUNT_ATTR_RDONLY
         | libc::MOUNT_ATTR_NOSUID
         | libc::MOUNT_ATTR_NODEV
@@ -379,10 +401,23 @@ fn mask(
     let context = FsContext::open(c"tmpfs")?;
     context.set(c"nr_inodes", Some(c"1"))?;
     context.set(c"ro", None)?;
-    let made = context.mount(attributes)?;
-    mount::attach(made.as_fd(), target)?;
-    machine.put(empty, made);
-    Ok(())
+    context.mount(attributes)
+}
+
+/// Takes away what is mounted at a path of the old root; a file that cannot be is left.
+fn clear(path: &CStr) -> Result<(), Errno> {
+    match mount::detach(path) {
+        // Under another mount, which has gone already.
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EINVAL | Errno::EPERM) => {}
+        other => return other,
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // Not by `in_root`: the working directory is in the new root by now.
+    match openat(AT_FDCWD, path, flags, Mode::empty()) {
+        Err(Errno::ENOTDIR | Errno::ENOENT) => Ok(()),
+        directory => mount::attach(nothing()?.as_fd(), directory?.as_fd()),
+    }
 }
 
 fn read_only(target: BorrowedFd<'_>) -> Result<(), Errno> {
