@@ -20,12 +20,17 @@ const PASSWD_MAX: u64 = 1 << 20;
 /// A bundle's folder, absolute, and its configuration, which may be another one than its own.
 pub fn bundle(path: &Path, config: Option<&Path>, log: &Log) -> Result<(PathBuf, Spec)> {
     let folder = std::fs::canonicalize(path).context(|| format!("bundle {}", path.display()))?;
-    let file = folder.join(config.unwrap_or(Path::new("config.json")));
+    let file = self::file(&folder, config);
     let context = || format!("read {}", file.display());
     let json = rrun_sys::in_root::read_regular_of_host(&file, CONFIG_MAX).context(context)?;
     let loaded = planning::load(&json).context(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok((folder, loaded.value))
+}
+
+/// Where the configuration is: in the bundle, if no other one is named.
+pub fn file(bundle: &Path, config: Option<&Path>) -> PathBuf {
+    config.map_or_else(|| bundle.join("config.json"), Path::to_owned)
 }
 
 /// A `process.json`.

@@ -56,7 +56,9 @@ fn make(
             log.warning(&format!("annotations: {name}: {text}"));
         }
     }
-    let mut plan = plan(&mut spec, &host, &over, log)?;
+    let file = config::file(&bundle, options.config.as_deref());
+    let plan = plan(&mut spec, &host, &over, log);
+    let mut plan = plan.context(|| format!("{}", file.display()))?;
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     let terminal =
         console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
@@ -188,7 +190,7 @@ fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Pla
         let warnings = seccomp::warnings(profile, seccomp::Arch::NATIVE);
         warnings.iter().for_each(|warning| log.warning(&format!("linux.seccomp: {warning}")));
     }
-    planning::plan(spec, host, over).context(|| format!("{}", bundle.join("config.json").display()))
+    planning::plan(spec, host, over)
 }
 
 fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {

@@ -47,6 +47,16 @@ fn is_peer() -> bool {
     std::env::var_os("RRUN_TEST_RUNTIME").is_some()
 }
 
+/// The runtime is a crun: what it has not, or does otherwise, is not asked of it.
+fn is_crun() -> bool {
+    std::env::var("RRUN_TEST_RUNTIME").is_ok_and(|runtime| runtime.contains("crun"))
+}
+
+/// The runtime is another one, and none of crun's.
+fn is_runc() -> bool {
+    is_peer() && !is_crun()
+}
+
 #[test]
 fn all_of_it_holds_on_v2_without_limit_controllers_too() {
     if on_v2() {

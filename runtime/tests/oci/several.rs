@@ -1,7 +1,7 @@
 //! Verbs for all containers whose ids match an expression.
 
 use crate::bundle::{Bundle, wait_for_end};
-use crate::is_peer;
+use crate::{is_peer, is_runc};
 use std::process::Stdio;
 
 /// Containers of one bundle, each in groups of its own.
@@ -41,7 +41,7 @@ impl Drop for Several {
 
 #[test]
 fn those_that_match_are_killed_and_deleted_and_the_others_live_on() {
-    if is_peer() && std::env::var("RRUN_TEST_RUNTIME").unwrap().contains("runc") {
+    if is_runc() {
         return println!("skipped: runc has no such option");
     }
     let several = Several::start(&["a1", "a22", "b1"]);

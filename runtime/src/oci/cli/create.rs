@@ -10,7 +10,7 @@ pub struct Create {
     /// Folder of `config.json`
     #[arg(long, short, default_value = ".")]
     pub bundle: PathBuf,
-    /// Configuration instead of the bundle's `config.json`; a relative path starts at the bundle
+    /// Configuration instead of the bundle's `config.json`
     #[arg(long, short = 'f')]
     pub config: Option<PathBuf>,
     /// File to write the first process's id to
