@@ -136,6 +136,8 @@ pub enum Command {
     Resume { id: Id },
     /// Print what a container uses, and that it was killed for want of memory, as JSON
     Events(Events),
+    /// Add and remove mounts of a container that runs
+    Mounts(Mounts),
     /// Write a configuration to begin with
     Spec {
         #[arg(long, short, default_value = ".")]
@@ -225,6 +227,21 @@ pub struct Delete {
     /// Every container whose id matches an extended regular expression, regex(7)
     #[arg(long, short)]
     pub regex: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Mounts {
+    #[command(subcommand)]
+    pub change: MountChange,
+}
+
+/// What happens to the mounts of a container that runs.
+#[derive(Debug, Subcommand)]
+pub enum MountChange {
+    /// Mount what a file says
+    Add { id: Id, file: PathBuf },
+    /// Unmount what is mounted at the destinations that a file has
+    Remove { id: Id, file: PathBuf },
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod id;
 mod kill;
 mod list;
 mod log;
+mod mounts;
 mod namespaces;
 mod pause;
 mod pidfd_socket;
@@ -88,6 +89,7 @@ fn dispatch(cli: &Cli, given: &Given, log: &log::Log) -> Result<u8> {
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Events(options) => events::events(root, options).map(|()| 0),
+        Command::Mounts(options) => mounts::mounts(root, options).map(|()| 0),
         Command::Spec { bundle, file } => spec::write(bundle, file.as_deref()).map(|()| 0),
         Command::Features => features::print().map(|()| 0),
     }

@@ -11,6 +11,7 @@
 mod child;
 mod compile;
 mod id_maps;
+pub mod mounts;
 pub mod namespace;
 pub mod pod_mounts;
 pub mod reaper;

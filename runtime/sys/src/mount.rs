@@ -210,15 +210,21 @@ pub fn become_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     leave_old_root(mount)
 }
 
+/// The root directory, which `in_root` would take the working directory for.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn open_root() -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, c"/", flags, Mode::empty())
+}
+
 /// Attaches `mount` on top of `/` and goes there.
 ///
 /// # Errors
 /// What move_mount(2) says.
 pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
-    // `in_root` would take the working directory for the root.
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = openat(AT_FDCWD, c"/", flags, Mode::empty())?;
-    attach(mount, root.as_fd())?;
+    attach(mount, open_root()?.as_fd())?;
     nix::unistd::fchdir(mount)
 }
 

@@ -16,6 +16,7 @@ mod handed_on;
 mod hostile;
 mod life;
 mod limits;
+mod mounts;
 mod process;
 mod refusals;
 mod rootfs;

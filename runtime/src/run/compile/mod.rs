@@ -17,6 +17,7 @@
 //! 10. Say that all is ready, wait for the release.
 //! 11. The process: see [`process`].
 
+mod change;
 mod leave;
 mod mounts;
 mod process;
@@ -25,6 +26,7 @@ mod text;
 use super::{Beside, Stdio};
 use crate::plan::{Capabilities, ExecPlan, FIRST, IdMaps, Namespace, Plan, Process, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
+pub(super) use change::{add as add_mounts, remove as remove_mounts};
 use nix::sched::CloneFlags;
 use rrun_sys::program::report::ParentTask;
 use rrun_sys::program::{

@@ -103,6 +103,10 @@ pub enum MountOp {
         /// Mode and owner of the directory too.
         attributes: bool,
     },
+    /// Open the root directory.
+    Root(Reg),
+    /// Detach what is mounted on top at a path, links in its folders followed, from the root.
+    Detach(CString),
     /// Attach a mount on top of `/` and go there, to pivot into it by and by.
     Cover(Reg),
     /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
@@ -215,18 +219,10 @@ impl MountOp {
                 attach(machine, machine.fd(*mount)?, machine.fd(*root)?, path, *rules)?;
             }
             MountOp::CopyUp { mount, root, path, attributes } => {
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                let source = match in_root::open(machine.fd(*root)?, path, flags) {
-                    Err(Errno::ENOENT) => return Ok(()),
-                    other => other?,
-                };
-                refuse_root(machine, machine.fd(*root)?, source.as_fd())?;
-                let mount = machine.fd(*mount)?;
-                copy::tree(source.as_fd(), mount, 0)?;
-                if *attributes {
-                    copy::attributes(mount, &fstat(&source)?)?;
-                }
+                copy_up(machine, *mount, *root, path, *attributes)?;
             }
+            MountOp::Root(to) => machine.put(*to, mount::open_root()?),
+            MountOp::Detach(path) => mount::detach(path)?,
             MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
             MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
             MountOp::Chroot { root, others } => {
@@ -248,6 +244,27 @@ impl MountOp {
         }
         Ok(())
     }
+}
+
+fn copy_up(
+    machine: &mut Machine<'_>,
+    mount: Reg,
+    root: Reg,
+    path: &CStr,
+    attributes: bool,
+) -> Result<(), Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let source = match in_root::open(machine.fd(root)?, path, flags) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    refuse_root(machine, machine.fd(root)?, source.as_fd())?;
+    let mount = machine.fd(mount)?;
+    copy::tree(source.as_fd(), mount, 0)?;
+    if attributes {
+        copy::attributes(mount, &fstat(&source)?)?;
+    }
+    Ok(())
 }
 
 fn new(
