@@ -5,7 +5,7 @@ mod support;
 
 use rrun_runtime::plan::*;
 use rrun_runtime::run::namespace::{self, NamespaceKind, Setup};
-use rrun_runtime::run::{self, State, pod_mounts, reaper, start_socket};
+use rrun_runtime::run::{self, Beside, State, pod_mounts, reaper, start_socket};
 use rrun_runtime::{Kind, cgroup};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
@@ -377,7 +377,9 @@ fn an_init_behind_a_gate_is_started_by_somebody_else() {
     let place = Box::new();
     let path = place.root.join("start.sock");
     for (program, error) in [("true", None), ("/etc", Some(Kind::Exec { code: 126 }))] {
-        let mut child = start_socket::spawn(&place.plan(&[program]), &[], None, &path).unwrap();
+        let mut child =
+            start_socket::spawn(&place.plan(&[program]), &[], None, &path, Beside::default())
+                .unwrap();
         ready(&mut child).unwrap();
         let pidfd = child.pidfd_owned().unwrap();
         drop(child);
@@ -388,6 +390,7 @@ fn an_init_behind_a_gate_is_started_by_somebody_else() {
     }
     assert_eq!(start_socket::release(&path).unwrap_err().kind(), Kind::NotFound);
     // One that is not there is told before anybody opens.
-    let mut child = start_socket::spawn(&place.plan(&["nope"]), &[], None, &path).unwrap();
+    let mut child =
+        start_socket::spawn(&place.plan(&["nope"]), &[], None, &path, Beside::default()).unwrap();
     assert_eq!(ready(&mut child).unwrap_err().kind(), Kind::Exec { code: 127 });
 }

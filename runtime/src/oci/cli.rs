@@ -1,20 +1,29 @@
 //! The command line, spelled as runc spells it.
 
 use crate::id::Id;
-use crate::invalid;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use nix::poll::PollTimeout;
-use rrun_runtime::Result;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+mod create;
+mod exec;
+mod update;
+
+pub use create::{Create, Run};
+pub use exec::Exec;
+pub use update::Update;
 
 /// Two lines as runc and crun have them, which podman, CRI-O and containerd's client read.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
 /// Runs containers from OCI bundles.
 #[derive(Debug, Parser)]
-#[command(name = "rrun-oci", version = VERSION)]
+#[command(name = "rrun-oci", version = VERSION, disable_version_flag = true)]
 pub struct Cli {
+    /// Print version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
@@ -33,15 +42,43 @@ pub struct Global {
     /// Format of the log
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// What is told of what goes wrong
+    #[arg(long, value_enum, default_value = "warning")]
+    pub log_level: LogLevel,
     /// Accepted for other runtimes' callers
     #[arg(long)]
     pub debug: bool,
     /// Have systemd make control groups: linux.cgroupsPath is slice:prefix:name then
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// Who makes control groups: systemd is as --systemd-cgroup
+    #[arg(long, value_enum, default_value = "cgroupfs")]
+    pub cgroup_manager: CgroupManager,
     /// Containers of somebody else than root are not supported: only false and auto are taken
     #[arg(long, value_enum, default_value = "auto")]
     pub rootless: Rootless,
+}
+
+impl Global {
+    /// Control groups are systemd's to make.
+    pub fn is_systemd(&self) -> bool {
+        self.systemd_cgroup || self.cgroup_manager == CgroupManager::Systemd
+    }
+}
+
+/// Who makes control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CgroupManager {
+    Cgroupfs,
+    Systemd,
+}
+
+/// What is told of what goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warning,
+    Debug,
 }
 
 /// Whether the caller is somebody else than root.
@@ -76,12 +113,7 @@ pub enum Command {
     /// Send a signal to a container's first process
     Kill(Kill),
     /// Remove what a stopped container holds
-    Delete {
-        id: Id,
-        /// Kill it first if it runs; no error if there is none
-        #[arg(long, short)]
-        force: bool,
-    },
+    Delete(Delete),
     /// Create, start, wait and delete
     Run(Run),
     /// Run one more process in a container
@@ -95,11 +127,7 @@ pub enum Command {
         quiet: bool,
     },
     /// List the processes of a container
-    Ps {
-        id: Id,
-        #[arg(long, short, value_enum, default_value = "table")]
-        format: ListFormat,
-    },
+    Ps(Ps),
     /// Change what limits a container
     Update(Update),
     /// Stop every process of a container where it is
@@ -108,75 +136,18 @@ pub enum Command {
     Resume { id: Id },
     /// Print what a container uses, and that it was killed for want of memory, as JSON
     Events(Events),
+    /// Add and remove mounts of a container that runs
+    Mounts(Mounts),
     /// Write a configuration to begin with
     Spec {
         #[arg(long, short, default_value = ".")]
         bundle: PathBuf,
+        /// File to write instead of the bundle's `config.json`
+        #[arg(long, short)]
+        file: Option<PathBuf>,
     },
     /// Print what this runtime can do
     Features,
-}
-
-#[derive(Args, Debug)]
-pub struct Create {
-    pub id: Id,
-    /// Folder of `config.json`
-    #[arg(long, short, default_value = ".")]
-    pub bundle: PathBuf,
-    /// File to write the first process's id to
-    #[arg(long)]
-    pub pid_file: Option<PathBuf>,
-    /// Unix socket that gets the terminal's master
-    #[arg(long)]
-    pub console_socket: Option<PathBuf>,
-    /// Keep the session keyring of the caller
-    #[arg(long)]
-    pub no_new_keyring: bool,
-    /// Not supported
-    #[arg(long)]
-    pub no_pivot: bool,
-    /// Not supported: nothing but stdio enters a container
-    #[arg(long, default_value_t = 0)]
-    pub preserve_fds: u32,
-}
-
-impl Create {
-    /// Refuses what is not supported.
-    pub fn check(&self) -> Result<()> {
-        if self.no_pivot {
-            return Err(invalid("--no-pivot is not supported"));
-        }
-        refuse_fds(self.preserve_fds)?;
-        let variable = |name| std::env::var(name).unwrap_or_default();
-        if is_activated(&variable("LISTEN_PID"), &variable("LISTEN_FDS"), std::process::id()) {
-            return Err(invalid("LISTEN_FDS: sockets of an activation are not handed on"));
-        }
-        Ok(())
-    }
-}
-
-/// sd_listen_fds(3): the descriptors are for the process that LISTEN_PID names.
-fn is_activated(pid: &str, fds: &str, own: u32) -> bool {
-    pid.parse() == Ok(own) && fds.parse().is_ok_and(|count: u32| count > 0)
-}
-
-fn refuse_fds(count: u32) -> Result<()> {
-    if count > 0 {
-        return Err(invalid("--preserve-fds is not supported"));
-    }
-    Ok(())
-}
-
-#[derive(Args, Debug)]
-pub struct Run {
-    #[command(flatten)]
-    pub create: Create,
-    /// Return when the program runs
-    #[arg(long, short)]
-    pub detach: bool,
-    /// Do not delete the container at the end
-    #[arg(long)]
-    pub keep: bool,
 }
 
 #[derive(Args, Debug)]
@@ -222,134 +193,60 @@ impl FromStr for Interval {
 }
 
 #[derive(Args, Debug)]
-pub struct Kill {
+pub struct Ps {
     pub id: Id,
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: ListFormat,
+    /// Options of ps(1), whose lines about the container's processes are printed then
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Kill {
+    /// Its id, or with --regex an expression
+    pub id: String,
     /// Name or number
     #[arg(default_value = "SIGTERM")]
     pub signal: String,
     /// To every process of the container
     #[arg(long, short)]
     pub all: bool,
+    /// To every container whose id matches an extended regular expression, regex(7)
+    #[arg(long, short)]
+    pub regex: bool,
 }
-
-/// Options of [`Update`] that a file takes the place of.
-const LIMITS: [&str; 12] = [
-    "memory",
-    "memory_swap",
-    "memory_reservation",
-    "cpu_shares",
-    "cpu_quota",
-    "cpu_period",
-    "cpu_burst",
-    "cpu_idle",
-    "cpuset_cpus",
-    "cpuset_mems",
-    "pids_limit",
-    "blkio_weight",
-];
-
-/// What is not given stays as it is, and so does what is given as 0.
-#[derive(Args, Debug)]
-pub struct Update {
-    pub id: Id,
-    /// File with `linux.resources` in JSON, `-` for stdin, instead of the options below
-    #[arg(long, short, conflicts_with_all = LIMITS)]
-    pub resources: Option<PathBuf>,
-    /// Bytes, with k, m, g or t for powers of 1024; -1 for no limit
-    #[arg(long, allow_hyphen_values = true)]
-    pub memory: Option<String>,
-    /// Memory and swap together, as --memory
-    #[arg(long, allow_hyphen_values = true)]
-    pub memory_swap: Option<String>,
-    /// What is left to it when memory is short, as --memory
-    #[arg(long, allow_hyphen_values = true)]
-    pub memory_reservation: Option<String>,
-    /// Relative, 2 to 262144
-    #[arg(long)]
-    pub cpu_shares: Option<u64>,
-    /// µs in a period; -1 for no limit
-    #[arg(long, allow_hyphen_values = true)]
-    pub cpu_quota: Option<i64>,
-    /// µs
-    #[arg(long)]
-    pub cpu_period: Option<u64>,
-    /// µs that may be saved up
-    #[arg(long)]
-    pub cpu_burst: Option<u64>,
-    /// 1 to run only when nobody else does, 0 to be as others
-    #[arg(long)]
-    pub cpu_idle: Option<i64>,
-    /// Cores, such as 0-2,7
-    #[arg(long)]
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes
-    #[arg(long)]
-    pub cpuset_mems: Option<String>,
-    /// Processes and threads; -1 for no limit
-    #[arg(long, allow_hyphen_values = true)]
-    pub pids_limit: Option<i64>,
-    /// Relative, 10 to 1000
-    #[arg(long)]
-    pub blkio_weight: Option<u16>,
-}
-
-/// Arguments of [`Exec`] that a file takes the place of. `--tty` is none of them: conmon gives it
-/// beside the file.
-const OF_PROCESS: [&str; 8] =
-    ["command", "cwd", "env", "user", "additional_gids", "cap", "no_new_privs", "apparmor"];
 
 #[derive(Args, Debug)]
-pub struct Exec {
-    pub id: Id,
-    /// The program and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
-    /// A `process.json` instead of a program and the options that describe one
-    #[arg(long, short, conflicts_with_all = OF_PROCESS)]
-    pub process: Option<PathBuf>,
-    /// Working directory
-    #[arg(long)]
-    pub cwd: Option<PathBuf>,
-    /// NAME=value, again for more
+pub struct Delete {
+    /// Its id, or with --regex an expression
+    pub id: String,
+    /// Kill it first if it runs; no error if there is none
     #[arg(long, short)]
-    pub env: Vec<String>,
-    /// With a terminal: --console-socket's, or this one
+    pub force: bool,
+    /// Every container whose id matches an extended regular expression, regex(7)
     #[arg(long, short)]
-    pub tty: bool,
-    /// uid[:gid]
-    #[arg(long, short)]
-    pub user: Option<String>,
-    /// Further groups
-    #[arg(long, short = 'g')]
-    pub additional_gids: Vec<u32>,
-    /// Capabilities to add
-    #[arg(long, short)]
-    pub cap: Vec<String>,
-    #[arg(long)]
-    pub no_new_privs: bool,
-    #[arg(long)]
-    pub apparmor: Option<String>,
-    /// Return when the program runs
-    #[arg(long, short)]
-    pub detach: bool,
-    #[arg(long)]
-    pub pid_file: Option<PathBuf>,
-    #[arg(long)]
-    pub console_socket: Option<PathBuf>,
-    /// Not supported
-    #[arg(long, default_value_t = 0)]
-    pub preserve_fds: u32,
+    pub regex: bool,
 }
 
-impl Exec {
-    /// Refuses what is not supported.
-    pub fn check(&self) -> Result<()> {
-        refuse_fds(self.preserve_fds)
-    }
+#[derive(Args, Debug)]
+pub struct Mounts {
+    #[command(subcommand)]
+    pub change: MountChange,
+}
+
+/// What happens to the mounts of a container that runs.
+#[derive(Debug, Subcommand)]
+pub enum MountChange {
+    /// Mount what a file says
+    Add { id: Id, file: PathBuf },
+    /// Unmount what is mounted at the destinations that a file has
+    Remove { id: Id, file: PathBuf },
 }
 
 #[cfg(test)]
 mod tests {
+    use super::update::LIMITS;
     use super::*;
 
     #[test]
@@ -369,7 +266,15 @@ mod tests {
 
     #[test]
     fn what_a_file_takes_the_place_of_is_refused_beside_it_by_name() {
-        let exec = ["--cwd", "--env", "--user", "--additional-gids", "--cap", "--apparmor"];
+        let exec = [
+            "--cwd",
+            "--env",
+            "--user",
+            "--additional-gids",
+            "--cap",
+            "--apparmor",
+            "--process-label",
+        ];
         let exec = exec.map(|option| (format!("exec -p f {option} 1 c"), option));
         let flags =
             [("exec -p f --no-new-privs c", "--no-new-privs"), ("exec -p f c sh", "COMMAND")];

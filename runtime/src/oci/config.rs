@@ -17,15 +17,20 @@ const CONFIG_MAX: u64 = 64 << 20;
 /// The longest `/etc/passwd` that is looked at.
 const PASSWD_MAX: u64 = 1 << 20;
 
-/// A bundle's folder, absolute, and its configuration.
-pub fn bundle(path: &Path, log: &Log) -> Result<(PathBuf, Spec)> {
+/// A bundle's folder, absolute, and its configuration, which may be another one than its own.
+pub fn bundle(path: &Path, config: Option<&Path>, log: &Log) -> Result<(PathBuf, Spec)> {
     let folder = std::fs::canonicalize(path).context(|| format!("bundle {}", path.display()))?;
-    let file = folder.join("config.json");
+    let file = self::file(&folder, config);
     let context = || format!("read {}", file.display());
     let json = rrun_sys::in_root::read_regular_of_host(&file, CONFIG_MAX).context(context)?;
     let loaded = planning::load(&json).context(context)?;
     loaded.warnings.iter().for_each(|warning| log.warning(warning));
     Ok((folder, loaded.value))
+}
+
+/// Where the configuration is: in the bundle, if no other one is named.
+pub fn file(bundle: &Path, config: Option<&Path>) -> PathBuf {
+    config.map_or_else(|| bundle.join("config.json"), Path::to_owned)
 }
 
 /// A `process.json`.
@@ -82,7 +87,7 @@ pub fn user(text: &str) -> Result<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Global, LogFormat, Rootless};
+    use crate::cli::{CgroupManager, Global, LogFormat, LogLevel, Rootless};
 
     #[test]
     fn a_home_is_found_by_number_and_broken_lines_are_passed_over() {
@@ -102,11 +107,13 @@ mod tests {
             root: PathBuf::new(),
             log: None,
             log_format: LogFormat::Text,
+            log_level: LogLevel::Warning,
             debug: false,
             systemd_cgroup: false,
+            cgroup_manager: CgroupManager::Cgroupfs,
             rootless: Rootless::Auto,
         });
-        let error = bundle(folder.path(), &log).unwrap_err().to_string();
+        let error = bundle(folder.path(), None, &log).unwrap_err().to_string();
         assert_eq!(error, format!("read {}: not a regular file", file.display()));
     }
 

@@ -1,15 +1,16 @@
 //! The verb `create`.
 
 use crate::cli::{Create, Global};
+use crate::descriptors::Given;
 use crate::first_process::ProcessStart;
 use crate::log::Log;
 use crate::namespaces::JoinedNamespaces;
 use crate::record::{Folder, Record, write_whole};
-use crate::{config, console, delete, protect};
+use crate::{config, console, delete, pidfd_socket, protect};
 use oci_spec::runtime::Spec;
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::planning::{self, Host, Overrides};
-use rrun_runtime::run::{self, Child};
+use rrun_runtime::run::{self, Beside, Child};
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
@@ -22,17 +23,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// In the `foreground` the child keeps the master of its terminal, if nobody waits for it at a
 /// console socket.
-pub fn create(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
-    options.check()?;
+pub fn create(
+    called: (&Global, &Given),
+    options: &Create,
+    foreground: bool,
+    log: &Log,
+) -> Result<Child> {
     protect::executable()?;
     rrun_sys::limit::raise_files();
-    make(global, options, foreground, log).context(|| format!("create {}", options.id))
+    make(called, options, foreground, log).context(|| format!("create {}", options.id))
 }
 
-fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Result<Child> {
+fn make(
+    (global, given): (&Global, &Given),
+    options: &Create,
+    foreground: bool,
+    log: &Log,
+) -> Result<Child> {
     let root = &global.root;
-    let (bundle, mut spec) = config::bundle(&options.bundle, log)?;
+    let (bundle, mut spec) = config::bundle(&options.bundle, options.config.as_deref(), log)?;
     let process = spec.process().clone();
+    if let Some(process) = spec.process_mut() {
+        given.announce(process);
+    }
     let joined = JoinedNamespaces::open(&spec)?;
     let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
     let over = overrides(global, options, &bundle, &joined);
@@ -43,10 +56,13 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
             log.warning(&format!("annotations: {name}: {text}"));
         }
     }
-    let mut plan = plan(&mut spec, &host, &over, log)?;
+    let file = config::file(&bundle, options.config.as_deref());
+    let plan = plan(&mut spec, &host, &over, log);
+    let mut plan = plan.context(|| format!("{}", file.display()))?;
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     let terminal =
         console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
+    let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
     let mut record = record(&spec, &plan, options, bundle);
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);
@@ -62,7 +78,7 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     let write = || {
         // Whoever finds the record knows what is whose.
         record.made = cgroup::missing(&plan.cgroups)?;
-        folder.write(&record)
+        folder.write_made(&record)
     };
     steps.run("oci.create.record", write, move || Folder::remove(&path))?;
     if let Some(seccomp) = &plan.process.seccomp {
@@ -70,14 +86,18 @@ fn make(global: &Global, options: &Create, foreground: bool, log: &Log) -> Resul
     }
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
-    let mut child =
-        run::start_socket::spawn(&plan, &joined.slots(), stdio, &folder.start_socket())?;
+    let beside = Beside { inherited: given.inherited, no_pivot: options.no_pivot };
+    let socket = folder.start_socket();
+    let mut child = run::start_socket::spawn(&plan, &joined.slots(), stdio, &socket, beside)?;
     prepare(&mut child, &plan.cgroups, &record, &mut steps)?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
     }
     if let Some(socket) = terminal {
         step::run("oci.create.terminal", || console::hand_over(&mut child, &socket))?;
+    }
+    if let Some(socket) = pidfd_socket {
+        step::run("oci.create.pidfd", || pidfd_socket::hand_over(&child, "standard", &socket))?;
     }
     record.init = ProcessStart::of(child.pid().as_raw());
     if record.init.is_none() {
@@ -131,7 +151,7 @@ fn overrides(
     bundle: &Path,
     joined: &JoinedNamespaces,
 ) -> Overrides {
-    let cgroup = match global.systemd_cgroup {
+    let cgroup = match global.is_systemd() {
         true => format!(":rrun:{}", options.id),
         false => format!("/rrun-oci/{}", options.id),
     };
@@ -139,7 +159,7 @@ fn overrides(
         bundle: bundle.to_owned(),
         namespaces: joined.over.clone(),
         cgroup: Some(cgroup),
-        systemd: global.systemd_cgroup,
+        systemd: global.is_systemd(),
         ..Overrides::default()
     }
 }
@@ -170,7 +190,7 @@ fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Pla
         let warnings = seccomp::warnings(profile, seccomp::Arch::NATIVE);
         warnings.iter().for_each(|warning| log.warning(&format!("linux.seccomp: {warning}")));
     }
-    planning::plan(spec, host, over).context(|| format!("{}", bundle.join("config.json").display()))
+    planning::plan(spec, host, over)
 }
 
 fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {

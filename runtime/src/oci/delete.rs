@@ -1,11 +1,15 @@
 //! The verb `delete`.
 
+use crate::cli::Delete;
 use crate::first_process::ProcessStart;
 use crate::id::Id;
 use crate::invalid;
+use crate::log::Log;
 use crate::record::{Folder, Locked, Record};
+use crate::several;
 use crate::status::Status;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rrun_runtime::plan::{CgroupDir, Cgroups};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +19,12 @@ use std::time::{Duration, Instant};
 
 /// How long a killed process may take to die, and who makes a container to be done, milliseconds.
 const PATIENCE: u16 = 10_000;
+
+/// The verb: one container, or all that match.
+pub fn command(root: &Path, options: &Delete, log: &Log) -> Result<()> {
+    let delete = |id: &Id| delete(root, id, options.force);
+    several::each(root, &options.id, options.regex, log, delete)
+}
 
 /// Removes a stopped container, and one that never started. With `force` a running one is killed
 /// first, and one that is not there is no error.
@@ -41,7 +51,31 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
         _ if force => end(&record)?,
         status => return Err(invalid(format!("cannot delete a container that is {status}"))),
     }
+    if record.init.is_none() {
+        nobody_left(&record)?;
+    }
     release(&folder, &record)
+}
+
+/// Without `state.json` nobody knows the first process, and in groups that were there before nobody
+/// can tell whose a process is: it is not killed, and not passed over.
+fn nobody_left(record: &Record) -> Result<()> {
+    let made = |dir: &CgroupDir| record.made.contains(dir);
+    let others = record.groups.dirs.iter().filter(|dir| !made(dir)).cloned().collect();
+    let others = Cgroups { dirs: others, ..Cgroups::default() };
+    // Those that were killed in groups that it made may be dying.
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut left = cgroup::processes(&others)?;
+    while !left.is_empty() && Instant::now() < end {
+        sleep(Duration::from_millis(5));
+        left = cgroup::processes(&others)?;
+    }
+    let Some(first) = left.first() else { return Ok(()) };
+    Err(invalid(format!(
+        "process {first} and {} more are in its group, which it did not make, and its state.json, by \
+         which its own would be told, is gone",
+        left.len() - 1
+    )))
 }
 
 /// Opens and locks the folder of a container that nobody makes or removes any more. With `force`

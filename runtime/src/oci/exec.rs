@@ -2,32 +2,35 @@
 
 use crate::cli::Exec;
 use crate::config::CGROUP_ROOT;
+use crate::descriptors::Given;
 use crate::log::Log;
 use crate::record::{Folder, Record, write_whole};
 use crate::status::Status;
+use crate::subgroup::Subgroup;
 use crate::wait::Forwarded;
-use crate::{config, console, invalid, protect, status};
+use crate::{config, console, invalid, pidfd_socket, protect, status};
 use oci_spec::runtime::{Capability, Process};
 use rrun_runtime::plan::{CgroupDir, ExecPlan};
 use rrun_runtime::planning::{self, Host};
-use rrun_runtime::{Context, Result, cgroup, run};
+use rrun_runtime::run::{self, Beside};
+use rrun_runtime::{Context, Result, cgroup};
 use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Runs one more process; unless detached, waits for its end and gives its exit code.
-pub fn exec(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
-    options.check()?;
+pub fn exec(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     protect::executable()?;
     rrun_sys::limit::raise_files();
-    start(root, options, log).context(|| format!("exec in {}", options.id))
+    start(root, options, given, log).context(|| format!("exec in {}", options.id))
 }
 
-fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
+fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     let folder = Folder::open(root, &options.id)?;
     let record = folder.read()?;
     match Status::of(&folder, &record) {
         Status::Running => {}
+        Status::Paused if options.ignore_paused => {}
         status => return Err(invalid(format!("cannot run a process in one that is {status}"))),
     }
     let init = status::live(&record)?;
@@ -42,17 +45,23 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
         options.console_socket.as_deref(),
         !options.detach,
     )?;
+    let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
 
-    let mut child = run::exec(&plan, init.as_fd(), stdio)?;
+    let own = own(&plan, &record);
+    let beside = Beside { inherited: given.inherited, no_pivot: false };
+    let mut child = run::exec_beside(&plan, init.as_fd(), stdio, beside)?;
     // The group of an exec that did not come to run goes with it.
-    child.wait_running().inspect_err(|_| drop(cgroup::remove_patiently(&own(&plan))))?;
+    child.wait_running().inspect_err(|_| drop(cgroup::remove_patiently(&own)))?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
     }
     if let Some(socket) = terminal {
         step::run("oci.exec.terminal", || console::hand_over(&mut child, &socket))?;
+    }
+    if let Some(socket) = pidfd_socket {
+        step::run("oci.exec.pidfd", || pidfd_socket::hand_over(&child, "setns", &socket))?;
     }
     if let Some(file) = &options.pid_file {
         let pid = child.pid().to_string();
@@ -62,13 +71,20 @@ fn start(root: &Path, options: &Exec, log: &Log) -> Result<u8> {
     let relay = console::relay(&mut child)?;
     let code = forwarded.wait(child.pidfd(), relay)?;
     // What it left running stays in the container, and so does its group then.
-    let _ = cgroup::remove(&own(&plan));
+    let _ = cgroup::remove(&own);
     Ok(code)
 }
 
+/// The name of an exec's own group.
+fn own_name() -> String {
+    format!("exec-{}", std::process::id())
+}
+
 /// The groups that are this exec's alone.
-fn own(plan: &ExecPlan) -> Vec<CgroupDir> {
-    plan.cgroups.dirs.iter().filter(|dir| dir.unified).cloned().collect()
+fn own(plan: &ExecPlan, record: &Record) -> Vec<CgroupDir> {
+    let dirs = plan.cgroups.dirs.iter().zip(&record.groups.dirs);
+    let own = dirs.filter(|(dir, of)| dir.unified && dir.path == of.path.join(own_name()));
+    own.map(|(dir, _)| dir.clone()).collect()
 }
 
 fn plan(
@@ -87,7 +103,10 @@ fn plan(
     planning::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
     let mut plan =
         planning::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
-    plan.cgroups = plan.groups(&format!("exec-{}", std::process::id()));
+    plan.cgroups = plan.groups(&own_name());
+    if let (Some(asked), Some(layout)) = (Subgroup::parse(&options.cgroup)?, &host.cgroups) {
+        asked.place(&mut plan.cgroups, &record.groups, layout)?;
+    }
     Ok(plan)
 }
 
@@ -133,6 +152,9 @@ fn from_record(record: &Record, options: &Exec) -> Result<Process> {
     }
     if options.apparmor.is_some() {
         process.set_apparmor_profile(options.apparmor.clone());
+    }
+    if options.process_label.is_some() {
+        process.set_selinux_label(options.process_label.clone());
     }
     add_capabilities(&mut process, &options.cap)?;
     Ok(process)

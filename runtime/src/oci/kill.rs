@@ -2,8 +2,11 @@
 
 use crate::cli::Kill;
 use crate::first_process::ProcessStart;
+use crate::id::Id;
 use crate::invalid;
+use crate::log::Log;
 use crate::record::Folder;
+use crate::several;
 use crate::status::{self, Status};
 use nix::sys::signal::Signal;
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
@@ -13,16 +16,17 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// Sends a signal to the first process, or to all.
-pub fn kill(root: &Path, options: &Kill) -> Result<()> {
+pub fn kill(root: &Path, options: &Kill, log: &Log) -> Result<()> {
     let signal = signal(&options.signal)?;
-    send(root, options, signal).context(|| format!("kill {}", options.id))
+    let send = |id: &Id| send(root, id, options.all, signal).context(|| format!("kill {id}"));
+    several::each(root, &options.id, options.regex, log, send)
 }
 
-fn send(root: &Path, options: &Kill, signal: i32) -> Result<()> {
-    let folder = Folder::open(root, &options.id)?;
+fn send(root: &Path, id: &Id, all: bool, signal: i32) -> Result<()> {
+    let folder = Folder::open(root, id)?;
     let record = folder.read()?;
     // Without a PID namespace of its own the others outlive the first process.
-    if options.all || (!record.own_pids && signal == libc::SIGKILL) {
+    if all || (!record.own_pids && signal == libc::SIGKILL) {
         if signal != libc::SIGKILL {
             return cgroup::signal(&record.groups, signal);
         }

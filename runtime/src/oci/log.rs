@@ -1,6 +1,6 @@
 //! Errors and warnings: to stderr, and as lines that callers of runc know to a file.
 
-use crate::cli::{Global, LogFormat};
+use crate::cli::{Global, LogFormat, LogLevel};
 use rrun_sys::time::Timestamp;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,6 +9,7 @@ use std::io::Write;
 pub struct Log {
     file: Option<File>,
     format: LogFormat,
+    level: LogLevel,
 }
 
 impl Log {
@@ -22,7 +23,7 @@ impl Log {
                 })
                 .ok()
         });
-        Log { file, format: global.log_format }
+        Log { file, format: global.log_format, level: global.log_level }
     }
 
     pub fn error(&self, message: &str) {
@@ -30,7 +31,9 @@ impl Log {
     }
 
     pub fn warning(&self, message: &str) {
-        self.line("warning", message);
+        if self.level >= LogLevel::Warning {
+            self.line("warning", message);
+        }
     }
 
     fn line(&self, level: &str, message: &str) {

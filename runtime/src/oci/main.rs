@@ -6,6 +6,7 @@ mod config;
 mod console;
 mod create;
 mod delete;
+mod descriptors;
 mod events;
 mod exec;
 mod features;
@@ -14,21 +15,26 @@ mod id;
 mod kill;
 mod list;
 mod log;
+mod mounts;
 mod namespaces;
 mod pause;
+mod pidfd_socket;
 mod protect;
 mod record;
 mod relay;
 mod run;
+mod several;
 mod spec;
 mod start;
 mod status;
+mod subgroup;
 mod update;
 mod wait;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use cli::{Cli, Command};
+use descriptors::Given;
 use rrun_runtime::{Error, Kind, Result};
 use std::process::ExitCode;
 
@@ -37,8 +43,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
+    let given = descriptors::given(&cli.command);
     let log = log::Log::open(&cli.global);
-    match dispatch(&cli, &log) {
+    match given.and_then(|given| dispatch(&cli, &given, &log)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.error(&error.to_string());
@@ -64,23 +71,26 @@ fn refused(error: &clap::Error) -> ExitCode {
 }
 
 /// The exit code of a container's program, or 0.
-fn dispatch(cli: &Cli, log: &log::Log) -> Result<u8> {
+fn dispatch(cli: &Cli, given: &Given, log: &log::Log) -> Result<u8> {
     let root = &cli.global.root;
     match &cli.command {
-        Command::Create(options) => create::create(&cli.global, options, false, log).map(|_| 0),
+        Command::Create(options) => {
+            create::create((&cli.global, given), options, false, log).map(|_| 0)
+        }
         Command::Start { id } => start::start(root, id).map(|()| 0),
         Command::State { id } => status::print(root, id).map(|()| 0),
-        Command::Kill(options) => kill::kill(root, options).map(|()| 0),
-        Command::Delete { id, force } => delete::delete(root, id, *force).map(|()| 0),
-        Command::Run(options) => run::run(&cli.global, options, log),
-        Command::Exec(options) => exec::exec(root, options, log),
+        Command::Kill(options) => kill::kill(root, options, log).map(|()| 0),
+        Command::Delete(options) => delete::command(root, options, log).map(|()| 0),
+        Command::Run(options) => run::run((&cli.global, given), options, log),
+        Command::Exec(options) => exec::exec(root, options, given, log),
         Command::List { format, quiet } => list::list(root, *format, *quiet, log).map(|()| 0),
-        Command::Ps { id, format } => list::processes(root, id, *format).map(|()| 0),
+        Command::Ps(options) => list::processes(root, options).map(|()| 0),
         Command::Update(options) => update::update(root, options).map(|()| 0),
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Events(options) => events::events(root, options).map(|()| 0),
-        Command::Spec { bundle } => spec::write(bundle).map(|()| 0),
+        Command::Mounts(options) => mounts::mounts(root, options).map(|()| 0),
+        Command::Spec { bundle, file } => spec::write(bundle, file.as_deref()).map(|()| 0),
         Command::Features => features::print().map(|()| 0),
     }
 }

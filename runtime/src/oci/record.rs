@@ -1,5 +1,5 @@
-//! A container's folder below `--root`: `state.json`, the socket that its program waits at, and the
-//! filter that its execs get.
+//! A container's folder below `--root`: `made.json` and `state.json`, the socket that its program
+//! waits at, and the filter that its execs get.
 
 use crate::first_process::ProcessStart;
 use crate::id::Id;
@@ -197,9 +197,17 @@ impl Folder {
         PathBuf::from(format!("/proc/self/fd/{}/start.sock", self.file.as_raw_fd()))
     }
 
-    /// Reads the record.
+    /// Reads the record: as it was before anything was made where `state.json` is not there, because
+    /// the container is still being made, or because somebody has removed it.
     pub fn read(&self) -> Result<Record> {
-        let path = self.path.join("state.json");
+        match self.read_from("state.json") {
+            Err(error) if error.kind() == Kind::NotFound => self.read_from("made.json"),
+            read => read,
+        }
+    }
+
+    fn read_from(&self, name: &str) -> Result<Record> {
+        let path = self.path.join(name);
         let context = || format!("read {}", path.display());
         let json = rrun_sys::record::read(&path).context(context)?;
         let record: Record = serde_json::from_slice(&json)
@@ -218,11 +226,21 @@ impl Folder {
         Ok(record)
     }
 
-    /// Writes the record whole or not at all.
+    /// Writes what is about to be made, by which a container can be taken back whatever becomes of
+    /// `state.json`.
+    pub fn write_made(&self, record: &Record) -> Result<()> {
+        self.write_to("made.json", record)
+    }
+
+    /// Writes the record of a container that is there, whole or not at all.
     pub fn write(&self, record: &Record) -> Result<()> {
+        self.write_to("state.json", record)
+    }
+
+    fn write_to(&self, name: &str, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record)
             .map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
-        write_whole(&self.path.join("state.json"), &json)
+        write_whole(&self.path.join(name), &json)
     }
 
     /// Keeps the filter for execs.

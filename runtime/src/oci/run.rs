@@ -2,6 +2,7 @@
 
 use crate::cli::{Global, Run};
 use crate::delete;
+use crate::descriptors::Given;
 use crate::log::Log;
 use crate::wait::Forwarded;
 use crate::{console, create, start};
@@ -10,10 +11,10 @@ use std::path::Path;
 
 /// Creates and starts a container; unless detached, waits for its end, deletes it, and gives the
 /// exit code of its program.
-pub fn run(global: &Global, options: &Run, log: &Log) -> Result<u8> {
-    let root = &global.root;
+pub fn run(called: (&Global, &Given), options: &Run, log: &Log) -> Result<u8> {
+    let root = &called.0.root;
     let id = &options.create.id;
-    let mut child = create::create(global, &options.create, !options.detach, log)?;
+    let mut child = create::create(called, &options.create, !options.detach, log)?;
     if options.detach {
         return started(root, options).map(|()| 0);
     }

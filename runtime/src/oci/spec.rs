@@ -6,9 +6,10 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes a `config.json` that runs a shell in `rootfs`; one that is there is left.
-pub fn write(bundle: &Path) -> Result<()> {
-    let path = bundle.join("config.json");
+/// Writes a configuration that runs a shell in `rootfs`, to `file` or the bundle's `config.json`;
+/// one that is there is left.
+pub fn write(bundle: &Path, file: Option<&Path>) -> Result<()> {
+    let path = file.map_or_else(|| bundle.join("config.json"), Path::to_owned);
     step::run("oci.spec.config", || {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         Ok::<_, rrun_runtime::Error>(file.write_all(include_bytes!("config.json"))?)

@@ -73,17 +73,29 @@ fn from_file(file: &Path) -> Result<LinuxResources> {
 }
 
 fn from_options(options: &Update) -> Result<LinuxResources> {
+    for (name, schema) in [
+        ("--l3-cache-schema", &options.l3_cache_schema),
+        ("--mem-bw-schema", &options.mem_bw_schema),
+    ] {
+        if schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
+            return Err(invalid(format!("{name}: Intel RDT is not supported")));
+        }
+    }
     let memory = fields([
         ("limit", sizes("--memory", options.memory.as_deref())?),
         ("swap", sizes("--memory-swap", options.memory_swap.as_deref())?),
         ("reservation", sizes("--memory-reservation", options.memory_reservation.as_deref())?),
+        ("kernel", sizes("--kernel-memory", options.kernel_memory.as_deref())?),
+        ("kernelTCP", sizes("--kernel-memory-tcp", options.kernel_memory_tcp.as_deref())?),
     ]);
     let cpu = fields([
-        ("shares", options.cpu_shares.map(Value::from)),
+        ("shares", options.cpu_share.map(Value::from)),
         ("quota", options.cpu_quota.map(Value::from)),
         ("period", options.cpu_period.map(Value::from)),
         ("burst", options.cpu_burst.map(Value::from)),
         ("idle", options.cpu_idle.map(Value::from)),
+        ("realtimePeriod", options.cpu_rt_period.map(Value::from)),
+        ("realtimeRuntime", options.cpu_rt_runtime.map(Value::from)),
         ("cpus", options.cpuset_cpus.clone().map(Value::from)),
         ("mems", options.cpuset_mems.clone().map(Value::from)),
     ]);

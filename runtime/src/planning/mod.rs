@@ -34,12 +34,12 @@ pub use sysctl::check as check_sysctl;
 
 use crate::cgroup::Resources;
 use crate::plan::{
-    Cgroups, ExecPlan, FIRST, Namespace, Plan, Rootfs, RootfsSource, Seccomp, WITH_HOOKS,
+    Cgroups, ExecPlan, FIRST, Mount, Namespace, Plan, Rootfs, RootfsSource, Seccomp, WITH_HOOKS,
     WITH_USERS,
 };
 use crate::systemd::Scope;
 use crate::{Context, Error, Kind, Result};
-use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxResources, Mount as Entry, Process, Spec};
 use std::path::Path;
 
 /// The plan of a container: <https://github.com/opencontainers/runtime-spec>, Linux, up to 1.3.
@@ -109,6 +109,34 @@ pub fn exec_plan(
         cgroups: ExecPlan::groups_below(groups),
         process: process::plan(process, host, seccomp)?,
     })
+}
+
+/// Mounts that are added to a container that lives in `groups`; relative sources start at `bundle`.
+///
+/// # Errors
+/// As [`plan`].
+pub fn added_mounts(
+    entries: Vec<Entry>,
+    bundle: &Path,
+    groups: &Cgroups,
+    host: &Host,
+) -> Result<Vec<Mount>> {
+    let mut spec = Spec::default();
+    spec.set_mounts(Some(entries)).set_linux(None);
+    let over = Overrides { bundle: bundle.to_owned(), ..Overrides::default() };
+    let made = mounts::plan(&spec, host, &over, mounts::Parts { groups, id_maps: None })?;
+    match made.links.first() {
+        Some(link) => Err(invalid(format!("mounts: {} needs a link beside it", link.path))),
+        None => Ok(made.mounts),
+    }
+}
+
+/// Where an entry of `mounts` is mounted.
+///
+/// # Errors
+/// `Invalid` for what is no place for a mount.
+pub fn mount_target(entry: &Entry) -> Result<String> {
+    mounts::target(entry)
 }
 
 /// The scope of systemd that a container is to be; `None` where [`Overrides::systemd`] is not set.

@@ -40,10 +40,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides, of: Parts<'_>) -> Result
     let mut made = Made::default();
     let mut placed = vec![false; over.pod_dirs.len()];
     for entry in spec.mounts().iter().flatten() {
-        let target = paths::inside(entry.destination(), "mounts.destination")?;
-        if target == "/" {
-            return Err(invalid("mounts: nothing is mounted over the root"));
-        }
+        let target = target(entry)?;
         if let Some(at) = over.pod_dirs.iter().position(|(path, _)| *path == target) {
             placed[at] = true;
             made.mounts.push(pod_dir(&over.pod_dirs[at]));
@@ -59,6 +56,15 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides, of: Parts<'_>) -> Result
     let missing = over.pod_dirs.iter().zip(placed).filter(|(_, there)| !there);
     made.mounts.extend(missing.map(|(entry, _)| pod_dir(entry)));
     Ok(made)
+}
+
+/// Where an entry is mounted.
+pub fn target(entry: &Entry) -> Result<String> {
+    let target = paths::inside(entry.destination(), "mounts.destination")?;
+    if target == "/" {
+        return Err(invalid("mounts: nothing is mounted over the root"));
+    }
+    Ok(target)
 }
 
 fn pod_dir((target, name): &(String, String)) -> Mount {

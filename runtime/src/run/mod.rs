@@ -11,6 +11,7 @@
 mod child;
 mod compile;
 mod id_maps;
+pub mod mounts;
 pub mod namespace;
 pub mod pod_mounts;
 pub mod reaper;
@@ -21,6 +22,7 @@ pub use rrun_sys::program::report::{ParentTask, Refusal};
 
 use crate::plan::{ExecPlan, Plan};
 use crate::{Result, cgroup};
+use rrun_sys::inherited::Inherited;
 use rrun_sys::step::{self, Steps};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,6 +35,15 @@ pub struct Stdio {
     pub stdout: OwnedFd,
     /// Descriptor 2.
     pub stderr: OwnedFd,
+}
+
+/// What a command line knows of a process beside its plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// Descriptors that its program gets after the standard ones.
+    pub inherited: Inherited,
+    /// The root is entered by chroot(2), where pivot_root(2) cannot leave the host's.
+    pub no_pivot: bool,
 }
 
 /// Makes a container's groups and its init, and returns as soon as it is cloned.
@@ -54,20 +65,13 @@ pub fn spawn(
     pod_mounts: Option<BorrowedFd<'_>>,
     stdio: Option<Stdio>,
 ) -> Result<Child> {
-    spawn_at(plan, slots, pod_mounts, stdio, None)
+    spawn_given(plan, compile::Inputs { slots, pod_mounts, stdio, ..Default::default() })
 }
 
-fn spawn_at(
-    plan: &Plan,
-    slots: &[BorrowedFd<'_>],
-    pod_mounts: Option<BorrowedFd<'_>>,
-    stdio: Option<Stdio>,
-    start_socket: Option<OwnedFd>,
-) -> Result<Child> {
+fn spawn_given(plan: &Plan, given: compile::Inputs<'_>) -> Result<Child> {
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
-    let given = compile::Inputs { slots, pod_mounts, stdio, tasks: joined.tasks, start_socket };
-    let compiled = compile::init(plan, given)?;
+    let compiled = compile::init(plan, compile::Inputs { tasks: joined.tasks, ..given })?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let child = step::run("runtime.create.init", || Child::start(compiled, unified, true))?;
     steps.commit();
@@ -82,10 +86,23 @@ fn spawn_at(
 /// # Errors
 /// As [`spawn`]; `NotFound` when the container has ended.
 pub fn exec(plan: &ExecPlan, init: BorrowedFd<'_>, stdio: Option<Stdio>) -> Result<Child> {
+    exec_beside(plan, init, stdio, Beside::default())
+}
+
+/// As [`exec`], with what the command line says.
+///
+/// # Errors
+/// As [`exec`].
+pub fn exec_beside(
+    plan: &ExecPlan,
+    init: BorrowedFd<'_>,
+    stdio: Option<Stdio>,
+    beside: Beside,
+) -> Result<Child> {
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Exec, &mut steps)?;
     let tasks = joined.tasks;
-    let given = compile::Inputs { slots: &[], pod_mounts: None, stdio, tasks, start_socket: None };
+    let given = compile::Inputs { stdio, tasks, beside, ..Default::default() };
     let compiled = compile::exec(plan, init, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let child = step::run("runtime.exec.process", || Child::start(compiled, unified, false))?;

@@ -46,7 +46,7 @@ pub fn spawn(
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;
     let stdio: Option<Stdio> = None;
-    let given = Inputs { slots, pod_mounts, stdio, tasks: joined.tasks, start_socket: None };
+    let given = Inputs { slots, pod_mounts, stdio, tasks: joined.tasks, ..Default::default() };
     let compiled = compile::reaper(plan, binary, given)?;
     let unified = joined.unified.as_ref().map(AsFd::as_fd);
     let mut child = step::run("runtime.create.reaper", || Child::start(compiled, unified, false))?;

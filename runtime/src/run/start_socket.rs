@@ -4,7 +4,8 @@
 //! go, and hears how its execve went.
 
 use super::child::worded;
-use super::{Child, Stdio};
+use super::compile::Inputs;
+use super::{Beside, Child, Stdio};
 use crate::plan::Plan;
 use crate::{Context, Error, Kind, Result};
 use nix::errno::Errno;
@@ -27,14 +28,17 @@ pub fn spawn(
     slots: &[BorrowedFd<'_>],
     stdio: Option<Stdio>,
     path: &Path,
+    beside: Beside,
 ) -> Result<Child> {
     let context = || format!("make the socket {}", path.display());
     let socket = packets().context(context)?;
     bind(socket.as_raw_fd(), &UnixAddr::new(path).context(context)?).context(context)?;
-    let spawned = Backlog::new(1)
-        .and_then(|one| listen(&socket, one))
-        .context(context)
-        .and_then(|()| super::spawn_at(plan, slots, None, stdio, Some(socket)));
+    let spawned =
+        Backlog::new(1).and_then(|one| listen(&socket, one)).context(context).and_then(|()| {
+            let start_socket = Some(socket);
+            let given = Inputs { slots, stdio, start_socket, beside, ..Default::default() };
+            super::spawn_given(plan, given)
+        });
     if spawned.is_err() {
         let _ = std::fs::remove_file(path);
     }

@@ -7,8 +7,9 @@
 use crate::call::{fresh, syscall};
 use libc::c_char;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -209,13 +210,21 @@ pub fn become_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     leave_old_root(mount)
 }
 
+/// The root directory, which `in_root` would take the working directory for.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn open_root() -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, c"/", flags, Mode::empty())
+}
+
 /// Attaches `mount` on top of `/` and goes there.
 ///
 /// # Errors
 /// What move_mount(2) says.
 pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
-    let root = crate::in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
-    attach(mount, root.as_fd())?;
+    attach(mount, open_root()?.as_fd())?;
     nix::unistd::fchdir(mount)
 }
 
@@ -239,6 +248,24 @@ pub fn leave_old_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     pivot_root_here()?;
     // The old root lies on top of the new one, and `.` is what lies on top.
     umount2(c".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir(c"/")
+}
+
+/// Detaches what is mounted at a path, with all that is mounted below.
+///
+/// # Errors
+/// What umount2(2) says: `EINVAL` where nothing is, or what is there is locked.
+pub fn detach(path: &CStr) -> Result<(), Errno> {
+    umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+}
+
+/// Makes `mount`, which lies on top of `/`, the root, and leaves the old one below it.
+///
+/// # Errors
+/// What chroot(2) says.
+pub fn cover_old_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    nix::unistd::fchdir(mount)?;
+    nix::unistd::chroot(c".")?;
     nix::unistd::chdir(c"/")
 }
 

@@ -140,3 +140,46 @@ fn a_frozen_group_is_refused() {
     }
     assert_eq!(bundle.run().0, 0);
 }
+
+#[test]
+fn a_forced_delete_leaves_nothing_of_a_container_whose_state_somebody_has_removed() {
+    if is_peer() {
+        // runc and crun answer 0, and its processes and groups stay.
+        return;
+    }
+    for started in [false, true] {
+        let bundle = Bundle::new(&["sleep", "1000"]);
+        bundle.create();
+        if started {
+            bundle.ok(&["start", &bundle.id]);
+        }
+        let pid = bundle.pid();
+        std::fs::remove_file(bundle.root.join(&bundle.id).join("state.json")).unwrap();
+        let words = bundle.fails(&["delete", &bundle.id]);
+        assert!(words.contains("cannot delete"), "{words}");
+        bundle.ok(&["delete", "--force", &bundle.id]);
+        crate::bundle::wait_for_end(pid);
+        assert!(bundle.groups().is_empty() && !bundle.root.join(&bundle.id).exists());
+    }
+}
+
+#[test]
+fn what_cannot_be_told_from_others_then_is_said_and_kept() {
+    if is_peer() {
+        return;
+    }
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let made = Made::new(&bundle);
+    bundle.start();
+    let pid = bundle.pid();
+    let state = bundle.root.join(&bundle.id).join("state.json");
+    let kept = std::fs::read(&state).unwrap();
+    std::fs::remove_file(&state).unwrap();
+    let words = bundle.fails(&["delete", "--force", &bundle.id]);
+    assert!(words.contains(&format!("process {pid}")), "{words}");
+    std::fs::write(&state, kept).unwrap();
+    assert_eq!(bundle.status(), "running");
+    bundle.ok(&["delete", "--force", &bundle.id]);
+    crate::bundle::wait_for_end(pid);
+    drop(made);
+}

@@ -12,13 +12,17 @@ mod bundle;
 mod callers;
 mod exec;
 mod groups;
+mod handed_on;
 mod hostile;
 mod life;
 mod limits;
+mod mounts;
 mod process;
 mod refusals;
 mod rootfs;
 mod seccomp;
+mod several;
+mod subgroups;
 mod systemd;
 mod terminal;
 mod update;
@@ -42,6 +46,16 @@ fn v2_limits() -> bool {
 /// The runtime is another one's: what is only promised by this one is not asked of it.
 fn is_peer() -> bool {
     std::env::var_os("RRUN_TEST_RUNTIME").is_some()
+}
+
+/// The runtime is a crun: what it has not, or does otherwise, is not asked of it.
+fn is_crun() -> bool {
+    std::env::var("RRUN_TEST_RUNTIME").is_ok_and(|runtime| runtime.contains("crun"))
+}
+
+/// The runtime is another one, and none of crun's.
+fn is_runc() -> bool {
+    is_peer() && !is_crun()
 }
 
 #[test]

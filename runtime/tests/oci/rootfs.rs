@@ -149,3 +149,23 @@ fn the_control_groups_mount_shows_the_containers_own() {
         assert!(output.contains("memory\n") && output.contains("\n1\n"), "{output}");
     }
 }
+
+#[test]
+fn a_root_that_is_not_pivoted_into_is_all_that_is_seen_by_it_and_its_execs() {
+    let show = "cut -d' ' -f5 /proc/self/mountinfo; ls /";
+    let run = |options: &[&str], bundle: &Bundle| {
+        bundle.write();
+        let dir = bundle.dir.to_str().unwrap();
+        bundle.ok(&[&["run", "--bundle", dir], options, &[&bundle.id]].concat())
+    };
+    let pivoted = run(&[], &Bundle::sh(show));
+    assert_eq!(run(&["--no-pivot"], &Bundle::sh(show)), pivoted);
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let mut create = bundle.limited(&["create", "--no-pivot", "--bundle", dir, &bundle.id]);
+    let null = std::process::Stdio::null;
+    assert!(create.stdout(null()).stderr(null()).status().unwrap().success());
+    bundle.ok(&["start", &bundle.id]);
+    assert_eq!(bundle.ok(&["exec", &bundle.id, "sh", "-c", show]), pivoted);
+}

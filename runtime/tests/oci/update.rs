@@ -38,7 +38,7 @@ fn what_is_asked_is_changed_and_the_rest_stays() {
     }));
     for (options, files) in [
         (&["--memory", "100M"][..], &[("memory/memory.limit_in_bytes", "104857600")][..]),
-        (&["--cpu-shares", "2048"], &[("cpu/cpu.shares", "2048")]),
+        (&["--cpu-share", "2048"], &[("cpu/cpu.shares", "2048")]),
         (
             &["--cpu-quota", "5000", "--cpu-period", "10000"],
             &[("cpu/cpu.cfs_quota_us", "5000"), ("cpu/cpu.cfs_period_us", "10000")],
@@ -55,7 +55,7 @@ fn what_is_asked_is_changed_and_the_rest_stays() {
         (&["--memory-reservation", "32m"], &[("memory/memory.soft_limit_in_bytes", "33554432")]),
         (&["--pids-limit", "44"], &[("pids/pids.max", "44")]),
         (&["--pids-limit", "-1"], &[("pids/pids.max", "max")]),
-        (&["--memory", "0", "--cpu-shares", "0"], &[("cpu/cpu.shares", "2048")]),
+        (&["--memory", "0", "--cpu-share", "0"], &[("cpu/cpu.shares", "2048")]),
     ] {
         update(&bundle, options);
         for (file, value) in files {
@@ -82,7 +82,7 @@ fn what_is_asked_is_changed_on_v2_and_the_rest_stays() {
     assert_eq!(read("memory.swap.max"), (64 << 20).to_string());
     for (options, file, value) in [
         (&["--memory", "100M", "--memory-swap", "128m"][..], "memory.max", "104857600"),
-        (&["--cpu-shares", "1024"], "cpu.weight", "100"),
+        (&["--cpu-share", "1024"], "cpu.weight", "100"),
         (&["--cpu-quota", "5000", "--cpu-period", "10000"], "cpu.max", "5000 10000"),
         (&["--cpu-quota", "-1"], "cpu.max", "max 10000"),
         (&["--cpuset-cpus", "0"], "cpuset.cpus", "0"),
@@ -128,6 +128,39 @@ fn memory_and_swap_go_up_and_down_together_and_alone() {
     update(&bundle, &["--memory", "-1"]);
     let unlimited = both();
     assert!(unlimited.0 > 1 << 40 && unlimited.1 > 1 << 40, "{unlimited:?}");
+}
+
+#[test]
+fn real_time_of_processors_is_changed_in_an_order_that_the_kernel_takes() {
+    let file = std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us");
+    if on_v2() || !file.exists() {
+        return println!("skipped: this host shares out no real time");
+    }
+    let bundle = running(json!({}));
+    for (period, runtime) in [("500000", "100000"), ("50000", "20000"), ("900000", "300000")] {
+        update(&bundle, &["--cpu-rt-period", period, "--cpu-rt-runtime", runtime]);
+        assert_eq!(read_v1(&bundle, "cpu/cpu.rt_period_us"), period);
+        assert_eq!(read_v1(&bundle, "cpu/cpu.rt_runtime_us"), runtime);
+    }
+    update(&bundle, &["--cpu-rt-runtime", "0"]);
+    let left = if is_peer() { read_v1(&bundle, "cpu/cpu.rt_runtime_us") } else { "300000".into() };
+    assert_eq!(read_v1(&bundle, "cpu/cpu.rt_runtime_us"), left, "0 says nothing");
+}
+
+#[test]
+fn what_no_kernel_here_has_is_refused_by_its_name() {
+    if is_peer() {
+        return;
+    }
+    let bundle = running(json!({}));
+    for (option, value, word) in [
+        ("--kernel-memory", "1m", "linux.resources.memory.kernel"),
+        ("--l3-cache-schema", "L3:0=f", "Intel RDT"),
+        ("--mem-bw-schema", "MB:0=50", "Intel RDT"),
+    ] {
+        let words = bundle.fails(&["update", option, value, &bundle.id]);
+        assert!(words.contains(word), "{words}");
+    }
 }
 
 #[test]

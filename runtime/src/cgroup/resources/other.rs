@@ -52,8 +52,15 @@ impl Files<'_> {
     }
 
     fn cpu_v1(&mut self, dir: u8) {
-        self.plain(dir, "cpu.rt_period_us", &Setting::RealtimePeriod, "1000000");
-        self.plain(dir, "cpu.rt_runtime_us", &Setting::RealtimeRuntime, "0");
+        // The share may not be above what the old or the new one is in between.
+        let period = ("cpu.rt_period_us", Setting::RealtimePeriod, "1000000");
+        let runtime = ("cpu.rt_runtime_us", Setting::RealtimeRuntime, "0");
+        let runtime_first = self.falls(&Setting::RealtimeRuntime, 0);
+        for (file, setting, unset) in
+            if runtime_first { [runtime, period] } else { [period, runtime] }
+        {
+            self.plain(dir, file, &setting, unset);
+        }
         self.plain(dir, "cpu.shares", &Setting::CpuShares, "1024");
         let burst_first = self.falls(&Setting::CpuBurst, 0);
         if burst_first {

@@ -18,14 +18,17 @@
 //! 10. Say that all is ready, wait for the release.
 //! 11. The process: see [`process`].
 
+mod change;
 mod hooks;
+mod leave;
 mod mounts;
 mod process;
 mod text;
 
-use super::Stdio;
+use super::{Beside, Stdio};
 use crate::plan::{Capabilities, ExecPlan, FIRST, IdMaps, Namespace, Plan, Process, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
+pub(super) use change::{add as add_mounts, remove as remove_mounts};
 use nix::sched::CloneFlags;
 use rrun_sys::program::report::ParentTask;
 use rrun_sys::program::{
@@ -37,6 +40,7 @@ use text::c_string;
 pub(super) use text::sysctl_path;
 
 /// What comes beside a plan.
+#[derive(Default)]
 pub(super) struct Inputs<'fd> {
     pub(super) slots: &'fd [BorrowedFd<'fd>],
     pub(super) pod_mounts: Option<BorrowedFd<'fd>>,
@@ -45,6 +49,7 @@ pub(super) struct Inputs<'fd> {
     pub(super) tasks: Vec<(String, OwnedFd)>,
     /// A listening socket to wait at instead of the channel.
     pub(super) start_socket: Option<OwnedFd>,
+    pub(super) beside: Beside,
 }
 
 /// A child that can be cloned.
@@ -68,6 +73,7 @@ struct Compiler<'fd> {
     clone: CloneFlags,
     handover: Handover,
     id_maps: Option<IdMaps>,
+    beside: Beside,
 }
 
 /// Whether another process goes on in the place of the one that was cloned: a PID or time
@@ -90,6 +96,7 @@ const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTI
 pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>> {
     check_version(plan.version)?;
     let mut compiler = Compiler::new(given.slots)?;
+    compiler.hand_on(given.beside);
     compiler.begin(given.stdio)?;
     compiler.stdio_from_outside(&plan.process);
     if plan.cgroups.asked {
@@ -139,6 +146,7 @@ pub(super) fn exec<'fd>(
 ) -> Result<Compiled<'fd>> {
     check_version(plan.version)?;
     let mut compiler = Compiler::new(&[])?;
+    compiler.hand_on(given.beside);
     compiler.begin(given.stdio)?;
     compiler.stdio_from_outside(&plan.process);
     compiler.join(given.tasks);
@@ -241,6 +249,7 @@ impl<'fd> Compiler<'fd> {
             clone: CloneFlags::empty(),
             handover: Handover::No,
             id_maps: None,
+            beside: Beside::default(),
         })
     }
 
@@ -251,6 +260,11 @@ impl<'fd> Compiler<'fd> {
             handover: self.handover != Handover::No,
             id_maps: self.id_maps,
         }
+    }
+
+    fn hand_on(&mut self, beside: Beside) {
+        self.beside = beside;
+        self.program.hand_on(beside.inherited);
     }
 
     fn begin(&mut self, stdio: Option<Stdio>) -> Result<()> {

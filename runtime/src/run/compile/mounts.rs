@@ -14,9 +14,11 @@ pub(super) struct Mounts {
     /// One for each of the plan's; bind sources are copied by now.
     regs: Vec<Reg>,
     /// File systems that become read-only when all is made in them.
-    read_only_later: Vec<(String, Reg)>,
+    pub(super) read_only_later: Vec<(String, Reg)>,
     /// Where the file system that must wait for the PID namespace goes.
     late: Option<String>,
+    /// Paths that will be masked or made read-only.
+    restricted: Vec<String>,
     /// Those that stay open because a path to be masked or made read-only begins there, in the
     /// order in which they were attached.
     bases: Vec<(String, Base)>,
@@ -30,6 +32,21 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
+    /// None so far.
+    pub(super) fn of(root: Reg) -> Mounts {
+        Mounts {
+            root,
+            regs: Vec::new(),
+            read_only_later: Vec::new(),
+            late: None,
+            restricted: Vec::new(),
+            bases: Vec::new(),
+            writable_later: None,
+            has_pods: false,
+            devices: Vec::new(),
+        }
+    }
+
     fn is_late(&self, mount: &Mount) -> bool {
         self.late.as_ref().is_some_and(|late| below(&mount.target, late).is_some())
     }
@@ -118,19 +135,7 @@ impl Compiler<'_> {
         self.program.step("set root", MountOp::Set { mount: root, attributes, recursive: true });
         let mut regs = Vec::with_capacity(plan.mounts.len());
         for mount in &plan.mounts {
-            let reg = match &mount.source {
-                MountSource::Detached(slot) => {
-                    self.take_slot(*slot).context(|| format!("mount {}", mount.target))?
-                }
-                _ => self.program.empty(),
-            };
-            if let MountSource::Bind { path, recursive } = &mount.source {
-                let label = format!("mount {}: open {}", mount.target, path.display());
-                let path = c_string(path.as_os_str().as_encoded_bytes())?;
-                self.program.step(label, MountOp::Copy { path, recursive: *recursive, to: reg });
-            }
-            self.map_ids(mount, reg)?;
-            regs.push(reg);
+            regs.push(self.open_source(mount)?);
         }
         let devices = self.open_devices(plan)?;
         let late = plan
@@ -139,9 +144,25 @@ impl Compiler<'_> {
             .find(|mount| is_new_proc(mount))
             .filter(|_| self.handover == Handover::Late);
         let late = late.map(|mount| mount.target.trim_end_matches('/').to_owned());
-        let (read_only_later, bases) = (Vec::new(), Vec::new());
-        let (writable_later, has_pods) = (None, false);
-        Ok(Mounts { root, regs, read_only_later, late, bases, writable_later, has_pods, devices })
+        let restricted = plan.masked.iter().chain(&plan.readonly).cloned().collect();
+        Ok(Mounts { regs, late, restricted, devices, ..Mounts::of(root) })
+    }
+
+    /// What needs the host's mounts of one mount.
+    pub(super) fn open_source(&mut self, mount: &Mount) -> Result<Reg> {
+        let reg = match &mount.source {
+            MountSource::Detached(slot) => {
+                self.take_slot(*slot).context(|| format!("mount {}", mount.target))?
+            }
+            _ => self.program.empty(),
+        };
+        if let MountSource::Bind { path, recursive } = &mount.source {
+            let label = format!("mount {}: open {}", mount.target, path.display());
+            let path = c_string(path.as_os_str().as_encoded_bytes())?;
+            self.program.step(label, MountOp::Copy { path, recursive: *recursive, to: reg });
+        }
+        self.map_ids(mount, reg)?;
+        Ok(reg)
     }
 
     /// Before the user namespace is joined: from inside nobody may.
@@ -180,22 +201,21 @@ impl Compiler<'_> {
                 self.program.step(label, MountOp::CoverAt { mount: mounts.root, path });
             }
         }
-        for (at, mount) in plan.mounts.iter().enumerate() {
+        for (mount, reg) in plan.mounts.iter().zip(mounts.regs.clone()) {
             if !mounts.is_late(mount) {
-                self.mount(plan, at, mounts)?;
+                self.mount(mount, reg, mounts)?;
             }
         }
         self.nodes(plan, mounts)?;
         self.hooks_of_create(plan)?;
-        self.program.step("pivot into the root", MountOp::Pivot(mounts.root));
-        Ok(())
+        self.leave_the_hosts_root(mounts.root)
     }
 
     /// All the rest, up to a finished root.
     pub(super) fn finish_root(&mut self, plan: &Plan, mut mounts: Mounts) -> Result<()> {
-        for (at, mount) in plan.mounts.iter().enumerate() {
+        for (mount, reg) in plan.mounts.iter().zip(mounts.regs.clone()) {
             if mounts.is_late(mount) {
-                self.mount(plan, at, &mut mounts)?;
+                self.mount(mount, reg, &mut mounts)?;
             }
         }
         let root = mounts.root;
@@ -255,9 +275,7 @@ impl Compiler<'_> {
         to
     }
 
-    fn mount(&mut self, plan: &Plan, at: usize, mounts: &mut Mounts) -> Result<()> {
-        let entry = plan.mounts.get(at).zip(mounts.regs.get(at).copied());
-        let Some((mount, reg)) = entry else { return Ok(()) };
+    pub(super) fn mount(&mut self, mount: &Mount, reg: Reg, mounts: &mut Mounts) -> Result<()> {
         let label = || format!("mount {}", mount.target);
         let rules = rules(mount).context(label)?;
         let mut set = mount.set;
@@ -308,7 +326,7 @@ impl Compiler<'_> {
         let op = MountOp::Attach { mount: reg, root: mounts.root, path, rules };
         self.program.step(label(), op);
         let is_base = |path: &String| below(path, &mount.target).is_some();
-        if plan.masked.iter().chain(&plan.readonly).any(is_base) {
+        if mounts.restricted.iter().any(is_base) {
             let is_proc = is_new_proc(mount) || rules.is_proc;
             mounts.bases.push((mount.target.clone(), Base { mount: reg, is_proc }));
         } else if !mounts.is_needed(reg) {
@@ -376,7 +394,7 @@ impl Compiler<'_> {
     }
 }
 
-fn read_only(program: &mut Program<'_>, label: String, mount: Reg) {
+pub(super) fn read_only(program: &mut Program<'_>, label: String, mount: Reg) {
     let attributes = MountAttr { set: attr::RDONLY, ..Default::default() };
     program.step(label, MountOp::Set { mount, attributes, recursive: false });
 }
@@ -427,13 +445,7 @@ mod tests {
         let plan = planning::plan(&spec, &host, &over).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let slots = [null.as_fd()];
-        let given = Inputs {
-            slots: &slots,
-            pod_mounts: None,
-            stdio: None,
-            tasks: vec![],
-            start_socket: None,
-        };
+        let given = Inputs { slots: &slots, ..Default::default() };
         let program = format!("{:?}", compile::init(&plan, given).unwrap().program);
         // Labels are bytes.
         let at = |label: &str| program.find(&format!("{:?}", label.as_bytes()));

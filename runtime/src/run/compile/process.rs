@@ -116,7 +116,8 @@ impl Compiler<'_> {
     }
 
     fn identity_before_filter(&mut self, process: &Process) -> Result<()> {
-        self.program.step("close on exec", DescriptorOp::CloseOnExec(3));
+        let others = self.beside.inherited.end();
+        self.program.step("close on exec", DescriptorOp::CloseOnExec(others));
         for limit in &process.rlimits {
             let op = Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
             self.program.step(format!("set limit {}", limit.resource), CredentialOp::Limit(op));

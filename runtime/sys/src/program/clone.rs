@@ -26,7 +26,7 @@ pub struct Placement<'fd> {
 /// [`super::report::channel`]. Returns its id and its pidfd at once.
 ///
 /// The child starts with every signal handler at its default, and closes what is neither in the
-/// program's table nor 0, 1, 2 or the channel before its first step.
+/// program's table nor 0, 1, 2, handed on or the channel before its first step.
 ///
 /// # Errors
 /// What clone3(2) says.
@@ -55,7 +55,7 @@ pub fn start(
                 clamped: false,
                 said: Words::NONE,
             };
-            if machine.close_others().is_err() {
+            if machine.close_others(program.inherited).is_err() {
                 machine::exit(125);
             }
             machine.run(&program.steps)

@@ -4,6 +4,7 @@
 use super::report::{self, Detail, MessageKind};
 use super::{Op, Reg, Step};
 use crate::call::syscall;
+use crate::inherited::Inherited;
 use nix::errno::Errno;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -118,9 +119,10 @@ impl Machine<'_> {
         }
     }
 
-    /// Closes every descriptor from 3 on but the channel and those in registers.
-    pub(super) fn close_others(&mut self) -> Result<(), Errno> {
-        let mut next: RawFd = 3;
+    /// Closes every descriptor after those that are handed on, but the channel and those in
+    /// registers.
+    pub(super) fn close_others(&mut self, inherited: Inherited) -> Result<(), Errno> {
+        let mut next = inherited.end();
         loop {
             let kept = self.fds.iter().copied().chain([self.channel]).filter(|fd| *fd >= next);
             let Some(keep) = kept.min() else {

@@ -38,6 +38,7 @@ pub use mount::{Base, MountOp, Rules};
 pub use namespace::NamespaceOp;
 pub use terminal::TerminalOp;
 
+use crate::inherited::Inherited;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -93,6 +94,7 @@ pub struct Program<'fd> {
     steps: Vec<Step>,
     fds: Vec<RawFd>,
     owned: Vec<OwnedFd>,
+    inherited: Inherited,
     borrowed: PhantomData<BorrowedFd<'fd>>,
 }
 
@@ -113,6 +115,11 @@ impl<'fd> Program<'fd> {
         let reg = self.put(fd.as_raw_fd());
         self.owned.push(fd);
         reg
+    }
+
+    /// Leaves open what comes from the caller's caller, for the program that is executed.
+    pub fn hand_on(&mut self, inherited: Inherited) {
+        self.inherited = inherited;
     }
 
     /// An entry for a step to fill.

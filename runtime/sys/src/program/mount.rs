@@ -7,8 +7,8 @@ use crate::in_root::{self, Leaf, is};
 use crate::mount::{self, FsContext, MountAttr};
 use crate::procfs;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -103,6 +103,10 @@ pub enum MountOp {
         /// Mode and owner of the directory too.
         attributes: bool,
     },
+    /// Open the root directory.
+    Root(Reg),
+    /// Detach what is mounted on top at a path, links in its folders followed, from the root.
+    Detach(CString),
     /// Attach a mount on top of `/` and go there, to pivot into it by and by.
     Cover(Reg),
     /// The same at a path of the host, where others find it: a hook does.
@@ -114,6 +118,14 @@ pub enum MountOp {
     },
     /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
     Pivot(Reg),
+    /// The same by chroot(2), for a root that cannot be pivoted out of: it stays where it is. What is
+    /// mounted on it is detached, or covered where that is locked, as it is in a user namespace.
+    Chroot {
+        /// The new root.
+        root: Reg,
+        /// Where something is mounted on the old one.
+        others: Vec<CString>,
+    },
     /// Cover a path beneath a mount (or the mount itself, by `.`): a directory with an empty
     /// read-only file system, anything else with `/dev/null`. A missing path is passed over, one
     /// that leads to the root is refused.
@@ -214,21 +226,19 @@ impl MountOp {
                 attach(machine, machine.fd(*mount)?, machine.fd(*root)?, path, *rules)?;
             }
             MountOp::CopyUp { mount, root, path, attributes } => {
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                let source = match in_root::open(machine.fd(*root)?, path, flags) {
-                    Err(Errno::ENOENT) => return Ok(()),
-                    other => other?,
-                };
-                refuse_root(machine, machine.fd(*root)?, source.as_fd())?;
-                let mount = machine.fd(*mount)?;
-                copy::tree(source.as_fd(), mount, 0)?;
-                if *attributes {
-                    copy::attributes(mount, &fstat(&source)?)?;
-                }
+                copy_up(machine, *mount, *root, path, *attributes)?;
             }
+            MountOp::Root(to) => machine.put(*to, mount::open_root()?),
+            MountOp::Detach(path) => mount::detach(path)?,
             MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
             MountOp::CoverAt { mount, path } => mount::cover(machine.fd(*mount)?, path)?,
             MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
+            MountOp::Chroot { root, others } => {
+                for path in others {
+                    clear(path)?;
+                }
+                mount::cover_old_root(machine.fd(*root)?)?;
+            }
             MountOp::Mask { base, path, root, empty } => {
                 if let Some(target) = existing(machine, *base, path, *root)? {
                     mask(machine, *root, target.as_fd(), *empty)?;
@@ -242,6 +252,27 @@ impl MountOp {
         }
         Ok(())
     }
+}
+
+fn copy_up(
+    machine: &mut Machine<'_>,
+    mount: Reg,
+    root: Reg,
+    path: &CStr,
+    attributes: bool,
+) -> Result<(), Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let source = match in_root::open(machine.fd(root)?, path, flags) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    refuse_root(machine, machine.fd(root)?, source.as_fd())?;
+    let mount = machine.fd(mount)?;
+    copy::tree(source.as_fd(), mount, 0)?;
+    if attributes {
+        copy::attributes(mount, &fstat(&source)?)?;
+    }
+    Ok(())
 }
 
 fn new(
@@ -380,6 +411,14 @@ fn mask(
     if let Ok(first) = machine.fd(empty) {
         return mount::attach(mount::clone_tree(first, c"", false)?.as_fd(), target);
     }
+    let made = nothing()?;
+    mount::attach(made.as_fd(), target)?;
+    machine.put(empty, made);
+    Ok(())
+}
+
+/// A file system with nothing in it, which stays so.
+fn nothing() -> Result<OwnedFd, Errno> {
     let attributes = libc::MOUNT_ATTR_RDONLY
         | libc::MOUNT_ATTR_NOSUID
         | libc::MOUNT_ATTR_NODEV
@@ -387,10 +426,23 @@ fn mask(
     let context = FsContext::open(c"tmpfs")?;
     context.set(c"nr_inodes", Some(c"1"))?;
     context.set(c"ro", None)?;
-    let made = context.mount(attributes)?;
-    mount::attach(made.as_fd(), target)?;
-    machine.put(empty, made);
-    Ok(())
+    context.mount(attributes)
+}
+
+/// Takes away what is mounted at a path of the old root; a file that cannot be is left.
+fn clear(path: &CStr) -> Result<(), Errno> {
+    match mount::detach(path) {
+        // Under another mount, which has gone already.
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EINVAL | Errno::EPERM) => {}
+        other => return other,
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // Not by `in_root`: the working directory is in the new root by now.
+    match openat(AT_FDCWD, path, flags, Mode::empty()) {
+        Err(Errno::ENOTDIR | Errno::ENOENT) => Ok(()),
+        directory => mount::attach(nothing()?.as_fd(), directory?.as_fd()),
+    }
 }
 
 fn read_only(target: BorrowedFd<'_>) -> Result<(), Errno> {

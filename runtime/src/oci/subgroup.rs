@@ -1,0 +1,163 @@
+//! `exec --cgroup`: a process in a group below its container's.
+
+use crate::invalid;
+use rrun_runtime::cgroup::Layout;
+use rrun_runtime::plan::Cgroups;
+use rrun_runtime::{Context, Error, Kind, Result};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+/// Which groups are asked for, as runc spells them.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Subgroup {
+    /// One for all controllers.
+    All(PathBuf),
+    /// Of some controllers of cgroup v1.
+    Of(BTreeMap<String, PathBuf>),
+}
+
+impl Subgroup {
+    /// `GROUP`, or each time `CONTROLLER[,CONTROLLER]:GROUP`; `None` where nothing is asked.
+    ///
+    /// # Errors
+    /// `Invalid` for what is neither, or leads out of the container's groups.
+    pub fn parse(asked: &[String]) -> Result<Option<Subgroup>> {
+        let mut of = BTreeMap::new();
+        for text in asked {
+            let wrong = |why: &str| invalid(format!("--cgroup {text:?}: {why}"));
+            let Some((controllers, path)) = text.split_once(':') else {
+                return match asked {
+                    [_] => below(text).map(|path| Some(Subgroup::All(path))),
+                    _ => Err(wrong("one of several names its controllers: CONTROLLER:GROUP")),
+                };
+            };
+            let path = below(path)?;
+            for controller in controllers.split(',') {
+                if controller.is_empty() {
+                    return Err(wrong("a controller without a name"));
+                }
+                if of.insert(controller.to_owned(), path.clone()).is_some() {
+                    return Err(wrong("a controller is there twice"));
+                }
+            }
+        }
+        Ok((!of.is_empty()).then_some(Subgroup::Of(of)))
+    }
+
+    /// Changes the groups of an exec, which are the container's but for one of its own in the
+    /// unified hierarchy.
+    ///
+    /// # Errors
+    /// `NotFound` for a group that is not there, `Invalid` for a controller that is not.
+    pub fn place(&self, exec: &mut Cgroups, container: &Cgroups, layout: &Layout) -> Result<()> {
+        match self {
+            Subgroup::All(below) => all(exec, container, below),
+            Subgroup::Of(of) => some(exec, container, layout, of),
+        }
+    }
+}
+
+fn all(exec: &mut Cgroups, container: &Cgroups, below: &Path) -> Result<()> {
+    let alone = container.dirs.iter().all(|dir| dir.unified);
+    for (to, from) in exec.dirs.iter_mut().zip(&container.dirs) {
+        let path = from.path.join(below);
+        // Beside v1 nobody has to have made the group in the unified hierarchy too.
+        if from.unified && !alone && !path.is_dir() {
+            continue;
+        }
+        to.path = existing(path)?;
+    }
+    Ok(())
+}
+
+fn some(
+    exec: &mut Cgroups,
+    container: &Cgroups,
+    layout: &Layout,
+    of: &BTreeMap<String, PathBuf>,
+) -> Result<()> {
+    let mut moved = BTreeMap::new();
+    for (controller, below) in of {
+        let hierarchy = layout.v1.iter().find(|one| one.controllers.contains(controller));
+        let at = hierarchy.and_then(|one| {
+            container.dirs.iter().position(|dir| !dir.unified && dir.path.starts_with(&one.path))
+        });
+        let Some(at) = at else {
+            let words = "is no controller of cgroup v1 that the container has";
+            return Err(invalid(format!("--cgroup: {controller} {words}")));
+        };
+        // Controllers of one hierarchy go together.
+        if moved.insert(at, below).is_some_and(|other| other != below) {
+            return Err(invalid(format!(
+                "--cgroup: {controller} is in one hierarchy with another"
+            )));
+        }
+    }
+    for (at, below) in moved {
+        if let (Some(to), Some(from)) = (exec.dirs.get_mut(at), container.dirs.get(at)) {
+            to.path = existing(from.path.join(below))?;
+        }
+    }
+    Ok(())
+}
+
+/// A group that is not there is not made: a name that was written wrong would go unnoticed.
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    let context = || format!("--cgroup: {}", path.display());
+    let found = std::fs::metadata(&path).context(context)?;
+    if !found.is_dir() {
+        return Err(Error::new(Kind::Invalid, "is no group").context(context()));
+    }
+    Ok(path)
+}
+
+/// A path below a group. A first slash is the group's own.
+fn below(path: &str) -> Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => plain.push(name),
+            Component::RootDir | Component::CurDir => {}
+            // In runc's words.
+            _ => return Err(invalid(format!("--cgroup: bad sub cgroup path: {path}"))),
+        }
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(asked: &[&str]) -> Result<Option<Subgroup>> {
+        Subgroup::parse(&asked.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn groups_are_for_all_controllers_or_for_those_that_are_named() {
+        let all = |path: &str| Some(Subgroup::All(path.into()));
+        assert_eq!(parse(&[]).unwrap(), None);
+        assert_eq!(parse(&["a/b"]).unwrap(), all("a/b"));
+        assert_eq!(parse(&["/a/./b/"]).unwrap(), all("a/b"));
+        assert_eq!(parse(&["/"]).unwrap(), all(""));
+        let of = [("cpu", "x"), ("cpuacct", "x"), ("memory", "y")];
+        let of = of.map(|(name, path)| (name.to_owned(), path.into())).into();
+        assert_eq!(parse(&["memory:y", "cpu,cpuacct:/x"]).unwrap(), Some(Subgroup::Of(of)));
+    }
+
+    #[test]
+    fn what_leads_out_or_is_said_twice_is_refused() {
+        for asked in [
+            &[".."][..],
+            &["a/../.."],
+            &["cpu:../x"],
+            &["a", "b"],
+            &["cpu:a", "b"],
+            &[":a"],
+            &["cpu,:a"],
+            &["cpu:a", "cpu:b"],
+        ] {
+            assert_eq!(parse(asked).unwrap_err().kind(), Kind::Invalid, "{asked:?}");
+        }
+    }
+}
