@@ -90,7 +90,7 @@ impl Current {
 /// is, what listens, and what pods that run were made with.
 fn reloaded(old: &Config, new: &Config) -> Config {
     let Network { mode, conf_dir, bin_dirs, .. } = new.network.clone();
-    let Images { stall_timeout, stall_bytes, layers, .. } = old.images;
+    let Images { stall_timeout, stall_bytes, layers, largest_ratio, .. } = old.images;
     let Images { range_bytes, ranges_at_once, downloads_per_registry, .. } = old.images;
     Config {
         network: Network { mode, conf_dir, bin_dirs, ..old.network.clone() },
@@ -101,6 +101,7 @@ fn reloaded(old: &Config, new: &Config) -> Config {
             ranges_at_once,
             downloads_per_registry,
             layers,
+            largest_ratio,
             ..new.images.clone()
         },
         seccomp: new.seccomp.clone(),
@@ -196,6 +197,7 @@ mod tests {
         ("images.ranges_at_once", "1"),
         ("images.downloads_per_registry", "1"),
         ("images.layers", "'erofs'"),
+        ("images.largest_ratio", "1"),
         ("images.pinned", "['x']"),
         ("images.image_gc_high_threshold_percent", "90"),
         ("images.image_gc_low_threshold_percent", "70"),

@@ -92,6 +92,7 @@ pub fn image_store(current: &Current) -> rrun_images::Config {
         },
         downloads_per_registry: current.config().images.downloads_per_registry,
         layers: current.config().images.layers,
+        largest_ratio: current.config().images.largest_ratio,
     }
 }
 

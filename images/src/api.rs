@@ -12,10 +12,10 @@ use crate::credentials::{Credentials, Known};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::export::{self, ExportTo};
+use crate::flights::Flights;
 use crate::gc::Policy;
 use crate::import::{self, Imported};
 use crate::progress::{Progress, Watched};
-use crate::pull::Flights;
 use crate::reference::Reference;
 use crate::registry::Registries;
 use crate::store::{

@@ -58,8 +58,13 @@ pub fn layer(bytes: &[u8], folder: &Path) {
 fn unpack(bytes: &[u8], folder: &Path, format: Format) -> Result<Facts, crate::Error> {
     let (inside, split) = (folder.join("layer"), folder.join("split"));
     fs::create_dir(&inside).expect("make the layer's folder");
-    let job =
-        Job { diff_id: Digest::of(bytes), folder: inside.clone(), split: split.clone(), format };
+    let job = Job {
+        diff_id: Digest::of(bytes),
+        folder: inside.clone(),
+        split: split.clone(),
+        format,
+        most: u64::MAX,
+    };
     let (feed, fed) = mpsc::channel(2);
     feed.try_send(Feed::Piece(bytes.to_vec().into())).expect("there is room");
     feed.try_send(Feed::End).expect("there is room");

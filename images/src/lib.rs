@@ -19,6 +19,7 @@ mod digest;
 mod docker_archive;
 mod error;
 mod export;
+mod flights;
 mod fsck;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rrun_blocking::Pool;
 use rrun_sys::root::{RootDir, Rule};
@@ -16,16 +15,15 @@ use rusqlite::Transaction;
 use tokio::sync::{RwLock, mpsc};
 use tracing::Instrument;
 
-use crate::credentials::Credentials;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::directories::{self, OpenLayers};
 use crate::layer::{self, Facts, Feed, Job};
 use crate::manifest::{self, Descriptor};
 use crate::partial::Partial;
-use crate::progress::{Event, Progress, Reporter, Wait, Watched};
+use crate::progress::{Event, Reporter, Wait};
 use crate::reference::Reference;
-use crate::registry::{Registries, Registry};
+use crate::registry::Registry;
 use crate::source::{Layer, Parts, Source, check_layers, feed_layer};
 use crate::store::records::{self, NameKind, NewImage};
 use crate::store::{Disk, Holder, HolderKind, LayerKey, Lock};
@@ -41,76 +39,7 @@ const COMMITS: usize = 5;
 /// is not to hold up the others.
 static UNPACKS: Pool = Pool::new(256);
 
-type Flight = Shared<BoxFuture<'static, Result<ImageId>>>;
-/// One pull: who asks what with which credentials. Somebody without credentials must not join
-/// the pull of somebody who has them.
-type FlightKey = (Reference, Option<Credentials>);
-
-/// The pulls that run in this process.
-#[derive(Default)]
-pub(crate) struct Flights(Mutex<HashMap<FlightKey, Running>>);
-
-/// A pull that runs, and where it is.
-struct Running {
-    flight: WeakShared<BoxFuture<'static, Result<ImageId>>>,
-    watched: Watched,
-}
-
-impl Flights {
-    /// Pulls, or joins a running pull of the same. A flight lives as long as one caller waits for
-    /// it, and keeps the store open so long.
-    pub(crate) async fn pull(
-        &self,
-        disk: &Disk,
-        known: Arc<Registries>,
-        (reference, auth): (&Reference, Option<&Credentials>),
-        progress: Option<Progress>,
-    ) -> Result<ImageId> {
-        let key = (reference.clone(), auth.cloned());
-        let start = |watched: Watched| {
-            let reporter = Reporter::new(progress, watched);
-            let (disk, (reference, auth)) = (disk.clone(), key.clone());
-            let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
-            async move {
-                let registry =
-                    Registry::open(&disk.inner().config, &reference, auth.as_ref(), &known)?;
-                pull(&disk, registry, &reference, reporter).await
-            }
-            .instrument(span)
-            .boxed()
-            .shared()
-        };
-        self.join(key.clone(), start).await
-    }
-
-    fn join(&self, key: FlightKey, start: impl FnOnce(Watched) -> Flight) -> Flight {
-        let mut all = self.running();
-        if let Some(flight) = all.get(&key).and_then(|one| one.flight.upgrade())
-            && flight.peek().is_none()
-        {
-            return flight;
-        }
-        let watched = Watched::new(key.0.clone());
-        let started = start(watched.clone());
-        if let Some(flight) = started.downgrade() {
-            all.insert(key, Running { flight, watched });
-        }
-        started
-    }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<FlightKey, Running>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, one| one.flight.upgrade().is_some());
-        all
-    }
-
-    /// Those that somebody waits for now.
-    pub(crate) fn watched(&self) -> Vec<Watched> {
-        self.running().values().map(|one| one.watched.clone()).collect()
-    }
-}
-
-async fn pull(
+pub(crate) async fn pull(
     disk: &Disk,
     registry: Registry,
     reference: &Reference,
@@ -349,7 +278,9 @@ async fn fetch_into(
     let disk = &lease.disk;
     let folder = disk.path("tmp").join(key.as_str());
     let format = disk.run(|disk| Ok(disk.format())).await?;
-    let job = Job { diff_id: layer.diff_id.clone(), folder, split: disk.split(key), format };
+    let (diff_id, split) = (layer.diff_id.clone(), disk.split(key));
+    let most = disk.inner().config.largest(layer.blob.size);
+    let job = Job { diff_id, folder, split, format, most };
     let (feed, fed) = mpsc::channel(FEED);
     let (here, key) = (disk.clone(), key.clone());
     let busy = Arc::clone(&lease.busy).read_owned().await;

@@ -153,3 +153,28 @@ async fn a_window_that_nobody_needs_is_refused() {
     assert_eq!(error.kind(), Kind::Invalid, "{error}");
     assert!(error.to_string().contains("decompress"), "{error}");
 }
+
+#[tokio::test]
+async fn a_layer_that_unpacks_to_a_thousand_times_what_comes_of_it_is_refused() {
+    const MIB: usize = 1 << 20;
+    let mut header = ::tar::Header::new_gnu();
+    header.set_size(300 * MIB as u64);
+    header.set_path("zeros").unwrap();
+    header.set_cksum();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    // Members, and frames, one after the other.
+    let blob = |code: &dyn Fn(&[u8]) -> Vec<u8>| {
+        [code(header.as_bytes()), code(&vec![0; MIB]).repeat(300)].concat()
+    };
+    for blob in [blob(&gzip), blob(&zstd)] {
+        assert!(blob.len() < MIB / 2);
+        let (_registry, scratch, name) = served(&TestImage::of(&[(Vec::new(), blob)])).await;
+        let error = refusal(&scratch, &name, None).await;
+        assert!(error.contains("images.largest_ratio"), "{error}");
+    }
+}

@@ -397,3 +397,28 @@ async fn a_registry_that_trickles_is_asked_again_from_there_and_then_given_up() 
         }
     }
 }
+
+#[tokio::test]
+async fn a_mirror_that_answers_with_a_page_is_passed_over_and_alone_is_named_with_what_it_sent() {
+    let (mirror, registry) = (TestRegistry::start().await, TestRegistry::start().await);
+    registry.put("r/i", "1", &big_image());
+    let page = |_: &_| {
+        let answer = text(200, "<html><body>Log in to the network first</body></html>");
+        Some(with_header(answer, "content-type", "text/html; charset=utf-8"))
+    };
+    mirror.fault(page);
+    let scratch = Scratch::new().await;
+    let hosts =
+        format!("server = 'http://{}'\n[host.'http://{}']\n", registry.address, mirror.address);
+    scratch.hosts("example.com", &hosts);
+    let name = reference("example.com/r/i:1");
+    scratch.store.pull(&name, None, None).await.unwrap();
+    assert!(!mirror.seen().is_empty());
+
+    registry.fault(page);
+    let other = reference("example.com/r/other:1");
+    let error = scratch.store.pull(&other, None, None).await.unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("the answer (text/html) is no manifest"), "{words}");
+    assert!(words.contains(&mirror.address) && words.contains(&registry.address), "{words}");
+}

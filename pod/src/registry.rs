@@ -131,6 +131,11 @@ fn auth(entry: &Value) -> Option<v1::AuthConfig> {
         registry_token: field("registrytoken"),
         ..Default::default()
     };
+    // Beside one, `auth` has a name that means nothing, and no password: docker does not read it.
+    if !auth.identity_token.is_empty() {
+        (auth.username, auth.password) = (String::new(), String::new());
+        return Some(auth);
+    }
     let encoded = field("auth");
     if auth.username.is_empty() && !encoded.is_empty() {
         let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
@@ -198,5 +203,18 @@ mod tests {
         assert_eq!(users("r.io/other"), ["host", "star"]);
         assert_eq!(users("busybox"), ["hub", "star"]);
         assert_eq!(users("sub.r.io/x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn beside_an_identity_token_name_and_password_mean_nothing() {
+        let text =
+            r#"{"r.io": {"auth": "MDAwMDo=", "identitytoken": "t"}, "s.io": {"auth": "dTpw"}}"#;
+        let Value::Object(map) = serde_json::from_str(text).unwrap() else { panic!("{text}") };
+        let found = entries(&map);
+        let shown = |at: usize| {
+            let auth: &v1::AuthConfig = &found[at].1;
+            (auth.username.as_str(), auth.password.as_str(), auth.identity_token.as_str())
+        };
+        assert_eq!((shown(0), shown(1)), (("", "", "t"), ("u", "p", "")));
     }
 }

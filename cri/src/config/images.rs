@@ -36,6 +36,8 @@ pub struct Images {
     pub downloads_per_registry: usize,
     /// What layers become that are unpacked from now on.
     pub layers: rrun_images::Layers,
+    /// A layer of more than 256 MiB that is more than so many times what came of it is refused.
+    pub largest_ratio: u64,
     /// Images that are never collected: names, or digests. Clients of the CRI see them as pinned.
     #[serde(deserialize_with = "pins")]
     pub pinned: Vec<String>,
@@ -68,6 +70,7 @@ impl Default for Images {
             ranges_at_once: rrun_images::Ranges::default().at_once,
             downloads_per_registry: rrun_images::Config::default().downloads_per_registry,
             layers: rrun_images::Layers::Auto,
+            largest_ratio: rrun_images::Config::default().largest_ratio,
             pinned: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,

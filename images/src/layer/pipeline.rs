@@ -42,6 +42,8 @@ pub(crate) struct Job {
     pub split: PathBuf,
     /// What it is to be.
     pub format: Format,
+    /// So many bytes it has at the most when it is unpacked.
+    pub most: u64,
 }
 
 const BUFFER: usize = 256 << 10;
@@ -70,6 +72,7 @@ pub(crate) fn run(job: &Job, feed: mpsc::Receiver<Feed>) -> Result<Facts> {
         at: 0,
         hasher: Some(Hasher::new(job.diff_id.algorithm())),
         kept: None,
+        left: job.most,
     };
     let done = match job.format {
         Format::Directory => write_directory(job, &mut source),
@@ -156,6 +159,12 @@ fn inflate(
     }
 }
 
+fn too_large() -> Error {
+    Error::invalid(
+        "what it unpacks to is larger than any layer of its size should be (images.largest_ratio)",
+    )
+}
+
 fn corrupt(e: io::Error) -> io::Error {
     if e.get_ref().is_some_and(|inner| inner.is::<Error>()) {
         return e;
@@ -237,6 +246,8 @@ struct Inflated {
     hasher: Option<Hasher>,
     /// Where they are kept as they come.
     kept: Option<Kept>,
+    /// How many more there may be.
+    left: u64,
 }
 
 impl Read for Inflated {
@@ -255,6 +266,8 @@ impl BufRead for Inflated {
             self.at = 0;
             // After the end nothing comes and the queue is closed.
             self.now = self.full_out.recv().unwrap_or_else(|_| Ok(Vec::new()))?;
+            let left = self.left.checked_sub(self.now.len() as u64).ok_or_else(too_large);
+            self.left = left.map_err(io::Error::other)?;
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(&self.now);
             }

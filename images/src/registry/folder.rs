@@ -67,17 +67,12 @@ fn certificates_only(folder: &Path, registry: &str) -> Result<Vec<Host>> {
             _ => {}
         }
     }
-    let client: Vec<Pair> = certs
-        .into_iter()
-        .map(|cert| {
-            let key = cert.with_extension("key");
-            if !key.exists() {
-                let why = format!("{} has no {}", cert.display(), key.display());
-                return Err(Error::invalid(why));
-            }
-            Ok(Pair { cert, key: Some(key) })
-        })
-        .collect::<Result<_>>()?;
+    // Without a file of its own the key is in that of the certificate, as containerd has it.
+    let pair = |cert: PathBuf| {
+        let key = Some(cert.with_extension("key")).filter(|key| key.exists());
+        Pair { cert, key }
+    };
+    let client: Vec<Pair> = certs.into_iter().map(pair).collect();
     let mut hosts = implied(registry);
     for host in &mut hosts {
         (host.ca, host.client) = (ca.clone(), client.clone());

@@ -70,7 +70,9 @@ impl File<'_> {
         for (key, value) in in_order(table.get_ref()) {
             match key.get_ref().as_ref() {
                 "server" => {
-                    server = Some((key, string(value).map_err(|fault| fault.under("server"))?));
+                    let url = string(value).map_err(|fault| fault.under("server"))?;
+                    // Empty, it is the registry itself.
+                    server = Some((key, url)).filter(|(_, url)| !url.is_empty());
                 }
                 "host" => self.mirrors(&mut hosts, value).map_err(|fault| fault.under("host"))?,
                 _ => own.push((key, value)),

@@ -31,11 +31,13 @@ use host::Host;
 use pace::Stall;
 use ranges::Ranges;
 use retry::{back_off, pause};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::credentials::Credentials;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
+use crate::json;
 use crate::manifest::{self, Descriptor};
 use crate::reference::Reference;
 use crate::store::Config;
@@ -143,10 +145,16 @@ impl Registry {
                 let digest = said.ok_or_else(none)?;
                 return Ok((digest.clone(), self.manifest(&digest, None).await?));
             }
+            let kind = content_type(&answer.response).unwrap_or("no type").to_owned();
             let bytes = http::body(answer.response, manifest::LARGEST).await.context("manifest")?;
-            let Some(said) = said else { return Ok((Digest::of(&bytes), bytes)) };
-            match said.verify(&bytes) {
-                Ok(()) => return Ok((said, bytes)),
+            let is_said = said.as_ref().map_or(Ok(()), |said| said.verify(&bytes));
+            // A proxy, or whoever wants somebody to log in first, answers a page with 200.
+            let is_document = || match json::parse(&bytes) {
+                Ok(Value::Object(_)) => Ok(()),
+                _ => Err(Error::invalid(format_args!("the answer ({kind}) is no manifest"))),
+            };
+            match is_said.and_then(|()| is_document()) {
+                Ok(()) => return Ok((said.unwrap_or_else(|| Digest::of(&bytes)), bytes)),
                 Err(e) => answer.endpoint.distrust(&query, e),
             }
         }
@@ -241,14 +249,19 @@ fn said_digest(response: &Response) -> Option<Digest> {
     response.headers().get("docker-content-digest")?.to_str().ok()?.trim().parse().ok()
 }
 
+/// What the answer says that it is.
+fn content_type(response: &Response) -> Option<&str> {
+    response.headers().get("content-type")?.to_str().ok()?.split(';').next().map(str::trim)
+}
+
 /// What the answer says of a document. Of one that came otherwise than it was asked for, that is
 /// nothing.
 fn described(digest: Digest, response: &Response) -> Descriptor {
     let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
     let size = header("content-length").and_then(|length| length.parse().ok());
     let size = size.filter(|_| header("content-encoding").is_none()).unwrap_or(0);
-    let media_type = header("content-type").and_then(|text| text.split(';').next());
-    Descriptor::of(digest).with(media_type.unwrap_or_default().to_owned(), size)
+    let media_type = content_type(response).unwrap_or_default().to_owned();
+    Descriptor::of(digest).with(media_type, size)
 }
 
 fn verify(bytes: &[u8], digest: &Digest, size: Option<u64>) -> Result<()> {

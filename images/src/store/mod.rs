@@ -34,6 +34,7 @@
 
 mod as_directory;
 mod collect;
+mod config;
 mod disk_usage;
 mod fsck;
 mod image_gc;
@@ -60,8 +61,8 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
-use tokio::sync::watch;
 
+pub use config::Config;
 pub use disk_usage::{ImageUsage, LayerUsage};
 pub use fsck::{Containers, Fault, Finding};
 pub(crate) use fsck::{Found, Hash, Look, Remedy, before_opening, look};
@@ -82,54 +83,13 @@ pub use verify::{LayerState, Verified};
 use rrun_blocking::Blocking;
 use rrun_sys::step;
 
-use crate::config::{self, ImageConfig};
+use crate::config::{self as image_config, ImageConfig};
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
-use crate::registry::pace::Stall;
-use crate::registry::ranges::Ranges;
-use crate::verifier::Verifiers;
 
 /// Blocking calls of one store at a time.
 const AT_ONCE: usize = 16;
-
-/// Where the store is and where registries are configured.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The store's own directory, on a filesystem that overlayfs takes.
-    pub root: PathBuf,
-    /// Folders of registry folders, the first that has one for a registry wins. Every pull reads
-    /// which they are by then.
-    pub certs_dirs: watch::Receiver<Vec<PathBuf>>,
-    /// Images that are never collected, as of now.
-    pub pinned: watch::Receiver<Vec<Pin>>,
-    /// Who may refuse an image. Every pull reads which they are by then.
-    pub verifiers: watch::Receiver<Verifiers>,
-    /// How slow a layer may come from a registry before it is asked for again, from there on.
-    pub stall: Stall,
-    /// In which ranges a large layer is asked for.
-    pub ranges: Ranges,
-    /// How many layers come from one registry at a time, over all pulls; at least 1.
-    pub downloads_per_registry: usize,
-    /// What layers become that are unpacked from now on.
-    pub layers: Layers,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        let certs_dirs = vec!["/etc/rrun/certs.d".into(), "/etc/containerd/certs.d".into()];
-        Config {
-            root: "/var/lib/rrun/images".into(),
-            certs_dirs: watch::channel(certs_dirs).1,
-            pinned: watch::channel(Vec::new()).1,
-            verifiers: watch::channel(Verifiers::default()).1,
-            stall: Stall::default(),
-            ranges: Ranges::default(),
-            downloads_per_registry: 12,
-            layers: Layers::default(),
-        }
-    }
-}
 
 /// An image as it is in the store.
 #[derive(Clone, Debug)]
@@ -458,7 +418,7 @@ fn by_digest(reference: &Reference) -> String {
 }
 
 fn image(row: ImageRow) -> Result<Image> {
-    let config = config::parse(&row.config)
+    let config = image_config::parse(&row.config)
         .map_err(|e| Error::new(Kind::Internal, e).context(format_args!("image {}", row.id)))?;
     let of = |kind: NameKind| -> Vec<String> {
         row.names.iter().filter(|(_, k)| *k == kind).map(|(name, _)| name.clone()).collect()

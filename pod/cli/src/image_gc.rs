@@ -1,5 +1,6 @@
 //! `rrun gc images`, `image prune` and `why-removed` of an image.
 
+use crate::args::Output;
 use crate::context::Context;
 use crate::image::local;
 use crate::images::{short, size, time};
@@ -9,6 +10,7 @@ use rrun_images::gc::{Amount, Verdict};
 use rrun_images::{Collection, Decision, Entry, Store};
 use rrun_pod::node::forget_pull;
 use rrun_pod::supervise::image_gc::named;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Collects images, or tells what a collection would do.
@@ -88,7 +90,11 @@ fn rows(decisions: &[Decision]) -> Vec<[String; 6]> {
 }
 
 /// Prints what was decided about one image or all, the newest first.
-pub async fn why_removed(context: &Context, image: Option<&str>) -> Result<ExitCode> {
+pub async fn why_removed(
+    context: &Context,
+    image: Option<&str>,
+    output: Option<Output>,
+) -> Result<ExitCode> {
     let store = local(context).await?;
     let entries = store.journal(image).await?;
     if let (Some(image), true) = (image, entries.is_empty()) {
@@ -96,6 +102,11 @@ pub async fn why_removed(context: &Context, image: Option<&str>) -> Result<ExitC
             Some(_) => bail!("image {image}: is here, and nothing was decided about it"),
             None => bail!("{image}: no removed container or image of that name or id is on record"),
         }
+    }
+    if let Some(Output::Json) = output {
+        let all: Vec<Value> = entries.iter().map(as_json).collect();
+        table::write(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let head = ["TIME", "IMAGE", "ID", "DECISION", "BY", "FREED", "WHY"].map(String::from);
     let row = |entry: &Entry| {
@@ -115,6 +126,18 @@ pub async fn why_removed(context: &Context, image: Option<&str>) -> Result<ExitC
     };
     table::print(&std::iter::once(head).chain(entries.iter().map(row)).collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(entry: &Entry) -> Value {
+    json!({
+        "at": time(entry.at),
+        "image": entry.image.to_string(),
+        "names": entry.names,
+        "decision": if entry.is_removed { "removed" } else { "kept" },
+        "by": entry.origin.as_str(),
+        "freed": entry.bytes,
+        "why": entry.why,
+    })
 }
 
 fn name(names: &[String]) -> String {

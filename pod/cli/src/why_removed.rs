@@ -4,7 +4,7 @@ use crate::args::Output;
 use crate::context::Context;
 use crate::image_gc;
 use crate::table;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rrun_pod::clock::Timestamp;
 use rrun_pod::tombstone::{self, Tombstone};
 use std::fmt::Write;
@@ -17,14 +17,11 @@ pub async fn why_removed(
     name: Option<&str>,
     output: Option<Output>,
 ) -> Result<ExitCode> {
-    let Some(name) = name else { return image_gc::why_removed(context, None).await };
+    let Some(name) = name else { return image_gc::why_removed(context, None, output).await };
     let mut found = tombstone::all(&context.tombstones())?;
     found.retain(|stone| stone.is_called(name));
     if found.is_empty() {
-        if output.is_some() {
-            bail!("{name}: no removed container of that name or id is on record");
-        }
-        return image_gc::why_removed(context, Some(name)).await;
+        return image_gc::why_removed(context, Some(name), output).await;
     }
     let text = match output {
         Some(Output::Json) => serde_json::to_string_pretty(&found)? + "\n",
