@@ -15,11 +15,11 @@ use std::path::Path;
 pub fn missing(groups: &Cgroups) -> Result<Vec<CgroupDir>> {
     let mut missing = Vec::new();
     for dir in &groups.dirs {
-        let mut above = dir.path.ancestors();
-        if let Some(there) = above.find(|path| path.exists()) {
+        let there = dir.path.ancestors().find(|path| path.exists());
+        if let Some(there) = there {
             check_thawed(there, dir.unified)?;
         }
-        match dir.path.exists() {
+        match there == Some(dir.path.as_path()) {
             true => check_empty(&dir.path)?,
             false => missing.push(dir.clone()),
         }

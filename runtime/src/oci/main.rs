@@ -39,6 +39,7 @@ use rrun_runtime::{Error, Kind, Result};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    protect::early();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
