@@ -6,11 +6,11 @@ use crate::first_process::ProcessStart;
 use crate::log::Log;
 use crate::namespaces::JoinedNamespaces;
 use crate::record::{Folder, Record, write_whole};
-use crate::{config, console, delete, pidfd_socket, protect};
+use crate::{config, console, delete, hooks, pidfd_socket, protect};
 use oci_spec::runtime::Spec;
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::planning::{self, Host, Overrides};
-use rrun_runtime::run::{self, Beside, Child};
+use rrun_runtime::run::{self, Beside, Child, ParentTask};
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
@@ -63,7 +63,7 @@ fn make(
     let terminal =
         console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
     let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
-    let mut record = record(&spec, &plan, options, bundle);
+    let mut record = record(&spec, &plan, options, bundle)?;
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);
     record.scope = scope.as_ref().map(Scope::path);
@@ -125,9 +125,14 @@ fn prepare(
     let init = Arc::clone(&ready);
     let kept = record.clone();
     let wait = || {
-        child.wait_placed(|pid| match record.scope() {
-            Some(scope) => systemd::place(&scope, &record.description(), groups, pid),
-            None => Err(Error::new(Kind::Invalid, "nobody has made groups for it")),
+        child.wait_helped(|asked, pid| match (asked, record.scope()) {
+            (ParentTask::Place, Some(scope)) => {
+                systemd::place(&scope, &record.description(), groups, pid)
+            }
+            (ParentTask::RunHooks, _) => {
+                step::run("oci.create.hooks", || hooks::creating(record, pid.as_raw()))
+            }
+            _ => Err(Error::new(Kind::Invalid, "nobody here can do that")),
         })?;
         *ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.pidfd_owned()?);
         Ok(())
@@ -160,6 +165,7 @@ fn overrides(
         namespaces: joined.over.clone(),
         cgroup: Some(cgroup),
         systemd: global.is_systemd(),
+        hooks: Some(hooks::place(options, bundle)),
         ..Overrides::default()
     }
 }
@@ -193,7 +199,8 @@ fn plan(spec: &mut Spec, host: &Host, over: &Overrides, log: &Log) -> Result<Pla
     planning::plan(spec, host, over)
 }
 
-fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record {
+fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Result<Record> {
+    let hooks = planning::runtime_hooks(spec, &hooks::place(options, &bundle))?;
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path())).unwrap_or_default();
     let mut record = Record::new(&options.id, bundle);
     record.oci_version.clone_from(spec.version());
@@ -202,7 +209,8 @@ fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Record
     record.groups = Cgroups { dirs: plan.cgroups.dirs.clone(), ..Cgroups::default() };
     record.own_pids = plan.namespaces.pid == Namespace::New;
     record.seccomp_flags = plan.process.seccomp.as_ref().map(|seccomp| seccomp.flags);
-    record
+    record.hooks = hooks;
+    Ok(record)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::cli::Delete;
 use crate::first_process::ProcessStart;
+use crate::hooks;
 use crate::id::Id;
 use crate::invalid;
 use crate::log::Log;
@@ -22,26 +23,31 @@ const PATIENCE: u16 = 10_000;
 
 /// The verb: one container, or all that match.
 pub fn command(root: &Path, options: &Delete, log: &Log) -> Result<()> {
-    let delete = |id: &Id| delete(root, id, options.force);
+    let delete = |id: &Id| {
+        delete(root, id, options.force)
+            .map(|gone| gone.iter().for_each(|record| hooks::stopped(record, log)))
+    };
     several::each(root, &options.id, options.regex, log, delete)
 }
 
 /// Removes a stopped container, and one that never started. With `force` a running one is killed
-/// first, and one that is not there is no error.
-pub fn delete(root: &Path, id: &Id, force: bool) -> Result<()> {
+/// first, and one that is not there is no error. What was on record of it is returned: its hooks are
+/// still to run.
+pub fn delete(root: &Path, id: &Id, force: bool) -> Result<Option<Record>> {
     match remove(root, id, force).context(|| format!("delete {id}")) {
-        Err(error) if force && error.kind() == Kind::NotFound => Ok(()),
+        Err(error) if force && error.kind() == Kind::NotFound => Ok(None),
         other => other,
     }
 }
 
-fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
+fn remove(root: &Path, id: &Id, force: bool) -> Result<Option<Record>> {
     let folder = claim(root, id, force)?;
     let record = match folder.read() {
         Ok(record) => record,
         // Made by somebody who died before he wrote anything: nothing else was made then.
         Err(error) if force && error.kind() == Kind::NotFound => {
-            return step::run("oci.delete.folder", || Folder::remove(folder.path()));
+            step::run("oci.delete.folder", || Folder::remove(folder.path()))?;
+            return Ok(None);
         }
         Err(error) => return Err(error),
     };
@@ -54,7 +60,8 @@ fn remove(root: &Path, id: &Id, force: bool) -> Result<()> {
     if record.init.is_none() {
         nobody_left(&record)?;
     }
-    release(&folder, &record)
+    release(&folder, &record)?;
+    Ok(Some(record))
 }
 
 /// Without `state.json` nobody knows the first process, and in groups that were there before nobody

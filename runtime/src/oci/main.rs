@@ -11,6 +11,7 @@ mod events;
 mod exec;
 mod features;
 mod first_process;
+mod hooks;
 mod id;
 mod kill;
 mod list;

@@ -8,6 +8,7 @@ use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
 use rrun_runtime::cgroup::Resources;
 use rrun_runtime::plan::{CgroupDir, Cgroups, Seccomp};
+use rrun_runtime::planning::RuntimeHooks;
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
 use rrun_sys::time::Timestamp;
@@ -53,6 +54,9 @@ pub struct Record {
     pub own_pids: bool,
     /// Flags of the filter in `seccomp.bpf`, if there is one.
     pub seccomp_flags: Option<u32>,
+    /// The hooks of its configuration that this program runs.
+    #[serde(default)]
+    pub hooks: RuntimeHooks,
 }
 
 impl Record {
@@ -75,6 +79,7 @@ impl Record {
             init: None,
             own_pids: true,
             seccomp_flags: None,
+            hooks: RuntimeHooks::default(),
         }
     }
 

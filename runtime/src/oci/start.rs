@@ -1,11 +1,13 @@
 //! The verb `start`.
 
+use crate::first_process::ProcessStart;
 use crate::id::Id;
-use crate::invalid;
 use crate::record::Folder;
 use crate::status::Status;
+use crate::{delete, hooks, invalid};
 use rrun_runtime::{Context, Result, run};
 use rrun_sys::step;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Lets a created container's program run; returns when it does.
@@ -18,7 +20,13 @@ fn open(root: &Path, id: &Id) -> Result<()> {
     let record = folder.read()?;
     match Status::of(&folder, &record) {
         Status::Created => {
-            step::run("oci.start.release", || run::start_socket::release(&folder.start_socket()))
+            step::run("oci.start.release", || run::start_socket::release(&folder.start_socket()))?;
+            // One that fails ends the container, as runc has it.
+            step::run("oci.start.hooks", || hooks::started(&record)).inspect_err(|_| {
+                if let Some(init) = record.init.and_then(ProcessStart::open) {
+                    let _ = delete::end_process(init.as_fd());
+                }
+            })
         }
         status => Err(invalid(format!("cannot start a container that is {status}"))),
     }

@@ -4,6 +4,7 @@ use super::invalid;
 use crate::plan::{Hook, Hooks, StateText};
 use crate::{Context, Result};
 use oci_spec::runtime::{self as oci, Spec};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ pub struct HookPlace {
 }
 
 /// The hooks that run in the namespaces of the runtime, and what they read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeHooks {
     /// `prestart`, then `createRuntime`: where the container's process asks for it.
     pub create: Vec<Hook>,

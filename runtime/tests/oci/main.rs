@@ -13,6 +13,7 @@ mod callers;
 mod exec;
 mod groups;
 mod handed_on;
+mod hooks;
 mod hostile;
 mod life;
 mod limits;

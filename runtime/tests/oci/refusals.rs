@@ -75,7 +75,7 @@ fn an_error_is_a_line_of_json_in_the_log_and_leaves_nothing() {
         return;
     }
     let mut bundle = Bundle::new(&["true"]);
-    bundle.config["hooks"] = json!({ "poststop": [{ "path": "/bin/true" }] });
+    bundle.linux()["netDevices"] = json!({ "eth9": {} });
     bundle.write();
     let log = bundle.dir.join("log.json");
     let dir = bundle.dir.to_str().unwrap();
@@ -93,7 +93,7 @@ fn an_error_is_a_line_of_json_in_the_log_and_leaves_nothing() {
     let line: serde_json::Value = serde_json::from_slice(&std::fs::read(log).unwrap()).unwrap();
     assert_eq!(line["level"], "error");
     let message = line["msg"].as_str().unwrap();
-    assert!(message.ends_with("hooks.poststop is not supported"), "{message}");
+    assert!(message.ends_with("linux.netDevices is not supported"), "{message}");
     assert!(message.starts_with(&format!("create {}", bundle.id)), "{message}");
     assert!(text(&output.stderr).contains(message));
     assert!(!bundle.root.join(&bundle.id).exists());
