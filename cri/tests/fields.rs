@@ -138,7 +138,7 @@ fn converted(path: &str) -> Option<(&'static str, Conversion)> {
     fn decoded<M: Message + Default>(bytes: &[u8]) -> M {
         M::decode(bytes).unwrap()
     }
-    const ALL: [(&str, Conversion); 8] = [
+    const ALL: [(&str, Conversion); 10] = [
         ("RunPodSandboxRequest.config", |b| {
             format!("{:?}", convert::pod_config(decoded(b)).unwrap())
         }),
@@ -146,6 +146,12 @@ fn converted(path: &str) -> Option<(&'static str, Conversion)> {
             format!("{:?}", convert::container_config(decoded(b)).unwrap())
         }),
         ("UpdateContainerResourcesRequest.linux", |b| {
+            format!("{:?}", convert::resources(decoded(b)))
+        }),
+        ("UpdatePodSandboxResourcesRequest.overhead", |b| {
+            format!("{:?}", convert::resources(decoded(b)))
+        }),
+        ("UpdatePodSandboxResourcesRequest.resources", |b| {
             format!("{:?}", convert::resources(decoded(b)))
         }),
         ("ListPodSandboxRequest.filter", |b| {

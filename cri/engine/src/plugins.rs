@@ -12,24 +12,10 @@ use crate::table::{Container, Pod, Shared};
 use crate::verbs::{ContainerAt, PodAt, container_end, update_container};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What was told and is in no list. Locked for single look-ups only.
-#[derive(Default)]
-pub(crate) struct Unlisted(Mutex<Told>);
-
-#[derive(Default)]
-struct Told {
-    pods: BTreeMap<PodId, Arc<Pod>>,
-    containers: BTreeMap<ContainerId, (Arc<Pod>, Arc<Container>)>,
-}
-
-impl Unlisted {
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+type Containers = BTreeMap<ContainerId, Arc<Container>>;
 
 /// Pods and containers that were noted, to be told.
 pub struct Noted {
@@ -39,23 +25,22 @@ pub struct Noted {
 impl Noted {
     /// Those of `owner` that are there at this moment.
     pub(crate) fn of(engine: &Arc<Shared>, owner: &Owner) -> Noted {
-        let mut all: BTreeMap<PodId, (Arc<Pod>, BTreeMap<ContainerId, Arc<Container>>)> =
-            BTreeMap::new();
+        let mut all: BTreeMap<PodId, (Arc<Pod>, Containers)> = BTreeMap::new();
         // First what is in no list, lest it comes into one in between.
-        let told = engine.unlisted.told();
+        let told = engine.unlisted();
         for pod in told.pods.values() {
-            all.insert(pod.id.clone(), (Arc::clone(pod), BTreeMap::new()));
+            all.insert(pod.id.clone(), (Arc::clone(pod), Containers::new()));
         }
         for (pod, container) in told.containers.values() {
-            let pod = all.entry(pod.id.clone()).or_insert((Arc::clone(pod), BTreeMap::new()));
+            let pod = all.entry(pod.id.clone()).or_insert((Arc::clone(pod), Containers::new()));
             pod.1.insert(container.id.clone(), Arc::clone(container));
         }
         drop(told);
         for pod in engine.table.pods(owner) {
-            all.entry(pod.id.clone()).or_insert((pod, BTreeMap::new()));
+            all.entry(pod.id.clone()).or_insert((pod, Containers::new()));
         }
         for (pod, container) in engine.table.containers(owner) {
-            let pod = all.entry(pod.id.clone()).or_insert((pod, BTreeMap::new()));
+            let pod = all.entry(pod.id.clone()).or_insert((pod, Containers::new()));
             pod.1.insert(container.id.clone(), container);
         }
         let at = |pod| PodAt { engine: Arc::clone(engine), pod };
@@ -125,7 +110,7 @@ impl PodAt {
 
     /// The pod has all that it needs.
     pub(crate) async fn tell_run(&self, info: impl FnOnce(&mut PodInfo)) -> Result<()> {
-        self.engine.unlisted.told().pods.insert(self.pod.id.clone(), Arc::clone(&self.pod));
+        self.engine.unlisted().pods.insert(self.pod.id.clone(), Arc::clone(&self.pod));
         let plugins = &self.engine.ports.plugins;
         if plugins.hear(&Moment::RunPod) {
             let mut pod = self.info();
@@ -137,12 +122,12 @@ impl PodAt {
 
     /// It is in the lists.
     pub(crate) fn is_listed(&self) {
-        self.engine.unlisted.told().pods.remove(&self.pod.id);
+        self.engine.unlisted().pods.remove(&self.pod.id);
     }
 
     /// It will not be: whoever heard of it hears that it goes.
     pub(crate) async fn untell_run(&self) -> Result<()> {
-        if self.engine.unlisted.told().pods.remove(&self.pod.id).is_some() {
+        if self.engine.unlisted().pods.remove(&self.pod.id).is_some() {
             self.note_to_plugins(Moment::StopPod).await;
             self.note_to_plugins(Moment::RemovePod).await;
         }
@@ -208,7 +193,7 @@ impl ContainerAt {
     /// When a plugin says no, or one of the others that it wants changed cannot be.
     pub(crate) async fn tell_create(&self, spec: &Value) -> Result<Option<Wishes>> {
         let (pod, container) = (Arc::clone(&self.at.pod), Arc::clone(&self.container));
-        self.at.engine.unlisted.told().containers.insert(container.id.clone(), (pod, container));
+        self.at.engine.unlisted().containers.insert(container.id.clone(), (pod, container));
         let plugins = &self.at.engine.ports.plugins;
         if !plugins.hear(&Moment::CreateContainer) {
             return Ok(None);
@@ -228,12 +213,12 @@ impl ContainerAt {
 
     /// It is in the lists.
     pub(crate) fn is_listed(&self) {
-        self.at.engine.unlisted.told().containers.remove(&self.container.id);
+        self.at.engine.unlisted().containers.remove(&self.container.id);
     }
 
     /// It will not be: whoever heard of it hears that it goes.
     pub(crate) async fn untell_create(&self) {
-        let told = self.at.engine.unlisted.told().containers.remove(&self.container.id);
+        let told = self.at.engine.unlisted().containers.remove(&self.container.id);
         if told.is_some() {
             self.note_to_plugins(Moment::StopContainer).await;
             self.note_to_plugins(Moment::RemoveContainer).await;

@@ -11,7 +11,6 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::jobs::Jobs;
 use crate::measured::Measured;
 use crate::model::{ContainerConfig, PodConfig, PodKey};
-use crate::plugins::Unlisted;
 use crate::ports::{Ports, Shim, USER_NAMESPACES};
 use crate::queue::Queue;
 use crate::record::{ContainerRecord, PodRecord};
@@ -27,7 +26,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -53,8 +52,8 @@ pub(crate) struct Shared {
     /// A container was made: its writable layer is not measured yet.
     pub(crate) container_made: Arc<Notify>,
     /// Who asks for metrics.
-    /// What plugins have heard of and no list shows.
-    pub(crate) unlisted: Unlisted,
+    /// What plugins have heard of and no list shows. Locked for single look-ups only.
+    pub(crate) unlisted: Mutex<Unlisted>,
     pub(crate) scrapers: Arc<Scrapers>,
 }
 
@@ -62,6 +61,10 @@ impl Shared {
     /// What of the configuration may change, as it is now.
     pub(crate) fn settings(&self) -> Settings {
         self.config.settings.borrow().clone()
+    }
+
+    pub(crate) fn unlisted(&self) -> MutexGuard<'_, Unlisted> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses what needs a user namespace where pods cannot have their own.
@@ -104,6 +107,13 @@ pub(crate) struct Pod {
     /// Numbers execs.
     pub(crate) execs: AtomicU64,
     lock: Mutex<Option<Lock>>,
+}
+
+/// Pods and containers on their way into the lists, or back.
+#[derive(Default)]
+pub(crate) struct Unlisted {
+    pub(crate) pods: BTreeMap<PodId, Arc<Pod>>,
+    pub(crate) containers: BTreeMap<ContainerId, (Arc<Pod>, Arc<Container>)>,
 }
 
 /// What a container that is being made may ask for.

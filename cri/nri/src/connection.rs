@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 /// How long after its time an answer is still taken: one that was given in time comes a little later.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How many messages wait to be written at most.
+/// How many messages wait to be written at most, and how many requests of a plugin to be answered.
 const WAITING: usize = 64;
 
 /// A request of the plugin, and the way for its answer.
@@ -154,6 +154,7 @@ async fn read_all(
     asks: mpsc::Sender<Asked>,
 ) -> Result<()> {
     let (mut answers, mut requests) = (Incoming::default(), Incoming::default());
+    let places = Arc::new(Semaphore::new(WAITING));
     let broken = |error: std::io::Error| Error::new(Kind::Closed, error.to_string());
     while let Some((stream, bytes)) = mux::read(&mut reader).await.map_err(broken)? {
         let messages = match stream {
@@ -163,31 +164,40 @@ async fn read_all(
             _ => continue,
         };
         for message in messages {
-            match message {
-                Message::Response(call, response) => {
-                    let mut calls = shared.calls.lock().unwrap_or_else(PoisonError::into_inner);
-                    // One that comes too late is nobody's.
-                    if let Some(sender) = calls.waiting.remove(&call) {
-                        let _ = sender.send(response);
-                    }
-                }
-                Message::Request(call, request) => {
-                    let (sender, answer) = oneshot::channel();
-                    if asks.send((request, sender)).await.is_err() {
-                        return Ok(());
-                    }
-                    tokio::spawn(respond(call, answer, shared.write.clone()));
-                }
+            let Some((call, request)) = shared.heard(message) else { continue };
+            // A plugin that asks and does not read is not heard any more, and is closed for that.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+            let (sender, answer) = oneshot::channel();
+            if asks.send((request, sender)).await.is_err() {
+                return Ok(());
             }
+            tokio::spawn(respond(call, answer, shared.write.clone(), place));
         }
     }
     Ok(())
+}
+
+impl Shared {
+    /// Passes an answer on to who waits for it; gives a request back.
+    fn heard(&self, message: Message) -> Option<(u32, Request)> {
+        match message {
+            Message::Request(call, request) => Some((call, request)),
+            Message::Response(call, response) => {
+                let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+                // One that comes too late is nobody's.
+                let sender = calls.waiting.remove(&call)?;
+                let _ = sender.send(response);
+                None
+            }
+        }
+    }
 }
 
 async fn respond(
     call: u32,
     answer: oneshot::Receiver<Result<Vec<u8>, Status>>,
     write: mpsc::Sender<Vec<u8>>,
+    _place: OwnedSemaphorePermit,
 ) {
     let response = match answer.await {
         Ok(Ok(payload)) => Response { status: Some(Status::default()), payload },

@@ -3,7 +3,6 @@
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::Installed;
 use rrun_blocking::Pool;
 use rrun_error::reason;
 use std::fs;
@@ -13,13 +12,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::net::UnixStream;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// The longest configuration that is read, bytes.
 const LONGEST: u64 = 1 << 20;
 
 /// A disk that hangs keeps plugins waiting, and nobody else.
 static FILES: Pool = Pool::new(4);
+
+/// A plugin that was started here: what it is called, and its configuration.
+pub(crate) struct Installed {
+    pub(crate) index: String,
+    pub(crate) base: String,
+    pub(crate) config: String,
+    pub(crate) child: Child,
+}
 
 /// The executable files of the folder with the form `NN-name`, in order. A folder that is missing has
 /// none.

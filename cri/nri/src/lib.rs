@@ -24,4 +24,5 @@ mod ttrpc;
 
 pub use config::Config;
 pub use error::{Error, Kind, Result};
-pub use plugins::{Answer, Known, Notice, Plugins, Runtime};
+pub use merge::Answer;
+pub use plugins::{Known, Notice, Plugins, Runtime};

@@ -11,8 +11,20 @@ use crate::api::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::owners::Owners;
-use crate::plugins::Answer;
 use crate::resources;
+
+/// What plugins ask for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// How the container that is made is to be another one.
+    pub adjust: ContainerAdjustment,
+    /// The limits that the container which is changed is to have.
+    pub resources: Option<LinuxResources>,
+    /// Limits of others.
+    pub updates: Vec<ContainerUpdate>,
+    /// Others that are to be stopped.
+    pub evictions: Vec<ContainerEviction>,
+}
 
 /// What was asked for so far.
 pub(crate) struct Merge {

@@ -4,6 +4,7 @@ use crate::api::{ConfigureRequest, ConfigureResponse, Empty, Event, RegisterPlug
 use crate::config::Config;
 use crate::connection::{Asked, Connection};
 use crate::error::{Error, Kind, Result};
+use crate::launch::{self, Installed};
 use crate::ttrpc::{self, Status};
 use prost::Message;
 use std::time::Duration;
@@ -35,14 +36,6 @@ pub(crate) struct Plugin {
     _child: Option<Child>,
 }
 
-/// A plugin that was started here: what it is called, and its configuration.
-pub(crate) struct Installed {
-    pub(crate) index: String,
-    pub(crate) base: String,
-    pub(crate) config: String,
-    pub(crate) child: Child,
-}
-
 impl Plugin {
     /// Waits for the plugin at the other end of `stream` to register, and configures it. What it asks
     /// later comes out of the receiver.
@@ -65,7 +58,7 @@ impl Plugin {
             None => {
                 check(&registered)?;
                 let RegisterPluginRequest { plugin_name, plugin_idx, .. } = registered;
-                let found = crate::launch::config_of(config, &plugin_idx, &plugin_name).await?;
+                let found = launch::config_of(config, &plugin_idx, &plugin_name).await?;
                 (plugin_idx, plugin_name, found, None)
             }
         };

@@ -1,17 +1,17 @@
 //! All plugins: they come and go, and are asked in their order.
 
 use crate::api::{
-    Container, ContainerAdjustment, ContainerEviction, ContainerRequest, ContainerUpdate,
-    CreateContainerResponse, Empty, Event, LinuxResources, PodRequest, PodSandbox,
-    StopContainerResponse, UpdateContainerRequest, UpdateContainerResponse,
-    UpdateContainersRequest, UpdateContainersResponse, UpdatePodSandboxRequest,
-    ValidateContainerAdjustmentResponse,
+    Container, ContainerEviction, ContainerRequest, ContainerUpdate, CreateContainerResponse,
+    Empty, Event, LinuxResources, PodRequest, PodSandbox, StopContainerResponse,
+    UpdateContainerRequest, UpdateContainerResponse, UpdateContainersRequest,
+    UpdateContainersResponse, UpdatePodSandboxRequest, ValidateContainerAdjustmentResponse,
 };
 use crate::config::Config;
 use crate::connection::Asked;
 use crate::error::{Error, Kind, Result};
-use crate::merge::Merge;
-use crate::plugin::{Installed, Plugin, decode, is_update, unknown};
+use crate::launch::Installed;
+use crate::merge::{Answer, Merge};
+use crate::plugin::{Plugin, decode, is_update, unknown};
 use crate::synchronize::synchronize;
 use crate::{launch, ttrpc};
 use async_trait::async_trait;
@@ -60,26 +60,13 @@ pub enum Notice {
     /// To a pod, and there is no more to say.
     Pod(Event, PodSandbox),
     /// A pod's limits change.
-    UpdatePod(UpdatePodSandboxRequest),
+    UpdatePod(Box<UpdatePodSandboxRequest>),
     /// A container is made.
     Create(PodSandbox, Box<Container>),
     /// To a container, and there is no more to say.
     Container(Event, PodSandbox, Box<Container>),
     /// A container's limits change.
-    Update(PodSandbox, Box<Container>, LinuxResources),
-}
-
-/// What plugins ask for.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    /// How the container that is made is to be another one.
-    pub adjust: ContainerAdjustment,
-    /// The limits that the container which is changed is to have.
-    pub resources: Option<LinuxResources>,
-    /// Limits of others.
-    pub updates: Vec<ContainerUpdate>,
-    /// Others that are to be stopped.
-    pub evictions: Vec<ContainerEviction>,
+    Update(PodSandbox, Box<Container>, Box<LinuxResources>),
 }
 
 /// The plugins of a node.
@@ -148,7 +135,7 @@ impl Plugins {
                 nothing
             }
             Notice::UpdatePod(request) => {
-                self.tell_all::<Empty>(Event::UpdatePodSandbox, &request).await?;
+                self.tell_all::<Empty>(Event::UpdatePodSandbox, &*request).await?;
                 nothing
             }
             Notice::Create(pod, container) => self.create(pod, *container).await,
@@ -168,7 +155,7 @@ impl Plugins {
                 Ok(merge.done())
             }
             Notice::Update(pod, container, resources) => {
-                self.update(pod, *container, resources).await
+                self.update(pod, *container, *resources).await
             }
         }
     }

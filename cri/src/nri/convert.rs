@@ -18,7 +18,7 @@ const SECOND: i64 = 1_000_000_000;
 pub(super) fn event(moment: &Moment) -> Event {
     match moment {
         Moment::RunPod => Event::RunPodSandbox,
-        Moment::UpdatePod { .. } => Event::UpdatePodSandbox,
+        Moment::UpdatePod(_) => Event::UpdatePodSandbox,
         Moment::UpdatedPod => Event::PostUpdatePodSandbox,
         Moment::StopPod => Event::StopPodSandbox,
         Moment::RemovePod => Event::RemovePodSandbox,
@@ -39,16 +39,17 @@ pub(super) fn notice(moment: Moment, pod: &PodInfo, container: Option<&Container
     let told = self::pod(pod);
     let container = container.map(|container| Box::new(self::container(&pod.id, container)));
     match (moment, container) {
-        (Moment::UpdatePod { overhead, resources }, _) => {
-            Notice::UpdatePod(UpdatePodSandboxRequest {
+        (Moment::UpdatePod(limits_of), _) => {
+            let [overhead, resources] = *limits_of;
+            Notice::UpdatePod(Box::new(UpdatePodSandboxRequest {
                 pod: Some(told),
                 overhead_linux_resources: overhead.as_ref().map(limits),
                 linux_resources: resources.as_ref().map(limits),
-            })
+            }))
         }
         (Moment::CreateContainer, Some(container)) => Notice::Create(told, container),
         (Moment::UpdateContainer { resources }, Some(container)) => {
-            Notice::Update(told, container, oci::limits(&resources))
+            Notice::Update(told, container, Box::new(oci::limits(&resources)))
         }
         (_, Some(container)) => Notice::Container(event, told, container),
         (_, None) => Notice::Pod(event, told),

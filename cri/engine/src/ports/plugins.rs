@@ -36,11 +36,8 @@ pub trait Plugins: Send + Sync {
 pub enum Moment {
     /// A pod has all that it needs, and is in no list yet.
     RunPod,
-    /// A pod's limits are told anew.
-    UpdatePod {
-        overhead: Option<Resources>,
-        resources: Option<Resources>,
-    },
+    /// What a pod costs and has is told anew.
+    UpdatePod(Box<[Option<Resources>; 2]>),
     UpdatedPod,
     /// A pod's containers have ended, and its network is still there.
     StopPod,

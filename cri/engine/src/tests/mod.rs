@@ -6,6 +6,7 @@ mod fsck;
 mod hung;
 mod life;
 mod metrics;
+mod plugins;
 mod recovery;
 mod spans;
 mod systemd;

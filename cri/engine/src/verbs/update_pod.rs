@@ -30,8 +30,8 @@ pub(crate) async fn update(
         if at.pod.record().phase != PodPhase::Ready {
             return Err(Error::precondition("it is not ready"));
         }
-        let told = Moment::UpdatePod { overhead: overhead.clone(), resources: resources.clone() };
-        at.tell_plugins(told).await?;
+        let told = Box::new([overhead.clone(), resources.clone()]);
+        at.tell_plugins(Moment::UpdatePod(told)).await?;
         let change = move |record: &mut PodRecord| {
             record.resized = Some(Resized { overhead, resources });
         };

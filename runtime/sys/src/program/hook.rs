@@ -212,17 +212,18 @@ impl Said {
             // SAFETY: a buffer of ours with its length.
             match unsafe { syscall!(libc::SYS_read, from, pointer, room) } {
                 Ok(0) => return self.is_over = true,
-                Ok(count) => {
-                    let heard = piece.get(..count as usize).unwrap_or_default();
-                    for byte in heard {
-                        if let Some(at) = self.buffer.get_mut(self.length) {
-                            *at = *byte;
-                            self.length += 1;
-                        }
-                    }
-                }
+                Ok(count) => self.keep(piece.get(..count as usize).unwrap_or_default()),
                 Err(Errno::EINTR) => {}
                 Err(_) => return,
+            }
+        }
+    }
+
+    fn keep(&mut self, heard: &[u8]) {
+        for byte in heard {
+            if let Some(at) = self.buffer.get_mut(self.length) {
+                *at = *byte;
+                self.length += 1;
             }
         }
     }
