@@ -49,6 +49,7 @@ mod sysctl;
 mod testing;
 pub mod tombstone;
 pub mod translate;
+pub mod users;
 mod validate;
 pub mod why;
 

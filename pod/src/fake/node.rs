@@ -17,6 +17,7 @@ use crate::node::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::pull_records::{PullRecord, PullState, PulledImage};
 use crate::testing;
 use crate::tombstone::Tombstone;
+use crate::users::UserRange;
 
 /// Answers paths that nobody opens.
 pub struct FakeNode {
@@ -90,6 +91,7 @@ impl Node for FakeNode {
             log_directory: "/logs".into(),
             cgroup_parent: "/rrun/pod".into(),
             volumes: volumes.collect(),
+            users: (!pod.spec.host_users).then(|| UserRange::all().next()).flatten(),
         })
     }
 

@@ -12,6 +12,7 @@ mod mounts;
 mod payload;
 mod pulls;
 mod sub_path;
+mod users;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -147,7 +148,10 @@ impl Shared {
         let cgroup_parent = self.cgroups.make(&pod.meta.uid, &limits)?;
         let claims = &self.roots.claims;
         let set = volumes::Set { pod, dir: &dir, claims, addresses, facts: &self.facts };
-        Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()? })
+        let own_users = !pod.spec.host_users;
+        let users = own_users.then(|| users::range(&self.roots.volumes, &dir)).transpose();
+        let users = users.context(|| "user namespace")?;
+        Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()?, users })
     }
 
     fn tear_down(&self, uid: &PodUid) -> Result<()> {

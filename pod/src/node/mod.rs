@@ -24,6 +24,7 @@ use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
 use crate::resources::PodCgroup;
 use crate::tombstone::Tombstone;
+use crate::users::UserRange;
 
 /// Which cgroup hierarchies carry limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct PodPlace {
     pub cgroup_parent: String,
     /// Each volume that is a path of the node (image volumes are not).
     pub volumes: BTreeMap<String, PathBuf>,
+    /// The ids that it has on the node, if it has a user namespace of its own.
+    pub users: Option<UserRange>,
 }
 
 /// Bytes that a pod takes of the node's disk outside of its containers' root file systems.

@@ -191,6 +191,7 @@ impl PodWorker {
             image_user: image.user,
             environment,
             mounts,
+            users: context.place.users,
         };
         container::config(parts, self.node.facts())
     }

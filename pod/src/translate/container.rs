@@ -12,6 +12,7 @@ use crate::model::{Container, MountPropagation, Pod, RecursiveReadOnly, VolumeMo
 use crate::node::{CgroupMode, NodeFacts};
 use crate::resources::{self, CPU_PERIOD};
 use crate::security::{self, ImageUser};
+use crate::users::UserRange;
 
 /// Everything that is decided before a container can be described.
 #[derive(Debug)]
@@ -30,11 +31,18 @@ pub struct Parts<'a> {
     pub environment: Environment,
     /// Volumes, the hosts file and the termination message file.
     pub mounts: Vec<v1::Mount>,
+    /// The pod's ids, if it has a user namespace of its own.
+    pub users: Option<UserRange>,
 }
 
 /// The message that makes the container.
 pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig> {
-    let Parts { pod, container, restart_count, .. } = parts;
+    let Parts { pod, container, restart_count, users, mut mounts, .. } = parts;
+    if let Some(users) = users {
+        // All of them, as the kubelet has it: those of images too.
+        users.map(&mut mounts);
+    }
+    let security = security::container(pod, container, &parts.image_user, (node, users));
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
@@ -56,7 +64,7 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig>
                 value: value.as_bytes().to_vec(),
             })
             .collect(),
-        mounts: parts.mounts,
+        mounts,
         labels: labels::container(&pod.meta, &container.name),
         annotations: labels::annotations(pod, container, restart_count),
         log_path: log_path(&container.name, restart_count),
@@ -66,7 +74,7 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig>
         stop_signal: container.lifecycle.stop_signal.as_ref().map_or(0, |s| s.wire() as i32),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(limits(pod, container, node)),
-            security_context: Some(security::container(pod, container, &parts.image_user, node)),
+            security_context: Some(security),
         }),
         ..Default::default()
     })
@@ -192,6 +200,7 @@ mod tests {
                 image_user: ImageUser::default(),
                 environment: Environment::default(),
                 mounts: Vec::new(),
+                users: None,
             };
             assert_eq!(config(parts, &facts()).unwrap().stop_signal(), signal);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Refusal, objects, refuse};
+use super::{Refusal, objects, refuse, users};
 use crate::model::{
     Container, EnvSource, Handler, MountPropagation, Pod, PortRef, Probe, RestartPolicy,
 };
@@ -33,6 +33,7 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
             named_ports(container, &at)?;
             resource_refs(pod, container, &at)?;
             objects::environment(pod, container, &at)?;
+            users::container(pod, container, &at)?;
             if container.lifecycle.stop_signal.is_some() && !pod.spec.names_its_os {
                 return refuse(
                     format!("{at}.lifecycle.stopSignal"),

@@ -22,6 +22,7 @@ mod pods;
 mod stdin;
 mod tables;
 mod top;
+mod users;
 mod why;
 mod workloads;
 

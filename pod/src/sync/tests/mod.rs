@@ -6,6 +6,7 @@ mod images;
 mod probes;
 mod recovery;
 mod services;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
