@@ -25,6 +25,7 @@ use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
 use crate::sync::{PodWorker, Stop, behind, observe};
 use crate::tombstone::Cause;
+use crate::update;
 
 /// When a broken event stream is opened again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(5);
@@ -104,14 +105,19 @@ impl PodEngine {
     }
 
     /// As [`PodEngine::run`], from where another engine left the pod.
-    pub fn resume(&self, pod: Pod, state: PodState) -> PodHandle {
+    pub fn resume(&self, pod: Pod, mut state: PodState) -> PodHandle {
+        state.actuated.complete(&pod);
+        let resizing = state.status.conditions.iter().any(|c| c.kind == "PodResizeInProgress");
         let pod = Arc::new(pod);
+        let editions = watch::Sender::new(pod.clone());
         let events = Recorder::new(self.clock.clone());
         let status = watch::Sender::new(state.status.clone());
         let saved = watch::Sender::new(state.clone());
         let stop = Arc::new(watch::Sender::new(None));
         let handle = PodHandle {
             pod: pod.clone(),
+            node: self.node.clone(),
+            editions: editions.clone(),
             status: status.subscribe(),
             state: saved.subscribe(),
             recorder: events.clone(),
@@ -148,6 +154,9 @@ impl PodEngine {
             pulls: state.pulls,
             failures: state.failures,
             messages: Default::default(),
+            actuated: state.actuated,
+            resizing,
+            editions: editions.subscribe(),
             making: None,
         };
         tokio::spawn(async move {
@@ -219,6 +228,8 @@ async fn listen(cri: Arc<dyn Cri>, hints: watch::Sender<u64>) {
 /// A pod that the engine runs.
 pub struct PodHandle {
     pod: Arc<Pod>,
+    node: Arc<dyn Node>,
+    editions: watch::Sender<Arc<Pod>>,
     status: watch::Receiver<PodStatus>,
     state: watch::Receiver<PodState>,
     recorder: Recorder,
@@ -250,6 +261,20 @@ impl PodHandle {
     /// Where what happens beside the pod is told.
     pub(crate) fn recorder(&self) -> Recorder {
         self.recorder.clone()
+    }
+
+    /// What the pod would be by another edition of its manifest.
+    ///
+    /// # Errors
+    /// `Invalid` with what may not change while it is there.
+    pub fn edition(&self, new: &Pod) -> Result<Pod> {
+        let now = self.editions.borrow().clone();
+        update::apply(&now, new, self.node.facts())
+    }
+
+    /// Lets the pod become what [`PodHandle::edition`] has answered.
+    pub fn update(&self, next: Pod) {
+        self.editions.send_replace(Arc::new(next));
     }
 
     /// Asks the pod to end: hooks, stop signals, and SIGKILL after `grace` seconds (the pod's own

@@ -8,6 +8,7 @@ use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Verdict};
+use crate::resize::Actuated;
 use crate::status::{PodStatus, StartFailure};
 
 /// Waits and last errors of pulls, by image.
@@ -52,6 +53,9 @@ pub struct PodState {
     /// Calls that its worker waits for, once that takes long.
     #[serde(default)]
     pub pending: Vec<PendingCall>,
+    /// What containers and the pod's own group have of CPU and memory.
+    #[serde(default)]
+    pub(crate) actuated: Actuated,
     /// Its addresses, from the moment that its sandbox is made.
     #[serde(default)]
     pub addresses: Vec<String>,
@@ -68,6 +72,7 @@ impl PodState {
             failures: BTreeMap::new(),
             verdicts: Vec::new(),
             pending: Vec::new(),
+            actuated: Actuated::default(),
             addresses: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@
 //! [`rrun_pod::supervise`]; a pod that nobody supervises is taken over by the command that wants
 //! something of it.
 
+mod apply;
 mod args;
 mod collector;
 mod container_gc;
@@ -77,6 +78,11 @@ fn start(mut args: Args) -> Result<ExitCode> {
     if let Some(run) = &args.run {
         config.run = std::path::absolute(run)?;
     }
+    if args.background
+        && let Verb::Apply(apply) = args.verb
+    {
+        args.verb = Verb::Run(apply.run());
+    }
     if let Verb::Run(run) = &mut args.verb {
         (run.tries, run.job) = (args.tries, args.job);
         if let Some(pod) = args.only {
@@ -113,6 +119,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
     match verb {
         Verb::Run(run) if run.detach && !background => detach::detach(&context, run).await,
         Verb::Run(run) => run::run(&context, run, background).await,
+        Verb::Apply(args) => apply::apply(&context, args).await,
         Verb::Validate { manifest, objects, output } => {
             validate::validate(&manifest, &objects, output)
         }

@@ -61,9 +61,10 @@ pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCod
 
 /// Asks the process that runs the pod.
 async fn ask(context: &Context, uid: &PodUid, request: Request, pod: &str) -> Result<()> {
-    let verb = match request {
+    let verb = match &request {
         Request::Stop(_) => "stop",
         Request::Remove => "remove",
+        Request::Apply(_) => "apply",
     };
     let asked = control::ask(&context.store, uid, request, |words: &str| terminal::tell(words));
     asked.await.with_context(|| format!("{verb} {pod}"))

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 pub use container::{
     Container, ContainerKind, ContainerPort, Lifecycle, MountPropagation, Protocol, PullPolicy,
-    RecursiveReadOnly, RestartPolicy, RestartRule, StopSignal, SubPath, TerminationMessagePolicy,
-    VolumeMount,
+    RecursiveReadOnly, ResizePolicy, RestartPolicy, RestartRule, StopSignal, SubPath,
+    TerminationMessagePolicy, VolumeMount,
 };
 pub use env::{
     ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, FileKeyRef, ObjectSource, PodField,

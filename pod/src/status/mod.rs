@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use details::{Amounts, MountStatus, ResourceStatus};
+pub use details::{Amounts, MountStatus, ResourceStatus, amounts};
 pub use json::to_json;
 pub use summary::{Summary, summarize};
 
@@ -183,8 +183,7 @@ pub struct PodStatus {
     pub qos: Qos,
     /// The generation of the manifest that this is about; 0 where it has none.
     pub observed_generation: i64,
-    /// What the pod as a whole asks for and may take. Nothing is resized here, so this is what the
-    /// manifest says.
+    /// What the pod as a whole asks for and may take: what the manifest says.
     pub resources: ResourceStatus,
 }
 
@@ -253,6 +252,8 @@ pub struct Inputs<'a> {
     pub old: &'a PodStatus,
     /// The node's addresses.
     pub host_ips: &'a [String],
+    /// Why resources that were changed are not in force yet, if they are not; may be empty.
+    pub resize: Option<String>,
     /// Whether the runtime can make the mounts below a read-only mount read-only too.
     pub recursive_read_only: bool,
     /// The pod is being stopped: nothing is started again.

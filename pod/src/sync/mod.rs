@@ -11,6 +11,7 @@ mod pending;
 mod plan;
 mod pod_loop;
 mod pull;
+mod resize;
 mod services;
 mod start;
 mod terminate;

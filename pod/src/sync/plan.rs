@@ -1,5 +1,7 @@
 //! What a sync is to do, once it is decided.
 
+use crate::resize::Resize;
+
 /// Why a container is killed: decides which grace applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KillReason {
@@ -41,6 +43,8 @@ pub struct Actions {
     pub regular: Vec<usize>,
     /// Containers to end first.
     pub kill: Vec<Kill>,
+    /// What runs and is to have more or less, after that.
+    pub resize: Resize,
 }
 
 impl Actions {
@@ -51,6 +55,7 @@ impl Actions {
             && self.init.is_empty()
             && self.regular.is_empty()
             && self.kill.is_empty()
+            && self.resize.is_empty()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::events::Reason;
 use crate::model::{Container, EnvSource, SubPath, VolumeMount, VolumeSource};
 use crate::node::{PodPlace, SubPathRequest};
+use crate::resize::Figures;
 use crate::state::crash_key;
 use crate::status::StartFailure;
 use crate::translate::container::{self, Parts};
@@ -76,6 +77,8 @@ impl PodWorker {
             config: Some(config),
             sandbox_config: Some(context.config.clone()),
         };
+        let figures = Figures::of(&self.pod, c);
+        self.actuated.containers.insert(c.name.clone(), figures);
         let call = self.cri.create_container(request);
         let id = match self.told(format!("CreateContainer {}", c.name), call).await {
             Ok(reply) => reply.container_id,

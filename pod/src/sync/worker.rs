@@ -21,6 +21,7 @@ use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
+use crate::resize::Actuated;
 use crate::state::{Ending, PodState, Pulls};
 use crate::status::{PodStatus, StartFailure};
 
@@ -64,6 +65,12 @@ pub(crate) struct PodWorker {
     pub pulls: Pulls,
     pub failures: BTreeMap<String, StartFailure>,
     pub messages: TerminationMessages,
+    /// What containers and the pod's own group have of CPU and memory.
+    pub actuated: Actuated,
+    /// Whether they are to have others, which is not told to be done yet.
+    pub resizing: bool,
+    /// Newer editions of the pod.
+    pub editions: watch::Receiver<Arc<Pod>>,
     /// The sandbox that is being made.
     pub making: Option<Making>,
 }

@@ -10,6 +10,7 @@ use crate::env::Environment;
 use crate::error::Result;
 use crate::model::{Container, MountPropagation, Pod, RecursiveReadOnly, VolumeMount};
 use crate::node::{CgroupMode, NodeFacts};
+use crate::resize::Figures;
 use crate::resources::{self, CPU_PERIOD};
 use crate::security::{self, ImageUser};
 use crate::users::UserRange;
@@ -99,6 +100,17 @@ fn limits(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContai
         oom_score_adj: limits.oom_score_adj,
         hugepage_limits: node.hugepage_sizes.iter().map(pages).collect(),
         unified: unified(node.cgroup),
+        ..Default::default()
+    }
+}
+
+/// What a running container is told when its resources change. The rest stays as it is.
+pub fn changed_limits(figures: Figures) -> v1::LinuxContainerResources {
+    v1::LinuxContainerResources {
+        cpu_period: CPU_PERIOD,
+        cpu_quota: resources::quota(figures.cpu_limit),
+        cpu_shares: resources::shares(figures.cpu_request),
+        memory_limit_in_bytes: figures.memory_limit,
         ..Default::default()
     }
 }

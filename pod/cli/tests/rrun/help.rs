@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 37] = [
+const COMMANDS: [(&str, &[&str]); 38] = [
     ("rrun", &[]),
     ("run", &["run"]),
+    ("apply", &["apply"]),
     ("validate", &["validate"]),
     ("explain", &["explain"]),
     ("ps", &["ps"]),

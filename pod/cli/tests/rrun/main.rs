@@ -1,6 +1,7 @@
 //! `rrun` as a person uses it: the real program, with its defaults, in a sandbox.
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod cp;
 mod credentials;
 mod disk;

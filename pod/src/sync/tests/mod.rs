@@ -1,5 +1,6 @@
 //! The worker against a runtime in memory, in virtual time.
 
+mod editions;
 mod env_file;
 mod image_volumes;
 mod images;
