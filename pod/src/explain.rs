@@ -187,6 +187,7 @@ fn about_container(
         environment,
         mounts: container.mounts.iter().map(|m| mount(m, Path::new(""), false)).collect(),
         users: None,
+        target: None,
     };
     let config = config(parts, node)?;
     let or_image = |words: &[String]| {

@@ -18,6 +18,7 @@ pub mod dns;
 mod engine;
 pub mod env;
 pub mod env_file;
+pub mod ephemeral;
 pub mod error;
 pub mod events;
 mod eviction;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
+use crate::ephemeral::Ephemeral;
 use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Verdict};
 use crate::resize::Actuated;
@@ -56,6 +57,9 @@ pub struct PodState {
     /// What containers and the pod's own group have of CPU and memory.
     #[serde(default)]
     pub(crate) actuated: Actuated,
+    /// Ephemeral containers that were added to it, in their order.
+    #[serde(default)]
+    pub ephemeral: Vec<Ephemeral>,
     /// Its addresses, from the moment that its sandbox is made.
     #[serde(default)]
     pub addresses: Vec<String>,
@@ -73,6 +77,7 @@ impl PodState {
             verdicts: Vec::new(),
             pending: Vec::new(),
             actuated: Actuated::default(),
+            ephemeral: Vec::new(),
             addresses: Vec::new(),
         }
     }

@@ -1,9 +1,11 @@
 //! The command line.
 
+mod debug;
 mod image;
 mod login;
 mod run;
 
+pub use debug::Debug;
 pub use image::{Image, ImageList, Images};
 pub use login::{Login, Logout};
 pub use run::{Apply, DeadContainers, Run};
@@ -31,6 +33,13 @@ Exit codes:
 What a daemon or another rrun works on is passed over. Layers that are damaged are fetched anew
 from where their image was pulled. What rrund ends at its start is ended by --repair where no rrund
 runs; until it has, none can start.";
+
+const RESTARTS: &str = "\
+Example:
+  rrun restart web                    as after RestartAllContainers: hooks, stop signals, then anew
+
+The pod keeps its uid, addresses and volumes, and ephemeral containers go on. It is answered when the
+containers have ended.";
 
 /// Runs pods from YAML, with no daemon and no cluster.
 #[derive(Parser)]
@@ -132,6 +141,8 @@ pub enum Verb {
     },
     /// Run a command in a container
     Exec(Exec),
+    /// Add a container to a pod that runs, to look into it
+    Debug(Debug),
     /// Copy files between a container and this machine; nothing in the container is needed for it
     Cp(Cp),
     /// Stop pods: hooks, stop signals, and SIGKILL after the grace
@@ -142,6 +153,13 @@ pub enum Verb {
         /// Instead of the pod's own grace
         #[arg(short, long, value_name = "SECONDS")]
         time: Option<u32>,
+    },
+    /// Start all containers of pods again, from the first init container on
+    #[command(after_help = RESTARTS)]
+    Restart {
+        /// Names, namespace/name or uids of pods
+        #[arg(required = true)]
+        pods: Vec<String>,
     },
     /// Stop pods and remove them: the named ones, or those of a manifest
     Delete(Delete),

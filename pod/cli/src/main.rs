@@ -11,6 +11,7 @@ mod collector;
 mod container_gc;
 mod context;
 mod cp;
+mod debug;
 mod delete;
 mod describe;
 mod detach;
@@ -125,6 +126,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         }
         Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
         Verb::Exec(exec) => exec::exec(&context, exec).await,
+        Verb::Debug(args) => debug::debug(&context, args).await,
         Verb::Cp(args) => cp::cp(&context, &args).await,
         Verb::Ps(ps) => ps::ps(&context, &ps).await,
         Verb::Logs(logs) => logs::logs(&context, logs).await,
@@ -134,6 +136,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Describe { pods } => describe::describe(&context, &pods).await,
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,
+        Verb::Restart { pods } => each(&pods, |pod| stop::restart(&context, pod)).await,
         Verb::Delete(args) => {
             let pods = delete::pods(&context, &args).await?;
             each(&pods, |pod| delete::delete(&context, &args, pod)).await

@@ -1,8 +1,8 @@
 //! How others reach the process that runs a pod: two sockets for root alone.
 //!
 //! `<uid>.cri` serves the runtime with this pod in it, if that runtime is in the process.
-//! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace) or `remove`, or `apply
-//! BYTES` with so many of a definition behind it, and answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
+//! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace), `remove` or `restart`, or
+//! `apply BYTES` or `debug BYTES` with so many of JSON behind it, and answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
 //! nothing for long is not waited for, as its process may have been stopped (SIGSTOP). Whoever uses
 //! the runtime sends `watch` here, to which nothing else is said, and so learns it as well.
 
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rrun_cri_api::server;
+use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,6 +23,7 @@ use tonic::service::Routes;
 
 use super::definition::Definition;
 use super::store::{LockedPod, Store};
+use crate::ephemeral::Ephemeral;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
 
@@ -46,8 +48,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The longest line either way, in bytes.
 const LINE: u64 = 4096;
 
-/// The longest definition, in bytes.
-const DEFINITION: u64 = 64 << 20;
+/// The longest JSON, in bytes: a definition may be long.
+const JSON: u64 = 64 << 20;
 
 /// What another process wants of the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,10 @@ pub enum Request {
     Remove,
     /// To become what this says.
     Apply(Box<Definition>),
+    /// To have another container beside the others.
+    Debug(Box<Ephemeral>),
+    /// To start all of its containers again.
+    Restart,
 }
 
 impl Request {
@@ -66,32 +72,43 @@ impl Request {
             Request::Stop(Some(seconds)) => format!("stop {seconds}\n"),
             Request::Stop(None) => "stop -\n".to_owned(),
             Request::Remove => "remove\n".to_owned(),
-            Request::Apply(definition) => {
-                let json = serde_json::to_string(definition)
-                    .map_err(|e| Error::new(Kind::Internal, format!("encode: {e}")))?;
-                format!("apply {}\n{json}", json.len())
-            }
+            Request::Restart => "restart\n".to_owned(),
+            Request::Apply(definition) => with_json("apply", definition)?,
+            Request::Debug(container) => with_json("debug", container)?,
         })
     }
 
     /// What is asked by a line and what stands behind it.
     async fn read(line: &str, input: &mut BufReader<Take<OwnedReadHalf>>) -> Option<Request> {
-        let Some(length) = line.strip_prefix("apply ") else { return Request::parse(line) };
-        let length = length.parse().ok().filter(|length| *length <= DEFINITION)?;
+        let (word, length) = match line.split_once(' ') {
+            Some((word @ ("apply" | "debug"), length)) => (word, length),
+            _ => return Request::parse(line),
+        };
+        let length = length.parse().ok().filter(|length| *length <= JSON)?;
         input.get_mut().set_limit(length);
         let mut json = Vec::new();
         input.take(length).read_to_end(&mut json).await.ok()?;
-        serde_json::from_slice(&json).ok().map(|definition| Request::Apply(Box::new(definition)))
+        match word {
+            "apply" => serde_json::from_slice(&json).ok().map(Request::Apply),
+            _ => serde_json::from_slice(&json).ok().map(Request::Debug),
+        }
     }
 
     fn parse(line: &str) -> Option<Request> {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["remove"] => Some(Request::Remove),
+            ["restart"] => Some(Request::Restart),
             ["stop", "-"] => Some(Request::Stop(None)),
             ["stop", seconds] => Some(Request::Stop(Some(seconds.parse().ok()?))),
             _ => None,
         }
     }
+}
+
+fn with_json(word: &str, value: &impl Serialize) -> Result<String> {
+    let json = serde_json::to_string(value);
+    let json = json.map_err(|e| Error::new(Kind::Internal, format!("encode: {e}")))?;
+    Ok(format!("{word} {}\n{json}", json.len()))
 }
 
 /// A request, and where its answer goes: `Ok` when it is done.
@@ -376,7 +393,8 @@ mod tests {
 
     #[test]
     fn a_request_is_read_back_and_another_line_is_none() {
-        for request in [Request::Stop(None), Request::Stop(Some(3)), Request::Remove] {
+        let all = [Request::Stop(None), Request::Stop(Some(3)), Request::Remove, Request::Restart];
+        for request in all {
             assert_eq!(Request::parse(request.message().unwrap().trim_end()), Some(request));
         }
         for line in ["", "stop", "stop x", "stop -1", "remove now", "apply", "apply 2"] {

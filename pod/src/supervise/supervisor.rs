@@ -17,6 +17,7 @@ use super::rotate::{self, Limits};
 use super::store::{LockedPod, Redefinition};
 use crate::clock::Clock;
 use crate::engine::PodHandle;
+use crate::ephemeral::Ephemeral;
 use crate::error::Result;
 use crate::state::Ending;
 use crate::status::PodStatus;
@@ -100,7 +101,7 @@ async fn serve(
                 let grace = match &one.request {
                     Request::Stop(grace) => *grace,
                     Request::Remove => Some(0),
-                    Request::Apply(_) => {
+                    Request::Apply(_) | Request::Debug(_) | Request::Restart => {
                         // Who takes them goes on as long as this does.
                         let _ = applies.send(one);
                         continue;
@@ -120,7 +121,7 @@ async fn serve(
     }
 }
 
-/// Lets the pod become what others ask for, one after the other. What is on record is so before it is
+/// Does what others ask for that is no end of the pod, one after the other. What is on record is so before it is
 /// begun: whoever takes the pod over goes on with it.
 async fn editing(
     mut applies: mpsc::UnboundedReceiver<Asked>,
@@ -135,7 +136,12 @@ async fn editing(
 }
 
 async fn edit(request: &Request, handle: &PodHandle, on_record: &mut Redefinition) -> Result<()> {
-    let Request::Apply(definition) = request else { return Ok(()) };
+    let definition = match request {
+        Request::Apply(definition) => definition,
+        Request::Debug(container) => return handle.add(Ephemeral::clone(container)),
+        Request::Restart => return Ok(handle.restart().await),
+        Request::Stop(_) | Request::Remove => return Ok(()),
+    };
     let next = handle.edition(&definition.pod_with(&handle.meta().uid)?)?;
     on_record.write(Definition::clone(definition)).await?;
     handle.update(next);

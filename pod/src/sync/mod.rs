@@ -12,6 +12,7 @@ mod plan;
 mod pod_loop;
 mod pull;
 mod resize;
+mod restart;
 mod services;
 mod start;
 mod terminate;

@@ -37,6 +37,8 @@ pub struct Actions {
     pub attempt: u32,
     /// The present sandbox, if one stays or is replaced.
     pub sandbox: Option<String>,
+    /// Indexes of ephemeral containers, which are started before all others.
+    pub ephemeral: Vec<usize>,
     /// Indexes of init containers, in order.
     pub init: Vec<usize>,
     /// Indexes of regular containers, in order.
@@ -48,10 +50,17 @@ pub struct Actions {
 }
 
 impl Actions {
+    /// Whether something is to be made.
+    pub fn starts(&self) -> bool {
+        let none = self.init.is_empty() && self.regular.is_empty() && self.ephemeral.is_empty();
+        self.create_sandbox || !none
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         !self.kill_pod
             && !self.create_sandbox
+            && self.ephemeral.is_empty()
             && self.init.is_empty()
             && self.regular.is_empty()
             && self.kill.is_empty()

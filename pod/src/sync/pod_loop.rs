@@ -164,6 +164,7 @@ impl PodWorker {
             pod: &self.pod,
             seen,
             failures: &self.failures,
+            ephemeral: &self.ephemeral.borrow().clone(),
             results: &self.results,
             old: &old,
             host_ips: &self.node.facts().addresses,
@@ -200,6 +201,7 @@ impl PodWorker {
             verdicts: self.results.all(),
             pending: self.saved.borrow().pending.clone(),
             actuated: self.actuated.clone(),
+            ephemeral: self.ephemeral.borrow().clone(),
             addresses: self.addresses.pod.clone(),
         };
         self.saved.send_if_modified(|saved| {
@@ -223,6 +225,7 @@ impl PodWorker {
         let mut excess = self.excess.clone();
         let mut behind = self.behind.clone();
         let mut editions = self.editions.clone();
+        let (mut ephemeral, mut restarts) = (self.ephemeral.clone(), self.restarts.clone());
         let cri = self.cri.clone();
         let pod = self.pod.clone();
         let mut hints = self.hints.clone();
@@ -245,6 +248,8 @@ impl PodWorker {
             Ok(_) = excess.wait_for(Option::is_some) => false,
             Ok(()) = verdicts.changed() => false,
             Ok(()) = editions.changed() => false,
+            Ok(()) = ephemeral.changed() => false,
+            Ok(()) = restarts.changed() => false,
             Ok(()) = behind.changed() => true,
             () = clock.sleep_until(until) => false,
             () = relist => false,
@@ -254,6 +259,14 @@ impl PodWorker {
     }
 
     async fn sync(&mut self, seen: &Observed) -> SyncResult {
+        if self.restarts.has_changed().unwrap_or(false) {
+            let done = self.restart_all(seen).await;
+            let retry_at = done.is_err().then(|| self.retry_at());
+            if let Err(e) = &done {
+                tracing::warn!(pod = %self.pod.meta.name, "restart: {e}");
+            }
+            return SyncResult { again: done.is_ok(), retry_at };
+        }
         let actions = self.decide(seen);
         if actions.is_empty() {
             return SyncResult { again: false, retry_at: None };
@@ -295,7 +308,7 @@ impl PodWorker {
         self.remove_init_runs(seen, 1).await;
         let resized = self.resize(&actions.resize, seen).await;
         let retry_at = (!resized).then(|| self.retry_at());
-        if actions.init.is_empty() && actions.regular.is_empty() && !actions.create_sandbox {
+        if !actions.starts() {
             return Ok(SyncResult { again: resized, retry_at });
         }
         let mut result = self.start_all(actions, seen).await?;
@@ -303,11 +316,14 @@ impl PodWorker {
         Ok(result)
     }
 
-    fn decide(&self, seen: &Observed) -> Actions {
+    fn decide(&mut self, seen: &Observed) -> Actions {
         let mut actions = actions::compute(&self.pod, seen, &self.results, &self.actuated);
         if !actions.kill_pod && !actions.create_sandbox {
             let sizes = &self.node.facts().hugepage_sizes;
             actions.resize.look_at_pod(&self.pod, &self.actuated, sizes);
+            let all = self.ephemeral.borrow_and_update().clone();
+            let new = all.iter().enumerate().filter(|(_, e)| seen.latest(&e.name).is_none());
+            actions.ephemeral = new.map(|(i, _)| i).collect();
         }
         actions
     }
@@ -373,6 +389,11 @@ impl PodWorker {
     async fn start_in(&mut self, actions: &Actions, context: &SandboxContext<'_>) -> SyncResult {
         let pod = self.pod.clone();
         let mut result = SyncResult { again: actions.create_sandbox, retry_at: None };
+        for &i in &actions.ephemeral {
+            let Some(added) = self.ephemeral.borrow().get(i).cloned() else { continue };
+            let started = self.start(&added.container(), context).await;
+            self.note(&added.name, started, &mut result);
+        }
         for &i in &actions.init {
             let container = &pod.spec.init_containers[i];
             let started = self.start(container, context).await;

@@ -195,8 +195,20 @@ impl PodWorker {
             environment,
             mounts,
             users: context.place.users,
+            target: self.target(&c.name, context.seen)?,
         };
         container::config(parts, self.node.facts())
+    }
+
+    /// The run whose processes an ephemeral container is to see, if it names a container.
+    fn target(&self, name: &str, seen: &Observed) -> Result<Option<String>> {
+        let all = self.ephemeral.borrow();
+        let added = all.iter().find(|added| added.name == *name);
+        let Some(target) = added.and_then(|added| added.target.as_ref()) else { return Ok(None) };
+        let runs = seen.latest(target).filter(|run| run.state == RunState::Running);
+        let text = || format!("unable to find target container {target}");
+        let run = runs.ok_or_else(|| Error::new(Kind::NotFound, text()))?;
+        Ok(Some(run.id.clone()))
     }
 
     async fn mounts(

@@ -14,6 +14,7 @@ use crate::addresses::Addresses;
 use crate::admission::Runtime;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::ephemeral::Ephemeral;
 use crate::error::Result;
 use crate::events::Recorder;
 use crate::gc::policy::GcPolicy;
@@ -71,6 +72,11 @@ pub(crate) struct PodWorker {
     pub resizing: bool,
     /// Newer editions of the pod.
     pub editions: watch::Receiver<Arc<Pod>>,
+    /// Ephemeral containers that were added to the pod.
+    pub ephemeral: watch::Receiver<Vec<Ephemeral>>,
+    /// How often all containers were to be started again, and how often that was begun.
+    pub restarts: watch::Receiver<u64>,
+    pub restarted: watch::Sender<u64>,
     /// The sandbox that is being made.
     pub making: Option<Making>,
 }

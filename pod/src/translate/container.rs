@@ -34,6 +34,8 @@ pub struct Parts<'a> {
     pub mounts: Vec<v1::Mount>,
     /// The pod's ids, if it has a user namespace of its own.
     pub users: Option<UserRange>,
+    /// The run whose processes it sees, if they are not its own or the pod's.
+    pub target: Option<String>,
 }
 
 /// The message that makes the container.
@@ -43,7 +45,11 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig>
         // All of them, as the kubelet has it: those of images too.
         users.map(&mut mounts);
     }
-    let security = security::container(pod, container, &parts.image_user, (node, users));
+    let mut security = security::container(pod, container, &parts.image_user, (node, users));
+    if let (Some(target), Some(options)) = (parts.target, &mut security.namespace_options) {
+        options.pid = v1::NamespaceMode::Target as i32;
+        options.target_id = target;
+    }
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
@@ -213,6 +219,7 @@ mod tests {
                 environment: Environment::default(),
                 mounts: Vec::new(),
                 users: None,
+                target: None,
             };
             assert_eq!(config(parts, &facts()).unwrap().stop_signal(), signal);
         }

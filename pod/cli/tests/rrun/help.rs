@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 38] = [
+const COMMANDS: [(&str, &[&str]); 40] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("apply", &["apply"]),
@@ -20,8 +20,10 @@ const COMMANDS: [(&str, &[&str]); 38] = [
     ("describe", &["describe"]),
     ("wait", &["wait"]),
     ("exec", &["exec"]),
+    ("debug", &["debug"]),
     ("cp", &["cp"]),
     ("stop", &["stop"]),
+    ("restart", &["restart"]),
     ("delete", &["delete"]),
     ("rm", &["rm"]),
     ("gc", &["gc"]),

@@ -4,6 +4,7 @@
 mod apply;
 mod cp;
 mod credentials;
+mod debug;
 mod disk;
 mod endpoint;
 mod exec;
