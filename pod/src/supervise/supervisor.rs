@@ -139,7 +139,10 @@ async fn edit(request: &Request, handle: &PodHandle, on_record: &mut Redefinitio
     let definition = match request {
         Request::Apply(definition) => definition,
         Request::Debug(container) => return handle.add(Ephemeral::clone(container)),
-        Request::Restart => return Ok(handle.restart().await),
+        Request::Restart => {
+            handle.restart().await;
+            return Ok(());
+        }
         Request::Stop(_) | Request::Remove => return Ok(()),
     };
     let next = handle.edition(&definition.pod_with(&handle.meta().uid)?)?;
