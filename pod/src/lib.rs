@@ -50,6 +50,7 @@ mod sysctl;
 #[cfg(test)]
 mod testing;
 pub mod tombstone;
+pub mod trace;
 pub mod translate;
 pub mod update;
 pub mod users;

@@ -28,6 +28,17 @@ pub struct PendingCall {
     pub since: Timestamp,
 }
 
+/// A call that has been answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneCall {
+    /// As [`PendingCall::call`].
+    pub call: String,
+    /// When it was made.
+    pub since: Timestamp,
+    /// When it was answered.
+    pub until: Timestamp,
+}
+
 /// How far the end of a pod has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
@@ -60,6 +71,9 @@ pub struct PodState {
     /// Ephemeral containers that were added to it, in their order.
     #[serde(default)]
     pub ephemeral: Vec<Ephemeral>,
+    /// The first calls that its workers have waited for, in the order of their answers.
+    #[serde(default)]
+    pub calls: Vec<DoneCall>,
     /// Its addresses, from the moment that its sandbox is made.
     #[serde(default)]
     pub addresses: Vec<String>,
@@ -78,6 +92,7 @@ impl PodState {
             pending: Vec::new(),
             actuated: Actuated::default(),
             ephemeral: Vec::new(),
+            calls: Vec::new(),
             addresses: Vec::new(),
         }
     }

@@ -41,6 +41,15 @@ Example:
 The pod keeps its uid, addresses and volumes, and ephemeral containers go on. It is answered when the
 containers have ended.";
 
+const TRACES: &str = "\
+Examples:
+  rrun trace web
+  rrun trace web -o json > web.json   for ui.perfetto.dev or chrome://tracing
+
+It shows what the pod's process has waited for: volumes, RunPodSandbox (namespaces and network), pulls,
+CreateContainer, StartContainer and hooks, the first 64 of them, and when containers ran and the pod was
+ready. What is done within a call has no times of its own.";
+
 /// Runs pods from YAML, with no daemon and no cluster.
 #[derive(Parser)]
 #[command(name = "rrun", version, after_help = CODES)]
@@ -115,6 +124,15 @@ pub enum Verb {
         /// Name, namespace/name or uid of the pod
         pod: String,
         /// json: for programs
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
+    /// Print how the start of a pod went: each call to the runtime, when and how long
+    #[command(after_help = TRACES)]
+    Trace {
+        /// Name, namespace/name or uid of the pod
+        pod: String,
+        /// json: in the Chrome trace event format, for a trace viewer
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },

@@ -40,6 +40,7 @@ mod streaming;
 mod table;
 mod terminal;
 mod top;
+mod trace;
 mod validate;
 mod wait;
 mod why;
@@ -131,6 +132,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Ps(ps) => ps::ps(&context, &ps).await,
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
+        Verb::Trace { pod, output } => trace::trace(&context, &pod, output).await,
         Verb::Top(args) => top::top(&context, &args).await,
         Verb::Why { pod, output } => why::why(&context, &pod, output).await,
         Verb::Describe { pods } => describe::describe(&context, &pods).await,

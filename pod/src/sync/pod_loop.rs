@@ -202,6 +202,7 @@ impl PodWorker {
             pending: self.saved.borrow().pending.clone(),
             actuated: self.actuated.clone(),
             ephemeral: self.ephemeral.borrow().clone(),
+            calls: self.saved.borrow().calls.clone(),
             addresses: self.addresses.pod.clone(),
         };
         self.saved.send_if_modified(|saved| {

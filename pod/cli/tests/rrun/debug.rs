@@ -42,6 +42,15 @@ fn a_container_is_added_to_a_pod_that_runs_and_sees_the_processes_of_its_target(
         web.status()["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
     });
     assert_eq!(web.0.ok(&["logs", "web", "-c", "look"]), "work\n");
+    // Each call of the start is on record, with its time.
+    let traced = web.0.ok(&["trace", "web"]);
+    for call in ["its volumes", "RunPodSandbox", "CreateContainer main", "StartContainer main"] {
+        assert!(traced.lines().any(|line| line.contains('#') && line.ends_with(call)), "{traced}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&web.0.ok(&["trace", "web", "-o", "json"])).unwrap();
+    let events = json["traceEvents"].as_array().unwrap();
+    assert!(events.iter().any(|event| event["name"] == "RunPodSandbox" && event["ph"] == "X"));
     // Without a target it sees itself alone, and is not started again.
     web.0.ok(&web.debug(&["-c", "own", "--", "/bin/talk", "ask", "x"]));
     await_that("it runs", || {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 40] = [
+const COMMANDS: [(&str, &[&str]); 41] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("apply", &["apply"]),
@@ -16,6 +16,7 @@ const COMMANDS: [(&str, &[&str]); 40] = [
     ("logs", &["logs"]),
     ("events", &["events"]),
     ("why", &["why"]),
+    ("trace", &["trace"]),
     ("top", &["top"]),
     ("describe", &["describe"]),
     ("wait", &["wait"]),
