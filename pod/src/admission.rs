@@ -60,6 +60,12 @@ impl Runtime {
         features.is_some_and(|features| features.recursive_read_only_mounts)
     }
 
+    /// Whether it can give this pod a user namespace of its own.
+    fn has_user_namespaces(&self, pod: &Pod) -> bool {
+        let features = self.handler(pod).and_then(|handler| handler.features);
+        features.is_some_and(|features| features.user_namespaces)
+    }
+
     fn check(&self, pod: &Pod) -> Result<()> {
         if let Some(class) = &pod.spec.runtime_class
             && !self.handlers.is_empty()
@@ -75,6 +81,15 @@ impl Runtime {
         if let Some(mount) = strict {
             let text = format!("Enabled on {}: {} cannot do that", mount.mount_path, self.name);
             return refuse("recursiveReadOnly", &text);
+        }
+        if !pod.spec.host_users && !self.has_user_namespaces(pod) {
+            let who = match &pod.spec.runtime_class {
+                None => "runtime does".to_owned(),
+                Some(handler) => format!("RuntimeClass handler {handler:?} does"),
+            };
+            let text =
+                format!("can't set `spec.hostUsers: false`, {who} not support user namespaces");
+            return refuse("spec.hostUsers", &text);
         }
         if self.name != OWN {
             return Ok(());
@@ -182,6 +197,18 @@ mod tests {
             ),
             ("  runtimeClassName: rrun\n", None),
             ("  volumes: [{name: v, image: {reference: x}}]\n", None),
+            (
+                "  hostUsers: false\n",
+                Some(
+                    "spec.hostUsers: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
+                ),
+            ),
+            (
+                "  hostUsers: false\n  runtimeClassName: rrun\n",
+                Some(
+                    "spec.hostUsers: can't set `spec.hostUsers: false`, RuntimeClass handler \"rrun\" does not support user namespaces",
+                ),
+            ),
             (
                 "  securityContext: {seLinuxOptions: {type: x}}\n",
                 Some("securityContext.seLinuxOptions: not supported yet"),

@@ -12,6 +12,7 @@ use tonic::Code;
 use crate::addresses::Addresses;
 use crate::admission::{self, Runtime};
 use crate::clock::Clock;
+use crate::ephemeral::Ephemeral;
 use crate::error::{Error, Result};
 use crate::events::{Events, Recorder};
 use crate::eviction;
@@ -25,6 +26,7 @@ use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
 use crate::sync::{PodWorker, Stop, behind, observe};
 use crate::tombstone::Cause;
+use crate::update;
 
 /// When a broken event stream is opened again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(5);
@@ -104,14 +106,24 @@ impl PodEngine {
     }
 
     /// As [`PodEngine::run`], from where another engine left the pod.
-    pub fn resume(&self, pod: Pod, state: PodState) -> PodHandle {
+    pub fn resume(&self, pod: Pod, mut state: PodState) -> PodHandle {
+        state.actuated.complete(&pod);
+        let resizing = state.status.conditions.iter().any(|c| c.kind == "PodResizeInProgress");
         let pod = Arc::new(pod);
+        let editions = watch::Sender::new(pod.clone());
+        let ephemeral = watch::Sender::new(state.ephemeral.clone());
+        let (restarts, restarted) = (watch::Sender::new(0), watch::Sender::new(0));
         let events = Recorder::new(self.clock.clone());
         let status = watch::Sender::new(state.status.clone());
         let saved = watch::Sender::new(state.clone());
         let stop = Arc::new(watch::Sender::new(None));
         let handle = PodHandle {
             pod: pod.clone(),
+            node: self.node.clone(),
+            editions: editions.clone(),
+            ephemeral: ephemeral.clone(),
+            restarts: restarts.clone(),
+            restarted: restarted.subscribe(),
             status: status.subscribe(),
             state: saved.subscribe(),
             recorder: events.clone(),
@@ -148,6 +160,12 @@ impl PodEngine {
             pulls: state.pulls,
             failures: state.failures,
             messages: Default::default(),
+            actuated: state.actuated,
+            resizing,
+            editions: editions.subscribe(),
+            ephemeral: ephemeral.subscribe(),
+            restarts: restarts.subscribe(),
+            restarted,
             making: None,
         };
         tokio::spawn(async move {
@@ -219,6 +237,11 @@ async fn listen(cri: Arc<dyn Cri>, hints: watch::Sender<u64>) {
 /// A pod that the engine runs.
 pub struct PodHandle {
     pod: Arc<Pod>,
+    node: Arc<dyn Node>,
+    editions: watch::Sender<Arc<Pod>>,
+    ephemeral: watch::Sender<Vec<Ephemeral>>,
+    restarts: watch::Sender<u64>,
+    restarted: watch::Receiver<u64>,
     status: watch::Receiver<PodStatus>,
     state: watch::Receiver<PodState>,
     recorder: Recorder,
@@ -250,6 +273,50 @@ impl PodHandle {
     /// Where what happens beside the pod is told.
     pub(crate) fn recorder(&self) -> Recorder {
         self.recorder.clone()
+    }
+
+    /// What the pod would be by another edition of its manifest.
+    ///
+    /// # Errors
+    /// `Invalid` with what may not change while it is there.
+    pub fn edition(&self, new: &Pod) -> Result<Pod> {
+        let now = self.editions.borrow().clone();
+        update::apply(&now, new, self.node.facts())
+    }
+
+    /// Lets the pod become what [`PodHandle::edition`] has answered.
+    pub fn update(&self, next: Pod) {
+        self.editions.send_replace(Arc::new(next));
+    }
+
+    /// Adds an ephemeral container, which is started once.
+    ///
+    /// # Errors
+    /// `Invalid` with what the API server would refuse.
+    pub fn add(&self, container: Ephemeral) -> Result<()> {
+        let pod = self.editions.borrow().clone();
+        let mut done = Ok(());
+        self.ephemeral.send_if_modified(|all| {
+            done = container.check(&pod, all);
+            if done.is_ok() {
+                all.push(container);
+            }
+            done.is_ok()
+        });
+        done
+    }
+
+    /// Ends all containers of the pod in their order and has them started again, from the first init
+    /// container on; waits until they have ended. The pod stays what it is, with its addresses and
+    /// volumes.
+    pub async fn restart(&self) {
+        let mut order = 0;
+        self.restarts.send_modify(|count| {
+            *count += 1;
+            order = *count;
+        });
+        // It closes when the pod is over.
+        let _ = self.restarted.clone().wait_for(|done| *done >= order).await;
     }
 
     /// Asks the pod to end: hooks, stop signals, and SIGKILL after `grace` seconds (the pod's own

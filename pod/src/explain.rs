@@ -20,6 +20,7 @@ use crate::node::NodeFacts;
 use crate::resources;
 use crate::security::{ImageUser, namespaces};
 use crate::translate::container::{Parts, config, mount};
+use crate::users::IDS;
 
 /// No stop signal without at least this much time to heed it, in seconds.
 const MINIMUM_GRACE: u32 = 2;
@@ -53,7 +54,7 @@ fn about_pod(out: &mut String, pod: &Pod, node: &NodeFacts) -> Result<()> {
     } else {
         line(out, 2, format!("host name: {}", hosts::kernel_hostname(pod)?));
     }
-    let options = namespaces(pod);
+    let options = namespaces(pod, None);
     let whose = |mode: i32| match v1::NamespaceMode::try_from(mode) {
         Ok(v1::NamespaceMode::Node) => "the node's",
         Ok(v1::NamespaceMode::Container) => "each container's own",
@@ -61,6 +62,9 @@ fn about_pod(out: &mut String, pod: &Pod, node: &NodeFacts) -> Result<()> {
     };
     for (name, mode) in [("network", options.network), ("PID", options.pid), ("IPC", options.ipc)] {
         line(out, 2, format!("{name} namespace: {}", whose(mode)));
+    }
+    if !spec.host_users {
+        line(out, 2, format!("user namespace: the pod's, of {IDS} ids; root in it is nobody here"));
     }
     let limits = resources::pod_cgroup(pod, &node.hugepage_sizes);
     let class = resources::qos(pod).as_str();
@@ -182,6 +186,8 @@ fn about_container(
         image_user: ImageUser::default(),
         environment,
         mounts: container.mounts.iter().map(|m| mount(m, Path::new(""), false)).collect(),
+        users: None,
+        target: None,
     };
     let config = config(parts, node)?;
     let or_image = |words: &[String]| {

@@ -18,6 +18,7 @@ pub mod dns;
 mod engine;
 pub mod env;
 pub mod env_file;
+pub mod ephemeral;
 pub mod error;
 pub mod events;
 mod eviction;
@@ -38,6 +39,7 @@ pub mod pull_records;
 pub mod quantity;
 mod record;
 pub mod registry;
+pub mod resize;
 pub mod resources;
 pub mod security;
 pub mod state;
@@ -48,7 +50,10 @@ mod sysctl;
 #[cfg(test)]
 mod testing;
 pub mod tombstone;
+pub mod trace;
 pub mod translate;
+pub mod update;
+pub mod users;
 mod validate;
 pub mod why;
 

@@ -114,7 +114,11 @@ impl Format {
 /// # Errors
 /// Those of the file system.
 pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    match Flock::lock(lock_file(path)?, FlockArg::LockExclusiveNonblock) {
+    try_flock(path, lock_file(path)?)
+}
+
+fn try_flock(path: &Path, file: File) -> Result<Option<Flock<File>>> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(Error::errno(format!("lock {}", path.display()), errno)),
@@ -129,10 +133,27 @@ pub fn lock(path: &Path) -> Result<Flock<File>> {
     lock_within(path, PATIENCE)
 }
 
+/// As [`lock`], of a folder that is there: nothing is left in it.
+///
+/// # Errors
+/// As those of [`lock`].
+pub fn lock_folder(path: &Path) -> Result<Flock<File>> {
+    let open = || File::open(path).context(|| format!("open {}", path.display()));
+    wait_for_lock(path, PATIENCE, || try_flock(path, open()?))
+}
+
 fn lock_within(path: &Path, limit: Duration) -> Result<Flock<File>> {
+    wait_for_lock(path, limit, || try_lock(path))
+}
+
+fn wait_for_lock(
+    path: &Path,
+    limit: Duration,
+    try_it: impl Fn() -> Result<Option<Flock<File>>>,
+) -> Result<Flock<File>> {
     let end = Instant::now() + limit;
     loop {
-        if let Some(lock) = try_lock(path)? {
+        if let Some(lock) = try_it()? {
             return Ok(lock);
         }
         if Instant::now() >= end {

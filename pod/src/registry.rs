@@ -193,7 +193,7 @@ mod tests {
         }}"#;
         let data = [(".dockerconfigjson".to_owned(), config.to_vec())].into();
         let kind = "kubernetes.io/dockerconfigjson".to_owned();
-        pod.objects.secrets.insert("s".into(), Secret { kind, data });
+        pod.objects.secrets.insert("s".into(), Secret { kind, data, immutable: false });
         let users = |image: &str| -> Vec<String> {
             of_secrets(&pod, image).into_iter().map(|(_, auth)| auth.username).collect()
         };

@@ -135,7 +135,7 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: i64) -> i64 
 }
 
 /// What the pod's own cgroup is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodCgroup {
     /// CPU shares.
     pub shares: i64,

@@ -5,6 +5,7 @@ use rrun_cri_api::v1;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Container, GroupsPolicy, Pod, Profile, SeLinux};
 use crate::node::NodeFacts;
+use crate::users::UserRange;
 
 /// Who an image says it runs as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub fn container(
     pod: &Pod,
     container: &Container,
     image: &ImageUser,
-    node: &NodeFacts,
+    (node, users): (&NodeFacts, Option<UserRange>),
 ) -> v1::LinuxContainerSecurityContext {
     let own = &container.security;
     let shared = &pod.spec.security;
@@ -89,7 +90,7 @@ pub fn container(
             add_ambient_capabilities: Vec::new(),
         }),
         privileged: own.privileged == Some(true),
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces(pod, users)),
         selinux_options: own.selinux.as_ref().or(shared.selinux.as_ref()).map(selinux),
         run_as_user: user.or(image.uid).map(|value| v1::Int64Value { value }),
         run_as_group: own
@@ -110,10 +111,10 @@ pub fn container(
 }
 
 /// The context of the sandbox; its own processes always run under the default filter.
-pub fn sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
+pub fn sandbox(pod: &Pod, users: Option<UserRange>) -> v1::LinuxSandboxSecurityContext {
     let shared = &pod.spec.security;
     v1::LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces(pod, users)),
         selinux_options: shared.selinux.as_ref().map(selinux),
         run_as_user: shared.run_as_user.map(|value| v1::Int64Value { value }),
         run_as_group: shared.run_as_group.map(|value| v1::Int64Value { value }),
@@ -129,7 +130,7 @@ pub fn sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
 }
 
 /// Which namespaces are the pod's, the container's own, or the node's.
-pub fn namespaces(pod: &Pod) -> v1::NamespaceOption {
+pub fn namespaces(pod: &Pod, users: Option<UserRange>) -> v1::NamespaceOption {
     use v1::NamespaceMode::{Container, Node, Pod as Shared};
     let spec = &pod.spec;
     let pid = match (spec.host_pid, spec.share_process_namespace) {
@@ -142,7 +143,7 @@ pub fn namespaces(pod: &Pod) -> v1::NamespaceOption {
         pid: pid as i32,
         ipc: if spec.host_ipc { Node } else { Shared } as i32,
         target_id: String::new(),
-        userns_options: None,
+        userns_options: users.map(UserRange::namespace),
     }
 }
 
@@ -203,17 +204,38 @@ mod tests {
   - {name: b, image: i, securityContext: {privileged: true}}
 ");
         let image = ImageUser { uid: Some(7), name: String::new() };
-        let a = container(&pod, &pod.spec.containers[0], &image, &facts());
+        let a = container(&pod, &pod.spec.containers[0], &image, (&facts(), None));
         assert_eq!(a.run_as_user.unwrap().value, 9);
         assert_eq!(a.run_as_group.unwrap().value, 2);
         assert_eq!(a.supplemental_groups, [3, 4]);
         assert!(a.no_new_privs && !a.privileged);
         assert_eq!(a.capabilities.unwrap().add_capabilities, ["CHOWN"]);
         assert!(a.masked_paths.iter().any(|p| p == "/proc/kcore"));
-        let b = container(&pod, &pod.spec.containers[1], &image, &facts());
+        let b = container(&pod, &pod.spec.containers[1], &image, (&facts(), None));
         assert_eq!(b.run_as_user.unwrap().value, 1);
         assert!(b.privileged);
-        assert!(sandbox(&pod).privileged);
+        assert!(sandbox(&pod, None).privileged);
+    }
+
+    #[test]
+    fn unmasked_proc_is_for_pods_with_users_of_their_own() {
+        let pod = pod("  hostUsers: false
+  containers:
+  - {name: a, image: i, securityContext: {procMount: Unmasked}}
+  - {name: b, image: i, securityContext: {procMount: Default}}
+");
+        let range = UserRange::all().next();
+        let context = |i: usize| {
+            let image = ImageUser::default();
+            container(&pod, &pod.spec.containers[i], &image, (&facts(), range))
+        };
+        let (a, b) = (context(0), context(1));
+        assert!(a.masked_paths.is_empty() && a.readonly_paths.is_empty());
+        assert!(!b.masked_paths.is_empty() && !b.readonly_paths.is_empty());
+        let users = range.map(UserRange::namespace);
+        for namespaces in [a.namespace_options, sandbox(&pod, range).namespace_options] {
+            assert_eq!(namespaces.unwrap().userns_options, users);
+        }
     }
 
     #[test]

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
+use crate::ephemeral::Ephemeral;
 use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Verdict};
+use crate::resize::Actuated;
 use crate::status::{PodStatus, StartFailure};
 
 /// Waits and last errors of pulls, by image.
@@ -24,6 +26,17 @@ pub struct PendingCall {
     pub call: String,
     /// When it was made.
     pub since: Timestamp,
+}
+
+/// A call that has been answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneCall {
+    /// As [`PendingCall::call`].
+    pub call: String,
+    /// When it was made.
+    pub since: Timestamp,
+    /// When it was answered.
+    pub until: Timestamp,
 }
 
 /// How far the end of a pod has come.
@@ -52,6 +65,15 @@ pub struct PodState {
     /// Calls that its worker waits for, once that takes long.
     #[serde(default)]
     pub pending: Vec<PendingCall>,
+    /// What containers and the pod's own group have of CPU and memory.
+    #[serde(default)]
+    pub(crate) actuated: Actuated,
+    /// Ephemeral containers that were added to it, in their order.
+    #[serde(default)]
+    pub ephemeral: Vec<Ephemeral>,
+    /// The first calls that its workers have waited for, in the order of their answers.
+    #[serde(default)]
+    pub calls: Vec<DoneCall>,
     /// Its addresses, from the moment that its sandbox is made.
     #[serde(default)]
     pub addresses: Vec<String>,
@@ -68,6 +90,9 @@ impl PodState {
             failures: BTreeMap::new(),
             verdicts: Vec::new(),
             pending: Vec::new(),
+            actuated: Actuated::default(),
+            ephemeral: Vec::new(),
+            calls: Vec::new(),
             addresses: Vec::new(),
         }
     }

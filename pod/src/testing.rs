@@ -3,6 +3,7 @@
 use crate::manifest::{self, Source};
 use crate::model::Pod;
 use crate::node::{CgroupMode, NodeFacts};
+use crate::sync::observe::{Run, RunResources, RunState};
 
 /// A pod named `web` with `spec` (two spaces of indent) as its spec.
 pub fn pod(spec: &str) -> Pod {
@@ -33,5 +34,31 @@ pub fn facts() -> NodeFacts {
         cgroup: CgroupMode::V2,
         apparmor: false,
         seccomp_root: "/seccomp".into(),
+    }
+}
+
+/// A run of a container, which has ended well at the beginning of time.
+pub fn run(name: &str) -> Run {
+    Run {
+        id: format!("{name}-0"),
+        name: name.into(),
+        sandbox: "s".into(),
+        state: RunState::Exited,
+        created_at: Default::default(),
+        started_at: Default::default(),
+        finished_at: Default::default(),
+        exit_code: 0,
+        reason: String::new(),
+        message: String::new(),
+        image: "x:1".into(),
+        image_ref: String::new(),
+        hash: String::new(),
+        restart_count: 0,
+        log_path: Default::default(),
+        message_file: None,
+        message_from_log: false,
+        resources: RunResources::default(),
+        user: None,
+        image_mounts: Default::default(),
     }
 }

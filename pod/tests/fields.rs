@@ -143,6 +143,7 @@ fn needed(path: &str) -> Value {
             "restartPolicyRules[]",
             json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}),
         ),
+        ("resizePolicy[]", json!({"resourceName": "cpu", "restartPolicy": "NotRequired"})),
         ("initContainers[]", json!({"name": "b", "image": "i:1"})),
         ("matchExpressions[]", json!({"key": "app", "operator": "Exists"})),
         ("claimRef", json!({"name": "c"})),
@@ -260,8 +261,10 @@ fn set(documents: &mut BTreeMap<&'static str, Value>, entry: &Entry, value: Opti
     for part in above.iter().flat_map(|above| above.split('.')) {
         path = format!("{path}.{part}");
         let name = part.trim_end_matches("[]");
-        // Only a sidecar has probes and hooks, and only another one has stdinOnce.
-        if matches!(part, "lifecycle" | "livenessProbe" | "readinessProbe" | "startupProbe")
+        // Only a sidecar has probes and hooks and may restart when it is resized, and only another one
+        // has stdinOnce.
+        let of_sidecars = ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
+        if (of_sidecars.contains(&part) || part == "resizePolicy[]")
             && path.contains("initContainers[]")
         {
             at["restartPolicy"] = json!("Always");

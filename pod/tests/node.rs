@@ -13,8 +13,10 @@ use rrun_pod::error::Result;
 use rrun_pod::ids::PodUid;
 use rrun_pod::manifest::{self, Source};
 use rrun_pod::model::Pod;
-use rrun_pod::node::{CgroupMode, LinuxNode, Node, OtherPods, PodCgroups, Roots, SubPathRequest};
-use rrun_pod::resources::PodCgroup;
+use rrun_pod::node::{
+    CgroupMode, LinuxNode, Node, OtherPods, PodCgroups, PodPlace, Roots, SubPathRequest,
+};
+use rrun_pod::resources::{self, PodCgroup};
 
 struct TestNode {
     dir: tempfile::TempDir,
@@ -66,6 +68,11 @@ impl TestNode {
         let cgroups = Arc::new(Cgroups::default());
         let node = LinuxNode::new(roots, cgroups.clone(), Arc::new(Alone)).unwrap();
         TestNode { node, dir, cgroups }
+    }
+
+    async fn prepare(&self, pod: &Arc<Pod>) -> Result<PodPlace> {
+        let limits = resources::pod_cgroup(pod, &self.node.facts().hugepage_sizes);
+        self.node.prepare(pod.clone(), &Addresses::default(), limits).await
     }
 
     fn mounts(&self) -> Vec<String> {
@@ -124,7 +131,7 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
 {apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {k: hidden}}
 ";
     let first = pod(spec);
-    let place = test.node.prepare(first.clone(), &Addresses::default()).await.unwrap();
+    let place = test.prepare(&first).await.unwrap();
     let at = |volume: &str| place.volumes[volume].clone();
 
     let disk = fs::metadata(at("disk")).unwrap();
@@ -144,7 +151,7 @@ async fn volumes_are_made_once_brought_up_to_date_and_removed() {
 
     let mounted = test.mounts().len();
     let second = pod(&spec.replace("a.conf: one", "a.conf: two"));
-    test.node.prepare(second, &Addresses::default()).await.unwrap();
+    test.prepare(&second).await.unwrap();
     assert_eq!(test.mounts().len(), mounted, "nothing is mounted twice");
     assert!(at("disk").join("kept").exists());
     assert_eq!(fs::read_to_string(at("conf").join("a.conf")).unwrap(), "two");
@@ -160,7 +167,7 @@ async fn a_pods_cgroup_is_made_with_the_pods_limits_and_goes_with_its_volumes() 
     let pod = pod(
         "  containers: [{name: a, image: i, resources: {limits: {cpu: 500m, memory: 64Mi}}}]\n",
     );
-    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.prepare(&pod).await.unwrap();
     assert_eq!(place.cgroup_parent, "/test/podu-1");
     let made = test.cgroups.0.lock().unwrap()["u-1"].clone();
     assert_eq!((made.shares, made.quota, made.memory), (512, Some(50_000), Some(64 << 20)));
@@ -178,7 +185,7 @@ async fn a_sub_path_is_bound_by_descriptor_and_never_leaves_its_volume() {
     }
     let test = TestNode::new();
     let pod = pod("  containers: [{name: a, image: i}]\n  volumes: [{name: v}]\n");
-    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.prepare(&pod).await.unwrap();
     let root = place.volumes["v"].clone();
     let ask = async |path: &str, index| {
         let uid = &pod.meta.uid;
@@ -225,7 +232,7 @@ async fn tear_down_does_not_reach_through_a_bind_into_the_nodes_files() {
         precious.path().display()
     );
     let pod = pod(&spec);
-    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.prepare(&pod).await.unwrap();
     let request = SubPathRequest {
         uid: &pod.meta.uid,
         volume: "h",
@@ -263,7 +270,7 @@ async fn a_claim_is_a_folder_of_its_own_that_stays_or_the_volume_that_it_is_boun
         path.display()
     );
     let pod = pod(&spec);
-    let place = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let place = test.prepare(&pod).await.unwrap();
     assert_eq!(place.volumes["bound"], path);
     let own = &place.volumes["own"];
     assert_eq!(*own, test.dir.path().join("claims/default_own"));
@@ -271,7 +278,7 @@ async fn a_claim_is_a_folder_of_its_own_that_stays_or_the_volume_that_it_is_boun
     assert_eq!((found.mode() & 0o7777, found.gid()), (0o2777, 4321));
     fs::write(own.join("kept"), "x").unwrap();
     test.node.tear_down(&pod.meta.uid).await.unwrap();
-    let again = test.node.prepare(pod.clone(), &Addresses::default()).await.unwrap();
+    let again = test.prepare(&pod).await.unwrap();
     assert!(again.volumes["own"].join("kept").exists());
     test.end(&pod).await;
 }

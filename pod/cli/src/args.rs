@@ -1,18 +1,18 @@
 //! The command line.
 
+mod debug;
 mod image;
 mod login;
+mod run;
 
+pub use debug::Debug;
 pub use image::{Image, ImageList, Images};
 pub use login::{Login, Logout};
+pub use run::{Apply, DeadContainers, Run};
 
 use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
-use rrun_pod::gc::policy::GcPolicy;
-use rrun_pod::go_duration;
-use rrun_pod::quantity::Quantity;
-use rrun_pod::supervise::rotate::Limits;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const CODES: &str = "\
@@ -33,6 +33,22 @@ Exit codes:
 What a daemon or another rrun works on is passed over. Layers that are damaged are fetched anew
 from where their image was pulled. What rrund ends at its start is ended by --repair where no rrund
 runs; until it has, none can start.";
+
+const RESTARTS: &str = "\
+Example:
+  rrun restart web                    as after RestartAllContainers: hooks, stop signals, then anew
+
+The pod keeps its uid, addresses and volumes, and ephemeral containers go on. It is answered when the
+containers have ended.";
+
+const TRACES: &str = "\
+Examples:
+  rrun trace web
+  rrun trace web -o json > web.json   for ui.perfetto.dev or chrome://tracing
+
+It shows what the pod's process has waited for: volumes, RunPodSandbox (namespaces and network), pulls,
+CreateContainer, StartContainer and hooks, the first 64 of them, and when containers ran and the pod was
+ready. What is done within a call has no times of its own.";
 
 /// Runs pods from YAML, with no daemon and no cluster.
 #[derive(Parser)]
@@ -70,6 +86,8 @@ pub struct Args {
 pub enum Verb {
     /// Run the pods of a manifest until they end, or until Ctrl-C stops them
     Run(Run),
+    /// Run the pods of a manifest in the background, or change those that are there as it says
+    Apply(Apply),
     /// Print which pods a manifest has and whether they can be run, and make nothing
     Validate {
         /// The manifest, or a folder of manifests; - is standard input
@@ -109,6 +127,15 @@ pub enum Verb {
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
+    /// Print how the start of a pod went: each call to the runtime, when and how long
+    #[command(after_help = TRACES)]
+    Trace {
+        /// Name, namespace/name or uid of the pod
+        pod: String,
+        /// json: in the Chrome trace event format, for a trace viewer
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// Print what the containers of pods use: CPU over a second, and memory
     Top(Top),
     /// Print all that is known of pods
@@ -132,6 +159,8 @@ pub enum Verb {
     },
     /// Run a command in a container
     Exec(Exec),
+    /// Add a container to a pod that runs, to look into it
+    Debug(Debug),
     /// Copy files between a container and this machine; nothing in the container is needed for it
     Cp(Cp),
     /// Stop pods: hooks, stop signals, and SIGKILL after the grace
@@ -142,6 +171,13 @@ pub enum Verb {
         /// Instead of the pod's own grace
         #[arg(short, long, value_name = "SECONDS")]
         time: Option<u32>,
+    },
+    /// Start all containers of pods again, from the first init container on
+    #[command(after_help = RESTARTS)]
+    Restart {
+        /// Names, namespace/name or uids of pods
+        #[arg(required = true)]
+        pods: Vec<String>,
     },
     /// Stop pods and remove them: the named ones, or those of a manifest
     Delete(Delete),
@@ -237,74 +273,6 @@ pub enum TopField {
     Memory,
 }
 
-#[derive(clap::Args)]
-pub struct Run {
-    /// The manifest, or a folder of manifests; - is standard input
-    #[arg(required_unless_present = "file")]
-    pub manifest: Option<PathBuf>,
-    /// The manifest, as kubectl takes it
-    #[arg(short, long, conflicts_with = "manifest")]
-    pub file: Option<PathBuf>,
-    /// ConfigMaps, Secrets, claims and Services that pods refer to; may be repeated
-    #[arg(long = "with", value_name = "FILE")]
-    pub objects: Vec<PathBuf>,
-    /// Of several pods this one alone
-    #[arg(long, value_name = "NAME")]
-    pub pod: Option<String>,
-    /// Of a process for one pod of several, whose notes are printed by another
-    #[arg(skip)]
-    pub is_one_of_many: bool,
-    /// Of a process for a pod of a Job
-    #[arg(skip)]
-    pub tries: Option<u32>,
-    /// Of a process for a Job
-    #[arg(skip)]
-    pub job: Option<String>,
-    /// Sysctls that pods may set beside the safe ones: names, or prefixes ending in *
-    #[arg(long = "allowed-unsafe-sysctls", value_name = "NAMES", value_delimiter = ',')]
-    pub unsafe_sysctls: Vec<String>,
-    /// Leave the ended pod with its logs, for rrun rm to remove
-    #[arg(long)]
-    pub keep: bool,
-    /// Go on in the background and print the pod's uid; implies --keep
-    #[arg(short, long)]
-    pub detach: bool,
-    /// Rotate a container's log at this size
-    #[arg(long, value_name = "SIZE", default_value = "10Mi", value_parser = size)]
-    pub log_max_size: u64,
-    /// Keep so many files of a log, at least 2
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_files, value_parser = files)]
-    pub log_max_files: usize,
-    /// Collect dead containers this often, 1s at least
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = period)]
-    pub container_gc_period: Duration,
-    #[command(flatten)]
-    pub containers: DeadContainers,
-}
-
-// The kubelet's flags of its container collection. A doc comment would be the command's.
-#[derive(clap::Args)]
-pub struct DeadContainers {
-    /// Collect no dead container that was made less than this ago: 1m, 90s, 1h30m
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = go_duration::parse)]
-    #[arg(allow_hyphen_values = true)]
-    pub minimum_container_ttl_duration: i64,
-    /// Keep so many dead runs of each container of a pod; any number if negative
-    #[arg(long, value_name = "N", default_value_t = 2, allow_negative_numbers = true)]
-    pub maximum_dead_containers_per_container: i32,
-    /// Keep so many dead containers of all pods; any number if negative
-    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
-    pub maximum_dead_containers: i32,
-}
-
-impl DeadContainers {
-    pub fn policy(&self) -> rrun_pod::error::Result<GcPolicy> {
-        let per_container = self.maximum_dead_containers_per_container;
-        let age = self.minimum_container_ttl_duration;
-        GcPolicy::new(age, per_container, self.maximum_dead_containers)
-    }
-}
-
 #[derive(Subcommand)]
 pub enum Gc {
     /// Remove dead containers that are too many, and logs of pods that are gone
@@ -326,19 +294,6 @@ pub enum Gc {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     Json,
-}
-
-impl Run {
-    /// Whether the manifest is on standard input.
-    pub fn reads_stdin(&self) -> bool {
-        self.manifest() == Path::new("-")
-    }
-
-    /// The manifest, by whichever way it was given.
-    pub fn manifest(&self) -> &Path {
-        let path = self.file.as_ref().or(self.manifest.as_ref());
-        path.map_or(Path::new("-"), |path| path)
-    }
 }
 
 #[derive(clap::Args)]
@@ -429,24 +384,6 @@ pub struct Cp {
     pub no_preserve: bool,
 }
 
-/// `10Mi` in bytes.
-fn size(text: &str) -> Result<u64, String> {
-    let value = Quantity::parse(text).map_err(|error| error.to_string())?.value();
-    u64::try_from(value).ok().filter(|value| *value > 0).ok_or("want more than nothing".to_owned())
-}
-
-/// The file that is written, and those that were rotated.
-fn files(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|files| *files >= 2).ok_or("want 2 or more".to_owned())
-}
-
-/// As the kubelet's flags have durations.
-fn period(text: &str) -> Result<Duration, String> {
-    let nanos = go_duration::parse(text)?;
-    let period = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
-    if period < Duration::from_secs(1) { Err("want 1s or more".to_owned()) } else { Ok(period) }
-}
-
 /// `90s`, `5m`, `2h` in seconds.
 fn duration(text: &str) -> Result<u64, String> {
     let wrong = || "want a number and s, m or h, as in 90s".to_owned();
@@ -462,7 +399,7 @@ fn duration(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Args, duration, period, size};
+    use super::{Args, duration};
     use clap::CommandFactory;
 
     #[test]
@@ -471,12 +408,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations_have_units() {
-        assert_eq!((size("10Mi"), size("1k")), (Ok(10 << 20), Ok(1_000)));
-        assert!(size("-1").is_err() && size("0").is_err() && size("x").is_err());
+    fn durations_have_units() {
         assert_eq!((duration("90s"), duration("2h")), (Ok(90), Ok(7_200)));
         assert!(["", "5", "m", "-1s", "1d"].iter().all(|text| duration(text).is_err()));
-        assert_eq!(period("1m30s"), Ok(std::time::Duration::from_secs(90)));
-        assert!(["", "5", "0s", "-1s", "999ms"].iter().all(|text| period(text).is_err()));
     }
 }

@@ -7,6 +7,7 @@
 use crate::context::Context;
 use crate::{args, jobs, many};
 use anyhow::{Context as _, Result, bail};
+use rrun_pod::model::Pod;
 use rrun_pod::supervise::{Entry, Store};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,24 +24,31 @@ pub async fn detach(context: &Context, args: args::Run) -> Result<ExitCode> {
     }
     let mut jobs = BTreeSet::new();
     for pod in &asked.pods {
-        // A Job has a process that makes its pods, and each of them its own.
-        let command = match pod.job.as_ref().map(|job| jobs::full_name(job)) {
-            None => asked.command(pod, &["--background"])?,
-            Some(job) if jobs.contains(&job) => continue,
-            Some(job) => {
-                jobs.insert(job.clone());
-                asked.again(&["--background", "--job", &job])?
-            }
-        };
-        let mut started = start(command, asked.input.as_deref()).await?;
-        if started.accepted.is_empty() {
-            let code = started.child.wait().await?.code();
-            let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(2);
-            return Ok(ExitCode::from(code));
+        if pod.job.as_ref().is_some_and(|job| !jobs.insert(jobs::full_name(job))) {
+            continue;
         }
-        print!("{}", started.accepted);
+        match begin(&asked, pod).await? {
+            Ok(accepted) => print!("{accepted}"),
+            Err(code) => return Ok(code),
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the background half for a pod, or for the Job that it is of: a Job has a process that makes
+/// its pods, and each of them its own. What it has accepted, or how it has ended instead.
+pub async fn begin(asked: &many::Asked, pod: &Pod) -> Result<Result<String, ExitCode>> {
+    let command = match pod.job.as_ref().map(|job| jobs::full_name(job)) {
+        None => asked.command(pod, &["--background"])?,
+        Some(job) => asked.again(&["--background", "--job", &job])?,
+    };
+    let mut started = start(command, asked.input.as_deref()).await?;
+    if started.accepted.is_empty() {
+        let code = started.child.wait().await?.code();
+        let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(2);
+        return Ok(Err(ExitCode::from(code)));
+    }
+    Ok(Ok(started.accepted))
 }
 
 /// A background half, and the line that says what it has accepted: empty if it ends instead.

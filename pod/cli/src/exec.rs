@@ -53,13 +53,19 @@ pub async fn target(
     let entry = context.store.find(pod).await?;
     let spec = entry.pod()?.spec;
     let name = match container {
-        Some(name) if spec.find(name).is_none() => {
+        Some(name) if spec.find(name).is_none() && !is_ephemeral(&entry, name) => {
             bail!("pod {pod}: container {name}: not found");
         }
         Some(name) => name.to_owned(),
         None => spec.containers.first().context("the pod has no containers")?.name.clone(),
     };
     Ok((entry, name))
+}
+
+/// Whether an ephemeral container of the pod is called so.
+pub fn is_ephemeral(entry: &Entry, name: &str) -> bool {
+    let added = entry.state.as_ref().map(|state| &state.ephemeral);
+    added.is_some_and(|added| added.iter().any(|added| added.name == name))
 }
 
 /// The id of the run of a container that is going on.

@@ -3,6 +3,7 @@
 use crate::args;
 use crate::context::Context;
 use crate::display::LOOK;
+use crate::exec::is_ephemeral;
 use crate::lines::{Head, Lines};
 use anyhow::{Result, bail};
 use rrun_pod::clock::Clock;
@@ -18,6 +19,7 @@ pub async fn logs(context: &Context, args: args::Logs) -> Result<ExitCode> {
     let spec = entry.pod()?.spec;
     if let Some(name) = &args.container
         && spec.find(name).is_none()
+        && !is_ephemeral(&entry, name)
     {
         bail!("pod {}: container {name}: not found", args.pod);
     }

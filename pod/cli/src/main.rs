@@ -5,11 +5,13 @@
 //! [`rrun_pod::supervise`]; a pod that nobody supervises is taken over by the command that wants
 //! something of it.
 
+mod apply;
 mod args;
 mod collector;
 mod container_gc;
 mod context;
 mod cp;
+mod debug;
 mod delete;
 mod describe;
 mod detach;
@@ -39,6 +41,7 @@ mod streaming;
 mod table;
 mod terminal;
 mod top;
+mod trace;
 mod validate;
 mod wait;
 mod why;
@@ -78,6 +81,11 @@ fn start(mut args: Args) -> Result<ExitCode> {
     if let Some(run) = &args.run {
         config.run = std::path::absolute(run)?;
     }
+    if args.background
+        && let Verb::Apply(apply) = args.verb
+    {
+        args.verb = Verb::Run(apply.run());
+    }
     if let Verb::Run(run) = &mut args.verb {
         (run.tries, run.job) = (args.tries, args.job);
         if let Some(pod) = args.only {
@@ -114,20 +122,24 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
     match verb {
         Verb::Run(run) if run.detach && !background => detach::detach(&context, run).await,
         Verb::Run(run) => run::run(&context, run, background).await,
+        Verb::Apply(args) => apply::apply(&context, args).await,
         Verb::Validate { manifest, objects, output } => {
             validate::validate(&manifest, &objects, output)
         }
         Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
         Verb::Exec(exec) => exec::exec(&context, exec).await,
+        Verb::Debug(args) => debug::debug(&context, args).await,
         Verb::Cp(args) => cp::cp(&context, &args).await,
         Verb::Ps(ps) => ps::ps(&context, &ps).await,
         Verb::Logs(logs) => logs::logs(&context, logs).await,
         Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
+        Verb::Trace { pod, output } => trace::trace(&context, &pod, output).await,
         Verb::Top(args) => top::top(&context, &args).await,
         Verb::Why { pod, output } => why::why(&context, &pod, output).await,
         Verb::Describe { pods } => describe::describe(&context, &pods).await,
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
         Verb::Stop { pods, time } => each(&pods, |pod| stop::stop(&context, pod, time)).await,
+        Verb::Restart { pods } => each(&pods, |pod| stop::restart(&context, pod)).await,
         Verb::Delete(args) => {
             let pods = delete::pods(&context, &args).await?;
             each(&pods, |pod| delete::delete(&context, &args, pod)).await

@@ -50,10 +50,15 @@ impl Asked {
     /// The one pod, with the definition that says which it is.
     pub fn only(mut self) -> Result<(Definition, Pod)> {
         let pod = self.pods.pop().context("no Pod in it")?;
-        let definition =
-            if self.of_many { self.definition.of(&full_name(&pod)) } else { self.definition };
+        let definition = self.definition_of(&pod);
         let pod = definition.pod()?;
         Ok((definition, pod))
+    }
+
+    /// What says what one of the pods is.
+    pub fn definition_of(&self, pod: &Pod) -> Definition {
+        let definition = self.definition.clone();
+        if self.of_many { definition.of(&full_name(pod)) } else { definition }
     }
 
     /// Whether one process is not enough.

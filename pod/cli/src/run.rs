@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         many::print_notes(std::slice::from_ref(&pod));
     }
     let image_gc = context.image_gc_policy()?;
-    let container_gc = args.containers.policy()?;
+    let container_gc = args.process.containers.policy()?;
     let signals = Signals::new(background)?;
     let locked = context.store.lock_to_run(definition, &pod.meta).await?;
     let opened = Runtime::open(context, &locked.entry).await;
@@ -39,7 +39,8 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         }
         Err(e) => return Err(e),
     };
-    let runtime = runtime.allowing(args.unsafe_sysctls, container_gc);
+    let process = &args.process;
+    let runtime = runtime.allowing(process.unsafe_sysctls.clone(), container_gc);
     // One that was taken up before may always go on, to be ended.
     if locked.entry.state.is_none()
         && let Err(e) = runtime.pods.admit(&pod)
@@ -47,11 +48,12 @@ pub async fn run(context: &Context, args: args::Run, background: bool) -> Result
         locked.discard().await?;
         return Err(e.into());
     }
-    let limits = Limits { max_size: args.log_max_size, max_files: args.log_max_files };
+    let limits = Limits { max_size: process.log_max_size, max_files: process.log_max_files };
     let mut supervision = runtime.supervision(&context.logs(&locked.entry), limits);
     supervision.image_gc = runtime.image_gc(context, image_gc);
     let collects = runtime.container_gc(context, container_gc);
-    supervision.container_gc = Some(ContainerGc { period: args.container_gc_period, ..collects });
+    supervision.container_gc =
+        Some(ContainerGc { period: process.container_gc_period, ..collects });
     let keep = args.keep || background;
     let shown = if background { None } else { Some(args.is_one_of_many) };
     let (phase, stopped) =

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use rrun_pod::ids::PodUid;
 use rrun_pod::supervise::control::{self, Request};
 use rrun_pod::supervise::rotate::Limits;
-use rrun_pod::supervise::{LockedPod, supervise};
+use rrun_pod::supervise::{Entry, LockedPod, supervise};
 use std::process::ExitCode;
 
 /// Stops a pod and waits until it has ended.
@@ -59,11 +59,38 @@ pub async fn remove(context: &Context, pod: &str, force: bool) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts all containers of a pod again, and waits until those that ran have ended.
+pub async fn restart(context: &Context, pod: &str) -> Result<ExitCode> {
+    let uid = match context.store.find_attended(pod).await {
+        Some(attended) => attended.uid,
+        None => running(context, pod).await?.uid,
+    };
+    ask(context, &uid, Request::Restart, pod).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A pod that somebody runs.
+pub async fn running(context: &Context, pod: &str) -> Result<Entry> {
+    let entry = context.store.find(pod).await?;
+    if entry.phase().is_terminal() {
+        let phase = entry.phase().as_str();
+        bail!("pod {}: it has ended ({phase})", entry.full_name());
+    }
+    if !context.store.is_locked(&entry).await {
+        let with = "rrun apply or rrun run with its manifest goes on with it";
+        bail!("pod {}: nobody runs it: {with}", entry.full_name());
+    }
+    Ok(entry)
+}
+
 /// Asks the process that runs the pod.
 async fn ask(context: &Context, uid: &PodUid, request: Request, pod: &str) -> Result<()> {
-    let verb = match request {
+    let verb = match &request {
         Request::Stop(_) => "stop",
         Request::Remove => "remove",
+        Request::Apply(_) => "apply",
+        Request::Debug(_) => "debug",
+        Request::Restart => "restart",
     };
     let asked = control::ask(&context.store, uid, request, |words: &str| terminal::tell(words));
     asked.await.with_context(|| format!("{verb} {pod}"))

@@ -1,6 +1,7 @@
 //! A runtime and a node in memory, for tests in virtual time. Containers live as scripted.
 
 mod node;
+mod resources;
 mod surface;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,8 @@ pub struct FakeCri {
     pub private: Mutex<BTreeMap<String, String>>,
     /// Whose credentials pulls have shown.
     pub shown: Mutex<Vec<Option<String>>>,
+    /// Bytes that every container uses.
+    pub memory_used: Mutex<u64>,
 }
 
 impl FakeCri {
@@ -111,6 +114,7 @@ impl FakeCri {
             bad_pulls: Mutex::default(),
             private: Mutex::default(),
             shown: Mutex::default(),
+            memory_used: Mutex::default(),
         }
     }
 
@@ -419,6 +423,10 @@ impl FakeCri {
             annotations: c.config.annotations,
             mounts: c.config.mounts,
             log_path: "/logs/0.log".into(),
+            resources: c
+                .config
+                .linux
+                .map(|linux| ContainerResources { linux: linux.resources, ..Default::default() }),
             ..Default::default()
         };
         Ok(ContainerStatusResponse { status: Some(status), ..Default::default() })

@@ -15,8 +15,10 @@ use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::node::{DiskUsage, Node, NodeFacts, PodPlace, SubPathRequest};
 use crate::pull_records::{PullRecord, PullState, PulledImage};
+use crate::resources::PodCgroup;
 use crate::testing;
 use crate::tombstone::Tombstone;
+use crate::users::UserRange;
 
 /// Answers paths that nobody opens.
 pub struct FakeNode {
@@ -48,6 +50,10 @@ pub struct FakeNode {
     pub others: Mutex<BTreeMap<String, Vec<String>>>,
     /// What was written into the hosts file, each time.
     pub hosts: Mutex<Vec<String>>,
+    /// What the pod's cgroup was given, each time.
+    pub limits: Mutex<Vec<PodCgroup>>,
+    /// How often payload volumes were brought up to date.
+    pub refreshed: Mutex<usize>,
 }
 
 impl Default for FakeNode {
@@ -68,6 +74,8 @@ impl Default for FakeNode {
             log_folders: Mutex::default(),
             others: Mutex::default(),
             hosts: Mutex::default(),
+            limits: Mutex::default(),
+            refreshed: Mutex::default(),
         }
     }
 }
@@ -78,7 +86,8 @@ impl Node for FakeNode {
         &self.facts
     }
 
-    async fn prepare(&self, pod: Arc<Pod>, _: &Addresses) -> Result<PodPlace> {
+    async fn prepare(&self, pod: Arc<Pod>, _: &Addresses, limits: PodCgroup) -> Result<PodPlace> {
+        self.limits.lock().unwrap().push(limits);
         let mut broken = self.broken.lock().unwrap();
         if *broken > 0 {
             *broken -= 1;
@@ -90,7 +99,18 @@ impl Node for FakeNode {
             log_directory: "/logs".into(),
             cgroup_parent: "/rrun/pod".into(),
             volumes: volumes.collect(),
+            users: (!pod.spec.host_users).then(|| UserRange::all().next()).flatten(),
         })
+    }
+
+    async fn refresh(&self, _: Arc<Pod>, _: &Addresses) -> Result<()> {
+        *self.refreshed.lock().unwrap() += 1;
+        Ok(())
+    }
+
+    async fn limit(&self, _: &PodUid, limits: PodCgroup) -> Result<()> {
+        self.limits.lock().unwrap().push(limits);
+        Ok(())
     }
 
     async fn resolv_conf(&self) -> Result<ResolvConf> {

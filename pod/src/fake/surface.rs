@@ -83,6 +83,20 @@ impl Cri for FakeCri {
         self.do_container_status(r).await
     }
 
+    async fn update_container_resources(
+        &self,
+        r: UpdateContainerResourcesRequest,
+    ) -> Result<UpdateContainerResourcesResponse, Status> {
+        self.do_update_container_resources(r).await
+    }
+
+    async fn container_stats(
+        &self,
+        r: ContainerStatsRequest,
+    ) -> Result<ContainerStatsResponse, Status> {
+        self.do_container_stats(r).await
+    }
+
     async fn list_containers(
         &self,
         r: ListContainersRequest,

@@ -9,8 +9,9 @@ use super::values::{
 use super::{env, probe, security};
 use crate::ids;
 use crate::model::{
-    Container, ContainerPort, MountPropagation, Protocol, RecursiveReadOnly, ResourceList,
-    Resources, RestartPolicy, RestartRule, SubPath, TerminationMessagePolicy, VolumeMount,
+    Container, ContainerPort, MountPropagation, Protocol, RecursiveReadOnly, ResizePolicy,
+    ResourceList, Resources, RestartPolicy, RestartRule, SubPath, TerminationMessagePolicy,
+    VolumeMount,
 };
 use crate::probe::ProbeKind;
 use crate::quantity::Quantity;
@@ -28,7 +29,6 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
         let name = f.need("name", |i| i.checked(ids::label_fault))?;
         let image = f.need("image", image_name)?;
         f.refuse(&["volumeDevices"])?;
-        f.ignore(&["resizePolicy"]);
         let restart_policy = f.word("restartPolicy", |i| i.one_of(RESTART_POLICIES))?;
         let restart_rules = f.list("restartPolicyRules", restart_rule)?;
         if restart_policy.is_none() && !restart_rules.is_empty() {
@@ -55,6 +55,7 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             env_from: f.list("envFrom", env::from)?,
             env: f.list("env", env::var)?,
             resources,
+            resize_policy: f.or("resizePolicy", resize_policy, ResizePolicy::default())?,
             restart_policy,
             restart_rules,
             mounts: f.list("volumeMounts", mount)?,
@@ -85,6 +86,27 @@ pub fn container(item: &Item<'_>, init: bool) -> Read<Container> {
             image,
         })
     })
+}
+
+fn resize_policy(item: &Item<'_>) -> Read<ResizePolicy> {
+    let one = |item: &Item<'_>| {
+        item.object(|f| {
+            let is_cpu =
+                f.need("resourceName", |i| i.one_of(&[("cpu", true), ("memory", false)]))?;
+            let policies = [("NotRequired", false), ("RestartContainer", true)];
+            let restarts = f.need("restartPolicy", |i| i.one_of(&policies))?;
+            Ok((is_cpu, restarts))
+        })
+    };
+    let all = item.list(one)?;
+    let of = |cpu: bool| all.iter().filter(move |(is_cpu, _)| *is_cpu == cpu);
+    for (name, cpu) in [("cpu", true), ("memory", false)] {
+        if of(cpu).count() > 1 {
+            return Err(item.fault(format!("Duplicate value: {name:?}")));
+        }
+    }
+    let restarts = |cpu: bool| of(cpu).any(|(_, restarts)| *restarts);
+    Ok(ResizePolicy { cpu_restarts: restarts(true), memory_restarts: restarts(false) })
 }
 
 fn restart_rule(item: &Item<'_>) -> Read<RestartRule> {

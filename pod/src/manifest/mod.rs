@@ -33,6 +33,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use values::default_pull_policy;
+
 use fault::Fault;
 use fields::{Item, Notes};
 use kinds::Kind;

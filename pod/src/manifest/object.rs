@@ -89,11 +89,7 @@ fn read(item: &Item<'_>, objects: &mut Documents) -> Read<String> {
         let kind = f.need("kind", |i| i.one_of(&kinds.map(|kind| (kind, kind))))?;
         let key = f.need("metadata", if kind == "Service" { key_of_service } else { key })?;
         let name = key.0.clone();
-        if matches!(kind, "ConfigMap" | "Secret") {
-            f.flag("immutable")?;
-            // No object changes while a pod runs.
-            f.ignore(&["immutable"]);
-        } else {
+        if !matches!(kind, "ConfigMap" | "Secret") {
             f.skip(&["status"]);
         }
         let fresh = match kind {
@@ -149,7 +145,7 @@ fn read_map(f: &mut Fields<'_>) -> Read<ConfigMap> {
     let names = binary.keys().cloned().collect();
     data.extend(binary);
     bounded(f, data.values().map(Vec::len).sum())?;
-    Ok(ConfigMap { data, binary: names })
+    Ok(ConfigMap { data, binary: names, immutable: f.flag("immutable")? })
 }
 
 fn read_secret(f: &mut Fields<'_>) -> Read<Secret> {
@@ -161,7 +157,7 @@ fn read_secret(f: &mut Fields<'_>) -> Read<Secret> {
     // stringData wins, as at the API server.
     data.extend(plain.unwrap_or_default());
     bounded(f, data.values().map(Vec::len).sum())?;
-    Ok(Secret { kind, data })
+    Ok(Secret { kind, data, immutable: f.flag("immutable")? })
 }
 
 fn bounded(f: &Fields<'_>, size: usize) -> Read<()> {

@@ -107,10 +107,10 @@ pub fn spec(item: &Item<'_>) -> Read<PodSpec> {
         f.ignore(CLUSTER_FIELDS);
         f.refuse(&["resourceClaims"])?;
         let os = f.opt("os", |i| i.object(|f| f.need("name", |i| expect(i, "linux"))))?;
-        if let Some(item) = f.get("hostUsers")
-            && !item.boolean()?
-        {
-            return Err(item.fault("not supported yet: spec.hostUsers=false"));
+        let host_users = f.or("hostUsers", Item::boolean, true)?;
+        if !host_users {
+            f.list("initContainers", no_devices)?;
+            f.list("containers", no_devices)?;
         }
         let containers = f.need("containers", |i| {
             let all = i.list(|i| container(i, false))?;
@@ -140,6 +140,7 @@ pub fn spec(item: &Item<'_>) -> Read<PodSpec> {
             host_network: f.flag("hostNetwork")?,
             host_pid: f.flag("hostPID")?,
             host_ipc: f.flag("hostIPC")?,
+            host_users,
             share_process_namespace: f.flag("shareProcessNamespace")?,
             security: f.opt("securityContext", security::pod)?.unwrap_or_default(),
             hostname: f.word("hostname", |i| i.checked(ids::label_fault))?,
@@ -164,6 +165,16 @@ pub fn spec(item: &Item<'_>) -> Read<PodSpec> {
         crate::resources::default_pod_level(&mut spec);
         Ok(spec)
     })
+}
+
+/// The API server's words for what is not done at all, where it would not be done in any case.
+fn no_devices(container: &Item<'_>) -> Read<()> {
+    let fault = |i: &Item<'_>| {
+        let devices = i.list(|_| Ok(()))?;
+        let forbidden = || Err(i.fault("Forbidden: when `hostUsers` is false"));
+        if devices.is_empty() { Ok(()) } else { forbidden() }
+    };
+    container.fields()?.opt("volumeDevices", fault).map(|_| ())
 }
 
 /// Takes a volume that is left out from all containers.

@@ -70,11 +70,6 @@ pub fn container(item: &Item<'_>) -> Read<ContainerSecurity> {
                 return Err(at.fault("cannot be false when capabilities.add has SYS_ADMIN"));
             }
         }
-        if security.unmasked_proc {
-            return Err(f
-                .here()
-                .fault("procMount: Unmasked needs hostUsers: false, which is not supported yet"));
-        }
         Ok(security)
     })
 }

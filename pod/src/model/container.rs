@@ -158,6 +158,15 @@ impl StopSignal {
     }
 }
 
+/// What a change of resources costs: by default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResizePolicy {
+    /// The container is started again for another request or limit of CPU.
+    pub cpu_restarts: bool,
+    /// Likewise of memory.
+    pub memory_restarts: bool,
+}
+
 /// What runs at the ends of a container's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lifecycle {
@@ -201,6 +210,8 @@ pub struct Container {
     pub env: Vec<EnvVar>,
     /// Requests (filled from limits where absent) and limits.
     pub resources: Resources,
+    /// Whether it is started again when they change while it runs.
+    pub resize_policy: ResizePolicy,
     /// Its own policy, if it has one.
     pub restart_policy: Option<RestartPolicy>,
     /// Exit codes after which it is started again whatever its policy; the policy is set then.

@@ -11,6 +11,8 @@ pub struct ConfigMap {
     pub data: BTreeMap<String, Vec<u8>>,
     /// Keys that came from `binaryData`: never in an environment.
     pub binary: Vec<String>,
+    /// Whether the data of it may not change any more.
+    pub immutable: bool,
 }
 
 /// A Secret document, decoded.
@@ -20,6 +22,8 @@ pub struct Secret {
     pub kind: String,
     /// Decoded values.
     pub data: BTreeMap<String, Vec<u8>>,
+    /// Whether they may not change any more.
+    pub immutable: bool,
 }
 
 /// Values stay out of logs and panics.

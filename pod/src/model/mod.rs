@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 pub use container::{
     Container, ContainerKind, ContainerPort, Lifecycle, MountPropagation, Protocol, PullPolicy,
-    RecursiveReadOnly, RestartPolicy, RestartRule, StopSignal, SubPath, TerminationMessagePolicy,
-    VolumeMount,
+    RecursiveReadOnly, ResizePolicy, RestartPolicy, RestartRule, StopSignal, SubPath,
+    TerminationMessagePolicy, VolumeMount,
 };
 pub use env::{
     ConfigMap, EnvFrom, EnvSource, EnvVar, FieldRef, FileKeyRef, ObjectSource, PodField,
@@ -118,6 +118,8 @@ pub struct PodSpec {
     pub host_pid: bool,
     /// The node's IPC namespace.
     pub host_ipc: bool,
+    /// The node's users: root in it is the node's root. Else it has a user namespace of its own.
+    pub host_users: bool,
     /// One PID namespace for all containers.
     pub share_process_namespace: bool,
     /// For all containers that say nothing else.

@@ -12,6 +12,7 @@ mod mounts;
 mod payload;
 mod pulls;
 mod sub_path;
+mod users;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
 use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
-use crate::resources;
+use crate::resources::PodCgroup;
 use crate::tombstone::{self, Tombstone};
 
 /// How long a small file is waited for.
@@ -138,16 +139,26 @@ impl Shared {
         pulls::Pulls(&self.roots.pulls)
     }
 
-    fn prepare(&self, pod: &Pod, addresses: &Addresses) -> Result<PodPlace> {
+    fn prepare(&self, pod: &Pod, addresses: &Addresses, limits: &PodCgroup) -> Result<PodPlace> {
         let log_directory = self.log_dir(pod);
         files::make_dirs(&log_directory, 0o755)?;
         let dir = self.pod_dir(&pod.meta.uid);
         files::make_dirs(&dir, 0o750)?;
-        let limits = resources::pod_cgroup(pod, &self.facts.hugepage_sizes);
-        let cgroup_parent = self.cgroups.make(&pod.meta.uid, &limits)?;
-        let claims = &self.roots.claims;
-        let set = volumes::Set { pod, dir: &dir, claims, addresses, facts: &self.facts };
-        Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()? })
+        let cgroup_parent = self.cgroups.make(&pod.meta.uid, limits)?;
+        let set = self.volumes(pod, &dir, addresses);
+        let own_users = !pod.spec.host_users;
+        let users = own_users.then(|| users::range(&self.roots.volumes, &dir)).transpose();
+        let users = users.context(|| "user namespace")?;
+        Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()?, users })
+    }
+
+    fn volumes<'a>(
+        &'a self,
+        pod: &'a Pod,
+        dir: &'a Path,
+        addresses: &'a Addresses,
+    ) -> volumes::Set<'a> {
+        volumes::Set { pod, dir, claims: &self.roots.claims, addresses, facts: &self.facts }
     }
 
     fn tear_down(&self, uid: &PodUid) -> Result<()> {
@@ -166,9 +177,28 @@ impl Node for LinuxNode {
         &self.0.facts
     }
 
-    async fn prepare(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<PodPlace> {
+    async fn prepare(
+        &self,
+        pod: Arc<Pod>,
+        addresses: &Addresses,
+        limits: PodCgroup,
+    ) -> Result<PodPlace> {
         let addresses = addresses.clone();
-        self.blocking(move |node| node.prepare(&pod, &addresses)).await
+        self.blocking(move |node| node.prepare(&pod, &addresses, &limits)).await
+    }
+
+    async fn refresh(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<()> {
+        let addresses = addresses.clone();
+        self.blocking(move |node| {
+            let dir = node.pod_dir(&pod.meta.uid);
+            node.volumes(&pod, &dir, &addresses).refresh()
+        })
+        .await
+    }
+
+    async fn limit(&self, uid: &PodUid, limits: PodCgroup) -> Result<()> {
+        let uid = uid.clone();
+        self.blocking(move |node| node.cgroups.make(&uid, &limits).map(drop)).await
     }
 
     async fn resolv_conf(&self) -> Result<ResolvConf> {

@@ -24,6 +24,7 @@ use crate::model::Pod;
 use crate::pull_records::{PullState, PulledImage};
 use crate::resources::PodCgroup;
 use crate::tombstone::Tombstone;
+use crate::users::UserRange;
 
 /// Which cgroup hierarchies carry limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct PodPlace {
     pub cgroup_parent: String,
     /// Each volume that is a path of the node (image volumes are not).
     pub volumes: BTreeMap<String, PathBuf>,
+    /// The ids that it has on the node, if it has a user namespace of its own.
+    pub users: Option<UserRange>,
 }
 
 /// Bytes that a pod takes of the node's disk outside of its containers' root file systems.
@@ -126,9 +129,20 @@ pub trait Node: Send + Sync {
     /// What was read at start.
     fn facts(&self) -> &NodeFacts;
 
-    /// Makes the pod's folders, cgroup and volumes. Called at every sync that starts something;
+    /// Makes the pod's folders, its cgroup with these limits and its volumes. Called at every sync that starts something;
     /// what is there already stays as it is (payload volumes are brought up to date).
-    async fn prepare(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<PodPlace>;
+    async fn prepare(
+        &self,
+        pod: Arc<Pod>,
+        addresses: &Addresses,
+        limits: PodCgroup,
+    ) -> Result<PodPlace>;
+
+    /// Brings the payload volumes of a pod that is there up to date, each at once.
+    async fn refresh(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<()>;
+
+    /// Gives the pod's cgroup other limits.
+    async fn limit(&self, uid: &PodUid, limits: PodCgroup) -> Result<()>;
 
     /// The node's resolv.conf, as it is now.
     async fn resolv_conf(&self) -> Result<ResolvConf>;

@@ -24,6 +24,7 @@ impl Verdict {
 pub fn conditions(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<Condition> {
     let (no_sandbox, ..) = sandbox_changed(inputs.pod, inputs.seen);
     let network = Verdict { status: !no_sandbox, ..Verdict::is_true() };
+    let resize = resize_in_progress(inputs, status).map(|found| ("PodResizeInProgress", found));
     let list = [
         ("PodReadyToStartContainers", network),
         ("Initialized", initialised(inputs, status)),
@@ -31,7 +32,9 @@ pub fn conditions(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<Condition> {
         ("ContainersReady", containers_ready(inputs, status)),
         ("PodScheduled", Verdict::is_true()),
     ];
-    list.into_iter()
+    resize
+        .into_iter()
+        .chain(list)
         .map(|(kind, verdict)| {
             let before = inputs.old.conditions.iter().find(|c| c.kind == kind);
             let same = before.filter(|c| c.status == verdict.status);
@@ -44,6 +47,13 @@ pub fn conditions(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<Condition> {
             }
         })
         .collect()
+}
+
+/// Told only while it is so.
+fn resize_in_progress(inputs: &Inputs<'_>, status: &PodStatus) -> Option<Verdict> {
+    let error = inputs.resize.clone().filter(|_| !status.phase.is_terminal())?;
+    let reason = if error.is_empty() { "" } else { "Error" };
+    Some(Verdict { status: true, reason, message: error })
 }
 
 /// Go's `%s` of a list: `[a b]`.

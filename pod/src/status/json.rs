@@ -32,6 +32,10 @@ pub fn to_json(status: &PodStatus, runtime: &str) -> Value {
             fields.insert("podIP".into(), json!(first));
             fields.insert("podIPs".into(), ips(&status.pod_ips));
         }
+        if !status.ephemeral.is_empty() {
+            let list = status.ephemeral.iter().map(|c| container(c, runtime)).collect();
+            fields.insert("ephemeralContainerStatuses".into(), list);
+        }
         if !status.init_containers.is_empty() {
             let list = status.init_containers.iter().map(|c| container(c, runtime)).collect();
             fields.insert("initContainerStatuses".into(), list);

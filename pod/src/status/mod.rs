@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use details::{Amounts, MountStatus, ResourceStatus};
+pub use details::{Amounts, MountStatus, ResourceStatus, amounts};
 pub use json::to_json;
 pub use summary::{Summary, summarize};
 
 use crate::clock::Timestamp;
+use crate::ephemeral::Ephemeral;
 use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Results, Verdict};
 use crate::resources::{self, Qos, qos};
@@ -179,12 +180,14 @@ pub struct PodStatus {
     pub init_containers: Vec<ContainerStatus>,
     /// By name.
     pub containers: Vec<ContainerStatus>,
+    /// Of ephemeral containers, in the order in which they were added.
+    #[serde(default)]
+    pub ephemeral: Vec<ContainerStatus>,
     /// `Guaranteed`, `Burstable`, `BestEffort`.
     pub qos: Qos,
     /// The generation of the manifest that this is about; 0 where it has none.
     pub observed_generation: i64,
-    /// What the pod as a whole asks for and may take. Nothing is resized here, so this is what the
-    /// manifest says.
+    /// What the pod as a whole asks for and may take: what the manifest says.
     pub resources: ResourceStatus,
 }
 
@@ -201,6 +204,7 @@ impl PodStatus {
             start_time,
             init_containers: Vec::new(),
             containers: Vec::new(),
+            ephemeral: Vec::new(),
             qos: qos(pod),
             observed_generation: pod.meta.generation,
             resources: ResourceStatus {
@@ -212,7 +216,8 @@ impl PodStatus {
 
     /// The status of a container of any kind.
     pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
-        self.containers.iter().chain(&self.init_containers).find(|c| c.name == name)
+        let all = self.containers.iter().chain(&self.init_containers).chain(&self.ephemeral);
+        all.into_iter().find(|c| c.name == name)
     }
 
     /// Sandbox and volumes are there: told before images are pulled and containers started, which
@@ -247,12 +252,16 @@ pub struct Inputs<'a> {
     pub seen: &'a Observed,
     /// Why containers could not be started.
     pub failures: &'a BTreeMap<String, StartFailure>,
+    /// Ephemeral containers that were added to it.
+    pub ephemeral: &'a [Ephemeral],
     /// What the probes found.
     pub results: &'a Results,
     /// The status before.
     pub old: &'a PodStatus,
     /// The node's addresses.
     pub host_ips: &'a [String],
+    /// Why resources that were changed are not in force yet, if they are not; may be empty.
+    pub resize: Option<String>,
     /// Whether the runtime can make the mounts below a read-only mount read-only too.
     pub recursive_read_only: bool,
     /// The pod is being stopped: nothing is started again.
@@ -276,6 +285,8 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
     status.init_containers = containers::statuses(inputs, &spec.init_containers, true);
     status.containers = containers::statuses(inputs, &spec.containers, false);
     status.containers.sort_by(|a, b| a.name.cmp(&b.name));
+    let added: Vec<_> = inputs.ephemeral.iter().map(Ephemeral::container).collect();
+    status.ephemeral = containers::statuses(inputs, &added, false);
 
     let started_before =
         inputs.seen.active().any(|run| spec.containers.iter().any(|c| c.name == run.name));

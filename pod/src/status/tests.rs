@@ -25,25 +25,12 @@ fn seen(runs: &str) -> Observed {
         };
         Run {
             id: format!("{name}-{i}"),
-            name: name.into(),
-            sandbox: "s".into(),
             state,
             created_at: NOW,
             started_at: NOW,
             finished_at: NOW,
             exit_code: what.trim_start_matches("exit").parse().unwrap_or(0),
-            reason: String::new(),
-            message: String::new(),
-            image: "x:1".into(),
-            image_ref: String::new(),
-            hash: String::new(),
-            restart_count: 0,
-            log_path: Default::default(),
-            message_file: None,
-            message_from_log: false,
-            resources: RunResources::default(),
-            user: None,
-            image_mounts: Default::default(),
+            ..crate::testing::run(name)
         }
     };
     let sandbox = Sandbox {
@@ -81,6 +68,8 @@ fn status(
         results: &Results::default(),
         old,
         host_ips: &[],
+        resize: None,
+        ephemeral: &[],
         recursive_read_only: false,
         stopping: ended,
         ended,
@@ -200,6 +189,8 @@ fn verdicts_decide_started_and_ready() {
             results,
             old: &old,
             host_ips: &[],
+            resize: None,
+            ephemeral: &[],
             recursive_read_only: false,
             stopping: false,
             ended: false,
@@ -241,6 +232,8 @@ fn first_container(pod: &Pod, change: impl Fn(&mut Run)) -> serde_json::Value {
         results: &Results::default(),
         old: &PodStatus::new(pod, NOW),
         host_ips: &[],
+        resize: None,
+        ephemeral: &[],
         recursive_read_only: true,
         stopping: false,
         ended: false,

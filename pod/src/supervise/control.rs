@@ -1,8 +1,8 @@
 //! How others reach the process that runs a pod: two sockets for root alone.
 //!
 //! `<uid>.cri` serves the runtime with this pod in it, if that runtime is in the process.
-//! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace) or `remove`, and
-//! answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
+//! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace), `remove` or `restart`, or
+//! `apply BYTES` or `debug BYTES` with so many of JSON behind it, and answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
 //! nothing for long is not waited for, as its process may have been stopped (SIGSTOP). Whoever uses
 //! the runtime sends `watch` here, to which nothing else is said, and so learns it as well.
 
@@ -12,15 +12,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rrun_cri_api::server;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::service::Routes;
 
+use super::definition::Definition;
 use super::store::{LockedPod, Store};
+use crate::ephemeral::Ephemeral;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
 
@@ -45,32 +48,67 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The longest line either way, in bytes.
 const LINE: u64 = 4096;
 
+/// The longest JSON, in bytes: a definition may be long.
+const JSON: u64 = 64 << 20;
+
 /// What another process wants of the pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// To end, after this grace in seconds or its own.
     Stop(Option<u32>),
     /// To end at once and be removed.
     Remove,
+    /// To become what this says.
+    Apply(Box<Definition>),
+    /// To have another container beside the others.
+    Debug(Box<Ephemeral>),
+    /// To start all of its containers again.
+    Restart,
 }
 
 impl Request {
-    fn line(self) -> String {
-        match self {
+    fn message(&self) -> Result<String> {
+        Ok(match self {
             Request::Stop(Some(seconds)) => format!("stop {seconds}\n"),
             Request::Stop(None) => "stop -\n".to_owned(),
             Request::Remove => "remove\n".to_owned(),
+            Request::Restart => "restart\n".to_owned(),
+            Request::Apply(definition) => with_json("apply", definition)?,
+            Request::Debug(container) => with_json("debug", container)?,
+        })
+    }
+
+    /// What is asked by a line and what stands behind it.
+    async fn read(line: &str, input: &mut BufReader<Take<OwnedReadHalf>>) -> Option<Request> {
+        let (word, length) = match line.split_once(' ') {
+            Some((word @ ("apply" | "debug"), length)) => (word, length),
+            _ => return Request::parse(line),
+        };
+        let length = length.parse().ok().filter(|length| *length <= JSON)?;
+        input.get_mut().set_limit(length);
+        let mut json = Vec::new();
+        input.take(length).read_to_end(&mut json).await.ok()?;
+        match word {
+            "apply" => serde_json::from_slice(&json).ok().map(Request::Apply),
+            _ => serde_json::from_slice(&json).ok().map(Request::Debug),
         }
     }
 
     fn parse(line: &str) -> Option<Request> {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["remove"] => Some(Request::Remove),
+            ["restart"] => Some(Request::Restart),
             ["stop", "-"] => Some(Request::Stop(None)),
             ["stop", seconds] => Some(Request::Stop(Some(seconds.parse().ok()?))),
             _ => None,
         }
     }
+}
+
+fn with_json(word: &str, value: &impl Serialize) -> Result<String> {
+    let json = serde_json::to_string(value);
+    let json = json.map_err(|e| Error::new(Kind::Internal, format!("encode: {e}")))?;
+    Ok(format!("{word} {}\n{json}", json.len()))
 }
 
 /// A request, and where its answer goes: `Ok` when it is done.
@@ -183,7 +221,8 @@ impl Drop for Sockets {
 async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
     let (input, mut output) = stream.into_split();
     let mut line = String::new();
-    if BufReader::new(input.take(LINE)).read_line(&mut line).await.is_err() {
+    let mut input = BufReader::new(input.take(LINE));
+    if input.read_line(&mut line).await.is_err() {
         return;
     }
     if line.trim_end() == WATCH {
@@ -191,7 +230,7 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
     }
     let (_written, written) = oneshot::channel();
     let work = async {
-        let Some(request) = Request::parse(line.trim_end()) else {
+        let Some(request) = Request::read(line.trim_end(), &mut input).await else {
             return format!("error: unknown request {line:?}");
         };
         let (answer, answered) = oneshot::channel();
@@ -273,7 +312,7 @@ async fn hear(path: &Path, tell: impl Fn(&str)) -> Result<()> {
 
 /// The answer to a request; empty when the other side has closed.
 async fn exchange(stream: UnixStream, request: Request, tell: impl Fn(&str)) -> Result<String> {
-    let mut runner = Runner::asked(stream, &request.line()).await?;
+    let mut runner = Runner::asked(stream, &request.message()?).await?;
     let mut beats = 0_u64;
     loop {
         let line = runner.line(&tell).await?;
@@ -354,11 +393,34 @@ mod tests {
 
     #[test]
     fn a_request_is_read_back_and_another_line_is_none() {
-        for request in [Request::Stop(None), Request::Stop(Some(3)), Request::Remove] {
-            assert_eq!(Request::parse(request.line().trim_end()), Some(request));
+        let all = [Request::Stop(None), Request::Stop(Some(3)), Request::Remove, Request::Restart];
+        for request in all {
+            assert_eq!(Request::parse(request.message().unwrap().trim_end()), Some(request));
         }
-        for line in ["", "stop", "stop x", "stop -1", "remove now"] {
+        for line in ["", "stop", "stop x", "stop -1", "remove now", "apply", "apply 2"] {
             assert_eq!(Request::parse(line), None, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_definition_arrives_whole_however_long_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let definition = |length: usize| {
+            fs::write(file.path(), "# ".to_owned() + &"x".repeat(length)).unwrap();
+            Definition::read(file.path(), &[], None).unwrap()
+        };
+        for length in [0, LINE as usize, 1 << 20] {
+            let asks = Request::Apply(Box::new(definition(length)));
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let (sender, mut requests) = mpsc::channel::<Asked>(1);
+            let takes = async {
+                let asked = requests.recv().await.unwrap();
+                assert_eq!(asked.request, asks);
+                asked.answer(&Err(Error::new(Kind::Invalid, "not today"))).await;
+            };
+            let asked = exchange(ours, asks.clone(), |_| ());
+            let (line, ..) = tokio::join!(asked, converse(theirs, sender), takes);
+            assert_eq!(line.unwrap(), "error: not today\n");
         }
     }
 

@@ -16,5 +16,5 @@ mod store;
 mod supervisor;
 
 pub use definition::Definition;
-pub use store::{Entry, LockedPod, Store};
+pub use store::{Entry, LockedPod, Redefinition, Store};
 pub use supervisor::{Ended, Supervision, supervise};

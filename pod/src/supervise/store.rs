@@ -180,6 +180,13 @@ impl LockedPod {
         self.files.call(move |files| files.announce(&uid)).await
     }
 
+    /// The way to put another definition of the pod on record, beside its state.
+    #[must_use]
+    pub fn redefinition(&self) -> Redefinition {
+        let entry = Entry { state: None, ..self.entry.clone() };
+        Redefinition { entry, files: self.files.clone() }
+    }
+
     /// Puts the pod's state on record.
     ///
     /// # Errors
@@ -203,6 +210,25 @@ impl LockedPod {
     /// Those of the file system.
     pub async fn discard(self) -> Result<()> {
         self.files.call(LockedFiles::discard).await
+    }
+}
+
+/// What was asked for of a pod that is taken, to be replaced.
+#[derive(Debug)]
+pub struct Redefinition {
+    entry: Entry,
+    files: Blocking<LockedFiles>,
+}
+
+impl Redefinition {
+    /// Puts this on record. The pod's uid stays.
+    ///
+    /// # Errors
+    /// Those of the file system; what was on record is still there.
+    pub async fn write(&mut self, definition: Definition) -> Result<()> {
+        self.entry.definition = definition;
+        let entry = self.entry.clone();
+        self.files.call(move |files| files.define(&entry)).await
     }
 }
 

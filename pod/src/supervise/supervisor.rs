@@ -10,12 +10,15 @@ use tokio::sync::mpsc;
 
 use super::container_gc::ContainerGc;
 use super::control::{self, Asked, Request};
+use super::definition::Definition;
 use super::image_gc::ImageGc;
 use super::recording::{self, Faults};
 use super::rotate::{self, Limits};
-use super::store::LockedPod;
+use super::store::{LockedPod, Redefinition};
 use crate::clock::Clock;
 use crate::engine::PodHandle;
+use crate::ephemeral::Ephemeral;
+use crate::error::Result;
 use crate::state::Ending;
 use crate::status::PodStatus;
 
@@ -67,9 +70,13 @@ pub async fn supervise(
     let mut asked = Vec::new();
     let mut remove = false;
     // A disk that hangs under the records keeps nobody from stopping the pod.
+    let redefinition = pod.redefinition();
+    let (applies, to_apply) = mpsc::unbounded_channel();
+    let waiting = (&mut asked, &mut remove);
     let pod = tokio::select! {
         pod = recording::record(pod, &handle) => pod,
-        never = serve(requests, &handle, &mut asked, &mut remove) => match never {},
+        never = serve(requests, &handle, waiting, applies) => match never {},
+        never = editing(to_apply, &handle, redefinition) => match never {},
     };
     beside.iter().flatten().for_each(tokio::task::JoinHandle::abort);
     let status = handle.state().borrow().status.clone();
@@ -81,8 +88,8 @@ pub async fn supervise(
 async fn serve(
     mut requests: mpsc::Receiver<Asked>,
     handle: &PodHandle,
-    asked: &mut Vec<Asked>,
-    remove: &mut bool,
+    (asked, remove): (&mut Vec<Asked>, &mut bool),
+    applies: mpsc::UnboundedSender<Asked>,
 ) -> Infallible {
     let late = late(handle);
     tokio::pin!(late);
@@ -91,11 +98,17 @@ async fn serve(
         tokio::select! {
             () = &mut late, if !is_late => is_late = true,
             Some(one) = requests.recv() => {
-                *remove |= one.request == Request::Remove;
-                handle.stop(match one.request {
-                    Request::Stop(grace) => grace,
+                let grace = match &one.request {
+                    Request::Stop(grace) => *grace,
                     Request::Remove => Some(0),
-                });
+                    Request::Apply(_) | Request::Debug(_) | Request::Restart => {
+                        // Who takes them goes on as long as this does.
+                        let _ = applies.send(one);
+                        continue;
+                    }
+                };
+                *remove |= one.request == Request::Remove;
+                handle.stop(grace);
                 asked.push(one);
             }
             else => return pending().await,
@@ -106,6 +119,36 @@ async fn serve(
             }
         }
     }
+}
+
+/// Does what others ask for that is no end of the pod, one after the other. What is on record is so before it is
+/// begun: whoever takes the pod over goes on with it.
+async fn editing(
+    mut applies: mpsc::UnboundedReceiver<Asked>,
+    handle: &PodHandle,
+    mut redefinition: Redefinition,
+) -> Infallible {
+    while let Some(one) = applies.recv().await {
+        let done = edit(&one.request, handle, &mut redefinition).await;
+        one.answer(&done).await;
+    }
+    pending().await
+}
+
+async fn edit(request: &Request, handle: &PodHandle, on_record: &mut Redefinition) -> Result<()> {
+    let definition = match request {
+        Request::Apply(definition) => definition,
+        Request::Debug(container) => return handle.add(Ephemeral::clone(container)),
+        Request::Restart => {
+            handle.restart().await;
+            return Ok(());
+        }
+        Request::Stop(_) | Request::Remove => return Ok(()),
+    };
+    let next = handle.edition(&definition.pod_with(&handle.meta().uid)?)?;
+    on_record.write(Definition::clone(definition)).await?;
+    handle.update(next);
+    Ok(())
 }
 
 /// Until the pod has ended and some time after.

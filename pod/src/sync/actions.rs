@@ -8,6 +8,7 @@ use super::plan::kill;
 pub use super::plan::{Actions, KillReason};
 use crate::model::{Container, Pod, RestartPolicy};
 use crate::probe::{ProbeKind, Results, Verdict};
+use crate::resize::Actuated;
 use crate::translate::labels;
 
 /// Whether the pod needs another sandbox, with which attempt, and which one it has now
@@ -45,7 +46,7 @@ pub fn regular_was_created(pod: &Pod, seen: &Observed) -> bool {
 }
 
 /// Decides.
-pub fn compute(pod: &Pod, seen: &Observed, probes: &Results) -> Actions {
+pub fn compute(pod: &Pod, seen: &Observed, probes: &Results, has: &Actuated) -> Actions {
     let (create, attempt, sandbox) = sandbox_changed(pod, seen);
     let mut actions = Actions {
         kill_pod: create,
@@ -58,13 +59,13 @@ pub fn compute(pod: &Pod, seen: &Observed, probes: &Results) -> Actions {
         with_new_sandbox(pod, seen, &mut actions);
         return actions;
     }
-    let initialised = init::compute(pod, seen, probes, &mut actions);
+    let initialised = init::compute(pod, seen, (probes, has), &mut actions);
     if actions.kill_pod || !initialised {
         return actions;
     }
     let mut kept = 0;
     for (i, container) in pod.spec.containers.iter().enumerate() {
-        kept += usize::from(regular(pod, (i, container), seen, probes, &mut actions));
+        kept += usize::from(regular(pod, (i, container), seen, (probes, has), &mut actions));
     }
     if kept == 0 && actions.regular.is_empty() {
         actions.kill_pod = true;
@@ -102,7 +103,7 @@ fn regular(
     pod: &Pod,
     (i, container): (usize, &Container),
     seen: &Observed,
-    probes: &Results,
+    (probes, has): (&Results, &Actuated),
     actions: &mut Actions,
 ) -> bool {
     let name = &container.name;
@@ -126,8 +127,13 @@ fn regular(
     } else if failed(ProbeKind::Startup) {
         let restart = pod.spec.restart_policy_of(container) != RestartPolicy::Never;
         (format!("Container {name} failed startup probe"), KillReason::StartupProbe, restart)
-    } else {
+    } else if actions.resize.keeps(pod, container, run, has) {
         return true;
+    } else {
+        actions.regular.push(i);
+        let message = format!("Container {name} resize requires restart");
+        actions.kill.push(kill(&run.id, name, &message, KillReason::Other));
+        return false;
     };
     let message = if restart { format!("{message}, will be restarted") } else { message };
     if restart {

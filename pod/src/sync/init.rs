@@ -4,18 +4,25 @@ use super::observe::{Observed, Run, RunState};
 use super::plan::{Actions, KillReason, kill};
 use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Results, Verdict};
+use crate::resize::Actuated;
 use crate::translate::labels;
 
 /// Adds what the init containers need; whether initialisation is over.
 ///
 /// The walk goes backwards, because only the last of the finished ones may still be known to the
 /// runtime; it goes on to the first, because every sidecar before must be kept running.
-pub fn compute(pod: &Pod, seen: &Observed, probes: &Results, actions: &mut Actions) -> bool {
+pub fn compute(
+    pod: &Pod,
+    seen: &Observed,
+    (probes, has): (&Results, &Actuated),
+    actions: &mut Actions,
+) -> bool {
     let list = &pod.spec.init_containers;
     if list.is_empty() {
         return true;
     }
-    let mut walk = Walk { pod, probes, initialised: regular_runs(pod, seen), passed: false };
+    let initialised = regular_runs(pod, seen);
+    let mut walk = Walk { pod, probes, has, initialised, passed: false };
     walk.passed = walk.initialised;
     for (i, container) in list.iter().enumerate().rev() {
         let Some(run) = seen.latest(&container.name) else {
@@ -54,6 +61,7 @@ fn regular_runs(pod: &Pod, seen: &Observed) -> bool {
 struct Walk<'a> {
     pod: &'a Pod,
     probes: &'a Results,
+    has: &'a Actuated,
     /// Initialisation is over.
     initialised: bool,
     /// A later init container has been started, so this one is behind us.
@@ -69,7 +77,8 @@ impl Walk<'_> {
             RunState::Running if container.is_sidecar() => {
                 self.running_sidecar(i, container, run, actions);
             }
-            RunState::Running => {}
+            // None of these may say that it is to be started again for it.
+            RunState::Running => drop(actions.resize.keeps(self.pod, container, run, self.has)),
             RunState::Exited if container.is_sidecar() => actions.init.push(i),
             RunState::Exited if failed(run) => {
                 if !self.pod.spec.restarts_after(container, run.exit_code.max(1)) {
@@ -138,6 +147,10 @@ impl Walk<'_> {
         } else if dead {
             let message = format!("Init container {name} failed liveness probe");
             actions.kill.push(kill(&run.id, name, &message, KillReason::LivenessProbe));
+            actions.init.push(i);
+        } else if !actions.resize.keeps(self.pod, container, run, self.has) {
+            let message = format!("Container {name} resize requires restart");
+            actions.kill.push(kill(&run.id, name, &message, KillReason::Other));
             actions.init.push(i);
         }
     }

@@ -7,7 +7,7 @@ use rrun_cri_api::v1;
 use tonic::Code;
 
 use super::actions::KillReason;
-use super::observe::{Observed, RunState};
+use super::observe::{Observed, Run, RunState};
 use super::termination_order::TerminationOrder;
 use super::worker::PodWorker;
 use crate::error::{Error, Result};
@@ -95,8 +95,23 @@ impl PodWorker {
 
     /// Ends every running container of the pod in its order, then every sandbox.
     pub(super) async fn kill_pod(&self, seen: &Observed, asked: Option<u32>) -> Result<()> {
-        let alive = |state| matches!(state, RunState::Running | RunState::Unknown);
-        let targets: Vec<_> = seen.runs.iter().filter(|run| alive(run.state)).collect();
+        let alive = |run: &&Run| matches!(run.state, RunState::Running | RunState::Unknown);
+        let targets: Vec<_> = seen.runs.iter().filter(alive).collect();
+        self.kill_all(&targets, asked).await?;
+        for sandbox in &seen.sandboxes {
+            let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
+            match self.told("StopPodSandbox", self.cri.stop_pod_sandbox(request)).await {
+                Err(e) if e.code() != Code::NotFound => {
+                    return Err(Error::status(format!("stop sandbox {}", sandbox.id), &e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends these containers in the order of their pod.
+    pub(super) async fn kill_all(&self, targets: &[&Run], asked: Option<u32>) -> Result<()> {
         let names: Vec<String> = targets.iter().map(|run| run.name.clone()).collect();
         let has_sidecars = self.pod.spec.init_containers.iter().any(Container::is_sidecar);
         let order = has_sidecars.then(|| TerminationOrder::new(&self.pod, &names));
@@ -110,17 +125,7 @@ impl PodWorker {
             };
             self.kill_container(target, order.as_ref())
         });
-        join_all(kills).await.into_iter().collect::<Result<Vec<()>>>()?;
-        for sandbox in &seen.sandboxes {
-            let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
-            match self.told("StopPodSandbox", self.cri.stop_pod_sandbox(request)).await {
-                Err(e) if e.code() != Code::NotFound => {
-                    return Err(Error::status(format!("stop sandbox {}", sandbox.id), &e));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        join_all(kills).await.into_iter().collect::<Result<Vec<()>>>().map(drop)
     }
 }
 

@@ -11,6 +11,8 @@ mod pending;
 mod plan;
 mod pod_loop;
 mod pull;
+mod resize;
+mod restart;
 mod services;
 mod start;
 mod terminate;

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::worker::PodWorker;
-use crate::state::{PendingCall, PodState};
+use crate::state::{DoneCall, PendingCall, PodState};
 
 /// What is answered sooner is on no record.
 const LONG: Duration = Duration::from_secs(1);
+
+/// So many calls stay on record: those of a pod's start.
+const CALLS: usize = 64;
 
 /// A call on record; dropped, it is not any more.
 struct OnRecord<'a>(&'a watch::Sender<PodState>, PendingCall);
@@ -30,12 +34,25 @@ pub(super) async fn told<T>(
     work: impl Future<Output = T>,
 ) -> T {
     tokio::pin!(work);
-    if let Ok(done) = tokio::time::timeout(LONG, &mut work).await {
-        return done;
-    }
-    saved.send_modify(|state| state.pending.push(call.clone()));
-    let _on_record = OnRecord(saved, call);
-    work.await
+    let begun = Instant::now();
+    let done = match tokio::time::timeout(LONG, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            saved.send_modify(|state| state.pending.push(call.clone()));
+            let _on_record = OnRecord(saved, call.clone());
+            work.await
+        }
+    };
+    let PendingCall { call, since } = call;
+    let done_call = DoneCall { call, since, until: since.after(begun.elapsed()) };
+    // On record with the next change: nobody waits for it.
+    saved.send_if_modified(|state| {
+        if state.calls.len() < CALLS {
+            state.calls.push(done_call);
+        }
+        false
+    });
+    done
 }
 
 impl PodWorker {

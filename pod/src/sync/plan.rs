@@ -1,5 +1,7 @@
 //! What a sync is to do, once it is decided.
 
+use crate::resize::Resize;
+
 /// Why a container is killed: decides which grace applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KillReason {
@@ -35,22 +37,34 @@ pub struct Actions {
     pub attempt: u32,
     /// The present sandbox, if one stays or is replaced.
     pub sandbox: Option<String>,
+    /// Indexes of ephemeral containers, which are started before all others.
+    pub ephemeral: Vec<usize>,
     /// Indexes of init containers, in order.
     pub init: Vec<usize>,
     /// Indexes of regular containers, in order.
     pub regular: Vec<usize>,
     /// Containers to end first.
     pub kill: Vec<Kill>,
+    /// What runs and is to have more or less, after that.
+    pub resize: Resize,
 }
 
 impl Actions {
+    /// Whether something is to be made.
+    pub fn starts(&self) -> bool {
+        let none = self.init.is_empty() && self.regular.is_empty() && self.ephemeral.is_empty();
+        self.create_sandbox || !none
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         !self.kill_pod
             && !self.create_sandbox
+            && self.ephemeral.is_empty()
             && self.init.is_empty()
             && self.regular.is_empty()
             && self.kill.is_empty()
+            && self.resize.is_empty()
     }
 }
 

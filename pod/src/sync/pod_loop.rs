@@ -20,6 +20,7 @@ use crate::gc;
 use crate::gc::removal::Removal;
 use crate::node::PodPlace;
 use crate::probe::{self, ProbeWorkers};
+use crate::resources::{self, PodCgroup};
 use crate::state::{Ending, PodState};
 use crate::status::{self, Inputs, Phase};
 use crate::tombstone::Cause;
@@ -53,8 +54,10 @@ impl PodWorker {
         let probes = ProbeWorkers::start(&context);
         let mut stop = self.stop.clone();
         let mut verdicts = self.results.changes();
+        let mut is_first = true;
         loop {
             verdicts.mark_unchanged();
+            self.adopt().await;
             let (seen, fingerprint) = match self.look().await {
                 Ok(found) => found,
                 Err(e) => {
@@ -66,11 +69,16 @@ impl PodWorker {
                     continue;
                 }
             };
+            self.note_resize(&seen);
             self.publish(&seen, &probes);
             self.collect(&seen).await;
             self.refresh_hosts(&seen).await;
             if self.is_over() {
                 break;
+            }
+            if std::mem::take(&mut is_first) && !seen.sandboxes.is_empty() {
+                // Whoever had the pod before may not have come to it.
+                self.refresh_volumes().await;
             }
             let stopped = stop.wait_for(Option::is_some);
             let mut excess = self.excess.clone();
@@ -156,9 +164,11 @@ impl PodWorker {
             pod: &self.pod,
             seen,
             failures: &self.failures,
+            ephemeral: &self.ephemeral.borrow().clone(),
             results: &self.results,
             old: &old,
             host_ips: &self.node.facts().addresses,
+            resize: self.resize_progress(seen),
             recursive_read_only: self.runtime.mounts_recursively_read_only(&self.pod),
             stopping: *self.stopping.borrow(),
             ended,
@@ -190,6 +200,9 @@ impl PodWorker {
             failures: self.failures.clone(),
             verdicts: self.results.all(),
             pending: self.saved.borrow().pending.clone(),
+            actuated: self.actuated.clone(),
+            ephemeral: self.ephemeral.borrow().clone(),
+            calls: self.saved.borrow().calls.clone(),
             addresses: self.addresses.pod.clone(),
         };
         self.saved.send_if_modified(|saved| {
@@ -212,6 +225,8 @@ impl PodWorker {
         let mut stop = self.stop.clone();
         let mut excess = self.excess.clone();
         let mut behind = self.behind.clone();
+        let mut editions = self.editions.clone();
+        let (mut ephemeral, mut restarts) = (self.ephemeral.clone(), self.restarts.clone());
         let cri = self.cri.clone();
         let pod = self.pod.clone();
         let mut hints = self.hints.clone();
@@ -233,6 +248,9 @@ impl PodWorker {
             Ok(_) = stop.wait_for(Option::is_some) => false,
             Ok(_) = excess.wait_for(Option::is_some) => false,
             Ok(()) = verdicts.changed() => false,
+            Ok(()) = editions.changed() => false,
+            Ok(()) = ephemeral.changed() => false,
+            Ok(()) = restarts.changed() => false,
             Ok(()) = behind.changed() => true,
             () = clock.sleep_until(until) => false,
             () = relist => false,
@@ -242,7 +260,15 @@ impl PodWorker {
     }
 
     async fn sync(&mut self, seen: &Observed) -> SyncResult {
-        let actions = actions::compute(&self.pod, seen, &self.results);
+        if self.restarts.has_changed().unwrap_or(false) {
+            let done = self.restart_all(seen).await;
+            let retry_at = done.is_err().then(|| self.retry_at());
+            if let Err(e) = &done {
+                tracing::warn!(pod = %self.pod.meta.name, "restart: {e}");
+            }
+            return SyncResult { again: done.is_ok(), retry_at };
+        }
+        let actions = self.decide(seen);
         if actions.is_empty() {
             return SyncResult { again: false, retry_at: None };
         }
@@ -281,10 +307,26 @@ impl PodWorker {
             self.kill_container(target, None).await?;
         }
         self.remove_init_runs(seen, 1).await;
-        if actions.init.is_empty() && actions.regular.is_empty() && !actions.create_sandbox {
-            return Ok(SyncResult { again: true, retry_at: None });
+        let resized = self.resize(&actions.resize, seen).await;
+        let retry_at = (!resized).then(|| self.retry_at());
+        if !actions.starts() {
+            return Ok(SyncResult { again: resized, retry_at });
         }
-        self.start_all(actions, seen).await
+        let mut result = self.start_all(actions, seen).await?;
+        result.retry_at = result.retry_at.into_iter().chain(retry_at).min();
+        Ok(result)
+    }
+
+    fn decide(&mut self, seen: &Observed) -> Actions {
+        let mut actions = actions::compute(&self.pod, seen, &self.results, &self.actuated);
+        if !actions.kill_pod && !actions.create_sandbox {
+            let sizes = &self.node.facts().hugepage_sizes;
+            actions.resize.look_at_pod(&self.pod, &self.actuated, sizes);
+            let all = self.ephemeral.borrow_and_update().clone();
+            let new = all.iter().enumerate().filter(|(_, e)| seen.latest(&e.name).is_none());
+            actions.ephemeral = new.map(|(i, _)| i).collect();
+        }
+        actions
     }
 
     /// When what failed now is tried again.
@@ -293,7 +335,12 @@ impl PodWorker {
     }
 
     async fn start_all(&mut self, actions: &Actions, seen: &Observed) -> Result<SyncResult> {
-        let place = self.told("its volumes", self.prepare()).await.inspect_err(|e| {
+        // A group that is there keeps its limits until what is in it fits the new ones.
+        let sizes = &self.node.facts().hugepage_sizes;
+        let has = self.actuated.pod.clone().filter(|_| !actions.create_sandbox);
+        let limits = has.unwrap_or_else(|| resources::pod_cgroup(&self.pod, sizes));
+        self.actuated.pod = Some(limits.clone());
+        let place = self.told("its volumes", self.prepare(limits)).await.inspect_err(|e| {
             let text = format!("MountVolume.SetUp failed: {e}");
             self.events.warning(None, Reason::FailedMount, text);
         })?;
@@ -329,8 +376,8 @@ impl PodWorker {
     }
 
     /// Volumes that hang are told once, as at the kubelet, and waited for.
-    async fn prepare(&self) -> Result<PodPlace> {
-        let prepared = self.node.prepare(self.pod.clone(), &self.addresses);
+    async fn prepare(&self, limits: PodCgroup) -> Result<PodPlace> {
+        let prepared = self.node.prepare(self.pod.clone(), &self.addresses, limits);
         tokio::pin!(prepared);
         if let Ok(prepared) = tokio::time::timeout(MOUNTS, &mut prepared).await {
             return prepared;
@@ -343,6 +390,11 @@ impl PodWorker {
     async fn start_in(&mut self, actions: &Actions, context: &SandboxContext<'_>) -> SyncResult {
         let pod = self.pod.clone();
         let mut result = SyncResult { again: actions.create_sandbox, retry_at: None };
+        for &i in &actions.ephemeral {
+            let Some(added) = self.ephemeral.borrow().get(i).cloned() else { continue };
+            let started = self.start(&added.container(), context).await;
+            self.note(&added.name, started, &mut result);
+        }
         for &i in &actions.init {
             let container = &pod.spec.init_containers[i];
             let started = self.start(container, context).await;

@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::events::Reason;
 use crate::model::{Container, EnvSource, SubPath, VolumeMount, VolumeSource};
 use crate::node::{PodPlace, SubPathRequest};
+use crate::resize::Figures;
 use crate::state::crash_key;
 use crate::status::StartFailure;
 use crate::translate::container::{self, Parts};
@@ -76,6 +77,8 @@ impl PodWorker {
             config: Some(config),
             sandbox_config: Some(context.config.clone()),
         };
+        let figures = Figures::of(&self.pod, c);
+        self.actuated.containers.insert(c.name.clone(), figures);
         let call = self.cri.create_container(request);
         let id = match self.told(format!("CreateContainer {}", c.name), call).await {
             Ok(reply) => reply.container_id,
@@ -191,8 +194,21 @@ impl PodWorker {
             image_user: image.user,
             environment,
             mounts,
+            users: context.place.users,
+            target: self.target(&c.name, context.seen)?,
         };
         container::config(parts, self.node.facts())
+    }
+
+    /// The run whose processes an ephemeral container is to see, if it names a container.
+    fn target(&self, name: &str, seen: &Observed) -> Result<Option<String>> {
+        let all = self.ephemeral.borrow();
+        let added = all.iter().find(|added| added.name == *name);
+        let Some(target) = added.and_then(|added| added.target.as_ref()) else { return Ok(None) };
+        let runs = seen.latest(target).filter(|run| run.state == RunState::Running);
+        let text = || format!("unable to find target container {target}");
+        let run = runs.ok_or_else(|| Error::new(Kind::NotFound, text()))?;
+        Ok(Some(run.id.clone()))
     }
 
     async fn mounts(

@@ -14,6 +14,7 @@ use crate::addresses::Addresses;
 use crate::admission::Runtime;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::ephemeral::Ephemeral;
 use crate::error::Result;
 use crate::events::Recorder;
 use crate::gc::policy::GcPolicy;
@@ -21,6 +22,7 @@ use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
+use crate::resize::Actuated;
 use crate::state::{Ending, PodState, Pulls};
 use crate::status::{PodStatus, StartFailure};
 
@@ -64,6 +66,17 @@ pub(crate) struct PodWorker {
     pub pulls: Pulls,
     pub failures: BTreeMap<String, StartFailure>,
     pub messages: TerminationMessages,
+    /// What containers and the pod's own group have of CPU and memory.
+    pub actuated: Actuated,
+    /// Whether they are to have others, which is not told to be done yet.
+    pub resizing: bool,
+    /// Newer editions of the pod.
+    pub editions: watch::Receiver<Arc<Pod>>,
+    /// Ephemeral containers that were added to the pod.
+    pub ephemeral: watch::Receiver<Vec<Ephemeral>>,
+    /// How often all containers were to be started again, and how often that was begun.
+    pub restarts: watch::Receiver<u64>,
+    pub restarted: watch::Sender<u64>,
     /// The sandbox that is being made.
     pub making: Option<Making>,
 }

@@ -10,8 +10,10 @@ use crate::env::Environment;
 use crate::error::Result;
 use crate::model::{Container, MountPropagation, Pod, RecursiveReadOnly, VolumeMount};
 use crate::node::{CgroupMode, NodeFacts};
+use crate::resize::Figures;
 use crate::resources::{self, CPU_PERIOD};
 use crate::security::{self, ImageUser};
+use crate::users::UserRange;
 
 /// Everything that is decided before a container can be described.
 #[derive(Debug)]
@@ -30,11 +32,24 @@ pub struct Parts<'a> {
     pub environment: Environment,
     /// Volumes, the hosts file and the termination message file.
     pub mounts: Vec<v1::Mount>,
+    /// The pod's ids, if it has a user namespace of its own.
+    pub users: Option<UserRange>,
+    /// The run whose processes it sees, if they are not its own or the pod's.
+    pub target: Option<String>,
 }
 
 /// The message that makes the container.
 pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig> {
-    let Parts { pod, container, restart_count, .. } = parts;
+    let Parts { pod, container, restart_count, users, mut mounts, .. } = parts;
+    if let Some(users) = users {
+        // All of them, as the kubelet has it: those of images too.
+        users.map(&mut mounts);
+    }
+    let mut security = security::container(pod, container, &parts.image_user, (node, users));
+    if let (Some(target), Some(options)) = (parts.target, &mut security.namespace_options) {
+        options.pid = v1::NamespaceMode::Target as i32;
+        options.target_id = target;
+    }
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
@@ -56,7 +71,7 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig>
                 value: value.as_bytes().to_vec(),
             })
             .collect(),
-        mounts: parts.mounts,
+        mounts,
         labels: labels::container(&pod.meta, &container.name),
         annotations: labels::annotations(pod, container, restart_count),
         log_path: log_path(&container.name, restart_count),
@@ -66,7 +81,7 @@ pub fn config(parts: Parts<'_>, node: &NodeFacts) -> Result<v1::ContainerConfig>
         stop_signal: container.lifecycle.stop_signal.as_ref().map_or(0, |s| s.wire() as i32),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(limits(pod, container, node)),
-            security_context: Some(security::container(pod, container, &parts.image_user, node)),
+            security_context: Some(security),
         }),
         ..Default::default()
     })
@@ -91,6 +106,17 @@ fn limits(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContai
         oom_score_adj: limits.oom_score_adj,
         hugepage_limits: node.hugepage_sizes.iter().map(pages).collect(),
         unified: unified(node.cgroup),
+        ..Default::default()
+    }
+}
+
+/// What a running container is told when its resources change. The rest stays as it is.
+pub fn changed_limits(figures: Figures) -> v1::LinuxContainerResources {
+    v1::LinuxContainerResources {
+        cpu_period: CPU_PERIOD,
+        cpu_quota: resources::quota(figures.cpu_limit),
+        cpu_shares: resources::shares(figures.cpu_request),
+        memory_limit_in_bytes: figures.memory_limit,
         ..Default::default()
     }
 }
@@ -192,6 +218,8 @@ mod tests {
                 image_user: ImageUser::default(),
                 environment: Environment::default(),
                 mounts: Vec::new(),
+                users: None,
+                target: None,
             };
             assert_eq!(config(parts, &facts()).unwrap().stop_signal(), signal);
         }

@@ -48,7 +48,7 @@ fn linux(pod: &Pod, place: &PodPlace) -> v1::LinuxPodSandboxConfig {
     let milli = |q: Option<crate::quantity::Quantity>| q.map_or(0, |q| q.milli());
     v1::LinuxPodSandboxConfig {
         cgroup_parent: place.cgroup_parent.clone(),
-        security_context: Some(security::sandbox(pod)),
+        security_context: Some(security::sandbox(pod, place.users)),
         sysctls: pod.spec.security.sysctls.iter().cloned().collect(),
         overhead: Some(v1::LinuxContainerResources::default()),
         resources: Some(v1::LinuxContainerResources {

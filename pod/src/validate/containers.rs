@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Refusal, objects, refuse};
+use super::{Refusal, objects, refuse, users};
 use crate::model::{
     Container, EnvSource, Handler, MountPropagation, Pod, PortRef, Probe, RestartPolicy,
 };
@@ -33,6 +33,7 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
             named_ports(container, &at)?;
             resource_refs(pod, container, &at)?;
             objects::environment(pod, container, &at)?;
+            users::container(pod, container, &at)?;
             if container.lifecycle.stop_signal.is_some() && !pod.spec.names_its_os {
                 return refuse(
                     format!("{at}.lifecycle.stopSignal"),
@@ -48,6 +49,24 @@ pub fn check(pod: &Pod) -> Result<(), Refusal> {
 }
 
 fn policies(pod: &Pod) -> Result<(), Refusal> {
+    let restarts = |c: &Container| c.resize_policy.cpu_restarts || c.resize_policy.memory_restarts;
+    let never = pod.spec.restart_policy == RestartPolicy::Never;
+    let lists =
+        [("initContainers", &pod.spec.init_containers), ("containers", &pod.spec.containers)];
+    for (list, containers) in lists {
+        for (i, container) in containers.iter().enumerate().filter(|(_, c)| restarts(c)) {
+            let at = format!("spec.{list}[{i}].resizePolicy");
+            let why = "Invalid value: \"RestartContainer\": must";
+            if never {
+                let why = format!("{why} be 'NotRequired' when pod `restartPolicy` is 'Never'");
+                return refuse(at, why);
+            }
+            if list == "initContainers" && !container.is_sidecar() {
+                let to = "not be set to 'RestartContainer' for non-sidecar initContainers";
+                return refuse(at, format!("{why} {to}"));
+            }
+        }
+    }
     for (i, container) in pod.spec.init_containers.iter().enumerate() {
         // Always makes it a sidecar; the others are the container's own restart policy.
         if container.restart_policy == Some(RestartPolicy::Always) && container.stdin_once {

@@ -2,6 +2,7 @@
 
 mod containers;
 mod objects;
+mod users;
 mod volumes;
 
 use crate::model::{DnsPolicy, Pod};
@@ -42,6 +43,7 @@ pub fn pod(pod: &Pod) -> Result<(), Refusal> {
         let path = format!("spec.securityContext.sysctls[{i}].name");
         return refuse(path, "net sysctls belong to the node when hostNetwork is true");
     }
+    users::check(pod)?;
     volumes::check(pod)?;
     containers::check(pod)
 }

@@ -6,6 +6,7 @@
  *   ask TEXT          TEXT to stdout, without a newline; wait for SIGTERM
  *   copy              stdin to stdout, until its end
  *   show PATH         the file to stdout
+ *   owner PATH        "UID GID" of the file and a newline to stdout
  *   env NAME          the variable and a newline to stdout
  *   terminal          "ROWS COLUMNS" of the terminal on stdin once it has a size, "none" without one
  *   write PATH TEXT   TEXT into the file
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void end(int sig) { (void)sig; _exit(0); }
@@ -32,6 +34,15 @@ static int copy(int from)
 		if (write(1, data, n) != n)
 			return 1;
 	return n < 0;
+}
+
+static int owner(const char *path)
+{
+	struct stat file;
+
+	if (stat(path, &file) < 0)
+		return puts("none") < 0;
+	return printf("%u %u\n", file.st_uid, file.st_gid) < 0;
 }
 
 static int terminal(void)
@@ -74,6 +85,8 @@ int main(int argc, char **argv)
 		return copy(0);
 	if (!strcmp(verb, "show"))
 		return copy(open(first, O_RDONLY | O_CLOEXEC));
+	if (!strcmp(verb, "owner"))
+		return owner(first);
 	if (!strcmp(verb, "env"))
 		return puts(getenv(first) ? getenv(first) : "") < 0;
 	if (!strcmp(verb, "terminal"))

@@ -64,6 +64,7 @@ impl Server {
         self.ok(&["rm", "hello"]);
         assert_eq!(self.ok(&["ps", "-a"]).lines().count(), 1);
         self.drive_volume();
+        self.drive_changes();
         self.ok(&["rmi", IMAGE]);
         assert!(!self.ok(&["images"]).contains("examples.rrun.test/hello"), "rmi");
         let gone = self.rrun(&["rmi", IMAGE]);
@@ -104,6 +105,65 @@ spec:
         let written = self.rrun(&["exec", "volume", "--", "/bin/hello", "page", "/data/page.html"]);
         assert_ne!(written.status.code(), Some(0));
         self.ok(&["rm", "--force", "volume"]);
+    }
+}
+
+const CHANGES: &str = "
+  containers:
+  - name: main
+    image: examples.rrun.test/hello:1
+    imagePullPolicy: Never
+    args: [serve, /map, '8080']
+    resources: {limits: {cpu: 100m, memory: 64Mi}}
+    volumeMounts: [{name: map, mountPath: /map}]
+  volumes: [{name: map, configMap: {name: m}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: m}
+data: {page.html: one}
+";
+
+impl Server {
+    /// A pod with users of its own that changes, is looked into and started again.
+    fn drive_changes(&self) {
+        let path = self.sandbox.root().join("changed.yaml").display().to_string();
+        let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: changed}\nspec:
+  hostUsers: false\n  terminationGracePeriodSeconds: 1";
+        let apply = |cpu: &str| {
+            let manifest = format!("{head}{CHANGES}").replace("100m", cpu);
+            std::fs::write(&path, manifest).unwrap();
+            self.ok(&["apply", "-f", &path])
+        };
+        let events = || self.ok(&["events", "changed"]);
+        let status = || {
+            let all: serde_json::Value =
+                serde_json::from_str(&self.ok(&["ps", "-a", "-o", "json"])).unwrap();
+            all["items"][0]["status"].clone()
+        };
+        assert_eq!(apply("100m"), "pod/changed created\n");
+        await_that("it has begun or failed to", || {
+            let events = events();
+            events.contains("Container started") || events.contains("Warning")
+        });
+        assert!(events().contains("Container started"), "{}", events());
+        assert_eq!(apply("200m"), "pod/changed configured\n");
+        await_that("it is resized", || events().contains("ResizeCompleted"));
+        let main = status()["containerStatuses"][0].clone();
+        assert_eq!(main["resources"]["limits"]["cpu"], "200m", "{main}");
+        assert_eq!(main["restartCount"], 0);
+        let look = ["-c", "look", "--image", IMAGE, "--target", "main", "--", "/bin/hello"];
+        let done = self.ok(&[&["debug", "changed"], &look[..], &["page", "/page.html"]].concat());
+        assert_eq!(done, "look\n");
+        await_that("it was looked into", || {
+            status()["ephemeralContainerStatuses"][0]["containerID"].is_string()
+        });
+        self.ok(&["restart", "changed"]);
+        await_that("it is started again", || {
+            let main = status()["containerStatuses"][0].clone();
+            main["restartCount"] == 1 && main["state"]["running"].is_object()
+        });
+        self.ok(&["rm", "--force", "changed"]);
     }
 }
 

@@ -6,21 +6,25 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 37] = [
+const COMMANDS: [(&str, &[&str]); 41] = [
     ("rrun", &[]),
     ("run", &["run"]),
+    ("apply", &["apply"]),
     ("validate", &["validate"]),
     ("explain", &["explain"]),
     ("ps", &["ps"]),
     ("logs", &["logs"]),
     ("events", &["events"]),
     ("why", &["why"]),
+    ("trace", &["trace"]),
     ("top", &["top"]),
     ("describe", &["describe"]),
     ("wait", &["wait"]),
     ("exec", &["exec"]),
+    ("debug", &["debug"]),
     ("cp", &["cp"]),
     ("stop", &["stop"]),
+    ("restart", &["restart"]),
     ("delete", &["delete"]),
     ("rm", &["rm"]),
     ("gc", &["gc"]),

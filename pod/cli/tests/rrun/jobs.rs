@@ -92,6 +92,21 @@ fn a_detached_job_goes_on_by_itself_and_is_deleted_as_a_whole() {
 }
 
 #[test]
+fn a_job_is_applied_once_and_its_template_stays_as_it_is() {
+    let machine = Machine::new();
+    let path = machine.write("pi", &job("", &["ask", "ready"]));
+    assert_eq!(machine.ok(&["apply", "-f", &path]), "job.batch/pi created\n");
+    await_that("its pod runs", || machine.ok(&["ps"]).contains("Running"));
+    assert_eq!(machine.ok(&["apply", "-f", &path]), "job.batch/pi unchanged\n");
+    let other = machine.write("other", &job("", &["ask", "else"]));
+    let said = machine.refused(&["apply", "-f", &other]);
+    assert!(said.contains("The Job \"pi\" is invalid: spec.template: "), "{said}");
+    machine.ok(&["delete", "-f", &path]);
+    remove_claims(&machine);
+    machine.await_nothing_left();
+}
+
+#[test]
 fn a_detached_jobs_pods_are_removed_when_its_ttl_is_over() {
     let machine = Machine::new();
     let path = machine.write("pi", &job("  ttlSecondsAfterFinished: 1\n", &["say", "x"]));

@@ -1,8 +1,10 @@
 //! `rrun` as a person uses it: the real program, with its defaults, in a sandbox.
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod cp;
 mod credentials;
+mod debug;
 mod disk;
 mod endpoint;
 mod exec;
@@ -22,6 +24,7 @@ mod pods;
 mod stdin;
 mod tables;
 mod top;
+mod users;
 mod why;
 mod workloads;
 

@@ -26,9 +26,36 @@ fn every_refusal_names_file_line_path_and_reason() {
             "web.yaml:11: spec.containers[0].env[0].value: expected a string, found a boolean (put it in quotes)",
         ),
         (
-            "not yet",
-            with_spec("  hostUsers: false\n"),
-            "web.yaml:9: spec.hostUsers: not supported yet: spec.hostUsers=false",
+            "own users on the node's network",
+            with_spec("  hostUsers: false\n  hostNetwork: true\n"),
+            "web.yaml:10: spec.hostNetwork: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            "own users among the node's processes",
+            with_spec("  hostUsers: false\n  hostPID: true\n"),
+            "web.yaml:10: spec.hostPID: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            "own users with the node's IPC",
+            with_spec("  hostIPC: true\n  hostUsers: false\n"),
+            "web.yaml:9: spec.hostIPC: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            "own users and devices",
+            with_spec(
+                "  - {name: b, image: i, volumeDevices: [{name: v, devicePath: /d}]}\n  hostUsers: false\n",
+            ),
+            "web.yaml:9: spec.containers[1].volumeDevices: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            "devices",
+            with_container("    volumeDevices: [{name: v, devicePath: /d}]\n"),
+            "web.yaml:9: spec.containers[0].volumeDevices: not supported yet: spec.containers[0].volumeDevices",
+        ),
+        (
+            "proc",
+            with_container("    securityContext: {procMount: Unmasked}\n"),
+            "web.yaml:9: spec.containers[0].securityContext.procMount: Invalid value: \"Unmasked\": `hostUsers` must be false to use `Unmasked`",
         ),
         (
             "claim",

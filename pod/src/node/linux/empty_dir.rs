@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
+use nix::sys::statvfs::statvfs;
 
 use super::{files, mounts};
 use crate::error::{Context, Result};
@@ -31,6 +32,19 @@ pub fn tmpfs(dir: &Path, size: i64) -> Result<()> {
     quiet
         .or_else(|_| mount(Some("tmpfs"), dir, Some("tmpfs"), flags, Some(options("").as_str())))
         .context(|| format!("mount tmpfs on {}", dir.display()))
+}
+
+/// Lets a tmpfs hold `size` bytes, if it cannot yet.
+pub fn grow(dir: &Path, size: i64) -> Result<()> {
+    let found = statvfs(dir).context(|| format!("stat {}", dir.display()))?;
+    let has = found.blocks().saturating_mul(found.fragment_size());
+    if i64::try_from(has).is_ok_and(|has| has < size) {
+        let option = format!("size={size}");
+        let (flags, none) = (MsFlags::MS_REMOUNT, None::<&str>);
+        mount(none, dir, none, flags, Some(option.as_str()))
+            .context(|| format!("resize the tmpfs on {}", dir.display()))?;
+    }
+    Ok(())
 }
 
 /// Gives a folder to the pod's fsGroup: group-writable, and new files inherit the group.

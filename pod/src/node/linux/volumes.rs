@@ -42,6 +42,17 @@ impl Set<'_> {
         Ok(places)
     }
 
+    /// Brings the files of the volumes that are there up to date.
+    pub fn refresh(&self) -> Result<()> {
+        for volume in &self.pod.spec.volumes {
+            let is_there = self.dir.join("volumes").join(&volume.name).exists();
+            if is_there && matches!(volume.source, VolumeSource::Projected { .. }) {
+                self.one(volume).context(|| format!("volume {}", volume.name))?;
+            }
+        }
+        Ok(())
+    }
+
     fn one(&self, volume: &Volume) -> Result<Option<PathBuf>> {
         let dir = self.dir.join("volumes").join(&volume.name);
         let group = self.pod.spec.security.fs_group;
@@ -62,10 +73,16 @@ impl Set<'_> {
                 if !dir.exists() {
                     files::make_dirs(&dir, 0o777)?;
                 }
-                if *in_memory && !mounts::is_mount_point(&dir)? {
+                if *in_memory {
                     let size: usize = payload.values().map(|f| f.content.len() + 4_096).sum();
-                    // Twice: while it is swapped, the old and the new version are both there.
-                    empty_dir::tmpfs(&dir, 2 * i64::try_from(size).unwrap_or(SLACK) + SLACK)?;
+                    // Twice: while it is swapped, the old and the new version are both there. Of what
+                    // grows, the old one is the smaller.
+                    let size = 2 * i64::try_from(size).unwrap_or(SLACK) + SLACK;
+                    if mounts::is_mount_point(&dir)? {
+                        empty_dir::grow(&dir, size)?;
+                    } else {
+                        empty_dir::tmpfs(&dir, size)?;
+                    }
                 }
                 payload::write(&dir, &payload, group)?;
             }

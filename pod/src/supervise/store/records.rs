@@ -247,7 +247,7 @@ impl Records {
             (entry.uid, entry.state) = (before.uid, before.state);
         }
         make_private(&files.folder)?;
-        files.write_definition(&entry)?;
+        files.define(&entry)?;
         Ok((entry, files))
     }
 
@@ -346,7 +346,11 @@ impl LockedFiles {
         write().context(|| format!("write {}", self.path.display()))
     }
 
-    fn write_definition(&self, entry: &Entry) -> Result<()> {
+    /// Puts on record what was asked for.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn define(&self, entry: &Entry) -> Result<()> {
         let Entry { namespace, name, uid, definition, .. } = entry;
         let defined = Defined {
             namespace: namespace.clone(),

@@ -1,11 +1,14 @@
 //! The worker against a runtime in memory, in virtual time.
 
+mod editions;
 mod env_file;
 mod image_volumes;
 mod images;
 mod probes;
 mod recovery;
+mod restart;
 mod services;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;

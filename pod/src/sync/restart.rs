@@ -1,0 +1,45 @@
+//! All containers of a pod once more, as somebody asks for it: what the kubelet does where a container
+//! says `RestartAllContainers`. Sandbox, addresses and volumes stay.
+
+use super::observe::{Observed, Run, RunState};
+use super::worker::PodWorker;
+use crate::error::Result;
+use crate::gc::removal::Removal;
+use crate::status::State;
+use crate::tombstone::Cause;
+
+impl PodWorker {
+    /// Ends what runs and forgets what has run: the next look finds a pod that has not begun. Those
+    /// that were added to look into it go on.
+    pub(super) async fn restart_all(&mut self, seen: &Observed) -> Result<()> {
+        let order = *self.restarts.borrow();
+        let of_spec = |run: &&Run| self.pod.spec.find(&run.name).is_some();
+        let alive = |run: &&Run| matches!(run.state, RunState::Running | RunState::Unknown);
+        let targets: Vec<_> = seen.runs.iter().filter(of_spec).filter(alive).collect();
+        self.kill_all(&targets, None).await?;
+        let (seen, _) = self.look().await?;
+        let (cri, node, pod) = (&*self.cri, &*self.node, &self.pod.meta);
+        let removal = Removal { cri, node, pod, now: self.clock.now() };
+        for run in seen.runs.iter().filter(|run| self.pod.spec.find(&run.name).is_some()) {
+            if let Err(e) = removal.leave_tombstone(run, Cause::MadeAnew).await {
+                tracing::warn!(pod = %self.pod.meta.name, "tombstone of {}: {e}", run.name);
+            }
+            removal.remove_container(run).await?;
+        }
+        // That they have ended is no end of the pod, whatever its policy.
+        self.status.send_modify(|status| {
+            for found in status.containers.iter_mut().chain(&mut status.init_containers) {
+                if found.container_id.take().is_some() {
+                    found.restart_count += 1;
+                }
+                let (reason, message) = (String::new(), String::new());
+                found.state = State::Waiting { reason, message };
+                (found.last, found.ready, found.started) = (None, false, Some(false));
+            }
+        });
+        self.failures.clear();
+        self.restarts.borrow_and_update();
+        self.restarted.send_replace(order);
+        Ok(())
+    }
+}
