@@ -143,7 +143,13 @@ impl Registry {
                 let digest = said.ok_or_else(none)?;
                 return Ok((digest.clone(), self.manifest(&digest, None).await?));
             }
-            let bytes = http::body(answer.response, manifest::LARGEST).await.context("manifest")?;
+            let bytes = match http::body(answer.response, manifest::LARGEST).await {
+                Err(e) if e.kind() == Kind::Invalid => {
+                    answer.endpoint.distrust(&query, e);
+                    continue;
+                }
+                done => done.context("manifest")?,
+            };
             let Some(said) = said else { return Ok((Digest::of(&bytes), bytes)) };
             match said.verify(&bytes) {
                 Ok(()) => return Ok((said, bytes)),
@@ -178,6 +184,10 @@ impl Registry {
                 Err(e) if e.kind() == Kind::Unavailable && failures < ROUNDS => {
                     tokio::time::sleep(back_off(failures)).await;
                     failures += 1;
+                    continue;
+                }
+                Err(e) if e.kind() == Kind::Invalid => {
+                    endpoint.distrust(&query, e);
                     continue;
                 }
                 done => done?,
