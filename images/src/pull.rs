@@ -311,7 +311,7 @@ async fn fetch_once(
         return Ok(());
     }
     let wait = || reporter.tell(|| Event::Waiting { layer: blob.clone(), on: Wait::Another });
-    let lock = Lock::take_after(disk, key.as_str(), wait).await?;
+    let mut lock = Lock::take_after(disk, key.as_str(), wait).await?;
     let is_here = match has_layer(disk, &key).await? {
         Some(false) => {
             let key = key.clone();
@@ -323,6 +323,7 @@ async fn fetch_once(
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
+    lock.set_early(true);
     let mut partial = match source {
         Source::Registry(_) => Partial::open(&disk.path("partial"), &layer.blob).await,
         Source::Layout(_) => Partial::default(),
@@ -387,8 +388,9 @@ fn unpack(
     disk: &Disk,
     job: &Job,
     key: &LayerKey,
-    (lock, fed): (Lock, mpsc::Receiver<Feed>),
+    (mut lock, fed): (Lock, mpsc::Receiver<Feed>),
 ) -> Result<()> {
+    lock.set_early(false);
     let done = place(disk, &job.folder, key, || layer::run(job, fed));
     if done.is_err() {
         disk.remove_split(key);

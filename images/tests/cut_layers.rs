@@ -116,7 +116,7 @@ async fn an_archive_that_is_cut_anywhere_is_refused_or_whole_up_to_the_entry_tha
 
 #[tokio::test]
 async fn a_compressed_layer_that_is_cut_anywhere_is_refused_and_leaves_nothing() {
-    let archive = tar(&varied());
+    let archive = tar(&[varied(), vec![file("more", noise(12_000))]].concat());
     let scratch = Scratch::new().await;
     let half = zstd::encode_all(&archive[..2048], 3).unwrap();
     let frames = [half, zstd::encode_all(&archive[2048..], 3).unwrap()].concat();
@@ -132,7 +132,7 @@ async fn a_compressed_layer_that_is_cut_anywhere_is_refused_and_leaves_nothing()
 
 #[tokio::test]
 async fn a_layer_of_which_the_registry_sends_less_is_refused_and_leaves_nothing() {
-    let (archive, blob) = layer(&varied());
+    let (archive, blob) = layer(&[varied(), vec![file("more", noise(6_000))]].concat());
     let image = TestImage::of(&[(archive, blob.clone())]);
     let registry = TestRegistry::start().await;
     registry.put("r/i", "1", &image);

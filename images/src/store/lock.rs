@@ -16,6 +16,17 @@ use crate::error::{Context, Result};
 pub(crate) struct Lock {
     _file: File,
     path: PathBuf,
+    /// What it stands for is not there yet: whoever lets go of it then leaves no file.
+    is_early: bool,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.is_early {
+            // A file left behind is only an empty file.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Lock {
@@ -32,7 +43,7 @@ impl Lock {
             // Whoever removed the layer removed the file too: then this is a lock on nothing.
             let ours = file.metadata().context(path.display())?;
             if std::fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
-                return Ok(Some(Lock { _file: file, path }));
+                return Ok(Some(Lock { _file: file, path, is_early: false }));
             }
         }
     }
@@ -76,8 +87,13 @@ impl Lock {
     }
 
     /// Gives the lock back together with its file: what it stood for is gone.
-    pub(crate) fn remove(self) {
-        // A file left behind is only an empty file.
-        let _ = std::fs::remove_file(&self.path);
+    pub(crate) fn remove(mut self) {
+        self.is_early = true;
+    }
+
+    /// Says whether what it stands for is still to be made. A pull that fails or is dropped before
+    /// it begins with that takes the file with it.
+    pub(crate) fn set_early(&mut self, is_early: bool) {
+        self.is_early = is_early;
     }
 }
