@@ -320,10 +320,10 @@ async fn fetch_once(
         found => found.is_some(),
     };
     if is_here {
+        lock.set_early(false);
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
-    lock.set_early(true);
     let mut partial = match source {
         Source::Registry(_) => Partial::open(&disk.path("partial"), &layer.blob).await,
         Source::Layout(_) => Partial::default(),

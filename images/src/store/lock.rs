@@ -65,7 +65,9 @@ impl Lock {
     /// Waits for it. Polling, because a thread that sleeps in flock(2) cannot be told that
     /// nobody waits any more.
     pub(crate) async fn take(disk: &Disk, name: &str) -> Result<Lock> {
-        Lock::take_after(disk, name, || {}).await
+        let mut lock = Lock::take_after(disk, name, || {}).await?;
+        lock.set_early(false);
+        Ok(lock)
     }
 
     /// The same; `waits` is called once, where somebody has it.
@@ -74,8 +76,13 @@ impl Lock {
         let mut pause = Duration::from_millis(2);
         loop {
             let wanted = name.to_owned();
-            let tried = disk.run(move |d| Lock::try_take(&d.path("locks"), &wanted)).await?;
-            if let Some(lock) = tried {
+            // Early: whoever waits for it may be gone when it is taken.
+            let take = move |d: &Disk| {
+                let mut taken = Lock::try_take(&d.path("locks"), &wanted)?;
+                taken.iter_mut().for_each(|lock| lock.set_early(true));
+                Ok(taken)
+            };
+            if let Some(lock) = disk.run(take).await? {
                 return Ok(lock);
             }
             if let Some(waits) = waits.take() {
