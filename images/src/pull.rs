@@ -240,7 +240,7 @@ async fn fetch_once(
         return Ok(());
     }
     let wait = || reporter.tell(|| Event::Waiting { layer: blob.clone(), on: Wait::Another });
-    let lock = Lock::take_after(disk, key.as_str(), wait).await?;
+    let mut lock = Lock::take_after(disk, key.as_str(), wait).await?;
     let is_here = match has_layer(disk, &key).await? {
         Some(false) => {
             let key = key.clone();
@@ -249,6 +249,7 @@ async fn fetch_once(
         found => found.is_some(),
     };
     if is_here {
+        lock.set_early(false);
         reporter.tell(|| Event::Present { layer: blob });
         return Ok(());
     }
@@ -318,8 +319,9 @@ fn unpack(
     disk: &Disk,
     job: &Job,
     key: &LayerKey,
-    (lock, fed): (Lock, mpsc::Receiver<Feed>),
+    (mut lock, fed): (Lock, mpsc::Receiver<Feed>),
 ) -> Result<()> {
+    lock.set_early(false);
     let done = place(disk, &job.folder, key, || layer::run(job, fed));
     if done.is_err() {
         disk.remove_split(key);

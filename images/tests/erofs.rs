@@ -4,6 +4,8 @@
 
 #[path = "bounds.rs"]
 mod bounds;
+#[path = "cut_layers.rs"]
+mod cut_layers;
 #[path = "export.rs"]
 mod export;
 #[path = "fsck.rs"]

@@ -14,7 +14,7 @@ use rrun_sys::root::{RelPath, RootDir};
 use rrun_sys::xattr;
 
 use super::entries::OVERLAY_OPAQUE;
-use super::facts::{DIR_MODE, Facts, HELD};
+use super::facts::{DIR_MODE, Facts, HELD, path_of_text};
 use crate::error::{Context, Error, Result};
 
 /// What is held in memory of an image's implied directories: in bytes, as for one layer.
@@ -56,7 +56,7 @@ impl OpenLayers {
         if self.held > MOST_IMPLIED {
             return Err(too_many());
         }
-        let implied = facts.implied.iter().filter_map(|path| RelPath::parse(path).ok()).collect();
+        let implied = facts.implied.iter().filter_map(|path| path_of_text(path)).collect();
         self.layers.push(OpenLayer { root, implied, is_opaque: facts.is_opaque });
         Ok(())
     }

@@ -16,7 +16,7 @@ use rrun_sys::xattr;
 
 use super::attributes::EntryAttributes;
 use super::entries::{AUFS_LINKS, OVERLAY_OPAQUE, Target, link_target};
-use super::facts::{DIR_MODE, Facts, HELD, MOST_DESCRIBED, MOST_IMPLIED};
+use super::facts::{DIR_MODE, Facts, HELD, MOST_DESCRIBED, MOST_IMPLIED, path_text};
 use super::lookup::{escape, follow};
 use super::write_back::WriteBack;
 use crate::error::{Context, Error, Kind, Result};
@@ -185,8 +185,7 @@ impl Unpacker {
             want.set_file(&dir, self.ids).context(path)?;
         }
         self.facts.bytes += self.dirs.len() as u64 * 4096;
-        let text = |path: RelPath| String::from_utf8_lossy(path.as_bytes()).into_owned();
-        self.facts.implied = self.implied.into_iter().map(text).collect();
+        self.facts.implied = self.implied.iter().map(path_text).collect();
         Ok((self.facts, !self.is_rewritten))
     }
 }

@@ -146,7 +146,13 @@ impl Registry {
                 return Ok((digest.clone(), self.manifest(&digest, None).await?));
             }
             let kind = content_type(&answer.response).unwrap_or("no type").to_owned();
-            let bytes = http::body(answer.response, manifest::LARGEST).await.context("manifest")?;
+            let bytes = match http::body(answer.response, manifest::LARGEST).await {
+                Err(e) if e.kind() == Kind::Invalid => {
+                    answer.endpoint.distrust(&query, e);
+                    continue;
+                }
+                done => done.context("manifest")?,
+            };
             let is_said = said.as_ref().map_or(Ok(()), |said| said.verify(&bytes));
             // A proxy, or whoever wants somebody to log in first, answers a page with 200.
             let is_document = || match json::parse(&bytes) {
@@ -186,6 +192,10 @@ impl Registry {
                 Err(e) if e.kind() == Kind::Unavailable && failures < ROUNDS => {
                     tokio::time::sleep(back_off(failures)).await;
                     failures += 1;
+                    continue;
+                }
+                Err(e) if e.kind() == Kind::Invalid => {
+                    endpoint.distrust(&query, e);
                     continue;
                 }
                 done => done?,

@@ -16,6 +16,17 @@ use crate::error::{Context, Result};
 pub(crate) struct Lock {
     _file: File,
     path: PathBuf,
+    /// What it stands for is not there yet: whoever lets go of it then leaves no file.
+    is_early: bool,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.is_early {
+            // A file left behind is only an empty file.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Lock {
@@ -32,7 +43,7 @@ impl Lock {
             // Whoever removed the layer removed the file too: then this is a lock on nothing.
             let ours = file.metadata().context(path.display())?;
             if std::fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
-                return Ok(Some(Lock { _file: file, path }));
+                return Ok(Some(Lock { _file: file, path, is_early: false }));
             }
         }
     }
@@ -54,7 +65,9 @@ impl Lock {
     /// Waits for it. Polling, because a thread that sleeps in flock(2) cannot be told that
     /// nobody waits any more.
     pub(crate) async fn take(disk: &Disk, name: &str) -> Result<Lock> {
-        Lock::take_after(disk, name, || {}).await
+        let mut lock = Lock::take_after(disk, name, || {}).await?;
+        lock.set_early(false);
+        Ok(lock)
     }
 
     /// The same; `waits` is called once, where somebody has it.
@@ -63,8 +76,13 @@ impl Lock {
         let mut pause = Duration::from_millis(2);
         loop {
             let wanted = name.to_owned();
-            let tried = disk.run(move |d| Lock::try_take(&d.path("locks"), &wanted)).await?;
-            if let Some(lock) = tried {
+            // Early: whoever waits for it may be gone when it is taken.
+            let take = move |d: &Disk| {
+                let mut taken = Lock::try_take(&d.path("locks"), &wanted)?;
+                taken.iter_mut().for_each(|lock| lock.set_early(true));
+                Ok(taken)
+            };
+            if let Some(lock) = disk.run(take).await? {
                 return Ok(lock);
             }
             if let Some(waits) = waits.take() {
@@ -76,8 +94,13 @@ impl Lock {
     }
 
     /// Gives the lock back together with its file: what it stood for is gone.
-    pub(crate) fn remove(self) {
-        // A file left behind is only an empty file.
-        let _ = std::fs::remove_file(&self.path);
+    pub(crate) fn remove(mut self) {
+        self.is_early = true;
+    }
+
+    /// Says whether what it stands for is still to be made. A pull that fails or is dropped before
+    /// it begins with that takes the file with it.
+    pub(crate) fn set_early(&mut self, is_early: bool) {
+        self.is_early = is_early;
     }
 }

@@ -254,7 +254,15 @@ impl Disk {
             }
             Ok(missing)
         };
-        step::run("images.pull.commit", || self.records(|r| r.write_synced(record)))
+        let done = step::run("images.pull.commit", || self.records(|r| r.write_synced(record)));
+        if done.is_err() {
+            let anew = |r: &mut Records| {
+                restore::save_anew(&self.inner.config.root, r, new.id);
+                Ok(())
+            };
+            self.records(anew)?;
+        }
+        done
     }
 
     /// What [`Disk::make_durable`] syncs by: opened before the first byte of a layer is written.

@@ -43,14 +43,20 @@ impl Disk {
             return Err(Error::invalid("want a name and a tag, no digest").context(what));
         };
         let root = &self.inner.config.root;
+        let mut named = None;
         let done = self.records(|r| {
-            r.write_synced(|tx| {
+            let done = r.write_synced(|tx| {
                 let found = resolve(tx, text)?;
                 let id = found.ok_or_else(|| Error::not_found("no such image"))?;
+                named = Some(id.clone());
                 records::add_name(tx, &tag, NameKind::Tag, &id.to_string())?;
                 restore::save(root, tx, &id)?;
                 Ok(id)
-            })
+            });
+            if let (Err(_), Some(id)) = (&done, &named) {
+                restore::save_anew(root, r, id);
+            }
+            done
         });
         done.context(what)
     }

@@ -82,6 +82,14 @@ pub(super) fn save(root: &Path, tx: &rusqlite::Connection, id: &ImageId) -> Resu
     done.context(path.display())
 }
 
+/// After a change that the database has not taken, as where it is full: the copy may tell of it.
+/// Whoever cannot write it removes it all the same, if there is no such image.
+pub(super) fn save_anew(root: &Path, records: &mut Records, id: &ImageId) {
+    if let Err(e) = records.write(|tx| save(root, tx, id)) {
+        tracing::debug!(image = %id, error = %e, "its copy is not as the records are");
+    }
+}
+
 /// Fills an empty database from the copies. What does not read, or lacks a layer, is named and
 /// left out.
 pub(super) fn restore(root: &Path, records: &mut Records, boot: &str) -> Result<()> {

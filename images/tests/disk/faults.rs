@@ -82,7 +82,7 @@ impl Scene {
 }
 
 /// Lets go of a store, and waits until all of its threads have.
-fn close(store: Store, at: &Path) {
+pub fn close(store: Store, at: &Path) {
     drop(store);
     let end = Instant::now() + Duration::from_secs(60);
     let is_used =
@@ -262,7 +262,7 @@ pub async fn what_cannot_be_read_or_written_is_not_damaged(ground: Ground) {
 }
 
 /// A file that takes all the room but so much.
-fn fill(disk: &Path, left: u64) -> PathBuf {
+pub fn fill(disk: &Path, left: u64) -> PathBuf {
     let path = disk.join("filler");
     let mut file = File::create(&path).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}

@@ -10,6 +10,7 @@ mod mounted;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
+mod verbs;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +18,7 @@ use cut::Dice;
 use mounted::Ground;
 use rrun_images::Layers;
 use script::{VERBS, World};
+use verbs::Verb;
 
 /// On a thread with a mount namespace of its own, as all others have that the test starts. One test
 /// at a time: the programs that another starts have, until they are executed, the locks of this one's
@@ -110,5 +112,30 @@ fn a_store_that_cannot_be_read_or_written_is_not_set_aside_as_damaged() {
 fn a_pull_that_fills_the_disk_says_so_and_gives_back_all_that_it_took() {
     for layers in [Layers::Directory, Layers::Erofs] {
         on_ground(|ground| faults::the_disk_is_full_in_the_middle(ground, layers));
+    }
+}
+
+#[test]
+fn an_import_a_tag_and_a_prune_on_a_disk_that_fails_say_so_and_all_else_is_there_when_it_is_well() {
+    for layers in [Layers::Directory, Layers::Erofs] {
+        for verb in Verb::ALL {
+            on_ground(|ground| verbs::the_disk_fails_in_the_middle(ground, layers, verb));
+        }
+    }
+}
+
+#[test]
+fn an_import_a_tag_and_a_prune_on_a_full_disk_say_so_or_need_no_room_and_leave_nothing() {
+    for layers in [Layers::Directory, Layers::Erofs] {
+        for verb in Verb::ALL {
+            on_ground(|ground| verbs::the_disk_is_full(ground, layers, verb));
+        }
+    }
+}
+
+#[test]
+fn an_import_a_tag_and_a_prune_on_a_disk_that_got_read_only_say_so_and_change_nothing() {
+    for verb in Verb::ALL {
+        on_ground(|ground| verbs::the_disk_gets_read_only(ground, verb));
     }
 }

@@ -57,7 +57,12 @@ impl Drop for Server {
 
 impl TestRegistry {
     pub async fn start() -> TestRegistry {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        TestRegistry::start_at("127.0.0.1:0").await.unwrap()
+    }
+
+    /// At an address that this host may not have.
+    pub async fn start_at(address: &str) -> std::io::Result<TestRegistry> {
+        let listener = tokio::net::TcpListener::bind(address).await?;
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
@@ -72,7 +77,7 @@ impl TestRegistry {
                 );
             }
         });
-        TestRegistry { address, state, _server: Arc::new(Server(server)) }
+        Ok(TestRegistry { address, state, _server: Arc::new(Server(server)) })
     }
 
     /// Serves the image under `repository:tag` and by digest.
@@ -225,6 +230,14 @@ impl Seen {
 fn whole(bytes: &[u8]) -> Response<Body> {
     let body = Full::new(Bytes::copy_from_slice(bytes)).map_err(|e: Infallible| match e {});
     Response::new(body.boxed())
+}
+
+/// Promises no length, sends `first` and then more without end.
+pub fn endless(first: &[u8]) -> Response<Body> {
+    let first = futures::stream::iter([Bytes::copy_from_slice(first)]);
+    let more = futures::stream::repeat(Bytes::from(vec![b'x'; 16 << 10]));
+    let pieces = first.chain(more).map(|piece| Ok::<_, std::io::Error>(Frame::data(piece)));
+    Response::new(BodyExt::boxed(StreamBody::new(Synced(Mutex::new(pieces.boxed())))))
 }
 
 /// Promises all of `bytes`, sends `end` of them and then nothing more.

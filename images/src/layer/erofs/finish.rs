@@ -12,7 +12,7 @@ use super::writer::{Writer, resolve};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::layer::entries::{AUFS_LINKS, OVERLAY_OPAQUE};
-use crate::layer::facts::{DIR_MODE, Facts, Format};
+use crate::layer::facts::{DIR_MODE, Facts, Format, path_text};
 
 /// Where the lengths of the metadata and of the archive are noted and a hash, in the part of the file
 /// that the kernel does not read.
@@ -68,8 +68,7 @@ impl Writer {
             }
         }
         paths.sort();
-        let text = |path: rrun_sys::root::RelPath| String::from_utf8_lossy(path.as_bytes()).into();
-        Ok(paths.into_iter().map(text).collect())
+        Ok(paths.iter().map(path_text).collect())
     }
 
     /// Sees to it that a directory has an inode, and one that hides what is below the mark for it.
