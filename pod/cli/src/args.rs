@@ -218,7 +218,7 @@ pub enum Verb {
     /// List images
     Images(ImageList),
     /// Pull an image
-    Pull(crate::pull::Pull),
+    Pull(Pull),
     /// Log in to a registry, for pulls from there by rrun
     Login(Login),
     /// Log out of a registry
@@ -228,6 +228,19 @@ pub enum Verb {
     /// Look at images, name them, import them
     #[command(subcommand)]
     Image(Image),
+}
+
+/// What `rrun pull` is given.
+#[derive(clap::Args)]
+pub struct Pull {
+    /// For example docker.io/library/busybox:1.36
+    pub reference: String,
+    /// Print the image's id alone
+    #[arg(short, long, conflicts_with = "output")]
+    pub quiet: bool,
+    /// json: what happens as it happens, an object a line; the last one has the image's id
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Output>,
 }
 
 #[derive(clap::Args)]

@@ -2,7 +2,7 @@
 
 pub mod view;
 
-use crate::args::Output;
+use crate::args::{Output, Pull};
 use crate::context::Context;
 use crate::images::{from_status, of_registry, shown, size, spec, store};
 use crate::runtime::connect;
@@ -16,19 +16,6 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use tokio::sync::mpsc;
 use view::{LOOK, View, short};
-
-/// What `rrun pull` is given.
-#[derive(clap::Args)]
-pub struct Pull {
-    /// For example docker.io/library/busybox:1.36
-    reference: String,
-    /// Print the image's id alone
-    #[arg(short, long, conflicts_with = "output")]
-    quiet: bool,
-    /// json: what happens as it happens, an object a line; the last one has the image's id
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<Output>,
-}
 
 /// How it tells what happens.
 enum Told {
