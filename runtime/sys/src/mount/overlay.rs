@@ -207,6 +207,9 @@ impl Layers<'_> {
 /// The same mount, over the root of the mount namespace of the calling thread: it is looked at through
 /// its descriptor.
 fn attached(mount: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // A copy of a shared mount is its peer: what is attached over that one next would come to the host.
+    let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
+    set_attributes(mount, c"", &private, false)?;
     let root = crate::in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
     attach(mount, root.as_fd())?;
     mount.try_clone_to_owned().map_err(|_| Errno::EMFILE)
@@ -344,6 +347,37 @@ mod tests {
             assert_eq!(read(&mount, "which"), "top");
             assert_eq!(read(&mount, "bottom"), "bottom");
         }
+    }
+
+    #[test]
+    fn copies_of_shared_mounts_leave_none_where_they_are_from() {
+        if !nix::unistd::geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let folder = Folder::new("shared");
+        let layers = [folder.layer("top"), folder.layer("bottom")];
+        let mounts = std::thread::scope(|scope| {
+            let host = scope.spawn(|| {
+                // As on a host with systemd.
+                unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+                let shared = MountAttr { propagation: libc::MS_SHARED, ..Default::default() };
+                set_attributes(AT_FDCWD, c"/", &shared, true).unwrap();
+                let folders = layers.each_ref().map(|layer| {
+                    let name = format!("/proc/self/fd/{}", layer.as_raw_fd());
+                    File::open(std::fs::read_link(name).unwrap()).unwrap()
+                });
+                let copies = folders.each_ref().map(|f| clone_tree(f.as_fd(), c"", false).unwrap());
+                let lower = copies.each_ref().map(AsFd::as_fd);
+                let layers =
+                    Layers { lower: &lower, are_detached: true, changes: None, options: &[] };
+                assert_eq!(read(&layers.by_list().unwrap(), "which"), "top");
+                std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+            });
+            host.join().unwrap()
+        });
+        let left: Vec<&str> =
+            mounts.lines().filter(|line| line.contains(folder.0.to_str().unwrap())).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]
