@@ -201,8 +201,11 @@ async fn hooks_of_a_cdi_device_run_each_at_its_time_with_the_state_on_their_inpu
 async fn a_hook_finds_the_root_in_its_bundle_and_one_that_fails_or_hangs_is_told_and_leaves_nothing()
  {
     let node = Node::start("cdi-hooks-fail").await;
-    let spec =
-        |hook: Value| node.write("/etc/cdi/hooks.json", &device("vendor.com/hooks", &[hook]));
+    let ends = node.suite.harness.sandbox().root().join("ends.log");
+    let end = hook("poststop", &format!("cat > /dev/null; echo end >> {}", ends.display()));
+    let spec = |hook: Value| {
+        node.write("/etc/cdi/hooks.json", &device("vendor.com/hooks", &[hook, end.clone()]));
+    };
     // What a hook mounts there is the container's.
     let script = r#"
         bundle=$(sed 's/.*"bundle":"\([^"]*\).*/\1/'); root=$bundle/rootfs
@@ -221,6 +224,10 @@ async fn a_hook_finds_the_root_in_its_bundle_and_one_that_fails_or_hangs_is_told
             spec(hook);
             let refusal = node.refusal("vendor.com/hooks=one").await;
             assert!(refusal.contains(&format!("{name} hook /bin/sh: {words}")), "{refusal}");
+            let of_create = name.starts_with("create");
+            let told = fs::read_to_string(&ends).unwrap_or_default();
+            assert_eq!(told, if of_create { "end\n" } else { "" }, "{name}");
+            let _ = fs::remove_file(&ends);
         }
     }
     node.end().await;

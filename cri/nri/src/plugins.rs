@@ -20,7 +20,7 @@ use rrun_error::reason;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -77,14 +77,16 @@ pub struct Plugins {
     /// By index and name. Locked for single look-ups only.
     all: Mutex<Vec<Arc<Plugin>>>,
     places: Arc<Semaphore>,
+    /// The socket that it listens at.
+    listens: OnceLock<PathBuf>,
 }
 
 impl Plugins {
     /// None yet. No container is made without those of `required`, by their names.
     pub fn new(config: Config, required: Vec<String>) -> Arc<Plugins> {
         let places = Arc::new(Semaphore::new(MOST));
-        let (runtime, all) = (OnceLock::new(), Mutex::default());
-        Arc::new(Plugins { config, required, runtime, all, places })
+        let (runtime, all, listens) = (OnceLock::new(), Mutex::default(), OnceLock::new());
+        Arc::new(Plugins { config, required, runtime, all, places, listens })
     }
 
     /// Starts those that are installed and waits for them, then listens for others.
@@ -104,6 +106,7 @@ impl Plugins {
         }
         let Some(socket) = &self.config.socket else { return Ok(()) };
         let listener = listen(socket)?;
+        let _ = self.listens.set(socket.clone());
         tokio::spawn(Arc::clone(self).accept(listener));
         Ok(())
     }
@@ -112,7 +115,8 @@ impl Plugins {
     pub fn stop(&self) {
         let all = std::mem::take(&mut *self.list());
         all.iter().for_each(|plugin| plugin.close());
-        if let Some(socket) = &self.config.socket {
+        // One at which another process listens is not ours.
+        if let Some(socket) = self.listens.get() {
             let _ = fs::remove_file(socket);
         }
     }
@@ -368,4 +372,54 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
         Ok(listener)
     };
     made().map_err(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    #[async_trait]
+    impl Runtime for Nothing {
+        fn mark(&self) -> Box<dyn Known> {
+            unreachable!("no plugin comes")
+        }
+
+        async fn change(
+            &self,
+            updates: Vec<ContainerUpdate>,
+            _: Vec<ContainerEviction>,
+        ) -> Vec<ContainerUpdate> {
+            updates
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_at_which_another_process_listens_is_left_to_it_at_the_end_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("nri.sock");
+        let config = || Config {
+            socket: Some(socket.clone()),
+            plugins: folder.path().join("none"),
+            plugin_configs: folder.path().join("none"),
+            registration_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            runtime_name: String::new(),
+            runtime_version: String::new(),
+        };
+        let others = UnixListener::bind(&socket).unwrap();
+        let plugins = Plugins::new(config(), Vec::new());
+        let refused = plugins.start(Arc::new(Nothing)).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        plugins.stop();
+        assert!(socket.exists(), "it is theirs");
+
+        // What nobody listens at is taken, and goes with us.
+        drop(others);
+        let plugins = Plugins::new(config(), Vec::new());
+        plugins.start(Arc::new(Nothing)).await.unwrap();
+        plugins.stop();
+        assert!(!socket.exists());
+    }
 }

@@ -1,10 +1,12 @@
 //! How others reach the process that runs a pod: two sockets for root alone.
 //!
 //! `<uid>.cri` serves the runtime with this pod in it, if that runtime is in the process.
-//! `<uid>.stop` takes one line, `stop SECONDS`, `stop -` (the pod's own grace), `remove` or `restart`, or
-//! `apply BYTES` or `debug BYTES` with so many of JSON behind it, and answers one line when that is done. Until then it says `goes on` every 5 seconds: one that says
-//! nothing for long is not waited for, as its process may have been stopped (SIGSTOP). Whoever uses
-//! the runtime sends `watch` here, to which nothing else is said, and so learns it as well.
+//! `<uid>.stop` takes a request ([`Request`]) and answers one line when that is done. Until then it says
+//! `goes on` every 5 seconds: one that says nothing for long is not waited for, as its process may have
+//! been stopped (SIGSTOP). Whoever uses the runtime sends `watch` here, to which nothing else is said, and
+//! so learns it as well.
+
+mod request;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,20 +14,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rrun_cri_api::server;
-use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::service::Routes;
 
-use super::definition::Definition;
 use super::store::{LockedPod, Store};
-use crate::ephemeral::Ephemeral;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ids::PodUid;
+pub use request::Request;
 
 /// How long after the end of a pod whoever asked for it waits for what is still to be done.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,69 +47,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// The longest line either way, in bytes.
 const LINE: u64 = 4096;
-
-/// The longest JSON, in bytes: a definition may be long.
-const JSON: u64 = 64 << 20;
-
-/// What another process wants of the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// To end, after this grace in seconds or its own.
-    Stop(Option<u32>),
-    /// To end at once and be removed.
-    Remove,
-    /// To become what this says.
-    Apply(Box<Definition>),
-    /// To have another container beside the others.
-    Debug(Box<Ephemeral>),
-    /// To start all of its containers again.
-    Restart,
-}
-
-impl Request {
-    fn message(&self) -> Result<String> {
-        Ok(match self {
-            Request::Stop(Some(seconds)) => format!("stop {seconds}\n"),
-            Request::Stop(None) => "stop -\n".to_owned(),
-            Request::Remove => "remove\n".to_owned(),
-            Request::Restart => "restart\n".to_owned(),
-            Request::Apply(definition) => with_json("apply", definition)?,
-            Request::Debug(container) => with_json("debug", container)?,
-        })
-    }
-
-    /// What is asked by a line and what stands behind it.
-    async fn read(line: &str, input: &mut BufReader<Take<OwnedReadHalf>>) -> Option<Request> {
-        let (word, length) = match line.split_once(' ') {
-            Some((word @ ("apply" | "debug"), length)) => (word, length),
-            _ => return Request::parse(line),
-        };
-        let length = length.parse().ok().filter(|length| *length <= JSON)?;
-        input.get_mut().set_limit(length);
-        let mut json = Vec::new();
-        input.take(length).read_to_end(&mut json).await.ok()?;
-        match word {
-            "apply" => serde_json::from_slice(&json).ok().map(Request::Apply),
-            _ => serde_json::from_slice(&json).ok().map(Request::Debug),
-        }
-    }
-
-    fn parse(line: &str) -> Option<Request> {
-        match line.split(' ').collect::<Vec<_>>()[..] {
-            ["remove"] => Some(Request::Remove),
-            ["restart"] => Some(Request::Restart),
-            ["stop", "-"] => Some(Request::Stop(None)),
-            ["stop", seconds] => Some(Request::Stop(Some(seconds.parse().ok()?))),
-            _ => None,
-        }
-    }
-}
-
-fn with_json(word: &str, value: &impl Serialize) -> Result<String> {
-    let json = serde_json::to_string(value);
-    let json = json.map_err(|e| Error::new(Kind::Internal, format!("encode: {e}")))?;
-    Ok(format!("{word} {}\n{json}", json.len()))
-}
 
 /// A request, and where its answer goes: `Ok` when it is done.
 #[derive(Debug)]
@@ -230,8 +167,9 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Asked>) {
     }
     let (_written, written) = oneshot::channel();
     let work = async {
-        let Some(request) = Request::read(line.trim_end(), &mut input).await else {
-            return format!("error: unknown request {line:?}");
+        let request = match Request::read(line.trim_end(), &mut input).await {
+            Ok(request) => request,
+            Err(e) => return format!("error: {e}"),
         };
         let (answer, answered) = oneshot::channel();
         let _ = requests.send(Asked { request, answer, written }).await;
@@ -321,7 +259,7 @@ async fn exchange(stream: UnixStream, request: Request, tell: impl Fn(&str)) -> 
         }
         beats += 1;
         if beats == 2 {
-            tell("the pod is still being ended");
+            tell(request.waits());
         }
     }
 }
@@ -389,18 +327,8 @@ fn is_stopped(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervise::definition::Definition;
     use std::cell::RefCell;
-
-    #[test]
-    fn a_request_is_read_back_and_another_line_is_none() {
-        let all = [Request::Stop(None), Request::Stop(Some(3)), Request::Remove, Request::Restart];
-        for request in all {
-            assert_eq!(Request::parse(request.message().unwrap().trim_end()), Some(request));
-        }
-        for line in ["", "stop", "stop x", "stop -1", "remove now", "apply", "apply 2"] {
-            assert_eq!(Request::parse(line), None, "{line}");
-        }
-    }
 
     #[tokio::test]
     async fn a_definition_arrives_whole_however_long_it_is() {

@@ -31,13 +31,19 @@ pub fn create(
 ) -> Result<Child> {
     protect::executable()?;
     rrun_sys::limit::raise_files();
-    make(called, options, foreground, log).context(|| format!("create {}", options.id))
+    let mut hooked = None;
+    let made = make(called, options, (foreground, &mut hooked), log);
+    if let (Err(_), Some(record)) = (&made, hooked) {
+        // All of it is taken back by now, and the hooks of its end run all the same.
+        hooks::stopped(&record, log);
+    }
+    made.context(|| format!("create {}", options.id))
 }
 
 fn make(
     (global, given): (&Global, &Given),
     options: &Create,
-    foreground: bool,
+    (foreground, hooked): (bool, &mut Option<Record>),
     log: &Log,
 ) -> Result<Child> {
     let root = &global.root;
@@ -89,6 +95,7 @@ fn make(
     let beside = Beside { inherited: given.inherited, no_pivot: options.no_pivot };
     let socket = folder.start_socket();
     let mut child = run::start_socket::spawn(&plan, &joined.slots(), stdio, &socket, beside)?;
+    *hooked = Some(record.clone());
     prepare(&mut child, &plan.cgroups, &record, &mut steps)?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);

@@ -84,13 +84,18 @@ fn hooks_run_at_their_points_in_order_and_read_the_state() {
 fn a_hook_that_fails_before_the_start_is_named_with_its_words_and_nothing_is_left() {
     for point in ["prestart", "createRuntime", "createContainer"] {
         let mut bundle = Bundle::sh("exit 0");
-        bundle.config["hooks"] = json!({ point: [failing("no device here")] });
+        let log = bundle.dir.join("log-of-hooks");
+        bundle.config["hooks"] = json!({
+            point: [failing("no device here")],
+            "poststop": [note(log.to_str().unwrap(), "poststop")],
+        });
         let (code, words) = bundle.try_create();
         assert_ne!(code, Some(0), "{point}");
         if !is_peer() {
             let kind = if point == "prestart" { "createRuntime" } else { point };
             assert!(words.contains(&format!("{kind} hook /bin/sh: ")), "{point}: {words}");
             assert!(words.contains("exit status 3"), "{point}: {words}");
+            assert_eq!(noted(&log).len(), 1, "{point}: those of the end run all the same");
         }
         if !is_peer() && point != "createContainer" {
             assert!(words.contains("no device here"), "{point}: {words}");

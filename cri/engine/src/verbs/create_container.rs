@@ -354,7 +354,6 @@ impl CreateContainer {
             record.pid = pid;
             record.user = planned.user;
             record.limits = planned.limits;
-            record.hooks = planned.hooks.is_some();
         };
         self.at.container.record.change(change).await
     }
@@ -394,6 +393,8 @@ impl ContainerAt {
 
     async fn take_back_spec(&self) -> Result<()> {
         self.untell_create().await;
+        // Of a container that could not be made, too, as the runtime specification has it.
+        self.run_stop_hooks().await?;
         self.remove_spec().await
     }
 

@@ -84,10 +84,13 @@ impl PodAt {
     /// Deletes what was removed. Only a daemon is there long enough that nobody need wait for it.
     async fn delete(&self, folder: &Path) {
         let folder = folder.to_owned();
-        let deleted = self.pod.disk.push(move || {
+        let delete = move || {
             dirs::delete(&folder);
             Ok(())
-        });
+        };
+        // A span of its own: the step is over before.
+        let behind = tracing::debug_span!(parent: None, "deletion", pod = %self.pod.id);
+        let deleted = behind.in_scope(|| self.pod.disk.push(delete));
         if !matches!(self.engine.config.takeover, Takeover::Owner(_)) {
             // The log says what is left behind; a disk that hangs is not waited for any longer.
             let _ = deleted.await;

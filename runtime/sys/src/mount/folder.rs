@@ -1,8 +1,8 @@
 //! A folder of a detached mount as a mount of its own.
 
-use super::{MountAttr, attach, clone_tree, set_attributes};
+use super::{MountAttr, attach, clone_tree, open_root, set_attributes};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::fcntl::AT_FDCWD;
 use nix::sched::{CloneFlags, unshare};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -35,8 +35,7 @@ fn attached_apart(mount: &OwnedFd, folder: BorrowedFd<'_>) -> Result<OwnedFd, Er
     unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
     let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
     set_attributes(AT_FDCWD, c"/", &private, true)?;
-    let root = crate::in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
-    attach(mount.as_fd(), root.as_fd())?;
+    attach(mount.as_fd(), open_root()?.as_fd())?;
     clone_tree(folder, c"", false)
 }
 
@@ -44,6 +43,7 @@ fn attached_apart(mount: &OwnedFd, folder: BorrowedFd<'_>) -> Result<OwnedFd, Er
 mod tests {
     use super::*;
     use crate::mount::FsContext;
+    use nix::fcntl::OFlag;
     use nix::sys::stat::{Mode, mkdirat};
     use std::os::fd::AsRawFd;
 

@@ -1,6 +1,6 @@
 //! An overlay as a detached mount, by whichever way this kernel has.
 
-use super::{FsContext, MountAttr, attach, clone_tree, set_attributes};
+use super::{FsContext, MountAttr, attach, clone_tree, open_root, set_attributes};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MsFlags, mount};
@@ -210,8 +210,7 @@ fn attached(mount: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     // A copy of a shared mount is its peer: what is attached over that one next would come to the host.
     let private = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
     set_attributes(mount, c"", &private, false)?;
-    let root = crate::in_root::open(AT_FDCWD, c"/", OFlag::O_PATH)?;
-    attach(mount, root.as_fd())?;
+    attach(mount, open_root()?.as_fd())?;
     mount.try_clone_to_owned().map_err(|_| Errno::EMFILE)
 }
 

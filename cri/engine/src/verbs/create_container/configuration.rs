@@ -43,7 +43,12 @@ impl CreateContainer {
         }
         let mut planned = blocking(move || from.planned(json, user, has_target)).await?;
         planned.target = target;
+        let has_hooks = planned.hooks.is_some();
         self.planned = Some(planned);
+        if has_hooks {
+            // Whoever takes the container back runs those of its end.
+            self.at.container.record.change(|record| record.hooks = true).await?;
+        }
         Ok(())
     }
 
