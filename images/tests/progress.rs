@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use rrun_images::{Config, Event, LayerPhase, Pulling, Store, Summary, Wait};
+use rrun_images::{Config, Digest, Event, LayerPhase, Pulling, Store, Summary, Wait};
 use support::layer::{dir, file, layer, noise};
 use support::registry::{TestRegistry, paced};
 use support::{Scratch, TestImage, config, reference};
@@ -100,7 +100,8 @@ async fn a_layer_that_waits_for_another_pull_or_for_its_turn_says_for_which() {
     for tag in ["1", "2"] {
         registry.put("r/i", tag, &image);
     }
-    let (digest, blob) = image.blobs[0].clone();
+    // Both layers: whichever has its turn first keeps it until the gate opens.
+    let layers = image.blobs[..2].to_vec();
     let (open, gate) = tokio::sync::watch::channel(false);
     registry.fault(move |seen| {
         let gate = gate.clone();
@@ -108,7 +109,8 @@ async fn a_layer_that_waits_for_another_pull_or_for_its_turn_says_for_which() {
             let mut gate = gate.clone();
             async move { drop(gate.wait_for(|open| *open).await) }
         };
-        seen.path.ends_with(&digest.to_string()).then(|| paced(&blob, held))
+        let wanted = |(digest, _): &&(_, _)| seen.path.ends_with(&Digest::to_string(digest));
+        layers.iter().find(wanted).map(|(_, blob)| paced(blob, held))
     });
     let pull = |tag: &str| {
         let (store, name) = (store.clone(), format!("{}/r/i:{tag}", registry.address));
