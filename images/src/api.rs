@@ -136,6 +136,16 @@ impl Store {
         self.disk.run(move |disk| disk.tag(&text, &name)).await
     }
 
+    /// Takes a tag from the image that has it. The image stays, by its digests and its id, even if
+    /// that was its last name.
+    ///
+    /// # Errors
+    /// `NotFound` if no image has it, `Invalid` if `name` has a digest.
+    pub async fn untag(&self, name: &Reference) -> Result<ImageId> {
+        let name = name.clone();
+        self.disk.run(move |disk| disk.untag(&name)).await
+    }
+
     /// Removes the image under all its names; `false` if there is none. Layers that nobody else
     /// has go as well, those of an image that is held when the last holder releases it. Their
     /// files are out of the way at once and deleted behind; see [`Store::empty_trash`].

@@ -29,6 +29,30 @@ pub struct ImageConfig {
     pub stop_signal: String,
 }
 
+/// What a process has of arguments and variables at the most, whatever its limits are: three quarters
+/// of `_STK_LIM`, execve(2), each with the pointer to it.
+const MOST_OF_A_PROCESS: usize = 6 << 20;
+const POINTER: usize = 8;
+
+impl ImageConfig {
+    /// Refuses what no kernel starts.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let all = self.env.iter().chain(&self.entrypoint).chain(&self.cmd);
+        let needed: usize = all.map(|text| text.len() + 1 + POINTER).sum();
+        if needed <= MOST_OF_A_PROCESS {
+            return Ok(());
+        }
+        let variables = self.env.len();
+        Err(Error::invalid(format_args!(
+            "config: its command and its {variables} variables take {needed} bytes, and a process has \
+             {MOST_OF_A_PROCESS} for them"
+        )))
+    }
+}
+
 /// A config that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedConfig {
@@ -124,6 +148,15 @@ mod tests {
             stop_signal: "SIGINT".into(),
         };
         assert_eq!(got.image, want);
+    }
+
+    #[test]
+    fn a_million_variables_are_more_than_a_process_has() {
+        let with = |n| ImageConfig { env: vec!["a=1".to_owned(); n], ..ImageConfig::default() };
+        with(500_000).check_size().unwrap();
+        let refused = with(1_000_000).check_size().unwrap_err().to_string();
+        let words = "config: its command and its 1000000 variables take 12000000 bytes, and a process";
+        assert!(refused.starts_with(words), "{refused}");
     }
 
     #[test]

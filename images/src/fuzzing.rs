@@ -3,12 +3,16 @@
 //! alone (`--cfg fuzzing`).
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
+use rrun_sys::xattr;
 use tokio::sync::mpsc;
 
 use crate::digest::Digest;
-use crate::layer::{Compression, Facts, Feed, Format, Job, run, sniff};
+use crate::layer::{Compression, Facts, Feed, Format, Job, erofs, run, sniff};
 use crate::platform::HostPlatform;
 use crate::reference::Reference;
 use crate::registry::{auth, challenge, hosts};
@@ -55,25 +59,115 @@ pub fn layer(bytes: &[u8], folder: &Path) {
     }
 }
 
+/// Unpacks a layer below `folder`, which is empty and emptied again, in both formats: what the kernel
+/// shows of the image is what the directory has, and `fsck.erofs` finds nothing wrong with it.
+pub fn erofs(bytes: &[u8], folder: &Path) {
+    let bytes = with_checksums(bytes);
+    if sniff(&bytes) != Compression::Plain {
+        return;
+    }
+    let (directory, image) = (folder.join("directory"), folder.join("image"));
+    let both = [(&directory, Format::Directory), (&image, Format::Erofs)].map(|(into, format)| {
+        fs::create_dir(into).expect("make the layer's folder");
+        run_job(&bytes, into, &folder.join("split"), format)
+    });
+    if let [Ok(facts), Ok(_)] = both {
+        check(&image);
+        let mount = erofs::mount(&image).expect("the kernel takes it");
+        let mounted = format!("/proc/self/fd/{}", mount.as_raw_fd());
+        let of_directory = seen(&directory, &directory, &facts);
+        assert_eq!(seen(Path::new(&mounted), Path::new(&mounted), &facts), of_directory);
+    }
+    for made in fs::read_dir(folder).expect("list the folder") {
+        let made = made.expect("list the folder").path();
+        match made.is_dir() {
+            true => fs::remove_dir_all(&made).expect("remove a layer"),
+            false => fs::remove_file(&made).expect("remove a split"),
+        }
+    }
+}
+
+fn check(image: &Path) {
+    let index = erofs::index_in(image);
+    let archive = index.with_file_name("archive");
+    let device = format!("--device={}", archive.display());
+    let checked = Command::new("fsck.erofs").arg(device).arg(&index).output();
+    let checked = checked.expect("start fsck.erofs");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "fsck.erofs: {said}");
+}
+
+/// A line for all that is in a tree, hard links told by the first name of theirs.
+fn seen(root: &Path, folder: &Path, facts: &Facts) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut all: Vec<_> = fs::read_dir(folder).expect("list").map(|one| one.expect("list")).collect();
+    all.sort_by_key(fs::DirEntry::file_name);
+    for one in all {
+        let path = one.path();
+        let name = path.strip_prefix(root).expect("it is below");
+        let meta = one.metadata().expect("stat");
+        let implied = facts.implied.iter().any(|implied| Path::new(implied) == name);
+        let content = match meta.file_type() {
+            kind if kind.is_symlink() => format!("{:?}", fs::read_link(&path).expect("read link")),
+            kind if kind.is_file() => Digest::of(&fs::read(&path).expect("read")).to_string(),
+            _ => String::new(),
+        };
+        let size = if meta.is_dir() { (0, 0) } else { (meta.size(), meta.nlink()) };
+        // A directory without an entry has the time at which it was made.
+        let time = if implied { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+        lines.push(format!(
+            "{name:?} {:o} {}:{} {:x} {size:?} {time:?} {content} {:?}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.rdev(),
+            xattrs(&path, &meta)
+        ));
+        if meta.is_dir() {
+            lines.extend(seen(root, &path, facts));
+        }
+    }
+    lines
+}
+
+/// Of what can be opened: those that the seeds have, and what hides a directory.
+fn xattrs(path: &Path, meta: &fs::Metadata) -> Vec<Option<Vec<u8>>> {
+    if !meta.is_file() && !meta.is_dir() {
+        return Vec::new();
+    }
+    let file = fs::File::open(path).expect("open");
+    let names = [c"trusted.overlay.opaque", c"security.capability", c"user.a"];
+    names.map(|name| xattr::get(&file, name).expect("read an attribute")).to_vec()
+}
+
 fn unpack(bytes: &[u8], folder: &Path, format: Format) -> Result<Facts, crate::Error> {
     let (inside, split) = (folder.join("layer"), folder.join("split"));
     fs::create_dir(&inside).expect("make the layer's folder");
+    let done = run_job(bytes, &inside, &split, format);
+    fs::remove_dir_all(&inside).expect("remove the layer's folder");
+    let _ = fs::remove_file(&split);
+    let others = fs::read_dir(folder).expect("list the folder").count();
+    assert_eq!(others, 0, "something is beside the layer");
+    done
+}
+
+fn run_job(
+    bytes: &[u8],
+    inside: &Path,
+    split: &Path,
+    format: Format,
+) -> Result<Facts, crate::Error> {
     let job = Job {
         diff_id: Digest::of(bytes),
-        folder: inside.clone(),
-        split: split.clone(),
+        folder: inside.to_owned(),
+        split: split.to_owned(),
         format,
         most: u64::MAX,
     };
     let (feed, fed) = mpsc::channel(2);
     feed.try_send(Feed::Piece(bytes.to_vec().into())).expect("there is room");
     feed.try_send(Feed::End).expect("there is room");
-    let done = run(&job, fed);
-    fs::remove_dir_all(&inside).expect("remove the layer's folder");
-    let _ = fs::remove_file(&split);
-    let others = fs::read_dir(folder).expect("list the folder").count();
-    assert_eq!(others, 0, "something is beside the layer");
-    done
+    run(&job, fed)
 }
 
 /// Parses a manifest or an index, and chooses of it.

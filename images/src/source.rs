@@ -139,6 +139,7 @@ impl Source {
             return Err(Error::invalid(why));
         }
         check_layers(layers.len())?;
+        facts.image.check_size()?;
         if let Some(odd) = layers.iter().find(|l| l.media_type.ends_with("+encrypted")) {
             let why = format!("layer {} is encrypted, which is not supported", odd.digest);
             return Err(Error::invalid(why));

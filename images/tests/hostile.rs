@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use rrun_images::{Credentials, Kind, Reference, Result, Store};
+use serde_json::json;
 use support::layer::{dir, file, layer, tar};
 use support::registry::{TestRegistry, bytes, status, text, with_header};
 use support::{Scratch, TestImage, config, reference};
@@ -177,4 +178,13 @@ async fn a_layer_that_unpacks_to_a_thousand_times_what_comes_of_it_is_refused() 
         let error = refusal(&scratch, &name, None).await;
         assert!(error.contains("images.largest_ratio"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_image_with_more_variables_than_a_process_can_have_is_refused() {
+    let layers = [layer(&[dir("./"), file("f", "f")])];
+    let image = TestImage::with_config(&layers, json!({"Env": vec!["a="; 1_000_000]}));
+    let (_registry, scratch, name) = served(&image).await;
+    let error = refusal(&scratch, &name, None).await;
+    assert!(error.contains("its 1000000 variables take 11000000 bytes"), "{error}");
 }

@@ -33,7 +33,7 @@ const REGISTRY: &str = "RRUN_TEST_KILLED_FROM";
 /// What its layers become.
 const LAYERS: &str = "RRUN_TEST_KILLED_LAYERS";
 
-const VERBS: [&str; 6] = ["pull", "import", "tag", "remove", "pull another", "prune"];
+const VERBS: [&str; 7] = ["pull", "import", "tag", "untag", "remove", "pull another", "prune"];
 
 async fn carry_out(verb: &str, store: &Store, registry: &str, layout: &Path) {
     let pull = async |image: &str| {
@@ -47,6 +47,7 @@ async fn carry_out(verb: &str, store: &Store, registry: &str, layout: &Path) {
             store.import_layout(layout, Some(&name)).await.unwrap();
         }
         "tag" => drop(store.tag("example.com/b:1", &reference("example.com/t:1")).await.unwrap()),
+        "untag" => drop(store.untag(&reference("example.com/b:1")).await.unwrap()),
         "remove" => {
             let name = format!("{registry}/r/large:1");
             assert!(store.remove(&name, Origin::Person).await.unwrap());

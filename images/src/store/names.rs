@@ -60,4 +60,29 @@ impl Disk {
         });
         done.context(what)
     }
+
+    /// See [`crate::Store::untag`].
+    pub(crate) fn untag(&self, name: &Reference) -> Result<ImageId> {
+        let what = format!("untag {name}");
+        let Some(tag) = name.tagged() else {
+            return Err(Error::invalid("want a name and a tag, no digest").context(what));
+        };
+        let root = &self.inner.config.root;
+        let mut unnamed = None;
+        let done = self.records(|r| {
+            let done = r.write_synced(|tx| {
+                let found = records::by_name(tx, &tag)?;
+                let id = found.ok_or_else(|| Error::not_found("no image has that name"))?;
+                unnamed = Some(id.clone());
+                records::remove_name(tx, &tag)?;
+                restore::save(root, tx, &id)?;
+                Ok(id)
+            });
+            if let (Err(_), Some(id)) = (&done, &unnamed) {
+                restore::save_anew(root, r, id);
+            }
+            done
+        });
+        done.context(what)
+    }
 }

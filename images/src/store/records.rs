@@ -275,6 +275,11 @@ pub(crate) fn add_name(tx: &Connection, name: &str, kind: NameKind, id: &str) ->
     Ok(())
 }
 
+pub(crate) fn remove_name(tx: &Connection, name: &str) -> Result<()> {
+    tx.execute("DELETE FROM name WHERE name=?1", [name])?;
+    Ok(())
+}
+
 /// The images whose id begins so, at most two.
 pub(crate) fn by_prefix(tx: &Connection, start: &str) -> Result<Vec<ImageId>> {
     let mut select = tx.prepare_cached(

@@ -151,6 +151,22 @@ pub async fn tag(context: &Context, image: &str, names: &[String]) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes names from the images that have them.
+pub async fn untag(context: &Context, names: Vec<String>) -> Result<ExitCode> {
+    let store = local(context).await?;
+    let untag = async |name: &String| -> Result<()> {
+        store.untag(&name.parse()?).await?;
+        Ok(())
+    };
+    let mut failed = Vec::new();
+    for name in &names {
+        if let Err(error) = untag(name).await {
+            failed.push(format!("{error:#}"));
+        }
+    }
+    if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { bail!(failed.join("\nrrun: ")) }
+}
+
 /// Looks at every layer of images, and fetches those anew that are damaged. 1 if one is still.
 pub async fn verify(context: &Context, images: Vec<String>, repair: bool) -> Result<ExitCode> {
     let store = local(context).await?;

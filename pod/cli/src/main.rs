@@ -194,6 +194,7 @@ async fn image_verb(verb: Image, context: &Context) -> Result<ExitCode> {
             image_du::disk_usage(context, image.as_deref(), output).await
         }
         Image::Tag { image, names } => image::tag(context, &image, &names).await,
+        Image::Untag { names } => image::untag(context, names).await,
         Image::Rm(of) => images::remove(context, &of.images).await,
         Image::Prune { all } => image_gc::prune(context, all).await,
         Image::Verify { images, no_repair } => image::verify(context, images, !no_repair).await,

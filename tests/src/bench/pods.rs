@@ -79,6 +79,8 @@ pub async fn start_of(
     container: ContainerConfig,
 ) -> Result<(Pod, Phases)> {
     let log = Path::new(&config.log_directory).join(&container.log_path);
+    // A pod of this name may have been here before, and what it said there is not this one's.
+    let _ = std::fs::remove_file(&log);
     let (client, mut phases, mut last) = (&subject.client, Phases::new(), Instant::now());
     let mut lap = |phase| {
         phases.push((phase, last.elapsed()));

@@ -63,6 +63,12 @@ pub enum Image {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Take names from images, which stay
+    Untag {
+        /// The names to take, for example web:test
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Remove images, as rrun rmi does
     #[command(alias = "remove")]
     Rm(Images),

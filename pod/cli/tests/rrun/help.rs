@@ -43,6 +43,7 @@ const COMMANDS: [(&str, &[&str]); 41] = [
     ("image-history", &["image", "history"]),
     ("image-du", &["image", "du"]),
     ("image-tag", &["image", "tag"]),
+    ("image-untag", &["image", "untag"]),
     ("image-rm", &["image", "rm"]),
     ("image-prune", &["image", "prune"]),
     ("image-verify", &["image", "verify"]),

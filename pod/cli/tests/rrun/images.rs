@@ -253,6 +253,14 @@ fn what_is_listed_and_looked_at_is_for_people_and_for_programs() {
     let wanted = ["docker.io/library/a:1", "docker.io/library/b:1", TALK];
     assert_eq!(tags, serde_json::json!(wanted));
 
+    let refused = machine.refused(&["image", "untag", "a:1", "none:1", TALK]);
+    assert_eq!(refused, "rrun: untag docker.io/library/none:1: no image has that name\n");
+    let tags = json(&["images", id])[0]["repoTags"].clone();
+    assert_eq!(tags, serde_json::json!(["docker.io/library/b:1"]));
+    machine.ok(&["image", "untag", "b:1"]);
+    assert_eq!(json(&["images", id])[0]["repoTags"], serde_json::json!([]));
+    machine.ok(&["image", "tag", id, TALK]);
+
     let usage = json(&["image", "du", TALK]);
     let layer = &usage["images"][0]["layers"][0];
     assert_eq!(layer["freed"], layer["bytes"]);
