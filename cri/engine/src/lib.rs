@@ -10,6 +10,8 @@ mod apparmor;
 mod blocking;
 pub mod check;
 mod config;
+mod counters;
+mod counts;
 mod descriptors;
 mod dirs;
 mod disk;
@@ -51,6 +53,7 @@ mod verbs;
 mod view;
 
 pub use config::{CgroupDriver, Config, LogLimits, Lsm, Settings, Takeover};
+pub use counts::Counts;
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use event::{Event, EventKind, Events};

@@ -1,6 +1,8 @@
 //! `rrund`: serves the CRI.
 
-use clap::Parser;
+mod config;
+
+use clap::{Parser, Subcommand};
 use rrun_cri::config::Config;
 use rrun_cri::{daemon, log};
 use std::path::PathBuf;
@@ -10,26 +12,46 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "rrund", version)]
 struct Args {
-    /// Configuration file (TOML); /etc/rrun/rrund.toml if it is there.
-    #[arg(long)]
+    /// Configuration file (TOML); /etc/rrun/rrund.toml if it is there. Files *.toml of the folder with
+    /// its name and .d are read after it.
+    #[arg(long, global = true)]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The configuration: its defaults, what is wrong with it, what is in force
+    #[command(subcommand)]
+    Config(config::Command),
 }
 
 /// For threads of which few run at a time.
 const HEAPS: i32 = 2;
 
+/// What clap ends with too.
+const MISUSED: u8 = 2;
+
 fn main() -> ExitCode {
     rrun_sys::heap::keep_to(HEAPS);
     let args = Args::parse();
-    log::start("info");
-    let config = match Config::load(args.config.as_deref()) {
+    match args.command {
+        None => serve(args.config),
+        Some(Command::Config(command)) => config::run(command, args.config),
+    }
+}
+
+fn serve(file: Option<PathBuf>) -> ExitCode {
+    let config = match Config::load(file.as_deref()) {
         Ok(config) => config,
         Err(error) => {
+            log::start("info");
             tracing::error!("{error}");
-            return ExitCode::from(2);
+            return ExitCode::from(MISUSED);
         }
     };
-    match daemon::run(config, args.config) {
+    match daemon::run(config, file) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let root = nix::unistd::geteuid().is_root();
