@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use rrun_cri::config::{Config, DEFAULTS, Files};
 use rrun_cri::parts;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +19,11 @@ pub enum Command {
     },
     /// Print what a daemon that is started now goes by, its files merged
     Dump,
+    /// Print a configuration of containerd or CRI-O as one of ours, with what is not carried over
+    Import {
+        /// Its config.toml or crio.conf
+        file: PathBuf,
+    },
 }
 
 /// Carries `command` out on `file`, or on the one that the daemon finds without.
@@ -26,6 +32,7 @@ pub fn run(command: Command, file: Option<PathBuf>) -> ExitCode {
         Command::Default => print(DEFAULTS),
         Command::Check { file: other } => check(other.or(file).as_deref()),
         Command::Dump => dump(file.as_deref()),
+        Command::Import { file } => import(&file),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,6 +56,13 @@ fn dump(file: Option<&Path>) -> Result<(), String> {
     let (_, config) = read(file)?;
     let text = toml::to_string(&config).map_err(|error| format!("write TOML: {error}"))?;
     print(&text)
+}
+
+fn import(file: &Path) -> Result<(), String> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file);
+    let text = text.map_err(|error| format!("{name}: {}", rrun_error::reason(&error)))?;
+    print(&rrun_cri::import::import(&text, &name)?.text())
 }
 
 /// Only what a daemon could be started with.

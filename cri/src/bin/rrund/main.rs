@@ -1,6 +1,7 @@
 //! `rrund`: serves the CRI.
 
 mod config;
+mod doctor;
 
 use clap::{Parser, Subcommand};
 use rrun_cri::config::Config;
@@ -25,6 +26,12 @@ enum Command {
     /// The configuration: its defaults, what is wrong with it, what is in force
     #[command(subcommand)]
     Config(config::Command),
+    /// Say what this host has and lacks, and what follows; the exit code is 1 where no pod can be run
+    Doctor {
+        /// As JSON
+        #[arg(short, long)]
+        output: Option<doctor::Output>,
+    },
 }
 
 /// For threads of which few run at a time.
@@ -39,6 +46,7 @@ fn main() -> ExitCode {
     match args.command {
         None => serve(args.config),
         Some(Command::Config(command)) => config::run(command, args.config),
+        Some(Command::Doctor { output }) => doctor::run(output, args.config.as_deref()),
     }
 }
 
