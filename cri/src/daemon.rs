@@ -57,6 +57,8 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
     // Before anybody knows of this process: without a handler the signal would end it.
     let hangups = signal(SignalKind::hangup());
     let hangups = hangups.map_err(|error| format!("handle SIGHUP: {}", reason(&error)))?;
+    // Before a program is started that would get it too.
+    let handed_over = systemd::handed_over(&config.socket)?;
     let _lock = lock(&config.run)?;
     let current = Arc::new(Current::new(config));
     let config = current.config();
@@ -78,7 +80,6 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
         // Pods do without, unless the configuration says which plugins they need.
         tracing::error!("NRI: no plugin can connect: {error}");
     }
-    let handed_over = systemd::handed_over(&config.socket)?;
     let is_own = handed_over.is_none();
     let listener = match handed_over {
         Some(listener) => listener,
@@ -89,16 +90,7 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
     tracing::info!("serving CRI on {}", config.socket.display());
     let routes = server::Service::new(Arc::new(service.clone()));
     let routes = routes.followed_by(followers.of_calls()).routes();
-    if let Some((address, durations)) = config.metrics.address.zip(followers.durations.as_ref()) {
-        let metrics = Metrics::new(durations, service.clone());
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                tokio::spawn(metrics::serve(listener, metrics, config.socket.clone()));
-            }
-            // Pods do without.
-            Err(error) => tracing::error!("metrics on {address}: {}", reason(&error)),
-        }
-    }
+    serve_metrics(&config, followers, &service).await;
     tokio::spawn(systemd::watchdog(config.socket.clone()));
     systemd::ready();
     let ended = async {
@@ -115,6 +107,20 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
         let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
     }
     Ok(())
+}
+
+/// Where the configuration says so.
+async fn serve_metrics(config: &Config, followers: &Followers, service: &Service) {
+    let wanted = config.metrics.address.zip(followers.durations.as_ref());
+    let Some((address, durations)) = wanted else { return };
+    let metrics = Metrics::new(durations, service.clone());
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            tokio::spawn(metrics::serve(listener, metrics, config.socket.clone()));
+        }
+        // Pods do without.
+        Err(error) => tracing::error!("metrics on {address}: {}", reason(&error)),
+    }
 }
 
 /// Reads the configuration again at each signal. What cannot be used changes nothing.

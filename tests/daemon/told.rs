@@ -136,6 +136,27 @@ async fn health_is_that_of_the_cri_and_readiness_that_of_its_status() {
     std::fs::rename(socket.with_extension("away"), &socket).unwrap();
 }
 
+#[tokio::test]
+async fn a_log_of_objects_has_the_ids_of_what_each_is_about() {
+    let suite = Suite::start_with("[log]\nformat = 'json'\n").await;
+    let (pod, _) = suite.run("lost", &["/bin/sleeper"]).await;
+    kill(suite.shim(&pod));
+    let lines = || -> Vec<serde_json::Value> {
+        let log = suite.daemon_log();
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    };
+    let told = |line: &serde_json::Value| line["message"] == "its shim is gone";
+    suite.until("the lost shim is told", async || lines().iter().any(told)).await;
+    let line = lines().into_iter().find(told).unwrap();
+    assert_eq!((&line["pod"], &line["level"]), (&pod.as_str().into(), &"WARN".into()), "{line}");
+    assert_eq!(
+        (&line["verb"], &line["target"]),
+        (&"ShimLost".into(), &"rrun_engine::verbs::shim_watch".into())
+    );
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Span>>>);
 

@@ -174,14 +174,16 @@ impl Config {
 mod tests {
     use super::*;
 
+    const FOLDER: &str = concat!("rrund.toml", ".d");
+
     /// A main file and its drop-ins, with the names of the latter.
     fn written(main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rrund.toml");
         fs::write(&file, main).unwrap();
-        fs::create_dir(folder.path().join("rrund.toml.d")).unwrap();
+        fs::create_dir(folder.path().join(FOLDER)).unwrap();
         for (name, text) in drop_ins {
-            fs::write(folder.path().join("rrund.toml.d").join(name), text).unwrap();
+            fs::write(folder.path().join(FOLDER).join(name), text).unwrap();
         }
         (folder, file)
     }
@@ -224,11 +226,11 @@ mod tests {
     #[test]
     fn a_drop_in_that_is_no_file_is_refused_by_its_name() {
         let (folder, file) = written("", &[]);
-        fs::create_dir(folder.path().join("rrund.toml.d/10-a.toml")).unwrap();
+        fs::create_dir(folder.path().join(FOLDER).join("10-a.toml")).unwrap();
         let error = Config::load(Some(&file)).unwrap_err().to_string();
         assert!(error.ends_with("rrund.toml.d/10-a.toml: is no file"), "{error}");
-        fs::remove_dir_all(folder.path().join("rrund.toml.d")).unwrap();
-        fs::write(folder.path().join("rrund.toml.d"), "").unwrap();
+        fs::remove_dir_all(folder.path().join(FOLDER)).unwrap();
+        fs::write(folder.path().join(FOLDER), "").unwrap();
         let error = Config::load(Some(&file)).unwrap_err().to_string();
         assert!(error.contains("rrund.toml.d: ENOTDIR"), "{error}");
     }

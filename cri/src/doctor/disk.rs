@@ -5,7 +5,7 @@ use crate::config::Config;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Less is soon full of images.
 const ROOM: u64 = 10 << 30;
@@ -52,6 +52,6 @@ fn shim(config: &Config) -> Row {
     row.missing_unless(is_program(&path), "the daemon does not start without it")
 }
 
-fn is_program(path: &PathBuf) -> bool {
+fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }

@@ -15,9 +15,10 @@ const CRI: [&str; 3] =
     ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"];
 
 /// Its other plugins that have a counterpart here, and what they are called in the table.
-const OTHERS: [(&str, &str); 3] = [
+const OTHERS: [(&str, &str); 4] = [
     ("io.containerd.nri.v1.nri", "nri"),
     ("io.containerd.image-verifier.v1.bindir", "image-verifier"),
+    ("io.containerd.server.v1.metrics", "metrics"),
     ("io.containerd.tracing.processor.v1.otlp", "otlp"),
 ];
 

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::prometheus_text;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -62,7 +62,7 @@ async fn connection(stream: TcpStream, shared: Arc<(Metrics, PathBuf)>) {
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(request: &Request<Incoming>, metrics: &Metrics, socket: &PathBuf) -> Answer {
+async fn answer(request: &Request<Incoming>, metrics: &Metrics, socket: &Path) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
     }
