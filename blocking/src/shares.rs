@@ -76,6 +76,11 @@ impl Shares {
         Ok(value(done).await)
     }
 
+    /// How many are free.
+    pub fn free(&self) -> usize {
+        self.all.available_permits()
+    }
+
     fn share(&self, owner: &str) -> Arc<Semaphore> {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = owners.get(owner).and_then(Weak::upgrade) {

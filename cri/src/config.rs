@@ -1,21 +1,26 @@
 //! The daemon's configuration: TOML, every key optional, an unknown one refused.
 
+mod files;
 mod images;
 mod nri;
+mod telemetry;
 
+pub use files::{Files, Unusable};
 pub use images::Images;
 pub use nri::Nri;
+pub use telemetry::{LogFormat, Metrics, Tracing};
 
 use rrun_engine::CgroupDriver;
-use rrun_error::reason;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where the configuration is looked for without `--config`; a missing file there is no error.
 pub const DEFAULT_PATH: &str = "/etc/rrun/rrund.toml";
+
+/// Every key with its default, and what it means, as a file.
+pub const DEFAULTS: &str = include_str!("config/default.toml");
 
 /// `rrund.toml`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -46,8 +51,12 @@ pub struct Config {
     pub cdi: Cdi,
     /// Plugins of the Node Resource Interface.
     pub nri: Nri,
-    /// Logs of containers.
+    /// Logs.
     pub log: Log,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
+    /// Traces for OpenTelemetry.
+    pub tracing: Tracing,
 }
 
 impl Default for Config {
@@ -65,6 +74,8 @@ impl Default for Config {
             cdi: Cdi::default(),
             nri: Nri::default(),
             log: Log::default(),
+            metrics: Metrics::default(),
+            tracing: Tracing::default(),
         }
     }
 }
@@ -249,11 +260,13 @@ pub struct Log {
     pub drain_timeout: u64,
     /// How many bytes of it are read.
     pub drain_bytes: u64,
+    /// How the daemon's own log is written.
+    pub format: LogFormat,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log { drain_timeout: 20, drain_bytes: 64 << 20 }
+        Log { drain_timeout: 20, drain_bytes: 64 << 20, format: LogFormat::Text }
     }
 }
 
@@ -311,58 +324,10 @@ fn group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     }
 }
 
-/// A configuration that cannot be used: file, line and reason.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Unusable(String);
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unusable {}
-
-impl Config {
-    /// Reads `path`; without one, [`DEFAULT_PATH`] if it is there, else the defaults.
-    ///
-    /// # Errors
-    /// A file that was named and cannot be read, or one that does not parse.
-    pub fn load(path: Option<&Path>) -> Result<Config, Unusable> {
-        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
-        match std::fs::read_to_string(file) {
-            Ok(text) => Config::parse(&text, &file.display().to_string()),
-            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Config::default())
-            }
-            Err(error) => Err(Unusable(format!("config {}: {}", file.display(), reason(&error)))),
-        }
-    }
-
-    /// Parses the text of the file called `name`.
-    ///
-    /// # Errors
-    /// `name:line: path: reason`.
-    pub fn parse(text: &str, name: &str) -> Result<Config, Unusable> {
-        let parsed = toml::Deserializer::parse(text);
-        let deserializer = parsed.map_err(|error| unusable(text, name, "", &error))?;
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { format!("{path}: ") };
-            unusable(text, name, &path, error.inner())
-        })
-    }
-}
-
-fn unusable(text: &str, name: &str, path: &str, error: &toml::de::Error) -> Unusable {
-    let start = error.span().map_or(0, |span| span.start);
-    let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
-    Unusable(format!("{name}:{line}: {path}{}", error.message().trim()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn an_empty_file_is_the_default() {

@@ -1,6 +1,6 @@
 //! The configuration in force: one place that holds it, and readers for the parts that go by it.
 
-use crate::config::{Config, Images, Network, NetworkMode};
+use crate::config::{Config, Images, Log, Network, NetworkMode};
 use rrun_images::{Pin, Verifiers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ fn reloaded(old: &Config, new: &Config) -> Config {
         },
         seccomp: new.seccomp.clone(),
         cdi: new.cdi.clone(),
-        log: new.log.clone(),
+        log: Log { format: old.log.format, ..new.log.clone() },
         ..old.clone()
     }
 }
@@ -221,6 +221,10 @@ mod tests {
         ("nri.required_plugins", "['x']"),
         ("log.drain_timeout", "1"),
         ("log.drain_bytes", "1"),
+        ("log.format", "'json'"),
+        ("metrics.address", "'127.0.0.1:1'"),
+        ("tracing.endpoint", "'http://127.0.0.1:1'"),
+        ("tracing.sampling_rate_per_million", "1"),
     ];
 
     /// A file of the repository.
@@ -264,6 +268,27 @@ mod tests {
             assert_eq!(changes, expected);
         }
         assert!(keys.is_empty(), "no keys: {keys:?}");
+    }
+
+    #[test]
+    fn the_printed_defaults_have_every_key_and_no_other_with_its_default_and_a_comment() {
+        use crate::config::DEFAULTS;
+        assert_eq!(Config::parse(DEFAULTS, "f").unwrap(), Config::default());
+        let (mut keys, mut table) = (values(&Config::default()), String::new());
+        let mut before = "";
+        for line in DEFAULTS.lines() {
+            let set = line.strip_prefix("# ").unwrap_or(line).split_once(" = ");
+            if let Some(name) = line.strip_prefix('[') {
+                table = format!("{}.", name.trim_end_matches(']'));
+            } else if let Some((key, _)) = set.filter(|(key, _)| !key.contains(' ')) {
+                let value = keys.remove(&format!("{table}{key}"));
+                let value = value.unwrap_or_else(|| panic!("there is no {table}{key}"));
+                assert_eq!(value.is_null(), line.starts_with('#'), "{table}{key}");
+                assert!(before.starts_with("# "), "{table}{key} has no comment");
+            }
+            before = line;
+        }
+        assert!(keys.is_empty(), "missing: {keys:?}");
     }
 
     #[test]

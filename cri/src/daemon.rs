@@ -2,9 +2,11 @@
 
 use crate::config::Config;
 use crate::current::{Changes, Current};
+use crate::follow::Followers;
+use crate::metrics::{self, Metrics};
 use crate::nri::Nri;
-use crate::parts;
 use crate::service::Service;
+use crate::{parts, systemd};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use rrun_blocking::Pool;
@@ -19,7 +21,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Threads that serve at most; most calls wait for a shim or the kernel. More than there are
@@ -36,19 +38,27 @@ static FILE: Pool = Pool::new(1);
 /// What keeps it from serving, in words: a state folder, the socket, another daemon.
 pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(processors.clamp(2, MOST_WORKERS))
         .enable_all()
         .build()
         .map_err(|error| format!("start: {}", reason(&error)))?;
-    runtime.block_on(serve(config, file))
+    let followers = {
+        let _within = tokio.enter();
+        Followers::start(&config)?
+    };
+    let done = tokio.block_on(serve(config, file, &followers));
+    followers.end();
+    done
 }
 
-async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), String> {
+async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o022));
     // Before anybody knows of this process: without a handler the signal would end it.
     let hangups = signal(SignalKind::hangup());
     let hangups = hangups.map_err(|error| format!("handle SIGHUP: {}", reason(&error)))?;
+    // Before a program is started that would get it too.
+    let handed_over = systemd::handed_over(&config.socket)?;
     let _lock = lock(&config.run)?;
     let current = Arc::new(Current::new(config));
     let config = current.config();
@@ -70,20 +80,47 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), String> {
         // Pods do without, unless the configuration says which plugins they need.
         tracing::error!("NRI: no plugin can connect: {error}");
     }
-    let listener = step::run("rrund.start.socket", || listen(&config.socket))
-        .map_err(|error| format!("listen on {}: {}", config.socket.display(), reason(&error)))?;
+    let is_own = handed_over.is_none();
+    let listener = match handed_over {
+        Some(listener) => listener,
+        None => step::run("rrund.start.socket", || listen(&config.socket)).map_err(|error| {
+            format!("listen on {}: {}", config.socket.display(), reason(&error))
+        })?,
+    };
     tracing::info!("serving CRI on {}", config.socket.display());
-    let routes = server::Service::new(Arc::new(service.clone())).routes();
+    let routes = server::Service::new(Arc::new(service.clone()));
+    let routes = routes.followed_by(followers.of_calls()).routes();
+    serve_metrics(&config, followers, &service).await;
+    tokio::spawn(systemd::watchdog(config.socket.clone()));
+    systemd::ready();
     let ended = async {
         told_to_end().await;
+        systemd::stopping();
         service.end_streams().await;
     };
     server::serve(listener, routes, ended)
         .await
         .map_err(|error| format!("serve on {}: {}", config.socket.display(), reason(&error)))?;
     nri.iter().for_each(|nri| nri.stop());
-    let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
+    // At one that was handed over, whoever opened it listens on.
+    if is_own {
+        let _ = step::run("rrund.end.socket", || fs::remove_file(&config.socket));
+    }
     Ok(())
+}
+
+/// Where the configuration says so.
+async fn serve_metrics(config: &Config, followers: &Followers, service: &Service) {
+    let wanted = config.metrics.address.zip(followers.durations.as_ref());
+    let Some((address, durations)) = wanted else { return };
+    let metrics = Metrics::new(durations, service.clone());
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            tokio::spawn(metrics::serve(listener, metrics, config.socket.clone()));
+        }
+        // Pods do without.
+        Err(error) => tracing::error!("metrics on {address}: {}", reason(&error)),
+    }
 }
 
 /// Reads the configuration again at each signal. What cannot be used changes nothing.

@@ -1,10 +1,15 @@
 //! What the programs say on standard error.
 
+mod json;
+
+use crate::config::LogFormat;
+use json::Json;
 use std::io::{self, IsTerminal};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Registry;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{DefaultFields, FormatFields, Writer};
+use tracing_subscriber::fmt::format::{DefaultFields, FormatFields, JsonFields, Writer};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -14,22 +19,26 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// what is asked for, so that `RRUN_LOG=debug,h2=debug` shows them.
 const QUIET: &str = "h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,tower=info";
 
-/// Starts the log; `RRUN_LOG` says what is in it, else `default` does. What else follows events
-/// and spans (traces, metrics) is one more layer here, with a filter of its own.
+/// Whoever follows events and spans beside the log, each with a filter of its own.
+pub type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// Starts the log as lines of text; `RRUN_LOG` says what is in it, else `default` does.
 pub fn start(default: &str) {
-    tracing_subscriber::registry().with(text(default)).init();
+    start_with(default, LogFormat::Text, Vec::new());
 }
 
-/// Lines for a person, on standard error.
-fn text<S>(default: &str) -> impl Layer<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+/// The same in a format, with others who follow.
+pub fn start_with(default: &str, format: LogFormat, mut layers: Layers) {
     let asked = std::env::var("RRUN_LOG").unwrap_or_default();
     let asked = if asked.is_empty() { default } else { &asked };
-    lines(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_filter(EnvFilter::new(format!("{QUIET},{asked}")))
+    let filter = EnvFilter::new(format!("{QUIET},{asked}"));
+    layers.push(match format {
+        LogFormat::Text => {
+            lines(io::stderr).with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed()
+        }
+        LogFormat::Json => objects(io::stderr).with_filter(filter).boxed(),
+    });
+    tracing_subscriber::registry().with(layers).init();
 }
 
 type Lines<S, W> = fmt::Layer<S, OneLine, fmt::format::Format, W>;
@@ -40,6 +49,14 @@ where
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fmt::layer().fmt_fields(OneLine(DefaultFields::new())).with_writer(writer)
+}
+
+fn objects<S, W>(writer: W) -> fmt::Layer<S, JsonFields, Json, W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    fmt::layer().fmt_fields(JsonFields::new()).event_format(Json).with_writer(writer)
 }
 
 /// Messages and fields on one line. Much of them is text of clients, images and containers: a
@@ -100,5 +117,38 @@ mod tests {
         let line = text.strip_suffix('\n').unwrap();
         assert!(!line.contains(|c: char| c.is_control() || LINE_ENDS.contains(&c)), "{line:?}");
         assert_eq!(line.matches("/a\\n2026-01-01T00:00:00Z  WARN forged").count(), 6, "{line}");
+    }
+
+    #[test]
+    fn as_json_a_line_has_the_ids_of_what_it_is_about_and_no_second_line() {
+        let written = Written::default();
+        let made = written.clone();
+        let subscriber = tracing_subscriber::registry().with(objects(move || made.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let container = tracing::field::Empty;
+            let verb = tracing::info_span!("verb", name = "StopContainer", pod = "p", container);
+            verb.record("container", "c");
+            let step = tracing::debug_span!(parent: &verb, "step", name = "engine.stop");
+            step.in_scope(|| tracing::warn!(left = 7, error = "a\nb", "not \"stopped\"\n"));
+            tracing::info!("of nothing");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [first, second] = &lines[..] else { panic!("{text}") };
+        for (key, value) in [
+            ("level", "WARN"),
+            ("message", "not \"stopped\"\n"),
+            ("verb", "StopContainer"),
+            ("step", "engine.stop"),
+            ("pod", "p"),
+            ("container", "c"),
+            ("error", "a\nb"),
+        ] {
+            assert_eq!(first[key], value, "{key}: {first}");
+        }
+        assert_eq!(first["left"], 7);
+        assert!(first["timestamp"].as_str().unwrap().ends_with('Z'), "{first}");
+        assert_eq!(second["pod"], serde_json::Value::Null);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rrun_blocking::Blocking;
 use tracing::Instrument;
 
+use crate::counts::Counts;
 use crate::credentials::{Credentials, Known};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
@@ -86,6 +87,11 @@ impl Store {
         let id = done.context(&what)?;
         let image = self.find(&id.to_string()).await.context(&what)?;
         image.ok_or_else(|| Error::not_found("removed right after its pull").context(&what))
+    }
+
+    /// What this process has done with images so far.
+    pub fn counts(&self) -> Counts {
+        self.disk.inner().counters.read()
     }
 
     /// The pulls of this process that run now.

@@ -43,13 +43,19 @@ impl Flights {
         let key = (reference.clone(), auth.cloned());
         let own = progress.clone();
         let start = |watched: Watched| {
-            let reporter = Reporter::new(progress, watched);
+            let reporter = Reporter::new(progress, watched.clone());
             let (disk, (reference, auth)) = (disk.clone(), key.clone());
             let span = tracing::info_span!("verb", name = "PullImage", image = %reference);
             async move {
-                let registry =
-                    Registry::open(&disk.inner().config, &reference, auth.as_ref(), &known)?;
-                pull(&disk, registry, &reference, reporter).await
+                let pulled = async {
+                    let registry =
+                        Registry::open(&disk.inner().config, &reference, auth.as_ref(), &known)?;
+                    pull(&disk, registry, &reference, reporter).await
+                };
+                let pulled = pulled.await;
+                let bytes = || watched.now().summary.map_or(0, |summary| summary.bytes);
+                disk.inner().counters.pulled(pulled.is_ok().then(bytes));
+                pulled
             }
             .instrument(span)
             .boxed()

@@ -14,6 +14,7 @@
 
 mod api;
 mod config;
+mod counts;
 mod credentials;
 mod digest;
 mod docker_archive;
@@ -42,6 +43,7 @@ mod verifier;
 
 pub use api::Store;
 pub use config::ImageConfig;
+pub use counts::Counts;
 pub use credentials::{Credentials, Known};
 pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};

@@ -27,6 +27,8 @@ mod requests;
 mod shim_death;
 mod stalled_registry;
 mod stalled_store;
+mod started_by;
 mod suite;
+mod told;
 mod upgrade;
 mod user_namespaces;

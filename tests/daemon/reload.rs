@@ -104,10 +104,20 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_a_key_that_is_fixed_is_n
         reload(&suite, text, expected).await;
         assert_eq!(config_and_network(&suite).await.0, before);
     }
+    let drop_ins = suite.harness.sandbox().inside("/etc/rrun/rrund.toml.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("10-site.toml"), "\n[log]\ndrain_byts = 7\n").unwrap();
+    reload(&suite, "", "rrund.toml.d/10-site.toml:3: log.drain_byts: unknown field").await;
+    assert_eq!(config_and_network(&suite).await.0, before);
+    fs::write(drop_ins.join("10-site.toml"), "[log]\ndrain_timeout = 3\n").unwrap();
+    reload(&suite, "[log]\ndrain_timeout = 2\n", "changed: log.drain_timeout").await;
+    assert_eq!(config_and_network(&suite).await.0["log"]["drain_timeout"], 3);
+    fs::remove_dir_all(&drop_ins).unwrap();
     let text = "root = '/elsewhere'\n[log]\ndrain_bytes = 7\n";
     reload(&suite, text, "config: root is changed and needs a restart").await;
     let (after, _) = config_and_network(&suite).await;
     assert_eq!((&after["root"], &after["log"]["drain_bytes"]), (&before["root"], &7.into()));
+    assert_eq!(after["log"]["drain_timeout"], before["log"]["drain_timeout"]);
     let (pod, _) = suite.run("after", &["/bin/sleeper"]).await;
     suite.remove(&pod).await;
     suite.assert_nothing_left();

@@ -2,6 +2,7 @@
 
 use crate::blocking::blocking;
 use crate::config::{CgroupDriver, Config};
+use crate::counts::{self, Counts};
 use crate::descriptors::{Descriptors, For};
 use crate::error::{Context, Result};
 use crate::event::{EventSender, Events};
@@ -60,11 +61,17 @@ impl Engine {
             container_made: Default::default(),
             unlisted: Default::default(),
             scrapers: Default::default(),
+            counters: Default::default(),
         });
         layers::watch(&shared);
         metrics::watch(&shared);
         let recovery = recover::recover(&shared).await.context(|| "open engine")?;
         Ok((Engine { shared }, recovery))
+    }
+
+    /// What there is of `owner`'s, and what has happened since the engine was opened, in figures.
+    pub fn counts(&self, owner: &Owner) -> Counts {
+        counts::count(&self.shared, owner)
     }
 
     /// Ends what the kernel and the network have of a pod of which nothing is on disk, as what is left

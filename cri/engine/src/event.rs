@@ -4,7 +4,7 @@ use crate::id::{ContainerId, Owner, PodId};
 use crate::status::{ContainerStatus, PodStatus};
 use rrun_sys::time;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::broadcast;
 
 /// How many events a slow subscriber may lag behind before it loses the oldest.
@@ -43,6 +43,7 @@ pub enum EventKind {
 pub struct Events {
     pub(crate) owner: Owner,
     pub(crate) receiver: broadcast::Receiver<Arc<Event>>,
+    lost: Arc<AtomicU64>,
 }
 
 impl Events {
@@ -54,6 +55,7 @@ impl Events {
                 Ok(event) if event.owner == self.owner => return Some(event),
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    self.lost.fetch_add(lost, Ordering::Relaxed);
                     tracing::warn!(owner = %self.owner, lost, "a subscriber lags: it lost events");
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -66,15 +68,23 @@ impl Events {
 pub(crate) struct EventSender {
     sender: broadcast::Sender<Arc<Event>>,
     last: AtomicI64,
+    lost: Arc<AtomicU64>,
 }
 
 impl EventSender {
     pub(crate) fn new() -> EventSender {
-        EventSender { sender: broadcast::channel(KEPT).0, last: AtomicI64::new(0) }
+        let sender = broadcast::channel(KEPT).0;
+        EventSender { sender, last: AtomicI64::new(0), lost: Arc::default() }
     }
 
     pub(crate) fn subscribe(&self, owner: &Owner) -> Events {
-        Events { owner: owner.clone(), receiver: self.sender.subscribe() }
+        let (receiver, lost) = (self.sender.subscribe(), Arc::clone(&self.lost));
+        Events { owner: owner.clone(), receiver, lost }
+    }
+
+    /// How many events subscribers have lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Tells an event; `make` is asked for it, with its time, only when somebody listens.
@@ -127,5 +137,6 @@ mod tests {
         assert!(oldest.is_some());
         let text = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
         assert!(text.contains("lags") && text.contains("lost=7"), "{text}");
+        assert_eq!(events.lost(), 7);
     }
 }

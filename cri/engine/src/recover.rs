@@ -25,6 +25,7 @@ use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt, SOON};
 use rrun_shim_protocol::Request;
 use rrun_sys::step;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +51,30 @@ pub struct Recovery {
     pub quarantined: Vec<(String, String)>,
     /// What could not be undone or released, with the reason; tried again at the next open.
     pub not_undone: Vec<(String, String)>,
+    /// Pods that were half-made, half-removed or without a record, and are gone.
+    pub taken_back: Vec<PodId>,
+    /// Leases of images, and attachments to networks, of which no record tells any more: released.
+    pub released: Vec<String>,
+}
+
+impl Recovery {
+    fn figures(&self) -> BTreeMap<&'static str, usize> {
+        BTreeMap::from([
+            ("pods", self.pods.len()),
+            ("foreign", self.foreign.len()),
+            ("quarantined", self.quarantined.len()),
+            ("not_undone", self.not_undone.len()),
+            ("taken_back", self.taken_back.len()),
+            ("released", self.released.len()),
+        ])
+    }
+
+    fn tell_release(&mut self, what: String, done: Result<()>) {
+        match done {
+            Ok(()) => self.released.push(what),
+            Err(error) => self.not_undone.push((what, error.to_string())),
+        }
+    }
 }
 
 /// The id of this boot.
@@ -89,6 +114,7 @@ pub(crate) async fn recover(engine: &Arc<Shared>) -> Result<Recovery> {
     }
     release_unknown(engine, &mut report).await;
     report.pods.sort();
+    engine.counters.opened(report.figures());
     Ok(report)
 }
 
@@ -109,7 +135,7 @@ impl Found {
                 report.quarantined.extend(broken);
             }
             Found::Foreign => report.foreign.push(id),
-            Found::Cleaned => {}
+            Found::Cleaned => report.taken_back.push(id),
             Found::Quarantined(why) => report.quarantined.push((id.to_string(), why)),
             Found::NotUndone(not_undone) => report.not_undone.extend(not_undone),
         }
@@ -393,18 +419,16 @@ async fn release_unknown(engine: &Arc<Shared>, report: &mut Recovery) {
     for holder in holders {
         // What has no container's name is not ours to touch.
         let Ok(id) = holder.parse::<ContainerId>() else { continue };
-        if !containers.contains(&id)
-            && let Err(error) = ports.images.release(&holder).await
-        {
-            report.not_undone.push((holder, error.to_string()));
+        if !containers.contains(&id) {
+            let released = ports.images.release(&holder).await;
+            report.tell_release(holder, released);
         }
     }
     for entry in attached {
         let Ok(id) = entry.parse::<PodId>() else { continue };
-        if !pods.contains(&id)
-            && let Err(error) = ports.network.del(&id).await
-        {
-            report.not_undone.push((entry, error.to_string()));
+        if !pods.contains(&id) {
+            let released = ports.network.del(&id).await;
+            report.tell_release(entry, released);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Pods and containers in memory: what lists are served from.
 
 use crate::config::{Config, Settings};
+use crate::counters::Counters;
 use crate::descriptors::Descriptors;
 use crate::dirs::{Dirs, Lock};
 use crate::disk::Disk;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     /// What plugins have heard of and no list shows. Locked for single look-ups only.
     pub(crate) unlisted: Mutex<Unlisted>,
     pub(crate) scrapers: Arc<Scrapers>,
+    pub(crate) counters: Counters,
 }
 
 impl Shared {

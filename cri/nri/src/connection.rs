@@ -4,6 +4,7 @@ use crate::error::{Error, Kind, Result};
 use crate::mux::{self, TO_PLUGIN, TO_RUNTIME};
 use crate::ttrpc::{self, Incoming, Message, Request, Response, Status};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
@@ -16,6 +17,14 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How many messages wait to be written at most, and how many requests of a plugin to be answered.
 const WAITING: usize = 64;
+
+/// Calls that no plugin of this process has answered in time.
+static UNANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// How many calls plugins have not answered in time since the program began.
+pub fn unanswered() -> u64 {
+    UNANSWERED.load(Ordering::Relaxed)
+}
 
 /// A request of the plugin, and the way for its answer.
 pub(crate) type Asked = (Request, oneshot::Sender<Result<Vec<u8>, Status>>);
@@ -112,8 +121,10 @@ impl Connection {
         };
         let mut calls = self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.waiting.remove(&call);
-        answered
-            .unwrap_or_else(|_| Err(Error::new(Kind::Closed, format!("no answer in {limit:?}"))))
+        answered.unwrap_or_else(|_| {
+            UNANSWERED.fetch_add(1, Ordering::Relaxed);
+            Err(Error::new(Kind::Closed, format!("no answer in {limit:?}")))
+        })
     }
 }
 

@@ -23,6 +23,7 @@ mod synchronize;
 mod ttrpc;
 
 pub use config::Config;
+pub use connection::unanswered;
 pub use error::{Error, Kind, Result};
 pub use merge::Answer;
 pub use plugins::{Known, Notice, Plugins, Runtime};

@@ -65,6 +65,26 @@ impl Service {
         Ok(Service { engine, images, network, owner, config, streaming, clients, ending })
     }
 
+    /// The engine in figures.
+    pub(crate) fn engine_counts(&self) -> rrun_engine::Counts {
+        self.engine.counts(&self.owner)
+    }
+
+    /// The images in figures.
+    pub(crate) fn image_counts(&self) -> rrun_images::Counts {
+        self.images.counts()
+    }
+
+    /// How many pulls run.
+    pub(crate) fn pulls(&self) -> usize {
+        self.images.pulling().len()
+    }
+
+    /// How many clients have a stream.
+    pub(crate) fn streams(&self) -> usize {
+        self.streaming.clients()
+    }
+
     /// Ends exec, attach and port-forward, and tells their clients so: to a client a connection
     /// that is merely cut looks like a command that has succeeded. Streams of events end as well:
     /// a daemon that waited for their clients would wait for ever.

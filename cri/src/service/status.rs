@@ -51,6 +51,22 @@ impl Service {
         }
     }
 
+    /// Whether runtime and network are ready.
+    ///
+    /// # Errors
+    /// The conditions that do not hold, as the status has them.
+    pub(crate) async fn readiness(&self) -> Result<(), String> {
+        let status = self.runtime_status(false).await.status.unwrap_or_default();
+        let wanting = status.conditions.into_iter().filter(|condition| !condition.status);
+        let in_words = |RuntimeCondition { r#type, reason, message, .. }| {
+            format!("{}: {reason}: {message}", r#type)
+        };
+        match wanting.map(in_words).collect::<Vec<_>>().join("\n") {
+            none if none.is_empty() => Ok(()),
+            wanting => Err(wanting),
+        }
+    }
+
     fn info(&self, network: rrun_cni::Status) -> BTreeMap<String, String> {
         let mut config = serde_json::json!(**self.config.borrow());
         // By containerd's name, where node agents look for root file systems.

@@ -160,6 +160,11 @@ impl Streaming {
         let _ = tokio::time::timeout(GRACE, self.tasks.wait()).await;
     }
 
+    /// How many clients have a stream now.
+    pub fn clients(&self) -> usize {
+        self.shared.clients.count - self.shared.clients.places.free()
+    }
+
     fn url(&self, verb: &str, request: Request) -> Result<String, Status> {
         let token = self.shared.tokens.issue(request)?;
         Ok(format!("http://{}/{verb}/{token}", self.address))

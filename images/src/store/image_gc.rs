@@ -229,7 +229,8 @@ impl Disk {
             Verdict::Remove { frees, .. } => Some(*frees),
             Verdict::Keep(_) => None,
         });
-        planned.frees = freed.fold(Amount::default(), |sum, one| sum + one);
+        planned.frees = freed.clone().fold(Amount::default(), |sum, one| sum + one);
+        self.inner.counters.collected(freed.count(), planned.frees.bytes, planned.failures.len());
         Ok(planned)
     }
 

@@ -84,6 +84,7 @@ use rrun_blocking::Blocking;
 use rrun_sys::step;
 
 use crate::config::{self as image_config, ImageConfig};
+use crate::counts::Counters;
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
@@ -150,6 +151,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     records: Mutex<Records>,
     pub(crate) boot: String,
+    pub(crate) counters: Counters,
     /// Held as long as the records are open, see `open`.
     _lock: File,
     /// For [`Disk::run`].
@@ -184,6 +186,7 @@ impl Disk {
             config,
             records,
             boot,
+            counters: Counters::default(),
             _lock: lock,
             threads,
             is_emptying,

@@ -206,6 +206,12 @@ pub enum Verb {
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
+    /// Say what this host has and lacks, and what follows; the exit code is 1 where no pod can be run
+    Doctor {
+        /// json: for programs
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// Print why a container was removed, how it had ended, and its last lines; or why an image went
     WhyRemoved {
         /// Of a container: its id or a beginning of it, pod/container, or the name of either. Of an

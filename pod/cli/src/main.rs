@@ -16,6 +16,7 @@ mod delete;
 mod describe;
 mod detach;
 mod display;
+mod doctor;
 mod events;
 mod exec;
 mod explain;
@@ -112,6 +113,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
             | Verb::Image(_)
             | Verb::Gc(_)
             | Verb::Fsck { .. }
+            | Verb::Doctor { .. }
             | Verb::WhyRemoved { .. }
     );
     if let (Some(endpoint), false) = (&context.endpoint, of_images) {
@@ -149,6 +151,7 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
             container_gc::containers(&context, containers.policy()?, dry_run).await
         }
         Verb::Fsck { repair, quick, output } => fsck::fsck(&context, repair, !quick, output).await,
+        Verb::Doctor { output } => doctor::doctor(&context, output),
         Verb::WhyRemoved { name_or_id, output } => {
             why_removed::why_removed(&context, name_or_id.as_deref(), output).await
         }

@@ -1,7 +1,7 @@
 //! Descriptors that whoever started this program has opened for the one that it starts.
 
 use nix::errno::Errno;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Where they begin: after the standard ones.
 const FIRST: RawFd = 3;
@@ -35,6 +35,20 @@ impl Inherited {
             Some(fd) => Err(fd),
             None => Ok(Inherited { end }),
         }
+    }
+
+    /// The first one under another number, which is closed with what it is given to.
+    ///
+    /// # Errors
+    /// `EBADF` when there is none; what fcntl(2) says.
+    pub fn first(self) -> Result<OwnedFd, Errno> {
+        if self.end == FIRST {
+            return Err(Errno::EBADF);
+        }
+        // SAFETY: integers only; a new descriptor is made.
+        let fd = Errno::result(unsafe { libc::fcntl(FIRST, libc::F_DUPFD_CLOEXEC, FIRST) })?;
+        // SAFETY: it is open, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// The number after the last one.

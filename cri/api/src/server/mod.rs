@@ -6,6 +6,7 @@
 
 mod call;
 mod deadline;
+mod follow;
 mod serve;
 mod silent;
 
@@ -20,7 +21,10 @@ use crate::v1::runtime_service_server::RuntimeServiceServer;
 use crate::v1::*;
 use crate::{Cri, MAX_MESSAGE_BYTES, Messages};
 use call::WhenLost;
+use follow::Followed;
+use tracing::Instrument;
 
+pub use follow::Follow;
 pub use serve::serve;
 pub use silent::Silent;
 
@@ -30,18 +34,24 @@ include!(concat!(env!("OUT_DIR"), "/server.rs"));
 /// Both gRPC services over one [`Cri`].
 pub struct Service<C> {
     cri: Arc<C>,
+    follow: Option<Arc<dyn Follow>>,
 }
 
 impl<C> Clone for Service<C> {
     fn clone(&self) -> Self {
-        Service { cri: Arc::clone(&self.cri) }
+        Service { cri: Arc::clone(&self.cri), follow: self.follow.clone() }
     }
 }
 
 impl<C: Cri + 'static> Service<C> {
     /// Serves `cri`.
     pub fn new(cri: Arc<C>) -> Self {
-        Service { cri }
+        Service { cri, follow: None }
+    }
+
+    /// Has every call followed.
+    pub fn followed_by(self, follow: Option<Arc<dyn Follow>>) -> Self {
+        Service { follow, ..self }
     }
 
     /// The two services as routes, for [`serve`]; more services may be added to them.
@@ -94,9 +104,15 @@ impl<C: Cri + 'static> Service<C> {
         T: Send + 'static,
         F: Future<Output = Result<T, Status>> + Send + 'static,
     {
-        let deadline = deadline::of(rpc, request.metadata())?;
-        let work = handler(Arc::clone(&self.cri), request.into_inner());
-        call::run(rpc, deadline, when_lost, work).await.map(Response::new)
+        let followed = Followed::begin(self.follow.as_ref(), rpc, request.metadata());
+        let answer = async {
+            let deadline = deadline::of(rpc, request.metadata())?;
+            let work = handler(Arc::clone(&self.cri), request.into_inner());
+            call::run(rpc, deadline, when_lost, work.instrument(followed.span())).await
+        };
+        let answer = answer.await;
+        followed.end(answer.as_ref().err());
+        answer.map(Response::new)
     }
 
     /// A call that answers a stream; the deadline is that of the whole stream.
@@ -110,9 +126,20 @@ impl<C: Cri + 'static> Service<C> {
         T: Send + 'static,
         F: Future<Output = Result<Messages<T>, Status>> + Send + 'static,
     {
-        let deadline = deadline::of(rpc, request.metadata())?;
-        let work = handler(Arc::clone(&self.cri), request.into_inner());
-        let messages = call::run(rpc, deadline, WhenLost::Cancel, work).await?;
-        Ok(Response::new(call::bounded(rpc, deadline, messages)))
+        let followed = Followed::begin(self.follow.as_ref(), rpc, request.metadata());
+        let begun = async {
+            let deadline = deadline::of(rpc, request.metadata())?;
+            let work = handler(Arc::clone(&self.cri), request.into_inner());
+            let work = work.instrument(followed.span());
+            let messages = call::run(rpc, deadline, WhenLost::Cancel, work).await?;
+            Ok(call::bounded(rpc, deadline, messages))
+        };
+        match begun.await {
+            Ok(messages) => Ok(Response::new(follow::to_its_end(messages, followed))),
+            Err(status) => {
+                followed.end(Some(&status));
+                Err(status)
+            }
+        }
     }
 }

@@ -73,6 +73,7 @@ impl PodAt {
                 self.reconnect_later();
             }
             Err(error) => {
+                self.engine.counters.lose_shim();
                 tracing::warn!(pod = %self.pod.id, %error, "its shim is gone");
                 self.end_without_shim("ShimLost").await;
             }

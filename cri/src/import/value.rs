@@ -1,0 +1,256 @@
+//! Which values mean the same here, and how they are written.
+
+use super::table::Of;
+use toml::Value;
+
+/// Keys of ours, as `table.key`, with their values.
+pub(super) struct Carried(pub(super) Vec<(&'static str, Value)>);
+
+/// How a value becomes ours.
+#[derive(Clone, Copy)]
+enum As {
+    Same,
+    /// A list of it alone.
+    One,
+    /// A list of what stands between colons.
+    Paths,
+    /// A time of Go in whole seconds.
+    Seconds,
+    /// `true` is systemd.
+    Driver,
+    /// The reverse.
+    Not,
+    /// An `http://` is put before it where there is none.
+    Url,
+    /// One more of a list.
+    Added,
+}
+
+type Known = (Of, &'static str, &'static str, As);
+
+const KNOWN: &[Known] = &[
+    (Of::Containerd, "containerd.runtimes.runc.options.SystemdCgroup", "cgroup.driver", As::Driver),
+    (Of::Containerd, "cni.bin_dir", "network.bin_dirs", As::One),
+    (Of::Containerd, "cni.bin_dirs", "network.bin_dirs", As::Same),
+    (Of::Containerd, "cni.conf_dir", "network.conf_dir", As::Same),
+    (Of::Containerd, "registry.config_path", "images.certs_dirs", As::Paths),
+    (Of::Containerd, "pinned_images.*", "images.pinned", As::Added),
+    (Of::Containerd, "image_pull_progress_timeout", "images.stall_timeout", As::Seconds),
+    (Of::Containerd, "cdi_spec_dirs", "cdi.spec_dirs", As::Same),
+    (Of::Containerd, "nri.disable", "nri.disable", As::Same),
+    (Of::Containerd, "nri.disable_connections", "nri.disable_connections", As::Same),
+    (Of::Containerd, "nri.socket_path", "nri.socket_path", As::Same),
+    (Of::Containerd, "nri.plugin_path", "nri.plugin_path", As::Same),
+    (Of::Containerd, "nri.plugin_config_path", "nri.plugin_config_path", As::Same),
+    (
+        Of::Containerd,
+        "nri.plugin_registration_timeout",
+        "nri.plugin_registration_timeout",
+        As::Seconds,
+    ),
+    (Of::Containerd, "nri.plugin_request_timeout", "nri.plugin_request_timeout", As::Seconds),
+    (Of::Containerd, "nri.default_validator.required_plugins", "nri.required_plugins", As::Same),
+    (Of::Containerd, "image-verifier.bin_dir", "images.verifier_bin_dir", As::Same),
+    (Of::Containerd, "image-verifier.max_verifiers", "images.max_verifiers", As::Same),
+    (
+        Of::Containerd,
+        "image-verifier.per_verifier_timeout",
+        "images.per_verifier_timeout",
+        As::Seconds,
+    ),
+    (Of::Containerd, "otlp.endpoint", "tracing.endpoint", As::Url),
+    (Of::Containerd, "metrics.address", "metrics.address", As::Same),
+    (Of::Crio, "runtime.cdi_spec_dirs", "cdi.spec_dirs", As::Same),
+    (Of::Crio, "runtime.cgroup_manager", "cgroup.driver", As::Same),
+    (Of::Crio, "image.pinned_images", "images.pinned", As::Same),
+    (Of::Crio, "image.pull_progress_timeout", "images.stall_timeout", As::Seconds),
+    (Of::Crio, "network.network_dir", "network.conf_dir", As::Same),
+    (Of::Crio, "network.plugin_dir", "network.bin_dirs", As::One),
+    (Of::Crio, "network.plugin_dirs", "network.bin_dirs", As::Same),
+    (
+        Of::Crio,
+        "tracing.tracing_sampling_rate_per_million",
+        "tracing.sampling_rate_per_million",
+        As::Same,
+    ),
+    (Of::Crio, "nri.enable_nri", "nri.disable", As::Not),
+    (Of::Crio, "nri.nri_listen", "nri.socket_path", As::Same),
+    (Of::Crio, "nri.nri_plugin_dir", "nri.plugin_path", As::Same),
+    (Of::Crio, "nri.nri_plugin_config_dir", "nri.plugin_config_path", As::Same),
+    (
+        Of::Crio,
+        "nri.nri_plugin_registration_timeout",
+        "nri.plugin_registration_timeout",
+        As::Seconds,
+    ),
+    (Of::Crio, "nri.nri_plugin_request_timeout", "nri.plugin_request_timeout", As::Seconds),
+    (Of::Crio, "nri.nri_disable_connections", "nri.disable_connections", As::Same),
+    (
+        Of::Crio,
+        "nri.default_validator.nri_validator_required_plugins",
+        "nri.required_plugins",
+        As::Same,
+    ),
+];
+
+/// Values that are one address together.
+const JOINED: [(Of, &str, &str); 8] = [
+    (Of::Containerd, "stream_server_address", "streaming.address"),
+    (Of::Containerd, "stream_server_port", "streaming.address"),
+    (Of::Crio, "api.stream_address", "streaming.address"),
+    (Of::Crio, "api.stream_port", "streaming.address"),
+    (Of::Crio, "metrics.metrics_host", "metrics.address"),
+    (Of::Crio, "metrics.metrics_port", "metrics.address"),
+    (Of::Crio, "metrics.enable_metrics", "metrics.address"),
+    (Of::Crio, "tracing.enable_tracing", "tracing.endpoint"),
+];
+
+/// CRI-O's, which counts only where traces are on.
+const ENDPOINT: &str = "tracing.tracing_endpoint";
+
+/// Every key that is carried over, with ours.
+#[cfg(test)]
+pub(super) fn known() -> impl Iterator<Item = (Of, &'static str, &'static str)> {
+    let single = KNOWN.iter().map(|(of, key, ours, _)| (*of, *key, *ours));
+    single.chain(JOINED).chain([(Of::Crio, ENDPOINT, "tracing.endpoint")])
+}
+
+/// What is ours of a value; `None` where its row in the table says why not.
+///
+/// # Errors
+/// Why this value does not mean anything here.
+pub(super) fn carried(of: Of, key: &[String], value: &Value) -> Result<Option<Carried>, String> {
+    let key = key.join(".");
+    if key == "pinned_images.sandbox" {
+        return Ok(None);
+    }
+    let is_it = |known: &&Known| {
+        let pattern = known.1;
+        known.0 == of
+            && (pattern == key
+                || pattern.strip_suffix('*').is_some_and(|start| key.starts_with(start)))
+    };
+    let Some((_, _, ours, how)) = KNOWN.iter().find(is_it) else { return Ok(None) };
+    let value = match (how, value) {
+        (As::Same, value) => value.clone(),
+        (As::One | As::Added, value) => Value::Array(vec![value.clone()]),
+        (As::Paths, Value::String(paths)) => Value::Array(
+            paths.split(':').filter(|path| !path.is_empty()).map(Value::from).collect(),
+        ),
+        (As::Seconds, Value::String(time)) => {
+            let seconds = seconds(time).ok_or_else(|| format!("{time:?} is no time"))?;
+            Value::Integer(i64::try_from(seconds).unwrap_or(i64::MAX))
+        }
+        (As::Driver, Value::Boolean(systemd)) => {
+            Value::from(if *systemd { "systemd" } else { "cgroupfs" })
+        }
+        (As::Not, Value::Boolean(value)) => Value::Boolean(!value),
+        (As::Url, Value::String(endpoint)) => url(endpoint),
+        _ => return Err("its value is of another type".to_owned()),
+    };
+    if value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty) {
+        // Their default, whatever that is.
+        return Err("it is empty".to_owned());
+    }
+    Ok(Some(Carried(vec![(*ours, value)])))
+}
+
+fn url(endpoint: &str) -> Value {
+    match endpoint {
+        "" => Value::from(""),
+        with_scheme if with_scheme.contains("://") => Value::from(with_scheme),
+        bare => Value::from(format!("http://{bare}")),
+    }
+}
+
+/// A time as Go writes it (`1h2m3.5s`) in whole seconds, rounded up.
+fn seconds(text: &str) -> Option<u64> {
+    let (mut rest, mut all) = (text, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, rest_of) = (rest[..end].parse::<f64>().ok()?, &rest[end..]);
+        let (unit, seconds) = [("ms", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0)]
+            .into_iter()
+            .find(|(name, _)| rest_of.starts_with(name))?;
+        all += number * seconds;
+        rest = rest_of.strip_prefix(unit)?;
+    }
+    Some(all.ceil() as u64)
+}
+
+/// Parts of addresses, as they are met.
+#[derive(Default)]
+pub(super) struct Addresses(Vec<(Of, String, Value)>);
+
+impl Addresses {
+    /// Whether it is one, and noted.
+    pub(super) fn take(&mut self, of: Of, key: &[String], value: &Value) -> bool {
+        let key = key.join(".");
+        let is_one = JOINED.iter().any(|(known, name, _)| *known == of && *name == key);
+        let is_one = is_one || (of == Of::Crio && key == ENDPOINT);
+        if is_one {
+            self.0.push((of, key, value.clone()));
+        }
+        is_one
+    }
+
+    /// The addresses, each with a key of theirs and its value.
+    pub(super) fn joined(self) -> Vec<(String, Value, Carried)> {
+        let found = |wanted: &str| {
+            self.0.iter().find(|(_, key, _)| key == wanted).map(|(_, _, value)| value.clone())
+        };
+        let text = |key: &str, default: &str| match found(key) {
+            Some(Value::String(text)) if !text.is_empty() => text,
+            Some(Value::Integer(number)) => number.to_string(),
+            _ => default.to_owned(),
+        };
+        let is_on = |key: &str| found(key) == Some(Value::Boolean(true));
+        let mut all = Vec::new();
+        for (host, port) in [
+            ("stream_server_address", "stream_server_port"),
+            ("api.stream_address", "api.stream_port"),
+        ] {
+            if found(host).is_some() || found(port).is_some() {
+                let address = address(&text(host, "127.0.0.1"), &text(port, "0"));
+                all.push((host, "streaming.address", address));
+            }
+        }
+        if is_on("metrics.enable_metrics") {
+            let host = text("metrics.metrics_host", "127.0.0.1");
+            let address = address(&host, &text("metrics.metrics_port", "9090"));
+            all.push(("metrics.metrics_host", "metrics.address", address));
+        }
+        if is_on("tracing.enable_tracing") {
+            all.push((ENDPOINT, "tracing.endpoint", url(&text(ENDPOINT, "127.0.0.1:4317"))));
+        }
+        let whole = |(key, ours, value): (&str, &'static str, Value)| {
+            (key.to_owned(), value.clone(), Carried(vec![(ours, value)]))
+        };
+        all.into_iter().map(whole).collect()
+    }
+}
+
+fn address(host: &str, port: &str) -> Value {
+    let host = if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.replace("localhost", "127.0.0.1")
+    };
+    Value::from(format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_go_are_seconds() {
+        for (text, expected) in
+            [("5m0s", Some(300)), ("2s", Some(2)), ("1h1m", Some(3660)), ("500ms", Some(1))]
+        {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+        assert_eq!(seconds("5"), None);
+        assert_eq!(seconds("x"), None);
+    }
+}
