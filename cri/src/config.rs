@@ -2,9 +2,11 @@
 
 mod images;
 mod nri;
+mod runtimes;
 
 pub use images::Images;
 pub use nri::Nri;
+pub use runtimes::{Runtime, Runtimes};
 
 use rrun_engine::CgroupDriver;
 use rrun_error::reason;
@@ -48,6 +50,8 @@ pub struct Config {
     pub nri: Nri,
     /// Logs of containers.
     pub log: Log,
+    /// Other OCI runtimes, which a pod may ask for by these names.
+    pub runtimes: Runtimes,
 }
 
 impl Default for Config {
@@ -65,6 +69,7 @@ impl Default for Config {
             cdi: Cdi::default(),
             nri: Nri::default(),
             log: Log::default(),
+            runtimes: Runtimes::default(),
         }
     }
 }
@@ -419,6 +424,14 @@ mod tests {
             ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
             ("[images]\nlayers = 'x'\n", "f:2: images.layers: unknown variant `x`"),
+            ("[runtimes.runc]\npath = 'runc'\n", "f:2: runtimes.runc.path: runc is not an absolute"),
+            ("[runtimes.runc]\nargs = []\n", "f:1: runtimes.runc: missing field `path`"),
+            ("[runtimes.runc]\npath = '/r'\nx = 1\n", "f:3: runtimes.runc.x: unknown field `x`"),
+            (
+                "[runtimes.runc]\npath = '/r'\ntimeout = 0\n",
+                "f:3: runtimes.runc.timeout: 0 is not from 1 to 55",
+            ),
+            ("[runtimes.rrun]\npath = '/r'\n", "f:1: runtimes: \"rrun\" is the built-in"),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

@@ -19,6 +19,7 @@ mod event;
 mod files;
 pub mod fsck;
 mod groups;
+pub mod handlers;
 mod host_paths;
 mod id;
 mod info;

@@ -1,6 +1,6 @@
 //! RunPodSandbox.
 
-use super::{PodAt, SOON, sandbox, shim_watch};
+use super::{PodAt, SOON, by_program, sandbox, shim_watch};
 use crate::blocking::blocking;
 use crate::check;
 use crate::config::Config;
@@ -121,7 +121,9 @@ pub(crate) async fn run(
     handler: &str,
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
-    check::pod(&config, handler, &engine.config.lsm).context(|| what.clone())?;
+    let handlers = engine.settings().handlers;
+    check::pod(&config, handler, &engine.config.lsm, &handlers).context(|| what.clone())?;
+    by_program::find(engine, handler).await.context(|| what.clone())?;
     if config.id_maps().is_some() {
         engine.has_user_namespaces().context(|| what.clone())?;
     }
