@@ -60,7 +60,8 @@ impl Service {
     /// All handlers with what they can do, and in words what is wrong with one.
     pub(super) async fn handlers_told(&self) -> (Vec<RuntimeHandler>, Value) {
         let users = self.engine.has_user_namespaces();
-        let own = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: users };
+        let own =
+            RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: users };
         let handler = |name: &str, features| RuntimeHandler { name: name.to_owned(), features };
         let mut all = vec![handler("", Some(own)), handler(BUILT_IN, Some(own))];
         let mut words = serde_json::Map::new();
