@@ -4,11 +4,13 @@ mod files;
 mod images;
 mod nri;
 mod telemetry;
+mod runtimes;
 
 pub use files::{Files, Unusable};
 pub use images::Images;
 pub use nri::Nri;
 pub use telemetry::{LogFormat, Metrics, Tracing};
+pub use runtimes::{Runtime, Runtimes};
 
 use rrun_engine::CgroupDriver;
 use serde::de::Error as _;
@@ -57,6 +59,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Traces for OpenTelemetry.
     pub tracing: Tracing,
+    /// Other OCI runtimes, which a pod may ask for by these names.
+    pub runtimes: Runtimes,
 }
 
 impl Default for Config {
@@ -76,6 +80,7 @@ impl Default for Config {
             log: Log::default(),
             metrics: Metrics::default(),
             tracing: Tracing::default(),
+            runtimes: Runtimes::default(),
         }
     }
 }
@@ -384,6 +389,17 @@ mod tests {
             ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
             ("[images]\nlayers = 'x'\n", "f:2: images.layers: unknown variant `x`"),
+            (
+                "[runtimes.runc]\npath = 'runc'\n",
+                "f:2: runtimes.runc.path: runc is not an absolute",
+            ),
+            ("[runtimes.runc]\nargs = []\n", "f:1: runtimes.runc: missing field `path`"),
+            ("[runtimes.runc]\npath = '/r'\nx = 1\n", "f:3: runtimes.runc.x: unknown field `x`"),
+            (
+                "[runtimes.runc]\npath = '/r'\ntimeout = 0\n",
+                "f:3: runtimes.runc.timeout: 0 is not from 1 to 55",
+            ),
+            ("[runtimes.rrun]\npath = '/r'\n", "f:1: runtimes: \"rrun\" is the built-in"),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

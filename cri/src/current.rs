@@ -107,6 +107,7 @@ fn reloaded(old: &Config, new: &Config) -> Config {
         seccomp: new.seccomp.clone(),
         cdi: new.cdi.clone(),
         log: Log { format: old.log.format, ..new.log.clone() },
+        runtimes: new.runtimes.clone(),
         ..old.clone()
     }
 }
@@ -133,6 +134,7 @@ fn of_engine(config: &Config) -> rrun_engine::Settings {
             drain_timeout: Duration::from_secs(config.log.drain_timeout),
             drain_bytes: config.log.drain_bytes,
         },
+        handlers: config.runtimes.handlers(),
     }
 }
 

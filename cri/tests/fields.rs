@@ -273,7 +273,7 @@ fn pod(change: impl FnOnce(&mut PodSandboxConfig)) -> Result<()> {
     let mut config =
         PodSandboxConfig { metadata: Some(metadata), linux: Some(linux), ..Default::default() };
     change(&mut config);
-    check::pod(&convert::pod_config(config)?, "", &Lsm::default())
+    check::pod(&convert::pod_config(config)?, "", &Lsm::default(), &Default::default())
 }
 
 fn container(change: impl FnOnce(&mut ContainerConfig)) -> Result<()> {
@@ -297,13 +297,18 @@ fn container(change: impl FnOnce(&mut ContainerConfig)) -> Result<()> {
     };
     change(&mut config);
     let pod = rrun_engine::model::PodConfig::default();
-    check::container(&pod, &convert::container_config(config)?, &Lsm::default())
+    check::container(
+        &pod,
+        &convert::container_config(config)?,
+        &Lsm::default(),
+        &Default::default(),
+    )
 }
 
 fn pull(change: impl FnOnce(&mut ImageSpec)) -> Result<()> {
     let mut image = ImageSpec { image: "i".into(), ..Default::default() };
     change(&mut image);
-    convert::image_to_pull(image).map(drop)
+    convert::image_to_pull(image, &Default::default()).map(drop)
 }
 
 fn update(change: impl FnOnce(&mut UpdateContainerResourcesRequest)) -> Result<()> {

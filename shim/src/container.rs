@@ -1,5 +1,7 @@
 //! One container: its init, from the plan to the exit record.
 
+use crate::by_program::{ByProgram, Place};
+use crate::child::Child;
 use crate::connections::Requester;
 use crate::drain::{Drain, Drained, SILENCE};
 use crate::exit;
@@ -12,7 +14,7 @@ use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::cgroup::{self, OomKills};
 use rrun_runtime::plan::{Cgroups, ExecPlan, Namespace, Plan};
-use rrun_runtime::run::{self, Child, ParentTask, Refusal, State, Stdio};
+use rrun_runtime::run::{self, ParentTask, Refusal, State, Stdio};
 use rrun_shim_protocol::cri_log::Stream;
 use rrun_shim_protocol::{
     ContainerReport, ContainerState, Create, Exit, LogSpec, WireError, WireKind, log_journal,
@@ -66,7 +68,8 @@ pub struct Container {
     pub kills: Option<OomKills>,
     /// Groups of execs in use, by number.
     pub exec_groups: Vec<bool>,
-    child: Child,
+    /// Its init.
+    pub child: Child,
     /// What the init asks has been passed on.
     asked: bool,
     started_at: i64,
@@ -103,7 +106,7 @@ impl Container {
         asker: Requester,
         context: &CreateContext<'_>,
     ) -> Result<Container, WireError> {
-        let Create { container: id, plan, log, stdin, .. } = create;
+        let Create { container: id, plan, log, stdin, program, .. } = create;
         let terminal = plan.process.terminal;
         let mut output = Output::new(key, log.is_some(), terminal);
         let (stdio, stdin) = if terminal {
@@ -113,11 +116,20 @@ impl Container {
                 .map_err(|e| refuse(WireKind::Kernel, format!("pipe: {}", reason(&e))))?;
             (Some(stdio), input)
         };
-        let child = spawn(&plan, context, stdio)?;
-        context
-            .poll
-            .add(child.channel(), Token::Init(key))
-            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {}", reason(&e))))?;
+        let child = match program {
+            None => spawn(&plan, context, stdio)?,
+            Some(program) => {
+                let place = Place { program, container: &id, run_dir: context.run_dir, key };
+                let made = ByProgram::create(place, stdio, context.slots, context.pod_mounts)?;
+                Child::ByProgram(Box::new(made))
+            }
+        };
+        if let Some(channel) = child.channel() {
+            context
+                .poll
+                .add(channel, Token::Init(key))
+                .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {}", reason(&e))))?;
+        }
         if let Some(log) = &log {
             let journal = log_journal::path(context.run_dir, &id);
             context.log.send(LogCommand::Open(key, log.path.clone(), journal));
@@ -207,7 +219,7 @@ impl Container {
 
     /// Hears what the init reports; an error is that of the init, the same at every later call.
     pub fn advance(&mut self, poll: &Poll) -> Result<State, WireError> {
-        let state = self.child.advance().map_err(|error| to_wire(&error))?;
+        let state = self.child.advance()?;
         if let Some(console) = self.child.take_console() {
             let copy = console.try_clone().map_err(|e| refuse(WireKind::Kernel, reason(&e)))?;
             self.output
@@ -216,7 +228,7 @@ impl Container {
             self.console = Some(console);
         }
         if matches!(state, State::Running) {
-            poll.remove(self.child.channel());
+            self.hear_no_more(poll);
         }
         Ok(state)
     }
@@ -233,8 +245,7 @@ impl Container {
 
     /// Lets the init go on to its program.
     pub fn start(&mut self, asker: Requester) -> Result<(), WireError> {
-        step::run("shim.start.release", || self.child.release())
-            .map_err(|error| to_wire(&error))?;
+        step::run("shim.start.release", || self.child.release())?;
         self.phase = Phase::Starting;
         self.starts.push(asker);
         Ok(())
@@ -249,15 +260,20 @@ impl Container {
 
     /// Kills everything in it, and hears no more of its init but its end.
     pub fn give_up(&self, poll: &Poll) {
-        poll.remove(self.child.channel());
+        self.hear_no_more(poll);
         self.kill();
+    }
+
+    fn hear_no_more(&self, poll: &Poll) {
+        if let Some(channel) = self.child.channel() {
+            poll.remove(channel);
+        }
     }
 
     /// Kills everything in it.
     pub fn kill(&self) {
         let _ = step::run("shim.stop.kill", || {
-            // By descriptor: its number may be somebody else's by now.
-            let _ = self.child.signal(nix::libc::SIGKILL);
+            self.child.kill();
             cgroup::kill(&self.cgroups)
         });
     }
@@ -436,7 +452,8 @@ pub fn exec_group(group: usize) -> String {
 }
 
 fn spawn(plan: &Plan, with: &CreateContext<'_>, stdio: Option<Stdio>) -> Result<Child, WireError> {
-    run::spawn(plan, with.slots, with.pod_mounts, stdio).map_err(|error| to_wire(&error))
+    let child = run::spawn(plan, with.slots, with.pod_mounts, stdio);
+    child.map(Child::Own).map_err(|error| to_wire(&error))
 }
 
 /// The ends that the container gets, and the write end of its stdin.

@@ -38,6 +38,7 @@ impl Shim {
         };
         let container = Container::create(key, create, asker, &context)?;
         self.processes.add_container(key, container);
+        self.watch_call(key);
         Ok(None)
     }
 
@@ -47,6 +48,9 @@ impl Shim {
         let Some(container) = self.processes.container(key) else { return };
         match container.advance(&self.poll) {
             Ok(State::Waiting) => {
+                if self.init_was_never_there(key) {
+                    return;
+                }
                 self.init_waits(key);
                 self.init_told_its_number(key);
             }
@@ -94,6 +98,21 @@ impl Shim {
             }
             Err(error) => self.discard(key, asker, refuse(WireKind::Kernel, reason(&error))),
         }
+    }
+
+    /// A program has told the number of a process that is none of this shim's.
+    fn init_was_never_there(&mut self, key: Key) -> bool {
+        let Some(container) = self.processes.container(key) else { return true };
+        let (Phase::Preparing(asker), true) = (&container.phase, container.child.is_lost()) else {
+            return false;
+        };
+        let (asker, pid) = (*asker, container.pid());
+        if self.processes.has_kept_end(pid) {
+            return false;
+        }
+        let words = format!("process {pid} is no child of this shim");
+        self.discard(key, asker, refuse(WireKind::Kernel, words));
+        true
     }
 
     /// It may have ended before.

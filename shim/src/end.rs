@@ -89,6 +89,12 @@ impl Shim {
                 let words = format!("the init ended with {code} before it was ready");
                 self.discard(key, asker, refuse(WireKind::Kernel, words));
             }
+            Phase::Starting if container.child.program().is_some() => {
+                // It can end so early, before the call that has let it go.
+                self.init_runs(key);
+                self.end(key, code, None);
+                self.drain(key);
+            }
             Phase::Starting => {
                 let words = format!("the init ended with {code} before its program ran");
                 self.start_failed(key, refuse(WireKind::Kernel, words));

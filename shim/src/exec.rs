@@ -2,7 +2,7 @@
 
 use crate::connections::Requester;
 use crate::container::Phase;
-use crate::exec_process::{self, ExecProcess};
+use crate::exec_process::{self, ExecProcess, Place};
 use crate::poll::{Key, Token};
 use crate::process::{Ended, is_reaped, refuse};
 use crate::removals::{PATIENCE, Removal, Then};
@@ -29,7 +29,7 @@ impl Shim {
         }
         let stdio = exec_process::stdio(&exec, fds)?;
         let group = container.take_exec_group(&exec.plan);
-        let place = (container.key, container.pidfd());
+        let place = Place { container, run_dir: &self.run_dir, key };
         let process = match ExecProcess::start(exec, place, (asker, group), stdio) {
             Ok(process) => process,
             Err(error) => {
@@ -37,13 +37,16 @@ impl Shim {
                 return Err(error);
             }
         };
-        self.poll
-            .add(process.channel(), Token::Exec(key))
-            .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {}", reason(&e))))?;
+        if let Some(channel) = process.channel() {
+            self.poll
+                .add(channel, Token::Exec(key))
+                .map_err(|e| refuse(WireKind::Kernel, format!("epoll: {}", reason(&e))))?;
+        }
         if let Some(at) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
             self.timers.set(at, Alarm::KillExec(key));
         }
         self.processes.add_exec(key, process);
+        self.watch_call(key);
         Ok(None)
     }
 
@@ -66,8 +69,10 @@ impl Shim {
     pub fn exec_reports(&mut self, key: Key) {
         let Some(exec) = self.processes.exec(key) else { return };
         match exec.advance() {
+            Ok((State::Running, _)) if self.exec_was_never_there(key) => {}
             Ok((State::Running, console)) => {
-                self.poll.remove(exec.channel());
+                let Some(exec) = self.processes.exec(key) else { return };
+                exec.hear_no_more(&self.poll);
                 if exec.is_killed() {
                     // The one that was killed may have handed over to this one before.
                     exec.kill();
@@ -87,11 +92,23 @@ impl Shim {
         }
     }
 
+    /// As with an init.
+    fn exec_was_never_there(&mut self, key: Key) -> bool {
+        let Some(exec) = self.processes.exec(key) else { return true };
+        let (is_lost, pid) = (exec.child.is_lost(), exec.pid());
+        if !is_lost || self.processes.has_kept_end(pid) {
+            return false;
+        }
+        let words = format!("process {pid} is no child of this shim");
+        self.exec_failed(key, refuse(WireKind::Kernel, words));
+        true
+    }
+
     fn exec_failed(&mut self, key: Key, error: WireError) {
         let Some(exec) = self.processes.exec(key) else { return };
         exec.kill();
         exec.has_failed = true;
-        self.poll.remove(exec.channel());
+        exec.hear_no_more(&self.poll);
         let (asker, is_reaped) = (exec.asker.take(), is_reaped(exec.pidfd()));
         if is_reaped {
             self.forget_exec(key);
@@ -113,7 +130,7 @@ impl Shim {
         let Some(exec) = self.forget_exec(key) else { return };
         match exec.asker {
             Some(asker) => {
-                self.poll.remove(exec.channel());
+                exec.hear_no_more(&self.poll);
                 let words = format!("the process ended with {code} before its program ran");
                 let error = Reply::Error(refuse(WireKind::Kernel, words));
                 self.connections.answer(asker, &error, Vec::new());

@@ -1,17 +1,20 @@
 //! One process that was added to a container.
 
+use crate::by_program::{self, ByProgram};
+use crate::child::Child;
 use crate::connections::Requester;
-use crate::container::exec_group;
-use crate::poll::Key;
-use crate::process::{refuse, to_wire};
+use crate::container::{Container, exec_group};
+use crate::poll::{Key, Poll};
+use crate::process::{descendants, refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::cgroup;
 use rrun_runtime::plan::Cgroups;
-use rrun_runtime::run::{self, Child, State, Stdio};
+use rrun_runtime::run::{self, State, Stdio};
 use rrun_shim_protocol::{Exec, Exit, ExitReason, WireError, WireKind};
 use rrun_sys::time::now;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// An exec that has not ended.
 pub struct ExecProcess {
@@ -31,7 +34,18 @@ pub struct ExecProcess {
     pub has_failed: bool,
     killed: bool,
     cgroups: Cgroups,
-    child: Child,
+    /// The process.
+    pub child: Child,
+}
+
+/// Where an exec is added.
+pub struct Place<'a> {
+    /// The container.
+    pub container: &'a Container,
+    /// The pod's run folder.
+    pub run_dir: &'a Path,
+    /// The exec's number in this shim.
+    pub key: Key,
 }
 
 /// The stdio of an exec from the descriptors that came along.
@@ -61,17 +75,30 @@ impl ExecProcess {
     /// Starts it; `asker` is answered when it runs.
     pub fn start(
         exec: Exec,
-        (container, init): (Key, BorrowedFd<'_>),
+        place: Place<'_>,
         (asker, group): (Requester, usize),
         stdio: Option<Stdio>,
     ) -> Result<ExecProcess, WireError> {
         let mut plan = exec.plan;
         plan.cgroups = plan.groups(&exec_group(group));
-        let child = run::exec(&plan, init, stdio).map_err(|error| to_wire(&error))?;
+        let Place { container, run_dir, key } = place;
+        let child = match container.child.program() {
+            None => {
+                let child = run::exec(&plan, container.pidfd(), stdio);
+                Child::Own(child.map_err(|error| to_wire(&error))?)
+            }
+            Some(program) => {
+                let none = "the exec has no process for the container's program";
+                let process = exec.process.ok_or_else(|| refuse(WireKind::Invalid, none))?;
+                let (program, container) = (program.clone(), container.id.as_str());
+                let place = by_program::Place { program, container, run_dir, key };
+                Child::ByProgram(Box::new(ByProgram::exec(place, &process, stdio)?))
+            }
+        };
         Ok(ExecProcess {
             owner: asker.0,
             number: exec.exec,
-            container,
+            container: container.key,
             group,
             asker: Some(asker),
             timed_out: false,
@@ -98,29 +125,56 @@ impl ExecProcess {
     }
 
     /// Where it reports.
-    pub fn channel(&self) -> BorrowedFd<'_> {
+    pub fn channel(&self) -> Option<BorrowedFd<'_>> {
         self.child.channel()
+    }
+
+    /// What it reports is not waited for any more.
+    pub fn hear_no_more(&self, poll: &Poll) {
+        if let Some(channel) = self.channel() {
+            poll.remove(channel);
+        }
     }
 
     /// Hears what it reports; its terminal's master comes with the state that has it.
     pub fn advance(&mut self) -> Result<(State, Option<OwnedFd>), WireError> {
-        let mut state = self.child.advance().map_err(|error| to_wire(&error))?;
-        if state == State::Asking {
-            self.child.refuse().map_err(|error| to_wire(&error))?;
-            state = self.child.state();
+        let mut state = self.child.advance()?;
+        if let (State::Asking, Child::Own(child)) = (state, &mut self.child) {
+            child.refuse().map_err(|error| to_wire(&error))?;
+            state = child.state();
         }
-        let console = match state {
-            State::Running => self.child.take_console(),
-            _ => None,
-        };
-        Ok((state, console))
+        if state != State::Running {
+            return Ok((state, None));
+        }
+        self.move_to_own_group();
+        Ok((state, self.child.take_console()))
+    }
+
+    /// A program knows nothing of the groups of execs: what it has made is moved there as soon as it
+    /// is known, with what that has started by then. An orphan among these stays behind.
+    fn move_to_own_group(&self) {
+        if self.child.program().is_none() || self.child.is_lost() {
+            return;
+        }
+        for dir in self.own_groups().dirs {
+            // There from an earlier exec, or gone with its container.
+            let _ = std::fs::create_dir(&dir.path);
+            let procs = dir.path.join("cgroup.procs");
+            // What they start once they are there is there too: the second time are those that were
+            // started while the first were on their way.
+            for _ in 0..2 {
+                for pid in std::iter::once(self.pid().as_raw()).chain(descendants(self.pid())) {
+                    let _ = std::fs::write(&procs, pid.to_string());
+                }
+            }
+        }
     }
 
     /// Kills it with its tree. Only the unified hierarchy has a group of its own for it; without
     /// one the tree is the process.
     pub fn kill(&mut self) {
         self.killed = true;
-        let _ = self.child.signal(nix::libc::SIGKILL);
+        self.child.kill();
         let _ = cgroup::kill(&self.own_groups());
     }
 

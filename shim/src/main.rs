@@ -8,6 +8,10 @@
 
 mod args;
 mod asks;
+mod attach;
+mod by_program;
+mod call;
+mod child;
 mod connection;
 mod connections;
 mod container;
@@ -53,6 +57,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     rrun_sys::heap::keep_to(1);
+    if std::env::args_os().nth(1).is_some_and(|first| first == attach::FLAG) {
+        return attach::main(std::env::args_os().skip(2));
+    }
     if let Some(text) = args::about(std::env::args_os().nth(1)) {
         println!("{text}");
         return ExitCode::SUCCESS;

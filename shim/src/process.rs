@@ -5,6 +5,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rrun_runtime::Kind;
 use rrun_shim_protocol::{WireError, WireKind};
+use std::fs;
 use std::os::fd::BorrowedFd;
 
 /// A child that has ended and is still a zombie.
@@ -53,4 +54,20 @@ pub fn to_wire(error: &rrun_runtime::Error) -> WireError {
         Kind::Kernel | Kind::Ended => WireKind::Kernel,
     };
     WireError { kind, chain: error.chain().map(str::to_owned).collect() }
+}
+
+/// What a process has started, and what that has: `/proc/<pid>/task/<tid>/children`, proc(5).
+pub fn descendants(of: Pid) -> Vec<i32> {
+    let (mut found, mut next) = (Vec::new(), vec![of.as_raw()]);
+    while let Some(pid) = next.pop() {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let children = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+            let new: Vec<i32> = children.filter(|child| !found.contains(child)).collect();
+            found.extend(&new);
+            next.extend(new);
+        }
+    }
+    found
 }

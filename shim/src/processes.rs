@@ -79,7 +79,8 @@ impl Processes {
     /// others.
     pub fn whose(&self, pid: Pid) -> Option<ProcessOwner> {
         let mut containers = self.containers.iter();
-        let init = containers.find(|(_, container)| container.is_alive() && container.pid() == pid);
+        let init =
+            containers.find(|(_, container)| container.is_alive() && container.child.has(pid));
         let exec = || self.execs.iter().find(|(_, exec)| exec.pid() == pid);
         init.map(|(&key, _)| ProcessOwner::Init(key))
             .or_else(|| exec().map(|(&key, _)| ProcessOwner::Exec(key)))
@@ -97,6 +98,11 @@ impl Processes {
         if self.somebody_prepares() {
             self.ended_before_told.insert(ended.pid.as_raw(), ended);
         }
+    }
+
+    /// Whether that was kept of this process.
+    pub fn has_kept_end(&self, pid: Pid) -> bool {
+        self.ended_before_told.contains_key(&pid.as_raw())
     }
 
     /// The end of a process whose number has just been told.

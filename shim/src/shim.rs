@@ -206,6 +206,7 @@ impl Shim {
                 }
             }
             Alarm::KillExec(key) => self.exec_times_out(key),
+            Alarm::EndCall(key) => self.watch_call(key),
             Alarm::GiveUp if self.pod.is_none() => match self.connections.is_empty() {
                 true => self.begin_shutdown(None),
                 false => self.timers.set(Instant::now() + UNASKED, Alarm::GiveUp),

@@ -5,7 +5,9 @@ use crate::container::Phase;
 use crate::poll::Key;
 use crate::process::refuse;
 use crate::shim::{Answer, Shim};
+use crate::timers::Alarm;
 use rrun_shim_protocol::{Reply, WireError, WireKind};
+use std::time::Instant;
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Start`]
@@ -14,6 +16,8 @@ impl Shim {
         match container.phase {
             Phase::Created => {
                 container.start(asker)?;
+                let key = container.key;
+                self.watch_call(key);
                 Ok(None)
             }
             Phase::Starting => {
@@ -25,6 +29,16 @@ impl Shim {
                 Ok(Some((reply, Vec::new())))
             }
             _ => Err(refuse(WireKind::Invalid, format!("container {id} waits for no start"))),
+        }
+    }
+
+    /// Sets the time of a call of a program, or ends one that has had it.
+    pub fn watch_call(&mut self, key: Key) {
+        let now = Instant::now();
+        let of_exec = self.processes.exec(key).and_then(|exec| exec.child.kill_late_call(now));
+        let of_init = || self.processes.container(key)?.child.kill_late_call(now);
+        if let Some(at) = of_exec.or_else(of_init) {
+            self.timers.set(at, Alarm::EndCall(key));
         }
     }
 

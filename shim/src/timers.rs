@@ -10,6 +10,8 @@ pub enum Alarm {
     KillContainer(Key),
     /// An exec's time is over.
     KillExec(Key),
+    /// A call of a program has had its time.
+    EndCall(Key),
     /// Somebody should have asked for a sandbox by now.
     GiveUp,
     /// A look at the last output of a container that has ended.

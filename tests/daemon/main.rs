@@ -12,6 +12,7 @@ mod filling_disk;
 mod foreign_image;
 mod full_disk;
 mod groups;
+mod handlers;
 mod hung_disk;
 mod hung_path;
 mod hung_shim;

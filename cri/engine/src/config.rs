@@ -1,5 +1,6 @@
 //! Settings of the engine.
 
+use crate::handlers::Handlers;
 use crate::id::Owner;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct Settings {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Logs of containers.
     pub log: LogLimits,
+    /// Other OCI runtimes, which a pod may ask for.
+    pub handlers: Handlers,
 }
 
 impl Default for Settings {
@@ -22,6 +25,7 @@ impl Default for Settings {
             seccomp_profiles: "/var/lib/kubelet/seccomp".into(),
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             log: LogLimits::default(),
+            handlers: Handlers::new(),
         }
     }
 }

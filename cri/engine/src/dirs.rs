@@ -55,6 +55,11 @@ impl Dirs {
         self.run.join("bundles").join(id.as_str())
     }
 
+    /// Where other runtimes keep their records of containers.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.run.join("programs")
+    }
+
     /// hosts, hostname and resolv.conf.
     pub(crate) fn files(&self) -> PathBuf {
         self.state.join("files")

@@ -21,6 +21,7 @@ mod event;
 mod files;
 pub mod fsck;
 mod groups;
+pub mod handlers;
 mod host_paths;
 mod id;
 mod info;

@@ -11,6 +11,7 @@
 //! name, as a broken one is.
 
 use crate::error::{Context, Error, Result};
+use crate::handlers::CommandLine;
 use crate::id::{ContainerId, Owner, PodId};
 use crate::model::{ContainerConfig, MountSpec, PodConfig, Resources};
 use crate::phase::{ContainerPhase, PodPhase};
@@ -130,6 +131,9 @@ pub(crate) struct ContainerRecord {
     /// Its configuration has hooks.
     #[serde(default)]
     pub(crate) hooks: bool,
+    /// Who makes it, if not its shim, as it was known then.
+    #[serde(default)]
+    pub(crate) program: Option<CommandLine>,
 }
 
 impl Record for ContainerRecord {

@@ -1,12 +1,13 @@
 //! Messages about images.
 
 use rrun_cri_api::v1;
+use rrun_engine::handlers::Handlers;
 use rrun_engine::{Result, check};
 use rrun_images::Credentials;
 
 /// The name of an image that is to be pulled.
-pub fn image_to_pull(wire: v1::ImageSpec) -> Result<String> {
-    check::handler(&wire.runtime_handler, "pull image: image.runtime_handler")?;
+pub fn image_to_pull(wire: v1::ImageSpec, handlers: &Handlers) -> Result<String> {
+    check::handler(handlers, &wire.runtime_handler, "pull image: image.runtime_handler")?;
     Ok(wire.image)
 }
 

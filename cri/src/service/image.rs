@@ -49,7 +49,7 @@ impl Service {
         &self,
         request: v1::PullImageRequest,
     ) -> Result<v1::PullImageResponse, Status> {
-        let name = convert::image_to_pull(required(request.image, "image")?);
+        let name = convert::image_to_pull(required(request.image, "image")?, &self.handlers());
         let name = name.map_err(to_status)?;
         let reference: Reference = name.parse().map_err(to_status)?;
         let auth = request.auth.map(convert::credentials);

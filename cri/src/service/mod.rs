@@ -7,6 +7,7 @@ mod calls;
 mod descriptor;
 mod events;
 mod forwarded;
+mod handlers;
 mod image;
 mod kubelet;
 mod status;
@@ -35,6 +36,7 @@ pub struct Service {
     config: watch::Receiver<Arc<Config>>,
     streaming: Arc<Streaming>,
     clients: Arc<kubelet::Clients>,
+    told: Arc<handlers::Told>,
     /// Ends the streams of events, which have no end of their own.
     ending: CancellationToken,
 }
@@ -61,8 +63,8 @@ impl Service {
         let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
         let Parts { engine, images, network } = parts;
         let ending = CancellationToken::new();
-        let clients = Arc::default();
-        Ok(Service { engine, images, network, owner, config, streaming, clients, ending })
+        let (clients, told) = (Arc::default(), Arc::default());
+        Ok(Service { engine, images, network, owner, config, streaming, clients, told, ending })
     }
 
     /// The engine in figures.

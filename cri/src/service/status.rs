@@ -2,8 +2,7 @@
 
 use super::Service;
 use rrun_cri_api::v1::{
-    RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus,
-    StatusResponse, VersionResponse,
+    RuntimeCondition, RuntimeFeatures, RuntimeStatus, StatusResponse, VersionResponse,
 };
 use rrun_sys::kernel::Feature;
 use std::collections::BTreeMap;
@@ -33,16 +32,11 @@ impl Service {
             reason: network.reason.to_owned(),
             message: network.message.clone(),
         };
-        let features = RuntimeHandlerFeatures {
-            recursive_read_only_mounts: true,
-            user_namespaces: self.engine.has_user_namespaces(),
-        };
-        let handler =
-            |name: &str| RuntimeHandler { name: name.to_owned(), features: Some(features) };
+        let (runtime_handlers, runtimes) = self.handlers_told().await;
         StatusResponse {
             status: Some(RuntimeStatus { conditions: vec![runtime, pods] }),
-            info: if verbose { self.info(network) } else { BTreeMap::new() },
-            runtime_handlers: vec![handler(""), handler(RUNTIME_NAME)],
+            info: if verbose { self.info(network, &runtimes) } else { BTreeMap::new() },
+            runtime_handlers,
             features: Some(RuntimeFeatures {
                 supplemental_groups_policy: true,
                 // Refused by name.
@@ -67,7 +61,11 @@ impl Service {
         }
     }
 
-    fn info(&self, network: rrun_cni::Status) -> BTreeMap<String, String> {
+    fn info(
+        &self,
+        network: rrun_cni::Status,
+        runtimes: &serde_json::Value,
+    ) -> BTreeMap<String, String> {
         let mut config = serde_json::json!(**self.config.borrow());
         // By containerd's name, where node agents look for root file systems.
         config["stateDir"] = serde_json::json!(self.config.borrow().root.join("images"));
@@ -77,6 +75,7 @@ impl Service {
             ("config".to_owned(), config.to_string()),
             ("kernel".to_owned(), kernel_info(self.engine.kernel()).to_string()),
             ("lastCNILoadStatus".to_owned(), last_load),
+            ("runtimes".to_owned(), runtimes.to_string()),
         ])
     }
 }

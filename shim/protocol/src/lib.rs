@@ -15,6 +15,7 @@ mod launch;
 pub mod log_file;
 pub mod log_journal;
 mod message;
+mod program;
 pub mod remaining_output;
 mod report;
 
@@ -25,13 +26,14 @@ pub use message::{
     Ask, AskRefusal, Create, Event, Exec, LogSpec, NamespaceKind, Pin, Reaper, Reply, Request,
     Sandbox, Update,
 };
+pub use program::{Attachment, AttachmentSource, Program};
 pub use report::{
     ContainerReport, ContainerState, Exit, ExitReason, ShimReport, WireError, WireKind,
 };
 
 /// The newest version of the protocol that this code speaks. `COMPATIBILITY.md` beside this crate
 /// says what needs a new one.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The oldest version of the protocol that this code still speaks.
 pub const OLDEST: u16 = 1;

@@ -1,5 +1,6 @@
 //! What is said. Every request has exactly one reply; events come between them, unasked.
 
+use crate::program::Program;
 use crate::report::{Exit, ShimReport, WireError};
 use minicbor::{Decode, Encode};
 use rrun_runtime::plan::{Cgroups, ExecPlan, IdMaps, Plan, encoding};
@@ -157,6 +158,8 @@ impl Request {
     pub fn since(&self) -> u16 {
         match self {
             Request::Hello { .. } => 0,
+            Request::Create(Create { program: Some(_), .. })
+            | Request::Exec(Exec { process: Some(_), .. }) => 5,
             Request::Sandbox(Sandbox { id_maps: Some(_), .. }) => 3,
             Request::Update(_) | Request::Answer { .. } => 2,
             _ => 1,
@@ -298,6 +301,10 @@ pub struct Create {
     /// Close stdin when the first attached client closes its own.
     #[n(4)]
     pub stdin_once: bool,
+    /// Who makes it, if not the shim itself. Of the plan stands then what the shim needs of it
+    /// afterwards: groups, namespaces, and whether there is a terminal. Since version 5.
+    #[cbor(n(5), with = "encoding::strict_option")]
+    pub program: Option<Program>,
 }
 
 /// A container log in CRI format.
@@ -336,6 +343,10 @@ pub struct Exec {
     /// Kill the tree after so many milliseconds.
     #[n(4)]
     pub timeout_ms: Option<u64>,
+    /// The process as the program of the container's [`Create::program`] is to be told it: OCI's
+    /// `process`, in JSON. Since version 5.
+    #[n(5)]
+    pub process: Option<String>,
 }
 
 /// Said by a shim to the daemon.

@@ -79,7 +79,7 @@ fn every_message_is_read_from_its_golden_bytes_and_written_to_them() {
 /// was.
 #[test]
 fn what_earlier_versions_said_is_read_with_nothing_in_later_fields() {
-    for version in [1, 2, 3] {
+    for version in [1, 2, 3, 4] {
         let mut read = 0;
         for (name, mut message) in samples() {
             let path = folder().join(format!("{version}/{name}.hex"));
@@ -101,15 +101,26 @@ fn clear_later_fields(message: &mut Message, version: u16) {
             Request::Sandbox(sandbox) if version == 3 => {
                 sandbox.reaper.as_mut().unwrap().plan.hooks = None;
             }
-            Request::Create(create) if version == 3 => create.plan.hooks = None,
+            Request::Create(create) if version == 4 => create.program = None,
+            Request::Exec(exec) if version == 4 => exec.process = None,
+            Request::Create(create) if version == 3 => {
+                create.plan.hooks = None;
+                create.program = None;
+            }
             Request::Sandbox(sandbox) => {
                 sandbox.id_maps = None;
                 sandbox.namespaces.retain(|kind| *kind != NamespaceKind::User);
                 sandbox.pins.retain(|pin| pin.kind != NamespaceKind::User);
                 clear_later_fields_of(&mut sandbox.reaper.as_mut().unwrap().plan);
             }
-            Request::Create(create) => clear_later_fields_of(&mut create.plan),
-            Request::Exec(exec) => exec.plan.process.user.outside = None,
+            Request::Create(create) => {
+                create.program = None;
+                clear_later_fields_of(&mut create.plan);
+            }
+            Request::Exec(exec) => {
+                exec.process = None;
+                exec.plan.process.user.outside = None;
+            }
             _ => panic!("it has no later field"),
         },
         _ => panic!("it has no later field"),

@@ -12,6 +12,7 @@ fn asking(pod: &Pod) -> Request {
         log: None,
         stdin: false,
         stdin_once: false,
+        program: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::{check_userns, text};
 use crate::config::Lsm;
 use crate::error::{Context, Error, Result};
+use crate::handlers::Handlers;
 use crate::model::{
     ContainerConfig, ContainerSecurity, ImageSpec, MountPropagation, MountSpec, NamespaceMode,
     PodConfig, Resources,
@@ -20,14 +21,19 @@ const IMAGES_MAX: usize = MAX_FDS - 2;
 ///
 /// # Errors
 /// `Invalid`, with the name of the field.
-pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result<()> {
+pub fn container(
+    pod: &PodConfig,
+    config: &ContainerConfig,
+    lsm: &Lsm,
+    handlers: &Handlers,
+) -> Result<()> {
     if config.name.is_empty() {
         return Err(Error::invalid("a container needs a name"));
     }
     if config.image.image.is_empty() {
         return Err(Error::invalid("no image given"));
     }
-    super::handler(&config.image.runtime_handler, "image.runtime_handler")?;
+    super::handler(handlers, &config.image.runtime_handler, "image.runtime_handler")?;
     text::of_container(pod, config)?;
     check_devices(config)?;
     if config.envs.iter().any(|var| var.name.contains(['=', '\0']) || var.value.contains(&0)) {
@@ -48,7 +54,7 @@ pub fn container(pod: &PodConfig, config: &ContainerConfig, lsm: &Lsm) -> Result
         return Err(Error::invalid(message));
     }
     for mount in &config.mounts {
-        check_mount(pod, mount).context(|| format!("mount {}", mount.container_path))?;
+        check_mount(pod, mount, handlers).context(|| format!("mount {}", mount.container_path))?;
     }
     check_security(pod, &config.security, lsm)
 }
@@ -139,10 +145,10 @@ fn check_mappings(pod: &PodConfig, mount: &MountSpec) -> Result<()> {
     Ok(())
 }
 
-fn check_mount(pod: &PodConfig, mount: &MountSpec) -> Result<()> {
+fn check_mount(pod: &PodConfig, mount: &MountSpec, handlers: &Handlers) -> Result<()> {
     check_mappings(pod, mount)?;
     if let Some(image) = &mount.image {
-        return check_image(mount, image);
+        return check_image(mount, image, handlers);
     }
     if !mount.image_sub_path.is_empty() {
         return Err(Error::invalid("image_sub_path without image"));
@@ -163,8 +169,8 @@ fn check_mount(pod: &PodConfig, mount: &MountSpec) -> Result<()> {
 }
 
 /// An image is mounted as it is: nobody writes to it, and nothing is mounted in it.
-fn check_image(mount: &MountSpec, image: &ImageSpec) -> Result<()> {
-    super::handler(&image.runtime_handler, "image.runtime_handler")?;
+fn check_image(mount: &MountSpec, image: &ImageSpec, handlers: &Handlers) -> Result<()> {
+    super::handler(handlers, &image.runtime_handler, "image.runtime_handler")?;
     if image.image.is_empty() {
         return Err(Error::invalid("image: no image given"));
     }

@@ -12,18 +12,16 @@ pub(crate) use text::{PATH_MAX, length};
 pub use container::{container, limits};
 pub use pod::pod;
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::handlers::{self, Handlers};
 use crate::model::{NamespaceMode, UserNamespace};
 
-/// Refuses a runtime handler that is not the one that there is, which has a name and needs none.
+/// Refuses a runtime handler that is not known.
 ///
 /// # Errors
 /// `Invalid`, with the name of the field.
-pub fn handler(handler: &str, field: &str) -> Result<()> {
-    match handler {
-        "" | "rrun" => Ok(()),
-        _ => Err(Error::invalid(format!("{field}: runtime handler {handler:?} is not known"))),
-    }
+pub fn handler(handlers: &Handlers, handler: &str, field: &str) -> Result<()> {
+    handlers::find(handlers, handler).map(drop).context(|| field.to_owned())
 }
 
 /// Refuses user namespaces that make no sense, and those that the host's root is in.

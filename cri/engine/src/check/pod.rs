@@ -3,6 +3,7 @@
 use super::{check_userns, text};
 use crate::config::Lsm;
 use crate::error::{Context, Error, Result};
+use crate::handlers::Handlers;
 use crate::model::{NamespaceMode, PodConfig};
 use crate::spec::{self, numeric_id};
 use rrun_runtime::plan::{Namespace, Namespaces};
@@ -13,11 +14,11 @@ use rrun_shim_protocol::NamespaceKind;
 ///
 /// # Errors
 /// `Invalid`, with the name of the field.
-pub fn pod(config: &PodConfig, handler: &str, lsm: &Lsm) -> Result<()> {
+pub fn pod(config: &PodConfig, handler: &str, lsm: &Lsm, handlers: &Handlers) -> Result<()> {
     if config.name.is_empty() || config.namespace.is_empty() || config.uid.is_empty() {
         return Err(Error::invalid("a pod needs a name, a namespace and a uid"));
     }
-    super::handler(handler, "runtime_handler")?;
+    super::handler(handlers, handler, "runtime_handler")?;
     text::of_pod(config)?;
     check_namespaces(config)?;
     check_text(config)?;

@@ -226,20 +226,24 @@ mod tests {
     #[test]
     fn what_can_be_no_path_or_has_a_nul_is_refused_by_its_field() {
         let lsm = Lsm { apparmor: true, selinux: false };
-        check::pod(&pod(), "", &lsm).unwrap();
+        check::pod(&pod(), "", &lsm, &Default::default()).unwrap();
         for (field, is_path, change) in POD {
             for odd in odd("/").into_iter().take(if is_path { 3 } else { 1 }) {
                 let mut config = pod();
                 change(&mut config, odd.clone());
-                check_refused(field, &odd, check::pod(&config, "", &lsm));
+                check_refused(field, &odd, check::pod(&config, "", &lsm, &Default::default()));
             }
         }
-        check::container(&pod(), &container(), &lsm).unwrap();
+        check::container(&pod(), &container(), &lsm, &Default::default()).unwrap();
         for (field, is_path, change) in CONTAINER {
             for odd in odd("/").into_iter().take(if is_path { 3 } else { 1 }) {
                 let mut config = container();
                 change(&mut config, odd.clone());
-                check_refused(field, &odd, check::container(&pod(), &config, &lsm));
+                check_refused(
+                    field,
+                    &odd,
+                    check::container(&pod(), &config, &lsm, &Default::default()),
+                );
             }
         }
     }
@@ -250,9 +254,9 @@ mod tests {
         let mut config = container();
         config.mounts = vec![MountSpec { host_path: longest.clone(), ..mount() }];
         config.working_dir = format!("/{}", "n".repeat(255));
-        check::container(&pod(), &config, &Lsm::default()).unwrap();
+        check::container(&pod(), &config, &Lsm::default(), &Default::default()).unwrap();
         config.log_path = longest.trim_matches('/').to_owned();
-        let checked = check::container(&pod(), &config, &Lsm::default());
+        let checked = check::container(&pod(), &config, &Lsm::default(), &Default::default());
         check_refused("log_path: with the pod's log_directory", &longest, checked);
     }
 }

@@ -14,6 +14,7 @@ mod namespaces;
 mod planner;
 mod process;
 mod profile;
+mod program;
 mod resources;
 mod signal;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use host::{OnHost, PodProfiles, look_up, look_up_pod};
 pub(crate) use namespaces::namespaces;
 pub(crate) use planner::{Configured, Planner, Wanted, runtime_hooks};
 pub(crate) use profile::{AppArmor, apparmor, pod_apparmor, refuse_selinux};
+pub(crate) use program::{ForProgram, for_program};
 pub(crate) use resources::{asked as asked_limits, keep_from_swapping, limits_of};
 pub(crate) use signal::stop_signal;
 pub(crate) use user::numeric_id;

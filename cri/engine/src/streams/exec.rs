@@ -84,6 +84,8 @@ pub(super) async fn start(
 ) -> Result<Started, Refusal> {
     let template = template(engine, pod, container).await?;
     let plan = engine.planner.exec(&template, request)?;
+    let by_program = container.record().program.is_some();
+    let process = by_program.then(|| template.process(request)).transpose()?;
     let number = pod.execs.fetch_add(1, Ordering::Relaxed);
     let exec = Exec {
         exec: number,
@@ -91,6 +93,7 @@ pub(super) async fn start(
         plan,
         stdio: [stdio[0].is_some(), stdio[1].is_some(), stdio[2].is_some()],
         timeout_ms: timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+        process,
     };
     let gone = || Error::new(Kind::Unavailable, "the pod's shim is gone");
     let shim = pod.shim().ok_or_else(gone)?;

@@ -14,6 +14,7 @@ mod user_namespaces;
 mod world;
 
 use crate::config::{Config, LogLimits, Lsm, Settings, Takeover};
+use crate::handlers::Handlers;
 use crate::model::{ContainerConfig, ImageSpec, MountSpec, PodConfig};
 use crate::{CgroupDriver, Engine, Owner, PodId, Recovery};
 use std::path::Path;
@@ -53,6 +54,7 @@ impl Machine {
             seccomp_profiles: at("seccomp"),
             cdi_spec_dirs: vec![at("cdi")],
             log: LogLimits::default(),
+            handlers: Handlers::new(),
         };
         Config {
             root: at("lib"),

@@ -3,7 +3,7 @@
 mod configuration;
 
 use super::image_volumes::{self, ImageVolumes};
-use super::{ContainerAt, PodAt};
+use super::{ContainerAt, PodAt, by_program};
 use crate::blocking::blocking;
 use crate::check;
 use crate::dirs;
@@ -23,7 +23,7 @@ use crate::table::{Container, Shared};
 use rrun_runtime::cgroup::Resources as Limits;
 use rrun_runtime::plan::Plan;
 use rrun_runtime::planning::RuntimeHooks;
-use rrun_shim_protocol::{Create, LogSpec, Reply, Request, exit_record};
+use rrun_shim_protocol::{Create, LogSpec, Program, Reply, Request, exit_record};
 use rrun_sys::time;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ struct Planned {
     target: Option<OwnedFd>,
     /// The hooks that are not the shim's business.
     hooks: Option<RuntimeHooks>,
+    /// Who makes it, if not the shim.
+    program: Option<Program>,
 }
 
 impl Verb for CreateContainer {
@@ -132,7 +134,8 @@ pub(crate) async fn create(
     let what = format!("create container {}", config.name);
     let pod = engine.table.pod(owner, pod).context(|| what.clone())?;
     let at = PodAt { engine: Arc::clone(engine), pod };
-    check::container(&at.pod.config, &config, &engine.config.lsm).context(|| what.clone())?;
+    let (lsm, handlers) = (&engine.config.lsm, engine.settings().handlers);
+    check::container(&at.pod.config, &config, lsm, &handlers).context(|| what.clone())?;
     let digest = config_digest(&config)?;
     let key = (at.pod.id.clone(), config.name.clone(), config.attempt);
     let id =
@@ -174,7 +177,9 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     // Counted before the look at the phase: a stop changes that first, and then waits.
     let counted = at.pod.making();
     check_ready(&at)?;
-    let record = intent(&at, Arc::clone(&config), (&image, &volumes))?;
+    let program = by_program::find(&at.engine, &at.pod.record().handler).await?;
+    let record =
+        ContainerRecord { program, ..intent(&at, Arc::clone(&config), (&image, &volumes))? };
     let container = Arc::new(Container::new(record, &at.pod));
     Span::current().record("container", tracing::field::display(&container.id));
     let mut verb = CreateContainer {
@@ -269,6 +274,7 @@ fn intent(
         user: LinuxUser::default(),
         stop_signal: spec::stop_signal(config.stop_signal, &image.config.stop_signal)?,
         hooks: false,
+        program: None,
         config,
         id,
     })
@@ -326,6 +332,7 @@ impl CreateContainer {
             log,
             stdin: record.config.stdin,
             stdin_once: record.config.stdin_once,
+            program: planned.program.take(),
         });
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;
@@ -425,6 +432,7 @@ impl ContainerAt {
             }
         }
         self.at.engine.end_group(&record.cgroup).await?;
+        self.forget_by_program().await?;
         let (run, id) = (self.at.pod.dirs.run.clone(), self.container.id.clone());
         let remove = blocking(move || {
             exit_record::remove(&run, id.as_str()).context(|| format!("exit record of {id}"))

@@ -1,5 +1,6 @@
 //! The verbs that change something, each read as its list of steps.
 
+mod by_program;
 pub(crate) mod container_end;
 pub(crate) mod create_container;
 mod groups;

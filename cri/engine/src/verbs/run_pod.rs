@@ -1,6 +1,6 @@
 //! RunPodSandbox.
 
-use super::{PodAt, SOON, sandbox, shim_watch};
+use super::{PodAt, SOON, by_program, sandbox, shim_watch};
 use crate::blocking::blocking;
 use crate::check;
 use crate::config::Config;
@@ -121,8 +121,14 @@ pub(crate) async fn run(
     handler: &str,
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
-    check::pod(&config, handler, &engine.config.lsm).context(|| what.clone())?;
+    let handlers = engine.settings().handlers;
+    check::pod(&config, handler, &engine.config.lsm, &handlers).context(|| what.clone())?;
+    let program = by_program::find(engine, handler).await.context(|| what.clone())?;
     if config.id_maps().is_some() {
+        if program.is_some() {
+            let message = format!("userns_options: not with runtime handler {handler:?}");
+            return Err(Error::invalid(message).context(what));
+        }
         engine.has_user_namespaces().context(|| what.clone())?;
     }
     let digest = config_digest(&config, handler)?;

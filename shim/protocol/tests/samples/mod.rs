@@ -6,9 +6,9 @@ use rrun_runtime::plan::{
     RootfsSource, Seccomp, Slot, StateText, User, attr,
 };
 use rrun_shim_protocol::{
-    Ask, AskRefusal, ContainerReport, ContainerState, Create, Event, Exec, Exit, ExitReason,
-    LogSpec, NamespaceKind, Pin, Reaper, Reply, Request, Sandbox, ShimReport, Update, WireError,
-    WireKind,
+    Ask, AskRefusal, Attachment, AttachmentSource, ContainerReport, ContainerState, Create, Event,
+    Exec, Exit, ExitReason, LogSpec, NamespaceKind, Pin, Program, Reaper, Reply, Request, Sandbox,
+    ShimReport, Update, WireError, WireKind,
 };
 
 /// Any message.
@@ -72,6 +72,7 @@ fn requests() -> Vec<Request> {
     let container = || text("c0ffee");
     let mut directory = create();
     directory.plan.rootfs.source = RootfsSource::Directory("/root/fs".into());
+    directory.program = None;
     vec![
         Request::Hello { oldest: 1, newest: 300 },
         Request::Sandbox(sandbox()),
@@ -247,13 +248,36 @@ fn create() -> Create {
         }),
         stdin: true,
         stdin_once: true,
+        program: Some(program()),
     }
 }
 
 fn exec() -> Exec {
     let plan = ExecPlan { version: 1, cgroups: cgroups(), process: process() };
     let stdio = [true, false, true];
-    Exec { exec: 12, container: text("c0ffee"), plan, stdio, timeout_ms: Some(1000) }
+    let process = Some(text("{}"));
+    Exec { exec: 12, container: text("c0ffee"), plan, stdio, timeout_ms: Some(1000), process }
+}
+
+fn program() -> Program {
+    let sources = [
+        AttachmentSource::Mount(Slot(3)),
+        AttachmentSource::Namespace(Slot(0)),
+        AttachmentSource::PodDir(text("shm")),
+    ];
+    let path = |source: &AttachmentSource| match source {
+        AttachmentSource::Mount(_) => "/run/b/rootfs",
+        AttachmentSource::Namespace(_) => "/run/b/network",
+        AttachmentSource::PodDir(_) => "/run/b/shm",
+    };
+    let attached = |source| Attachment { path: path(&source).into(), source };
+    Program {
+        path: "/usr/sbin/runc".into(),
+        args: vec![text("--root"), text("/run/oci")],
+        bundle: "/run/b".into(),
+        attachments: sources.map(attached).into(),
+        timeout_ms: 30_000,
+    }
 }
 
 fn plan() -> Plan {

@@ -483,7 +483,7 @@ fn a_reaper_is_who_its_pod_says_with_a_keyring_of_its_own() {
         uid: "1".into(),
         ..pod.clone()
     };
-    check::pod(&named, "", &Lsm::default()).unwrap();
+    check::pod(&named, "", &Lsm::default(), &Default::default()).unwrap();
     let user = planner.reaper(&pod, &[Pid], "/pod/x", &profiles).unwrap().process.user;
     assert_eq!((user.uid, user.gid), (65534, 6));
     pod.security.run_as_user = Some(5);

@@ -99,7 +99,12 @@ impl Sources {
         let text = json.to_string();
         record::replace(&dirs.spec(&self.at.container.id), text.as_bytes())?;
         let limits = planner.limits(&json)?;
-        let hooks = self.at.bundle(&json, &text)?;
-        Ok(Planned { plan, user, limits, target: None, hooks })
+        let program = self.at.bundle_for_program(&json, &plan)?;
+        let hooks = match &program {
+            None => self.at.bundle(&json, &text)?,
+            // It runs them itself.
+            Some(_) => None,
+        };
+        Ok(Planned { plan, user, limits, target: None, hooks, program })
     }
 }
