@@ -94,10 +94,8 @@ impl Imported {
     /// Takes a key of ours, if it can be used by itself.
     fn put(&mut self, path: &[String], theirs: &Value, carried: Carried) {
         for (key, value) in carried.0 {
-            let Some((table, name)) = key.split_once('.') else { continue };
-            let line = Table::from_iter([(name.to_owned(), value.clone())]);
-            let line = Table::from_iter([(table.to_owned(), Value::Table(line))]);
-            let text = toml::to_string(&line).unwrap_or_default();
+            let Some((table, name)) = key.rsplit_once('.') else { continue };
+            let text = format!("[{table}]\n{name} = {value}\n");
             match Config::parse(&text, "") {
                 Ok(_) => {
                     self.keys.insert((table.to_owned(), name.to_owned()), value);
@@ -181,6 +179,7 @@ default_runtime_name = "runc"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 SystemdCgroup = true
+BinaryName = "/usr/sbin/runc"
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dir = "/usr/libexec/cni"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -211,6 +210,7 @@ required_plugins = ["a"]
         assert_eq!(config.images.certs_dirs.len(), 2);
         assert_eq!(config.metrics.address, Some("127.0.0.1:1338".parse().unwrap()));
         assert_eq!((config.nri.plugin_request_timeout, config.nri.required_plugins.len()), (3, 1));
+        assert_eq!(config.runtimes.handlers()["runc"].path, std::path::Path::new("/usr/sbin/runc"));
         assert_eq!(why(&imported, "sandbox"), "there is no pause image");
         assert!(why(&imported, "stream_server_address").contains("not on loopback"), "{text}");
         assert!(why(&imported, "snapshotter").contains("images.layers"));
@@ -230,6 +230,9 @@ cgroup_manager = "cgroupfs"
 pids_limit = -1
 [crio.runtime.runtimes.crun]
 runtime_path = "/usr/bin/crun"
+runtime_type = "oci"
+[crio.runtime.runtimes.kata]
+runtime_path = "kata"
 [crio.image]
 pinned_images = ["quay.io/x/y:1", "quay.io/*"]
 [crio.network]
@@ -254,7 +257,9 @@ enable_nri = false
         assert_eq!(config.tracing.sampling_rate_per_million, 1000);
         assert!(config.nri.disable);
         assert!(why(&imported, "pinned_images").contains("quay.io/*"), "{imported:?}");
-        assert!(why(&imported, "runtime_path").contains("by hand"));
+        assert_eq!(config.runtimes.handlers()["crun"].path, std::path::Path::new("/usr/bin/crun"));
+        assert!(why(&imported, "kata.runtime_path").contains("absolute"), "{imported:?}");
+        assert!(why(&imported, "runtime_type").contains("by hand"));
         assert!(why(&imported, "pids_limit").contains("NRI"));
     }
 

@@ -1,10 +1,11 @@
 //! Which values mean the same here, and how they are written.
 
 use super::table::Of;
+use std::borrow::Cow;
 use toml::Value;
 
 /// Keys of ours, as `table.key`, with their values.
-pub(super) struct Carried(pub(super) Vec<(&'static str, Value)>);
+pub(super) struct Carried(pub(super) Vec<(Cow<'static, str>, Value)>);
 
 /// How a value becomes ours.
 #[derive(Clone, Copy)]
@@ -93,6 +94,12 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
+/// Programs of runtime handlers: what comes before the name of one, and after.
+const HANDLERS: [(Of, &str, &str); 2] = [
+    (Of::Containerd, "containerd.runtimes.", ".options.BinaryName"),
+    (Of::Crio, "runtime.runtimes.", ".runtime_path"),
+];
+
 /// Values that are one address together.
 const JOINED: [(Of, &str, &str); 8] = [
     (Of::Containerd, "stream_server_address", "streaming.address"),
@@ -112,7 +119,11 @@ const ENDPOINT: &str = "tracing.tracing_endpoint";
 #[cfg(test)]
 pub(super) fn known() -> impl Iterator<Item = (Of, &'static str, &'static str)> {
     let single = KNOWN.iter().map(|(of, key, ours, _)| (*of, *key, *ours));
-    single.chain(JOINED).chain([(Of::Crio, ENDPOINT, "tracing.endpoint")])
+    let handlers = [
+        (Of::Containerd, "containerd.runtimes.*.options.BinaryName", "runtimes.*.path"),
+        (Of::Crio, "runtime.runtimes.*.runtime_path", "runtimes.*.path"),
+    ];
+    single.chain(JOINED).chain(handlers).chain([(Of::Crio, ENDPOINT, "tracing.endpoint")])
 }
 
 /// What is ours of a value; `None` where its row in the table says why not.
@@ -123,6 +134,14 @@ pub(super) fn carried(of: Of, key: &[String], value: &Value) -> Result<Option<Ca
     let key = key.join(".");
     if key == "pinned_images.sandbox" {
         return Ok(None);
+    }
+    if let Some(name) = handler(of, &key) {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !name.chars().all(is_plain) {
+            return Err("its name has other characters than letters, digits, - and _".to_owned());
+        }
+        let ours = Cow::from(format!("runtimes.{name}.path"));
+        return Ok(Some(Carried(vec![(ours, value.clone())])));
     }
     let is_it = |known: &&Known| {
         let pattern = known.1;
@@ -152,7 +171,16 @@ pub(super) fn carried(of: Of, key: &[String], value: &Value) -> Result<Option<Ca
         // Their default, whatever that is.
         return Err("it is empty".to_owned());
     }
-    Ok(Some(Carried(vec![(*ours, value)])))
+    Ok(Some(Carried(vec![((*ours).into(), value)])))
+}
+
+/// The name of the handler whose program this key is.
+fn handler(of: Of, key: &str) -> Option<&str> {
+    let name = |(known, before, after): &(Of, &str, &str)| {
+        let name = key.strip_prefix(before)?.strip_suffix(after)?;
+        (*known == of).then_some(name)
+    };
+    HANDLERS.iter().find_map(name)
 }
 
 fn url(endpoint: &str) -> Value {
@@ -224,7 +252,7 @@ impl Addresses {
             all.push((ENDPOINT, "tracing.endpoint", url(&text(ENDPOINT, "127.0.0.1:4317"))));
         }
         let whole = |(key, ours, value): (&str, &'static str, Value)| {
-            (key.to_owned(), value.clone(), Carried(vec![(ours, value)]))
+            (key.to_owned(), value.clone(), Carried(vec![(ours.into(), value)]))
         };
         all.into_iter().map(whole).collect()
     }
