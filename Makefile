@@ -28,13 +28,27 @@ build: ## release build of the four programs; rrun-shim and rrun-oci static
 	install -m 0755 -t $(TARGET)/release $(addprefix $(SHIM_TARGET)/$(HOST)/shim/,rrun-shim rrun-oci)
 
 PREFIX ?= /usr/local
+SHARED := share/man/man1 share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d
 
 .PHONY: install
-install: build ## programs to PREFIX/bin, the unit file to /etc/systemd/system
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system
+install: build man ## programs to PREFIX/bin, manual pages, completions, unit files to /etc/systemd/system
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin $(SHARED)) $(DESTDIR)/etc/systemd/system
 	install -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix $(TARGET)/release/,rrund rrun rrun-oci rrun-shim)
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' dist/rrund.service >$(TARGET)/release/rrund.service
-	install -m 0644 -t $(DESTDIR)/etc/systemd/system $(TARGET)/release/rrund.service
+	for unit in rrund rrun-manifests; do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' dist/$$unit.service >$(TARGET)/release/$$unit.service; \
+		install -m 0644 -t $(DESTDIR)/etc/systemd/system $(TARGET)/release/$$unit.service; done
+	install -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(TARGET)/release/man/*.1
+	install -m 0644 $(TARGET)/release/completion/bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rrun
+	install -m 0644 $(TARGET)/release/completion/zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rrun
+	install -m 0644 $(TARGET)/release/completion/fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rrun.fish
+
+# Made by the program that was built, as packages want them.
+.PHONY: man
+man: build ## manual pages and completion scripts of rrun, in the target folder
+	rm -rf $(TARGET)/release/man $(TARGET)/release/completion
+	mkdir -p $(TARGET)/release/man $(TARGET)/release/completion
+	$(TARGET)/release/rrun man $(TARGET)/release/man
+	for shell in bash zsh fish; do $(TARGET)/release/rrun completion $$shell >$(TARGET)/release/completion/$$shell; done
 
 .PHONY: check
 check: ## format, clippy, limits of the sources, pure tests; no root, no network

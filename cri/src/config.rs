@@ -39,6 +39,9 @@ pub struct Config {
     pub run: PathBuf,
     /// The shim's program; default: beside the daemon's.
     pub shim: Option<PathBuf>,
+    /// The folder of manifests whose pods `rrun manifests` runs; empty for none.
+    #[serde(deserialize_with = "absolute_or_empty")]
+    pub manifests: PathBuf,
     /// Pod networks.
     pub network: Network,
     /// Images.
@@ -70,6 +73,7 @@ impl Default for Config {
             root: "/var/lib/rrun".into(),
             run: "/run/rrun".into(),
             shim: None,
+            manifests: "/etc/rrun/manifests".into(),
             network: Network::default(),
             images: Images::default(),
             cgroup: Cgroup::default(),
@@ -279,6 +283,14 @@ impl Default for Log {
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     match path.is_absolute() {
+        true => Ok(path),
+        false => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+fn absolute_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    match path.is_absolute() || path.as_os_str().is_empty() {
         true => Ok(path),
         false => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
     }

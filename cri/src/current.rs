@@ -105,6 +105,7 @@ fn reloaded(old: &Config, new: &Config) -> Config {
             ..new.images.clone()
         },
         seccomp: new.seccomp.clone(),
+        manifests: new.manifests.clone(),
         cdi: new.cdi.clone(),
         log: Log { format: old.log.format, ..new.log.clone() },
         runtimes: new.runtimes.clone(),
@@ -210,6 +211,7 @@ mod tests {
         ("cgroup.mount", "'/x'"),
         ("cgroup.driver", "'cgroupfs'"),
         ("cgroup.parent", "'/x'"),
+        ("manifests", "'/x'"),
         ("streaming.address", "'127.0.0.1:1'"),
         ("seccomp.profiles", "'/x'"),
         ("cdi.spec_dirs", "['/x']"),

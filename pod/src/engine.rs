@@ -159,6 +159,7 @@ impl PodEngine {
             crashes: state.crashes,
             pulls: state.pulls,
             failures: state.failures,
+            before_restart: Default::default(),
             messages: Default::default(),
             actuated: state.actuated,
             resizing,

@@ -102,6 +102,14 @@ impl PodState {
         self.crashes.ends_after(&crash_key(container), ended)
     }
 
+    /// What the probes of a run have come to.
+    pub fn verdicts(&self, run: &str) -> impl Iterator<Item = (ProbeKind, Verdict)> {
+        let of_run = move |(id, kind, verdict): &(String, ProbeKind, Verdict)| {
+            (id == run).then_some((*kind, *verdict))
+        };
+        self.verdicts.iter().filter_map(of_run)
+    }
+
     /// When the back-off of an image that could not be pulled is over.
     pub fn next_pull(&self, image: &str) -> Option<Timestamp> {
         self.pulls.backoff.ends(image)

@@ -1,7 +1,10 @@
 //! How the start of a pod went: the calls that its process waited for, and when what became ready. Pure.
 
+mod page;
+
 use std::fmt::Write as _;
 
+pub use page::page;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;

@@ -64,6 +64,7 @@ impl TestNode {
             seccomp: dir.path().join("seccomp"),
             pulls: dir.path().join("pulls"),
             tombstones: dir.path().join("tombstones"),
+            users: dir.path().join("users"),
         };
         let cgroups = Arc::new(Cgroups::default());
         let node = LinuxNode::new(roots, cgroups.clone(), Arc::new(Alone)).unwrap();

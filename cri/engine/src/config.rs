@@ -2,6 +2,7 @@
 
 use crate::handlers::Handlers;
 use crate::id::Owner;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -99,6 +100,8 @@ pub enum Takeover {
     Owner(Owner),
     /// The pods of this owner with this uid: of one that is run by itself.
     Pod(Owner, String),
+    /// The pods of this owner with one of these uids: of those that one process runs.
+    Pods(Owner, BTreeSet<String>),
     /// Whatever has no readable record, and no pod.
     Nameless,
 }
@@ -109,6 +112,7 @@ impl Takeover {
         match self {
             Takeover::Owner(ours) => ours == owner,
             Takeover::Pod(ours, our_uid) => ours == owner && our_uid == uid,
+            Takeover::Pods(ours, our_uids) => ours == owner && our_uids.contains(uid),
             Takeover::Nameless => false,
         }
     }

@@ -159,11 +159,11 @@ async fn one(engine: &Arc<Shared>, id: &PodId) -> Result<Found> {
         step::run("engine.recover.run-dir", || match &takeover {
             Takeover::Owner(_) | Takeover::Nameless => dirs::make_in_any_case(&folders.run),
             // Its owner may live, and hold a lock that has no name any more.
-            Takeover::Pod(..) => dirs::make(&folders.run),
+            Takeover::Pod(..) | Takeover::Pods(..) => dirs::make(&folders.run),
         })?;
         let lock = || match &takeover {
             Takeover::Owner(_) | Takeover::Nameless => Lock::take_in_any_case(&folders.lock()),
-            Takeover::Pod(..) => Lock::take_over(&folders.lock(), HANDOVER),
+            Takeover::Pod(..) | Takeover::Pods(..) => Lock::take_over(&folders.lock(), HANDOVER),
         };
         match step::run("engine.recover.lock", lock)? {
             Some(lock) => Ok(Some((lock, read_pod(&folders, &pod)?))),

@@ -1,14 +1,18 @@
 //! The command line.
 
+mod access;
 mod debug;
 mod image;
 mod login;
 mod run;
+mod show;
 
+pub use access::{Attach, Cp, Exec, PortForward};
 pub use debug::Debug;
 pub use image::{Image, ImageList, Images};
 pub use login::{Login, Logout};
-pub use run::{Apply, DeadContainers, Run};
+pub use run::{Apply, DeadContainers, Manifests, Process, Run};
+pub use show::{Get, GetOutput, Inspect, Logs, Ps, PsOutput, Stats, Top, TopField};
 
 use crate::wait;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -20,7 +24,18 @@ Exit codes:
   0  done; of run: the pods succeeded, the Jobs are complete
   1  of run: a pod or a Job failed; of wait: it took too long
   2  the command could not be carried out, standard error says why
-  N  of exec: the command's own";
+  N  of exec: the command's own; of debug -i: the container's
+  125 of exec, attach and debug: could not be carried out, standard error says why
+  126 of exec: the program is there and cannot be run
+  127 of exec: there is no such program
+
+Examples:
+  rrun run pod.yaml                   until the pod ends, or Ctrl-C stops it
+  rrun apply -f pod.yaml              in the background, or bring it up to date
+  rrun get -w                         the pods, and what becomes of them
+  rrun logs -f web                    what a pod writes
+  rrun exec -it web -- sh             look into it
+  rrun why web                        what it waits for";
 
 const FSCK_CODES: &str = "\
 Exit codes:
@@ -34,6 +49,13 @@ What a daemon or another rrun works on is passed over. Layers that are damaged a
 from where their image was pulled. What rrund ends at its start is ended by --repair where no rrund
 runs; until it has, none can start.";
 
+const COMPLETIONS: &str = "\
+Examples:
+  rrun completion bash > /etc/bash_completion.d/rrun
+  rrun completion zsh > /usr/local/share/zsh/site-functions/_rrun
+  rrun completion fish > ~/.config/fish/completions/rrun.fish
+  source <(rrun completion bash)      for this shell alone";
+
 const RESTARTS: &str = "\
 Example:
   rrun restart web                    as after RestartAllContainers: hooks, stop signals, then anew
@@ -45,6 +67,7 @@ const TRACES: &str = "\
 Examples:
   rrun trace web
   rrun trace web -o json > web.json   for ui.perfetto.dev or chrome://tracing
+  rrun trace web --html web.html      to look at in a browser
 
 It shows what the pod's process has waited for: volumes, RunPodSandbox (namespaces and network), pulls,
 CreateContainer, StartContainer and hooks, the first 64 of them, and when containers ran and the pod was
@@ -88,6 +111,8 @@ pub enum Verb {
     Run(Run),
     /// Run the pods of a manifest in the background, or change those that are there as it says
     Apply(Apply),
+    /// Run the pods of a folder of manifests, as a kubelet has static pods: a service does this
+    Manifests(Manifests),
     /// Print which pods a manifest has and whether they can be run, and make nothing
     Validate {
         /// The manifest, or a folder of manifests; - is standard input
@@ -107,8 +132,10 @@ pub enum Verb {
         #[arg(long = "with", value_name = "FILE")]
         objects: Vec<PathBuf>,
     },
-    /// List pods
+    /// List pods that have not ended
     Ps(Ps),
+    /// Print pods as kubectl does: a table, their YAML or JSON, or parts of it
+    Get(Get),
     /// Print a pod's logs: of each container the newest run, rotated parts first
     Logs(Logs),
     /// Print what happened to a pod
@@ -118,6 +145,9 @@ pub enum Verb {
         /// Go on until nobody runs the pod any more
         #[arg(short, long)]
         watch: bool,
+        /// json: for programs, an object a line
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
     },
     /// Print what a pod waits for now: calls, pulls, probes, back-offs, processes that hang
     Why {
@@ -135,9 +165,16 @@ pub enum Verb {
         /// json: in the Chrome trace event format, for a trace viewer
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
+        /// Write a page for a browser, which needs nothing beside itself
+        #[arg(long, value_name = "FILE", conflicts_with = "output")]
+        html: Option<PathBuf>,
     },
-    /// Print what the containers of pods use: CPU over a second, and memory
+    /// Show what the containers of pods use, again and again; elsewhere than on a terminal once
     Top(Top),
+    /// Print once what containers use: CPU, memory, pressure, disk, restarts, probes
+    Stats(Stats),
+    /// Print pods and their containers as the runtime has them, as JSON: ids, processes, mounts
+    Inspect(Inspect),
     /// Print all that is known of pods
     Describe {
         /// Names, namespace/name or uids of pods
@@ -159,6 +196,10 @@ pub enum Verb {
     },
     /// Run a command in a container
     Exec(Exec),
+    /// See what a container writes from now on, and with -i write to it
+    Attach(Attach),
+    /// Pass connections to ports of this machine on to ports of a pod
+    PortForward(PortForward),
     /// Add a container to a pod that runs, to look into it
     Debug(Debug),
     /// Copy files between a container and this machine; nothing in the container is needed for it
@@ -234,6 +275,26 @@ pub enum Verb {
     /// Look at images, name them, import them
     #[command(subcommand)]
     Image(Image),
+    /// Print a script that completes the words of rrun in a shell
+    #[command(after_help = COMPLETIONS)]
+    Completion {
+        /// bash, zsh or fish
+        shell: Shell,
+    },
+    /// Write the manual pages, a file for each command, as packages have them
+    #[command(hide = true)]
+    Man {
+        /// The folder, which is there
+        folder: PathBuf,
+    },
+}
+
+/// The shells whose scripts are tried.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// What `rrun pull` is given.
@@ -247,49 +308,6 @@ pub struct Pull {
     /// json: what happens as it happens, an object a line; the last one has the image's id
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
-}
-
-#[derive(clap::Args)]
-pub struct Ps {
-    /// Ended ones too
-    #[arg(short, long)]
-    pub all: bool,
-    /// Of this namespace alone
-    #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// json: as the API has pods, without their specs; name: pod/NAME alone
-    #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<PsOutput>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PsOutput {
-    Json,
-    Name,
-}
-
-#[derive(clap::Args)]
-pub struct Top {
-    /// Names, namespace/name or uids of pods; default: all that have not ended
-    pub pods: Vec<String>,
-    /// A line for each container
-    #[arg(long)]
-    pub containers: bool,
-    /// Of this namespace alone
-    #[arg(short, long, value_name = "NAME", conflicts_with = "pods")]
-    pub namespace: Option<String>,
-    /// What uses most of it first; default: by name
-    #[arg(long, value_name = "FIELD")]
-    pub sort_by: Option<TopField>,
-    /// json: each container, with more figures
-    #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<Output>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TopField {
-    Cpu,
-    Memory,
 }
 
 #[derive(Subcommand)]
@@ -316,36 +334,6 @@ pub enum Output {
 }
 
 #[derive(clap::Args)]
-pub struct Logs {
-    /// Name, namespace/name or uid of the pod
-    pub pod: String,
-    /// Of this container alone
-    #[arg(short, long, value_name = "NAME")]
-    pub container: Option<String>,
-    /// Go on until the pod ends
-    #[arg(short, long)]
-    pub follow: bool,
-    /// The run before the newest, of a container that was started again
-    #[arg(short, long, conflicts_with = "follow")]
-    pub previous: bool,
-    /// The last lines alone, of each container
-    #[arg(long, value_name = "LINES")]
-    pub tail: Option<usize>,
-    /// With the time before each line
-    #[arg(short, long)]
-    pub timestamps: bool,
-    /// With the names of pod and container before each line, as kubectl has them
-    #[arg(long)]
-    pub prefix: bool,
-    /// Of all containers, as without a name
-    #[arg(long, conflicts_with = "container")]
-    pub all_containers: bool,
-    /// What is not older than this: 90s, 5m, 2h
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub since: Option<u64>,
-}
-
-#[derive(clap::Args)]
 pub struct Delete {
     /// Names, namespace/name or uids of pods
     #[arg(required_unless_present = "file")]
@@ -361,74 +349,13 @@ pub struct Delete {
     pub ignore_not_found: bool,
 }
 
-#[derive(clap::Args)]
-pub struct Exec {
-    /// Pass standard input
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// On a terminal
-    #[arg(short, long)]
-    pub tty: bool,
-    /// Name, namespace/name or uid of the pod
-    pub pod: String,
-    /// In this container; default: the first
-    #[arg(short, long, value_name = "NAME")]
-    pub container: Option<String>,
-    /// Program and arguments
-    #[arg(last = true, required = true)]
-    pub command: Vec<String>,
-}
-
-const COPIES: &str = "\
-Examples:
-  rrun cp web:/var/log/app ./logs     a folder of the first container of the pod web
-  rrun cp -c server ./web.conf web:/etc/web.conf
-  rrun cp ./site/. web:/srv           what is in a folder
-
-A folder that is there takes the copy under the name that it had. Out of a container come no links,
-devices, FIFOs and sockets; those that are left out are told.";
-
-#[derive(clap::Args)]
-#[command(after_help = COPIES)]
-pub struct Cp {
-    /// A file or folder: a path here, or POD:PATH or NAMESPACE/POD:PATH in a container
-    pub from: String,
-    /// Where to: the same; one of both is in a container
-    pub to: String,
-    /// Of this container; default: the first
-    #[arg(short, long, value_name = "NAME")]
-    pub container: Option<String>,
-    /// Ownership and permissions will not be preserved
-    #[arg(long)]
-    pub no_preserve: bool,
-}
-
-/// `90s`, `5m`, `2h` in seconds.
-fn duration(text: &str) -> Result<u64, String> {
-    let wrong = || "want a number and s, m or h, as in 90s".to_owned();
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3_600,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(unit).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Args, duration};
+    use super::Args;
     use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!((duration("90s"), duration("2h")), (Ok(90), Ok(7_200)));
-        assert!(["", "5", "m", "-1s", "1d"].iter().all(|text| duration(text).is_err()));
     }
 }

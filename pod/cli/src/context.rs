@@ -11,6 +11,9 @@ use rrun_pod::supervise::{Entry, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Of all of this machine, whatever their `--root` and `--run`: two pods must not have the same ids.
+const USERS: &str = "/run/rrun/users";
+
 /// The configuration, the records of pods, and which runtime is asked for.
 #[derive(Clone)]
 pub struct Context {
@@ -71,6 +74,7 @@ impl Context {
             seccomp: self.config.seccomp.profiles.clone(),
             pulls: self.pulls(endpoint),
             tombstones: self.tombstones(),
+            users: PathBuf::from(USERS),
         }
     }
 

@@ -1,13 +1,11 @@
 //! `rrun debug`: another container in a pod that runs.
 
 use crate::args;
+use crate::attach::{self, Streams};
 use crate::context::Context;
-use crate::exec::running as run_of;
-use crate::runtime::{alongside, reach};
-use crate::terminal::Raw;
-use crate::{stop, streaming, table, terminal};
-use anyhow::{Context as _, Result, anyhow, bail};
-use rrun_cri_api::v1;
+use crate::runtime::alongside;
+use crate::{stop, table, terminal};
+use anyhow::{Context as _, Result, bail};
 use rrun_pod::ephemeral::Ephemeral;
 use rrun_pod::status::State;
 use rrun_pod::supervise::Entry;
@@ -47,7 +45,8 @@ pub async fn debug(context: &Context, args: args::Debug) -> Result<ExitCode> {
     }
     terminal::tell(format_args!("container {name}: it is being started"));
     started(context, &entry, &name).await?;
-    let attached = alongside(context, &entry, attach(context, &entry, &name, args.tty)).await;
+    let to = Streams { stdin: true, tty: args.tty };
+    let attached = alongside(context, &entry, attach::attach(context, &entry, &name, to)).await;
     let code = ended(context, &entry, &name).await;
     // One that has ended before anybody could be attached to it has its code all the same.
     match (code, attached) {
@@ -95,20 +94,6 @@ async fn started(context: &Context, entry: &Entry, name: &str) -> Result<()> {
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-async fn attach(context: &Context, entry: &Entry, name: &str, tty: bool) -> Result<()> {
-    let of = reach(context, entry).await?;
-    let container_id = run_of(&*of.cri, entry.uid.as_str(), name).await?;
-    let request = v1::AttachRequest { container_id, stdin: true, tty, stdout: true, stderr: !tty };
-    let reply = of.cri.attach(request).await;
-    let url = reply.map_err(|status| anyhow!("{}", status.message()))?.url;
-    let connection = streaming::connect(&url).await.with_context(|| url.clone())?;
-    let raw = if tty { Raw::enter() } else { None };
-    // What it ended with is on record.
-    let done = streaming::converse(connection, true, tty).await.map(drop);
-    drop(raw);
-    done
 }
 
 /// The exit code of the container, once that is on record; none of one that goes on.

@@ -4,7 +4,7 @@ use crate::args;
 use crate::context::Context;
 use crate::many::full_name;
 use crate::{stop, table};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rrun_pod::error::{Error, Kind};
 use rrun_pod::supervise::Definition;
 
@@ -27,7 +27,15 @@ pub async fn pods(context: &Context, args: &args::Delete) -> Result<Vec<String>>
 pub async fn delete(context: &Context, args: &args::Delete, pod: &str) -> Result<()> {
     match context.store.find(pod).await {
         Err(e) if e.kind() == Kind::NotFound && args.ignore_not_found => return Ok(()),
-        found => drop(found?),
+        found => {
+            let entry = found?;
+            if let Some(file) = entry.definition.file.filter(|file| file.exists()) {
+                let file = file.display();
+                bail!(
+                    "pod {pod}: it is of the file {file}: it ends when that goes, and would come back"
+                );
+            }
+        }
     }
     // Its process may end just as it is asked: then nobody is in the way the second time.
     match stop::stop(context, pod, args.grace_period).await {

@@ -78,6 +78,9 @@ fn text(entry: &Entry, pod: &Pod) -> String {
     text.put("Name", &entry.name);
     text.put("Namespace", &entry.namespace);
     text.put("UID", entry.uid.as_str());
+    if let Some(file) = &entry.definition.file {
+        text.put("Manifest", file.display().to_string());
+    }
     if let Some(endpoint) = &entry.definition.endpoint {
         text.put("Endpoint", endpoint);
     }

@@ -1,20 +1,36 @@
 //! `rrun events`
 
+use crate::args::Output;
 use crate::context::Context;
 use crate::display::LOOK;
 use crate::table;
 use anyhow::Result;
 use rrun_pod::events::{Event, Level};
+use rrun_pod::supervise::Entry;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Prints the events on record, oldest first, and with `watch` those that follow until nobody runs the
 /// pod any more.
-pub async fn events(context: &Context, pod: &str, watch: bool) -> Result<ExitCode> {
+pub async fn events(
+    context: &Context,
+    pod: &str,
+    watch: bool,
+    output: Option<Output>,
+) -> Result<ExitCode> {
     let entry = context.store.find(pod).await?;
     let past = context.store.events(&entry).await?;
     let head = ["TIME", "TYPE", "REASON", "CONTAINER", "MESSAGE"].map(String::from);
     let rows: Vec<_> = std::iter::once(head).chain(past.iter().map(row)).collect();
-    table::print(&rows)?;
+    let widths = table::widths(&rows);
+    let shown = |event: &Event| match output {
+        Some(Output::Json) => format!("{}\n", json(&entry, event)),
+        None => table::line(&row(event), &widths),
+    };
+    match output {
+        Some(Output::Json) => table::write(&past.iter().map(shown).collect::<String>())?,
+        None => table::print(&rows)?,
+    }
     let (mut last, mut size) = (past.last().cloned(), 0);
     let mut over = !watch;
     while !over {
@@ -28,14 +44,8 @@ pub async fn events(context: &Context, pod: &str, watch: bool) -> Result<ExitCod
         size = now;
         let all = context.store.events(&entry).await?;
         let fresh = after(&all, last.as_ref());
-        // Columns are as wide as those of before as far as they can be.
-        let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or(0);
-        let width: Vec<usize> = (0..5).map(width).collect();
         for event in fresh {
-            let cells = row(event);
-            let line: Vec<String> =
-                cells.iter().zip(&width).map(|(cell, width)| format!("{cell:width$}")).collect();
-            if !table::shown(&format!("{}\n", line.join("  ").trim_end()))? {
+            if !table::shown(&shown(event))? {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -48,6 +58,27 @@ pub async fn events(context: &Context, pod: &str, watch: bool) -> Result<ExitCod
 fn after<'a>(all: &'a [Event], last: Option<&Event>) -> &'a [Event] {
     let printed = last.and_then(|last| all.iter().rposition(|event| event == last));
     printed.map_or(all, |at| &all[at + 1..])
+}
+
+/// As the API has events, as far as they are known here.
+fn json(entry: &Entry, event: &Event) -> Value {
+    let kind = if event.level == Level::Warning { "Warning" } else { "Normal" };
+    let field = event.container.as_ref().map(|name| format!("spec.containers{{{name}}}"));
+    json!({
+        "kind": "Event",
+        "apiVersion": "v1",
+        "involvedObject": {
+            "kind": "Pod",
+            "namespace": entry.namespace,
+            "name": entry.name,
+            "uid": entry.uid.as_str(),
+            "fieldPath": field,
+        },
+        "type": kind,
+        "reason": event.reason.as_str(),
+        "message": event.message,
+        "lastTimestamp": event.at.to_string(),
+    })
 }
 
 /// The columns of an event.

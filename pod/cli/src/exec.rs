@@ -12,6 +12,17 @@ use rrun_pod::supervise::reach::Reached;
 use rrun_pod::translate::labels;
 use std::process::ExitCode;
 
+/// As podman has it: a command could not be begun, for a reason of ours.
+pub const NOT_BEGUN: u8 = 125;
+
+/// The exit code of what was to have one of its own.
+pub fn or_not_begun(done: Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        crate::tell(&error);
+        ExitCode::from(NOT_BEGUN)
+    })
+}
+
 /// Runs the command; its exit code is ours.
 pub async fn exec(context: &Context, args: args::Exec) -> Result<ExitCode> {
     let (entry, container) = target(context, &args.pod, args.container.as_deref()).await?;

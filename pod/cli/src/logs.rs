@@ -33,7 +33,9 @@ pub async fn logs(context: &Context, args: args::Logs) -> Result<ExitCode> {
         (false, false) => Head::Nothing,
     };
     let mut lines = Lines::new(stdout(), head).with_time(args.timestamps);
-    let past = past(&mut reader, args.tail, args.since)?;
+    // A number below nothing is all of them, as for kubectl.
+    let tail = args.tail.and_then(|lines| usize::try_from(lines).ok());
+    let past = past(&mut reader, tail, args.since)?;
     if args.previous && files.is_empty() {
         bail!("pod {}: no container of it was started again: there is no run before", args.pod);
     }
@@ -94,10 +96,10 @@ impl Kept {
 }
 
 /// What is there, by time: files are read one after another.
-fn past(reader: &mut Reader, tail: Option<usize>, since: Option<u64>) -> Result<Vec<Kept>> {
-    let since = since.map(|seconds| {
+fn past(reader: &mut Reader, tail: Option<usize>, since: Option<Duration>) -> Result<Vec<Kept>> {
+    let since = since.map(|time| {
         let now = Clock::system().now().nanos() / 1_000_000_000;
-        now.saturating_sub(i64::try_from(seconds).unwrap_or(i64::MAX)).max(0)
+        now.saturating_sub(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)).max(0)
     });
     let mut kept = Vec::new();
     reader.read(&mut |piece| {

@@ -5,8 +5,10 @@
 //! [`rrun_pod::supervise`]; a pod that nobody supervises is taken over by the command that wants
 //! something of it.
 
+mod age;
 mod apply;
 mod args;
+mod attach;
 mod collector;
 mod container_gc;
 mod context;
@@ -21,20 +23,27 @@ mod events;
 mod exec;
 mod explain;
 mod fsck;
+mod get;
 mod image;
 mod image_du;
 mod image_gc;
 mod images;
+mod inspect;
 mod jobs;
+mod jsonpath;
 mod lines;
 mod login;
 mod logs;
+mod manifests;
+mod manual;
 mod many;
 mod object;
 mod pod_cgroups;
+mod port_forward;
 mod processes;
 mod ps;
 mod pull;
+mod row;
 mod run;
 mod runtime;
 mod stop;
@@ -45,8 +54,10 @@ mod top;
 mod trace;
 mod validate;
 mod wait;
+mod watch;
 mod why;
 mod why_removed;
+mod yaml;
 
 use anyhow::{Context as _, Result};
 use args::{Args, Gc, Image, Verb};
@@ -115,6 +126,8 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
             | Verb::Fsck { .. }
             | Verb::Doctor { .. }
             | Verb::WhyRemoved { .. }
+            | Verb::Completion { .. }
+            | Verb::Man { .. }
     );
     if let (Some(endpoint), false) = (&context.endpoint, of_images) {
         // Some of what follows goes by our own records: an endpoint that nobody serves would merely
@@ -129,14 +142,21 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
             validate::validate(&manifest, &objects, output)
         }
         Verb::Explain { manifest, objects } => explain::explain(&context, &manifest, &objects),
-        Verb::Exec(exec) => exec::exec(&context, exec).await,
-        Verb::Debug(args) => debug::debug(&context, args).await,
+        Verb::Exec(exec) => Ok(exec::or_not_begun(exec::exec(&context, exec).await)),
+        Verb::Attach(args) => Ok(exec::or_not_begun(attach::run(&context, args).await)),
+        Verb::PortForward(args) => port_forward::port_forward(&context, args).await,
+        Verb::Debug(args) => Ok(exec::or_not_begun(debug::debug(&context, args).await)),
         Verb::Cp(args) => cp::cp(&context, &args).await,
         Verb::Ps(ps) => ps::ps(&context, &ps).await,
+        Verb::Get(args) => get::get(&context, &args).await,
         Verb::Logs(logs) => logs::logs(&context, logs).await,
-        Verb::Events { pod, watch } => events::events(&context, &pod, watch).await,
-        Verb::Trace { pod, output } => trace::trace(&context, &pod, output).await,
+        Verb::Events { pod, watch, output } => events::events(&context, &pod, watch, output).await,
+        Verb::Trace { pod, output, html } => {
+            trace::trace(&context, &pod, output, html.as_deref()).await
+        }
         Verb::Top(args) => top::top(&context, &args).await,
+        Verb::Stats(args) => top::stats(&context, &args).await,
+        Verb::Inspect(args) => inspect::inspect(&context, &args).await,
         Verb::Why { pod, output } => why::why(&context, &pod, output).await,
         Verb::Describe { pods } => describe::describe(&context, &pods).await,
         Verb::Wait { pods, what, timeout } => wait::wait(&context, &pods, &what, timeout).await,
@@ -162,6 +182,9 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Rmi(of) => images::remove(&context, &of.images).await,
         Verb::Image(verb) => image_verb(verb, &context).await,
         Verb::Gc(Gc::Images { dry_run }) => image_gc::images(&context, dry_run).await,
+        Verb::Completion { shell } => manual::completion(shell),
+        Verb::Man { folder } => manual::man(&folder),
+        Verb::Manifests(args) => manifests::manifests(&context, &args).await,
     }
 }
 

@@ -2,65 +2,80 @@
 
 use crate::args::{Ps, PsOutput};
 use crate::context::Context;
-use crate::{object, table};
+use crate::row::Row;
+use crate::watch::{Line, watch};
+use crate::{object, table, yaml};
 use anyhow::Result;
-use rrun_pod::state::Ending;
-use rrun_pod::status::{Summary, summarize};
 use rrun_pod::supervise::Entry;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Lists the pods, those that have ended only if they are asked for.
 pub async fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
-    let mut pods = context.pods().await?;
-    let is_in = |pod: &Entry| asked.namespace.as_ref().is_none_or(|place| *place == pod.namespace);
-    pods.retain(|pod| is_in(pod) && (asked.all || !pod.phase().is_terminal()));
+    if asked.watch {
+        let look = async || {
+            let mut lines = Vec::new();
+            for pod in pods(context, asked).await? {
+                let row = Row::of(context, &pod).await;
+                let cells = cells(&row);
+                let changes = cells[..7].join(" ");
+                lines.push(Line { uid: row.uid, changes, cells });
+            }
+            Ok(lines)
+        };
+        watch(Some(head()), look).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pods = pods(context, asked).await?;
     match asked.output {
-        None => {}
-        Some(PsOutput::Json) => {
-            let items: Vec<Value> = pods.iter().map(object::of).collect();
-            let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-            table::write(&format!("{list:#}\n"))?;
-            return Ok(ExitCode::SUCCESS);
+        None => {
+            let mut rows = vec![head()];
+            for pod in &pods {
+                rows.push(cells(&Row::of(context, pod).await));
+            }
+            table::print(&rows)?;
         }
+        Some(PsOutput::Wide) => {
+            let mut rows = vec![wide(head(), ["NODE", "ENDPOINT"].map(String::from))];
+            for pod in &pods {
+                let row = Row::of(context, pod).await;
+                let more = [row.node.clone(), row.endpoint.clone()];
+                rows.push(wide(cells(&row), more));
+            }
+            table::print(&rows)?;
+        }
+        Some(PsOutput::Json) => table::write(&format!("{:#}\n", list(&pods)))?,
+        Some(PsOutput::Yaml) => table::write(&yaml::of(&list(&pods))?)?,
         Some(PsOutput::Name) => {
             let names: String = pods.iter().map(|pod| format!("pod/{}\n", pod.name)).collect();
             table::write(&names)?;
-            return Ok(ExitCode::SUCCESS);
         }
     }
-    let head = ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "UID"].map(String::from);
-    let mut rows = vec![head];
-    for pod in &pods {
-        rows.push(row(pod, context.store.is_locked(pod).await));
-    }
-    table::print(&rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(pod: &Entry, attended: bool) -> [String; 7] {
-    let state = pod.state.as_ref();
-    let summary = state.zip(pod.pod().ok()).map(|(state, defined)| {
-        summarize(&defined.spec, &state.status, state.ending != Ending::No)
-    });
-    let (ready, restarts, mut reason) = match summary {
-        Some(Summary { ready, total, reason, restarts }) => {
-            (format!("{ready}/{total}"), restarts, reason)
-        }
-        None => ("0/0".to_owned(), 0, pod.phase().as_str().to_owned()),
-    };
-    // What runs without its rrun is not probed and not restarted.
-    if !pod.phase().is_terminal() && !attended {
-        reason = "Unattended".to_owned();
-    }
-    let address = state.and_then(|state| state.status.pod_ips.first().cloned());
-    [
-        pod.namespace.clone(),
-        pod.name.clone(),
-        ready,
-        reason,
-        restarts.to_string(),
-        address.unwrap_or_else(|| "-".to_owned()),
-        pod.uid.to_string(),
-    ]
+async fn pods(context: &Context, asked: &Ps) -> Result<Vec<Entry>> {
+    let mut pods = context.pods().await?;
+    let is_in = |pod: &Entry| asked.namespace.as_ref().is_none_or(|place| *place == pod.namespace);
+    pods.retain(|pod| is_in(pod) && (asked.all || !pod.phase().is_terminal()));
+    Ok(pods)
+}
+
+fn list(pods: &[Entry]) -> Value {
+    object::list(pods.iter().map(object::whole).collect())
+}
+
+fn head() -> [String; 8] {
+    ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "UID", "AGE"].map(String::from)
+}
+
+fn cells(row: &Row) -> [String; 8] {
+    let (namespace, name) = (row.namespace.clone(), row.name.clone());
+    let (ready, status) = (row.ready.clone(), row.status.clone());
+    let (restarts, age) = (row.restarts.to_string(), row.age());
+    [namespace, name, ready, status, restarts, row.ip.clone(), row.uid.clone(), age]
+}
+
+fn wide([a, b, c, d, e, f, g, h]: [String; 8], [i, j]: [String; 2]) -> [String; 10] {
+    [a, b, c, d, e, f, g, h, i, j]
 }

@@ -23,6 +23,7 @@ use rrun_pod::supervise::reach::{Reach, Reached};
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Entry, LockedPod, Supervision, control};
 use rrun_pod::{PodEngine, PodHandle};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,19 +54,29 @@ pub struct Runtime {
 impl Runtime {
     /// Opens the runtime of a pod that the caller has locked.
     pub async fn open(context: &Context, pod: &Entry) -> Result<Runtime> {
-        Runtime::with(context, pod.definition.endpoint.as_deref(), pod.uid.as_str()).await
+        let endpoint = pod.definition.endpoint.as_deref();
+        Runtime::with(context, endpoint, pod_of(pod.uid.as_str())).await
     }
 
     /// Opens the runtime of this machine, with no pod in it.
     pub async fn without_pods(context: &Context) -> Result<Runtime> {
-        Runtime::with(context, None, "").await
+        Runtime::with(context, None, pod_of("")).await
     }
 
-    async fn with(context: &Context, endpoint: Option<&str>, uid: &str) -> Result<Runtime> {
+    /// Opens the runtime of this machine with these pods, each of which the caller has locked.
+    pub async fn with_pods(context: &Context, uids: BTreeSet<String>) -> Result<Runtime> {
+        Runtime::with(context, None, Takeover::Pods(owner(), uids)).await
+    }
+
+    async fn with(
+        context: &Context,
+        endpoint: Option<&str>,
+        takeover: Takeover,
+    ) -> Result<Runtime> {
         let (cri, routes, images): (Arc<dyn Cri>, _, _) = match endpoint {
             Some(endpoint) => (connect(endpoint).await?, None, None),
             None => {
-                let (service, images) = in_process(context, uid).await?;
+                let (service, images) = in_process(context, takeover).await?;
                 let routes = server::Service::new(service.clone()).routes();
                 (service, Some(routes), Some(images))
             }
@@ -174,7 +185,7 @@ pub async fn reach(context: &Context, pod: &Entry) -> Result<Reached> {
     }
     let locked = context.store.lock_existing(pod).await?;
     let cri: Arc<dyn Cri> = if locked.is_some() {
-        in_process(context, pod.uid.as_str()).await?.0
+        in_process(context, pod_of(pod.uid.as_str())).await?.0
     } else {
         let socket = context.store.socket(&pod.uid, "cri");
         Arc::new(Client::connect(&format!("unix://{}", socket.display())).await?)
@@ -196,11 +207,18 @@ pub async fn connect(endpoint: &str) -> Result<Arc<Client>> {
     timeout(ANSWER, answer).await.map_err(silent)?
 }
 
-/// The container engine with one pod taken over.
-async fn in_process(context: &Context, uid: &str) -> Result<(Arc<Service>, Store)> {
+fn owner() -> Owner {
+    Owner::Engine(OWNER.to_owned())
+}
+
+fn pod_of(uid: &str) -> Takeover {
+    Takeover::Pod(owner(), uid.to_owned())
+}
+
+/// The container engine with pods taken over.
+async fn in_process(context: &Context, takeover: Takeover) -> Result<(Arc<Service>, Store)> {
     let config = &context.config;
-    let owner = Owner::Engine(OWNER.to_owned());
-    let takeover = Takeover::Pod(owner.clone(), uid.to_owned());
+    let owner = owner();
     let current = Current::new(config.as_ref().clone());
     let parts = parts::open(&current, takeover).await.map_err(|error| anyhow!(error))?;
     let images = parts.images.clone();

@@ -20,6 +20,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 /// The newest that we speak first.
 const PROTOCOLS: &str = "v5.channel.k8s.io, v4.channel.k8s.io";
 const CAN_CLOSE: &str = "v5.channel.k8s.io";
+/// Of ports: their channels cannot be closed alone.
+const PORT_PROTOCOL: &str = "v4.channel.k8s.io";
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
@@ -34,21 +36,34 @@ pub struct Connection {
     can_close: bool,
 }
 
-type Socket = WebSocketStream<TcpStream>;
+/// What messages go over.
+pub type Socket = WebSocketStream<TcpStream>;
 
-/// Connects.
+/// Connects to the streams of a command.
 pub async fn connect(url: &str) -> Result<Connection> {
+    let (socket, taken) = open(url, PROTOCOLS).await?;
+    Ok(Connection { socket, can_close: taken == CAN_CLOSE })
+}
+
+/// Connects to a port of a pod.
+pub async fn connect_port(url: &str) -> Result<Socket> {
+    Ok(open(url, PORT_PROTOCOL).await?.0)
+}
+
+/// A connection, and the protocol that the server has chosen.
+async fn open(url: &str, protocols: &str) -> Result<(Socket, String)> {
     if !url.starts_with("http://") {
         bail!("only http is spoken here");
     }
     let url = url.replacen("http://", "ws://", 1);
     let mut request = url.as_str().into_client_request()?;
-    request.headers_mut().insert("Sec-WebSocket-Protocol", PROTOCOLS.parse()?);
+    request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse()?);
     let address = request.uri().authority().context("no address in it")?.as_str().to_owned();
     let stream = TcpStream::connect(&address).await?;
     let (socket, reply) = tokio_tungstenite::client_async(request, stream).await?;
     let taken = reply.headers().get("Sec-WebSocket-Protocol");
-    Ok(Connection { socket, can_close: taken.is_some_and(|taken| taken == CAN_CLOSE) })
+    let taken = taken.and_then(|taken| taken.to_str().ok()).unwrap_or_default().to_owned();
+    Ok((socket, taken))
 }
 
 /// Moves the streams until the command has ended: its exit code.

@@ -22,17 +22,27 @@ pub fn shown(text: &str) -> std::io::Result<bool> {
     }
 }
 
-fn format<const N: usize>(rows: &[[String; N]]) -> String {
-    let shown = |row: &[String; N]| std::array::from_fn(|column| printable_line(&row[column]));
-    let rows: Vec<[String; N]> = rows.iter().map(shown).collect();
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+/// Rows in columns as wide as they must be.
+pub fn format<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths = widths(rows);
+    rows.iter().map(|row| line(row, &widths)).collect()
+}
+
+/// How wide the columns must be.
+pub fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
+    let width = |cell: &str| printable_line(cell).chars().count();
+    std::array::from_fn(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0))
+}
+
+/// A row in columns that are as wide as these, or wider.
+pub fn line<const N: usize>(row: &[String; N], widths: &[usize; N]) -> String {
+    // A column with nothing in it is none.
+    let columns = row.iter().zip(widths).filter(|(_, width)| **width > 0);
+    let cells = columns.map(|(cell, width)| {
+        let cell = printable_line(cell);
+        format!("{cell:width$}")
+    });
+    format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
 }
 
 #[cfg(test)]

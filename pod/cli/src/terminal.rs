@@ -85,6 +85,26 @@ impl Drop for Hidden {
     }
 }
 
+/// A terminal that hands over each key at once and does not show it; dropped, it is as it was.
+pub struct Keys(Termios);
+
+impl Keys {
+    /// Signals stay what they are.
+    pub fn enter() -> Result<Keys> {
+        let before = tcgetattr(stdin())?;
+        let mut keys = before.clone();
+        keys.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON);
+        tcsetattr(stdin(), SetArg::TCSANOW, &keys)?;
+        Ok(Keys(before))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
+    }
+}
+
 /// Rows and columns of the terminal on standard input, if it is one that has a size.
 pub fn size() -> Option<(u16, u16)> {
     rrun_sys::pty::size(stdin().as_fd()).ok().filter(|(rows, columns)| *rows > 0 && *columns > 0)

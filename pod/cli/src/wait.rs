@@ -1,6 +1,7 @@
 //! `rrun wait`
 
 use crate::context::Context;
+use crate::jsonpath::{self, Path};
 use crate::{object, table, terminal};
 use anyhow::{Result, bail};
 use rrun_pod::error::Kind;
@@ -16,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What is waited for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum For {
     /// The pod is gone.
     Delete,
@@ -25,14 +26,7 @@ pub enum For {
     /// A condition has this status; both in small letters.
     Condition(String, String),
     /// There is something at a path of the pod; and it is this, if a value is given.
-    JsonPath(Vec<Step>, Option<String>),
-}
-
-/// One step of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    Field(String),
-    Item(usize),
+    JsonPath(Path, Option<String>),
 }
 
 /// `delete`, `create`, `condition=NAME[=VALUE]`, `jsonpath={PATH}[=VALUE]`.
@@ -54,7 +48,7 @@ pub fn parse(text: &str) -> Result<For, String> {
             None if rest.trim_matches(['\'', '"']).is_empty() => None,
             None => return Err(wrong()),
         };
-        return Ok(For::JsonPath(steps(path).ok_or_else(wrong)?, value));
+        return Ok(For::JsonPath(path_of(path).ok_or_else(wrong)?, value));
     }
     match text.to_lowercase().as_str() {
         "delete" => Ok(For::Delete),
@@ -63,36 +57,9 @@ pub fn parse(text: &str) -> Result<For, String> {
     }
 }
 
-/// `.status.containerStatuses[0].ready`; behind a backslash a dot is part of a name.
-fn steps(path: &str) -> Option<Vec<Step>> {
-    let mut steps = Vec::new();
-    let mut rest = Some(path).filter(|path| path.starts_with('.'))?;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('.') {
-            let (name, after) = name(after);
-            steps.push(Step::Field(Some(name).filter(|name| !name.is_empty())?));
-            rest = after;
-        } else {
-            let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
-            steps.push(Step::Item(index.parse().ok()?));
-            rest = after;
-        }
-    }
-    Some(steps)
-}
-
-/// The name that `text` begins with, and what stands behind it.
-fn name(text: &str) -> (String, &str) {
-    let mut name = String::new();
-    let mut letters = text.char_indices();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '.' | '[' => return (name, &text[at..]),
-            '\\' => name.extend(letters.next().map(|(_, letter)| letter)),
-            _ => name.push(letter),
-        }
-    }
-    (name, "")
+/// One that leads somewhere in the pod.
+fn path_of(text: &str) -> Option<Path> {
+    Path::parse(text).ok().filter(|_| text.len() > 1)
 }
 
 /// A time limit as kubectl has it: nanoseconds, a negative number for a week.
@@ -136,7 +103,7 @@ async fn is_so(context: &Context, pod: &str, what: &For) -> Result<bool> {
         For::Delete => Ok(false),
         For::Create => Ok(true),
         For::Condition(name, value) => Ok(has_condition(&entry, name, value)),
-        For::JsonPath(steps, value) => Ok(has_value(&object::of(&entry), steps, value.as_deref())),
+        For::JsonPath(path, value) => Ok(has_value(&object::of(&entry), path, value.as_deref())),
     }
 }
 
@@ -146,14 +113,9 @@ fn has_condition(entry: &Entry, name: &str, value: &str) -> bool {
     found.is_some_and(|found| found.status.to_string() == value)
 }
 
-fn has_value(pod: &Value, steps: &[Step], wanted: Option<&str>) -> bool {
-    let found = steps.iter().try_fold(pod, |at, step| match step {
-        Step::Field(name) => at.get(name),
-        Step::Item(index) => at.get(index),
-    });
-    let Some(found) = found.filter(|found| !found.is_null()) else { return false };
-    let text = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
-    wanted.is_none_or(|wanted| text == wanted)
+fn has_value(pod: &Value, path: &Path, wanted: Option<&str>) -> bool {
+    let found = path.find(pod).into_iter().next().filter(|found| !found.is_null());
+    found.is_some_and(|found| wanted.is_none_or(|wanted| jsonpath::words(found) == wanted))
 }
 
 #[cfg(test)]
@@ -175,7 +137,7 @@ mod tests {
             ("jsonpath={status}", "unrecognized condition"),
             ("jsonpath={.a[x]}", "unrecognized condition"),
             ("jsonpath={.a[0]b}", "unrecognized condition"),
-            ("jsonpath={.a..b}", "unrecognized condition"),
+            ("jsonpath={.a.}x", "unrecognized condition"),
         ] {
             assert!(parse(text).unwrap_err().contains(why), "{text}");
         }
@@ -200,8 +162,8 @@ mod tests {
             ("jsonpath={.status.x}", false),
             ("jsonpath={.status.hostIP}", false),
         ] {
-            let For::JsonPath(steps, value) = parse(text).unwrap() else { panic!("{text}") };
-            assert_eq!(has_value(&pod, &steps, value.as_deref()), so, "{text}");
+            let For::JsonPath(path, value) = parse(text).unwrap() else { panic!("{text}") };
+            assert_eq!(has_value(&pod, &path, value.as_deref()), so, "{text}");
         }
     }
 

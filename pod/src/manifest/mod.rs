@@ -5,6 +5,7 @@
 //! can say that a field is unknown, but not "known, and not done yet", nor "known, and means
 //! nothing here", and it loses the line as soon as a value is buffered.
 
+mod as_json;
 mod claims;
 mod container;
 mod env;
@@ -33,6 +34,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use as_json::spec;
 pub(crate) use values::default_pull_policy;
 
 use fault::Fault;

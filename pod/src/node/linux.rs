@@ -58,6 +58,8 @@ pub struct Roots {
     pub pulls: PathBuf,
     /// Tombstones of containers.
     pub tombstones: PathBuf,
+    /// Which pod of this machine has which ids, whatever its other folders: gone after a boot.
+    pub users: PathBuf,
 }
 
 /// This machine as a [`Node`].
@@ -147,7 +149,8 @@ impl Shared {
         let cgroup_parent = self.cgroups.make(&pod.meta.uid, limits)?;
         let set = self.volumes(pod, &dir, addresses);
         let own_users = !pod.spec.host_users;
-        let users = own_users.then(|| users::range(&self.roots.volumes, &dir)).transpose();
+        let users = own_users.then(|| users::range(&self.roots.volumes, &dir, &self.roots.users));
+        let users = users.transpose();
         let users = users.context(|| "user namespace")?;
         Ok(PodPlace { log_directory, cgroup_parent, volumes: set.prepare()?, users })
     }
@@ -163,7 +166,9 @@ impl Shared {
 
     fn tear_down(&self, uid: &PodUid) -> Result<()> {
         let dir = self.pod_dir(uid);
-        let gone = mounts::detach_below(&dir).and_then(|()| files::remove_tree(&dir));
+        let gone = mounts::detach_below(&dir)
+            .and_then(|()| users::release(&dir, &self.roots.users))
+            .and_then(|()| files::remove_tree(&dir));
         // The cgroup goes even if a volume stays: they do not depend on each other.
         let removed = self.cgroups.remove(uid);
         gone.context(|| format!("volumes of {uid}"))?;

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use containers::ended;
 pub use details::{Amounts, MountStatus, ResourceStatus, amounts};
 pub use json::to_json;
 pub use summary::{Summary, summarize};

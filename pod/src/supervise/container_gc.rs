@@ -92,7 +92,7 @@ fn take(records: &Records) -> Result<Option<(Lock, Known)>> {
 
 impl ContainerGc {
     /// Collects after a period, and after every one then. A failure is an event.
-    pub(super) async fn run(self, events: Recorder) {
+    pub async fn run(self, events: Recorder) {
         loop {
             tokio::time::sleep(self.period).await;
             let failed = match self.collect_in_turn().await {

@@ -22,6 +22,10 @@ pub struct Definition {
     /// Of a Job's pod, how many have failed in its place before.
     #[serde(default)]
     tries: u32,
+    /// The file of the folder of manifests that it is of, if it is of one: its pod is there as long as
+    /// that.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
     /// Which runtime has the pod: the endpoint of a CRI server, or none for the one in the
     /// process that runs the pod.
     pub endpoint: Option<String>,
@@ -84,7 +88,7 @@ impl Definition {
         let read = |path: &PathBuf| Document::read(path);
         let manifests = files(manifest)?.iter().map(read).collect::<Result<_>>()?;
         let objects = objects.iter().map(read).collect::<Result<_>>()?;
-        Ok(Definition { manifests, objects, pod: None, tries: 0, endpoint })
+        Ok(Definition { manifests, objects, pod: None, tries: 0, file: None, endpoint })
     }
 
     /// What it says of its one pod, or of the one that is meant.
@@ -119,6 +123,12 @@ impl Definition {
         manifest::pods(&sources(&self.manifests, &manifests), &sources(&self.objects, &objects))
     }
 
+    /// The spec of its pod as the manifest has it; none where that cannot be read any more.
+    pub fn spec(&self) -> Option<serde_json::Value> {
+        let bytes: Result<Vec<_>> = self.manifests.iter().map(Document::bytes).collect();
+        manifest::spec(&sources(&self.manifests, &bytes.ok()?), self.pod.as_deref())
+    }
+
     /// The bytes of its first document: all of them, where it was read from standard input.
     ///
     /// # Errors
@@ -139,6 +149,18 @@ impl Definition {
     pub fn again(mut self, tries: u32) -> Definition {
         self.tries = tries;
         self
+    }
+
+    /// The same of a file in the folder of manifests.
+    #[must_use]
+    pub fn kept_by(mut self, file: &Path) -> Definition {
+        self.file = Some(file.to_owned());
+        self
+    }
+
+    /// Whether its pod was made in the place of one of a Job that had failed.
+    pub fn is_another_try(&self) -> bool {
+        self.tries > 0
     }
 
     /// Whether this is of a pod of that manifest, whichever.

@@ -57,7 +57,7 @@ pub struct ImageGc {
 
 impl ImageGc {
     /// Collects whenever it is time. A failure that repeats itself is an event.
-    pub(super) async fn run(self, events: Recorder) {
+    pub async fn run(self, events: Recorder) {
         let mut failed_before = false;
         loop {
             let round = self.round().await.unwrap_or_else(|e| Round {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nix::fcntl::Flock;
 use rrun_blocking::Blocking;
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use crate::events::Event;
 use crate::ids::PodUid;
 use crate::model::Meta;
 use crate::node::OtherPods;
+use crate::record::try_lock;
 use crate::state::PodState;
 
 pub use records::{Attended, Entry};
@@ -120,6 +122,18 @@ impl Store {
         self.call(move |records| records.diagnostics(&key)).await
     }
 
+    /// For the one process that runs the pods of a folder of manifests; `None` while there is another.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn lock_manifests(&self) -> Result<Option<ManifestsLock>> {
+        let lock = self.call(|records| {
+            make_private(&records.run)?;
+            try_lock(&records.run.join("manifests.lock"))
+        });
+        Ok(lock.await?.map(ManifestsLock))
+    }
+
     /// Takes a pod that is to be run. What is on record of it stays, if it is the same manifest.
     ///
     /// # Errors
@@ -148,6 +162,10 @@ impl Store {
         }
     }
 }
+
+/// Released when it is dropped.
+#[derive(Debug)]
+pub struct ManifestsLock(#[allow(dead_code)] Flock<File>);
 
 #[async_trait]
 impl OtherPods for Store {

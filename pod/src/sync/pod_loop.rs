@@ -174,6 +174,7 @@ impl PodWorker {
             ended,
             now: self.clock.now(),
         });
+        self.tell_before_restart(&mut new);
         if ended {
             status::finish(&mut new, self.clock.now());
         }

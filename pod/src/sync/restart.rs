@@ -1,11 +1,13 @@
 //! All containers of a pod once more, as somebody asks for it: what the kubelet does where a container
 //! says `RestartAllContainers`. Sandbox, addresses and volumes stay.
 
+use std::collections::BTreeMap;
+
 use super::observe::{Observed, Run, RunState};
 use super::worker::PodWorker;
 use crate::error::Result;
 use crate::gc::removal::Removal;
-use crate::status::State;
+use crate::status::{PodStatus, State, ended};
 use crate::tombstone::Cause;
 
 impl PodWorker {
@@ -20,12 +22,18 @@ impl PodWorker {
         let (seen, _) = self.look().await?;
         let (cri, node, pod) = (&*self.cri, &*self.node, &self.pod.meta);
         let removal = Removal { cri, node, pod, now: self.clock.now() };
+        let mut last = BTreeMap::new();
         for run in seen.runs.iter().filter(|run| self.pod.spec.find(&run.name).is_some()) {
+            if run.state == RunState::Exited {
+                // The newest is the first.
+                last.entry(run.name.clone()).or_insert_with(|| ended(run));
+            }
             if let Err(e) = removal.leave_tombstone(run, Cause::MadeAnew).await {
                 tracing::warn!(pod = %self.pod.meta.name, "tombstone of {}: {e}", run.name);
             }
             removal.remove_container(run).await?;
         }
+        let mut before = BTreeMap::new();
         // That they have ended is no end of the pod, whatever its policy.
         self.status.send_modify(|status| {
             for found in status.containers.iter_mut().chain(&mut status.init_containers) {
@@ -34,12 +42,29 @@ impl PodWorker {
                 }
                 let (reason, message) = (String::new(), String::new());
                 found.state = State::Waiting { reason, message };
+                if let Some(end) = last.remove(&found.name) {
+                    before.insert(found.name.clone(), (found.restart_count, end));
+                }
                 (found.last, found.ready, found.started) = (None, false, Some(false));
             }
         });
+        self.before_restart = before;
         self.failures.clear();
         self.restarts.borrow_and_update();
         self.restarted.send_replace(order);
         Ok(())
+    }
+
+    /// Says of runs that a restart has begun how those before them ended. Not before they run: a
+    /// container that waits after such an end may be done for good.
+    pub(super) fn tell_before_restart(&self, status: &mut PodStatus) {
+        for found in status.containers.iter_mut().chain(&mut status.init_containers) {
+            let runs = !matches!(found.state, State::Waiting { .. });
+            let before = self.before_restart.get(&found.name);
+            let before = before.filter(|(count, _)| runs && *count == found.restart_count);
+            if let (None, Some((_, end))) = (&found.last, before) {
+                found.last = Some(end.clone());
+            }
+        }
     }
 }

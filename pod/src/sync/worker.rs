@@ -24,7 +24,7 @@ use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
 use crate::resize::Actuated;
 use crate::state::{Ending, PodState, Pulls};
-use crate::status::{PodStatus, StartFailure};
+use crate::status::{PodStatus, StartFailure, Terminated};
 
 /// When a sync that failed is tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(10);
@@ -65,6 +65,8 @@ pub(crate) struct PodWorker {
     pub crashes: Backoff,
     pub pulls: Pulls,
     pub failures: BTreeMap<String, StartFailure>,
+    /// How runs ended that a restart has removed, and the restart count of those after them.
+    pub before_restart: BTreeMap<String, (u32, Terminated)>,
     pub messages: TerminationMessages,
     /// What containers and the pod's own group have of CPU and memory.
     pub actuated: Actuated,

@@ -66,6 +66,26 @@ pub struct Apply {
     pub process: Process,
 }
 
+const MANIFESTS: &str = "\
+Examples:
+  systemctl enable --now rrun-manifests
+  cp web.yaml /etc/rrun/manifests/    its pods run
+  rm /etc/rrun/manifests/web.yaml     and end
+  rrun manifests --dir ./manifests    without the service
+
+Files are read by name, those that begin with a dot are not. A change of a file ends its pod and begins
+another one; a file that cannot be read changes nothing. The pods go on when this process ends.";
+
+#[derive(Args)]
+#[command(after_help = MANIFESTS)]
+pub struct Manifests {
+    /// Instead of the configuration's folder: /etc/rrun/manifests
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub process: Process,
+}
+
 impl Apply {
     /// Running its pods in the background.
     pub fn run(self) -> Run {

@@ -47,6 +47,10 @@ fn a_container_is_added_to_a_pod_that_runs_and_sees_the_processes_of_its_target(
     for call in ["its volumes", "RunPodSandbox", "CreateContainer main", "StartContainer main"] {
         assert!(traced.lines().any(|line| line.contains('#') && line.ends_with(call)), "{traced}");
     }
+    let page = web.0.sandbox.root().join("web.html");
+    web.0.ok(&["trace", "web", "--html", page.to_str().unwrap()]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("StartContainer main"), "{page}");
     let json: serde_json::Value =
         serde_json::from_str(&web.0.ok(&["trace", "web", "-o", "json"])).unwrap();
     let events = json["traceEvents"].as_array().unwrap();

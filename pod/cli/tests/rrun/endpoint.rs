@@ -59,6 +59,7 @@ impl Server {
         assert!(self.ok(&["images"]).contains("examples.rrun.test/hello"), "images");
         await_that("lines of the log", || self.ok(&["logs", "hello"]).contains("watch | "));
         assert!(self.ok(&["events", "hello"]).contains("Started"));
+        self.drive_looks();
         self.ok(&["stop", "hello"]);
         assert_eq!(row()[3], "Completed");
         self.ok(&["rm", "hello"]);
@@ -73,6 +74,38 @@ impl Server {
         assert_eq!(pull.status.code(), Some(2), "{}", text(&pull.stdout));
         let import = self.rrun(&["image", "import", "/none"]);
         assert!(text(&import.stderr).contains("takes no images from files"));
+    }
+
+    /// What shows the pod, and ports of it.
+    fn drive_looks(&self) {
+        let shown =
+            self.ok(&["get", "hello", "-o", "jsonpath={.status.phase} {.spec.containers[0].name}"]);
+        assert!(shown.starts_with("Running "), "{shown}");
+        let inspected = self.ok(&["inspect", "hello"]);
+        let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+        let running = |one: &&serde_json::Value| one["status"]["state"] == "CONTAINER_RUNNING";
+        let containers = inspected[0]["containers"].as_array().unwrap();
+        let pids = containers.iter().filter(running).map(|one| one["pid"].as_i64().unwrap());
+        assert_eq!(pids.filter(|pid| *pid > 1).count(), 2, "{inspected}");
+        assert!(self.ok(&["stats", "hello"]).lines().count() == 3);
+        let mut command = self.sandbox.command(place::program("rrun").unwrap());
+        command.args(["--endpoint", &self.endpoint, "port-forward", "hello", "18080:8080"]);
+        let forward = crate::machine::Run::start(command);
+        forward.expect("Forwarding from 127.0.0.1:18080 -> 8080");
+        let fetch =
+            "exec 3<>/dev/tcp/127.0.0.1/18080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+        let page = limit::output(self.sandbox.command("bash").args(["-c", fetch])).unwrap();
+        assert!(text(&page.stdout).starts_with("HTTP/1"), "{}", text(&page.stdout));
+        forward.expect("Handling connection for 18080");
+        forward.signal("INT");
+        forward.end();
+        let attach = self.sandbox.command(place::program("rrun").unwrap());
+        let mut attach = attach;
+        attach.args(["--endpoint", &self.endpoint, "attach", "hello", "-c", "watch"]);
+        let attach = crate::machine::Run::start(attach);
+        attach.expect("");
+        attach.signal("INT");
+        attach.end();
     }
 
     /// A pod with an image for a volume.

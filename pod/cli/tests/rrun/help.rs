@@ -6,21 +6,27 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 41] = [
+const COMMANDS: [(&str, &[&str]); 48] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("apply", &["apply"]),
+    ("manifests", &["manifests"]),
     ("validate", &["validate"]),
     ("explain", &["explain"]),
     ("ps", &["ps"]),
+    ("get", &["get"]),
     ("logs", &["logs"]),
     ("events", &["events"]),
     ("why", &["why"]),
     ("trace", &["trace"]),
     ("top", &["top"]),
+    ("stats", &["stats"]),
+    ("inspect", &["inspect"]),
     ("describe", &["describe"]),
     ("wait", &["wait"]),
     ("exec", &["exec"]),
+    ("attach", &["attach"]),
+    ("port-forward", &["port-forward"]),
     ("debug", &["debug"]),
     ("cp", &["cp"]),
     ("stop", &["stop"]),
@@ -49,6 +55,7 @@ const COMMANDS: [(&str, &[&str]); 41] = [
     ("image-verify", &["image", "verify"]),
     ("image-export", &["image", "export"]),
     ("image-import", &["image", "import"]),
+    ("completion", &["completion"]),
 ];
 
 fn rrun(args: &[&str]) -> (Option<i32>, String, String) {
@@ -92,7 +99,7 @@ fn a_wrong_command_line_says_what_is_wrong_and_ends_with_2() {
         (&["run"], "required"),
         (&["run", "-f", "a", "b"], "cannot be used with"),
         (&["exec", "web"], "required"),
-        (&["logs", "web", "--since", "5"], "want a number and s, m or h, as in 90s"),
+        (&["logs", "web", "--since", "5"], "missing unit in duration"),
         (&["run", "x.yaml", "--log-max-size", "0"], "want more than nothing"),
         (&["run", "x.yaml", "--log-max-files", "1"], "want 2 or more"),
         (

@@ -76,6 +76,7 @@ impl Machine {
             std::fs::create_dir_all(machine.sandbox.state().join("pulls/local").join(folder))
                 .unwrap();
         }
+        std::fs::create_dir_all(machine.sandbox.inside("/run/rrun/users")).unwrap();
         machine.ok(&["gc", "containers"]);
         machine.before = Some(machine.look());
         machine

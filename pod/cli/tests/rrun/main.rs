@@ -20,7 +20,10 @@ mod login;
 mod logs;
 mod looks;
 mod machine;
+mod manifests;
 mod pods;
+mod reach;
+mod show;
 mod stdin;
 mod tables;
 mod top;
@@ -93,6 +96,7 @@ fn a_ready_pod_answers_ps_and_exec_and_is_stopped_by_another_process() {
     let exec = machine.rrun(&["exec", "web", "--", "/bin/none"]);
     assert_eq!(exec.status.code(), Some(127), "{}", text(&exec.stderr));
     let exec = machine.rrun(&["exec", "web", "-c", "mian", "--", "/bin/work"]);
+    assert_eq!(exec.status.code(), Some(125));
     assert_eq!(text(&exec.stderr), "rrun: pod web: container mian: not found\n");
     let again = machine.rrun(&["run", &machine.write("web", &manifest)]);
     assert!(text(&again.stderr).contains("another rrun works on it"), "{}", text(&again.stderr));

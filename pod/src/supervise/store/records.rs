@@ -291,7 +291,36 @@ impl Records {
     /// # Errors
     /// Those of the file system.
     pub fn addresses(&self, namespace: &str, name: &str) -> Result<Option<Vec<String>>> {
-        let folder = self.folder(&key(namespace, name));
+        let key = key(namespace, name);
+        let found = self.addresses_at(&key)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // In the place of a Job's pod that has failed another one is made.
+        match self.newest_try(&key)? {
+            Some(key) => self.addresses_at(&key),
+            None => Ok(None),
+        }
+    }
+
+    /// The last of the pods that were made in the place of one.
+    fn newest_try(&self, key: &str) -> Result<Option<String>> {
+        let before = format!("{key}-retry");
+        let folders = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.context(|| format!("read {}", self.root.display()))?,
+        };
+        let names = folders.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let tries = names.filter_map(|name| name.strip_prefix(&before)?.parse::<u32>().ok());
+        let Some(newest) = tries.max() else { return Ok(None) };
+        let key = format!("{before}{newest}");
+        let defined: Option<Defined> = DEFINITION.read(&self.folder(&key).join("definition"))?;
+        // Another pod may be called like one.
+        Ok(defined.filter(|defined| defined.definition.is_another_try()).map(|_| key))
+    }
+
+    fn addresses_at(&self, key: &str) -> Result<Option<Vec<String>>> {
+        let folder = self.folder(key);
         if !folder.join("definition").exists() {
             return Ok(None);
         }

@@ -88,3 +88,32 @@ async fn a_pod_is_found_by_its_name_its_full_name_and_a_beginning_of_its_uid() {
     }
     assert_eq!(store.find("other/web").await.unwrap_err().kind(), Kind::NotFound);
 }
+
+#[tokio::test]
+async fn behind_the_name_of_a_jobs_pod_is_the_one_that_was_made_in_its_place() {
+    let (dir, store) = store();
+    let path = dir.path().join("job.yaml");
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: pi}\nspec: {template: {spec: \
+        {restartPolicy: Never, containers: [{name: a, image: i}]}}}\n";
+    fs::write(&path, job).unwrap();
+    let first = Definition::read(&path, &[], None).unwrap();
+    let run = async |definition: Definition, ip: &str, phase: Phase| {
+        let meta = definition.pod().unwrap().meta;
+        let mut pod = store.lock_to_run(definition, &meta).await.unwrap();
+        let mut state = PodState::new(&pod.entry.pod().unwrap(), Timestamp::from_nanos(7));
+        state.addresses = vec![ip.to_owned()];
+        state.status.phase = phase;
+        pod.save(state).await.unwrap();
+    };
+    run(first.clone(), "10.0.0.1", Phase::Failed).await;
+    assert_eq!(store.addresses("default", "pi").await, Ok(None));
+    run(first.clone().again(1), "10.0.0.2", Phase::Failed).await;
+    run(first.again(2), "10.0.0.3", Phase::Running).await;
+    assert_eq!(store.addresses("default", "pi").await, Ok(Some(vec!["10.0.0.3".to_owned()])));
+    // One that is merely called so is none.
+    let path = dir.path().join("other.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web-retry1}\nspec:\n";
+    fs::write(&path, format!("{pod}{SPEC}")).unwrap();
+    run(Definition::read(&path, &[], None).unwrap(), "10.0.0.4", Phase::Running).await;
+    assert_eq!(store.addresses("default", "web").await, Ok(None));
+}

@@ -37,6 +37,10 @@ async fn a_restart_begins_with_the_first_init_container_in_the_same_sandbox() {
     let status = now(&pod);
     assert_eq!(status.phase, Phase::Running);
     assert!(status.is_ready());
+    let main = status.container("a").unwrap();
+    let last = main.last.as_ref().unwrap();
+    assert!(!last.container_id.is_empty() && last.finished_at > last.started_at, "{last:?}");
+    assert_ne!(Some(&last.container_id), main.container_id.as_ref());
     assert_eq!(scene.cri.sandboxes(), 1);
 }
 

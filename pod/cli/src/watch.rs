@@ -1,0 +1,46 @@
+//! Lines of pods that change, one after the other.
+
+use crate::table;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often records are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A pod's line, and what must have changed for it to be printed again.
+pub struct Line<const N: usize> {
+    pub uid: String,
+    pub changes: String,
+    pub cells: [String; N],
+}
+
+/// Prints a table, and after it the line of each pod that has become another, until nobody reads. The
+/// line of one that is gone is printed once more, as kubectl does.
+pub async fn watch<const N: usize>(
+    head: Option<[String; N]>,
+    mut look: impl AsyncFnMut() -> Result<Vec<Line<N>>>,
+) -> Result<()> {
+    let mut lines = look().await?;
+    let mut rows: Vec<[String; N]> = head.into_iter().collect();
+    rows.extend(lines.iter().map(|line| line.cells.clone()));
+    if !table::shown(&table::format(&rows))? {
+        return Ok(());
+    }
+    let widths = table::widths(&rows);
+    loop {
+        let known: BTreeMap<String, Line<N>> =
+            lines.into_iter().map(|line| (line.uid.clone(), line)).collect();
+        tokio::time::sleep(LOOK).await;
+        lines = look().await?;
+        let is_new =
+            |line: &&Line<N>| known.get(&line.uid).is_none_or(|old| old.changes != line.changes);
+        let is_gone = |line: &&Line<N>| lines.iter().all(|other| other.uid != line.uid);
+        let changed = lines.iter().filter(is_new).chain(known.values().filter(is_gone));
+        for line in changed {
+            if !table::shown(&table::line(&line.cells, &widths))? {
+                return Ok(());
+            }
+        }
+    }
+}
