@@ -3,14 +3,14 @@
 mod files;
 mod images;
 mod nri;
-mod telemetry;
 mod runtimes;
+mod telemetry;
 
 pub use files::{Files, Unusable};
 pub use images::Images;
 pub use nri::Nri;
-pub use telemetry::{LogFormat, Metrics, Tracing};
 pub use runtimes::{Runtime, Runtimes};
+pub use telemetry::{LogFormat, Metrics, Tracing};
 
 use rrun_engine::CgroupDriver;
 use serde::de::Error as _;

@@ -155,7 +155,8 @@ mod tests {
         let with = |n| ImageConfig { env: vec!["a=1".to_owned(); n], ..ImageConfig::default() };
         with(500_000).check_size().unwrap();
         let refused = with(1_000_000).check_size().unwrap_err().to_string();
-        let words = "config: its command and its 1000000 variables take 12000000 bytes, and a process";
+        let words =
+            "config: its command and its 1000000 variables take 12000000 bytes, and a process";
         assert!(refused.starts_with(words), "{refused}");
     }
 

@@ -100,7 +100,8 @@ fn check(image: &Path) {
 /// A line for all that is in a tree, hard links told by the first name of theirs.
 fn seen(root: &Path, folder: &Path, facts: &Facts) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut all: Vec<_> = fs::read_dir(folder).expect("list").map(|one| one.expect("list")).collect();
+    let mut all: Vec<_> =
+        fs::read_dir(folder).expect("list").map(|one| one.expect("list")).collect();
     all.sort_by_key(fs::DirEntry::file_name);
     for one in all {
         let path = one.path();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 48] = [
+const COMMANDS: [(&str, &[&str]); 49] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("apply", &["apply"]),
