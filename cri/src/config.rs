@@ -384,6 +384,13 @@ mod tests {
             ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
             ("[images]\nlayers = 'x'\n", "f:2: images.layers: unknown variant `x`"),
+            ("[metrics]\naddress = '0.0.0.0:80'\n", "f:2: metrics.address: 0.0.0.0:80 is not on"),
+            ("[tracing]\nendpoint = 'x:4317'\n", "f:2: tracing.endpoint: \"x:4317\" is no URL"),
+            (
+                "[tracing]\nsampling_rate_per_million = 1000001\n",
+                "f:2: tracing.sampling_rate_per_million: want 0 to 1000000",
+            ),
+            ("[log]\nformat = 'xml'\n", "f:2: log.format: unknown variant `xml`"),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 41] = [
+const COMMANDS: [(&str, &[&str]); 42] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("apply", &["apply"]),
@@ -31,6 +31,7 @@ const COMMANDS: [(&str, &[&str]); 41] = [
     ("gc-containers", &["gc", "containers"]),
     ("gc-images", &["gc", "images"]),
     ("fsck", &["fsck"]),
+    ("doctor", &["doctor"]),
     ("why-removed", &["why-removed"]),
     ("images", &["images"]),
     ("pull", &["pull"]),
