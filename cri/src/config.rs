@@ -412,6 +412,13 @@ mod tests {
                 "f:3: runtimes.runc.timeout: 0 is not from 1 to 55",
             ),
             ("[runtimes.rrun]\npath = '/r'\n", "f:1: runtimes: \"rrun\" is the built-in"),
+            ("[metrics]\naddress = '0.0.0.0:80'\n", "f:2: metrics.address: 0.0.0.0:80 is not on"),
+            ("[tracing]\nendpoint = 'x:4317'\n", "f:2: tracing.endpoint: \"x:4317\" is no URL"),
+            (
+                "[tracing]\nsampling_rate_per_million = 1000001\n",
+                "f:2: tracing.sampling_rate_per_million: want 0 to 1000000",
+            ),
+            ("[log]\nformat = 'xml'\n", "f:2: log.format: unknown variant `xml`"),
             ("a = = 1\n", "f:1: "),
         ] {
             let error = Config::parse(text, "f").unwrap_err().to_string();

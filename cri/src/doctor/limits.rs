@@ -10,10 +10,9 @@ const DESCRIPTORS: u64 = 65_536;
 /// A file below `/proc/sys`, the least that will do, and what follows from less.
 type Setting = (&'static str, u64, &'static str);
 
-const SETTINGS: [Setting; 7] = [
+const SETTINGS: [Setting; 6] = [
     ("kernel/pid_max", 65_536, "with many pods there are no process ids left"),
     ("kernel/threads-max", 65_536, "with many pods no thread can be made"),
-    ("kernel/keys/maxkeys", 1_000, "each container has a keyring: with many none can be made"),
     ("fs/inotify/max_user_instances", 512, "what watches files in pods fails with EMFILE"),
     ("fs/inotify/max_user_watches", 65_536, "what watches files in pods fails with ENOSPC"),
     ("user/max_user_namespaces", 1, "pods with user namespaces of their own are refused"),

@@ -60,7 +60,7 @@ pub fn import(text: &str, name: &str) -> Result<Imported, String> {
         }
         match value::carried(of, &key, &value) {
             Ok(Some(carried)) => imported.put(&path, &value, carried),
-            Ok(None) => imported.leave(&path, &value, reason(row)),
+            Ok(None) => imported.leave(&path, &value, reason(&key, row)),
             Err(why) => imported.leave(&path, &value, why),
         }
     }
@@ -70,8 +70,9 @@ pub fn import(text: &str, name: &str) -> Result<Imported, String> {
     Ok(imported)
 }
 
-fn reason(row: Option<&Row>) -> String {
+fn reason(key: &[String], row: Option<&Row>) -> String {
     match row.map(|row| row.why.as_str()) {
+        None if table::is_elsewhere(key) => "it is not of the CRI".to_owned(),
         None => "it is not a key that is known here".to_owned(),
         Some("") => "it has no counterpart".to_owned(),
         Some(why) => why.to_owned(),
@@ -214,7 +215,7 @@ required_plugins = ["a"]
         assert_eq!(why(&imported, "sandbox"), "there is no pause image");
         assert!(why(&imported, "stream_server_address").contains("not on loopback"), "{text}");
         assert!(why(&imported, "snapshotter").contains("images.layers"));
-        assert_eq!(why(&imported, "root"), "it is not a key that is known here");
+        assert_eq!(why(&imported, "root"), "it is not of the CRI");
         let off = text.split("empty or off").nth(1).unwrap();
         assert!(off.contains("enable_selinux"), "{text}");
     }

@@ -22,6 +22,14 @@ const OTHERS: [(&str, &str); 4] = [
     ("io.containerd.tracing.processor.v1.otlp", "otlp"),
 ];
 
+/// Before keys of containerd itself, which could else be mistaken for a plugin's.
+const ELSEWHERE: &str = "containerd itself";
+
+/// Whether a key of the table's form is of something else than the CRI.
+pub(super) fn is_elsewhere(key: &[String]) -> bool {
+    key.first().is_some_and(|first| first == ELSEWHERE || first == "plugins")
+}
+
 impl Of {
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -43,9 +51,8 @@ impl Of {
                     None => words,
                 }
             }
-            // Of containerd itself only what could be mistaken for a plugin's has a row.
             (Of::Containerd, ["metrics", ..]) => words,
-            (Of::Containerd, _) => [&["containerd itself"], &words[..]].concat(),
+            (Of::Containerd, _) => [&[ELSEWHERE], &words[..]].concat(),
             (Of::Crio, _) => words,
         };
         key.into_iter().map(str::to_owned).collect()

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 /// Clients at a time: scrapers and probes of this machine.
 const CLIENTS: usize = 32;
 
-/// A client may take so long for its request, and between two.
+/// A client may take so long for its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -55,6 +55,8 @@ async fn connection(stream: TcpStream, shared: Arc<(Metrics, PathBuf)>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
+        // One that is idle would keep its place.
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     // A client that vanishes is no event.
     drop(connection.await);

@@ -77,3 +77,56 @@ pub(super) fn to_its_end<T: Send + 'static>(
     };
     stream::unfold((messages, followed), next).boxed()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Ends(Mutex<Vec<Code>>);
+
+    impl Follow for Ends {
+        fn span(&self, _: &'static str, _: &MetadataMap) -> Span {
+            Span::none()
+        }
+
+        fn ended(&self, _: &'static str, code: Code, _: Duration, _: &Span) {
+            self.0.lock().unwrap().push(code);
+        }
+    }
+
+    fn begun() -> (Arc<Ends>, Followed) {
+        let ends = Arc::new(Ends::default());
+        let follow: Arc<dyn Follow> = Arc::clone(&ends) as _;
+        let followed = Followed::begin(Some(&follow), "Version", &MetadataMap::new());
+        (ends, followed)
+    }
+
+    #[test]
+    fn a_call_ends_once_with_its_code_and_is_cancelled_when_nobody_waits_for_it() {
+        let (ends, followed) = begun();
+        followed.end(Some(&Status::not_found("x")));
+        assert_eq!(*ends.0.lock().unwrap(), [Code::NotFound]);
+        let (ends, followed) = begun();
+        drop(followed);
+        assert_eq!(*ends.0.lock().unwrap(), [Code::Cancelled]);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_answers_a_stream_ends_with_that() {
+        for (messages, expected) in [
+            (vec![Ok(1), Ok(2)], Code::Ok),
+            (vec![Ok(1), Err(Status::internal("x"))], Code::Internal),
+        ] {
+            let (ends, followed) = begun();
+            let mut all = to_its_end(stream::iter(messages).boxed(), followed);
+            assert!(ends.0.lock().unwrap().is_empty());
+            while all.next().await.is_some() {}
+            assert_eq!(*ends.0.lock().unwrap(), [expected]);
+        }
+        let (ends, followed) = begun();
+        drop(to_its_end(stream::pending::<Result<(), Status>>().boxed(), followed));
+        assert_eq!(*ends.0.lock().unwrap(), [Code::Cancelled]);
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every command, and the file that has its help.
-const COMMANDS: [(&str, &[&str]); 49] = [
+const COMMANDS: [(&str, &[&str]); 50] = [
     ("rrun", &[]),
     ("run", &["run"]),
     ("apply", &["apply"]),
@@ -37,6 +37,7 @@ const COMMANDS: [(&str, &[&str]); 49] = [
     ("gc-containers", &["gc", "containers"]),
     ("gc-images", &["gc", "images"]),
     ("fsck", &["fsck"]),
+    ("doctor", &["doctor"]),
     ("why-removed", &["why-removed"]),
     ("images", &["images"]),
     ("pull", &["pull"]),
