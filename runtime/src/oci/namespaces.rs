@@ -1,12 +1,12 @@
 //! Namespaces that a configuration names by their paths.
 
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::stat::{Mode, fstat};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rrun_runtime::plan::{Namespace, Slot};
 use rrun_runtime::planning::NamespaceOverrides;
 use rrun_runtime::{Context, Result};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::invalid;
@@ -68,12 +68,11 @@ impl JoinedNamespaces {
 fn open_namespace(path: &Path, name: &str) -> Result<(OwnedFd, bool)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let fd = open(path, flags, Mode::empty())?;
-    // namespaces(7): the link of a namespace's descriptor reads `net:[4026531840]`.
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-    let own = stat(format!("/proc/self/ns/{name}").as_str())?;
-    if !link.to_string_lossy().starts_with(&format!("{name}:[")) {
+    let own = open(format!("/proc/self/ns/{name}").as_str(), flags, Mode::empty())?;
+    if rrun_sys::namespace::kind(fd.as_fd()) != rrun_sys::namespace::kind(own.as_fd()) {
         return Err(invalid(format!("is no {name} namespace")));
     }
+    let own = fstat(&own)?;
     let found = fstat(&fd)?;
     Ok((fd, (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)))
 }

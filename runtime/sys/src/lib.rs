@@ -19,6 +19,7 @@ pub mod lsm;
 pub mod memfd;
 mod mode;
 pub mod mount;
+pub mod namespace;
 pub mod netns;
 pub mod pidfd;
 pub mod pipe;

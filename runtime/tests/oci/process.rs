@@ -104,6 +104,27 @@ fn a_namespace_is_joined_by_its_path() {
 }
 
 #[test]
+fn a_namespace_is_joined_by_a_path_that_it_is_bound_to() {
+    let first = Bundle::new(&["sleep", "1000"]);
+    first.start();
+    let own = format!("/proc/{}/ns/net", first.pid());
+    let folder = tempfile::tempdir().unwrap();
+    let bound = folder.path().join("bound");
+    std::fs::File::create(&bound).unwrap();
+    let (flags, none) = (nix::mount::MsFlags::MS_BIND, None::<&str>);
+    nix::mount::mount(Some(own.as_str()), &bound, none, flags, none).unwrap();
+    let mut second = Bundle::new(&["readlink", "/proc/self/ns/net"]);
+    for entry in second.linux()["namespaces"].as_array_mut().unwrap() {
+        if entry["type"] == "network" {
+            entry["path"] = bound.to_str().unwrap().into();
+        }
+    }
+    let (status, said) = second.run();
+    nix::mount::umount2(&bound, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(said.trim_end(), std::fs::read_link(&own).unwrap().to_str().unwrap(), "{status}");
+}
+
+#[test]
 fn the_hosts_own_namespace_is_the_hosts_by_whatever_path_it_is_named() {
     if is_peer() {
         return;
