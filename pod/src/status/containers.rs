@@ -22,7 +22,7 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
             let mut found = from_run(container, run, old);
             found.last = runs.next().and_then(terminated).or_else(|| {
                 // A run that was removed is still known from the status before.
-                old.filter(|old| old.container_id == found.container_id )
+                old.filter(|old| old.container_id == found.container_id)
                     .and_then(|old| old.last.clone())
             });
             found
