@@ -117,6 +117,8 @@ fn a_restart_keeps_the_pod_and_makes_its_containers_anew() {
         after["containerStatuses"][0]["containerID"],
         before["containerStatuses"][0]["containerID"]
     );
+    let last = &after["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!(last["containerID"], before["containerStatuses"][0]["containerID"], "{after}");
     let why = web.0.ok(&["why-removed", "web/main"]);
     assert!(why.contains("exit code 0") || why.contains("143"), "{why}");
     web.0.ok(&["stop", "web"]);
