@@ -132,7 +132,12 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
     if let (Some(endpoint), false) = (&context.endpoint, of_images) {
         // Some of what follows goes by our own records: an endpoint that nobody serves would merely
         // seem to have no pods.
-        runtime::connect(endpoint).await?;
+        match (runtime::connect(endpoint).await, &verb) {
+            (Err(error), Verb::Exec(_) | Verb::Attach(_) | Verb::Debug(_)) => {
+                return Ok(exec::or_not_begun(Err(error)));
+            }
+            (connected, _) => drop(connected?),
+        }
     }
     match verb {
         Verb::Run(run) if run.detach && !background => detach::detach(&context, run).await,

@@ -61,7 +61,8 @@ impl PodWorker {
         for found in status.containers.iter_mut().chain(&mut status.init_containers) {
             let runs = !matches!(found.state, State::Waiting { .. });
             let before = self.before_restart.get(&found.name);
-            let before = before.filter(|(count, _)| runs && *count == found.restart_count);
+            // One that was started again since has another run before it.
+            let before = before.filter(|(count, _)| runs && found.restart_count <= *count);
             if let (None, Some((_, end))) = (&found.last, before) {
                 found.last = Some(end.clone());
             }

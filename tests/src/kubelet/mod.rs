@@ -7,7 +7,6 @@ mod odd;
 mod pod;
 mod pods;
 mod rules;
-mod users;
 mod words;
 
 pub use alone::Alone;

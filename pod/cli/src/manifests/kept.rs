@@ -16,7 +16,7 @@ use rrun_pod::supervise::container_gc::ContainerGc;
 use rrun_pod::supervise::rotate::Limits;
 use rrun_pod::supervise::{Definition, Ended, Entry, LockedPod, control, supervise};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
@@ -134,25 +134,13 @@ impl Keeper {
         let mut seen = BTreeSet::from([String::new()]);
         for File { path: file, pods } in files {
             let key = file.display().to_string();
-            let mut fault = None;
-            match pods {
+            let fault = match pods {
                 Err(error) => {
-                    fault = Some(format!("{key}: {error:#}; what it said before goes on"));
                     unread.insert(file);
+                    Some(format!("{key}: {error:#}; what it said before goes on"))
                 }
-                Ok(pods) => {
-                    for (definition, pod) in pods {
-                        let (name, file) = (full_name(&pod), file.clone());
-                        let one = Wanted { definition, pod, file };
-                        if let Some(before) = wanted.insert(name.clone(), one) {
-                            let before = before.file.display();
-                            fault = Some(format!(
-                                "{key}: pod {name} is in {before} too: this file counts"
-                            ));
-                        }
-                    }
-                }
-            }
+                Ok(pods) => add(&mut wanted, &file, pods),
+            };
             self.tell(&key, fault);
             seen.insert(key);
         }
@@ -279,6 +267,24 @@ impl Keeper {
             kept.handle = None;
         }
     }
+}
+
+/// Adds the pods of a file; the answer says which name another file had.
+fn add(
+    wanted: &mut BTreeMap<String, Wanted>,
+    file: &Path,
+    pods: Vec<(Definition, Pod)>,
+) -> Option<String> {
+    let mut fault = None;
+    for (definition, pod) in pods {
+        let name = full_name(&pod);
+        let one = Wanted { definition, pod, file: file.to_owned() };
+        if let Some(before) = wanted.insert(name.clone(), one) {
+            let (file, before) = (file.display(), before.file.display());
+            fault = Some(format!("{file}: pod {name} is in {before} too: this file counts"));
+        }
+    }
+    fault
 }
 
 /// Whether a file still says the same of a pod, however it is written.

@@ -23,6 +23,13 @@ impl Web {
         child.wait_with_output().unwrap()
     }
 
+    /// What a command said that ends as podman's do that cannot be begun.
+    fn not_begun(&self, args: &[&str]) -> String {
+        let done = self.0.rrun(args);
+        assert_eq!(done.status.code(), Some(125), "{args:?}: {}", text(&done.stdout));
+        text(&done.stderr)
+    }
+
     fn status(&self) -> serde_json::Value {
         let all: serde_json::Value =
             serde_json::from_str(&self.0.ok(&["ps", "-a", "-o", "json"])).unwrap();
@@ -82,12 +89,12 @@ fn a_container_is_added_to_a_pod_that_runs_and_sees_the_processes_of_its_target(
             "spec.ephemeralContainers[4].targetContainerName: Not found: \"mian\"",
         ),
     ] {
-        let said = web.0.refused(&web.debug(more));
+        let said = web.not_begun(&web.debug(more));
         assert!(said.contains(why), "{said}");
     }
     run.signal("INT");
     run.end();
-    let said = web.0.refused(&web.debug(&[]));
+    let said = web.not_begun(&web.debug(&[]));
     assert!(said.contains("pod web: not found"), "{said}");
     web.0.ok(&["rmi", TOOLS]);
 }
@@ -110,6 +117,8 @@ fn a_restart_keeps_the_pod_and_makes_its_containers_anew() {
         after["containerStatuses"][0]["containerID"],
         before["containerStatuses"][0]["containerID"]
     );
+    let last = &after["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!(last["containerID"], before["containerStatuses"][0]["containerID"], "{after}");
     let why = web.0.ok(&["why-removed", "web/main"]);
     assert!(why.contains("exit code 0") || why.contains("143"), "{why}");
     web.0.ok(&["stop", "web"]);

@@ -171,10 +171,12 @@ fn what_goes_through_an_rrun_that_is_stopped_ends_and_names_it() {
     runs.iter().for_each(|run| run.signal("STOP"));
     let exec: &[&str] = &["exec", "one", "--", "/bin/work", "true"];
     let stop: &[&str] = &["stop", "two", "--time", "1"];
-    for (done, verb) in in_time(&machine, &[exec, stop]).iter().zip(["exec one", "stop two"]) {
+    for (done, (verb, code)) in
+        in_time(&machine, &[exec, stop]).iter().zip([("exec one", 125), ("stop two", 2)])
+    {
         let said = text(&done.stderr);
         let last = said.lines().last().unwrap_or_default();
-        assert_eq!(done.status.code(), Some(2), "{said}");
+        assert_eq!(done.status.code(), Some(code), "{said}");
         assert!(last.starts_with(&format!("rrun: {verb}: the rrun that runs it (pid ")), "{said}");
         assert!(last.ends_with(") does not answer: it is stopped"), "{said}");
     }
