@@ -19,13 +19,20 @@ SHIM_TARGET := $(TARGET)/shim
 # Named, so that the flag is for the program and not for the procedural macros of its build.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
+# The command line is linked with musl where Rust's target for it is installed (`rustup target add`
+# does that): glibc asks the processor what it is at each start, which a virtual machine makes dear.
+MUSL := $(HOST:gnu=musl)
+OCI_TARGET := $(if $(wildcard $(shell rustc --print target-libdir --target $(MUSL))),$(MUSL),$(HOST))
+STATIC := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
+	cargo build --profile shim --locked --target-dir $(SHIM_TARGET) --bins
+
 .PHONY: build
 build: ## release build of the four programs; rrun-shim and rrun-oci static
 	cargo build --release --locked --workspace --exclude rrun-shim --exclude rrun-tests --bins
-	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
-		cargo build --profile shim --locked --package rrun-shim --package rrun-runtime --bins \
-		--target $(HOST) --target-dir $(SHIM_TARGET)
-	install -m 0755 -t $(TARGET)/release $(addprefix $(SHIM_TARGET)/$(HOST)/shim/,rrun-shim rrun-oci)
+	$(STATIC) --package rrun-shim --target $(HOST)
+	$(STATIC) --package rrun-runtime --target $(OCI_TARGET)
+	install -m 0755 -t $(TARGET)/release \
+		$(SHIM_TARGET)/$(HOST)/shim/rrun-shim $(SHIM_TARGET)/$(OCI_TARGET)/shim/rrun-oci
 
 PREFIX ?= /usr/local
 SHARED := share/man/man1 share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d
@@ -91,8 +98,9 @@ bench: setup tools build ## rrun beside containerd, runc and crun
 	tests/bench/run
 
 .PHONY: fuzz
-fuzz: $(CACHE)/cargo/bin/cargo-fuzz ## what images and registries say, made at random, 60 s a target; needs nightly Rust
+fuzz: $(CACHE)/cargo/bin/cargo-fuzz ## what images, registries, configurations and the kernel say, made at random, 60 s a target; needs nightly Rust
 	PATH=$(CACHE)/cargo/bin:$$PATH images/fuzz/run
+	PATH=$(CACHE)/cargo/bin:$$PATH runtime/fuzz/run
 
 $(CACHE)/cargo/bin/cargo-fuzz:
 	cargo install --locked cargo-fuzz --root $(CACHE)/cargo

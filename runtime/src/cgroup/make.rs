@@ -9,7 +9,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes groups that others live below, and writes their values, in order; what is there already
@@ -175,12 +175,13 @@ fn apply(
     dirs: &[&CgroupDir],
     set_filter: impl Fn(BorrowedFd<'_>, &[u8]) -> nix::Result<()>,
 ) -> Result<()> {
+    let mut last = Last::default();
     for write in &groups.writes {
         let dir = groups.dirs.get(usize::from(write.dir)).ok_or_else(|| {
             Error::new(Kind::Invalid, format!("{}: no group {}", write.file, write.dir))
         })?;
         if dirs.contains(&dir) {
-            write_value(dir, write)?;
+            last.write(dir, write)?;
         }
     }
     if let Some(filter) = &groups.device_filter
@@ -226,16 +227,24 @@ fn inherit_cpuset(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_value(dir: &CgroupDir, write: &CgroupWrite) -> Result<()> {
-    let path = dir.path.join(&write.file);
-    let context = || format!("write {:?} to {}", write.value, path.display());
-    match OpenOptions::new().write(true).open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && write.optional => Ok(()),
-        opened => {
-            let mut file = opened.context(context)?;
-            // One write: each is a command of its own.
-            file.write_all(write.value.as_bytes()).context(context)
+/// The file that was written last. The rules of v1's devices are a dozen values for one file, and to
+/// open it takes longer than to write one.
+#[derive(Default)]
+struct Last(Option<(PathBuf, File)>);
+
+impl Last {
+    fn write(&mut self, dir: &CgroupDir, write: &CgroupWrite) -> Result<()> {
+        let path = dir.path.join(&write.file);
+        let context = || format!("write {:?} to {}", write.value, path.display());
+        if self.0.as_ref().is_none_or(|(last, _)| *last != path) {
+            self.0 = match OpenOptions::new().write(true).open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound && write.optional => None,
+                opened => Some((path.clone(), opened.context(context)?)),
+            };
         }
+        let Some((_, file)) = &mut self.0 else { return Ok(()) };
+        // One write: each is a command of its own.
+        file.write_all(write.value.as_bytes()).context(context)
     }
 }
 

@@ -104,6 +104,7 @@ mod tests {
         let file = folder.path().canonicalize().unwrap().join("config.json");
         nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap();
         let log = Log::open(&Global {
+            version: None,
             root: PathBuf::new(),
             log: None,
             log_format: LogFormat::Text,

@@ -1,13 +1,13 @@
 //! The verb `create`.
 
-use crate::cli::{Create, Global};
+use crate::cli::{CgroupManager, Create, Global};
 use crate::descriptors::Given;
 use crate::first_process::ProcessStart;
 use crate::log::Log;
 use crate::namespaces::JoinedNamespaces;
 use crate::record::{Folder, Record, write_whole};
 use crate::{config, console, delete, hooks, pidfd_socket, protect};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::planning::{self, Host, Overrides};
 use rrun_runtime::run::{self, Beside, Child, ParentTask};
@@ -51,6 +51,9 @@ fn make(
     let process = spec.process().clone();
     if let Some(process) = spec.process_mut() {
         given.announce(process);
+    }
+    if global.cgroup_manager == CgroupManager::Disabled {
+        leave_groups(&mut spec, log);
     }
     let joined = JoinedNamespaces::open(&spec)?;
     let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
@@ -156,6 +159,15 @@ fn prepare(
     steps.run("oci.create.prepare", wait, take_back)
 }
 
+/// Has it stay in the groups of the caller, which nobody limits for it.
+fn leave_groups(spec: &mut Spec, log: &Log) {
+    let Some(linux) = spec.linux_mut() else { return };
+    if linux.resources().as_ref().is_some_and(|limits| *limits != LinuxResources::default()) {
+        log.warning("linux.resources: nothing is limited with --cgroup-manager disabled");
+    }
+    linux.set_resources(None).set_cgroups_path(None);
+}
+
 /// What this command line knows beside the configuration.
 fn overrides(
     global: &Global,
@@ -170,7 +182,7 @@ fn overrides(
     Overrides {
         bundle: bundle.to_owned(),
         namespaces: joined.over.clone(),
-        cgroup: Some(cgroup),
+        cgroup: (global.cgroup_manager != CgroupManager::Disabled).then_some(cgroup),
         systemd: global.is_systemd(),
         hooks: Some(hooks::place(options, bundle)),
         ..Overrides::default()

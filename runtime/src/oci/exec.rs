@@ -18,6 +18,9 @@ use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// The number of CAP_SYS_PTRACE: capabilities(7).
+const SYS_PTRACE: u32 = 19;
+
 /// Runs one more process; unless detached, waits for its end and gives its exit code.
 pub fn exec(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     protect::executable()?;
@@ -28,8 +31,9 @@ pub fn exec(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8>
 fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     let folder = Folder::open(root, &options.id)?;
     let record = folder.read()?;
-    match Status::of(&folder, &record) {
-        Status::Running => {}
+    let status = Status::of(&folder, &record);
+    match status {
+        Status::Running | Status::Created => {}
         Status::Paused if options.ignore_paused => {}
         status => return Err(invalid(format!("cannot run a process in one that is {status}"))),
     }
@@ -38,6 +42,9 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     if plan.process.terminal && plan.process.terminal_size.is_none() {
         // That of this terminal, if it is one.
         plan.process.terminal_size = rrun_sys::pty::size(std::io::stdin().as_fd()).ok();
+    }
+    if status == Status::Created {
+        check_beside_first(&plan)?;
     }
     plan.process.keyring.clone_from(&record.keyring);
     let terminal = console::connect(
@@ -73,6 +80,19 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     // What it left running stays in the container, and so does its group then.
     let _ = cgroup::remove(&own);
     Ok(code)
+}
+
+/// The first process of a container that was not started has not laid down what this program may: who
+/// may trace it would have all of that.
+fn check_beside_first(plan: &ExecPlan) -> Result<()> {
+    let sets = &plan.process.capabilities;
+    let all = sets.bounding | sets.permitted | sets.inheritable;
+    match all & (1 << SYS_PTRACE) {
+        0 => Ok(()),
+        _ => Err(invalid(
+            "a process with CAP_SYS_PTRACE is not run beside a first process that waits for its start",
+        )),
+    }
 }
 
 /// The name of an exec's own group.

@@ -32,16 +32,19 @@ mod subgroup;
 mod update;
 mod wait;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use cli::{Cli, Command};
+use cli::{Cli, Command, One};
 use descriptors::Given;
 use rrun_runtime::{Error, Kind, Result};
 use std::process::ExitCode;
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     protect::early();
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
@@ -79,8 +82,8 @@ fn dispatch(cli: &Cli, given: &Given, log: &log::Log) -> Result<u8> {
         Command::Create(options) => {
             create::create((&cli.global, given), options, false, log).map(|_| 0)
         }
-        Command::Start { id } => start::start(root, id).map(|()| 0),
-        Command::State { id } => status::print(root, id).map(|()| 0),
+        Command::Start(One { id }) => start::start(root, id).map(|()| 0),
+        Command::State(One { id }) => status::print(root, id).map(|()| 0),
         Command::Kill(options) => kill::kill(root, options, log).map(|()| 0),
         Command::Delete(options) => delete::command(root, options, log).map(|()| 0),
         Command::Run(options) => run::run((&cli.global, given), options, log),
@@ -88,11 +91,13 @@ fn dispatch(cli: &Cli, given: &Given, log: &log::Log) -> Result<u8> {
         Command::List { format, quiet } => list::list(root, *format, *quiet, log).map(|()| 0),
         Command::Ps(options) => list::processes(root, options).map(|()| 0),
         Command::Update(options) => update::update(root, options).map(|()| 0),
-        Command::Pause { id } => pause::pause(root, id).map(|()| 0),
-        Command::Resume { id } => pause::resume(root, id).map(|()| 0),
+        Command::Pause(One { id }) => pause::pause(root, id).map(|()| 0),
+        Command::Resume(One { id }) => pause::resume(root, id).map(|()| 0),
         Command::Events(options) => events::events(root, options).map(|()| 0),
         Command::Mounts(options) => mounts::mounts(root, options).map(|()| 0),
-        Command::Spec { bundle, file } => spec::write(bundle, file.as_deref()).map(|()| 0),
+        Command::Spec { bundle, file, rootless } => {
+            spec::write(bundle, file.as_deref(), *rootless).map(|()| 0)
+        }
         Command::Features => features::print().map(|()| 0),
     }
 }

@@ -1,18 +1,81 @@
 //! The verb `spec`.
 
+use crate::invalid;
 use rrun_runtime::{Context, Result};
 use rrun_sys::step;
+use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+/// What runs a shell in `rootfs`.
+const CONFIG: &str = include_str!("config.json");
+
 /// Writes a configuration that runs a shell in `rootfs`, to `file` or the bundle's `config.json`;
 /// one that is there is left.
-pub fn write(bundle: &Path, file: Option<&Path>) -> Result<()> {
+pub fn write(bundle: &Path, file: Option<&Path>, rootless: bool) -> Result<()> {
     let path = file.map_or_else(|| bundle.join("config.json"), Path::to_owned);
+    let text = match rootless {
+        false => CONFIG.to_owned(),
+        true => {
+            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+            rootless_config(uid.as_raw(), gid.as_raw())?
+        }
+    };
     step::run("oci.spec.config", || {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok::<_, rrun_runtime::Error>(file.write_all(include_bytes!("config.json"))?)
+        Ok::<_, rrun_runtime::Error>(file.write_all(text.as_bytes())?)
     })
     .context(|| format!("write {}", path.display()))
+}
+
+/// The same in a user namespace with one id, as runc has it: with the caller's network, to which its
+/// `sysfs` belongs, without limits, and with no mount that wants another group.
+fn rootless_config(uid: u32, gid: u32) -> Result<String> {
+    let broken = |error: serde_json::Error| invalid(error.to_string());
+    let mut config: Value = serde_json::from_str(CONFIG).map_err(broken)?;
+    let one = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+    let linux = &mut config["linux"];
+    (linux["uidMappings"], linux["gidMappings"]) = (one(uid), one(gid));
+    if let Some(linux) = linux.as_object_mut() {
+        linux.remove("resources");
+    }
+    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+        namespaces.retain(|entry| entry["type"] != "network");
+        namespaces.push(json!({ "type": "user" }));
+    }
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["type"] != "cgroup");
+        mounts.iter_mut().for_each(rootless_mount);
+    }
+    serde_json::to_string_pretty(&config).map_err(broken)
+}
+
+fn rootless_mount(mount: &mut Value) {
+    if mount["type"] == "sysfs" {
+        *mount = json!({
+            "destination": "/sys", "type": "none", "source": "/sys",
+            "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
+        });
+    } else if let Some(options) = mount["options"].as_array_mut() {
+        let is_id = |text: &str| text.starts_with("gid=") || text.starts_with("uid=");
+        options.retain(|option| !option.as_str().is_some_and(is_id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_a_rootless_container_wants_nothing_that_its_user_may_not() {
+        let config: Value = serde_json::from_str(&rootless_config(1000, 100).unwrap()).unwrap();
+        assert_eq!(config["linux"]["uidMappings"][0]["hostID"], 1000);
+        assert_eq!(config["linux"]["gidMappings"][0]["hostID"], 100);
+        let text = config.to_string();
+        for absent in ["\"network\"", "gid=", "sysfs", "\"cgroup\"", "resources"] {
+            assert!(!text.contains(absent), "{absent}: {text}");
+        }
+        assert!(text.contains("\"user\"") && text.contains("newinstance"));
+    }
 }

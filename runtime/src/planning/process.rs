@@ -7,6 +7,8 @@ use oci_spec::runtime::{PosixRlimitType, Process};
 use rrun_sys::limit::Files;
 use std::collections::HashMap;
 
+const FILES: u32 = libc::RLIMIT_NOFILE as _;
+
 pub fn plan(process: &Process, host: &Host, seccomp: Option<Seccomp>) -> Result<plan::Process> {
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
@@ -118,16 +120,17 @@ fn rlimits(process: &Process, host: &Host) -> Result<Vec<Rlimit>> {
         limits.push(planned);
     }
     if let Some(Files { soft, hard }) = host.files
-        && !limits.iter().any(|limit| limit.resource == libc::RLIMIT_NOFILE)
+        && !limits.iter().any(|limit| limit.resource == FILES)
     {
-        limits.push(Rlimit { resource: libc::RLIMIT_NOFILE, soft, hard });
+        limits.push(Rlimit { resource: FILES, soft, hard });
     }
     Ok(limits)
 }
 
 fn resource(kind: PosixRlimitType) -> u32 {
     use PosixRlimitType as R;
-    match kind {
+    // Signed with one C library and not with another.
+    let number = match kind {
         R::RlimitCpu => libc::RLIMIT_CPU,
         R::RlimitFsize => libc::RLIMIT_FSIZE,
         R::RlimitData => libc::RLIMIT_DATA,
@@ -144,5 +147,6 @@ fn resource(kind: PosixRlimitType) -> u32 {
         R::RlimitNice => libc::RLIMIT_NICE,
         R::RlimitRtprio => libc::RLIMIT_RTPRIO,
         R::RlimitRttime => libc::RLIMIT_RTTIME,
-    }
+    };
+    number as _
 }

@@ -29,6 +29,7 @@ pub mod pty;
 pub mod reaper;
 pub mod record;
 pub mod regex;
+mod rename;
 pub mod root;
 pub mod step;
 pub mod thread;

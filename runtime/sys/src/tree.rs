@@ -9,7 +9,7 @@
 use crate::in_root::is;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{CStr, CString};
@@ -107,13 +107,7 @@ impl Tree {
         loop {
             self.moved += 1;
             let place = format!(".deep-{}", self.moved);
-            match renameat2(
-                directory,
-                name,
-                &self.top,
-                place.as_str(),
-                RenameFlags::RENAME_NOREPLACE,
-            ) {
+            match crate::rename::to_free_place(directory, name, self.top.as_fd(), &place) {
                 // A name that the tree has already.
                 Err(Errno::EEXIST) => {}
                 done => return done,

@@ -256,10 +256,11 @@ fn send_packet(
     // SAFETY: a msghdr of zeros is valid (and it has padding that cannot be written otherwise).
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = iov.as_ptr().cast_mut();
-    message.msg_iovlen = iov.len();
+    // How wide these are is the C library's choice.
+    message.msg_iovlen = iov.len() as _;
     if fd.is_some() {
         message.msg_control = std::ptr::from_ref(&rights).cast_mut().cast();
-        message.msg_controllen = size_of::<Rights>();
+        message.msg_controllen = size_of::<Rights>() as _;
     }
     let pointer = std::ptr::from_ref(&message);
     // SAFETY: the message points at live buffers, which sendmsg only reads.
