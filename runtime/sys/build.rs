@@ -13,8 +13,10 @@ fn main() {
     rustc.args(["--edition", "2024", "--crate-type", "bin", "--crate-name", "rrun_reaper"]);
     rustc.args(["-C", "panic=abort", "-C", "opt-level=s", "-C", "strip=symbols"]);
     rustc.args(["-C", "relocation-model=static", "-C", "target-feature=+crt-static"]);
-    // Targets such as musl's would add their own start files.
-    rustc.args(["-C", "link-self-contained=no"]);
+    if variable("CARGO_CFG_TARGET_ENV") == "musl" {
+        // Rust would add the start files that it has for it.
+        rustc.args(["-C", "link-self-contained=no"]);
+    }
     for argument in ["-nostdlib", "-nostartfiles", "-static", "-Wl,--build-id=none,-n"] {
         rustc.arg("-C").arg(format!("link-arg={argument}"));
     }

@@ -167,7 +167,7 @@ impl Pod {
         }
         let container = "c".into();
         let stdio = [false, true, false];
-        let order = Exec { exec: number, container, plan, stdio, timeout_ms };
+        let order = Exec { exec: number, container, plan, stdio, timeout_ms, process: None };
         let started = self.client.exec(order, vec![OwnedFd::from(writer)]);
         let mut running = in_time("the start of an exec", started).await.unwrap();
         let ended = running.exit.wait_for(Option::is_some);
