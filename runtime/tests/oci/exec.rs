@@ -109,3 +109,17 @@ fn there_is_none_in_a_container_that_does_not_run() {
     crate::bundle::wait_for_end(pid);
     bundle.fails(&["exec", &bundle.id, "true"]);
 }
+
+#[test]
+fn it_runs_in_a_container_that_was_not_started_unless_it_may_trace_the_first_process() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.create();
+    assert_eq!(bundle.ok(&["exec", &bundle.id, "hostname"]), "boxed\n");
+    assert_eq!(bundle.status(), "created");
+    if !is_peer() {
+        let words = bundle.fails(&["exec", "--cap", "CAP_SYS_PTRACE", &bundle.id, "true"]);
+        assert!(words.contains("CAP_SYS_PTRACE"), "{words}");
+    }
+    bundle.ok(&["start", &bundle.id]);
+    assert_eq!(bundle.ok(&["exec", &bundle.id, "hostname"]), "boxed\n");
+}

@@ -1,7 +1,7 @@
 //! Whose groups are whose.
 
-use crate::bundle::{Bundle, hierarchies};
-use crate::is_peer;
+use crate::bundle::{Bundle, hierarchies, text};
+use crate::{is_crun, is_peer, is_runc};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -182,4 +182,22 @@ fn what_cannot_be_told_from_others_then_is_said_and_kept() {
     bundle.ok(&["delete", "--force", &bundle.id]);
     crate::bundle::wait_for_end(pid);
     drop(made);
+}
+
+#[test]
+fn without_a_manager_it_stays_in_the_callers_groups_and_is_told_that_nothing_limits_it() {
+    if is_runc() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/proc/self/cgroup"]);
+    bundle.linux()["resources"] = json!({ "pids": { "limit": 7 } });
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let args = ["--cgroup-manager", "disabled", "run", "--bundle", dir, &bundle.id];
+    let output = bundle.call(&args);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert_eq!(text(&output.stdout), own);
+    assert!(is_crun() || said.contains("linux.resources"), "{said}");
 }

@@ -10,6 +10,7 @@
 
 mod bundle;
 mod callers;
+mod escapes;
 mod exec;
 mod groups;
 mod handed_on;
