@@ -7,6 +7,8 @@
 
 pub mod cgroup;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod hooks;
 pub mod plan;
 pub mod planning;

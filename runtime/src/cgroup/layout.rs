@@ -133,6 +133,18 @@ fn below(root: &Path, mountinfo: &str) -> (Vec<Hierarchy>, Option<PathBuf>) {
     (v1, unified)
 }
 
+/// What fuzzing claims of [`below`].
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_mountinfo(text: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let (v1, unified) = below(root, text);
+    let paths = v1.iter().map(|hierarchy| &hierarchy.path).chain(&unified);
+    paths.for_each(|path| assert!(path.starts_with(root), "{path:?}"));
+    for (at, one) in v1.iter().enumerate() {
+        assert!(v1.iter().skip(at + 1).all(|other| other.controllers != one.controllers));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,9 @@ mod remove;
 mod resources;
 pub mod stats;
 
+#[cfg(fuzzing)]
+pub(crate) use layout::fuzz_mountinfo;
+
 pub use controllers::{ControllerDir, Controllers};
 pub use devices::DevicePolicy;
 pub use freeze::{freeze, is_frozen, thaw};

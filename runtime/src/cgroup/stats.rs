@@ -364,6 +364,15 @@ impl Text {
     }
 }
 
+/// All that reads text of the kernel, for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    let (first, second) = text.split_once('\0').unwrap_or((text, ""));
+    let _ = (parse::number(first), parse::limit(first), parse::field(first, second));
+    let _ = (parse::throttling(first, true), parse::throttling(first, false));
+    let _ = (parse::io_stat(first), parse::blkio(first, second), parse::pressure(first));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

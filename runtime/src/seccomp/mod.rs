@@ -7,12 +7,19 @@
 
 mod bpf;
 mod default;
+#[cfg(fuzzing)]
+mod fuzzing;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::panic, reason = "a broken filter is the claim")]
+mod interpreter;
 mod policy;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use default::runtime_default;
+#[cfg(fuzzing)]
+pub use fuzzing::is_as_the_profile_says;
 pub use table::Arch;
 
 use crate::plan::Seccomp;

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| rrun_runtime::fuzzing::cgroup_files(text));
