@@ -23,7 +23,9 @@ pub fn completion(shell: Shell) -> Result<ExitCode> {
 /// Writes `rrun.1`, `rrun-run.1` and so on.
 pub fn man(folder: &Path) -> Result<ExitCode> {
     // With the global options in each, as --help has them.
-    let mut command = Args::command();
+    let mut command = Args::command()
+        .disable_help_subcommand(true)
+        .mut_subcommands(|one| one.disable_help_subcommand(true));
     command.build();
     let written = clap_mangen::generate_to(command, folder);
     written.with_context(|| format!("write the pages to {}", folder.display()))?;

@@ -91,6 +91,9 @@ fn completion_scripts_and_manual_pages_have_every_command() {
     machine.ok(&["man", folder.to_str().unwrap()]);
     let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     assert!(page("rrun.1").starts_with(".ie"), "{}", page("rrun.1"));
+    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let of_help = names.filter(|name| name.to_string_lossy().contains("help")).count();
+    assert_eq!(of_help, 0, "help has no page");
     for command in ["run", "port-forward", "image-export"] {
         let page = page(&format!("rrun-{command}.1"));
         assert!(page.contains(".SH OPTIONS"), "{command}: {page}");
