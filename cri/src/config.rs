@@ -424,7 +424,10 @@ mod tests {
             ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),
             ("[images]\nlayers = 'x'\n", "f:2: images.layers: unknown variant `x`"),
-            ("[runtimes.runc]\npath = 'runc'\n", "f:2: runtimes.runc.path: runc is not an absolute"),
+            (
+                "[runtimes.runc]\npath = 'runc'\n",
+                "f:2: runtimes.runc.path: runc is not an absolute",
+            ),
             ("[runtimes.runc]\nargs = []\n", "f:1: runtimes.runc: missing field `path`"),
             ("[runtimes.runc]\npath = '/r'\nx = 1\n", "f:3: runtimes.runc.x: unknown field `x`"),
             (

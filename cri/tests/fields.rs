@@ -297,7 +297,12 @@ fn container(change: impl FnOnce(&mut ContainerConfig)) -> Result<()> {
     };
     change(&mut config);
     let pod = rrun_engine::model::PodConfig::default();
-    check::container(&pod, &convert::container_config(config)?, &Lsm::default(), &Default::default())
+    check::container(
+        &pod,
+        &convert::container_config(config)?,
+        &Lsm::default(),
+        &Default::default(),
+    )
 }
 
 fn pull(change: impl FnOnce(&mut ImageSpec)) -> Result<()> {

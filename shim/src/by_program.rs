@@ -4,16 +4,16 @@
 //! a subreaper do. Up to there the process is the program's own.
 
 use crate::call::{Attached, Call, Wanted};
-use crate::process::refuse;
+use crate::process::{kill_family, refuse};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::run::{State, Stdio};
 use rrun_shim_protocol::{AttachmentSource, Program, WireError, WireKind};
-use rrun_sys::{fdpass, pidfd};
+use rrun_sys::{fdpass, pidfd, record};
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -114,14 +114,16 @@ impl ByProgram {
         stdio: Option<Stdio>,
     ) -> Result<ByProgram, WireError> {
         let files = Files::new(&place.program.bundle, place.run_dir, place.key);
-        fs::write(&files.process, process)
+        // It has the variables of the container's environment.
+        let write = |mut file: fs::File| file.write_all(process.as_bytes());
+        record::create(&files.process, 0o600)
+            .and_then(write)
             .map_err(|error| refuse(WireKind::Kernel, format!("process: {}", reason(&error))))?;
         let mut words = vec!["--process".into(), files.process.clone().into(), "--detach".into()];
         let listener = expect(&files, &mut words, stdio.is_none())?;
         words.push(place.container.into());
         let program = &place.program;
-        let wanted =
-            Wanted { program, verb: "exec", words, log: &files.log, attached: Vec::new() };
+        let wanted = Wanted { program, verb: "exec", words, log: &files.log, attached: Vec::new() };
         let call = Call::start(&wanted, stdio);
         made(place, files, listener, call, true)
     }
@@ -220,6 +222,8 @@ impl ByProgram {
     pub fn signal(&self, signal: i32) {
         match &self.call {
             Some(call) if self.state == State::Preparing => call.kill(),
+            // It may have a group of its own, and may not.
+            None if self.is_exec && !self.is_lost => kill_family(self.pid, self.process.as_fd()),
             _ => {
                 let _ = pidfd::send_signal(self.process.as_fd(), signal);
             }

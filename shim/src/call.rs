@@ -4,13 +4,14 @@
 //! It is a child like any other: the loop hears of its end, and waits for nothing.
 
 use crate::attach;
+use crate::process::kill_family;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::run::Stdio;
 use rrun_shim_protocol::{Program, WireError, WireKind};
-use rrun_sys::{limit, pidfd};
+use rrun_sys::{limit, pidfd, step};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -130,11 +131,7 @@ impl Call {
 
     /// Kills it with what it has started. Its end is heard of as any other.
     pub fn kill(&self) {
-        let family: Vec<OwnedFd> =
-            descendants(self.pid).into_iter().filter_map(|pid| pidfd::open(pid).ok()).collect();
-        for process in std::iter::once(self.process()).chain(family.iter().map(AsFd::as_fd)) {
-            let _ = pidfd::send_signal(process, nix::libc::SIGKILL);
-        }
+        kill_family(self.pid, self.process());
     }
 }
 
@@ -162,9 +159,7 @@ fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)
         match attached {
             Attached::Mount(fd) => command.arg(attach::MOUNT).arg(handed(*fd)?),
             Attached::Namespace(fd) => command.arg(attach::NAMESPACE).arg(handed(*fd)?),
-            Attached::PodDir(fd, name) => {
-                command.arg(attach::POD_DIR).arg(handed(*fd)?).arg(name)
-            }
+            Attached::PodDir(fd, name) => command.arg(attach::POD_DIR).arg(handed(*fd)?).arg(name),
         };
         command.arg(path);
     }
@@ -176,31 +171,17 @@ fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     limit::hand_down(&mut command);
     match stdio {
-        Some(Stdio { stdin, stdout, stderr }) => {
-            command.stdin(Given::from(stdin)).stdout(Given::from(stdout)).stderr(Given::from(stderr))
-        }
+        Some(Stdio { stdin, stdout, stderr }) => command
+            .stdin(Given::from(stdin))
+            .stdout(Given::from(stdout))
+            .stderr(Given::from(stderr)),
         None => command.stdin(Given::null()).stdout(Given::null()).stderr(Given::null()),
     };
-    let pid = i32::try_from(command.spawn()?.id()).map_err(io::Error::other)?;
+    let child = step::run("shim.call.start", || command.spawn())?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     drop(held);
     // It is not reaped before the loop hears of its end.
     Ok((Pid::from_raw(pid), pidfd::open(pid)?))
-}
-
-/// What a process has started, and what that has: `/proc/<pid>/task/<tid>/children`, proc(5).
-fn descendants(of: Pid) -> Vec<i32> {
-    let (mut found, mut next) = (Vec::new(), vec![of.as_raw()]);
-    while let Some(pid) = next.pop() {
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        for thread in threads {
-            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            let children = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
-            let new: Vec<i32> = children.filter(|child| !found.contains(child)).collect();
-            found.extend(&new);
-            next.extend(new);
-        }
-    }
-    found
 }
 
 /// The last error of a log in JSON, a line each; else its last line.

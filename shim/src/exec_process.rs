@@ -5,7 +5,7 @@ use crate::child::Child;
 use crate::connections::Requester;
 use crate::container::{Container, exec_group};
 use crate::poll::{Key, Poll};
-use crate::process::{refuse, to_wire};
+use crate::process::{descendants, refuse, to_wire};
 use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::cgroup;
@@ -136,7 +136,6 @@ impl ExecProcess {
         }
     }
 
-
     /// Hears what it reports; its terminal's master comes with the state that has it.
     pub fn advance(&mut self) -> Result<(State, Option<OwnedFd>), WireError> {
         let mut state = self.child.advance()?;
@@ -152,7 +151,7 @@ impl ExecProcess {
     }
 
     /// A program knows nothing of the groups of execs: what it has made is moved there as soon as it
-    /// is known. What has left it by then is killed with the container alone.
+    /// is known, with what that has started by then. An orphan among these stays behind.
     fn move_to_own_group(&self) {
         if self.child.program().is_none() || self.child.is_lost() {
             return;
@@ -160,7 +159,14 @@ impl ExecProcess {
         for dir in self.own_groups().dirs {
             // There from an earlier exec, or gone with its container.
             let _ = std::fs::create_dir(&dir.path);
-            let _ = std::fs::write(dir.path.join("cgroup.procs"), self.pid().to_string());
+            let procs = dir.path.join("cgroup.procs");
+            // What they start once they are there is there too: the second time are those that were
+            // started while the first were on their way.
+            for _ in 0..2 {
+                for pid in std::iter::once(self.pid().as_raw()).chain(descendants(self.pid())) {
+                    let _ = std::fs::write(&procs, pid.to_string());
+                }
+            }
         }
     }
 

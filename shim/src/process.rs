@@ -5,7 +5,9 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rrun_runtime::Kind;
 use rrun_shim_protocol::{WireError, WireKind};
-use std::os::fd::BorrowedFd;
+use rrun_sys::pidfd;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A child that has ended and is still a zombie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub fn reap(pid: Pid) -> nix::Result<()> {
 /// if they are dead by then.
 pub fn is_reaped(process: BorrowedFd<'_>) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    rrun_sys::pidfd::wait(process, flags) == Err(Errno::ECHILD)
+    pidfd::wait(process, flags) == Err(Errno::ECHILD)
 }
 
 /// An error for the daemon.
@@ -53,4 +55,30 @@ pub fn to_wire(error: &rrun_runtime::Error) -> WireError {
         Kind::Kernel | Kind::Ended => WireKind::Kernel,
     };
     WireError { kind, chain: error.chain().map(str::to_owned).collect() }
+}
+
+/// What a process has started, and what that has: `/proc/<pid>/task/<tid>/children`, proc(5).
+pub fn descendants(of: Pid) -> Vec<i32> {
+    let (mut found, mut next) = (Vec::new(), vec![of.as_raw()]);
+    while let Some(pid) = next.pop() {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let children = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+            let new: Vec<i32> = children.filter(|child| !found.contains(child)).collect();
+            found.extend(&new);
+            next.extend(new);
+        }
+    }
+    found
+}
+
+/// Kills a process that nobody has reaped, with what it has started.
+pub fn kill_family(pid: Pid, process: BorrowedFd<'_>) {
+    let family = descendants(pid).into_iter().filter_map(|pid| pidfd::open(pid).ok());
+    // Held before the first is killed: what an orphan has started is not found any more.
+    let family: Vec<OwnedFd> = family.collect();
+    for process in std::iter::once(process).chain(family.iter().map(AsFd::as_fd)) {
+        let _ = pidfd::send_signal(process, nix::libc::SIGKILL);
+    }
 }

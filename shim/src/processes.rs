@@ -79,7 +79,8 @@ impl Processes {
     /// others.
     pub fn whose(&self, pid: Pid) -> Option<ProcessOwner> {
         let mut containers = self.containers.iter();
-        let init = containers.find(|(_, container)| container.is_alive() && container.child.has(pid));
+        let init =
+            containers.find(|(_, container)| container.is_alive() && container.child.has(pid));
         let exec = || self.execs.iter().find(|(_, exec)| exec.pid() == pid);
         init.map(|(&key, _)| ProcessOwner::Init(key))
             .or_else(|| exec().map(|(&key, _)| ProcessOwner::Exec(key)))

@@ -57,9 +57,7 @@ impl CommandLine {
                     false => Err(io::Error::other("it cannot be executed")),
                 }
             });
-            let failed = |error: io::Error| {
-                Error::precondition(rrun_error::reason(&error))
-            };
+            let failed = |error: io::Error| Error::precondition(rrun_error::reason(&error));
             executable.map_err(failed).context(|| path.display().to_string())
         };
         blocking(look).await

@@ -276,7 +276,8 @@ async fn an_exec_ends_with_the_connection_that_started_it_and_the_container_goes
     let (reader, writer) = std::io::pipe().unwrap();
     let plan = pod.image.exec_plan(&["sh", "-c", "echo up; sleep 1000"]);
     let stdio = [false, true, false];
-    let order = Exec { exec: 1, container: "c".into(), plan, stdio, timeout_ms: None, process: None };
+    let order =
+        Exec { exec: 1, container: "c".into(), plan, stdio, timeout_ms: None, process: None };
     let started = other.exec(order, vec![OwnedFd::from(writer)]);
     let running = in_time("the start of an exec", started).await.unwrap();
     let (mut reader, mut said) = (output(reader), [0; 3]);
@@ -383,7 +384,8 @@ async fn a_limit_that_was_clamped_is_in_the_answers() {
     let limit = Rlimit { resource: nix::libc::RLIMIT_NOFILE, soft: 64, hard: most + 1 };
     plan.process.rlimits = vec![limit];
     let (log, program) = (None, None);
-    let create = Create { container: "c".into(), plan, log, stdin: false, stdin_once: false, program };
+    let create =
+        Create { container: "c".into(), plan, log, stdin: false, stdin_once: false, program };
     pod.ask(Request::Create(create)).await;
     match pod.ask(Request::Start { container: "c".into() }).await {
         Reply::Started { clamped, .. } => assert_eq!(clamped.len(), 1, "{clamped:?}"),

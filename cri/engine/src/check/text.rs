@@ -239,7 +239,11 @@ mod tests {
             for odd in odd("/").into_iter().take(if is_path { 3 } else { 1 }) {
                 let mut config = container();
                 change(&mut config, odd.clone());
-                check_refused(field, &odd, check::container(&pod(), &config, &lsm, &Default::default()));
+                check_refused(
+                    field,
+                    &odd,
+                    check::container(&pod(), &config, &lsm, &Default::default()),
+                );
             }
         }
     }

@@ -6,6 +6,9 @@ use rrun_shim_protocol::{Attachment, AttachmentSource};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// Nothing hangs on it but that older releases of crun take no later one.
+const VERSION: &str = "1.0.2";
+
 /// A configuration, and what is to stand at the paths in it.
 pub(crate) struct ForProgram {
     pub(crate) json: Value,
@@ -15,24 +18,18 @@ pub(crate) struct ForProgram {
 /// From the configuration that was planned, and from its plan.
 pub(crate) fn for_program(json: &Value, plan: &Plan, bundle: &Path) -> ForProgram {
     let mut json = json.clone();
+    json["ociVersion"] = json!(VERSION);
     let mut attachments = Vec::new();
     if let RootfsSource::Detached(slot) = plan.rootfs.source {
         attachments.push(attach(AttachmentSource::Mount(slot), bundle.join("rootfs")));
     }
-    let mut joined = false;
     for namespace in json["linux"]["namespaces"].as_array_mut().into_iter().flatten() {
         let kind = namespace["type"].as_str().unwrap_or_default().to_owned();
         if let Some(slot) = slot_of(&plan.namespaces, &kind) {
             let path = bundle.join("namespaces").join(&kind);
             namespace["path"] = json!(path);
-            joined |= kind == "user";
             attachments.push(attach(AttachmentSource::Namespace(slot), path));
         }
-    }
-    if joined && let Some(linux) = json["linux"].as_object_mut() {
-        // Whoever joins one finds its ids there.
-        linux.remove("uidMappings");
-        linux.remove("gidMappings");
     }
     for (at, mount) in json["mounts"].as_array_mut().into_iter().flatten().enumerate() {
         let target = mount["destination"].as_str().unwrap_or_default();
@@ -67,11 +64,72 @@ fn slot_of(planned: &Namespaces, kind: &str) -> Option<Slot> {
         "network" => &planned.network,
         "ipc" => &planned.ipc,
         "uts" => &planned.uts,
-        "user" => &planned.user,
         _ => return None,
     };
     match namespace {
         Namespace::Slot(slot) => Some(*slot),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::Spec;
+    use rrun_runtime::planning::{Host, NamespaceOverrides, Overrides, plan};
+
+    #[test]
+    fn paths_in_the_bundle_stand_where_a_plan_has_descriptors() {
+        let json = json!({
+            "ociVersion": "1.2.1",
+            "root": {"path": "rootfs"},
+            "process": {"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}},
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rw"]},
+                {"destination": "/image", "type": "overlay", "source": "i", "options": ["ro"]},
+            ],
+            "linux": {"namespaces": [
+                {"type": "mount"}, {"type": "pid"}, {"type": "ipc"},
+                {"type": "network", "path": "/run/netns/x"},
+            ]},
+        });
+        let spec: Spec = serde_json::from_value(json.clone()).unwrap();
+        let slot = |number| Some(Namespace::Slot(Slot(number)));
+        let over = Overrides {
+            bundle: "/".into(),
+            rootfs: Some(Slot(2)),
+            namespaces: NamespaceOverrides {
+                network: slot(0),
+                ipc: slot(1),
+                ..NamespaceOverrides::default()
+            },
+            pod_dirs: vec![("/dev/shm".to_owned(), "shm".to_owned())],
+            detached: vec![("/image".to_owned(), Slot(3))],
+            ..Overrides::default()
+        };
+        let host = Host::detect(Path::new("/sys/fs/cgroup")).unwrap();
+        let planned = plan(&spec, &host, &over).unwrap();
+        let ForProgram { json: told, attachments } = for_program(&json, &planned, Path::new("/b"));
+        let has = |source: AttachmentSource, path: &str| {
+            attachments.contains(&Attachment { source, path: path.into() })
+        };
+        assert!(has(AttachmentSource::Mount(Slot(2)), "/b/rootfs"), "{attachments:?}");
+        assert!(has(AttachmentSource::Namespace(Slot(0)), "/b/namespaces/network"));
+        assert!(has(AttachmentSource::Namespace(Slot(1)), "/b/namespaces/ipc"));
+        assert!(has(AttachmentSource::PodDir("shm".to_owned()), "/b/mounts/1"));
+        assert!(has(AttachmentSource::Mount(Slot(3)), "/b/mounts/2"));
+        assert_eq!(attachments.len(), 5);
+        let namespaces = &told["linux"]["namespaces"];
+        assert_eq!(namespaces[1], json!({"type": "pid"}));
+        assert_eq!(namespaces[2]["path"], "/b/namespaces/ipc");
+        assert_eq!(namespaces[3]["path"], "/b/namespaces/network");
+        assert_eq!(told["mounts"][0], json["mounts"][0]);
+        assert_eq!(told["mounts"][1]["source"], "/b/mounts/1");
+        let volume = json!({
+            "destination": "/image", "type": "bind", "source": "/b/mounts/2",
+            "options": ["rbind", "ro"],
+        });
+        assert_eq!(told["mounts"][2], volume);
     }
 }

@@ -50,9 +50,8 @@ impl ContainerAt {
         }
         let config = bundle.join("config.json");
         record::replace(&config, json.to_string().as_bytes())?;
-        // With the variables of its environment. Who is root in a user namespace goes through the
-        // folder to its root.
-        for (path, mode) in [(&config, 0o600), (&bundle, 0o711)] {
+        // With the variables of its environment.
+        for (path, mode) in [(&config, 0o600), (&bundle, 0o700)] {
             let set = fs::set_permissions(path, Permissions::from_mode(mode));
             set.context(|| format!("mode of {}", path.display()))?;
         }

@@ -178,10 +178,8 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     let counted = at.pod.making();
     check_ready(&at)?;
     let program = by_program::find(&at.engine, &at.pod.record().handler).await?;
-    let record = ContainerRecord {
-        program,
-        ..intent(&at, Arc::clone(&config), (&image, &volumes))?
-    };
+    let record =
+        ContainerRecord { program, ..intent(&at, Arc::clone(&config), (&image, &volumes))? };
     let container = Arc::new(Container::new(record, &at.pod));
     Span::current().record("container", tracing::field::display(&container.id));
     let mut verb = CreateContainer {

@@ -123,8 +123,12 @@ pub(crate) async fn run(
     let what = format!("run pod {}", config.full_name());
     let handlers = engine.settings().handlers;
     check::pod(&config, handler, &engine.config.lsm, &handlers).context(|| what.clone())?;
-    by_program::find(engine, handler).await.context(|| what.clone())?;
+    let program = by_program::find(engine, handler).await.context(|| what.clone())?;
     if config.id_maps().is_some() {
+        if program.is_some() {
+            let message = format!("userns_options: not with runtime handler {handler:?}");
+            return Err(Error::invalid(message).context(what));
+        }
         engine.has_user_namespaces().context(|| what.clone())?;
     }
     let digest = config_digest(&config, handler)?;

@@ -160,7 +160,10 @@ fn what_cannot_be_is_refused_by_name() {
     ];
     for (name, kind, change) in asked {
         let case = case(change);
-        match (check::container(&case.pod, &case.config, &Lsm::default(), &Default::default()), kind) {
+        match (
+            check::container(&case.pod, &case.config, &Lsm::default(), &Default::default()),
+            kind,
+        ) {
             (Ok(()), None) => {}
             (Err(error), Some(kind)) => {
                 assert_eq!(error.kind(), kind, "{name}: {error}");
