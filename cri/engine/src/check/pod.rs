@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn checked(config: &PodConfig) -> Result<()> {
-        pod(config, "", &Lsm::default())
+        pod(config, "", &Lsm::default(), &Handlers::new())
     }
 
     /// What is said of ranges (inside, outside, how many) in a pod that is changed so.

@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::groups;
 use crate::id::PodId;
 use crate::ports::*;
+use crate::ports::Attachment;
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 use rrun_images::Lower;
