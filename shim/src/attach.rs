@@ -11,7 +11,7 @@ use rrun_error::reason;
 use rrun_runtime::run::namespace;
 use rrun_sys::mount::{self, MountAttr};
 use std::ffi::{CString, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -78,7 +78,8 @@ fn become_program(wanted: &Wanted) -> Result<std::convert::Infallible, String> {
     SigSet::empty().thread_set_mask().map_err(words("signal mask"))?;
     nix::unistd::setsid().map_err(words("setsid"))?;
     // The shim's is the shim's: a container has its own or none.
-    let _ = fs::write("/proc/self/oom_score_adj", "0");
+    let score = File::options().write(true).open("/proc/self/oom_score_adj");
+    let _ = score.and_then(|mut file| file.write_all(b"0"));
     attach(wanted)?;
     let (program, args) = wanted.program.split_first().ok_or_else(|| "no program".to_owned())?;
     let error = Command::new(program).args(args).exec();

@@ -4,7 +4,7 @@
 //! a subreaper do. Up to there the process is the program's own.
 
 use crate::call::{Attached, Call, Wanted};
-use crate::process::refuse;
+use crate::process::{kill_family, refuse};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 use rrun_error::reason;
@@ -222,6 +222,8 @@ impl ByProgram {
     pub fn signal(&self, signal: i32) {
         match &self.call {
             Some(call) if self.state == State::Preparing => call.kill(),
+            // It may have a group of its own, and may not.
+            None if self.is_exec && !self.is_lost => kill_family(self.pid, self.process.as_fd()),
             _ => {
                 let _ = pidfd::send_signal(self.process.as_fd(), signal);
             }

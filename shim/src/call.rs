@@ -4,7 +4,7 @@
 //! It is a child like any other: the loop hears of its end, and waits for nothing.
 
 use crate::attach;
-use crate::process::descendants;
+use crate::process::kill_family;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
@@ -131,11 +131,7 @@ impl Call {
 
     /// Kills it with what it has started. Its end is heard of as any other.
     pub fn kill(&self) {
-        let family: Vec<OwnedFd> =
-            descendants(self.pid).into_iter().filter_map(|pid| pidfd::open(pid).ok()).collect();
-        for process in std::iter::once(self.process()).chain(family.iter().map(AsFd::as_fd)) {
-            let _ = pidfd::send_signal(process, nix::libc::SIGKILL);
-        }
+        kill_family(self.pid, self.process());
     }
 }
 

@@ -13,6 +13,8 @@ use rrun_runtime::plan::Cgroups;
 use rrun_runtime::run::{self, State, Stdio};
 use rrun_shim_protocol::{Exec, Exit, ExitReason, WireError, WireKind};
 use rrun_sys::time::now;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -164,7 +166,8 @@ impl ExecProcess {
             // started while the first were on their way.
             for _ in 0..2 {
                 for pid in std::iter::once(self.pid().as_raw()).chain(descendants(self.pid())) {
-                    let _ = std::fs::write(&procs, pid.to_string());
+                    let file = File::options().write(true).open(&procs);
+                    let _ = file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
                 }
             }
         }

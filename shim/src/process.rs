@@ -5,8 +5,9 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rrun_runtime::Kind;
 use rrun_shim_protocol::{WireError, WireKind};
+use rrun_sys::pidfd;
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A child that has ended and is still a zombie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub fn reap(pid: Pid) -> nix::Result<()> {
 /// if they are dead by then.
 pub fn is_reaped(process: BorrowedFd<'_>) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    rrun_sys::pidfd::wait(process, flags) == Err(Errno::ECHILD)
+    pidfd::wait(process, flags) == Err(Errno::ECHILD)
 }
 
 /// An error for the daemon.
@@ -70,4 +71,14 @@ pub fn descendants(of: Pid) -> Vec<i32> {
         }
     }
     found
+}
+
+/// Kills a process that nobody has reaped, with what it has started.
+pub fn kill_family(pid: Pid, process: BorrowedFd<'_>) {
+    let family = descendants(pid).into_iter().filter_map(|pid| pidfd::open(pid).ok());
+    // Held before the first is killed: what an orphan has started is not found any more.
+    let family: Vec<OwnedFd> = family.collect();
+    for process in std::iter::once(process).chain(family.iter().map(AsFd::as_fd)) {
+        let _ = pidfd::send_signal(process, nix::libc::SIGKILL);
+    }
 }

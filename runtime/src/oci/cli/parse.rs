@@ -20,10 +20,13 @@ pub fn parse(words: Vec<OsString>) -> clap::error::Result<Cli> {
     }
 }
 
+/// Describes the arguments of a command.
+type Augment = fn(clap::Command) -> clap::Command;
+
 /// What is described to clap here is the same, but for all commands save the one that a word names:
 /// a line that is understood so means the same with all of them.
 fn by_own_command(words: &[OsString]) -> Option<Cli> {
-    let commands: [(&'static str, fn(clap::Command) -> clap::Command); 9] = [
+    let commands: [(&'static str, Augment); 9] = [
         ("create", Create::augment_args),
         ("start", One::augment_args),
         ("state", One::augment_args),
