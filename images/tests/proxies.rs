@@ -42,7 +42,7 @@ async fn is_pulled() -> bool {
     true
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_is_reached_over_the_proxy_that_the_environment_names_with_its_password() {
     const NAME: &str =
         "a_registry_is_reached_over_the_proxy_that_the_environment_names_with_its_password";
@@ -54,8 +54,7 @@ async fn a_registry_is_reached_over_the_proxy_that_the_environment_names_with_it
     for variable in ["http_proxy", "HTTP_PROXY"] {
         let before = proxy.seen().len();
         let url = format!("http://user:secret@{}", proxy.address);
-        let pull = move || pull_with(NAME, &[(variable, &url)]);
-        tokio::task::spawn_blocking(pull).await.unwrap().unwrap();
+        pull_with(NAME, &[(variable, &url)]).unwrap();
         let asked = proxy.seen().split_off(before);
         assert!(!asked.is_empty());
         for one in asked {
@@ -66,7 +65,7 @@ async fn a_registry_is_reached_over_the_proxy_that_the_environment_names_with_it
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_proxy_names_is_reached_without_one_and_a_dead_proxy_is_named() {
     const NAME: &str = "what_no_proxy_names_is_reached_without_one_and_a_dead_proxy_is_named";
     if is_pulled().await {
@@ -74,11 +73,10 @@ async fn what_no_proxy_names_is_reached_without_one_and_a_dead_proxy_is_named() 
     }
     let proxy = TestRegistry::start().await;
     let url = format!("http://{}", proxy.address);
-    let pull = move || pull_with(NAME, &[("http_proxy", &url), ("no_proxy", ".rrun.test")]);
-    let error = tokio::task::spawn_blocking(pull).await.unwrap().unwrap_err();
+    let error = pull_with(NAME, &[("http_proxy", &url), ("no_proxy", ".rrun.test")]).unwrap_err();
     assert!(error.contains("images.rrun.test"), "{error}");
     assert!(proxy.seen().is_empty());
-    let pull = || pull_with(NAME, &[("http_proxy", "http://user:secret@127.0.0.1:1")]);
-    let error = tokio::task::spawn_blocking(pull).await.unwrap().unwrap_err();
+    let dead = "http://user:secret@127.0.0.1:1";
+    let error = pull_with(NAME, &[("http_proxy", dead)]).unwrap_err();
     assert!(error.contains("images.rrun.test") && !error.contains("secret"), "{error}");
 }

@@ -6,7 +6,8 @@ mod shims;
 use crate::error::{Error, Kind, Result};
 use crate::groups;
 use crate::id::PodId;
-use crate::ports::{self, *};
+use crate::ports::Attachment;
+use crate::ports::*;
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 use rrun_images::Lower;
@@ -314,7 +315,7 @@ impl Images for World {
 
 #[async_trait]
 impl Network for World {
-    async fn add(&self, attachment: ports::Attachment) -> Result<Vec<IpAddr>> {
+    async fn add(&self, attachment: Attachment) -> Result<Vec<IpAddr>> {
         assert!(attachment.netns.exists(), "attached before it is pinned");
         self.state(|state| state.attached.insert(attachment.id));
         let _permit = self.network_gate.acquire().await.unwrap();
