@@ -280,7 +280,8 @@ mod tests {
         assert_eq!(Config::parse(DEFAULTS, "f").unwrap(), Config::default());
         let (mut keys, mut table) = (values(&Config::default()), String::new());
         let mut before = "";
-        for line in DEFAULTS.lines() {
+        let (all, example) = DEFAULTS.split_once("# [").unwrap();
+        for line in all.lines() {
             let set = line.strip_prefix("# ").unwrap_or(line).split_once(" = ");
             if let Some(name) = line.strip_prefix('[') {
                 table = format!("{}.", name.trim_end_matches(']'));
@@ -293,6 +294,11 @@ mod tests {
             before = line;
         }
         assert!(keys.is_empty(), "missing: {keys:?}");
+        let example = format!("[{}", example.replace("\n# ", "\n#")).replace("\n#", "\n");
+        let example: Vec<_> =
+            example.lines().filter(|line| line.starts_with('[') || line.contains(" = ")).collect();
+        let runtimes = Config::parse(&example.join("\n"), "f").unwrap().runtimes;
+        assert!(runtimes.handlers().contains_key("runc"), "{example:?}");
     }
 
     #[test]

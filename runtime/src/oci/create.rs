@@ -60,10 +60,7 @@ fn make(
     let over = overrides(global, options, &bundle, &joined);
     let scope = scope(&spec, &over)?;
     if scope.is_some() {
-        for name in unset_properties(&spec) {
-            let text = "no property of a scope is set but those of its limits";
-            log.warning(&format!("annotations: {name}: {text}"));
-        }
+        tell_unset_properties(&spec, log);
     }
     let file = config::file(&bundle, options.config.as_deref());
     let plan = plan(&mut spec, &host, &over, log);
@@ -120,6 +117,13 @@ fn make(
     }
     steps.commit();
     Ok(child)
+}
+
+fn tell_unset_properties(spec: &Spec, log: &Log) {
+    for name in unset_properties(spec) {
+        let text = "no property of a scope is set but those of its limits";
+        log.warning(&format!("annotations: {name}: {text}"));
+    }
 }
 
 /// Waits until the first process is ready, and has it placed where systemd makes its groups. Its
