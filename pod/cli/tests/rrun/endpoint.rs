@@ -97,14 +97,14 @@ impl Server {
         let page = limit::output(self.sandbox.command("bash").args(["-c", fetch])).unwrap();
         assert!(text(&page.stdout).starts_with("HTTP/1"), "{}", text(&page.stdout));
         forward.expect("Handling connection for 18080");
-        forward.signal("INT");
+        forward.signal("TERM");
         forward.end();
         let attach = self.sandbox.command(place::program("rrun").unwrap());
         let mut attach = attach;
         attach.args(["--endpoint", &self.endpoint, "attach", "hello", "-c", "watch"]);
         let attach = crate::machine::Run::start(attach);
         attach.expect("");
-        attach.signal("INT");
+        attach.signal("TERM");
         attach.end();
     }
 

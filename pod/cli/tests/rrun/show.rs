@@ -68,7 +68,7 @@ fn pods_are_shown_as_kubectl_shows_them() {
     assert!(reasons.contains(&Value::from("Started")), "{events}");
     machine.ok(&["rm", "--force", "web"]);
     for run in [watch, listed] {
-        run.signal("INT");
+        run.signal("TERM");
         run.end();
     }
     machine.await_nothing_left();
