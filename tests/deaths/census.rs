@@ -44,22 +44,11 @@ impl Change {
 }
 
 /// Steps that may change two kinds of things, and why.
-const TWO: &[(&str, &str)] = &[
-    (
-        "runtime.create.init",
-        "the child that is cloned makes the mount points in its own root meanwhile; they go with \
-         the writable layer",
-    ),
-    (
-        "shim.call.start",
-        "the program that is started makes processes and groups meanwhile, which its `delete` and \
-         the engine's removal take back",
-    ),
-];
-
-/// Where another runtime's program and the shim tell each other what they have to, and the program
-/// keeps its records: both write there while they run, in no step.
-const OF_PROGRAMS: [&str; 2] = ["/bundles/", "/programs"];
+const TWO: &[(&str, &str)] = &[(
+    "runtime.create.init",
+    "the child that is cloned makes the mount points in its own root meanwhile; they go with the \
+     writable layer",
+)];
 
 /// Steps of a thread beside the one that takes the others, and how the name of what they change ends:
 /// others begin and end meanwhile, and are none of theirs.
@@ -249,7 +238,7 @@ fn changes(before: &Snapshot, after: &Snapshot) -> Vec<(Change, String)> {
         match kind {
             Kind::Process => !(ends || times.get(&pid(line)) == Some(&2)),
             // The folder of a removed pod is deleted behind, by no step.
-            _ => !line.contains(".removed") && !OF_PROGRAMS.iter().any(|part| line.contains(part)),
+            _ => !line.contains(".removed"),
         }
     };
     let changed = all.into_iter().filter(|(kind, line)| is_change(*kind, line));

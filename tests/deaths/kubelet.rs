@@ -16,7 +16,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Life {
     pod: PodSandboxConfig,
     container: ContainerConfig,
-    handler: &'static str,
     /// Every pod and container that this life was told of.
     pods: Vec<String>,
     containers: Vec<String>,
@@ -32,19 +31,14 @@ pub enum Shape {
     Shared,
     /// A network of a CNI plugin.
     Plugins,
-    /// A container that the command line of an OCI runtime makes.
-    Program,
 }
-
-/// The handler of [`Shape::Program`].
-pub const HANDLER: &str = "oci";
 
 impl Life {
     /// A life that has not begun; `name` is its pod's.
     pub fn new(harness: &Harness, shape: Shape, name: &str) -> Self {
         let mut pod = harness.pod(name);
         let pid = match shape {
-            Shape::Plain | Shape::Plugins | Shape::Program => NamespaceMode::Container,
+            Shape::Plain | Shape::Plugins => NamespaceMode::Container,
             Shape::Shared => NamespaceMode::Pod,
         };
         let options = NamespaceOption { pid: pid.into(), ..Default::default() };
@@ -80,8 +74,7 @@ impl Life {
                 ..Default::default()
             });
         }
-        let handler = if shape == Shape::Program { HANDLER } else { "" };
-        Life { pod, container, handler, pods: Vec::new(), containers: Vec::new() }
+        Life { pod, container, pods: Vec::new(), containers: Vec::new() }
     }
 
     /// The last pod that it was told of.
@@ -121,8 +114,7 @@ impl Life {
                 metadata.attempt = next;
             }
         }
-        let runtime_handler = self.handler.to_owned();
-        let request = RunPodSandboxRequest { config: Some(self.pod.clone()), runtime_handler };
+        let request = RunPodSandboxRequest { config: Some(self.pod.clone()), ..Default::default() };
         let pod = call("RunPodSandbox", client.run_pod_sandbox(request)).await?.pod_sandbox_id;
         if let Some(before) = listed.iter().find(ready) {
             ensure!(before.id == pod, "RunPodSandbox: a second pod under one key");

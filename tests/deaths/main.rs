@@ -11,7 +11,6 @@ mod log;
 mod scene;
 mod walk;
 
-use kubelet::Shape;
 use scene::{SCENES, Scene};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -86,15 +85,7 @@ fn points(mut learned: Vec<Learned>) -> (Vec<(Scene, String)>, Vec<String>) {
         wrong.extend(breaches.into_iter().map(|breach| format!("{scene}: {breach}")));
         // What all lives reach is walked in the first, what all starts reach in the very first.
         let known = if scene.is_start() { &mut starts } else { &mut lives };
-        // Where a program makes the container, its steps are others by the same name.
-        let other = |point: &str| {
-            scene.shape() == Shape::Program
-                && ["-container.", "remove-init", "shim.call"]
-                    .iter()
-                    .any(|part| point.contains(part))
-        };
-        let new = found.into_iter().filter(|point| other(point) || !known.contains(point));
-        let new: Vec<_> = new.collect();
+        let new: Vec<_> = found.into_iter().filter(|point| !known.contains(point)).collect();
         if !scene.is_start() || scene == Scene::FirstStart {
             known.extend(new.iter().cloned());
         }

@@ -1,7 +1,7 @@
 //! One point after the other: the life up to the death, what stood there then, and the retry.
 
 use crate::census::Census;
-use crate::kubelet::{HANDLER, Life, Shape};
+use crate::kubelet::{Life, Shape};
 use crate::log::{Log, freeze, go_on};
 use crate::scene::{self, Scene};
 use anyhow::{Context, Result, bail, ensure};
@@ -61,13 +61,10 @@ impl Walk {
     /// A sandbox with a registry and a daemon, in which one life of each shape has been, so that
     /// all that is made once and stays is there.
     pub async fn start() -> Result<Self> {
-        let oci = place::program("rrun-oci")?;
-        let table = format!("[runtimes.{HANDLER}]\npath = '{}'\n", oci.display());
-        let mut harness = Harness::start_with(&table).await?;
+        let mut harness = Harness::start().await?;
         scene::add_plugin(harness.sandbox())?;
         harness.pull(WORK).await?;
-        let lives = [("warm", Shape::Plain), ("warmer", Shape::Shared), ("oci", Shape::Program)];
-        for (name, shape) in lives {
+        for (name, shape) in [("warm", Shape::Plain), ("warmer", Shape::Shared)] {
             let mut life = Life::new(&harness, shape, name);
             life.up(&harness.client).await?;
             life.down(&harness.client).await?;
