@@ -16,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Life {
     pod: PodSandboxConfig,
     container: ContainerConfig,
+    handler: &'static str,
     /// Every pod and container that this life was told of.
     pods: Vec<String>,
     containers: Vec<String>,
@@ -31,14 +32,19 @@ pub enum Shape {
     Shared,
     /// A network of a CNI plugin.
     Plugins,
+    /// A container that the command line of an OCI runtime makes.
+    Program,
 }
+
+/// The handler of [`Shape::Program`].
+pub const HANDLER: &str = "oci";
 
 impl Life {
     /// A life that has not begun; `name` is its pod's.
     pub fn new(harness: &Harness, shape: Shape, name: &str) -> Self {
         let mut pod = harness.pod(name);
         let pid = match shape {
-            Shape::Plain | Shape::Plugins => NamespaceMode::Container,
+            Shape::Plain | Shape::Plugins | Shape::Program => NamespaceMode::Container,
             Shape::Shared => NamespaceMode::Pod,
         };
         let options = NamespaceOption { pid: pid.into(), ..Default::default() };
@@ -74,7 +80,8 @@ impl Life {
                 ..Default::default()
             });
         }
-        Life { pod, container, pods: Vec::new(), containers: Vec::new() }
+        let handler = if shape == Shape::Program { HANDLER } else { "" };
+        Life { pod, container, handler, pods: Vec::new(), containers: Vec::new() }
     }
 
     /// The last pod that it was told of.
@@ -114,7 +121,8 @@ impl Life {
                 metadata.attempt = next;
             }
         }
-        let request = RunPodSandboxRequest { config: Some(self.pod.clone()), ..Default::default() };
+        let runtime_handler = self.handler.to_owned();
+        let request = RunPodSandboxRequest { config: Some(self.pod.clone()), runtime_handler };
         let pod = call("RunPodSandbox", client.run_pod_sandbox(request)).await?.pod_sandbox_id;
         if let Some(before) = listed.iter().find(ready) {
             ensure!(before.id == pod, "RunPodSandbox: a second pod under one key");

@@ -11,6 +11,7 @@ mod log;
 mod scene;
 mod walk;
 
+use kubelet::Shape;
 use scene::{SCENES, Scene};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -85,7 +86,13 @@ fn points(mut learned: Vec<Learned>) -> (Vec<(Scene, String)>, Vec<String>) {
         wrong.extend(breaches.into_iter().map(|breach| format!("{scene}: {breach}")));
         // What all lives reach is walked in the first, what all starts reach in the very first.
         let known = if scene.is_start() { &mut starts } else { &mut lives };
-        let new: Vec<_> = found.into_iter().filter(|point| !known.contains(point)).collect();
+        // Where a program makes the container, its steps are others by the same name.
+        let is_other = |point: &str| {
+            let of_container = ["-container.", "remove-init", "shim.call"];
+            scene.shape() == Shape::Program && of_container.iter().any(|part| point.contains(part))
+        };
+        let is_new = |point: &String| is_other(point) || !known.contains(point);
+        let new: Vec<_> = found.into_iter().filter(is_new).collect();
         if !scene.is_start() || scene == Scene::FirstStart {
             known.extend(new.iter().cloned());
         }

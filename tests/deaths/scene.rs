@@ -35,12 +35,14 @@ pub enum Scene {
 /// All of them, each with the fewest points that it must have: some tenth below what it has, so
 /// that one which ends early, or steps that are no longer named, do not pass as a walk of less.
 /// Lives come first: what they reach is not walked again in the other kind of life.
-pub const SCENES: [(Scene, usize); 14] = [
+pub const SCENES: [(Scene, usize); 16] = [
     (Scene::Life(Shape::Plain), 205),
     (Scene::Life(Shape::Shared), 225),
     (Scene::Life(Shape::Plugins), 190),
+    (Scene::Life(Shape::Program), 180),
     (Scene::ShimDies(Shape::Plain), 130),
     (Scene::ShimDies(Shape::Shared), 136),
+    (Scene::ShimDies(Shape::Program), 120),
     (Scene::FirstStart, 21),
     (Scene::Died(Shape::Shared, "engine.run-pod.ready:before"), 64),
     (Scene::Died(Shape::Plain, "engine.create-container.created:before"), 59),
@@ -55,7 +57,9 @@ pub const SCENES: [(Scene, usize); 14] = [
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Scene::Life(Shape::Program) => f.write_str("life by program"),
             Scene::Life(_) => f.write_str("life"),
+            Scene::ShimDies(Shape::Program) => f.write_str("shim dies by program"),
             Scene::ShimDies(_) => f.write_str("shim dies"),
             Scene::FirstStart => f.write_str("first start"),
             Scene::Died(_, point) => {

@@ -1,7 +1,7 @@
 //! One point after the other: the life up to the death, what stood there then, and the retry.
 
 use crate::census::Census;
-use crate::kubelet::{Life, Shape};
+use crate::kubelet::{HANDLER, Life, Shape};
 use crate::log::{Log, freeze, go_on};
 use crate::scene::{self, Scene};
 use anyhow::{Context, Result, bail, ensure};
@@ -61,10 +61,13 @@ impl Walk {
     /// A sandbox with a registry and a daemon, in which one life of each shape has been, so that
     /// all that is made once and stays is there.
     pub async fn start() -> Result<Self> {
-        let mut harness = Harness::start().await?;
+        let oci = place::program("rrun-oci")?;
+        let table = format!("[runtimes.{HANDLER}]\npath = '{}'\n", oci.display());
+        let mut harness = Harness::start_with(&table).await?;
         scene::add_plugin(harness.sandbox())?;
         harness.pull(WORK).await?;
-        for (name, shape) in [("warm", Shape::Plain), ("warmer", Shape::Shared)] {
+        let lives = [("warm", Shape::Plain), ("warmer", Shape::Shared), ("oci", Shape::Program)];
+        for (name, shape) in lives {
             let mut life = Life::new(&harness, shape, name);
             life.up(&harness.client).await?;
             life.down(&harness.client).await?;
@@ -104,7 +107,10 @@ impl Walk {
         census.look(false).await;
         // A shim goes on to stop at every point.
         self.again(scene, &mut life, rises).await.with_context(|| scene.to_string())?;
-        census.end().await
+        let (points, breaches) = census.end().await?;
+        // What a program makes it makes beside our steps, whichever of them happen meanwhile.
+        let is_told = scene.shape() != Shape::Program;
+        Ok((points, if is_told { breaches } else { Vec::new() }))
     }
 
     /// So that the next pod is the first of the host again.

@@ -38,51 +38,48 @@ impl Disk {
 
     /// See [`crate::Store::tag`].
     pub(crate) fn tag(&self, text: &str, name: &Reference) -> Result<ImageId> {
-        let what = format!("tag {text} as {name}");
-        let Some(tag) = name.tagged() else {
-            return Err(Error::invalid("want a name and a tag, no digest").context(what));
+        let named = |tx: &Connection, _: &str| {
+            resolve(tx, text)?.ok_or_else(|| Error::not_found("no such image"))
         };
-        let root = &self.inner.config.root;
-        let mut named = None;
-        let done = self.records(|r| {
-            let done = r.write_synced(|tx| {
-                let found = resolve(tx, text)?;
-                let id = found.ok_or_else(|| Error::not_found("no such image"))?;
-                named = Some(id.clone());
-                records::add_name(tx, &tag, NameKind::Tag, &id.to_string())?;
-                restore::save(root, tx, &id)?;
-                Ok(id)
-            });
-            if let (Err(_), Some(id)) = (&done, &named) {
-                restore::save_anew(root, r, id);
-            }
-            done
-        });
-        done.context(what)
+        let add = |tx: &Connection, tag: &str, id: &ImageId| {
+            records::add_name(tx, tag, NameKind::Tag, &id.to_string())
+        };
+        self.change_name(name, named, add).context(format_args!("tag {text} as {name}"))
     }
 
     /// See [`crate::Store::untag`].
     pub(crate) fn untag(&self, name: &Reference) -> Result<ImageId> {
-        let what = format!("untag {name}");
+        let named = |tx: &Connection, tag: &str| {
+            let found = records::by_name(tx, tag)?;
+            found.ok_or_else(|| Error::not_found("no image has that name"))
+        };
+        let remove = |tx: &Connection, tag: &str, _: &ImageId| records::remove_name(tx, tag);
+        self.change_name(name, named, remove).context(format_args!("untag {name}"))
+    }
+
+    /// Gives or takes a tag of the image that `named` finds, and has it on the disk.
+    fn change_name(
+        &self,
+        name: &Reference,
+        named: impl FnOnce(&Connection, &str) -> Result<ImageId>,
+        change: impl FnOnce(&Connection, &str, &ImageId) -> Result<()>,
+    ) -> Result<ImageId> {
         let Some(tag) = name.tagged() else {
-            return Err(Error::invalid("want a name and a tag, no digest").context(what));
+            return Err(Error::invalid("want a name and a tag, no digest"));
         };
         let root = &self.inner.config.root;
-        let mut unnamed = None;
-        let done = self.records(|r| {
+        let mut found = None;
+        self.records(|r| {
             let done = r.write_synced(|tx| {
-                let found = records::by_name(tx, &tag)?;
-                let id = found.ok_or_else(|| Error::not_found("no image has that name"))?;
-                unnamed = Some(id.clone());
-                records::remove_name(tx, &tag)?;
-                restore::save(root, tx, &id)?;
-                Ok(id)
+                let id = found.insert(named(tx, &tag)?);
+                change(tx, &tag, id)?;
+                restore::save(root, tx, id)?;
+                Ok(id.clone())
             });
-            if let (Err(_), Some(id)) = (&done, &unnamed) {
+            if let (Err(_), Some(id)) = (&done, &found) {
                 restore::save_anew(root, r, id);
             }
             done
-        });
-        done.context(what)
+        })
     }
 }
