@@ -153,14 +153,11 @@ async fn commands_in_a_container_of_each_runtime_have_their_streams_codes_and_de
             !left.iter().any(|process| process.ends_with(" work"))
         };
         suite.until("its tree is dead", gone).await;
-        // crictl asks for a terminal where it has one itself.
-        let asked = suite.crictl(&["exec", "-it", &shell, "sh", "-c", "tty; exit 3"]);
-        let words = std::iter::once(asked.get_program()).chain(asked.get_args());
-        let line: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
-        let mut script = std::process::Command::new("script");
-        script.args(["-qec", &line.join(" "), "/dev/null"]).stdin(std::process::Stdio::null());
-        let said = String::from_utf8_lossy(&script.output().unwrap().stdout).into_owned();
-        assert!(said.contains("/dev/pts/") && said.contains("exit code 3"), "{name}: {said}");
+        let said = suite.crictl_on_terminal(&["exec", "-it", &shell, "sh", "-c", "tty; exit 3"]);
+        assert!(
+            said[0].contains("/dev/pts/") && said[1].contains("exit code 3"),
+            "{name}: {said:?}"
+        );
         suite.remove(&pod).await;
         suite.assert_nothing_left();
     }

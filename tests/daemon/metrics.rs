@@ -83,6 +83,8 @@ async fn metrics_are_told_of_a_pods_containers_and_interfaces_and_after_a_restar
     let descriptors = suite.harness.client.list_metric_descriptors(request).await;
     let descriptors = descriptors.unwrap().descriptors;
     assert_eq!(descriptors.len(), 56);
+    let listens = async || Told::of(&suite, &pod).await.find("web", "sockets", &[]) == Some(1);
+    suite.until("it has closed what it has answered", listens).await;
     let before = Told::of(&suite, &pod).await;
     assert_is_whole(&descriptors, &before);
     suite.restart().await;

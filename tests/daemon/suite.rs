@@ -6,9 +6,11 @@ use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::leaks::{Kind, Snapshot, View};
 use rrun_tests::place;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// How long an event may take to come; none is expected to take it.
@@ -230,6 +232,21 @@ impl Suite {
         client.args(["--runtime-endpoint", &self.harness.daemon().unwrap().endpoint()]);
         client.args(words);
         client
+    }
+
+    /// The same on a terminal, for which it asks where it has one itself: what was shown there, and
+    /// what it has said on its standard error.
+    pub fn crictl_on_terminal(&self, words: &[&str]) -> [String; 2] {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let mut client = self.crictl(words);
+        client.stdin(pty.slave.try_clone().unwrap()).stdout(pty.slave).stderr(Stdio::piped());
+        let child = client.spawn().unwrap();
+        drop(client);
+        let done = rrun_tests::limit::output_of(child, "crictl").unwrap();
+        let mut shown = Vec::new();
+        // Nobody has the other end any more, which is an error of its own.
+        let _ = File::from(pty.master).read_to_end(&mut shown);
+        [shown, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned())
     }
 
     /// A pod's folder below the daemon's run folder.

@@ -2,13 +2,31 @@
 //! was waited for.
 
 use anyhow::{Context, Result, bail};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long a command may take on a loaded machine.
 pub const LONG: Duration = Duration::from_secs(300);
+
+/// How long a test may take with its sandbox: the longest walks take a fourth of it.
+const WHOLE_TEST: Duration = Duration::from_secs(1200);
+
+/// Ends this process, with the name of the test on whose thread this is called, unless what is
+/// returned is dropped in time: a test that hangs would keep every other from being counted.
+pub fn whole_test() -> Sender<()> {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let (sender, end) = channel();
+    std::thread::spawn(move || {
+        if end.recv_timeout(WHOLE_TEST) == Err(RecvTimeoutError::Timeout) {
+            // Not by the macro, whose words would be kept for the test's end.
+            let _ = writeln!(std::io::stderr(), "{test}: no end in {WHOLE_TEST:?}");
+            std::process::abort();
+        }
+    });
+    sender
+}
 
 /// Runs a command to its end: how it ended, and what it said.
 pub fn output(command: &mut Command) -> Result<Output> {

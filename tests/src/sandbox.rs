@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Sender;
 use tempfile::TempDir;
 
 /// The words before a command that is not to outlive the thread that starts it: prctl(2),
@@ -51,6 +52,8 @@ const HOLDS: &str = "the sandbox's namespaces";
 
 /// Namespaces and a folder; dropped, the holder ends and the folder is removed.
 pub struct Sandbox {
+    /// Told by its end.
+    _ends: Sender<()>,
     holder: Child,
     // Dropped after the holder's end: its mount namespace pins `run`.
     root: TempDir,
@@ -77,7 +80,7 @@ impl Sandbox {
         if line != "ready\n" {
             bail!("{HOLDS}: {}", limit::end(&mut holder, HOLDS)?);
         }
-        Ok(Self { holder, root })
+        Ok(Self { _ends: limit::whole_test(), holder, root })
     }
 
     /// The folder; `run` in it is the sandbox' `/run`, `state` its `/var/lib/rrun`.

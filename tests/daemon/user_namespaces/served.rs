@@ -67,23 +67,9 @@ async fn streams_terminals_and_the_network_are_served_as_those_of_other_pods() {
     has("typed").await;
     client.kill().unwrap();
     client.wait().unwrap();
-    // It wants a terminal of its own.
-    let endpoint = suite.harness.daemon().unwrap().endpoint();
-    let client = rrun_tests::place::tool("crictl").unwrap().display().to_string();
-    let exec = format!(
-        "{client} --timeout 60s --runtime-endpoint {endpoint} exec -it {main} \
-         sh -c 'stat -c \"%u %n\" $(tty)'"
-    );
-    let done = suite
-        .harness
-        .sandbox()
-        .command("timeout")
-        .args(["60", "script", "-qec", &exec, "/dev/null"])
-        .output()
-        .unwrap();
-    let told =
-        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    assert!(told.contains("0 /dev/pts/"), "{told}");
+    let stat = "stat -c '%u %n' $(tty)";
+    let told = suite.crictl_on_terminal(&["exec", "-it", &main, "sh", "-c", stat]);
+    assert!(told[0].contains("0 /dev/pts/"), "{told:?}");
 
     let address: std::net::IpAddr =
         suite.pod_status(&pod).await.network.unwrap().ip.parse().unwrap();
