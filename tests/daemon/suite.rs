@@ -227,15 +227,19 @@ impl Suite {
     pub fn crictl(&self, words: &[&str]) -> std::process::Command {
         let seconds = PATIENCE.as_secs();
         let mut client = self.harness.sandbox().command("timeout");
-        client.arg(seconds.to_string()).arg(rrun_tests::place::tool("crictl").unwrap());
+        client
+            .args(["--kill-after", "10", &seconds.to_string()])
+            .arg(rrun_tests::place::tool("crictl").unwrap());
         client.args(["--timeout", &format!("{seconds}s")]);
         client.args(["--runtime-endpoint", &self.harness.daemon().unwrap().endpoint()]);
         client.args(words);
         client
     }
 
-    /// The same on a terminal, for which it asks where it has one itself: what was shown there, and
-    /// what it has said on its standard error.
+    /// The same on a terminal, for which it asks where it has one itself: what was shown there, which
+    /// is to be little, as it is read afterwards, and what it has said on its standard error. Nobody
+    /// is controlled by that terminal: the group of `timeout`, which is none of its foreground, would
+    /// be stopped when it is changed.
     pub fn crictl_on_terminal(&self, words: &[&str]) -> [String; 2] {
         let pty = nix::pty::openpty(None, None).unwrap();
         let mut client = self.crictl(words);

@@ -2,6 +2,7 @@
 
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::RunPodSandboxRequest;
+use rrun_tests::disk::Disk;
 use rrun_tests::harness::{Harness, WORK};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -21,8 +22,18 @@ async fn waits_with_a_pod_until_it_is_killed() {
     harness.pull(WORK).await.unwrap();
     let request = RunPodSandboxRequest { config: Some(harness.pod("left")), ..Default::default() };
     harness.client.run_pod_sandbox(request).await.unwrap();
-    println!("\n{MARK} {}", harness.sandbox().root().display());
-    std::future::pending::<()>().await;
+    let sandbox = harness.sandbox();
+    let frozen = Path::new("/var/lib/rrun/frozen");
+    let disk = Disk::mount(frozen, sandbox.root().join("disk"), sandbox.prefix());
+    disk.freeze();
+    let mut waits = sandbox.command("touch").arg(frozen.join("file")).spawn().unwrap();
+    let name = format!("/proc/{}/comm", waits.id());
+    while fs::read_to_string(&name).unwrap() != "touch\n" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("\n{MARK} {}", sandbox.root().display());
+    // For ever: the disk stays frozen.
+    waits.wait().unwrap();
 }
 
 #[test]
@@ -38,7 +49,7 @@ fn a_test_process_that_is_killed_leaves_no_process() {
     let mut lines = lines.map(Result::unwrap);
     let root = lines.find_map(|line| Some(PathBuf::from(line.strip_prefix(MARK)?.trim()))).unwrap();
     let all = inside(&root);
-    for program in ["rrund", "rrun-shim", "docker-registry"] {
+    for program in ["rrund", "rrun-shim", "docker-registry", "touch"] {
         assert!(all.iter().any(|(_, name)| name.starts_with(program)), "{program}: {all:?}");
     }
     let registry = all.iter().find(|(_, name)| name.starts_with("docker")).unwrap().0.clone();

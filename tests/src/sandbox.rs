@@ -39,6 +39,12 @@ target=$(readlink -m /etc/resolv.conf)
 [ -e "$target" ] || { mkdir -p "${target%/*}"; echo 'nameserver 127.0.0.1' >"$target"; }
 echo ready
 read -r end || :
+# What waits for a disk that a killed test has frozen cannot be ended.
+losetup --noheadings --output NAME,BACK-FILE | while read -r device image; do
+    case $image in
+        "$1"/*) fsfreeze --unfreeze "$(findmnt --noheadings --first-only --output TARGET "$device")" ;;
+    esac
+done 2>/dev/null || :
 for groups in /sys/fs/cgroup/"$2" /sys/fs/cgroup/*/"$2"; do
     for again in 1 2 3 4 5 6 7 8 9; do
         [ -d "$groups" ] || break
@@ -52,8 +58,8 @@ const HOLDS: &str = "the sandbox's namespaces";
 
 /// Namespaces and a folder; dropped, the holder ends and the folder is removed.
 pub struct Sandbox {
-    /// Told by its end.
-    _ends: Sender<()>,
+    /// Dropped, it ends the time that the test has.
+    _limit: Option<Sender<()>>,
     holder: Child,
     // Dropped after the holder's end: its mount namespace pins `run`.
     root: TempDir,
@@ -80,7 +86,7 @@ impl Sandbox {
         if line != "ready\n" {
             bail!("{HOLDS}: {}", limit::end(&mut holder, HOLDS)?);
         }
-        Ok(Self { _ends: limit::whole_test(), holder, root })
+        Ok(Self { _limit: limit::whole_test(), holder, root })
     }
 
     /// The folder; `run` in it is the sandbox' `/run`, `state` its `/var/lib/rrun`.
