@@ -5,9 +5,8 @@ use std::path::Path;
 
 use rrun_images::{Error, Layers, Store};
 
-use crate::faults::{Scene, close, fill};
-use crate::medium::Request;
-use crate::mounted::{Disk, Ground, Mounted, mounted_copy, run};
+use crate::faults::{Scene, close, fail_after, fill};
+use crate::mounted::{Ground, Mounted, mounted_copy, run};
 use crate::script::{State, state};
 use crate::support::reference;
 
@@ -126,15 +125,6 @@ pub async fn the_disk_fails_in_the_middle(ground: Ground, layers: Layers, verb: 
         verb.assert_done(&store, &scene, &copy.at, &what).await;
     }
     assert!(failed > 0, "{verb:?} of {layers:?} never failed");
-}
-
-fn fail_after(disk: &Disk, mut left: usize) {
-    disk.medium().fail(move |asked| {
-        let is_read = matches!(asked, Request::Read { .. });
-        let fails = !is_read && left == 0;
-        left -= usize::from(!is_read && left > 0);
-        fails
-    });
 }
 
 pub async fn the_disk_is_full(ground: Ground, layers: Layers, verb: Verb) {
