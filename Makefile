@@ -89,6 +89,10 @@ conformance: setup tools build ## critest, against tests/conformance/must-pass.t
 kubelet: setup tools build ## a real kubelet with static pods on rrund
 	RRUN_BIN=$(TARGET)/release tests/kubelet/run
 
+.PHONY: cluster
+cluster: setup tools $(BIN)/control-plane/etcd build ## a cluster of one node: a real control plane, a kubelet, rrund
+	RRUN_BIN=$(TARGET)/release tests/cluster/run
+
 .PHONY: vm-test
 vm-test: setup tools build ## Debian 12 with systemd, cgroup v2 and AppArmor, in a virtual machine
 	RRUN_BIN=$(TARGET)/release tests/vm/run
@@ -141,6 +145,14 @@ $(BIN)/kubelet: $(call tools_mod,kubelet) | $(BIN)
 $(BIN)/containerd: $(call tools_mod,containerd) | $(BIN)
 	cd tests/tools/containerd && export CGO_ENABLED=0 && \
 	$(GO_BUILD) -tags no_btrfs,no_devmapper,no_zfs $(call GO_FLAGS) -o $(BIN)/ tool
+
+# A control plane, for `make cluster` alone: it is most of what there is to build.
+PLANE := kube-apiserver kube-controller-manager kube-scheduler kubectl
+$(BIN)/control-plane/etcd: $(call tools_mod,control-plane) | $(BIN)
+	mkdir -p $(BIN)/control-plane && cd tests/tools/control-plane && export CGO_ENABLED=0 && \
+	$(GO_BUILD) $(call GO_FLAGS,-X k8s.io/component-base/version.gitVersion=v1.36.2) -o $(BIN)/control-plane/ \
+		$(PLANE:%=k8s.io/kubernetes/cmd/%) && \
+	$(GO_BUILD) $(call GO_FLAGS) -o $(BIN)/control-plane/etcd go.etcd.io/etcd/server/v3
 
 # cgo: without libseccomp every pod with containerd's default profile fails.
 $(BIN)/runc: $(call tools_mod,runc) | $(BIN)

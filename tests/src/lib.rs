@@ -8,13 +8,16 @@
 //! - [`harness`]: all of these together, with a CRI client;
 //! - [`conformance`]: critest against such a daemon;
 //! - [`kubelet`]: a real kubelet with static pods there;
+//! - [`cluster`]: a control plane for it, of one node;
 //! - [`bench`]: how long such daemons take, and OCI runtimes;
 //! - [`fuse`]: a file system that never answers;
 //! - [`disk`]: a disk on which writes wait;
 //! - [`limit`]: waits for other processes, each with an end;
+//! - [`tally`]: the claims of a suite that is a program;
 //! - [`leaks`]: what was there before against what is there after.
 
 pub mod bench;
+pub mod cluster;
 pub mod conformance;
 pub mod daemon;
 pub mod disk;
@@ -28,3 +31,4 @@ pub mod limit;
 pub mod place;
 pub mod registry;
 pub mod sandbox;
+pub mod tally;

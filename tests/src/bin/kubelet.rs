@@ -1,12 +1,13 @@
 //! `kubelet`: a real kubelet with static pods on rrund. The last line counts what held.
 
 use anyhow::{Context, Result, bail, ensure};
-use rrun_cri_api::v1::{ImageFsInfoRequest, RemovePodSandboxRequest, RunPodSandboxRequest};
+use rrun_cri_api::v1::ImageFsInfoRequest;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::kubelet::{Alone, History, Known, Kubelet, Told, all, differences, follow, write};
-use rrun_tests::leaks::{Snapshot, View};
+use rrun_tests::leaks::Snapshot;
 use rrun_tests::place;
+use rrun_tests::tally::Tally;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,38 +15,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// The kubelet collects what is dead once a minute.
-const COLLECTION: Duration = Duration::from_secs(180);
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut tally = Tally::default();
     if let Err(error) = run(&mut tally).await {
         tally.count("the suite runs to its end", Err(error));
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-#[derive(Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-}
-
-impl Tally {
-    fn count(&mut self, claim: &str, held: Result<()>) {
-        match held {
-            Ok(()) => {
-                self.passed += 1;
-                println!("ok {claim}");
-            }
-            Err(error) => {
-                self.failed += 1;
-                println!("FAILED {claim}: {error:#}");
-            }
-        }
-    }
+    tally.tell()
 }
 
 /// All that the claims are made about.
@@ -65,8 +41,8 @@ async fn run(tally: &mut Tally) -> Result<()> {
     harness.pull(BUSYBOX).await?;
     let more = image_fs(&harness).await? > grown;
     tally.count("a pull grows ImageFsInfo", holds(more, "it did not"));
-    warm(&harness).await?;
-    let view = view(&harness);
+    harness.warm().await?;
+    let view = harness.kubelet_view();
     let before = Snapshot::take(&view)?;
 
     let shared = harness.sandbox().root().join("shared");
@@ -75,43 +51,14 @@ async fn run(tally: &mut Tally) -> Result<()> {
     let seen = harness.sandbox().root().join("seen");
     let mut node = Node { harness, kubelet, shared, seen };
     let result = node.claims(tally).await;
-    if tally.failed > 0 || result.is_err() {
+    if tally.failed() > 0 || result.is_err() {
         println!("{}", node.kubelet()?.log_end());
         println!("{}", node.harness.daemon().map(|d| d.log()).unwrap_or_default());
     }
     result?;
     node.kubelet = None;
-    remove_groups(&node.harness)?;
+    node.harness.remove_kubelet_groups()?;
     tally.count("nothing is left", before.assert_nothing_left(&view));
-    Ok(())
-}
-
-/// Bridges and stores are made once and stay.
-async fn warm(harness: &Harness) -> Result<()> {
-    let config = Some(harness.pod("warm"));
-    let request = RunPodSandboxRequest { config, ..Default::default() };
-    let pod_sandbox_id = harness.client.run_pod_sandbox(request).await?.pod_sandbox_id;
-    let request = RemovePodSandboxRequest { pod_sandbox_id };
-    harness.client.remove_pod_sandbox(request).await?;
-    Ok(())
-}
-
-/// The kubelet leaves links to logs, its device plugins' socket, and its root folder bound onto
-/// itself; the daemon is another process after its restart; init reaps when it comes to it.
-fn view(harness: &Harness) -> View {
-    let view = harness.view().allow(" rrund").allow("(zombie)").allow("/kubelet/root (");
-    view.allow("/var/log/upper/containers").allow("/var/lib/upper/kubelet")
-}
-
-/// The kubelet's own groups, which it never removes. One that is not empty stays, and is seen.
-fn remove_groups(harness: &Harness) -> Result<()> {
-    let parent = harness.sandbox().cgroup_parent();
-    for hierarchy in fs::read_dir("/sys/fs/cgroup")? {
-        let top = hierarchy?.path().join(&parent[1..]).join("kubepods");
-        for group in [top.join("besteffort"), top.join("burstable"), top] {
-            let _ = fs::remove_dir(group);
-        }
-    }
     Ok(())
 }
 
@@ -165,7 +112,7 @@ impl Node {
         for entry in fs::read_dir(self.kubelet()?.manifests())? {
             fs::remove_file(entry?.path())?;
         }
-        tally.count("pods go with their manifests", self.emptied().await);
+        tally.count("pods go with their manifests", self.harness.emptied().await);
         let hooks = fs::read_to_string(self.shared.join("hooks"))?;
         let said = hooks == "started\nstopping\n";
         tally.count("each hook ran once", holds(said, &format!("{hooks:?}")));
@@ -271,23 +218,6 @@ impl Node {
                 bail!("{:#?}", other.collect::<Vec<_>>());
             }
             std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// Waits until the kubelet has removed everything over CRI.
-    async fn emptied(&self) -> Result<()> {
-        let deadline = Instant::now() + COLLECTION;
-        loop {
-            let client = &self.harness.client;
-            let pods = client.list_pod_sandbox(Default::default()).await?.items;
-            let all = client.list_containers(Default::default()).await?.containers;
-            if pods.is_empty() && all.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("{} pods and {} containers are left", pods.len(), all.len());
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 }

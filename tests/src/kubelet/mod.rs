@@ -1,8 +1,9 @@
-//! A real kubelet in a sandbox, with static pods and without an API server.
+//! A real kubelet in a sandbox: with static pods alone, or with the pods of a control plane.
 
 mod alone;
 mod compare;
 mod history;
+mod node;
 mod odd;
 mod pod;
 mod pods;
@@ -41,11 +42,23 @@ pub struct Kubelet {
 impl Kubelet {
     /// Starts it against the CRI socket of the sandbox, and waits until it answers.
     pub fn start(sandbox: &Sandbox) -> Result<Self> {
+        Self::start_with(sandbox, None)
+    }
+
+    /// The same as a node of the control plane that this file names.
+    pub fn join(sandbox: &Sandbox, kubeconfig: &Path) -> Result<Self> {
+        Self::start_with(sandbox, Some(kubeconfig))
+    }
+
+    fn start_with(sandbox: &Sandbox, kubeconfig: Option<&Path>) -> Result<Self> {
         let folder = sandbox.root().join("kubelet");
         fs::create_dir_all(folder.join("manifests"))?;
         let config = folder.join("config.yaml");
         let root = folder.display().to_string();
-        let text = CONFIG.replace("@root@", &root).replace("@cgroup@", &sandbox.cgroup_parent());
+        let text = CONFIG
+            .replace("@root@", &root)
+            .replace("@cgroup@", &sandbox.cgroup_parent())
+            .replace("@node@", &kubeconfig.is_some().to_string());
         fs::write(&config, text)?;
         let sysctls = SYSCTLS.map(|name| Path::new("/proc/sys").join(name));
         let read = |path: PathBuf| {
@@ -55,6 +68,7 @@ impl Kubelet {
         let sysctls = sysctls.into_iter().map(read).collect::<Result<_>>()?;
         let mut command = sandbox.command(place::tool("kubelet")?);
         let output = File::options().create(true).append(true).open(folder.join("log"))?;
+        command.args(kubeconfig.map(|path| format!("--kubeconfig={}", path.display())));
         command
             .arg(format!("--config={}", config.display()))
             .arg(format!("--root-dir={root}/root"))
@@ -163,7 +177,7 @@ failCgroupV1: false
 failSwapOn: false
 fileCheckFrequency: 1s
 syncFrequency: 1s
-registerNode: false
+registerNode: @node@
 enableControllerAttachDetach: false
 makeIPTablesUtilChains: false
 protectKernelDefaults: false
