@@ -14,6 +14,9 @@ use std::io;
 
 /// A cause, and the contexts that were added to it on the way up. Shown from the outside in:
 /// `create web: mount /etc/hosts: EPERM`.
+///
+/// Much of both is text of others: of clients, plugins, programs, files. Each part is one line that no
+/// terminal obeys, whoever shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Innermost first, because context is added on the way up.
@@ -23,19 +26,19 @@ pub struct Chain {
 impl Chain {
     /// A cause without context yet.
     pub fn new(cause: impl Into<String>) -> Chain {
-        Chain { parts: vec![cause.into()] }
+        Chain { parts: vec![part(cause)] }
     }
 
     /// The chain of an error of another crate or process, which tells it from the outside in.
     pub fn from_outermost<S: Into<String>>(parts: impl IntoIterator<Item = S>) -> Chain {
-        let mut parts: Vec<String> = parts.into_iter().map(Into::into).collect();
+        let mut parts: Vec<String> = parts.into_iter().map(part).collect();
         parts.reverse();
         Chain { parts }
     }
 
     /// Puts what was being done before all that is there.
     pub fn push(&mut self, doing: impl Into<String>) {
-        self.parts.push(doing.into());
+        self.parts.push(part(doing));
     }
 
     /// What was being done, outermost first, ending with the cause.
@@ -46,6 +49,14 @@ impl Chain {
     /// The cause alone.
     pub fn cause(&self) -> &str {
         self.parts.first().map_or("", String::as_str)
+    }
+}
+
+fn part(text: impl Into<String>) -> String {
+    let text = text.into();
+    match text.contains(char::is_control) {
+        true => printable_line(&text),
+        false => text,
     }
 }
 
@@ -88,6 +99,15 @@ mod tests {
         assert_eq!(chain.to_string(), "create web: mount /etc/hosts: EPERM");
         assert_eq!(chain.cause(), "EPERM");
         assert_eq!(Chain::from_outermost(chain.iter()), chain);
+    }
+
+    #[test]
+    fn text_of_others_in_a_chain_is_one_line_that_no_terminal_obeys() {
+        let mut chain = Chain::new("no\nway\x1b[2J");
+        chain.push("plugin a\tb");
+        let shown = "plugin a b: no way\u{fffd}[2J";
+        assert_eq!(chain.to_string(), shown);
+        assert_eq!(Chain::from_outermost(["plugin a\tb", "no\nway\x1b[2J"]).to_string(), shown);
     }
 
     #[test]
