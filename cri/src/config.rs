@@ -6,7 +6,7 @@ mod nri;
 mod runtimes;
 mod telemetry;
 
-pub use files::{Files, Unusable};
+pub use files::{Files, Unusable, text};
 pub use images::Images;
 pub use nri::Nri;
 pub use runtimes::{Runtime, Runtimes};
@@ -29,7 +29,7 @@ pub const DEFAULTS: &str = include_str!("config/default.toml");
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The CRI socket, mode 0660.
-    #[serde(deserialize_with = "absolute")]
+    #[serde(deserialize_with = "socket")]
     pub socket: PathBuf,
     /// State that survives a reboot.
     #[serde(deserialize_with = "absolute")]
@@ -38,6 +38,7 @@ pub struct Config {
     #[serde(deserialize_with = "absolute")]
     pub run: PathBuf,
     /// The shim's program; default: beside the daemon's.
+    #[serde(deserialize_with = "some_absolute")]
     pub shim: Option<PathBuf>,
     /// The folder of manifests whose pods `rrun manifests` runs; empty for none.
     #[serde(deserialize_with = "absolute_or_empty")]
@@ -99,6 +100,7 @@ pub struct Network {
     #[serde(deserialize_with = "absolute")]
     pub conf_dir: PathBuf,
     /// Folders of CNI plugins.
+    #[serde(deserialize_with = "all_absolute")]
     pub bin_dirs: Vec<PathBuf>,
     /// Where network namespaces are pinned.
     #[serde(deserialize_with = "absolute")]
@@ -288,6 +290,22 @@ fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Er
     }
 }
 
+fn some_absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    absolute(deserializer).map(Some)
+}
+
+/// Where it can be listened: unix(7) has room for so much.
+fn socket<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    const LONGEST: usize = 107;
+    let path = absolute(deserializer)?;
+    match path.as_os_str().len() {
+        0..=LONGEST => Ok(path),
+        length => {
+            Err(D::Error::custom(format!("{length} bytes, a socket's path has {LONGEST} at most")))
+        }
+    }
+}
+
 fn absolute_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     match path.is_absolute() || path.as_os_str().is_empty() {
@@ -301,6 +319,14 @@ fn all_absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBu
     match paths.iter().find(|path| !path.is_absolute()) {
         None => Ok(paths),
         Some(path) => Err(D::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+/// Nothing is done in no time.
+fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("want a second or more")),
+        seconds => Ok(seconds),
     }
 }
 
@@ -389,6 +415,13 @@ mod tests {
             ("[streaming]\naddress = \"[::]:10010\"\n", "f:2: streaming.address: [::]:10010 is"),
             ("[streaming]\naddress = \"10.1.2.3:80\"\n", "f:2: streaming.address: 10.1.2.3:80"),
             ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
+            ("shim = 's'\n", "f:1: shim: s is not an absolute path"),
+            ("[network]\nbin_dirs = ['/a', 'b']\n", "f:2: network.bin_dirs: b is not an absolute"),
+            ("[images]\ncerts_dirs = ['c']\n", "f:2: images.certs_dirs: c is not an absolute path"),
+            (
+                "[nri]\nplugin_request_timeout = 0\n",
+                "f:2: nri.plugin_request_timeout: want a second",
+            ),
             ("[network]\nnetns_dir = \"n\"\n", "f:2: network.netns_dir: n is not an absolute"),
             ("[cdi]\nspec_dirs = ['/a', 'b']\n", "f:2: cdi.spec_dirs: b is not an absolute path"),
             ("[nri]\nsocket_path = 'x'\n", "f:2: nri.socket_path: x is not an absolute path"),
@@ -424,6 +457,15 @@ mod tests {
             let error = Config::parse(text, "f").unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error:?} instead of {expected:?}");
         }
+    }
+
+    #[test]
+    fn a_socket_has_a_path_that_can_be_listened_at() {
+        let parsed =
+            |length: usize| Config::parse(&format!("socket = '/{:x<1$}'\n", "", length - 1), "f");
+        assert!(parsed(107).is_ok());
+        let error = parsed(108).unwrap_err().to_string();
+        assert_eq!(error, "f:1: socket: 108 bytes, a socket's path has 107 at most");
     }
 
     #[test]

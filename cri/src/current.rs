@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Images, Log, Network, NetworkMode};
 use rrun_images::{Pin, Verifiers};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,9 +151,10 @@ fn of_network(config: &Config) -> rrun_cni::Settings {
 
 /// The keys whose values differ, as `table.key`.
 fn differing(a: &Config, b: &Config) -> Vec<String> {
-    let (a, mut b) = (values(a), values(b));
-    let differs = |(key, value)| (b.remove(&key) != Some(value)).then_some(key);
-    a.into_iter().filter_map(differs).collect()
+    let (a, b) = (values(a), values(b));
+    // Either may have keys that the other has not: tables of runtimes.
+    let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    keys.into_iter().filter(|key| a.get(*key) != b.get(*key)).cloned().collect()
 }
 
 /// Every key with its value.
@@ -309,6 +310,15 @@ mod tests {
         assert_eq!(shown, read("dist/rrund.service"));
         // What README's section about reloads tells people to use.
         assert!(shown.contains("\nExecReload="), "{shown}");
+    }
+
+    #[test]
+    fn a_key_that_only_one_of_two_configurations_has_is_told_by_name() {
+        let with = |name: &str| Config::parse(&format!("[runtimes.{name}]\npath = '/r'\n"), "f");
+        let current = Current::new(with("a").unwrap());
+        let changes = current.replace(&with("b").unwrap());
+        assert_eq!(changes.applied, ["runtimes.a", "runtimes.b"]);
+        assert!(current.config().runtimes.handlers().contains_key("b"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rrun_sys::step;
 use std::fs::{self, File};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
@@ -127,12 +127,8 @@ async fn serve_metrics(config: &Config, followers: &Followers, service: &Service
 async fn reload_at(mut hangups: Signal, file: Option<PathBuf>, current: Arc<Current>) {
     while hangups.recv().await.is_some() {
         let file = file.clone();
-        let read = move || {
-            let config = Config::load(file.as_deref()).map_err(|error| error.to_string())?;
-            parts::check(&config).map(|()| config)
-        };
-        match FILE.run(read).await {
-            Ok(config) => {
+        match FILE.run(move || parts::load(file.as_deref())).await {
+            Ok((_, config)) => {
                 let Changes { applied, needs_restart } = current.replace(&config);
                 tracing::info!("the configuration is read again; changed: {}", list(&applied));
                 for key in needs_restart {
@@ -167,10 +163,12 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = socket.parent() {
         fs::create_dir_all(folder)?;
     }
-    // The lock says that nobody is behind a socket that is there.
-    match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    // The lock says that nobody is behind a socket that is there. Anything else was not ours.
+    match fs::symlink_metadata(socket) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(socket)?,
+        Ok(_) => return Err(io::Error::other("what is there is no socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o660))?;
@@ -188,5 +186,22 @@ async fn told_to_end() {
         }
         // Without handlers the signals end the process by themselves.
         _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_takes_the_place_of_an_earlier_one_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/rrun.sock");
+        drop(listen(&path).unwrap());
+        drop(listen(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "somebody's").unwrap();
+        assert_eq!(listen(&path).unwrap_err().to_string(), "what is there is no socket");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's");
     }
 }

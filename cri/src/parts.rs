@@ -1,12 +1,13 @@
 //! Opens the parts that the handlers join.
 
-use crate::config::Config;
+use crate::config::{Config, Files};
 use crate::current::Current;
 use crate::service::Parts;
 use rrun_engine::ports::{NoPlugins, Plugins, Ports};
 use rrun_engine::{CgroupDriver, Engine, Parents, PodGroups, Recovery, Takeover};
 use rrun_images::gc::Policy;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,11 +118,20 @@ pub(crate) fn pod_groups(current: &Current) -> Result<PodGroups, String> {
     groups.map_err(|error| error.to_string())
 }
 
-/// Refuses a configuration that a daemon could not be started with, though it can be read.
+/// Reads the files of a configuration that a daemon can be started with: whoever starts one, has it
+/// read them again, or says what is to be thought of them, does so by this alone.
 ///
 /// # Errors
-/// Names the key.
-pub fn check(config: &Config) -> Result<(), String> {
+/// What is wrong, with the file and line, or the key.
+pub fn load(path: Option<&Path>) -> Result<(Files, Config), String> {
+    let files = Files::read(path).map_err(|error| error.to_string())?;
+    let config = files.config().map_err(|error| error.to_string())?;
+    check(&config)?;
+    Ok((files, config))
+}
+
+/// Refuses what each key for itself does not tell.
+fn check(config: &Config) -> Result<(), String> {
     let of_network = network(&Current::new(config.clone()))?;
     of_network.check().map_err(|error| format!("config: network: {error}"))?;
     image_gc(config)?;

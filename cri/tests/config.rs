@@ -77,6 +77,34 @@ fn a_check_names_its_files_or_file_line_and_key_of_what_is_wrong() {
 }
 
 #[test]
+fn a_start_a_check_and_the_doctor_think_the_same_of_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rrund.toml").display().to_string();
+    let state = folder.path().display();
+    let gc =
+        "[images]\nimage_gc_high_threshold_percent = 10\nimage_gc_low_threshold_percent = 20\n";
+    for (wrong, why) in [
+        ("[network]\nmoed = 1\n", "network.moed: unknown field"),
+        ("[network]\nbridge = '/'\n", "config: network: bridge \"/\" is no"),
+        (gc, "config: images.image_gc_low_threshold_percent: 20"),
+        ("[cgroup]\ndriver = 'systemd'\nparent = '/x'\n", "config: cgroup.parent: \"/x\" is no"),
+        ("\u{1b} = 1\n", "rrund.toml:4: "),
+    ] {
+        let places = format!("root = '{state}/root'\nrun = '{state}/run'\nsocket = '{state}/s'\n");
+        fs::write(&file, format!("{places}{wrong}")).unwrap();
+        let words: [&[&str]; 3] = [&[], &["config", "check"], &["doctor"]];
+        for words in words {
+            let refused = rrund(&[&["--config", &file], words].concat());
+            assert!(!refused.status.success(), "{words:?}: {wrong}");
+            let said = text(&refused.stderr);
+            assert!(said.contains(why), "{words:?}: {said}");
+            assert!(!said.trim_end().contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+        }
+        assert!(!folder.path().join("run").exists(), "nothing is begun with it");
+    }
+}
+
+#[test]
 fn a_configuration_of_containerd_is_printed_as_one_that_can_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let theirs = folder.path().join("config.toml").display().to_string();

@@ -2,7 +2,9 @@
 //! one wins, key by key.
 
 use super::{Config, DEFAULT_PATH};
+use nix::errno::Errno;
 use rrun_error::reason;
+use rrun_sys::in_root::read_regular_of_host;
 use serde::Deserialize as _;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,9 @@ impl fmt::Display for Unusable {
 }
 
 impl std::error::Error for Unusable {}
+
+/// Longer than any of them, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// One file, and where it begins among all.
 struct File {
@@ -43,13 +48,13 @@ impl Files {
     pub fn read(path: Option<&Path>) -> Result<Files, Unusable> {
         let main = path.unwrap_or(Path::new(DEFAULT_PATH));
         let mut files = Files::default();
-        match fs::read_to_string(main) {
+        match text(main) {
             Ok(text) => files.push(&main.display().to_string(), &text),
             Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreadable(main, &error)),
         }
         for file in drop_ins(main)? {
-            let text = fs::read_to_string(&file).map_err(|error| unreadable(&file, &error))?;
+            let text = text(&file).map_err(|error| unreadable(&file, &error))?;
             files.push(&file.display().to_string(), &text);
         }
         Ok(files)
@@ -135,15 +140,24 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, Unusable> {
         if name.starts_with('.') || !name.ends_with(".toml") {
             continue;
         }
-        // A FIFO would never be read to its end.
-        match fs::metadata(&path) {
-            Ok(file) if file.is_file() => found.push(path),
-            Ok(_) => return Err(Unusable(format!("config {}: is no file", path.display()))),
-            Err(error) => return Err(unreadable(&path, &error)),
-        }
+        found.push(path);
     }
     found.sort();
     Ok(found)
+}
+
+/// The whole text of a configuration's file. What is none, a FIFO for example, might never be read to its end.
+///
+/// # Errors
+/// That of the system; one that is too long, or no text.
+pub fn text(path: &Path) -> io::Result<String> {
+    let bytes = read_regular_of_host(path, LARGEST).map_err(|error| {
+        match error.raw_os_error() == Some(Errno::EFBIG as i32) {
+            true => io::Error::other(format!("it is longer than {LARGEST} bytes")),
+            false => error,
+        }
+    })?;
+    String::from_utf8(bytes).map_err(|error| io::Error::other(format!("it is no text: {error}")))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Unusable {
@@ -228,11 +242,34 @@ mod tests {
         let (folder, file) = written("", &[]);
         fs::create_dir(folder.path().join(FOLDER).join("10-a.toml")).unwrap();
         let error = Config::load(Some(&file)).unwrap_err().to_string();
-        assert!(error.ends_with("rrund.toml.d/10-a.toml: is no file"), "{error}");
+        assert!(error.ends_with("rrund.toml.d/10-a.toml: not a regular file"), "{error}");
         fs::remove_dir_all(folder.path().join(FOLDER)).unwrap();
         fs::write(folder.path().join(FOLDER), "").unwrap();
         let error = Config::load(Some(&file)).unwrap_err().to_string();
         assert!(error.contains("rrund.toml.d: ENOTDIR"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_has_no_end_is_too_long_or_no_text_is_refused_and_none_is_cut() {
+        let (_folder, file) = written("", &[("10-a.toml", "")]);
+        let drop_in = file.with_file_name(FOLDER).join("10-a.toml");
+        for path in [&file, &drop_in] {
+            let refused = |expected: &str| {
+                let error = Config::load(Some(&file)).unwrap_err().to_string();
+                let expected = format!("config {}: {expected}", path.display());
+                assert!(error.starts_with(&expected), "{error}");
+            };
+            let long = format!("root = '/a'\n#{}\nrun = '/b'\n", " ".repeat(1 << 20));
+            fs::write(path, long).unwrap();
+            refused("it is longer than 1048576 bytes");
+            fs::write(path, b"root = '\xff'\n").unwrap();
+            refused("it is no text");
+            fs::remove_file(path).unwrap();
+            nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            refused("not a regular file");
+            fs::remove_file(path).unwrap();
+            fs::write(path, "").unwrap();
+        }
     }
 
     #[test]

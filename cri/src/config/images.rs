@@ -1,6 +1,6 @@
 //! Images: where registries are configured, how layers come, and what is collected.
 
-use super::absolute;
+use super::{absolute, all_absolute, some_seconds};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 #[serde(default, deny_unknown_fields)]
 pub struct Images {
     /// Folders with a folder per registry (`hosts.toml`); the first that has one counts.
+    #[serde(deserialize_with = "all_absolute")]
     pub certs_dirs: Vec<PathBuf>,
     /// Folder of programs that may refuse an image before it is pulled, as containerd's `bin_dir`;
     /// one that is not there has none.
@@ -79,14 +80,6 @@ impl Default for Images {
             image_pull_credentials_verification_policy: "NeverVerifyPreloadedImages".into(),
             preloaded_images_verification_allowlist: Vec::new(),
         }
-    }
-}
-
-/// Nothing is done in no time.
-fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(D::Error::custom("want a second or more")),
-        seconds => Ok(seconds),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[nri]`
 
-use super::absolute;
+use super::{absolute, some_seconds};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -22,8 +22,10 @@ pub struct Nri {
     #[serde(deserialize_with = "absolute")]
     pub plugin_config_path: PathBuf,
     /// How many seconds a plugin may take to register, and to take in the pods that there are.
+    #[serde(deserialize_with = "some_seconds")]
     pub plugin_registration_timeout: u64,
     /// How many seconds a plugin may take for an answer.
+    #[serde(deserialize_with = "some_seconds")]
     pub plugin_request_timeout: u64,
     /// Plugins without which no container is made, by their names.
     pub required_plugins: Vec<String>,

@@ -1,9 +1,8 @@
 //! `rrund config`: what people ask of the configuration without starting a daemon.
 
 use clap::Subcommand;
-use rrun_cri::config::{Config, DEFAULTS, Files};
+use rrun_cri::config::{DEFAULTS, text};
 use rrun_cri::parts;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,7 +43,7 @@ pub fn run(command: Command, file: Option<PathBuf>) -> ExitCode {
 }
 
 fn check(file: Option<&Path>) -> Result<(), String> {
-    let (files, _) = read(file)?;
+    let (files, _) = parts::load(file)?;
     let mut names: Vec<_> = files.names().collect();
     if names.is_empty() {
         names.push("the defaults");
@@ -53,24 +52,16 @@ fn check(file: Option<&Path>) -> Result<(), String> {
 }
 
 fn dump(file: Option<&Path>) -> Result<(), String> {
-    let (_, config) = read(file)?;
+    let (_, config) = parts::load(file)?;
     let text = toml::to_string(&config).map_err(|error| format!("write TOML: {error}"))?;
     print(&text)
 }
 
 fn import(file: &Path) -> Result<(), String> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file);
+    let text = text(file);
     let text = text.map_err(|error| format!("{name}: {}", rrun_error::reason(&error)))?;
     print(&rrun_cri::import::import(&text, &name)?.text())
-}
-
-/// Only what a daemon could be started with.
-fn read(file: Option<&Path>) -> Result<(Files, Config), String> {
-    let files = Files::read(file).map_err(|error| error.to_string())?;
-    let config = files.config().map_err(|error| error.to_string())?;
-    parts::check(&config)?;
-    Ok((files, config))
 }
 
 /// A reader that wants no more is no error.

@@ -1,8 +1,8 @@
 //! `rrund doctor`: what this host has and lacks.
 
 use clap::ValueEnum;
-use rrun_cri::config::Config;
 use rrun_cri::doctor::{examine, is_wanting, json, text};
+use rrun_cri::parts;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,10 +15,10 @@ pub enum Output {
 
 /// Prints each line of it; 1 where something is missing that no pod can be run without.
 pub fn run(output: Option<Output>, file: Option<&Path>) -> ExitCode {
-    let config = match Config::load(file) {
-        Ok(config) => config,
+    let config = match parts::load(file) {
+        Ok((_, config)) => config,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", rrun_error::printable(&error));
             return ExitCode::from(super::MISUSED);
         }
     };

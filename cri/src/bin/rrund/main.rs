@@ -4,8 +4,7 @@ mod config;
 mod doctor;
 
 use clap::{Parser, Subcommand};
-use rrun_cri::config::Config;
-use rrun_cri::{daemon, log};
+use rrun_cri::{daemon, log, parts};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,8 +50,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(file: Option<PathBuf>) -> ExitCode {
-    let config = match Config::load(file.as_deref()) {
-        Ok(config) => config,
+    let config = match parts::load(file.as_deref()) {
+        Ok((_, config)) => config,
         Err(error) => {
             log::start("info");
             tracing::error!("{error}");
