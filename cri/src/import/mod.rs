@@ -4,14 +4,16 @@ mod table;
 mod value;
 
 use crate::config::Config;
+use rrun_error::printable_line;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use table::{Of, Row};
 use toml::{Table, Value};
 use value::Carried;
 
-/// Credentials of registries, as containerd calls them.
-const SECRETS: [&str; 3] = ["password", "auth", "identitytoken"];
+/// Parts of the names of keys that have credentials, or tables of them.
+const SECRETS: [&str; 8] =
+    ["password", "passwd", "auth", "token", "secret", "credential", "header", "private"];
 
 /// A key that was not carried over, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +53,15 @@ pub fn import(text: &str, name: &str) -> Result<Imported, String> {
     // A node of a cluster, which must not take pods before there is a network.
     let mode = (("network".to_owned(), "mode".to_owned()), Value::from("cni"));
     let mut imported = Imported { keys: BTreeMap::from([mode]), left: Vec::new(), from: of.name() };
-    let mut addresses = value::Addresses::default();
+    let (mut addresses, mut shims) = (value::Addresses::default(), value::Shims::default());
+    leaves.iter().for_each(|(path, value)| shims.take(of, &of.key(path), value));
     for (path, value) in leaves {
         let key = of.key(&path);
         let row = rows.iter().find(|row| row.of == of && row.is_of(&key));
         if addresses.take(of, &key, &value) {
             continue;
         }
-        match value::carried(of, &key, &value) {
+        match value::carried(of, &key, &value, &shims) {
             Ok(Some(carried)) => imported.put(&path, &value, carried),
             Ok(None) => imported.leave(&path, &value, reason(&key, row)),
             Err(why) => imported.leave(&path, &value, why),
@@ -94,29 +97,37 @@ fn flatten(above: &mut Vec<String>, table: &Table, into: &mut Vec<(Vec<String>, 
 impl Imported {
     /// Takes a key of ours, if it can be used by itself.
     fn put(&mut self, path: &[String], theirs: &Value, carried: Carried) {
-        for (key, value) in carried.0 {
-            let Some((table, name)) = key.rsplit_once('.') else { continue };
-            let text = format!("[{table}]\n{name} = {value}\n");
-            match Config::parse(&text, "") {
-                Ok(_) => {
-                    self.keys.insert((table.to_owned(), name.to_owned()), value);
+        let Carried { key, value, is_added } = carried;
+        let Some((table, name)) = key.rsplit_once('.') else { return };
+        let key = (table.to_owned(), name.to_owned());
+        let entries = match value {
+            Value::Array(entries) if is_added => entries,
+            value => match check(table, name, &value) {
+                Ok(()) => return drop(self.keys.insert(key, value)),
+                Err(why) => return self.leave(path, theirs, why),
+            },
+        };
+        for entry in entries {
+            match check(table, name, &Value::Array(vec![entry.clone()])) {
+                Ok(()) => {
+                    let all = self.keys.entry(key.clone()).or_insert(Value::Array(Vec::new()));
+                    if let Value::Array(all) = all
+                        && !all.contains(&entry)
+                    {
+                        all.push(entry);
+                    }
                 }
-                Err(error) => {
-                    // There is no file: what stands behind the line is what counts.
-                    let error = error.to_string();
-                    let why = error.splitn(3, ':').nth(2).unwrap_or(&error).trim().to_owned();
-                    self.leave(path, theirs, why);
-                }
+                Err(why) => self.leave(path, &entry, why),
             }
         }
     }
 
     fn leave(&mut self, path: &[String], value: &Value, why: String) {
-        // What is printed is kept in files that others may read.
-        let is_secret =
-            path.last().is_some_and(|last| SECRETS.contains(&last.as_str()) && value.is_str());
-        let value = if is_secret { "…".to_owned() } else { value.to_string() };
-        self.left.push(Left { key: path.join("."), value, why });
+        let is_secret = path.iter().any(|part| is_secret(part));
+        // Both are text of a file that anybody may have written: it must not become keys of ours.
+        let [key, why] = [path.join("."), why].map(|text| printable_line(&text));
+        let value = printable_line(&shown(value, is_secret).to_string());
+        self.left.push(Left { key, value, why: without_credentials(&why) });
     }
 
     /// A file of ours, with what could not be carried over as comments at its end.
@@ -135,8 +146,6 @@ impl Imported {
             text.push_str("\n# Not carried over:\n");
         }
         for Left { key, value, why } in on {
-            // A value may have several lines.
-            let value = value.replace('\n', "\\n");
             let _ = write!(text, "#\n# {key} = {value}\n#   {why}\n");
         }
         if !off.is_empty() {
@@ -147,6 +156,53 @@ impl Imported {
         }
         text
     }
+}
+
+/// Whether a key of ours can have this value, beside defaults.
+fn check(table: &str, name: &str, value: &Value) -> Result<(), String> {
+    let text = format!("[{table}]\n{name} = {value}\n");
+    Config::parse(&text, "").map(drop).map_err(|error| {
+        // There is no file: what stands behind the line is what counts.
+        let error = error.to_string();
+        error.splitn(3, ':').nth(2).unwrap_or(&error).trim().to_owned()
+    })
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRETS.iter().any(|secret| name.contains(secret))
+}
+
+/// A value as it is printed: what is printed is kept in files that others may read.
+fn shown(value: &Value, is_hidden: bool) -> Value {
+    match value {
+        Value::Table(table) => {
+            let shown = |(key, value): (&String, &Value)| {
+                (key.clone(), shown(value, is_hidden || is_secret(key)))
+            };
+            Value::Table(table.iter().map(shown).collect())
+        }
+        Value::Array(all) => {
+            Value::Array(all.iter().map(|value| shown(value, is_hidden)).collect())
+        }
+        Value::String(text) if !is_hidden || text.is_empty() => without_credentials(text).into(),
+        Value::Boolean(value) => Value::from(*value),
+        _ if is_hidden => Value::from("…"),
+        value => value.clone(),
+    }
+}
+
+/// Without what stands before the host of a URL.
+fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', '?', '#', '"', ' ']).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        shown.push_str(if host > 0 { "://…@" } else { "://" });
+        shown.push_str(&part[host..]);
+    }
+    shown
 }
 
 /// Whether a value says nothing, for most keys.
@@ -169,6 +225,7 @@ image_pull_progress_timeout = "5m0s"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "registry.k8s.io/pause:3.10.2"
 base = "docker.io/library/base:1"
+other = "docker.io/library/other:1"
 [plugins."io.containerd.cri.v1.images".registry]
 config_path = "/etc/containerd/certs.d:/etc/docker/certs.d"
 [plugins."io.containerd.cri.v1.runtime"]
@@ -207,7 +264,7 @@ required_plugins = ["a"]
         assert_eq!(config.network.bin_dirs, ["/usr/libexec/cni".into()] as [std::path::PathBuf; 1]);
         assert_eq!(config.cgroup.driver, crate::config::Driver::Systemd);
         assert_eq!(config.images.stall_timeout, 300);
-        assert_eq!(config.images.pinned, ["docker.io/library/base:1"]);
+        assert_eq!(config.images.pinned, ["docker.io/library/base:1", "docker.io/library/other:1"]);
         assert_eq!(config.images.certs_dirs.len(), 2);
         assert_eq!(config.metrics.address, Some("127.0.0.1:1338".parse().unwrap()));
         assert_eq!((config.nri.plugin_request_timeout, config.nri.required_plugins.len()), (3, 1));
@@ -257,6 +314,8 @@ enable_nri = false
         assert_eq!(config.tracing.endpoint.as_deref(), Some("http://127.0.0.1:4317"));
         assert_eq!(config.tracing.sampling_rate_per_million, 1000);
         assert!(config.nri.disable);
+        // Of several each one counts for itself.
+        assert_eq!(config.images.pinned, ["quay.io/x/y:1"]);
         assert!(why(&imported, "pinned_images").contains("quay.io/*"), "{imported:?}");
         assert_eq!(config.runtimes.handlers()["crun"].path, std::path::Path::new("/usr/bin/crun"));
         assert!(why(&imported, "kata.runtime_path").contains("absolute"), "{imported:?}");
@@ -266,11 +325,55 @@ enable_nri = false
 
     #[test]
     fn credentials_are_not_printed() {
-        let text = "[plugins.'io.containerd.grpc.v1.cri'.registry.configs.'x'.auth]\n\
-                    username = 'u'\npassword = 'hidden'\nauth = 'hidden'\n";
+        let text = r#"
+[plugins.'io.containerd.grpc.v1.cri'.registry.configs.'x'.auth]
+username = 'hidden-1'
+password = 123456
+auth = 'hidden-2'
+[plugins.'io.containerd.grpc.v1.cri'.registry.headers]
+Authorization = ["Basic hidden-3"]
+[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'y']
+endpoint = ["https://me:hidden-4@y:5000/p@q", "https://z"]
+[[plugins.'io.containerd.grpc.v1.cri'.registry.others]]
+API_Token = 'hidden-5'
+[plugins.'io.containerd.tracing.processor.v1.otlp']
+endpoint = "https://me:hidden-6@collector:4317"
+"#;
         let text = import(text, "f").unwrap().text();
-        assert!(text.contains("password = …") && !text.contains("hidden"), "{text}");
-        assert!(text.contains("hosts.toml"), "{text}");
+        assert!(!text.contains("hidden") && !text.contains("123456"), "{text}");
+        assert!(text.contains("password = \"…\"") && text.contains("hosts.toml"), "{text}");
+        assert!(text.contains("https://…@y:5000/p@q") && text.contains("\"https://z\""), "{text}");
+    }
+
+    #[test]
+    fn no_text_of_theirs_becomes_a_key_of_ours_or_speaks_to_a_terminal() {
+        let text = "\"a\\nroot = '/evil'\\n\\u001b[2J\" = \"\"\"x\nroot = '/evil'\n\"\"\"\n\
+                    [plugins.'io.containerd.cri.v1.images'.pinned_images]\n\
+                    x = \"A\\nroot = '/evil'\"\n\
+                    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.\"a]\\nb\".options]\n\
+                    BinaryName = '/x'\n";
+        let text = import(text, "f").unwrap().text();
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        let ours = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        assert_eq!(ours.collect::<Vec<_>>(), ["[network]", "mode = \"cni\""], "{text}");
+    }
+
+    #[test]
+    fn a_handler_of_virtual_machines_is_left_out_with_these_words() {
+        for text in [
+            "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kata]\n\
+             runtime_type = 'io.containerd.kata.v2'\noptions = { BinaryName = '/usr/bin/kata-runtime' }\n",
+            "[crio.runtime.runtimes.kata]\nruntime_type = 'vm'\nruntime_path = '/usr/bin/kata'\n",
+        ] {
+            let imported = import(text, "f").unwrap();
+            assert!(Config::parse(&imported.text(), "f").unwrap().runtimes.handlers().is_empty());
+            for left in &imported.left {
+                assert!(left.why.contains("virtual machines") && left.why.contains("left out"));
+            }
+            assert_eq!(imported.left.len(), 2, "{imported:?}");
+        }
+        let shim = "[crio.runtime.runtimes.x]\nruntime_path = '/usr/bin/containerd-shim-x-v2'\n";
+        assert!(why(&import(shim, "f").unwrap(), "runtime_path").contains("it is a shim"));
     }
 
     #[test]

@@ -2,10 +2,22 @@
 
 use super::table::Of;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use toml::Value;
 
-/// Keys of ours, as `table.key`, with their values.
-pub(super) struct Carried(pub(super) Vec<(Cow<'static, str>, Value)>);
+/// A key of ours, as `table.key`, with its value.
+pub(super) struct Carried {
+    pub(super) key: Cow<'static, str>,
+    pub(super) value: Value,
+    /// Its entries go behind those that are there, each for itself.
+    pub(super) is_added: bool,
+}
+
+impl Carried {
+    fn whole(key: impl Into<Cow<'static, str>>, value: Value) -> Carried {
+        Carried { key: key.into(), value, is_added: false }
+    }
+}
 
 /// How a value becomes ours.
 #[derive(Clone, Copy)]
@@ -23,7 +35,7 @@ enum As {
     Not,
     /// An `http://` is put before it where there is none.
     Url,
-    /// One more of a list.
+    /// One more of a list, or several.
     Added,
 }
 
@@ -63,7 +75,7 @@ const KNOWN: &[Known] = &[
     (Of::Containerd, "metrics.address", "metrics.address", As::Same),
     (Of::Crio, "runtime.cdi_spec_dirs", "cdi.spec_dirs", As::Same),
     (Of::Crio, "runtime.cgroup_manager", "cgroup.driver", As::Same),
-    (Of::Crio, "image.pinned_images", "images.pinned", As::Same),
+    (Of::Crio, "image.pinned_images", "images.pinned", As::Added),
     (Of::Crio, "image.pull_progress_timeout", "images.stall_timeout", As::Seconds),
     (Of::Crio, "network.network_dir", "network.conf_dir", As::Same),
     (Of::Crio, "network.plugin_dir", "network.bin_dirs", As::One),
@@ -100,6 +112,18 @@ const HANDLERS: [(Of, &str, &str); 2] = [
     (Of::Crio, "runtime.runtimes.", ".runtime_path"),
 ];
 
+/// What a handler's containers are run by, likewise.
+const SHIMS: [(Of, &str, &str); 2] = [
+    (Of::Containerd, "containerd.runtimes.", ".runtime_type"),
+    (Of::Crio, "runtime.runtimes.", ".runtime_type"),
+];
+
+/// Parts of the types of shims that make a virtual machine of a pod.
+const MACHINES: [&str; 4] = ["kata", "firecracker", "runhcs", "hyperv"];
+
+/// What programs of shims are called.
+const SHIM: &str = "containerd-shim-";
+
 /// Values that are one address together.
 const JOINED: [(Of, &str, &str); 8] = [
     (Of::Containerd, "stream_server_address", "streaming.address"),
@@ -130,18 +154,22 @@ pub(super) fn known() -> impl Iterator<Item = (Of, &'static str, &'static str)> 
 ///
 /// # Errors
 /// Why this value does not mean anything here.
-pub(super) fn carried(of: Of, key: &[String], value: &Value) -> Result<Option<Carried>, String> {
+pub(super) fn carried(
+    of: Of,
+    key: &[String],
+    value: &Value,
+    shims: &Shims,
+) -> Result<Option<Carried>, String> {
     let key = key.join(".");
     if key == "pinned_images.sandbox" {
         return Ok(None);
     }
-    if let Some(name) = handler(of, &key) {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if !name.chars().all(is_plain) {
-            return Err("its name has other characters than letters, digits, - and _".to_owned());
-        }
-        let ours = Cow::from(format!("runtimes.{name}.path"));
-        return Ok(Some(Carried(vec![(ours, value.clone())])));
+    if let Some(name) = named(&SHIMS, of, &key) {
+        return shims.check(name).map(|()| None);
+    }
+    if let Some(name) = named(&HANDLERS, of, &key) {
+        shims.check(name)?;
+        return program(name, value).map(Some);
     }
     let is_it = |known: &&Known| {
         let pattern = known.1;
@@ -152,6 +180,7 @@ pub(super) fn carried(of: Of, key: &[String], value: &Value) -> Result<Option<Ca
     let Some((_, _, ours, how)) = KNOWN.iter().find(is_it) else { return Ok(None) };
     let value = match (how, value) {
         (As::Same, value) => value.clone(),
+        (As::Added, Value::Array(all)) => Value::Array(all.clone()),
         (As::One | As::Added, value) => Value::Array(vec![value.clone()]),
         (As::Paths, Value::String(paths)) => Value::Array(
             paths.split(':').filter(|path| !path.is_empty()).map(Value::from).collect(),
@@ -171,16 +200,55 @@ pub(super) fn carried(of: Of, key: &[String], value: &Value) -> Result<Option<Ca
         // Their default, whatever that is.
         return Err("it is empty".to_owned());
     }
-    Ok(Some(Carried(vec![((*ours).into(), value)])))
+    Ok(Some(Carried { key: (*ours).into(), value, is_added: matches!(how, As::Added) }))
 }
 
-/// The name of the handler whose program this key is.
-fn handler(of: Of, key: &str) -> Option<&str> {
+/// The program of a handler.
+fn program(name: &str, value: &Value) -> Result<Carried, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.chars().all(is_plain) {
+        return Err("its name has other characters than letters, digits, - and _".to_owned());
+    }
+    let file = value.as_str().and_then(|path| path.rsplit('/').next());
+    if file.is_some_and(|file| file.starts_with(SHIM)) {
+        return Err("it is a shim, and no command line of an OCI runtime".to_owned());
+    }
+    Ok(Carried::whole(format!("runtimes.{name}.path"), value.clone()))
+}
+
+/// The name of the handler of which this key is one of these.
+fn named<'k>(keys: &[(Of, &str, &str)], of: Of, key: &'k str) -> Option<&'k str> {
     let name = |(known, before, after): &(Of, &str, &str)| {
         let name = key.strip_prefix(before)?.strip_suffix(after)?;
         (*known == of).then_some(name)
     };
-    HANDLERS.iter().find_map(name)
+    keys.iter().find_map(name)
+}
+
+/// What runs the containers of each handler.
+#[derive(Default)]
+pub(super) struct Shims(BTreeMap<String, String>);
+
+impl Shims {
+    /// Takes a key, if it is about that.
+    pub(super) fn take(&mut self, of: Of, key: &[String], value: &Value) {
+        if let (Some(name), Some(shim)) = (named(&SHIMS, of, &key.join(".")), value.as_str()) {
+            self.0.insert(name.to_owned(), shim.to_owned());
+        }
+    }
+
+    /// Refuses a handler that is not to be had by a command line.
+    fn check(&self, name: &str) -> Result<(), String> {
+        let is_machine =
+            |shim: &&String| *shim == "vm" || MACHINES.iter().any(|machine| shim.contains(machine));
+        match self.0.get(name).filter(is_machine) {
+            None => Ok(()),
+            Some(shim) => Err(format!(
+                "the shim {shim:?} runs pods in virtual machines, and a handler here is the command \
+                 line of an OCI runtime: {name:?} is left out"
+            )),
+        }
+    }
 }
 
 fn url(endpoint: &str) -> Value {
@@ -252,7 +320,7 @@ impl Addresses {
             all.push((ENDPOINT, "tracing.endpoint", url(&text(ENDPOINT, "127.0.0.1:4317"))));
         }
         let whole = |(key, ours, value): (&str, &'static str, Value)| {
-            (key.to_owned(), value.clone(), Carried(vec![(ours.into(), value)]))
+            (key.to_owned(), value.clone(), Carried::whole(ours, value))
         };
         all.into_iter().map(whole).collect()
     }
