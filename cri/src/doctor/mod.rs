@@ -7,6 +7,7 @@ mod limits;
 mod network;
 
 use crate::config::Config;
+use rrun_error::printable_line;
 use serde::Serialize;
 
 /// What follows from what was found.
@@ -91,9 +92,12 @@ pub fn text(rows: &[Row]) -> String {
         let line = format!("{verdict:7}  {topic:topics$}  {what:names$}  {found}");
         let follows = match follows.as_str() {
             "" => String::new(),
-            follows => format!("\n{:9}{:topics$}  {:names$}  {follows}", "", "", ""),
+            follows => {
+                let follows = printable_line(follows);
+                format!("\n{:9}{:topics$}  {:names$}  {follows}", "", "", "")
+            }
         };
-        text.push_str(&rrun_error::printable_line(&line).to_string());
+        text.push_str(&printable_line(&line));
         text.push_str(&follows);
         text.push('\n');
     }
@@ -113,7 +117,7 @@ mod tests {
     fn what_is_found_stands_in_columns_and_what_follows_from_it_below() {
         let rows = [
             Row::new("kernel", "Linux", "6.1"),
-            Row::new("lsm", "SELinux", "on\n").note("labels are refused"),
+            Row::new("lsm", "SELinux", "on\n").note("labels are\nrefused"),
             Row::new("kernel", "openat2", "ENOSYS").missing("no pod can be run"),
         ];
         let expected = "ok       kernel  Linux    6.1\n\

@@ -3,9 +3,10 @@
 use super::Row;
 use crate::config::{Config, NetworkMode};
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket as connector};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 pub(super) fn rows(config: &Config) -> Vec<Row> {
@@ -66,8 +67,14 @@ fn forwarding(name: &str, family: &str) -> Row {
 /// Whether another process listens at a socket.
 fn socket(key: &str, path: &Path, follows: &str) -> Row {
     let row = Row::new("network", key, path.display().to_string());
-    match UnixStream::connect(path) {
-        Ok(_) => row.note(format!("a process {follows}")),
+    let connected = || {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let client = connector(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(client.as_raw_fd(), &UnixAddr::new(path)?)
+    };
+    match connected() {
+        // One that hangs takes no more clients: it is not waited for.
+        Ok(()) | Err(Errno::EAGAIN) => row.note(format!("a process {follows}")),
         Err(_) => row,
     }
 }
@@ -92,6 +99,22 @@ fn port(key: &str, address: SocketAddr) -> Row {
 mod tests {
     use super::super::Verdict;
     use super::*;
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    #[test]
+    fn a_process_that_takes_no_more_clients_is_found_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        assert_eq!(socket("x", &path, "serves").verdict, Verdict::Ok);
+        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+        let listener = connector(family, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        for _ in 0..3 {
+            assert_eq!(socket("x", &path, "serves").verdict, Verdict::Note);
+        }
+    }
 
     #[test]
     fn an_address_that_is_taken_is_a_note_and_one_that_is_not_ours_is_missing() {

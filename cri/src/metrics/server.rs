@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Clients at a time: scrapers and probes of this machine.
 const CLIENTS: usize = 32;
 
-/// A client may take so long for its request.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A client may take so long for its request, and to read the answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -35,9 +36,10 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, socket: PathBuf) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = connection(stream, Arc::clone(&shared));
+                let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    connection.await;
+                    let (metrics, socket) = &*shared;
+                    connection(stream, |request| answer(request, metrics, socket)).await;
                     drop(place);
                 });
             }
@@ -47,24 +49,28 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, socket: PathBuf) {
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<(Metrics, PathBuf)>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&request, &shared.0, &shared.1).await) }
+async fn connection<A: Future<Output = Answer>>(
+    stream: TcpStream,
+    answer: impl Fn(Request<Incoming>) -> A,
+) {
+    let service = service_fn(|request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
     });
     let connection = http1::Builder::new()
+        // The time is that of the whole, below.
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(None)
         // One that is idle would keep its place.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // A client that vanishes is no event.
-    drop(connection.await);
+    // A client that vanishes, or is too slow, is no event.
+    drop(timeout(PATIENCE, connection).await);
 }
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(request: &Request<Incoming>, metrics: &Metrics, socket: &Path) -> Answer {
+async fn answer(request: Request<Incoming>, metrics: &Metrics, socket: &Path) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
     }
@@ -95,4 +101,39 @@ fn response(status: StatusCode, content_type: &'static str, text: String) -> Ans
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Whether the connection of a client that has sent this, and reads so much, ends by itself.
+    async fn ends(sent: &str, reads: usize) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        client.write_all(sent.as_bytes()).await.unwrap();
+        // More than lies in the buffers of a socket.
+        let answer = async |_| plain(StatusCode::OK, "x".repeat(64 << 20));
+        let served = timeout(Duration::from_secs(3600), connection(stream, answer));
+        let reads = async {
+            let mut read = vec![0; reads];
+            client.read_exact(&mut read).await.map(drop)
+        };
+        // The client is there to its end.
+        let (served, read) = tokio::join!(served, reads);
+        read.unwrap();
+        served.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_end_its_request_or_does_not_read_the_answer_is_left() {
+        for sent in
+            ["", "GET /metrics HT", "GET / HTTP/1.1\r\nHost: x\r\nA: b", "GET / HTTP/1.1\r\n\r\n"]
+        {
+            assert!(ends(sent, 0).await, "{sent:?}");
+        }
+        assert!(ends("GET / HTTP/1.1\r\n\r\n", 15).await);
+    }
 }
