@@ -335,7 +335,7 @@ fn no_mkdir() -> Seccomp {
         filter.extend([jt, jf]);
         filter.extend(k.to_ne_bytes());
     }
-    Seccomp { filter, flags: 0 }
+    Seccomp { filter, flags: 0, listener: None }
 }
 
 #[test]

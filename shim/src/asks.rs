@@ -28,7 +28,9 @@ impl Shim {
             run::ParentTask::Place => (Ask::Place, PLACING),
             run::ParentTask::RunHooks => (Ask::RunHooks, HOOKING),
             // The executor's own business.
-            run::ParentTask::WriteIdMaps => return self.nobody_answers(key),
+            run::ParentTask::WriteIdMaps | run::ParentTask::TellPid => {
+                return self.nobody_answers(key);
+            }
         };
         let (container, pid) = (container.id.clone(), container.pid().as_raw());
         let event = Event::Asks { container, pid, ask };

@@ -18,6 +18,7 @@ mod hung_path;
 mod hung_shim;
 mod image_volumes;
 mod life;
+mod listener;
 mod log;
 mod metrics;
 mod nri;

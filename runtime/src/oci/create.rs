@@ -232,6 +232,7 @@ fn record(spec: &Spec, plan: &Plan, options: &Create, bundle: PathBuf) -> Result
     record.groups = Cgroups { dirs: plan.cgroups.dirs.clone(), ..Cgroups::default() };
     record.own_pids = plan.namespaces.pid == Namespace::New;
     record.seccomp_flags = plan.process.seccomp.as_ref().map(|seccomp| seccomp.flags);
+    record.listener = plan.process.seccomp.as_ref().and_then(|seccomp| seccomp.listener.clone());
     record.hooks = hooks;
     Ok(record)
 }

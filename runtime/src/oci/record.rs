@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
 use rrun_runtime::cgroup::Resources;
-use rrun_runtime::plan::{CgroupDir, Cgroups, Seccomp};
+use rrun_runtime::plan::{CgroupDir, Cgroups, Listener, Seccomp};
 use rrun_runtime::planning::RuntimeHooks;
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup};
@@ -54,6 +54,9 @@ pub struct Record {
     pub own_pids: bool,
     /// Flags of the filter in `seccomp.bpf`, if there is one.
     pub seccomp_flags: Option<u32>,
+    /// Who answers what it leaves to somebody.
+    #[serde(default)]
+    pub listener: Option<Listener>,
     /// The hooks of its configuration that this program runs.
     #[serde(default)]
     pub hooks: RuntimeHooks,
@@ -79,6 +82,7 @@ impl Record {
             init: None,
             own_pids: true,
             seccomp_flags: None,
+            listener: None,
             hooks: RuntimeHooks::default(),
         }
     }
@@ -259,7 +263,7 @@ impl Folder {
         let path = self.path.join("seccomp.bpf");
         let filter =
             rrun_sys::record::read(&path).context(|| format!("read {}", path.display()))?;
-        Ok(Some(Seccomp { filter, flags }))
+        Ok(Some(Seccomp { filter, flags, listener: record.listener.clone() }))
     }
 
     /// Removes the folder; one that is gone is done.

@@ -14,7 +14,7 @@ mod process;
 pub use cgroup::{CgroupDir, CgroupWrite, Cgroups};
 pub use hook::{Hook, Hooks, StateText};
 pub use mount::{Device, Link, Mount, MountSource, Propagation, attr};
-pub use process::{Capabilities, Process, Rlimit, Seccomp, User};
+pub use process::{Capabilities, Listener, Process, Rlimit, Seccomp, User};
 
 use crate::{Error, Kind, Result};
 use minicbor::{Decode, Encode};
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 /// An executor takes every version up to its own. A plan gets a new version when an executor that
 /// does not know what is new in it must refuse it: see `shim/protocol/COMPATIBILITY.md`. One is
 /// written with the first version that has all that it says.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The version of a plan that says nothing new.
 pub const FIRST: u16 = 1;
@@ -35,6 +35,9 @@ pub const WITH_USERS: u16 = 2;
 
 /// The first version that has [`Plan::hooks`].
 pub const WITH_HOOKS: u16 = 3;
+
+/// The first version that has [`Seccomp::listener`].
+pub const WITH_LISTENER: u16 = 4;
 
 /// Index of a file descriptor in the table that travels beside a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

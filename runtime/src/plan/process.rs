@@ -106,6 +106,29 @@ pub struct Seccomp {
     /// `SECCOMP_FILTER_FLAG_*`
     #[n(1)]
     pub flags: u32,
+    /// Who answers the calls that the filter leaves to somebody. Since version 4.
+    #[n(2)]
+    #[serde(default)]
+    pub listener: Option<Listener>,
+}
+
+/// Who is sent the descriptor of a filter's listener, with what runtime-spec calls the container
+/// process state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Listener {
+    /// Absolute path of the socket that somebody listens at.
+    #[n(0)]
+    pub path: String,
+    /// `linux.seccomp.listenerMetadata`
+    #[n(1)]
+    pub metadata: Option<String>,
+    /// The version of runtime-spec in the container's configuration.
+    #[n(2)]
+    pub oci_version: String,
+    /// The container's state as JSON, without its end: status, pid and the closing brace.
+    #[n(3)]
+    pub state: String,
 }
 
 /// One resource limit, setrlimit(2).

@@ -166,19 +166,27 @@ fn one(hook: &oci::Hook) -> Result<Hook> {
 
 /// <https://github.com/opencontainers/runtime-spec/blob/main/runtime.md#state>
 fn state(spec: &Spec, place: &HookPlace, status: &str) -> StateText {
-    let text = |value: &str| json!(value).to_string();
+    StateText {
+        before: format!(r#"{},"status":"{status}","pid":"#, name(spec, place)),
+        after: format!(r#",{}}}"#, belongings(spec, place)),
+    }
+}
+
+/// The same without status, pid and closing brace, which come last.
+pub(super) fn open_state(spec: &Spec, place: &HookPlace) -> String {
+    format!("{},{}", name(spec, place), belongings(spec, place))
+}
+
+fn name(spec: &Spec, place: &HookPlace) -> String {
+    format!(r#"{{"ociVersion":{},"id":{}"#, json!(spec.version()), json!(place.id))
+}
+
+fn belongings(spec: &Spec, place: &HookPlace) -> String {
     let annotations = spec.annotations().as_ref().filter(|all| !all.is_empty());
     let annotations = annotations.map_or(String::new(), |all| {
         // In one order, so that one configuration has one plan.
         let sorted: std::collections::BTreeMap<_, _> = all.iter().collect();
         format!(r#","annotations":{}"#, json!(sorted))
     });
-    StateText {
-        before: format!(
-            r#"{{"ociVersion":{},"id":{},"status":"{status}","pid":"#,
-            text(spec.version()),
-            text(&place.id)
-        ),
-        after: format!(r#","bundle":{}{annotations}}}"#, text(&place.bundle.to_string_lossy())),
-    }
+    format!(r#""bundle":{}{annotations}"#, json!(place.bundle.to_string_lossy()))
 }

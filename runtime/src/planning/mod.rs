@@ -35,7 +35,7 @@ pub use sysctl::check as check_sysctl;
 use crate::cgroup::Resources;
 use crate::plan::{
     Cgroups, ExecPlan, FIRST, Mount, Namespace, Plan, Rootfs, RootfsSource, Seccomp, WITH_HOOKS,
-    WITH_USERS,
+    WITH_LISTENER, WITH_USERS,
 };
 use crate::systemd::Scope;
 use crate::{Context, Error, Kind, Result};
@@ -59,7 +59,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
     let mut made = mounts::plan(spec, host, over, parts)?;
     let devices = devices::plan(spec)?;
     made.links.extend(devices.links);
-    let mut process = process::plan(process, host, seccomp(linux, host, over)?)?;
+    let mut process = process::plan(process, host, seccomp(spec, linux, (host, over))?)?;
     let is_joined = matches!(namespaces.user, Namespace::Slot(_));
     if let Some(maps) = id_maps.as_ref().filter(|_| is_joined) {
         process.user.outside = crate::plan::outside(&maps.users, process.user.uid);
@@ -67,6 +67,7 @@ pub fn plan(spec: &Spec, host: &Host, over: &Overrides) -> Result<Plan> {
 
     let hooks = hooks::plan(spec, over.hooks.as_ref())?;
     let version = match (&hooks, is_joined) {
+        _ if listens(process.seccomp.as_ref()) => WITH_LISTENER,
         (Some(_), _) => WITH_HOOKS,
         (None, true) => WITH_USERS,
         (None, false) => FIRST,
@@ -105,7 +106,7 @@ pub fn exec_plan(
 ) -> Result<ExecPlan> {
     refuse::unsupported_process(process)?;
     Ok(ExecPlan {
-        version: FIRST,
+        version: if listens(seccomp.as_ref()) { WITH_LISTENER } else { FIRST },
         cgroups: ExecPlan::groups_below(groups),
         process: process::plan(process, host, seccomp)?,
     })
@@ -212,17 +213,31 @@ fn rootfs(spec: &Spec, linux: &Linux, over: &Overrides) -> Result<Rootfs> {
     Ok(Rootfs { source, readonly: root.and_then(|r| r.readonly()).unwrap_or(false), propagation })
 }
 
-fn seccomp(linux: &Linux, host: &Host, over: &Overrides) -> Result<Option<Seccomp>> {
-    if over.seccomp.is_some() {
-        return Ok(over.seccomp.clone());
+fn seccomp(
+    spec: &Spec,
+    linux: &Linux,
+    (host, over): (&Host, &Overrides),
+) -> Result<Option<Seccomp>> {
+    let mut filter = match (&over.seccomp, linux.seccomp()) {
+        (Some(compiled), _) => compiled.clone(),
+        (None, None) => return Ok(None),
+        (None, Some(_)) if !host.seccomp => {
+            return Err(invalid("linux.seccomp: this kernel has no seccomp"));
+        }
+        (None, Some(profile)) => crate::seccomp::compile(profile, crate::seccomp::Arch::NATIVE)
+            .context(|| "linux.seccomp")?,
+    };
+    if let Some(listener) = &mut filter.listener {
+        let place = over.hooks.as_ref();
+        let place = place.ok_or_else(|| invalid("linux.seccomp.listenerPath is not supported"))?;
+        listener.oci_version.clone_from(spec.version());
+        listener.state = hooks::open_state(spec, place);
     }
-    match linux.seccomp() {
-        None => Ok(None),
-        Some(_) if !host.seccomp => Err(invalid("linux.seccomp: this kernel has no seccomp")),
-        Some(profile) => crate::seccomp::compile(profile, crate::seccomp::Arch::NATIVE)
-            .context(|| "linux.seccomp")
-            .map(Some),
-    }
+    Ok(Some(filter))
+}
+
+fn listens(filter: Option<&Seccomp>) -> bool {
+    filter.is_some_and(|filter| filter.listener.is_some())
 }
 
 /// An error about the configuration.

@@ -55,6 +55,8 @@ pub struct Child {
     handover: bool,
     /// The process that goes on may be faster than the news of it.
     ready_early: bool,
+    /// That process has asked for its id before the news of it has come.
+    pid_asked_early: bool,
     /// There is a [`State::Waiting`] in its life.
     waits: bool,
 }
@@ -83,6 +85,7 @@ impl Child {
             state: State::Preparing,
             handover: compiled.handover,
             ready_early: false,
+            pid_asked_early: false,
             waits,
         })
     }
@@ -155,6 +158,9 @@ impl Child {
             Message::Handover { pid, pidfd } => {
                 self.preparer = Some(std::mem::replace(&mut self.pidfd, pidfd));
                 (self.pid, self.handover) = (pid, false);
+                if std::mem::take(&mut self.pid_asked_early) {
+                    report::tell_pid(self.channel.as_fd(), pid)?;
+                }
                 if self.ready_early {
                     self.state = State::Waiting;
                 }
@@ -164,6 +170,8 @@ impl Child {
                 let maps = self.id_maps.clone().unwrap_or_default();
                 report::answer(self.channel.as_fd(), &id_maps::write(self.pid, &maps))?;
             }
+            Message::Ask(ParentTask::TellPid) if self.handover => self.pid_asked_early = true,
+            Message::Ask(ParentTask::TellPid) => report::tell_pid(self.channel.as_fd(), self.pid)?,
             Message::Ask(ask) => (self.state, self.asks) = (State::Asking, Some(ask)),
             Message::Console(master) => self.console = Some(master),
             Message::Clamped(label) => self.clamped.push(label),

@@ -12,6 +12,7 @@ mod fuzzing;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, reason = "a broken filter is the claim")]
 mod interpreter;
+mod listener;
 mod policy;
 mod table;
 #[cfg(test)]
@@ -36,14 +37,16 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
 ///   process; of the latter [`warnings`] tells.
 /// - Numbers above all that this release knows get ENOSYS where the default action is an errno:
 ///   programs that try a new call and fall back look for that.
+/// - What is known of the container is not in [`Seccomp::listener`] yet.
 ///
 /// # Errors
 /// `Invalid`: an action, flag or errno that does not fit, an argument index above 5, a filter of
-/// more than 4096 instructions.
+/// more than 4096 instructions, a listener that nobody could be told of.
 pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Seccomp> {
     let policy = policy::Policy::read(profile, native)?;
     let filter = bpf::assemble(&policy)?;
-    Ok(Seccomp { filter, flags: flags(profile)? })
+    let listener = listener::read(profile, &policy, native)?;
+    Ok(Seccomp { filter, flags: flags(profile, listener.is_some())?, listener })
 }
 
 /// What to warn about: architectures of the profile that this machine may run and that are not
@@ -54,20 +57,27 @@ pub fn warnings(profile: &LinuxSeccomp, native: Arch) -> Vec<String> {
     missing.map(|name| format!("{name} is not built in: its calls kill the process")).collect()
 }
 
-fn flags(profile: &LinuxSeccomp) -> Result<u32> {
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, which kernels have since 5.19.
+pub(crate) const WAIT_KILLABLE_RECV: u32 = 32;
+
+fn flags(profile: &LinuxSeccomp, listens: bool) -> Result<u32> {
     // Without a word on flags, speculation is left alone: before Linux 5.16 a filter switched on
     // a mitigation that costs much and helps little.
     const SPEC_ALLOW: u32 = 4;
-    let Some(list) = profile.flags() else { return Ok(SPEC_ALLOW) };
-    list.iter().try_fold(0, |flags, flag| {
+    const NEW_LISTENER: u32 = 8;
+    let always = if listens { NEW_LISTENER } else { 0 };
+    let Some(list) = profile.flags() else { return Ok(SPEC_ALLOW | always) };
+    list.iter().try_fold(always, |flags, flag| {
         Ok(flags
             | match flag {
                 // A container's process has one thread when its filter is loaded.
                 Flag::SeccompFilterFlagTsync => 0,
                 Flag::SeccompFilterFlagLog => 2,
                 Flag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
+                Flag::SeccompFilterFlagWaitKillableRecv if listens => WAIT_KILLABLE_RECV,
                 Flag::SeccompFilterFlagWaitKillableRecv => {
-                    return Err(invalid("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a listener"));
+                    let text = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs SCMP_ACT_NOTIFY";
+                    return Err(invalid(text));
                 }
             })
     })

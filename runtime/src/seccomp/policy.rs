@@ -16,6 +16,7 @@ pub mod ret {
     pub const TRAP: u32 = 0x0003_0000;
     pub const ERRNO: u32 = 0x0005_0000;
     pub const TRACE: u32 = 0x7ff0_0000;
+    pub const NOTIFY: u32 = 0x7fc0_0000;
     pub const LOG: u32 = 0x7ffc_0000;
     pub const ALLOW: u32 = 0x7fff_0000;
 }
@@ -101,6 +102,15 @@ impl Policy {
             });
         }
         Ok(Policy { parts })
+    }
+
+    /// All that a call of an architecture may get, whatever its arguments.
+    pub fn answers(&self, audit: u32, number: u32) -> Vec<u32> {
+        let part = self.parts.iter().find(|part| part.audit == audit);
+        let ranges = part.map(|part| part.ranges.as_slice()).unwrap_or_default();
+        let fate = ranges.iter().rev().find(|(start, _)| *start <= number).map(|(_, fate)| fate);
+        let rules = fate.iter().flat_map(|fate| &fate.rules).map(|rule| rule.answer);
+        rules.chain(fate.map(|fate| fate.otherwise)).collect()
     }
 }
 
@@ -228,7 +238,7 @@ fn answer(action: Action, errno: Option<u32>) -> Result<u32> {
         Action::ScmpActTrap => ret::TRAP,
         Action::ScmpActLog => ret::LOG,
         Action::ScmpActAllow => ret::ALLOW,
-        Action::ScmpActNotify => return Err(invalid("SCMP_ACT_NOTIFY is not supported")),
+        Action::ScmpActNotify => ret::NOTIFY,
     };
     match errno {
         // runtime-spec: an action that has no errno must not be given one.

@@ -201,7 +201,23 @@ fn each_action_has_its_answer() {
 #[test]
 fn what_does_not_fit_is_refused_by_its_name() {
     for (json, part) in [
-        (r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#, "SCMP_ACT_NOTIFY"),
+        (r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#, "SCMP_ACT_NOTIFY needs listenerPath"),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"}"#,
+            "listenerMetadata goes with listenerPath",
+        ),
+        (r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"s"}"#, "not absolute"),
+        // The default is what the one call gets that must not wait for an answer.
+        (
+            r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/s"}"#,
+            "SCMP_ACT_NOTIFY of sendmsg",
+        ),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/s","syscalls":[
+            {"names":["sendmsg"],"action":"SCMP_ACT_NOTIFY",
+             "args":[{"index":0,"value":9,"op":"SCMP_CMP_EQ"}]}]}"#,
+            "SCMP_ACT_NOTIFY of sendmsg",
+        ),
         (r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":4096}"#, "4096"),
         (r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":1}"#, "errnoRet"),
         (
@@ -217,6 +233,29 @@ fn what_does_not_fit_is_refused_by_its_name() {
         let error = compile(&profile(json), Arch::X86_64).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn a_profile_has_a_listener_where_a_call_is_left_to_one() {
+    let with = |more: &str| {
+        let json = format!(r#"{{"listenerPath":"/run/s","listenerMetadata":"m",{more}}}"#);
+        compile(&profile(&json), Arch::X86_64).unwrap()
+    };
+    let read = r#""syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]"#;
+    let filter = with(&format!(r#""defaultAction":"SCMP_ACT_ALLOW",{read}"#));
+    let listener = filter.listener.unwrap();
+    assert_eq!((listener.path.as_str(), listener.metadata.as_deref()), ("/run/s", Some("m")));
+    assert_eq!(filter.flags, 4 | 8);
+    assert_eq!(run(&filter.filter, X64, 0, [0; 6]), 0x7fc0_0000);
+    let flags = r#""flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV","SECCOMP_FILTER_FLAG_TSYNC"]"#;
+    let filter = with(&format!(r#""defaultAction":"SCMP_ACT_ALLOW",{read},{flags}"#));
+    assert_eq!(filter.flags, 8 | 32);
+    // Everything but the call that sends the listener.
+    let send = r#""syscalls":[{"names":["sendmsg"],"action":"SCMP_ACT_ALLOW"}]"#;
+    let filter = with(&format!(r#""defaultAction":"SCMP_ACT_NOTIFY",{send}"#));
+    assert_eq!(run(&filter.filter, X64, 0, [0; 6]), 0x7fc0_0000);
+    let filter = with(r#""defaultAction":"SCMP_ACT_ALLOW""#);
+    assert_eq!((filter.listener, filter.flags), (None, 4));
 }
 
 #[test]

@@ -14,6 +14,18 @@ pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
     unsafe { Ok(fresh(syscall!(libc::SYS_pidfd_open, pid, 0)?)) }
 }
 
+/// The number of a process, as the caller sees it.
+///
+/// # Errors
+/// `ESRCH` when it has been reaped.
+pub fn number(process: BorrowedFd<'_>) -> Result<i32, Errno> {
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&process);
+    let info = std::fs::read_to_string(format!("/proc/thread-self/fdinfo/{raw}"));
+    let info = info.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    line.and_then(|pid| pid.trim().parse().ok()).filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
+}
+
 /// Sends a signal, by number, so that real-time signals go too; 0 only checks.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod hooks;
 mod hostile;
 mod life;
 mod limits;
+mod listener;
 mod mounts;
 mod process;
 mod refusals;

@@ -6,6 +6,7 @@ use super::exec::keyring;
 use super::filters::Filters;
 use super::host::{OnHost, PodProfiles};
 use super::mounts::{image_volumes, uses_pod_shm};
+use super::profile::Seccomp;
 use super::user::{self, Accounts, Who};
 use super::{ExecTemplate, capabilities, namespaces, process};
 use crate::config::Config;
@@ -210,7 +211,11 @@ impl Planner {
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             },
         }))?;
-        let filter = self.filters.of(&profiles.seccomp, &profiles.text, 0)?;
+        let mut filter = self.filters.of(&profiles.seccomp, &profiles.text, 0)?;
+        // Whoever answers calls of containers has nothing to answer here.
+        if filter.as_ref().is_some_and(|filter| filter.compiled.listener.is_some()) {
+            filter = self.filters.of(&Seccomp::RuntimeDefault, &[], 0)?;
+        }
         let over = Overrides {
             namespaces: NamespaceOverrides { pid: None, ..slots(namespaces) },
             seccomp: filter.map(|filter| filter.compiled),
@@ -229,7 +234,7 @@ impl Planner {
         &self,
         pod: &PodConfig,
         container: &ContainerRecord,
-        spec: &Path,
+        (spec, bundle): (&Path, &Path),
     ) -> Result<ExecTemplate> {
         let what = || format!("read {}", spec.display());
         let text = rrun_sys::record::read(spec).context(what)?;
@@ -243,13 +248,15 @@ impl Planner {
             rootfs: Some(Slot(0)),
             namespaces: slots(&kinds),
             systemd: groups::scope(&container.cgroup).is_some(),
-            // An exec has none.
-            hooks: Some(HookPlace::default()),
+            // An exec has none; a listener is told of the container.
+            hooks: Some(hook_place(&container.id, bundle)),
+            seccomp: filter,
             ..Overrides::default()
         };
         let plan = rrun_runtime::planning::plan(&spec, &self.host, &over)?;
         let process = spec.process().clone().ok_or_else(|| Error::internal("no process"))?;
         let outside = plan.process.user.outside;
+        let filter = plan.process.seccomp;
         Ok(ExecTemplate::new((process, outside), plan.cgroups, filter, container))
     }
 

@@ -119,8 +119,8 @@ async fn template(
     }
     let (engine, pod, row) = (Arc::clone(engine), Arc::clone(pod), Arc::clone(container));
     let made = blocking(move || {
-        let spec = pod.dirs.spec(&row.id);
-        engine.planner.exec_template(&pod.config, &row.record(), &spec)
+        let (spec, bundle) = (pod.dirs.spec(&row.id), pod.dirs.bundle(&row.id));
+        engine.planner.exec_template(&pod.config, &row.record(), (&spec, &bundle))
     });
     let made = Arc::new(made.await?);
     // Another exec may have been faster; both made the same.

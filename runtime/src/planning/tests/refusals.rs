@@ -36,12 +36,15 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (json!({ "linux": { "netDevices": { "eth1": {} } } }), "linux.netDevices"),
         (json!({ "linux": { "personality": { "domain": "LINUX32" } } }), "LINUX32"),
         (
-            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s" } } }),
-            "listenerPath",
+            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_NOTIFY" } } }),
+            "linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath",
         ),
         (
-            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_NOTIFY" } } }),
-            "linux.seccomp: SCMP_ACT_NOTIFY",
+            json!({ "linux": { "seccomp": {
+                "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s",
+                "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }]
+            } } }),
+            "linux.seccomp.listenerPath is not supported",
         ),
         (json!({ "linux": { "cgroupsPath": "a.slice:b:c" } }), "systemd"),
         (json!({ "linux": { "cgroupsPath": "/a/../b" } }), "cgroupsPath"),

@@ -21,6 +21,7 @@
 mod change;
 mod hooks;
 mod leave;
+mod listener;
 mod mounts;
 mod process;
 mod text;
@@ -29,6 +30,7 @@ use super::{Beside, Stdio};
 use crate::plan::{Capabilities, ExecPlan, FIRST, IdMaps, Namespace, Plan, Process, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
 pub(super) use change::{add as add_mounts, remove as remove_mounts};
+use listener::Connected;
 use nix::sched::CloneFlags;
 use rrun_sys::program::report::ParentTask;
 use rrun_sys::program::{
@@ -74,6 +76,7 @@ struct Compiler<'fd> {
     handover: Handover,
     id_maps: Option<IdMaps>,
     beside: Beside,
+    listener: Option<Connected>,
 }
 
 /// Whether another process goes on in the place of the one that was cloned: a PID or time
@@ -97,6 +100,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     check_version(plan.version)?;
     let mut compiler = Compiler::new(given.slots)?;
     compiler.hand_on(given.beside);
+    compiler.connect_listener(&plan.process, None)?;
     compiler.begin(given.stdio)?;
     compiler.stdio_from_outside(&plan.process);
     if plan.cgroups.asked {
@@ -122,6 +126,7 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
         compiler.program.step("hand over to the PID namespace", NamespaceOp::Handover);
     }
     compiler.finish_root(plan, mounts)?;
+    compiler.learn_pid();
     match given.start_socket {
         None => {
             compiler.program.step("ready", ChannelOp::Ready);
@@ -147,6 +152,7 @@ pub(super) fn exec<'fd>(
     check_version(plan.version)?;
     let mut compiler = Compiler::new(&[])?;
     compiler.hand_on(given.beside);
+    compiler.connect_listener(&plan.process, Some(init))?;
     compiler.begin(given.stdio)?;
     compiler.stdio_from_outside(&plan.process);
     compiler.join(given.tasks);
@@ -168,6 +174,7 @@ pub(super) fn exec<'fd>(
     }
     compiler.program.step("hand over to the PID namespace", NamespaceOp::Handover);
     compiler.handover = Handover::Late;
+    compiler.learn_pid();
     compiler.terminal(&plan.process, None);
     compiler.process(&plan.process, None)?;
     Ok(compiler.done())
@@ -250,6 +257,7 @@ impl<'fd> Compiler<'fd> {
             handover: Handover::No,
             id_maps: None,
             beside: Beside::default(),
+            listener: None,
         })
     }
 

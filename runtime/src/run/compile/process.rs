@@ -153,9 +153,7 @@ impl Compiler<'_> {
 
     fn filter(&mut self, process: &Process) {
         if let Some(seccomp) = &process.seccomp {
-            let filter = seccomp.filter.as_slice().into();
-            let op = CredentialOp::Seccomp { filter, flags: seccomp.flags };
-            self.program.step("load the seccomp filter", op);
+            self.load_filter(seccomp);
         }
     }
 }

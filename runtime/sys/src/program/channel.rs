@@ -1,7 +1,7 @@
 //! Talk with the parent.
 
 use super::Reg;
-use super::machine::Machine;
+use super::machine::{Machine, Words};
 use super::report::{self, MessageKind, ParentTask};
 use crate::call::syscall;
 use nix::errno::Errno;
@@ -16,6 +16,8 @@ pub enum ChannelOp {
     Await,
     /// Ask the parent to do something, and wait until it is done.
     Ask(ParentTask),
+    /// Ask the parent for this process's id, for [`super::DescriptorOp::Send`].
+    LearnPid,
     /// Wait for a connection at this listening socket; it becomes the channel.
     Accept(Reg),
 }
@@ -25,7 +27,8 @@ impl ChannelOp {
         match self {
             ChannelOp::Ready => report::send(machine.channel, MessageKind::Waiting, &[]),
             ChannelOp::Await => await_packet(machine.channel)?,
-            ChannelOp::Ask(question) => ask(machine, *question)?,
+            ChannelOp::Ask(question) => ask(machine, *question).map(drop)?,
+            ChannelOp::LearnPid => machine.pid = ask(machine, ParentTask::TellPid)?,
             ChannelOp::Accept(listener) => accept(machine, *listener)?,
         }
         Ok(())
@@ -45,7 +48,8 @@ fn await_packet(channel: RawFd) -> Result<(), Errno> {
     }
 }
 
-fn ask(machine: &mut Machine<'_>, question: ParentTask) -> Result<(), Errno> {
+/// The words of the answer.
+fn ask(machine: &mut Machine<'_>, question: ParentTask) -> Result<Words, Errno> {
     report::send_ask(machine.channel, question)?;
     let mut packet = [0_u8; report::ANSWER_MAX];
     let (pointer, room) = (packet.as_mut_ptr(), packet.len());
@@ -60,7 +64,7 @@ fn ask(machine: &mut Machine<'_>, question: ParentTask) -> Result<(), Errno> {
     let answer = packet.get(..length).and_then(<[u8]>::split_first_chunk::<4>);
     let (errno, words) = answer.ok_or(Errno::EBADMSG)?;
     match i32::from_ne_bytes(*errno) {
-        0 => Ok(()),
+        0 => Ok(Words::of(words)),
         errno => {
             machine.say(words);
             Err(Errno::from_raw(errno))

@@ -54,6 +54,7 @@ pub fn start(
                 detail: Detail::Plain,
                 clamped: false,
                 said: Words::NONE,
+                pid: Words::NONE,
             };
             if machine.close_others(program.inherited).is_err() {
                 machine::exit(125);

@@ -1,7 +1,9 @@
 //! Who a process is and what it may do.
 
+use super::Reg;
 use super::machine::Machine;
-use crate::call::syscall;
+use crate::call::{fresh, syscall};
+use libc::c_long;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString};
@@ -71,6 +73,8 @@ pub enum CredentialOp {
         filter: Box<[u8]>,
         /// `SECCOMP_FILTER_FLAG_*`
         flags: u32,
+        /// Where the descriptor of its listener is put, with `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+        listener: Option<Reg>,
     },
 }
 
@@ -92,7 +96,14 @@ impl CredentialOp {
             CredentialOp::Sets(sets) => set_capabilities(sets),
             CredentialOp::Ambient(set) => set_ambient(*set),
             CredentialOp::NoNewPrivileges => control(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
-            CredentialOp::Seccomp { filter, flags } => load_filter(filter, *flags),
+            CredentialOp::Seccomp { filter, flags, listener } => {
+                let loaded = load_filter(filter, *flags)?;
+                if let Some(reg) = listener {
+                    // SAFETY: with a listener the call returns its descriptor, close-on-exec.
+                    machine.put(*reg, unsafe { fresh(loaded) });
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -222,11 +233,10 @@ fn set_ambient(set: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn load_filter(filter: &[u8], flags: u32) -> Result<(), Errno> {
+fn load_filter(filter: &[u8], flags: u32) -> Result<c_long, Errno> {
     let length = u16::try_from(filter.len() / 8).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut().cast() };
     let pointer = std::ptr::from_ref(&program);
     // SAFETY: a length and as many instructions, which the kernel copies byte by byte.
-    unsafe { syscall!(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, pointer)? };
-    Ok(())
+    unsafe { syscall!(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, pointer) }
 }

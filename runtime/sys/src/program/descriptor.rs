@@ -2,6 +2,7 @@
 
 use super::Reg;
 use super::machine::{Machine, close_range};
+use super::report;
 use crate::call::syscall;
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
@@ -20,6 +21,16 @@ pub enum DescriptorOp {
     },
     /// Close a register.
     Close(Reg),
+    /// Send a descriptor to whoever is at the other end of a stream, with a text: between each two
+    /// of its parts comes this process's id, which [`super::ChannelOp::LearnPid`] has asked for.
+    Send {
+        /// The descriptor.
+        fd: Reg,
+        /// The stream.
+        to: Reg,
+        /// The text. Where the last part is empty, the number does not come before it.
+        text: [Box<[u8]>; 3],
+    },
     /// Have execve close everything from this descriptor on.
     CloseOnExec(RawFd),
 }
@@ -35,6 +46,10 @@ impl DescriptorOp {
             }
             DescriptorOp::OwnStdio { uid } => own_stdio(*uid)?,
             DescriptorOp::Close(reg) => machine.close(*reg),
+            DescriptorOp::Send { fd, to, text } => {
+                let (fd, to) = (machine.fd(*fd)?.as_raw_fd(), machine.fd(*to)?.as_raw_fd());
+                send(fd, to, text, machine.pid.bytes())?;
+            }
             DescriptorOp::CloseOnExec(from) => {
                 close_range(*from, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
             }
@@ -47,6 +62,27 @@ impl DescriptorOp {
 pub(super) fn duplicate(from: RawFd, to: RawFd) -> Result<(), Errno> {
     // SAFETY: integers only; 0, 1 and 2 have no owner in the child.
     unsafe { syscall!(libc::SYS_dup3, from, to, 0)? };
+    Ok(())
+}
+
+/// In one message as far as the stream takes it: a receiver may read once.
+fn send(fd: RawFd, to: RawFd, text: &[Box<[u8]>; 3], pid: &[u8]) -> Result<(), Errno> {
+    let [start, middle, end] = text;
+    let second = if end.is_empty() { &[] } else { pid };
+    let mut parts: [&[u8]; 5] = [start, pid, middle, second, end];
+    let mut fd = Some(fd);
+    while parts.iter().any(|part| !part.is_empty()) {
+        let mut sent = match report::send_parts(to, parts, fd) {
+            Err(Errno::EINTR) => continue,
+            sent => sent?,
+        };
+        fd = None;
+        for part in &mut parts {
+            let taken = sent.min(part.len());
+            *part = part.get(taken..).unwrap_or_default();
+            sent -= taken;
+        }
+    }
     Ok(())
 }
 

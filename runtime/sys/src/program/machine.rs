@@ -23,6 +23,8 @@ pub(super) struct Machine<'p> {
     pub(super) clamped: bool,
     /// What there is to say about the failure of the step that runs, beside its errno.
     pub(super) said: Words,
+    /// The process's id as its parent sees it, in decimal, when it was asked for.
+    pub(super) pid: Words,
 }
 
 /// A few words without an allocation.
@@ -33,6 +35,17 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) const NONE: Words = Words { buffer: [0; 256], length: 0 };
+
+    /// As many as there is room for.
+    pub(super) fn of(bytes: &[u8]) -> Words {
+        let mut words = Words::NONE;
+        let length = bytes.len().min(words.buffer.len());
+        if let (Some(to), Some(from)) = (words.buffer.get_mut(..length), bytes.get(..length)) {
+            to.copy_from_slice(from);
+            words.length = length;
+        }
+        words
+    }
 
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
@@ -72,11 +85,7 @@ impl Machine<'_> {
 
     /// Says why the step that runs is about to fail.
     pub(super) fn say(&mut self, words: &[u8]) {
-        let length = words.len().min(self.said.buffer.len());
-        if let (Some(to), Some(from)) = (self.said.buffer.get_mut(..length), words.get(..length)) {
-            to.copy_from_slice(from);
-            self.said.length = length;
-        }
+        self.said = Words::of(words);
     }
 
     /// The same in several parts, as far as there is room.

@@ -28,11 +28,14 @@ pub enum ParentTask {
     WriteIdMaps = 2,
     /// Run the hooks that belong into the namespaces of the runtime.
     RunHooks = 3,
+    /// Tell it its process id, which it cannot see itself in a PID namespace.
+    TellPid = 4,
 }
 
 impl ParentTask {
     fn from_byte(byte: u8) -> Option<ParentTask> {
-        let all = [ParentTask::Place, ParentTask::WriteIdMaps, ParentTask::RunHooks];
+        use ParentTask::{Place, RunHooks, TellPid, WriteIdMaps};
+        let all = [Place, WriteIdMaps, RunHooks, TellPid];
         all.into_iter().find(|ask| *ask as u8 == byte)
     }
 }
@@ -191,6 +194,16 @@ pub fn answer(channel: BorrowedFd<'_>, answer: &Result<(), Refusal>) -> Result<(
     fdpass::send(channel, &packet, &[]).map(drop)
 }
 
+/// Answers [`ParentTask::TellPid`].
+///
+/// # Errors
+/// As [`answer`].
+pub fn tell_pid(channel: BorrowedFd<'_>, pid: Pid) -> Result<(), Errno> {
+    let mut packet = 0_i32.to_ne_bytes().to_vec();
+    packet.extend(pid.to_string().into_bytes());
+    fdpass::send(channel, &packet, &[]).map(drop)
+}
+
 /// The longest answer: an errno and words.
 pub(super) const ANSWER_MAX: usize = 254;
 
@@ -233,7 +246,6 @@ struct Rights {
     fd: RawFd,
 }
 
-/// sendmsg(2) by hand, because the child may not allocate.
 fn send_packet(
     channel: RawFd,
     head: [u8; HEAD],
@@ -243,7 +255,16 @@ fn send_packet(
     let [label, said] = text;
     let label = label.get(..LABEL_MAX).unwrap_or(label);
     let end: &[u8] = if said.is_empty() { &[] } else { &[0] };
-    let iov = [&head, label, end, said].map(|part: &[u8]| libc::iovec {
+    send_parts(channel, [&head, label, end, said], fd).map(drop)
+}
+
+/// sendmsg(2) by hand, because the child may not allocate. How many bytes were taken.
+pub(super) fn send_parts<const N: usize>(
+    socket: RawFd,
+    parts: [&[u8]; N],
+    fd: Option<RawFd>,
+) -> Result<usize, Errno> {
+    let iov = parts.map(|part: &[u8]| libc::iovec {
         iov_base: part.as_ptr().cast_mut().cast(),
         iov_len: part.len(),
     });
@@ -264,6 +285,6 @@ fn send_packet(
     }
     let pointer = std::ptr::from_ref(&message);
     // SAFETY: the message points at live buffers, which sendmsg only reads.
-    unsafe { syscall!(libc::SYS_sendmsg, channel, pointer, libc::MSG_NOSIGNAL)? };
-    Ok(())
+    let sent = unsafe { syscall!(libc::SYS_sendmsg, socket, pointer, libc::MSG_NOSIGNAL)? };
+    Ok(sent as usize)
 }

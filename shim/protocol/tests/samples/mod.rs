@@ -2,8 +2,8 @@
 
 use rrun_runtime::plan::{
     Capabilities, CgroupDir, CgroupWrite, Cgroups, Device, ExecPlan, Hook, Hooks, IdMaps, IdRange,
-    Link, Mount, MountSource, Namespace, Namespaces, Plan, Process, Propagation, Rlimit, Rootfs,
-    RootfsSource, Seccomp, Slot, StateText, User, attr,
+    Link, Listener, Mount, MountSource, Namespace, Namespaces, Plan, Process, Propagation, Rlimit,
+    Rootfs, RootfsSource, Seccomp, Slot, StateText, User, attr,
 };
 use rrun_shim_protocol::{
     Ask, AskRefusal, Attachment, AttachmentSource, ContainerReport, ContainerState, Create, Event,
@@ -429,7 +429,16 @@ fn process() -> Process {
             ambient: 1 << 40,
         },
         no_new_privileges: true,
-        seccomp: Some(Seccomp { filter: vec![6, 0, 0xff], flags: 2 }),
+        seccomp: Some(Seccomp {
+            filter: vec![6, 0, 0xff],
+            flags: 2,
+            listener: Some(Listener {
+                path: text("/run/agent.sock"),
+                metadata: Some(text("web")),
+                oci_version: text("1.0.2"),
+                state: text(r#"{"id":"c1""#),
+            }),
+        }),
         rlimits: vec![Rlimit { resource: 7, soft: 1024, hard: u64::MAX }],
         oom_score_adj: Some(-998),
         terminal: true,
