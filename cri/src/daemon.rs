@@ -92,9 +92,11 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
     let routes = routes.followed_by(followers.of_calls()).routes();
     serve_metrics(&config, followers, &service).await;
     tokio::spawn(systemd::watchdog(config.socket.clone()));
+    // Whoever is told that it serves may end it in the same moment.
+    let told_to_end = told_to_end();
     systemd::ready();
     let ended = async {
-        told_to_end().await;
+        told_to_end.await;
         systemd::stopping();
         service.end_streams().await;
     };
@@ -175,17 +177,20 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn told_to_end() {
+/// The signals are waited for from the call on.
+fn told_to_end() -> impl Future<Output = ()> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match signals {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    async {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
+            // Without handlers the signals end the process by themselves.
+            _ => std::future::pending().await,
         }
-        // Without handlers the signals end the process by themselves.
-        _ => std::future::pending().await,
     }
 }
 
