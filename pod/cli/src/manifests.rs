@@ -2,10 +2,12 @@
 //!
 //! One process runs all of them, over one runtime. What it knows it finds again on record: after its
 //! death the pods go on, and the next one takes them up. A changed file is another pod, which begins
-//! when the one before has ended; a file that cannot be read changes nothing.
+//! when the one before has ended; a file that cannot be read, or is being written, changes nothing. What
+//! has failed is tried again, later each time.
 
 mod folder;
 mod kept;
+mod retry;
 
 use crate::args;
 use crate::context::Context;
@@ -40,9 +42,12 @@ pub async fn manifests(context: &Context, args: &args::Manifests) -> Result<Exit
     let mut changes = Changes::of(&folder);
     let mut keeper = Keeper::open(context, &args.process).await?;
     loop {
-        keeper.bring_up_to_date(folder::read(&folder)).await;
+        changes.watch_what_is_there();
+        keeper.bring_up_to_date(folder::read(&folder, |name| changes.is_written_to(name))).await;
+        let retry = keeper.next_retry();
         tokio::select! {
             () = changes.next() => {}
+            () = retry => {}
             () = tokio::time::sleep(RESCAN) => {}
             () = keeper.pod_ended() => {}
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),

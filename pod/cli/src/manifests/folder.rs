@@ -3,20 +3,30 @@
 use crate::terminal;
 use anyhow::{Result, bail};
 use futures::StreamExt;
-use inotify::{EventStream, Inotify, WatchMask};
+use inotify::{EventMask, EventStream, Inotify, WatchMask};
 use rrun_error::reason;
 use rrun_pod::model::Pod;
 use rrun_pod::supervise::Definition;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The largest file, as the kubelet has it.
 const LARGEST: u64 = 10 << 20;
 
 /// What is written in several steps is looked at when nothing has come for so long.
 const CALM: Duration = Duration::from_millis(100);
+
+/// However much comes, it is looked at after so long.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// What somebody has opened to write it is read as it is when nothing has come for so long.
+const ABANDONED: Duration = Duration::from_secs(20);
 
 /// Before the folder is watched again that was not there.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -27,8 +37,9 @@ pub struct File {
     pub pods: Result<Vec<(Definition, Pod)>>,
 }
 
-/// The files by name, without those that begin with a dot. A folder that is not there has none.
-pub fn read(folder: &Path) -> Result<Vec<File>> {
+/// The files by name, without those that begin with a dot. A folder that is not there has none. One that
+/// is being written is not read.
+pub fn read(folder: &Path, is_written_to: impl Fn(&OsStr) -> bool) -> Result<Vec<File>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => bail!("read {}: {}", folder.display(), reason(&e)),
@@ -43,6 +54,12 @@ pub fn read(folder: &Path) -> Result<Vec<File>> {
         }
     }
     paths.sort();
+    let file = |path: PathBuf| {
+        if path.file_name().is_some_and(&is_written_to) {
+            return Some(File { path, pods: Err(anyhow::anyhow!("it is being written")) });
+        }
+        file(path)
+    };
     Ok(paths.into_iter().filter_map(file).collect())
 }
 
@@ -72,19 +89,46 @@ fn pods(path: &Path) -> Result<Vec<(Definition, Pod)>> {
 /// What the kernel tells of the folder.
 pub struct Changes {
     folder: PathBuf,
-    events: Option<EventStream<[u8; 4096]>>,
+    watched: Option<Watched>,
+    /// The files that were written and not closed since, and when.
+    written: BTreeMap<OsString, Instant>,
+}
+
+/// The folder that is watched: what is at its path may be another one by now.
+struct Watched {
+    events: EventStream<[u8; 4096]>,
+    device_and_inode: (u64, u64),
 }
 
 impl Changes {
     /// Watches it, once it is there.
     pub fn of(folder: &Path) -> Changes {
-        let mut changes = Changes { folder: folder.to_owned(), events: None };
+        let written = BTreeMap::new();
+        let mut changes = Changes { folder: folder.to_owned(), watched: None, written };
         changes.watch();
         changes
     }
 
+    /// Watches what is at the folder's path now.
+    pub fn watch_what_is_there(&mut self) {
+        let there = self.device_and_inode().ok();
+        if self.watched.as_ref().is_some_and(|watched| Some(watched.device_and_inode) != there) {
+            self.watch();
+        }
+    }
+
+    /// Whether somebody is writing that file.
+    pub fn is_written_to(&self, name: &OsStr) -> bool {
+        self.written.get(name).is_some_and(|at| at.elapsed() < ABANDONED)
+    }
+
+    fn device_and_inode(&self) -> std::io::Result<(u64, u64)> {
+        fs::metadata(&self.folder).map(|folder| (folder.dev(), folder.ino()))
+    }
+
     fn watch(&mut self) {
         let mask = WatchMask::CLOSE_WRITE
+            | WatchMask::MODIFY
             | WatchMask::MOVE
             | WatchMask::CREATE
             | WatchMask::DELETE
@@ -93,51 +137,73 @@ impl Changes {
             | WatchMask::ATTRIB
             | WatchMask::ONLYDIR;
         let open = || {
+            let device_and_inode = self.device_and_inode()?;
             let inotify = Inotify::init()?;
             inotify.watches().add(&self.folder, mask)?;
-            inotify.into_event_stream([0; 4096])
+            let events = inotify.into_event_stream([0; 4096])?;
+            Ok::<_, std::io::Error>(Watched { events, device_and_inode })
         };
-        match open() {
-            Ok(events) => self.events = Some(events),
-            Err(e) if e.kind() == ErrorKind::NotFound => self.events = None,
+        let opened = open();
+        self.written.clear();
+        self.watched = match opened {
+            Ok(watched) => Some(watched),
             Err(e) => {
                 // It is looked at from time to time all the same.
-                let folder = self.folder.display();
-                terminal::tell(format_args!("watch {folder}: {}", reason(&e)));
-                self.events = None;
+                if e.kind() != ErrorKind::NotFound {
+                    let folder = self.folder.display();
+                    terminal::tell(format_args!("watch {folder}: {}", reason(&e)));
+                }
+                None
             }
-        }
+        };
     }
 
     /// Until something has changed, and a moment more.
     pub async fn next(&mut self) {
-        let Some(events) = &mut self.events else {
+        let Some(watched) = &mut self.watched else {
             while !self.folder.exists() {
                 tokio::time::sleep(AGAIN).await;
             }
             self.watch();
-            if self.events.is_none() {
+            if self.watched.is_none() {
                 std::future::pending::<()>().await;
             }
             return;
         };
-        let mut event = events.next().await;
+        let mut event = watched.events.next().await;
+        let end = Instant::now() + LONGEST;
         while let Some(Ok(now)) = event {
-            let gone = inotify::EventMask::DELETE_SELF
-                | inotify::EventMask::MOVE_SELF
-                | inotify::EventMask::IGNORED;
+            let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
             if now.mask.intersects(gone) {
                 event = None;
                 break;
             }
-            event = match tokio::time::timeout(CALM, events.next()).await {
+            note(&mut self.written, now.mask, now.name);
+            let until = end.min(Instant::now() + CALM);
+            event = match tokio::time::timeout_at(until, watched.events.next()).await {
                 Ok(event) => event,
                 Err(_) => return,
             };
         }
         if !matches!(event, Some(Ok(_))) {
-            self.events = None;
+            self.watched = None;
         }
+    }
+}
+
+/// Whoever writes into a file closes it after that. One that has another name now, or none, is not that
+/// file.
+fn note(written: &mut BTreeMap<OsString, Instant>, mask: EventMask, name: Option<OsString>) {
+    if mask.contains(EventMask::Q_OVERFLOW) {
+        written.clear();
+    }
+    let Some(name) = name else { return };
+    if mask.contains(EventMask::MODIFY) {
+        written.insert(name, Instant::now());
+    } else if mask.intersects(
+        EventMask::CLOSE_WRITE | EventMask::MOVED_FROM | EventMask::MOVED_TO | EventMask::DELETE,
+    ) {
+        written.remove(&name);
     }
 }
 
@@ -162,7 +228,7 @@ mod tests {
             {spec: {restartPolicy: Never, containers: [{name: a, image: i}]}}}\n",
         );
         fs::create_dir(dir.path().join("more")).unwrap();
-        let shown: Vec<String> = read(dir.path())
+        let shown: Vec<String> = read(dir.path(), |_| false)
             .unwrap()
             .iter()
             .map(|file| {
@@ -178,7 +244,7 @@ mod tests {
         assert!(shown[3].starts_with("job.yaml: Job j"), "{shown:?}");
         assert!(shown[4].starts_with("more: a folder"), "{shown:?}");
         assert_eq!(shown.len(), 5);
-        assert!(read(&dir.path().join("none")).unwrap().is_empty());
+        assert!(read(&dir.path().join("none"), |_| false).unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -195,6 +261,56 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         changes.next().await;
         fs::rename(&folder, dir.path().join("away")).unwrap();
+        changes.next().await;
+    }
+
+    /// What has come is noted.
+    async fn look(changes: &mut Changes) {
+        while tokio::time::timeout(CALM, changes.next()).await.is_ok() {}
+    }
+
+    #[tokio::test]
+    async fn a_file_that_somebody_writes_is_read_when_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut changes = Changes::of(dir.path());
+        let is_read = |changes: &Changes| {
+            let files = read(dir.path(), |name| changes.is_written_to(name)).unwrap();
+            files[0].pods.as_ref().map_err(ToString::to_string).map(Vec::len)
+        };
+        let text = POD.replace("NAME", "a");
+        let mut file = fs::File::create(dir.path().join("a")).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        changes.next().await;
+        look(&mut changes).await;
+        assert_eq!(is_read(&changes), Err("it is being written".to_owned()));
+        drop(file);
+        changes.next().await;
+        assert_eq!(is_read(&changes), Ok(1));
+        // One that was not closed has gone, and another one is called so.
+        let mut file = fs::File::options().append(true).open(dir.path().join("a")).unwrap();
+        std::io::Write::write_all(&mut file, b"# more\n").unwrap();
+        changes.next().await;
+        look(&mut changes).await;
+        assert!(is_read(&changes).is_err());
+        fs::write(dir.path().join(".new"), &text).unwrap();
+        fs::rename(dir.path().join(".new"), dir.path().join("a")).unwrap();
+        changes.next().await;
+        assert_eq!(is_read(&changes), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn another_folder_at_the_path_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two, path) =
+            (dir.path().join("one"), dir.path().join("two"), dir.path().join("link"));
+        fs::create_dir(&one).unwrap();
+        fs::create_dir(&two).unwrap();
+        std::os::unix::fs::symlink(&one, &path).unwrap();
+        let mut changes = Changes::of(&path);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&two, &path).unwrap();
+        changes.watch_what_is_there();
+        fs::write(two.join("a"), "x").unwrap();
         changes.next().await;
     }
 }

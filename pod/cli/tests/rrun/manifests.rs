@@ -161,3 +161,80 @@ fn pods_of_the_folder_outlive_its_process_and_what_went_meanwhile_is_ended() {
     assert_eq!(exec.status.code(), Some(7), "{}", text(&exec.stderr));
     node.clear(run);
 }
+
+#[test]
+fn a_file_that_is_called_otherwise_keeps_its_pod_and_its_pod_outlives_a_fault_in_it() {
+    let node = Node::new();
+    let one = pod("one", "Always", &["sleeper"]);
+    node.put("a.yaml", &one);
+    let run = node.start();
+    node.machine.await_ps("one", "1/1", "Running");
+    let before = node.machine.ps("one").unwrap();
+    std::fs::rename(node.folder.join("a.yaml"), node.folder.join("b.yaml")).unwrap();
+    let described = |text: &str| node.machine.ok(&["describe", "one"]).contains(text);
+    await_that("its record names the file", || described("/etc/rrun/manifests/b.yaml"));
+    node.put("b.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: one\n");
+    run.expect("what it said before goes on");
+    // Another process goes by the record alone.
+    run.signal("KILL");
+    run.end();
+    let run = node.start();
+    run.expect("what it said before goes on");
+    node.machine.await_ps("one", "1/1", "Running");
+    node.machine.assert_exec_works("one");
+    node.put("c.yaml", &one);
+    await_that("its record names the file", || described("/etc/rrun/manifests/c.yaml"));
+    let now = node.machine.ps("one").unwrap();
+    assert_eq!((&now[4], &now[6]), (&before[4], &before[6]), "no restart, and the same uid");
+    node.end(run);
+}
+
+#[test]
+fn a_pod_on_which_another_process_works_is_taken_up_when_that_is_done() {
+    let node = Node::new();
+    node.put("a.yaml", &pod("one", "Always", &["sleeper"]));
+    node.put("b.yaml", &pod("two", "Always", &["sleeper"]));
+    let run = node.start();
+    node.machine.await_ps("one", "1/1", "Running");
+    node.machine.await_ps("two", "1/1", "Running");
+    let uid = node.uid("one");
+    run.signal("KILL");
+    run.end();
+    let exec = node.machine.start(&["exec", "one", "--", "/bin/work", "sleeper"]);
+    let is_worked_on = || node.machine.ps("one").is_some_and(|row| row[3] == "Running");
+    await_that("the pod has a process", is_worked_on);
+    let run = node.start();
+    run.expect("pod default/one: another rrun works on it");
+    node.machine.assert_exec_works("two");
+    exec.signal("KILL");
+    exec.end();
+    await_that("it is taken up", || {
+        let socket = format!("/run/rrun/rrun/{}.stop", uid.as_deref().unwrap());
+        node.machine.sandbox.inside(&socket).exists()
+    });
+    node.machine.await_ps("one", "1/1", "Running");
+    node.machine.assert_exec_works("one");
+    assert_eq!(node.uid("one"), uid);
+    node.end(run);
+}
+
+#[test]
+fn what_has_failed_is_tried_again_and_a_folder_that_goes_and_returns_is_looked_at() {
+    let node = Node::new();
+    let other = node.machine.write("other", &pod("other", "Always", &["sleeper"]));
+    node.machine.ok(&["run", "--detach", &other]);
+    node.put("a.yaml", &pod("other", "Always", &["sleeper"]));
+    let run = node.start();
+    run.expect("pod default/other: there is one of that name that is of no file here");
+    // Nothing in the folder changes.
+    node.machine.ok(&["delete", "other"]);
+    node.machine.await_ps("other", "1/1", "Running");
+    let away = node.machine.sandbox.inside("/etc/rrun/away");
+    std::fs::rename(&node.folder, &away).unwrap();
+    node.await_gone("other");
+    std::fs::rename(&away, &node.folder).unwrap();
+    node.machine.await_ps("other", "1/1", "Running");
+    node.put("b.yaml", &pod("two", "Always", &["sleeper"]));
+    node.machine.await_ps("two", "1/1", "Running");
+    node.end(run);
+}
