@@ -1,6 +1,6 @@
 //! What every command works with.
 
-use crate::terminal;
+use crate::terminal::Told;
 use anyhow::{Result, anyhow};
 use rrun_cri::config::Config;
 use rrun_cri::parts;
@@ -33,10 +33,13 @@ impl Context {
 
     /// All pods, or those at `--endpoint`. What cannot be read is told on standard error.
     pub async fn pods(&self) -> Result<Vec<Entry>> {
+        self.pods_again(&mut Told::default()).await
+    }
+
+    /// The same for who looks again and again.
+    pub async fn pods_again(&self, told: &mut Told) -> Result<Vec<Entry>> {
         let (mut pods, broken) = self.store.all().await?;
-        for error in broken {
-            terminal::tell(error);
-        }
+        told.tell(broken);
         pods.retain(|pod| self.endpoint.is_none() || pod.definition.endpoint == self.endpoint);
         Ok(pods)
     }

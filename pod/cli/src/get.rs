@@ -3,9 +3,11 @@
 use crate::args::{Get, GetOutput};
 use crate::context::Context;
 use crate::row::Row;
+use crate::selector;
+use crate::terminal::Told;
 use crate::watch::{Line, watch};
 use crate::{object, table, yaml};
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use rrun_pod::error::Kind;
 use rrun_pod::supervise::Entry;
 use serde_json::Value;
@@ -22,7 +24,11 @@ const KINDS: [&str; 3] = ["pod", "pods", "po"];
 /// Prints pods. One that is not there keeps the others from nothing.
 pub async fn get(context: &Context, asked: &Get) -> Result<ExitCode> {
     let names = names(&asked.pods);
-    let found = Found::look(context, asked, &names).await?;
+    if !names.is_empty() && (asked.selector.is_some() || asked.field_selector.is_some()) {
+        bail!("pods are asked for by their names or by a selector, not by both");
+    }
+    let mut told = Told::default();
+    let found = Found::look(context, asked, &names, &mut told).await?;
     let mut code = ExitCode::SUCCESS;
     for error in &found.missing {
         crate::terminal::tell(error);
@@ -75,11 +81,18 @@ struct Found {
 }
 
 impl Found {
-    async fn look(context: &Context, asked: &Get, names: &[String]) -> Result<Found> {
+    async fn look(
+        context: &Context,
+        asked: &Get,
+        names: &[String],
+        told: &mut Told,
+    ) -> Result<Found> {
         let (mut pods, mut missing) = (Vec::new(), Vec::new());
         if names.is_empty() {
-            pods = context.pods().await?;
+            pods = context.pods_again(told).await?;
             pods.retain(|pod| asked.namespace.as_ref().is_none_or(|n| *n == pod.namespace));
+            let (labels, fields) = (asked.selector.as_ref(), asked.field_selector.as_ref());
+            selector::retain(&mut pods, labels, fields)?;
         }
         for name in names {
             let name = match &asked.namespace {
@@ -116,11 +129,11 @@ async fn table_of<const N: usize>(
         head[0].clear();
     }
     let head = (!asked.no_headers).then_some(head);
-    let mut first = Some(pods);
+    let (mut first, mut told) = (Some(pods), Told::default());
     let mut look = async || {
         let pods = match first.take() {
             Some(pods) => pods,
-            None => Found::look(context, asked, names).await?.pods,
+            None => Found::look(context, asked, names, &mut told).await?.pods,
         };
         let mut lines = Vec::new();
         for pod in &pods {
@@ -148,6 +161,7 @@ async fn each(
     output: &GetOutput,
 ) -> Result<()> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let (mut told, mut faults) = (Told::default(), Told::default());
     loop {
         for pod in &pods {
             let text = match output {
@@ -160,14 +174,20 @@ async fn each(
             }
         }
         tokio::time::sleep(LOOK).await;
-        pods = Found::look(context, asked, names).await?.pods;
+        let fresh = Found::look(context, asked, names, &mut told).await;
+        faults.tell(fresh.as_ref().err());
+        // What could not be looked at is as it was.
+        let Ok(fresh) = fresh else { continue };
+        pods = fresh.pods;
     }
 }
 
 fn written(output: &GetOutput, object: &Value) -> Result<String> {
     Ok(match output {
         GetOutput::Yaml => yaml::of(object)?,
-        GetOutput::JsonPath(template) => template.print(object),
+        GetOutput::JsonPath(template) => {
+            template.print(object).map_err(|why| anyhow!("jsonpath: {why}"))?
+        }
         GetOutput::Json | GetOutput::Wide | GetOutput::Name => format!("{object:#}\n"),
     })
 }

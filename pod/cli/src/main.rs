@@ -46,6 +46,7 @@ mod pull;
 mod row;
 mod run;
 mod runtime;
+mod selector;
 mod stop;
 mod streaming;
 mod table;

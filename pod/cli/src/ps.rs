@@ -3,6 +3,7 @@
 use crate::args::{Ps, PsOutput};
 use crate::context::Context;
 use crate::row::Row;
+use crate::terminal::Told;
 use crate::watch::{Line, watch};
 use crate::{object, table, yaml};
 use anyhow::Result;
@@ -13,9 +14,10 @@ use std::process::ExitCode;
 /// Lists the pods, those that have ended only if they are asked for.
 pub async fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
     if asked.watch {
+        let mut told = Told::default();
         let look = async || {
             let mut lines = Vec::new();
-            for pod in pods(context, asked).await? {
+            for pod in pods(context, asked, &mut told).await? {
                 let row = Row::of(context, &pod).await;
                 let cells = cells(&row);
                 let changes = cells[..7].join(" ");
@@ -26,7 +28,7 @@ pub async fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
         watch(Some(head()), look).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let pods = pods(context, asked).await?;
+    let pods = pods(context, asked, &mut Told::default()).await?;
     match asked.output {
         None => {
             let mut rows = vec![head()];
@@ -54,8 +56,8 @@ pub async fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn pods(context: &Context, asked: &Ps) -> Result<Vec<Entry>> {
-    let mut pods = context.pods().await?;
+async fn pods(context: &Context, asked: &Ps, told: &mut Told) -> Result<Vec<Entry>> {
+    let mut pods = context.pods_again(told).await?;
     let is_in = |pod: &Entry| asked.namespace.as_ref().is_none_or(|place| *place == pod.namespace);
     pods.retain(|pod| is_in(pod) && (asked.all || !pod.phase().is_terminal()));
     Ok(pods)

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{IsTerminal, stdin};
 use std::os::fd::AsFd;
@@ -11,6 +12,19 @@ use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 /// registry said.
 pub fn tell(text: impl Display) {
     eprintln!("rrun: {}", rrun_error::printable(&text.to_string()));
+}
+
+/// What is told again and again, as long as it is so, and shown once.
+#[derive(Default)]
+pub struct Told(BTreeSet<String>);
+
+impl Told {
+    /// All that there is to tell now.
+    pub fn tell(&mut self, now: impl IntoIterator<Item = impl Display>) {
+        let now: BTreeSet<String> = now.into_iter().map(|text| text.to_string()).collect();
+        now.difference(&self.0).for_each(tell);
+        self.0 = now;
+    }
 }
 
 /// The terminal in raw mode; dropped, it is as it was.

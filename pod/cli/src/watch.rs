@@ -1,6 +1,7 @@
 //! Lines of pods that change, one after the other.
 
 use crate::table;
+use crate::terminal::Told;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,8 @@ pub struct Line<const N: usize> {
 }
 
 /// Prints a table, and after it the line of each pod that has become another, until nobody reads. The
-/// line of one that is gone is printed once more, as kubectl does.
+/// line of one that is gone is printed once more, as kubectl does. A look that fails is told, and changes
+/// nothing.
 pub async fn watch<const N: usize>(
     head: Option<[String; N]>,
     mut look: impl AsyncFnMut() -> Result<Vec<Line<N>>>,
@@ -28,11 +30,16 @@ pub async fn watch<const N: usize>(
         return Ok(());
     }
     let widths = table::widths(&rows);
+    let mut faults = Told::default();
     loop {
-        let known: BTreeMap<String, Line<N>> =
-            lines.into_iter().map(|line| (line.uid.clone(), line)).collect();
         tokio::time::sleep(LOOK).await;
-        lines = look().await?;
+        let fresh = look().await;
+        faults.tell(fresh.as_ref().err());
+        let Ok(fresh) = fresh else { continue };
+        let known: BTreeMap<String, Line<N>> = std::mem::replace(&mut lines, fresh)
+            .into_iter()
+            .map(|line| (line.uid.clone(), line))
+            .collect();
         let is_new =
             |line: &&Line<N>| known.get(&line.uid).is_none_or(|old| old.changes != line.changes);
         let is_gone = |line: &&Line<N>| lines.iter().all(|other| other.uid != line.uid);

@@ -1,5 +1,8 @@
 //! Label selectors.
 
+mod text;
+
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::fields::{Item, Read};
@@ -21,6 +24,8 @@ enum Operator {
     NotIn,
     Exists,
     DoesNotExist,
+    GreaterThan,
+    LessThan,
 }
 
 impl Selector {
@@ -29,11 +34,17 @@ impl Selector {
         self.0.iter().all(|Requirement { key, operator, values }| {
             let value = labels.get(key);
             let among = value.is_some_and(|value| values.contains(value));
+            let compared = || {
+                let number = |text: &String| text.parse::<i64>().ok();
+                number(value?)?.partial_cmp(&number(values.first()?)?)
+            };
             match operator {
                 Operator::In => among,
                 Operator::NotIn => !among,
                 Operator::Exists => value.is_some(),
                 Operator::DoesNotExist => value.is_none(),
+                Operator::GreaterThan => compared().is_some_and(Ordering::is_gt),
+                Operator::LessThan => compared().is_some_and(Ordering::is_lt),
             }
         })
     }

@@ -35,6 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use as_json::spec;
+pub use labels::Selector;
 pub(crate) use values::default_pull_policy;
 
 use fault::Fault;

@@ -15,6 +15,17 @@ pub enum RestartPolicy {
     Never,
 }
 
+impl RestartPolicy {
+    /// As the API has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RestartPolicy::Always => "Always",
+            RestartPolicy::OnFailure => "OnFailure",
+            RestartPolicy::Never => "Never",
+        }
+    }
+}
+
 /// Exit codes after which a container is started again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartRule {

@@ -81,6 +81,14 @@ pub fn forget_pull(pulls: &Path, id: &str) -> Result<()> {
     pulls::Pulls(pulls).forget(id)
 }
 
+/// What this node is called.
+///
+/// # Errors
+/// Its hostname cannot be read.
+pub fn node_name() -> Result<String> {
+    facts::name()
+}
+
 /// What this node is like. Makes nothing.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use linux::{LinuxNode, Roots, facts_of, forget_pull};
+pub use linux::{LinuxNode, Roots, facts_of, forget_pull, node_name};
 
 use crate::addresses::Addresses;
 use crate::clock::Timestamp;

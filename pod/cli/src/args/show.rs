@@ -2,8 +2,10 @@
 
 use super::Output;
 use crate::jsonpath::Template;
+use crate::selector::Fields;
 use clap::{Args, ValueEnum};
 use rrun_pod::go_duration;
+use rrun_pod::manifest::Selector;
 use std::time::Duration;
 
 const LISTS: &str = "\
@@ -44,6 +46,8 @@ Examples:
   rrun get                            all pods, ended ones too
   rrun get web db -o yaml             spec and status, as kubectl prints them
   rrun get pod/web -o jsonpath='{.status.podIP}'
+  rrun get -l 'app=web,tier in (front, back)'
+  rrun get --field-selector status.phase!=Running -w
   rrun get -o jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}'
   rrun get -w                         go on, a line for each change";
 
@@ -62,6 +66,14 @@ pub struct Get {
     /// Go on, and print the line of each pod that changes
     #[arg(short, long)]
     pub watch: bool,
+    /// Those with such labels alone: a=b, a!=b, a in (b,c), a notin (b,c), a, !a; all of several
+    /// with commas between them
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<Selector>,
+    /// Those with such fields alone: status.phase=Running, spec.nodeName!=n; all of several with
+    /// commas between them
+    #[arg(long, value_name = "FIELDS")]
+    pub field_selector: Option<Fields>,
     /// No line with the names of the columns
     #[arg(long)]
     pub no_headers: bool,

@@ -81,6 +81,10 @@ impl Server {
         let shown =
             self.ok(&["get", "hello", "-o", "jsonpath={.status.phase} {.spec.containers[0].name}"]);
         assert!(shown.starts_with("Running "), "{shown}");
+        let selected =
+            |field: &str| self.ok(&["get", "-l", "!none", "--field-selector", field, "-o", "name"]);
+        assert_eq!(selected("status.phase=Running"), "pod/hello\n");
+        assert_eq!(selected("status.phase!=Running"), "");
         let inspected = self.ok(&["inspect", "hello"]);
         let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
         let running = |one: &&serde_json::Value| one["status"]["state"] == "CONTAINER_RUNNING";

@@ -245,6 +245,14 @@ impl Run {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
+    /// Waits for its end: the lines that were not expected.
+    pub fn rest(mut self) -> Vec<String> {
+        limit::end(&mut self.child, "rrun").unwrap();
+        let mut lines = self.passed_over.take();
+        lines.extend(self.lines.iter());
+        lines
+    }
+
     /// Waits for its end: its exit code, none after a signal.
     pub fn end(mut self) -> Option<i32> {
         limit::end(&mut self.child, "rrun").unwrap().code()

@@ -75,6 +75,102 @@ fn pods_are_shown_as_kubectl_shows_them() {
 }
 
 #[test]
+fn pods_are_selected_by_labels_and_fields_as_kubectl_selects_them() {
+    let machine = Machine::new();
+    let labelled = |name: &str, restart: &str, labels: &str, args: &[&str]| {
+        let name_and = format!("{{name: {name}, labels: {{{labels}}}}}");
+        let text = pod(name, restart, args).replacen(&format!("{{name: {name}}}"), &name_and, 1);
+        machine.ok(&["run", "-d", &machine.write(name, &text)]);
+    };
+    let watch = machine.start(&["get", "-w", "-l", "tier=back"]);
+    watch.expect("NAMESPACE");
+    labelled("web", "Always", "app: shop, tier: front", &["sleeper"]);
+    labelled("db", "OnFailure", "app: shop, tier: back", &["sleeper"]);
+    labelled("once", "Never", "canary: \"\"", &["exit", "3"]);
+    machine.await_ps("web", "1/1", "Running");
+    machine.await_ps("db", "1/1", "Running");
+    machine.await_ps("once", "0/1", "Error");
+    watch.expect("1/1    Running");
+    let ip = machine.ok(&["get", "web", "-o", "jsonpath={.status.podIP}"]);
+    let fields = |text: &str| machine.ok(&["get", "pods", "-o", "name", "--field-selector", text]);
+    for (selector, names) in [
+        ("app=shop", "pod/db\npod/web\n"),
+        ("app=shop,tier notin (back)", "pod/web\n"),
+        ("tier in (back, front),tier!=front", "pod/db\n"),
+        ("!app", "pod/once\n"),
+        ("canary", "pod/once\n"),
+        ("app==other", ""),
+    ] {
+        assert_eq!(machine.ok(&["get", "-l", selector, "-o", "name"]), names, "{selector}");
+    }
+    for (selector, names) in [
+        ("status.phase=Running", "pod/db\npod/web\n"),
+        ("status.phase!=Running,metadata.namespace=default", "pod/once\n"),
+        ("spec.restartPolicy==Always", "pod/web\n"),
+        ("spec.schedulerName=default-scheduler,metadata.name=db", "pod/db\n"),
+        ("spec.serviceAccountName!=default", ""),
+        ("spec.hostNetwork=true", ""),
+        ("spec.nodeName=", ""),
+        ("status.nominatedNodeName=", "pod/db\npod/once\npod/web\n"),
+        (&format!("status.podIP={ip}"), "pod/web\n"),
+    ] {
+        assert_eq!(fields(selector), names, "{selector}");
+    }
+    let both = ["get", "-l", "app", "--field-selector", "metadata.name=web", "--no-headers"];
+    assert!(machine.ok(&both).starts_with("default  web  1/1"), "{}", machine.ok(&both));
+    let list = json(&machine.ok(&["get", "-l", "tier=back", "-o", "json"]));
+    assert_eq!(list["items"][0]["metadata"]["name"], "db", "{list}");
+    let none = json(&machine.ok(&["get", "-l", "tier=none", "-o", "json"]));
+    assert_eq!(none["items"], serde_json::json!([]));
+    for (args, says) in [
+        (["get", "-l", "a in b"], "want (, not \"b\""),
+        (["get", "--field-selector", "spec.image=a"], "field label not supported: spec.image"),
+    ] {
+        let said = machine.refused(&args);
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+    let both = machine.refused(&["get", "web", "-l", "app"]);
+    assert!(both.contains("by their names or by a selector"), "{both}");
+    for name in ["web", "db", "once"] {
+        machine.ok(&["rm", "--force", name]);
+    }
+    watch.signal("TERM");
+    watch.end();
+    machine.await_nothing_left();
+}
+
+#[test]
+fn who_watches_hears_once_of_a_record_that_is_broken_and_goes_on() {
+    let machine = Machine::new();
+    machine.rrun(&["run", "--keep", &machine.write("old", &pod("old", "Never", &["true"]))]);
+    let definition = machine.sandbox.state().join("rrun/default_old/definition");
+    let record = std::fs::read(&definition).unwrap();
+    let whole = "jsonpath={.metadata.name} {.status.phase}{\"\\n\"}";
+    let watches = [
+        machine.start(&["get", "-w"]),
+        machine.start(&["get", "-w", "old", "-o", whole]),
+        machine.start(&["ps", "-a", "-w"]),
+    ];
+    watches[0].expect("Completed");
+    watches[1].expect("old Succeeded");
+    watches[2].expect("Completed");
+    std::fs::write(&definition, "nothing").unwrap();
+    watches.iter().for_each(|watch| watch.expect("read "));
+    machine.rrun(&["run", "--keep", &machine.write("new", &pod("new", "Never", &["true"]))]);
+    watches[0].expect("new");
+    watches[2].expect("new");
+    std::fs::write(&definition, record).unwrap();
+    watches[0].expect("old");
+    machine.ok(&["rm", "old", "new"]);
+    for watch in watches {
+        watch.signal("TERM");
+        let more = watch.rest();
+        assert!(more.iter().all(|line| !line.contains("read ")), "{more:?}");
+    }
+    machine.assert_nothing_left();
+}
+
+#[test]
 fn completion_scripts_and_manual_pages_have_every_command() {
     let machine = Machine::new();
     for shell in ["bash", "zsh", "fish"] {

@@ -14,11 +14,10 @@ use crate::node::{CgroupMode, NodeFacts};
 
 /// Reads everything once.
 pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").context(|| "read the hostname")?;
     let meminfo = fs::read_to_string("/proc/meminfo").context(|| "read /proc/meminfo")?;
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     Ok(NodeFacts {
-        name: name.trim().to_lowercase(),
+        name: name()?,
         addresses: addresses()?,
         cpu_milli: cpus(&online).len().max(1) as i64 * 1_000,
         memory_bytes: memory(&meminfo),
@@ -30,6 +29,12 @@ pub fn read(roots: &Roots, cgroup: CgroupMode) -> Result<NodeFacts> {
         apparmor: rrun_sys::lsm::apparmor(),
         seccomp_root: roots.seccomp.clone(),
     })
+}
+
+/// The node's name: the kubelet's default of it.
+pub fn name() -> Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").context(|| "read the hostname")?;
+    Ok(name.trim().to_lowercase())
 }
 
 /// The node's resolv.conf as it is now. Where it names nothing but the stub of systemd-resolved,
