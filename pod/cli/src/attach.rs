@@ -4,7 +4,7 @@ use crate::args;
 use crate::context::Context;
 use crate::exec::{running, target};
 use crate::runtime::{alongside, reach};
-use crate::terminal::Raw;
+use crate::terminal::Changed;
 use crate::{streaming, terminal};
 use anyhow::{Context as _, Result, anyhow, bail};
 use rrun_cri_api::v1;
@@ -59,7 +59,7 @@ pub async fn attach(context: &Context, entry: &Entry, name: &str, to: Streams) -
     let reply = of.cri.attach(request).await;
     let url = reply.map_err(|status| anyhow!("{}", status.message()))?.url;
     let connection = streaming::connect(&url).await.with_context(|| url.clone())?;
-    let raw = if tty && stdin { Raw::enter() } else { None };
+    let raw = if tty && stdin { Changed::raw() } else { None };
     // What it ended with is on record.
     let done = streaming::converse(connection, stdin, tty).await.map(drop);
     drop(raw);

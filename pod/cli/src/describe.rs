@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::{events, table};
 use anyhow::Result;
+use rrun_error::printable_line;
 use rrun_pod::clock::Timestamp;
 use rrun_pod::model::{Container, HostPathType, Medium, Pod, ResourceList, VolumeSource};
 use rrun_pod::status::{ContainerStatus, PodStatus, State, Terminated};
@@ -37,7 +38,7 @@ pub async fn describe(context: &Context, pods: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Labelled lines.
+/// Labelled lines. No terminal obeys what is in their values, which others have said.
 struct Text {
     out: String,
     indent: usize,
@@ -47,7 +48,8 @@ struct Text {
 impl Text {
     fn put(&mut self, label: &str, value: impl AsRef<str>) {
         let (indent, width) = (self.indent, self.width);
-        let line = format!("{:indent$}{:width$}{}", "", format!("{label}:"), value.as_ref());
+        let value = printable_line(value.as_ref());
+        let line = format!("{:indent$}{:width$}{value}", "", format!("{label}:"));
         self.out.push_str(line.trim_end());
         self.out.push('\n');
     }
@@ -58,7 +60,7 @@ impl Text {
         self.put(label, values.next().unwrap_or_else(|| "<none>".to_owned()));
         let column = self.indent + self.width;
         values.for_each(|value| {
-            let _ = writeln!(self.out, "{:column$}{value}", "");
+            let _ = writeln!(self.out, "{:column$}{}", "", printable_line(&value));
         });
     }
 
@@ -283,5 +285,19 @@ fn host_path_type(kind: HostPathType) -> &'static str {
         HostPathType::Socket => "Socket",
         HostPathType::CharDevice => "CharDevice",
         HostPathType::BlockDevice => "BlockDevice",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_what_others_have_said() {
+        let mut text = Text { out: String::new(), indent: 0, width: 9 };
+        reason_and_message(&mut text, "Err\x1b[2J", "one\ntwo\u{9b}2J");
+        text.put("Image", "a\x07\nb");
+        let want = "  Reason:Err\u{fffd}[2J\n  Message:one\n         two\u{fffd}2J\nImage:   a\u{fffd} b\n";
+        assert_eq!(text.out, want);
     }
 }

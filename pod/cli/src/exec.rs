@@ -4,7 +4,7 @@ use crate::args;
 use crate::context::Context;
 use crate::runtime::{alongside, reach};
 use crate::streaming;
-use crate::terminal::Raw;
+use crate::terminal::Changed;
 use anyhow::{Context as _, Result, anyhow, bail};
 use rrun_cri_api::{Cri, v1};
 use rrun_pod::supervise::Entry;
@@ -49,7 +49,7 @@ async fn execute(
     };
     let url = cri.exec(request).await.map_err(|status| anyhow!("{}", status.message()))?.url;
     let connection = streaming::connect(&url).await.with_context(|| format!("exec: {url}"))?;
-    let raw = if args.tty && args.stdin { Raw::enter() } else { None };
+    let raw = if args.tty && args.stdin { Changed::raw() } else { None };
     let code = streaming::converse(connection, args.stdin, args.tty).await;
     drop((raw, locked));
     Ok(ExitCode::from(code?))

@@ -18,7 +18,7 @@ pub fn explain(context: &Context, manifest: &Path, objects: &[PathBuf]) -> Resul
     for (i, pod) in pods.iter().enumerate() {
         let text = words(pod, &facts).with_context(|| format!("pod {}", pod.meta.name))?;
         let between = if i > 0 { "\n" } else { "" };
-        table::write(&format!("{between}{text}"))?;
+        table::write(&format!("{between}{}", rrun_error::printable(&text)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,7 @@ pub async fn why_removed(
     }
     let text = match output {
         Some(Output::Json) => serde_json::to_string_pretty(&found)? + "\n",
-        None => found.iter().map(describe).collect::<Vec<_>>().join("\n"),
+        None => rrun_error::printable(&found.iter().map(describe).collect::<Vec<_>>().join("\n")),
     };
     table::write(&text)?;
     Ok(ExitCode::SUCCESS)

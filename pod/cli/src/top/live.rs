@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 /// Between two looks.
@@ -34,19 +34,20 @@ enum Wish {
 
 /// Shows what containers use until a person has seen enough.
 pub async fn live(context: &Context, mut asked: Asked<'_>) -> Result<ExitCode> {
-    let keys = terminal::Keys::enter()?;
-    table::write(ENTER)?;
-    let done = refresh(context, &mut asked).await;
-    let left = table::write(LEAVE);
+    // Waited for before the terminal is another one.
+    let ends = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let keys = terminal::Changed::keys(ENTER, LEAVE)?;
+    let done = refresh(context, &mut asked, ends).await;
     drop(keys);
     done?;
-    left?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn refresh(context: &Context, asked: &mut Asked<'_>) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn refresh(
+    context: &Context,
+    asked: &mut Asked<'_>,
+    (mut interrupt, mut terminate): (Signal, Signal),
+) -> Result<()> {
     let mut resized = signal(SignalKind::window_change())?;
     let mut input = tokio::io::stdin();
     let mut before = Sample { answered: Vec::new(), failed: Vec::new() };
