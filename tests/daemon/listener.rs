@@ -22,7 +22,7 @@ async fn listening(suite: &Suite, socket: &Path, states: &Path) -> Agent {
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/oci/agent.py"));
     command.args([socket, states]);
-    let agent = Agent(command.stdout(std::process::Stdio::null()).spawn().expect("python3"));
+    let agent = Agent(command.stdout(std::process::Stdio::null()).spawn().unwrap());
     suite.until("the agent listens", async || socket.exists()).await;
     agent
 }
