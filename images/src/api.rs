@@ -12,7 +12,7 @@ use crate::counts::Counts;
 use crate::credentials::{Credentials, Known};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Kind, Result};
-use crate::export::{self, ExportTo};
+use crate::export::{self, ExportTo, Exported};
 use crate::flights::Flights;
 use crate::gc::Policy;
 use crate::import::{self, Imported};
@@ -282,12 +282,13 @@ impl Store {
 
     /// Writes images to a new folder or a file, which may be a pipe, as an OCI image layout that is
     /// an archive of `docker save` as well: a tar unless it is a folder. They have their ids and
-    /// names; their layers are not compressed.
+    /// names; their layers are not compressed, so that an image whose layers were has another manifest
+    /// than it was pulled by.
     ///
     /// # Errors
     /// `NotFound` for an image that is not there, `Invalid` for one with a damaged layer, or with
     /// one whose archive cannot be made again.
-    pub async fn export(&self, images: &[String], to: ExportTo) -> Result<()> {
+    pub async fn export(&self, images: &[String], to: ExportTo) -> Result<Vec<Exported>> {
         let images = images.to_vec();
         self.disk.run(move |disk| export::export(disk, &images, to)).await.context("export")
     }

@@ -2,7 +2,10 @@
 //! index, so that whatever reads either reads it.
 //!
 //! A layer is its archive, made again and not compressed: then its blob has its diff ID for a
-//! digest, and an image the id that it has here.
+//! digest, and an image the id that it has here. The documents by which it was pulled are written as
+//! they were where they lead to just these blobs. Where they lead to compressed ones, of which nothing
+//! is here any more, the image gets a manifest of its own, with the annotations of that other one, and
+//! so another digest.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,6 +18,7 @@ use crate::config;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Context, Error, Result};
 use crate::layer::Stored;
+use crate::manifest::{self, Document};
 use crate::store::{Disk, Hashing, Image};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -39,12 +43,24 @@ struct Part {
     stored: Stored,
 }
 
+/// An image that was written out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// As it was asked for.
+    pub name: String,
+    /// Of the manifest or index that its names stand for.
+    pub digest: Digest,
+    /// Names of it by other digests (`name@digest`), which it does not have where this is imported.
+    pub lost: Vec<String>,
+}
+
 /// See [`crate::Store::export`].
-pub(crate) fn export(disk: &Disk, images: &[String], to: ExportTo) -> Result<()> {
+pub(crate) fn export(disk: &Disk, images: &[String], to: ExportTo) -> Result<Vec<Exported>> {
     let mut out = Out::open(to)?;
     let mut index = Vec::new();
     let mut saved = Vec::new();
     let mut written = BTreeSet::new();
+    let mut all = Vec::new();
     for name in images {
         let image = disk.find(name)?;
         let image = image.ok_or_else(|| Error::not_found("no such image")).context(name)?;
@@ -55,15 +71,23 @@ pub(crate) fn export(disk: &Disk, images: &[String], to: ExportTo) -> Result<()>
                 out.layer(part).context(format_args!("layer {}", part.diff_id))?;
             }
         }
-        let manifest = manifest(&image.id, document.len(), &parts)?;
-        let digest = Digest::of(&manifest);
-        for (digest, bytes) in [(image.id.digest(), &document), (&digest, &manifest)] {
+        let mut documents = disk.documents(&image.id).context(name)?;
+        if !lead_to(&documents, &image.id, &parts) {
+            documents = vec![manifest(&image.id, document.len(), &parts, documents.last())?];
+        }
+        let digests: Vec<Digest> = documents.iter().map(|bytes| Digest::of(bytes)).collect();
+        let config = (image.id.digest(), &document);
+        for (digest, bytes) in digests.iter().zip(&documents).chain([config]) {
             if written.insert(digest.clone()) {
                 out.file(&blob(digest), bytes)?;
             }
         }
-        let size = manifest.len();
-        index.extend(entries(&image, &json!({"digest": digest.to_string(), "size": size})));
+        if let (Some(digest), Some(bytes)) = (digests.into_iter().next(), documents.first()) {
+            index.extend(entries(&image, &digest, bytes)?);
+            let is_lost = |name: &&String| !is_by(name, &digest);
+            let lost = image.digests.iter().filter(is_lost).cloned().collect();
+            all.push(Exported { name: name.clone(), digest, lost });
+        }
         saved.push(json!({
             "Config": blob(image.id.digest()),
             "RepoTags": image.tags,
@@ -74,7 +98,24 @@ pub(crate) fn export(disk: &Disk, images: &[String], to: ExportTo) -> Result<()>
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": index});
     out.file("index.json", index.to_string().as_bytes())?;
     out.file("manifest.json", Value::Array(saved).to_string().as_bytes())?;
-    out.finish()
+    out.finish()?;
+    Ok(all)
+}
+
+/// Whether the documents, each of which leads to the next one, lead to this config and to the layers
+/// as they are written.
+fn lead_to(documents: &[Vec<u8>], id: &ImageId, parts: &[Part]) -> bool {
+    let Some(Ok(last)) = documents.last().map(|bytes| manifest::parse(bytes)) else { return false };
+    let Document::Manifest { config, layers } = last else { return false };
+    let is_next = |pair: &[Vec<u8>]| match manifest::parse(&pair[0]) {
+        Ok(Document::Index(all)) => all.iter().any(|one| one.digest == Digest::of(&pair[1])),
+        _ => false,
+    };
+    let is_written = layers.iter().zip(parts).all(|(layer, part)| layer.digest == part.diff_id);
+    config.digest == *id.digest()
+        && layers.len() == parts.len()
+        && is_written
+        && documents.windows(2).all(is_next)
 }
 
 fn blob(digest: &Digest) -> String {
@@ -109,23 +150,34 @@ fn parts(disk: &Disk, id: &ImageId, document: &[u8]) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn manifest(id: &ImageId, config: usize, parts: &[Part]) -> Result<Vec<u8>> {
+/// A manifest of what is written, with the annotations of the one by which the image came.
+fn manifest(
+    id: &ImageId,
+    config: usize,
+    parts: &[Part],
+    pulled: Option<&Vec<u8>>,
+) -> Result<Vec<u8>> {
     let layer = |part: &Part| json!({"mediaType": LAYER, "digest": part.diff_id.to_string(), "size": part.size});
     let config = json!({
         "mediaType": CONFIG, "digest": id.to_string(), "size": config,
     });
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": config,
         "layers": parts.iter().map(layer).collect::<Vec<_>>(),
     });
+    if let Some(annotations) = pulled.and_then(|bytes| manifest::annotations(bytes)) {
+        manifest["annotations"] = annotations;
+    }
     serde_json::to_vec(&manifest).map_err(Error::invalid)
 }
 
-/// The entries of the index: one for each name, or one without.
-fn entries(image: &Image, descriptor: &Value) -> Vec<Value> {
+/// The entries of the index for an image that is this document: one for each name, or one without.
+fn entries(image: &Image, digest: &Digest, document: &[u8]) -> Result<Vec<Value>> {
+    let media_type = manifest::media_type(document)?;
+    let size = document.len();
     let entry = |annotations: Option<Value>| {
-        let mut entry = descriptor.clone();
-        entry["mediaType"] = MANIFEST.into();
+        let digest = digest.to_string();
+        let mut entry = json!({ "mediaType": media_type, "digest": digest, "size": size });
         if let Some(annotations) = annotations {
             entry["annotations"] = annotations;
         }
@@ -138,10 +190,24 @@ fn entries(image: &Image, descriptor: &Value) -> Vec<Value> {
             "org.opencontainers.image.ref.name": tag,
         })))
     };
-    match image.tags.as_slice() {
-        [] => vec![entry(None)],
-        tags => tags.iter().map(named).collect(),
-    }
+    // A tag stands for the digest of the same name as well.
+    let known: Vec<&str> =
+        image.tags.iter().filter_map(|tag| Some(tag.rsplit_once(':')?.0)).collect();
+    let is_new = |name: &&String| {
+        is_by(name, digest) && name.split_once('@').is_some_and(|(name, _)| !known.contains(&name))
+    };
+    let by_digest = image
+        .digests
+        .iter()
+        .filter(is_new)
+        .map(|name| entry(Some(json!({ "io.containerd.image.name": name }))));
+    let named: Vec<Value> = image.tags.iter().map(named).chain(by_digest).collect();
+    Ok(if named.is_empty() { vec![entry(None)] } else { named })
+}
+
+/// Whether a name is one by this digest.
+fn is_by(name: &str, digest: &Digest) -> bool {
+    name.rsplit_once('@').is_some_and(|(_, of)| of == digest.to_string())
 }
 
 /// What is written to.

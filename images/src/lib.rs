@@ -47,7 +47,7 @@ pub use counts::Counts;
 pub use credentials::{Credentials, Known};
 pub use digest::{Algorithm, Digest, ImageId};
 pub use error::{Error, Kind, Result};
-pub use export::ExportTo;
+pub use export::{ExportTo, Exported};
 pub use fsck::{Check, Outcome, Report, fsck};
 pub use import::Imported;
 pub use progress::{Event, LayerPhase, LayerPull, Progress, Pulling, Summary, Wait, Watched};

@@ -99,6 +99,14 @@ pub(crate) fn media_type(bytes: &[u8]) -> Result<String> {
     Ok(format!("application/vnd.oci.image.{kind}.v1+json"))
 }
 
+/// What annotations a manifest has. Those that are no text are left out, as are empty ones.
+pub(crate) fn annotations(bytes: &[u8]) -> Option<Value> {
+    let document = json::parse(bytes).ok()?;
+    let mut annotations = get(document.as_object()?, "annotations")?.as_object()?.clone();
+    annotations.retain(|_, value| value.is_string());
+    (!annotations.is_empty()).then(|| annotations.into())
+}
+
 /// The entries of an index that can be read: one for another machine, with an algorithm of its
 /// own for example, is not in the way of the others.
 fn entries(all: &[Value]) -> Result<Vec<Descriptor>> {

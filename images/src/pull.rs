@@ -154,8 +154,13 @@ pub(crate) async fn commit(
     check_layers(keys.len()).context("with one of directories")?;
     let work = move |disk: &Disk| {
         disk.make_durable(&keys, &layers)?;
-        let new =
-            NewImage { id: &parts.id, config: &parts.config, layers: &keys, names: &parts.names };
+        let new = NewImage {
+            id: &parts.id,
+            config: &parts.config,
+            layers: &keys,
+            names: &parts.names,
+            documents: &parts.documents,
+        };
         Ok(disk.commit(&new)?.is_empty())
     };
     disk.run(work).await

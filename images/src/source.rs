@@ -26,6 +26,8 @@ pub(crate) struct Parts {
     /// Bottom first.
     pub layers: Vec<Layer>,
     pub names: Vec<(String, NameKind)>,
+    /// What led to its config, the first one first, and its manifest last.
+    pub documents: Vec<Vec<u8>>,
 }
 
 /// A layer of an image.
@@ -70,7 +72,9 @@ impl Source {
         let search = async move {
             let entries = match manifest::parse(&bytes).context("manifest")? {
                 Document::Manifest { config, layers } => {
-                    return self.manifest_parts(config, layers, is_decided).await;
+                    let mut parts = self.manifest_parts(config, layers, is_decided).await?;
+                    parts.documents.push(bytes);
+                    return Ok(parts);
                 }
                 Document::Index(entries) => entries,
             };
@@ -80,10 +84,14 @@ impl Source {
             let mut foreign = None;
             for entry in manifest::choose(&entries, &HostPlatform::here())? {
                 let is_decided = is_decided || entry.platform.is_some();
-                let bytes = self.manifest(entry).await?;
-                match self.parts_below(bytes, is_decided, levels - 1).await {
+                let below = self.manifest(entry).await?;
+                match self.parts_below(below, is_decided, levels - 1).await {
                     Err(e) if e.kind() == Kind::NotFound && !is_decided => foreign = Some(e),
-                    done => return done,
+                    Err(e) => return Err(e),
+                    Ok(mut parts) => {
+                        parts.documents.insert(0, bytes);
+                        return Ok(parts);
+                    }
                 }
             }
             Err(foreign.unwrap_or_else(|| Error::not_found("the index is empty")))
@@ -150,7 +158,7 @@ impl Source {
             .zip(layers)
             .map(|(diff_id, blob)| Layer { diff_id, blob })
             .collect();
-        Ok(Parts { id, config, layers, names: Vec::new() })
+        Ok(Parts { id, config, layers, names: Vec::new(), documents: Vec::new() })
     }
 
     /// The document that a descriptor leads to.

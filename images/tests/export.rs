@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rrun_images::{Digest, ExportTo, Holder, Image, Kind, LayerState, Store};
+use serde_json::{Value, json};
 use support::layer::{Item, device, dir, file, hardlink, layer, symlink};
 use support::registry::TestRegistry;
 use support::{Scratch, TestImage, anonymous, config, reference};
@@ -129,7 +130,8 @@ async fn a_layer_that_has_a_path_twice_cannot_be_told_and_is_not_exported() {
     if support::IS_EROFS {
         // It has the archive itself.
         assert_eq!(states(&scratch.store, &image).await, [LayerState::Whole]);
-        return exported.unwrap();
+        exported.unwrap();
+        return;
     }
     assert_eq!(states(&scratch.store, &image).await, [LayerState::Unknown]);
     let error = exported.unwrap_err();
@@ -167,6 +169,80 @@ async fn an_exported_image_is_imported_elsewhere_with_its_id_its_names_and_its_l
         assert_eq!((found.tags, found.size), (image.tags.clone(), image.size), "{path:?}");
         assert_eq!(states(&other, &image).await, [LayerState::Whole, LayerState::Whole]);
     }
+}
+
+/// A store that has what was exported there, and the image in it.
+async fn imported(path: &Path, image: &Image) -> (tempfile::TempDir, Store, Image) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(config(dir.path())).await.unwrap();
+    store.import_layout(path, None).await.unwrap();
+    let found = store.find(&image.id.to_string()).await.unwrap().unwrap();
+    (dir, store, found)
+}
+
+#[tokio::test]
+async fn an_image_whose_layers_were_never_compressed_is_exported_as_it_was_pulled_index_and_all() {
+    let layers = [layer(&varied()), layer(&[file("top", "t")])].map(|(tar, _)| (tar.clone(), tar));
+    let test = TestImage::of(&layers);
+    let index = support::index(&[("linux", "s390x", b"{}"), ("linux", "amd64", &test.manifest)]);
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &test);
+    registry.put_manifest("r/i", "2", &index);
+    let Scratch { dir, store } = Scratch::new().await;
+    let by_tag = reference(&format!("{}/r/i:2", registry.address));
+    let image = store.pull(&by_tag, None, None).await.unwrap();
+    // Records that are made anew have it from their copies.
+    drop(store);
+    fs::remove_file(dir.path().join("images/records.db")).unwrap();
+    let store = Store::open(config(dir.path())).await.unwrap();
+    let by_digest = format!("{}/r/i@{}", registry.address, Digest::of(&index));
+    assert_eq!(image.digests, std::slice::from_ref(&by_digest));
+    let folder = dir.path().join("out");
+    let names = [image.tags[0].clone()];
+    let done = store.export(&names, ExportTo::Folder(folder.clone())).await.unwrap();
+    assert_eq!((&done[0].digest, done[0].lost.len()), (&Digest::of(&index), 0));
+    for document in [&index, &test.manifest] {
+        let blob = folder.join("blobs/sha256").join(Digest::of(document).hex());
+        assert_eq!(&fs::read(blob).unwrap(), document);
+    }
+    let (_dir, other, found) = imported(&folder, &image).await;
+    assert_eq!((&found.tags, &found.digests), (&image.tags, &image.digests));
+    // Without a tag it goes by its digest.
+    let tag = reference(&found.tags[0]);
+    other.untag(&tag).await.unwrap();
+    let folder = dir.path().join("again");
+    let names = std::slice::from_ref(&by_digest);
+    other.export(names, ExportTo::Folder(folder.clone())).await.unwrap();
+    let (_dir, _other, found) = imported(&folder, &image).await;
+    assert_eq!((found.tags.len(), found.digests), (0, vec![by_digest]));
+}
+
+#[tokio::test]
+async fn an_image_whose_layers_were_compressed_is_exported_by_another_digest_and_that_is_said() {
+    let mut test = TestImage::of(&[layer(&varied())]);
+    let mut manifest: Value = serde_json::from_slice(&test.manifest).unwrap();
+    manifest["annotations"] = json!({"org.opencontainers.image.revision": "7", "odd": 1});
+    test.manifest = serde_json::to_vec(&manifest).unwrap();
+    let registry = TestRegistry::start().await;
+    registry.put("r/i", "1", &test);
+    let scratch = Scratch::new().await;
+    let name = reference(&format!("{}/r/i:1", registry.address));
+    let image = scratch.store.pull(&name, None, None).await.unwrap();
+    let names = [image.tags[0].clone()];
+    let folder = scratch.dir.path().join("out");
+    let done = scratch.store.export(&names, ExportTo::Folder(folder.clone())).await.unwrap();
+    assert_eq!((&done[0].name, &done[0].lost), (&names[0], &image.digests));
+    let written = fs::read(folder.join("blobs/sha256").join(done[0].digest.hex())).unwrap();
+    let written: Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(written["annotations"], json!({"org.opencontainers.image.revision": "7"}));
+
+    // That one is its digest from then on.
+    let (dir, other, found) = imported(&folder, &image).await;
+    let by_digest = format!("{}/r/i@{}", registry.address, done[0].digest);
+    assert_eq!((&found.tags, &found.digests), (&image.tags, &vec![by_digest]));
+    let to = ExportTo::Folder(dir.path().join("again"));
+    let again = other.export(&names, to).await.unwrap();
+    assert_eq!((&again[0].digest, again[0].lost.len()), (&done[0].digest, 0));
 }
 
 #[tokio::test]

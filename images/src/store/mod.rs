@@ -36,6 +36,7 @@ mod as_directory;
 mod collect;
 mod config;
 mod disk_usage;
+mod documents;
 mod fsck;
 mod image_gc;
 mod image_rows;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::documents;
 use super::key::{Holder, LayerKey};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Kind, Result};
@@ -28,6 +29,8 @@ pub(crate) struct NewImage<'a> {
     /// Bottom first, each once.
     pub layers: &'a [LayerKey],
     pub names: &'a [(String, NameKind)],
+    /// See [`documents`]; where there are none, those that are known stay.
+    pub documents: &'a [Vec<u8>],
 }
 
 pub(crate) struct Records {
@@ -192,6 +195,9 @@ pub(crate) fn add_image(tx: &Connection, image: &NewImage<'_>) -> Result<Vec<Lay
         params![id, image.config, size, now()],
     )?;
     set_layers(tx, &id, image.layers)?;
+    if !image.documents.is_empty() {
+        documents::set(tx, &id, image.documents)?;
+    }
     for (name, kind) in image.names {
         add_name(tx, name, *kind, &id)?;
     }

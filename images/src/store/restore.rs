@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::documents;
 use super::image_rows;
 use super::records::{self, NameKind, NewImage, Records};
 use super::{Holder, HolderKind, LayerKey};
@@ -20,9 +21,9 @@ use crate::digest::ImageId;
 use crate::error::{Context, Error, Result};
 use crate::layer::Facts;
 
-const VERSION: u32 = 5;
-/// Of a program for which every layer is a directory.
-const BEFORE: u32 = 4;
+const VERSION: u32 = 6;
+/// Of a program that did not keep the documents of an image.
+const BEFORE: u32 = 5;
 
 #[derive(Serialize, Deserialize)]
 struct Copy {
@@ -30,6 +31,9 @@ struct Copy {
     id: String,
     /// In base64, because it need not be UTF-8.
     config: String,
+    /// Likewise; see [`documents`].
+    #[serde(default)]
+    documents: Vec<String>,
     layers: Vec<(String, Facts)>,
     tags: Vec<String>,
     digests: Vec<String>,
@@ -56,7 +60,9 @@ fn copy_of(tx: &rusqlite::Connection, id: &ImageId) -> Result<Option<Copy>> {
     let (tags, digests) = (of(NameKind::Tag), of(NameKind::Digest));
     let lasting = |o: &&Holder| matches!(o.kind(), HolderKind::Volume | HolderKind::Person);
     let holders = row.holders.iter().filter(lasting).map(Holder::to_string).collect();
-    Ok(Some(Copy { version: VERSION, id: id.to_string(), config, layers, tags, digests, holders }))
+    let documents = documents::of(tx, id)?.iter().map(|bytes| STANDARD.encode(bytes)).collect();
+    let (version, id) = (VERSION, id.to_string());
+    Ok(Some(Copy { version, id, config, documents, layers, tags, digests, holders }))
 }
 
 /// Writes the copy of what the database now says of the image, or removes it. That of an image from
@@ -141,6 +147,8 @@ pub(super) fn fault(
     let keys = |copy: &Copy| copy.layers.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     let differs = if (&found.id, &found.config) != (&wanted.id, &wanted.config) {
         "id or config"
+    } else if found.documents != wanted.documents {
+        "documents"
     } else if keys(&found) != keys(&wanted) {
         "layers"
     } else if !has(&wanted.tags, &found.tags) || !has(&wanted.digests, &found.digests) {
@@ -168,6 +176,9 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
     let id: ImageId = copy.id.parse()?;
     let config = STANDARD.decode(&copy.config).map_err(Error::invalid)?;
     id.digest().verify(&config)?;
+    let documents = copy.documents.iter().map(|text| STANDARD.decode(text));
+    let documents =
+        documents.collect::<std::result::Result<Vec<_>, _>>().map_err(Error::invalid)?;
     let mut keys = Vec::new();
     for (key, _) in &copy.layers {
         let key: LayerKey = key.parse()?;
@@ -183,10 +194,9 @@ fn restore_one(root: &Path, records: &mut Records, path: &Path, boot: &str) -> R
         for (key, (_, facts)) in keys.iter().zip(&copy.layers) {
             add_durable(tx, key, facts, boot)?;
         }
-        records::add_image(
-            tx,
-            &NewImage { id: &id, config: &config, layers: &keys, names: &names },
-        )?;
+        let (config, layers, names) = (&config, &keys, &names);
+        let new = NewImage { id: &id, config, layers, names, documents: &documents };
+        records::add_image(tx, &new)?;
         for holder in &copy.holders {
             records::add_lease(tx, &holder.parse()?, &id, false)?;
         }

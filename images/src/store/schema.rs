@@ -5,13 +5,16 @@ use rrun_database::Database;
 pub(super) const DATABASE: Database = Database {
     file: "records.db",
     lock: "records.lock",
-    version: 6,
+    version: 7,
     schema: SCHEMA,
-    upgrade: Some((5, FORMAT)),
+    upgrade: Some((6, DOCUMENTS)),
 };
 
-/// Before there was a choice every layer was a directory.
-const FORMAT: &str = "ALTER TABLE layer ADD COLUMN format TEXT NOT NULL DEFAULT 'directory'";
+/// Before, the documents of an image were not kept.
+const DOCUMENTS: &str = "
+CREATE TABLE document(
+    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+    pos INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY(image, pos)) STRICT";
 
 const SCHEMA: &str = "
 CREATE TABLE layer(
@@ -26,6 +29,9 @@ CREATE TABLE image_layer(
     image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
     pos INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY(image, pos)) STRICT;
 CREATE INDEX image_layer_key ON image_layer(key);
+CREATE TABLE document(
+    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+    pos INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY(image, pos)) STRICT;
 CREATE TABLE name(
     name TEXT PRIMARY KEY, kind INTEGER NOT NULL,
     image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE) STRICT;

@@ -4,8 +4,11 @@ use crate::args::Output;
 use crate::context::Context;
 use crate::images::{self, size, store, time};
 use crate::table;
+use crate::terminal::tell;
 use anyhow::{Context as _, Result, anyhow, bail};
-use rrun_images::{Digest, ExportTo, Image, LayerState, LayerUsage, Reference, Store, Verified};
+use rrun_images::{
+    Digest, ExportTo, Exported, Image, LayerState, LayerUsage, Reference, Store, Verified,
+};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::IsTerminal;
@@ -235,6 +238,13 @@ pub async fn export(context: &Context, images: &[String], output: &Path) -> Resu
         // The first error is the one to tell, and half a tar is none.
         let _ = std::fs::remove_file(output);
     }
-    done?;
+    for Exported { name, digest, lost } in done? {
+        for lost in lost {
+            tell(format_args!(
+                "{name}: written as {digest}, with its layers not compressed: where that is imported it \
+                 is not found as {lost}"
+            ));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -165,7 +165,10 @@ impl Disk {
             })
         })?;
         let keys = LayerKey::of_image(config::parse(&config)?.diff_ids.into_iter());
-        Ok((keys, Parts { id: id.clone(), config, layers: Vec::new(), names }))
+        Ok((
+            keys,
+            Parts { id: id.clone(), config, layers: Vec::new(), names, documents: Vec::new() },
+        ))
     }
 
     /// Records these layers for an image though some of them are not here.

@@ -97,13 +97,17 @@ fn images_are_hashed_again_and_exported_to_a_file_a_folder_or_a_pipe() {
     let path = |name: &str| machine.sandbox.root().join(name).display().to_string();
     let (tar, folder) = (path("two.tar"), path("two/"));
     machine.ok(&["image", "export", "-o", &tar, TALK, IMAGE]);
-    machine.ok(&["image", "export", "-o", &folder, TALK, IMAGE]);
+    let said = text(&machine.rrun(&["image", "export", "-o", &folder, TALK, IMAGE]).stderr);
+    assert_eq!(said, "", "their layers were never compressed: they are as they came");
+    let digests = || machine.ok(&["images", "--digests", "--no-trunc"]);
+    let before = digests();
     let piped = machine.rrun(&["image", "export", TALK]).stdout;
     assert!(!piped.is_empty() && piped.len().is_multiple_of(512));
     machine.ok(&["rmi", TALK, IMAGE]);
     let names = format!("{TALK}\n{IMAGE}\n");
     for from in [&tar, &folder] {
         assert_eq!(machine.ok(&["image", "import", from]), names);
+        assert_eq!(digests(), before);
     }
     let layer = layer_of_talk(&machine);
     let (damaged, said) = match layer.join("archive") {
@@ -176,6 +180,14 @@ fn a_pull_tells_people_a_line_for_each_layer_and_programs_an_object_for_each_eve
     );
     assert!(events.contains(&"fetched") && events.contains(&"unpacked"), "{events:?}");
     assert_eq!(all.last().unwrap()["id"], id.trim_end());
+
+    // What came compressed is kept uncompressed, and so it is exported.
+    let path = machine.sandbox.root().join("out.tar").display().to_string();
+    let said = text(&machine.rrun(&["image", "export", "-o", &path, &image]).stderr);
+    let (name, _) = image.rsplit_once(':').unwrap();
+    let lost = format!(" it is not found as {name}@sha256:");
+    assert!(said.starts_with(&format!("rrun: {image}: written as sha256:")), "{said}");
+    assert!(said.contains(&lost), "{said}");
 }
 
 #[test]
