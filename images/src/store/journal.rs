@@ -116,7 +116,8 @@ impl Entry {
     /// Whether `text` means this image: its id or the start of it, or a name that it had.
     fn is_about(&self, text: &str) -> bool {
         let id = text.strip_prefix("sha256:").unwrap_or(text);
-        if id.len() >= super::SHORTEST_PREFIX && self.image.digest().hex().starts_with(id) {
+        if id.len() >= super::resolve::SHORTEST_PREFIX && self.image.digest().hex().starts_with(id)
+        {
             return true;
         }
         let Ok(reference) = text.parse::<Reference>() else { return false };

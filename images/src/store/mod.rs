@@ -43,6 +43,7 @@ mod image_rows;
 mod journal;
 mod key;
 mod lease;
+mod listed;
 mod lock;
 mod lower;
 mod mount_points;
@@ -50,6 +51,7 @@ mod names;
 mod open;
 mod pins;
 pub(crate) mod records;
+mod resolve;
 mod restore;
 mod schema;
 mod trash;
@@ -73,11 +75,13 @@ pub use journal::{Entry, Origin};
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Ids, Rootfs, Shift, Usage};
+use listed::Listed;
 pub(crate) use lock::Lock;
 pub(crate) use lower::MOST_LAYERS;
 pub use lower::{Layers, Lower};
 pub use pins::Pin;
 use records::{NameKind, NewImage, Records};
+use resolve::{by_digest, resolve};
 pub(crate) use verify::Hashing;
 pub use verify::{LayerState, Verified};
 
@@ -88,7 +92,6 @@ use crate::config::{self as image_config, ImageConfig};
 use crate::counts::Counters;
 use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
-use crate::reference::Reference;
 
 /// Blocking calls of one store at a time.
 const AT_ONCE: usize = 16;
@@ -163,13 +166,6 @@ pub(crate) struct Inner {
     listed: Mutex<Option<Listed>>,
     /// The last row of a layer that was there when this process opened the store.
     before: i64,
-}
-
-/// All images, as they are when the records and the pins are so.
-struct Listed {
-    state: (i64, u64),
-    pins: Vec<Pin>,
-    images: Arc<[Image]>,
 }
 
 impl Disk {
@@ -299,32 +295,6 @@ impl Disk {
         })
     }
 
-    /// See [`crate::Store::find`].
-    pub(crate) fn find(&self, text: &str) -> Result<Option<Image>> {
-        self.records(|r| {
-            r.read(|tx| {
-                let Some(id) = resolve(tx, text)? else { return Ok(None) };
-                let row = image_rows::images(tx, Some(&id))?.into_iter().next();
-                row.map(|row| self.image(row)).transpose()
-            })
-        })
-    }
-
-    /// All images, by id, read again when the records have changed.
-    pub(crate) fn list(&self) -> Result<Arc<[Image]>> {
-        let pins = self.inner.config.pinned.borrow().clone();
-        let mut listed = self.inner.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.records(|r| r.state())?;
-        if let Some(known) = listed.as_ref().filter(|l| l.state == state && l.pins == pins) {
-            return Ok(Arc::clone(&known.images));
-        }
-        let rows = self.records(|r| r.read(|tx| image_rows::images(tx, None)))?;
-        let images = rows.into_iter().map(|row| self.image(row));
-        let images = images.collect::<Result<Arc<[Image]>>>()?;
-        *listed = Some(Listed { state, pins, images: Arc::clone(&images) });
-        Ok(images)
-    }
-
     /// See [`crate::Store::document`].
     pub(crate) fn document(&self, id: &ImageId) -> Result<Vec<u8>> {
         let found = self.records(|r| r.read(|tx| image_rows::config(tx, id)))?;
@@ -376,56 +346,6 @@ impl Disk {
             inodes: found.files(),
             inodes_free: found.files_free(),
         })
-    }
-}
-
-/// Shortest start of an id that is looked up.
-const SHORTEST_PREFIX: usize = 4;
-
-fn resolve(tx: &rusqlite::Connection, text: &str) -> Result<Option<ImageId>> {
-    if let Ok(id) = text.parse::<ImageId>() {
-        let found = records::by_prefix(tx, &id.to_string())?.into_iter().next();
-        return if found.is_some() { Ok(found) } else { records::by_digest(tx, text) };
-    }
-    let bare = text.strip_prefix("sha256:").unwrap_or(text);
-    let is_hex = bare.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    // A name may consist of hex digits too; it wins over the start of an id.
-    if bare.len() < 64 && !text.starts_with("sha256:") {
-        let by_name = match text.parse::<Reference>() {
-            Ok(reference) => {
-                let name = reference.tagged().unwrap_or_else(|| by_digest(&reference));
-                records::by_name(tx, &name)?
-            }
-            // Whatever cannot name an image names none.
-            Err(_) => None,
-        };
-        if by_name.is_some() {
-            return Ok(by_name);
-        }
-    } else if !is_hex {
-        return match text.parse::<Reference>() {
-            Ok(reference) => {
-                let name = reference.tagged().unwrap_or_else(|| by_digest(&reference));
-                records::by_name(tx, &name)
-            }
-            Err(_) => Ok(None),
-        };
-    }
-    if !is_hex || !(SHORTEST_PREFIX..=64).contains(&bare.len()) {
-        return Ok(None);
-    }
-    let found = records::by_prefix(tx, &format!("sha256:{bare}"))?;
-    match found.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some(one.clone())),
-        _ => Err(Error::invalid(format_args!("{text:?} is the start of more than one image id"))),
-    }
-}
-
-fn by_digest(reference: &Reference) -> String {
-    match reference.digest() {
-        Some(digest) => format!("{}@{digest}", reference.name()),
-        None => reference.to_string(),
     }
 }
 

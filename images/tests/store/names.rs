@@ -63,6 +63,16 @@ async fn a_list_tells_what_this_process_and_another_one_have_changed_since() {
     let other = Store::open(config(scratch.dir.path())).await.unwrap();
     let listed = async || {
         let all = scratch.store.list().await.unwrap();
+        for image in all.iter() {
+            let id = image.id.to_string();
+            let (_, digits) = id.split_once(':').unwrap();
+            let names = image.tags.iter().chain(&image.digests).map(String::as_str);
+            for text in names.chain([&*id, digits, &digits[..8]]) {
+                let found = scratch.store.find(text).await.unwrap().unwrap();
+                assert_eq!((&found.tags, &found.holders), (&image.tags, &image.holders), "{text}");
+            }
+        }
+        assert!(scratch.store.find("x.test/none:1").await.unwrap().is_none());
         all.iter().map(|image| (image.tags.len(), image.holders.len())).collect::<Vec<_>>()
     };
     assert_eq!(listed().await, []);

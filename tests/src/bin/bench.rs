@@ -11,15 +11,17 @@ use std::sync::Arc;
 const USAGE: &str = "usage: bench [--quick] [--only WHAT] [--endpoint URL | --before FOLDER]
   Measures rrund and containerd + runc over CRI, then rrun-oci, runc and crun, in turn.
   --quick         few rounds
-  --only WHAT     pods, execs, hundred, pull, images, starts (which images has too) or oci; may be
-                  given more than once
+  --only WHAT     pods, execs, hundred, pull, images, starts and lists (which images has too) or oci;
+                  may be given more than once
   --endpoint URL  only this CRI server, which runs already and can pull
                   images.rrun.test/work; no memory, pull or images
   --before FOLDER rrun of another commit, whose programs are in FOLDER, in the
                   peers' place; bars are not judged then
   Fails if a bar is missed.";
 
-const ALL: [&str; 7] = ["pods", "execs", "hundred", "pull", "images", "starts", "oci"];
+const ALL: [&str; 8] = ["pods", "execs", "hundred", "pull", "images", "starts", "lists", "oci"];
+/// Those that need images of their own.
+const OF_IMAGES: [&str; 3] = ["images", "starts", "lists"];
 
 struct Options {
     rounds: Rounds,
@@ -79,7 +81,7 @@ fn run(options: &Options) -> Result<usize> {
         let runtime = tokio::runtime::Runtime::new()?;
         missed += show(&runtime.block_on(servers(options))?);
     }
-    if options.endpoint.is_none() && ["images", "starts"].iter().any(|what| options.wants(what)) {
+    if options.endpoint.is_none() && OF_IMAGES.iter().any(|what| options.wants(what)) {
         let runtime = tokio::runtime::Runtime::new()?;
         missed += show(&runtime.block_on(of_images(options))?);
     }
@@ -135,9 +137,16 @@ async fn of_images(options: &Options) -> Result<Table> {
     let (servers, ours) = images::Server::all(options.before.as_deref());
     let names = servers.iter().map(images::Server::name).chain(["floor"]).map(str::to_owned);
     let mut table = options.table(names.collect()).with_ours(ours);
-    starts::run(&mut table, &servers, options.rounds).await.context("containers over images")?;
+    let wants = |what| options.wants("images") || options.wants(what);
+    if wants("starts") {
+        starts::run(&mut table, &servers, options.rounds)
+            .await
+            .context("containers over images")?;
+    }
     if options.wants("images") {
         images::pulls(&mut table, &servers, options.rounds).await.context("images")?;
+    }
+    if wants("lists") {
         images::lists(&mut table, &servers, options.rounds).await.context("lists of images")?;
     }
     Ok(table)
