@@ -159,7 +159,7 @@ impl PodEngine {
             crashes: state.crashes,
             pulls: state.pulls,
             failures: state.failures,
-            before_restart: Default::default(),
+            before_restart: state.before_restart,
             messages: Default::default(),
             actuated: state.actuated,
             resizing,

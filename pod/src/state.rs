@@ -10,7 +10,7 @@ use crate::ephemeral::Ephemeral;
 use crate::model::{Container, Pod};
 use crate::probe::{ProbeKind, Verdict};
 use crate::resize::Actuated;
-use crate::status::{PodStatus, StartFailure};
+use crate::status::{PodStatus, StartFailure, Terminated};
 
 /// Waits and last errors of pulls, by image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,10 @@ pub struct PodState {
     /// Its addresses, from the moment that its sandbox is made.
     #[serde(default)]
     pub addresses: Vec<String>,
+    /// How runs ended that a restart of all containers has removed, and the restart count of those
+    /// after them.
+    #[serde(default)]
+    pub(crate) before_restart: BTreeMap<String, (u32, Terminated)>,
 }
 
 impl PodState {
@@ -94,6 +98,7 @@ impl PodState {
             ephemeral: Vec::new(),
             calls: Vec::new(),
             addresses: Vec::new(),
+            before_restart: BTreeMap::new(),
         }
     }
 

@@ -205,6 +205,7 @@ impl PodWorker {
             ephemeral: self.ephemeral.borrow().clone(),
             calls: self.saved.borrow().calls.clone(),
             addresses: self.addresses.pod.clone(),
+            before_restart: self.before_restart.clone(),
         };
         self.saved.send_if_modified(|saved| {
             let changed = *saved != state;

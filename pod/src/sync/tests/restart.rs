@@ -45,6 +45,22 @@ async fn a_restart_begins_with_the_first_init_container_in_the_same_sandbox() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_a_run_ended_before_a_restart_is_known_to_the_next_engine() {
+    let scene = Scene::new().await;
+    let spec = "  containers: [{name: a, image: 'x:1'}]\n";
+    let first = scene.run(spec);
+    seconds(5).await;
+    first.restart().await;
+    seconds(5).await;
+    let last = |pod: &PodHandle| now(pod).container("a").unwrap().last.clone();
+    let state = first.state().borrow().clone();
+    let second = scene.engine.resume(testing::pod(spec), state);
+    seconds(5).await;
+    assert!(last(&first).is_some());
+    assert_eq!(last(&second), last(&first));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_added_container_is_started_once_and_nothing_depends_on_it() {
     let scene = Scene::new().await;
     scene.cri.script("look", &[Life::ends(3, 1)]);
