@@ -4,7 +4,7 @@
 
 use std::error::Error as _;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -89,7 +89,10 @@ fn os_error(e: &reqwest::Error) -> Option<&io::Error> {
 }
 
 async fn send(fetch: &Fetch<'_>, url: &str) -> reqwest::Result<Response> {
-    let mut request = client(fetch.timeout)?.get(url);
+    let mut request = client()?.get(url);
+    if let Some(timeout) = fetch.timeout {
+        request = request.timeout(timeout);
+    }
     let named = |name: &str| fetch.get.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     if !named("user-agent") {
         request = request.header("User-Agent", fetch.agent);
@@ -159,9 +162,18 @@ pub async fn probe(fetch: &Fetch<'_>) -> ProbeResult {
     }
 }
 
-/// A fresh client for one request: the kubelet does the same, so that a probe meets what a new
-/// visitor meets.
-fn client(timeout: Option<Duration>) -> reqwest::Result<reqwest::Client> {
+/// The client of all requests: what TLS takes to be set up is more than a request. It keeps no
+/// connection, as the kubelet's keeps none, so that a probe meets what a new visitor meets.
+fn client() -> reqwest::Result<reqwest::Client> {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client.clone());
+    }
+    let made = new_client()?;
+    Ok(CLIENT.get_or_init(|| made).clone())
+}
+
+fn new_client() -> reqwest::Result<reqwest::Client> {
     let redirects = Policy::custom(|attempt| {
         let first = attempt.previous().first().and_then(|url| url.host_str());
         if attempt.url().host_str() != first {
@@ -172,15 +184,12 @@ fn client(timeout: Option<Duration>) -> reqwest::Result<reqwest::Client> {
             attempt.follow()
         }
     });
-    let builder = reqwest::Client::builder()
+    reqwest::Client::builder()
         .redirect(redirects)
         .no_proxy()
         .pool_max_idle_per_host(0)
-        .tls_backend_preconfigured(tls());
-    match timeout {
-        Some(timeout) => builder.timeout(timeout).build(),
-        None => builder.build(),
-    }
+        .tls_backend_preconfigured(tls())
+        .build()
 }
 
 fn tls() -> rustls::ClientConfig {

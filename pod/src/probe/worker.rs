@@ -135,11 +135,14 @@ impl ProbeWorker {
 
     /// One round; false when the worker's work is over.
     async fn once(&mut self) -> bool {
-        let status = self.context.status.borrow().clone();
-        if status.phase.is_terminal() {
-            return false;
-        }
-        let Some(found) = status.container(&self.container.name) else { return true };
+        let (found, address) = {
+            let status = self.context.status.borrow();
+            if status.phase.is_terminal() {
+                return false;
+            }
+            let Some(found) = status.container(&self.container.name) else { return true };
+            (found.clone(), status.pod_ips.first().cloned().unwrap_or_default())
+        };
         let Some(id) = found.container_id.clone() else { return true };
         if self.run.as_ref() != Some(&id) {
             if let Some(old) = self.run.replace(id.clone()) {
@@ -161,10 +164,9 @@ impl ProbeWorker {
             self.set(&id, Verdict::Success);
             return false;
         }
-        if !self.due(found, started_at) {
+        if !self.due(&found, started_at) {
             return true;
         }
-        let address = status.pod_ips.first().cloned().unwrap_or_default();
         if let Some(verdict) = self.attempt(&id, &address).await {
             self.count(&id, verdict);
         }

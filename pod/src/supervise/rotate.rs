@@ -18,8 +18,9 @@ use crate::status::{PodStatus, State};
 /// How often logs are looked at.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
-/// Logs that are rotated at a time.
-static FILES: Pool = Pool::new(32);
+/// Logs that are looked at at a time. They are on one disk, and those of all pods are looked at at the
+/// same moment: more would each be a thread that stays until the next look.
+static FILES: Pool = Pool::new(4);
 
 /// When a log is rotated, and how much of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
