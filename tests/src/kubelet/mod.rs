@@ -1,6 +1,7 @@
 //! A real kubelet in a sandbox: with static pods alone, or with the pods of a control plane.
 
 mod alone;
+mod brought;
 mod compare;
 mod history;
 mod node;

@@ -4,7 +4,7 @@
 //! that is written when the pod has come to its first state, and so on. `HOLD` waits for a signal.
 
 use super::pod::Pod;
-use super::{odd, rules, words};
+use super::{brought, odd, rules, words};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,8 @@ const GROUPS: &str = "cd /sys/fs/cgroup; for f in cpu.weight cpu.max memory.max 
 
 /// All pods.
 pub fn all() -> impl Iterator<Item = Pod> {
-    PODS.into_iter().chain(rules::PODS).chain(words::PODS).chain(odd::PODS)
+    let plain = PODS.into_iter().chain(rules::PODS).chain(words::PODS);
+    plain.chain(odd::PODS).chain(brought::PODS)
 }
 
 /// Writes all manifests into `folder`. `shared` is a folder of the host that pods write to, `seen`
