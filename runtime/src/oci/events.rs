@@ -22,6 +22,7 @@ pub fn events(root: &Path, options: &Events) -> Result<()> {
 fn print(root: &Path, options: &Events) -> Result<()> {
     let folder = Folder::open(root, &options.id)?;
     let record = folder.read()?;
+    record.check_groups()?;
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(invalid("container not running"));
     }

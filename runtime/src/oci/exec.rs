@@ -6,14 +6,14 @@ use crate::descriptors::Given;
 use crate::log::Log;
 use crate::record::{Folder, Record, write_whole};
 use crate::status::Status;
-use crate::subgroup::Subgroup;
+use crate::subgroup::{self, Subgroup};
 use crate::wait::Forwarded;
 use crate::{config, console, invalid, pidfd_socket, protect, status};
 use oci_spec::runtime::{Capability, Process};
-use rrun_runtime::plan::{CgroupDir, ExecPlan};
+use rrun_runtime::plan::ExecPlan;
 use rrun_runtime::planning::{self, Host};
 use rrun_runtime::run::{self, Beside};
-use rrun_runtime::{Context, Result, cgroup};
+use rrun_runtime::{Context, Result};
 use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
         // That of this terminal, if it is one.
         plan.process.terminal_size = rrun_sys::pty::size(std::io::stdin().as_fd()).ok();
     }
-    if status == Status::Created {
+    if folder.start_socket().exists() {
         check_beside_first(&plan)?;
     }
     plan.process.keyring.clone_from(&record.keyring);
@@ -56,11 +56,9 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
 
-    let own = own(&plan, &record);
     let beside = Beside { inherited: given.inherited, no_pivot: false };
     let mut child = run::exec_beside(&plan, init.as_fd(), stdio, beside)?;
-    // The group of an exec that did not come to run goes with it.
-    child.wait_running().inspect_err(|_| drop(cgroup::remove_patiently(&own)))?;
+    child.wait_running()?;
     for clamped in child.take_clamped() {
         log.warning(&clamped);
     }
@@ -76,10 +74,7 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     }
     let Some(forwarded) = forwarded else { return Ok(0) };
     let relay = console::relay(&mut child)?;
-    let code = forwarded.wait(child.pidfd(), relay)?;
-    // What it left running stays in the container, and so does its group then.
-    let _ = cgroup::remove(&own);
-    Ok(code)
+    forwarded.wait(child.pidfd(), relay)
 }
 
 /// The first process of a container that was not started has not laid down what this program may: who
@@ -93,18 +88,6 @@ fn check_beside_first(plan: &ExecPlan) -> Result<()> {
             "a process with CAP_SYS_PTRACE is not run beside a first process that waits for its start",
         )),
     }
-}
-
-/// The name of an exec's own group.
-fn own_name() -> String {
-    format!("exec-{}", std::process::id())
-}
-
-/// The groups that are this exec's alone.
-fn own(plan: &ExecPlan, record: &Record) -> Vec<CgroupDir> {
-    let dirs = plan.cgroups.dirs.iter().zip(&record.groups.dirs);
-    let own = dirs.filter(|(dir, of)| dir.unified && dir.path == of.path.join(own_name()));
-    own.map(|(dir, _)| dir.clone()).collect()
 }
 
 fn plan(
@@ -123,9 +106,12 @@ fn plan(
     planning::warnings(&process, &host).iter().for_each(|warning| log.warning(warning));
     let mut plan =
         planning::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
-    plan.cgroups = plan.groups(&own_name());
-    if let (Some(asked), Some(layout)) = (Subgroup::parse(&options.cgroup)?, &host.cgroups) {
-        asked.place(&mut plan.cgroups, &record.groups, layout)?;
+    let asked = Subgroup::parse(&options.cgroup)?;
+    if let Some(layout) = &host.cgroups {
+        plan.cgroups = subgroup::beside(record.init, &record.groups, layout);
+        if let Some(asked) = asked {
+            asked.place(&mut plan.cgroups, &record.groups, layout)?;
+        }
     }
     Ok(plan)
 }

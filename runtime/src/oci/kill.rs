@@ -28,6 +28,7 @@ fn send(root: &Path, id: &Id, all: bool, signal: i32) -> Result<()> {
     // Without a PID namespace of its own the others outlive the first process.
     if all || (!record.own_pids && signal == libc::SIGKILL) {
         if signal != libc::SIGKILL {
+            record.check_groups()?;
             return cgroup::signal(&record.groups, signal);
         }
         if let Some(init) = record.init.and_then(ProcessStart::open) {

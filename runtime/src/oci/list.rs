@@ -53,6 +53,7 @@ pub fn list(root: &Path, format: ListFormat, quiet: bool, log: &Log) -> Result<(
 /// Lists the processes of a container, by their numbers on the host.
 pub fn processes(root: &Path, options: &Ps) -> Result<()> {
     let record = Folder::open(root, &options.id)?.read()?;
+    record.check_groups().context(|| format!("ps {}", options.id))?;
     let mut pids: Vec<i32> =
         cgroup::processes(&record.groups)?.into_iter().map(nix::unistd::Pid::as_raw).collect();
     pids.sort_unstable();

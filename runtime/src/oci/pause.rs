@@ -12,6 +12,7 @@ pub fn pause(root: &Path, id: &Id) -> Result<()> {
     let freeze = || {
         let folder = Folder::open(root, id)?;
         let record = folder.read()?;
+        record.check_groups()?;
         match Status::of(&folder, &record) {
             Status::Created | Status::Running => cgroup::freeze(&record.groups),
             status => Err(invalid(format!("cannot pause a container that is {status}"))),
@@ -25,6 +26,7 @@ pub fn resume(root: &Path, id: &Id) -> Result<()> {
     let thaw = || {
         let folder = Folder::open(root, id)?;
         let record = folder.read()?;
+        record.check_groups()?;
         match Status::of(&folder, &record) {
             Status::Paused => cgroup::thaw(&record.groups),
             status => Err(invalid(format!("cannot resume a container that is {status}"))),

@@ -97,6 +97,15 @@ impl Record {
         self.groups.clone()
     }
 
+    /// Refuses what is done by control groups to one that has none.
+    pub fn check_groups(&self) -> Result<()> {
+        if self.groups.dirs.is_empty() {
+            let text = "it has no control group (--cgroup-manager disabled)";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        Ok(())
+    }
+
     /// The scope that it is, where systemd made it.
     pub fn scope(&self) -> Option<Scope> {
         self.scope.as_deref().and_then(Scope::of_path)

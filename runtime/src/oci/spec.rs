@@ -1,5 +1,6 @@
 //! The verb `spec`.
 
+use crate::config::CGROUP_ROOT;
 use crate::invalid;
 use rrun_runtime::{Context, Result};
 use rrun_sys::step;
@@ -15,12 +16,11 @@ const CONFIG: &str = include_str!("config.json");
 /// one that is there is left.
 pub fn write(bundle: &Path, file: Option<&Path>, rootless: bool) -> Result<()> {
     let path = file.map_or_else(|| bundle.join("config.json"), Path::to_owned);
-    let text = match rootless {
-        false => CONFIG.to_owned(),
-        true => {
-            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-            rootless_config(uid.as_raw(), gid.as_raw())?
-        }
+    let unified = Path::new(CGROUP_ROOT).join("cgroup.controllers").exists();
+    let ids = rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
+    let text = match (unified, ids) {
+        (false, None) => CONFIG.to_owned(),
+        _ => changed_config(unified, ids)?,
     };
     step::run("oci.spec.config", || {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
@@ -29,11 +29,23 @@ pub fn write(bundle: &Path, file: Option<&Path>, rootless: bool) -> Result<()> {
     .context(|| format!("write {}", path.display()))
 }
 
-/// The same in a user namespace with one id, as runc has it: with the caller's network, to which its
-/// `sysfs` belongs, without limits, and with no mount that wants another group.
-fn rootless_config(uid: u32, gid: u32) -> Result<String> {
+/// The same with what else runc has there: with v2 alone a view of the control groups of its own; for
+/// the ids of somebody else than root as [`make_rootless`].
+fn changed_config(unified: bool, ids: Option<(u32, u32)>) -> Result<String> {
     let broken = |error: serde_json::Error| invalid(error.to_string());
     let mut config: Value = serde_json::from_str(CONFIG).map_err(broken)?;
+    if unified && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
+    if let Some((uid, gid)) = ids {
+        make_rootless(&mut config, uid, gid);
+    }
+    serde_json::to_string_pretty(&config).map_err(broken)
+}
+
+/// In a user namespace with one id, as runc has it: with the caller's network, to which its
+/// `sysfs` belongs, without limits, and with no option that names another group.
+fn make_rootless(config: &mut Value, uid: u32, gid: u32) {
     let one = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
     let linux = &mut config["linux"];
     (linux["uidMappings"], linux["gidMappings"]) = (one(uid), one(gid));
@@ -45,10 +57,8 @@ fn rootless_config(uid: u32, gid: u32) -> Result<String> {
         namespaces.push(json!({ "type": "user" }));
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
-        mounts.retain(|mount| mount["type"] != "cgroup");
         mounts.iter_mut().for_each(rootless_mount);
     }
-    serde_json::to_string_pretty(&config).map_err(broken)
 }
 
 fn rootless_mount(mount: &mut Value) {
@@ -57,7 +67,7 @@ fn rootless_mount(mount: &mut Value) {
             "destination": "/sys", "type": "none", "source": "/sys",
             "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
         });
-    } else if let Some(options) = mount["options"].as_array_mut() {
+    } else if let Some(Value::Array(options)) = mount.get_mut("options") {
         let is_id = |text: &str| text.starts_with("gid=") || text.starts_with("uid=");
         options.retain(|option| !option.as_str().is_some_and(is_id));
     }
@@ -69,11 +79,12 @@ mod tests {
 
     #[test]
     fn the_configuration_of_a_rootless_container_wants_nothing_that_its_user_may_not() {
-        let config: Value = serde_json::from_str(&rootless_config(1000, 100).unwrap()).unwrap();
+        let config: Value =
+            serde_json::from_str(&changed_config(false, Some((1000, 100))).unwrap()).unwrap();
         assert_eq!(config["linux"]["uidMappings"][0]["hostID"], 1000);
         assert_eq!(config["linux"]["gidMappings"][0]["hostID"], 100);
         let text = config.to_string();
-        for absent in ["\"network\"", "gid=", "sysfs", "\"cgroup\"", "resources"] {
+        for absent in ["\"network\"", "gid=", "sysfs", "resources", "null,"] {
             assert!(!text.contains(absent), "{absent}: {text}");
         }
         assert!(text.contains("\"user\"") && text.contains("newinstance"));

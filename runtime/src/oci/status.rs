@@ -37,14 +37,15 @@ impl fmt::Display for Status {
 }
 
 impl Status {
-    /// Looks at the process and at the socket of its start, which goes away with the start.
+    /// Looks at the process, at its groups, and at the socket of its start, which goes away with the
+    /// start.
     pub fn of(folder: &Folder, record: &Record) -> Status {
         match record.init {
             None => Status::Creating,
             Some(init) if ProcessStart::of(init.pid) != Some(init) => Status::Stopped,
-            Some(_) if folder.start_socket().exists() => Status::Created,
-            // What cannot be asked is not frozen.
+            // What cannot be asked is not frozen. One that was not started hears of no start then.
             Some(_) if cgroup::is_frozen(&record.groups).unwrap_or(false) => Status::Paused,
+            Some(_) if folder.start_socket().exists() => Status::Created,
             Some(_) => Status::Running,
         }
     }
@@ -63,6 +64,9 @@ pub struct ContainerState {
     pub created: String,
     #[serde(skip_serializing_if = "std::collections::HashMap::is_empty")]
     annotations: std::collections::HashMap<String, String>,
+    /// `disabled` for one that is in its caller's groups; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_manager: Option<&'static str>,
     owner: String,
 }
 
@@ -75,6 +79,7 @@ impl ContainerState {
             _ => 0,
         };
         Ok(ContainerState {
+            cgroup_manager: record.groups.dirs.is_empty().then_some("disabled"),
             oci_version: record.oci_version,
             id: record.id,
             pid,

@@ -1,8 +1,9 @@
-//! `exec --cgroup`: a process in a group below its container's.
+//! The groups of one more process in a container: the container's, or with `--cgroup` one below.
 
+use crate::first_process::ProcessStart;
 use crate::invalid;
 use rrun_runtime::cgroup::Layout;
-use rrun_runtime::plan::Cgroups;
+use rrun_runtime::plan::{CgroupDir, Cgroups};
 use rrun_runtime::{Context, Error, Kind, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -44,8 +45,7 @@ impl Subgroup {
         Ok((!of.is_empty()).then_some(Subgroup::Of(of)))
     }
 
-    /// Changes the groups of an exec, which are the container's but for one of its own in the
-    /// unified hierarchy.
+    /// Changes the groups of an exec, which are those of [`beside`].
     ///
     /// # Errors
     /// `NotFound` for a group that is not there, `Invalid` for a controller that is not.
@@ -55,6 +55,31 @@ impl Subgroup {
             Subgroup::Of(of) => some(exec, container, layout, of),
         }
     }
+}
+
+/// The container's groups. In the unified hierarchy one that hands controllers down takes no process
+/// any more: then it is the one that the first process has gone to.
+pub fn beside(init: Option<ProcessStart>, container: &Cgroups, layout: &Layout) -> Cgroups {
+    let dirs = container.dirs.iter().map(|dir| {
+        let moved = || moved(init?.pid, &dir.path, layout.unified.as_deref()?);
+        let path = if dir.unified && hands_down(&dir.path) { moved() } else { None };
+        let path = path.unwrap_or_else(|| dir.path.clone());
+        CgroupDir { path, unified: dir.unified, inherit_cpuset: false }
+    });
+    Cgroups { dirs: dirs.collect(), ..Cgroups::default() }
+}
+
+fn hands_down(group: &Path) -> bool {
+    let enabled = std::fs::read_to_string(group.join("cgroup.subtree_control"));
+    enabled.is_ok_and(|enabled| !enabled.trim().is_empty())
+}
+
+/// Where a process is below a group.
+fn moved(pid: i32, group: &Path, root: &Path) -> Option<PathBuf> {
+    let lines = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = lines.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let path = root.join(below(path).ok()?);
+    path.starts_with(group).then_some(path)
 }
 
 fn all(exec: &mut Cgroups, container: &Cgroups, below: &Path) -> Result<()> {

@@ -22,6 +22,7 @@ pub fn update(root: &Path, options: &Update) -> Result<()> {
 fn change(root: &Path, options: &Update) -> Result<()> {
     let folder = Folder::open(root, &options.id)?;
     let mut record = folder.read()?;
+    record.check_groups()?;
     match Status::of(&folder, &record) {
         Status::Created | Status::Running | Status::Paused => {}
         status => return Err(invalid(format!("cannot update a container that is {status}"))),

@@ -3,7 +3,7 @@
 use crate::bundle::Bundle;
 use crate::support::await_that;
 use crate::{is_crun, is_peer, is_runc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -167,4 +167,50 @@ fn an_option_that_nobody_knows_is_refused_and_what_go_programs_always_say_is_tak
         return;
     }
     assert!(bundle.fails(&["--rootless=true", "list"]).contains("rootless"));
+}
+
+/// What `spec` writes for a caller that is root.
+fn written(options: &[&str]) -> serde_json::Value {
+    let bundle = Bundle::new(&["true"]);
+    let dir = bundle.dir.to_str().unwrap();
+    bundle.ok(&[&["spec", "--bundle", dir], options].concat());
+    serde_json::from_slice(&std::fs::read(bundle.dir.join("config.json")).unwrap()).unwrap()
+}
+
+/// An entry's `key` in each of a list.
+fn each(list: &serde_json::Value, key: &str) -> Vec<String> {
+    let entries = list.as_array().unwrap().iter();
+    entries.map(|entry| entry[key].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_configuration_to_begin_with_is_the_one_that_callers_know() {
+    if is_crun() {
+        return;
+    }
+    let (config, rootless) = (written(&[]), written(&["--rootless"]));
+    let mounts = ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"];
+    for config in [&config, &rootless] {
+        assert_eq!(each(&config["mounts"], "destination"), mounts);
+        assert!(!config.to_string().contains("null"), "{config}");
+        assert_eq!(config["process"]["args"], json!(["sh"]));
+        assert!(config["ociVersion"].as_str().unwrap().starts_with("1."));
+    }
+    let all = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
+    let kinds = if crate::on_v2() { &all[..] } else { &all[..5] };
+    assert_eq!(each(&config["linux"]["namespaces"], "type"), kinds);
+    let mut own: Vec<&str> = kinds.iter().copied().filter(|kind| *kind != "network").collect();
+    own.push("user");
+    assert_eq!(each(&rootless["linux"]["namespaces"], "type"), own);
+    let root = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    assert_eq!(rootless["linux"]["uidMappings"], root);
+    assert_eq!(rootless["linux"]["gidMappings"], root);
+    assert!(rootless["linux"].get("resources").is_none());
+    let of = |name: &str| {
+        let all = rootless["mounts"].as_array().unwrap().iter();
+        all.clone().find(|mount| mount["destination"] == name).unwrap().clone()
+    };
+    assert_eq!(of("/sys")["type"], "none");
+    assert_eq!(of("/sys")["options"], json!(["rbind", "nosuid", "noexec", "nodev", "ro"]));
+    assert!(!of("/dev/pts").to_string().contains("gid="));
 }

@@ -101,6 +101,40 @@ fn it_ends_with_its_container_and_leaves_no_group() {
 }
 
 #[test]
+fn one_that_is_detached_leaves_no_group_when_it_ends() {
+    let bundle = running();
+    let below = || -> Vec<_> {
+        let groups = bundle.groups().into_iter();
+        let below = groups.flat_map(|group| std::fs::read_dir(group).unwrap().flatten());
+        below.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let pid_file = bundle.dir.join("exec-pid");
+    let args = ["exec", "--detach", "--pid-file", pid_file.to_str().unwrap(), &bundle.id, "true"];
+    let null = std::process::Stdio::null;
+    let status = bundle.limited(&args).stdout(null()).stderr(null()).status();
+    assert!(status.unwrap().success());
+    let pid = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    crate::bundle::wait_for_end(pid);
+    assert_eq!(below(), Vec::<std::path::PathBuf>::new());
+}
+
+/// As systemd does in its own group.
+#[test]
+fn it_joins_the_first_process_where_the_containers_group_takes_none_any_more() {
+    if !crate::v2_limits() {
+        return;
+    }
+    let bundle = running();
+    let group = bundle.groups().remove(0);
+    let init = group.join("init");
+    std::fs::create_dir(&init).unwrap();
+    std::fs::write(init.join("cgroup.procs"), bundle.pid().to_string()).unwrap();
+    std::fs::write(group.join("cgroup.subtree_control"), "+memory").unwrap();
+    let place = bundle.ok(&["exec", &bundle.id, "cat", "/proc/self/cgroup"]);
+    assert!(place.trim_end().ends_with("/init"), "{place}");
+}
+
+#[test]
 fn there_is_none_in_a_container_that_does_not_run() {
     let bundle = Bundle::new(&["true"]);
     bundle.create();

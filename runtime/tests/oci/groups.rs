@@ -201,3 +201,38 @@ fn without_a_manager_it_stays_in_the_callers_groups_and_is_told_that_nothing_lim
     assert_eq!(text(&output.stdout), own);
     assert!(is_crun() || said.contains("linux.resources"), "{said}");
 }
+
+#[test]
+fn what_is_done_by_groups_is_refused_to_one_that_has_none() {
+    if is_peer() {
+        return;
+    }
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let create = ["--cgroup-manager", "disabled", "create", "--bundle", dir, &bundle.id];
+    let null = std::process::Stdio::null;
+    let created = bundle.limited(&create).stdout(null()).stderr(null()).status().unwrap();
+    assert!(created.success() && bundle.groups().is_empty());
+    bundle.ok(&["start", &bundle.id]);
+    let state = bundle.state();
+    assert_eq!(state["cgroupManager"], "disabled", "{state}");
+    let id = bundle.id.as_str();
+    for args in [
+        &["update", "--pids-limit", "7", id][..],
+        &["pause", id],
+        &["resume", id],
+        &["ps", id],
+        &["events", "--stats", id],
+        &["kill", "--all", id, "TERM"],
+    ] {
+        let words = bundle.fails(args);
+        assert!(words.contains("it has no control group"), "{args:?}: {words}");
+    }
+    assert_eq!(bundle.status(), "running");
+    assert_eq!(bundle.ok(&["exec", id, "hostname"]), "boxed\n");
+    let pid = bundle.pid();
+    bundle.ok(&["kill", "--all", id, "KILL"]);
+    crate::bundle::wait_for_end(pid);
+    bundle.ok(&["delete", id]);
+}

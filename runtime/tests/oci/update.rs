@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::support::await_that;
-use crate::{is_peer, on_v2, v2_limits};
+use crate::{is_crun, is_peer, on_v2, v2_limits};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
@@ -270,6 +270,35 @@ fn a_paused_container_stands_still_until_it_is_resumed() {
     assert_eq!(bundle.status(), "running");
     await_that("it ticks again", || ticks() > before);
     assert!(!bundle.fails(&["resume", &bundle.id]).is_empty());
+}
+
+#[test]
+fn one_that_was_not_started_is_paused_and_is_not_started_before_it_is_resumed() {
+    let bundle = Bundle::sh(": > /ran; sleep 1000");
+    let ran = bundle.rootfs().join("ran");
+    bundle.create();
+    bundle.ok(&["pause", &bundle.id]);
+    // crun tells of it as of one that may be started, and waits for ever then.
+    if !is_crun() {
+        assert_eq!(bundle.status(), "paused");
+        bundle.fails(&["start", &bundle.id]);
+    }
+    if !is_peer() {
+        let args = ["exec", "--ignore-paused", "--cap", "CAP_SYS_PTRACE", &bundle.id, "true"];
+        let words = bundle.fails(&args);
+        assert!(words.contains("CAP_SYS_PTRACE"), "{words}");
+    }
+    bundle.ok(&["resume", &bundle.id]);
+    assert_eq!(bundle.status(), "created");
+    assert!(!ran.exists());
+    bundle.ok(&["start", &bundle.id]);
+    await_that("it runs", || ran.exists());
+    let other = Bundle::new(&["true"]);
+    other.create();
+    other.ok(&["pause", &other.id]);
+    let pid = other.pid();
+    other.ok(&["delete", "--force", &other.id]);
+    crate::bundle::wait_for_end(pid);
 }
 
 #[test]
