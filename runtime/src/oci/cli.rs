@@ -37,8 +37,9 @@ pub struct Global {
     /// Print version
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
     pub version: Option<bool>,
-    /// Folder of the containers' records
-    #[arg(long, default_value = "/run/rrun-oci")]
+    /// Folder of the containers' records [default: /run/rrun-oci; rrun-oci in $XDG_RUNTIME_DIR for
+    /// somebody else than root]
+    #[arg(long, default_value_os_t = crate::rootless::default_root(), hide_default_value = true)]
     pub root: PathBuf,
     /// Where errors and warnings go, beside stderr: a file, file:PATH, journald:NAME or syslog:NAME
     #[arg(long)]
@@ -59,7 +60,7 @@ pub struct Global {
     /// caller's groups, without limits
     #[arg(long, value_enum, default_value = "cgroupfs")]
     pub cgroup_manager: CgroupManager,
-    /// Containers of somebody else than root are not supported: only false and auto are taken
+    /// Accepted for other runtimes' callers: who is not root is seen without it
     #[arg(long, value_enum, default_value = "auto")]
     pub rootless: Rootless,
 }
@@ -91,6 +92,7 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rootless {
     Auto,
+    True,
     False,
 }
 

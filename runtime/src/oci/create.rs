@@ -3,14 +3,15 @@
 use crate::cli::{CgroupManager, Create, Global};
 use crate::descriptors::Given;
 use crate::first_process::ProcessStart;
+use crate::id::Id;
 use crate::log::Log;
 use crate::namespaces::JoinedNamespaces;
 use crate::record::{Folder, Record, write_whole};
-use crate::{config, console, delete, hooks, pidfd_socket, protect};
+use crate::{config, console, delete, hooks, pidfd_socket, protect, rootless};
 use oci_spec::runtime::{LinuxResources, Spec};
 use rrun_runtime::plan::{Cgroups, Namespace, Plan};
 use rrun_runtime::planning::{self, Host, Overrides};
-use rrun_runtime::run::{self, Beside, Child, ParentTask};
+use rrun_runtime::run::{self, Beside, Caller, Child, ParentTask};
 use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
@@ -40,24 +41,29 @@ pub fn create(
     made.context(|| format!("create {}", options.id))
 }
 
-fn make(
-    (global, given): (&Global, &Given),
-    options: &Create,
-    (foreground, hooked): (bool, &mut Option<Record>),
-    log: &Log,
-) -> Result<Child> {
-    let root = &global.root;
+/// What is to be made.
+struct Intent {
+    plan: Plan,
+    record: Record,
+    joined: JoinedNamespaces,
+    caller: Caller,
+}
+
+/// Decides, and makes nothing.
+fn decide((global, given): (&Global, &Given), options: &Create, log: &Log) -> Result<Intent> {
     let (bundle, mut spec) = config::bundle(&options.bundle, options.config.as_deref(), log)?;
     let process = spec.process().clone();
     if let Some(process) = spec.process_mut() {
         given.announce(process);
     }
-    if global.cgroup_manager == CgroupManager::Disabled {
+    let caller = rootless::caller();
+    let host = rootless::host(caller)?;
+    let grouped = is_grouped(global, options, (&spec, &host, caller));
+    if !grouped {
         leave_groups(&mut spec, log);
     }
     let joined = JoinedNamespaces::open(&spec)?;
-    let host = Host::detect(Path::new(config::CGROUP_ROOT))?;
-    let over = overrides(global, options, &bundle, &joined);
+    let over = overrides(global, options, &bundle, &joined, grouped);
     let scope = scope(&spec, &over)?;
     if scope.is_some() {
         tell_unset_properties(&spec, log);
@@ -65,17 +71,30 @@ fn make(
     let file = config::file(&bundle, options.config.as_deref());
     let plan = plan(&mut spec, &host, &over, log);
     let mut plan = plan.context(|| format!("{}", file.display()))?;
+    if caller != Caller::Root {
+        leave_devices(&mut plan.cgroups);
+    }
     plan.process.keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
-    let terminal =
-        console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
-    let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
     let mut record = record(&spec, &plan, options, bundle)?;
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);
     record.scope = scope.as_ref().map(Scope::path);
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     record.resources = planning::created_resources(resources, &host)?;
+    Ok(Intent { plan, record, joined, caller })
+}
 
+fn make(
+    (global, given): (&Global, &Given),
+    options: &Create,
+    (foreground, hooked): (bool, &mut Option<Record>),
+    log: &Log,
+) -> Result<Child> {
+    let Intent { plan, mut record, joined, caller } = decide((global, given), options, log)?;
+    let terminal =
+        console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
+    let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
+    let root = &global.root;
     let path = root.join(options.id.as_str());
     // Before the steps, so that it is locked until they are taken back.
     let folder = step::run("oci.create.folder", || Folder::make(root, &options.id))?;
@@ -92,7 +111,7 @@ fn make(
     }
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
-    let beside = Beside { inherited: given.inherited, no_pivot: options.no_pivot };
+    let beside = Beside { inherited: given.inherited, no_pivot: options.no_pivot, caller };
     let socket = folder.start_socket();
     let mut child = run::start_socket::spawn(&plan, &joined.slots(), stdio, &socket, beside)?;
     *hooked = Some(record.clone());
@@ -163,13 +182,40 @@ fn prepare(
     steps.run("oci.create.prepare", wait, take_back)
 }
 
+/// Whether it has groups of its own. Somebody else than root has them where he was given some to make
+/// them in, and where he names one, which fails if he was not.
+fn is_grouped(
+    global: &Global,
+    options: &Create,
+    (spec, host, caller): (&Spec, &Host, Caller),
+) -> bool {
+    let named = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref()).is_some();
+    match global.cgroup_manager {
+        CgroupManager::Disabled => false,
+        _ if caller == Caller::Root || named || global.is_systemd() => true,
+        _ => rootless::may_make_groups(host, Path::new(&group(&options.id))),
+    }
+}
+
+/// The group of one that asks for none.
+fn group(id: &Id) -> String {
+    format!("/rrun-oci/{id}")
+}
+
 /// Has it stay in the groups of the caller, which nobody limits for it.
 fn leave_groups(spec: &mut Spec, log: &Log) {
     let Some(linux) = spec.linux_mut() else { return };
     if linux.resources().as_ref().is_some_and(|limits| *limits != LinuxResources::default()) {
-        log.warning("linux.resources: nothing is limited with --cgroup-manager disabled");
+        log.warning("linux.resources: nothing is limited without control groups");
     }
     linux.set_resources(None).set_cgroups_path(None);
+}
+
+/// Only the host's root may say which devices are opened. Inside of a user namespace no node is made, and
+/// those that are there are opened by the rights that the caller has.
+fn leave_devices(groups: &mut Cgroups) {
+    groups.writes.retain(|write| !write.file.starts_with("devices."));
+    groups.device_filter = None;
 }
 
 /// What this command line knows beside the configuration.
@@ -178,15 +224,16 @@ fn overrides(
     options: &Create,
     bundle: &Path,
     joined: &JoinedNamespaces,
+    grouped: bool,
 ) -> Overrides {
     let cgroup = match global.is_systemd() {
         true => format!(":rrun:{}", options.id),
-        false => format!("/rrun-oci/{}", options.id),
+        false => group(&options.id),
     };
     Overrides {
         bundle: bundle.to_owned(),
         namespaces: joined.over.clone(),
-        cgroup: (global.cgroup_manager != CgroupManager::Disabled).then_some(cgroup),
+        cgroup: grouped.then_some(cgroup),
         systemd: global.is_systemd(),
         hooks: Some(hooks::place(options, bundle)),
         ..Overrides::default()

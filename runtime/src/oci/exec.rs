@@ -1,17 +1,16 @@
 //! The verb `exec`.
 
 use crate::cli::Exec;
-use crate::config::CGROUP_ROOT;
 use crate::descriptors::Given;
 use crate::log::Log;
 use crate::record::{Folder, Record, write_whole};
 use crate::status::Status;
 use crate::subgroup::{self, Subgroup};
 use crate::wait::Forwarded;
-use crate::{config, console, invalid, pidfd_socket, protect, status};
+use crate::{config, console, invalid, pidfd_socket, protect, rootless, status};
 use oci_spec::runtime::{Capability, Process};
 use rrun_runtime::plan::ExecPlan;
-use rrun_runtime::planning::{self, Host};
+use rrun_runtime::planning;
 use rrun_runtime::run::{self, Beside};
 use rrun_runtime::{Context, Result};
 use rrun_sys::{pidfd, step};
@@ -56,7 +55,7 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
 
-    let beside = Beside { inherited: given.inherited, no_pivot: false };
+    let beside = Beside { inherited: given.inherited, no_pivot: false, caller: rootless::caller() };
     let mut child = run::exec_beside(&plan, init.as_fd(), stdio, beside)?;
     child.wait_running()?;
     for clamped in child.take_clamped() {
@@ -96,7 +95,7 @@ fn plan(
     options: &Exec,
     log: &Log,
 ) -> Result<ExecPlan> {
-    let host = Host::detect(Path::new(CGROUP_ROOT))?;
+    let host = rootless::host(rootless::caller())?;
     let mut process = match &options.process {
         Some(file) => from_file(file, options, log)?,
         None => from_record(record, options)?,

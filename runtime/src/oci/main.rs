@@ -23,6 +23,7 @@ mod pidfd_socket;
 mod protect;
 mod record;
 mod relay;
+mod rootless;
 mod run;
 mod several;
 mod spec;

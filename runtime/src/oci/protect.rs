@@ -1,5 +1,6 @@
 //! The program that enters a container is one that nobody inside can write.
 
+use nix::errno::Errno;
 use rrun_runtime::{Context, Result};
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
@@ -16,8 +17,8 @@ pub fn early() {
     }
 }
 
-/// Executes this program again from a detached read-only mount, unless it comes from a read-only
-/// one already. A container's `#!/proc/self/exe` would otherwise get at the host's file
+/// Executes this program again from a detached read-only mount, or from a sealed copy in memory, unless
+/// it comes from such a one already. A container's `#!/proc/self/exe` would otherwise get at the host's file
 /// (CVE-2019-5736).
 pub fn executable() -> Result<()> {
     let path = Path::new("/proc/self/exe");
@@ -25,7 +26,15 @@ pub fn executable() -> Result<()> {
     if place.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
         return Ok(());
     }
-    let program = rrun_sys::exe::protected(path).context(|| "protect /proc/self/exe")?;
+    let program = match rrun_sys::exe::protected(path) {
+        // Somebody else than root has no mounts of his own, and a copy takes longer.
+        Err(Errno::EPERM) => match rrun_sys::memfd::sealed_program(path) {
+            Ok(None) => return Ok(()),
+            Ok(Some(copy)) => copy,
+            Err(errno) => return Err(errno).context(|| "copy /proc/self/exe"),
+        },
+        mount => mount.context(|| "protect /proc/self/exe")?,
+    };
     let mut args = std::env::args_os();
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     if let Some(name) = args.next() {

@@ -58,6 +58,11 @@ impl Host {
             files: limit::callers_files(),
         })
     }
+
+    /// Every capability that the kernel knows.
+    pub fn known_capabilities(&self) -> u64 {
+        u64::MAX.checked_shr(63_u32.saturating_sub(self.last_cap.into())).unwrap_or(0)
+    }
 }
 
 fn hex(status: &str, key: &str) -> u64 {

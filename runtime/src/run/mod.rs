@@ -44,6 +44,20 @@ pub struct Beside {
     pub inherited: Inherited,
     /// The root is entered by chroot(2), where pivot_root(2) cannot leave the host's.
     pub no_pivot: bool,
+    /// Who this process is.
+    pub caller: Caller,
+}
+
+/// Who makes a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Caller {
+    /// The host's root.
+    #[default]
+    Root,
+    /// Root inside of a user namespace: it makes no device nodes.
+    RootInside,
+    /// Somebody else, who may do nothing before there is a user namespace.
+    Unprivileged,
 }
 
 /// Makes a container's groups and its init, and returns as soon as it is cloned.

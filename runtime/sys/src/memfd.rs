@@ -5,8 +5,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// `MFD_EXEC`, since Linux 6.3: without it a host may refuse to execute such files.
 const MFD_EXEC: u32 = 0x10;
@@ -30,6 +31,23 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd, Errno> {
         | SealFlag::F_SEAL_WRITE;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
+}
+
+/// A sealed copy of a program; `None` where it is one already.
+///
+/// # Errors
+/// What the kernel says.
+pub fn sealed_program(path: &Path) -> Result<Option<OwnedFd>, Errno> {
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    let mut file = File::open(path).map_err(errno)?;
+    // EINVAL for what is no file in memory.
+    let seals = fcntl(&file, FcntlArg::F_GET_SEALS).unwrap_or(0);
+    if SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(errno)?;
+    sealed(c"rrun", &bytes).map(Some)
 }
 
 fn create(name: &CStr, flags: u32) -> Result<OwnedFd, Errno> {

@@ -23,6 +23,7 @@ mod mounts;
 mod process;
 mod refusals;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod several;
 mod subgroups;

@@ -19,6 +19,7 @@
 //! 11. The process: see [`process`].
 
 mod change;
+mod enter;
 mod hooks;
 mod leave;
 mod listener;
@@ -26,7 +27,7 @@ mod mounts;
 mod process;
 mod text;
 
-use super::{Beside, Stdio};
+use super::{Beside, Caller, Stdio};
 use crate::plan::{Capabilities, ExecPlan, FIRST, IdMaps, Namespace, Plan, Process, Slot, VERSION};
 use crate::{Context, Error, Kind, Result};
 pub(super) use change::{add as add_mounts, remove as remove_mounts};
@@ -111,14 +112,22 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     compiler.join(given.tasks);
     compiler.oom_score_and_labels(&plan.process)?;
     compiler.namespaces(plan)?;
+    let unprivileged = compiler.beside.caller == Caller::Unprivileged;
+    if unprivileged {
+        // The host's mounts are there as a copy, too.
+        compiler.user_namespace(plan)?;
+        compiler.unshare(plan)?;
+    }
     let mut mounts = compiler.open_sources(plan)?;
     // Hooks find the host's files, and those of the container below them.
     match plan.hooks.as_ref().is_some_and(|hooks| hooks.rootfs.is_some()) {
         false => compiler.enter_pod_mounts(given.pod_mounts),
         true => compiler.copy_pod_mounts(given.pod_mounts, plan, &mut mounts)?,
     }
-    compiler.user_namespace(plan)?;
-    compiler.unshare(plan)?;
+    if !unprivileged {
+        compiler.user_namespace(plan)?;
+        compiler.unshare(plan)?;
+    }
     compiler.settings(&plan.sysctls)?;
     compiler.mounts(plan, &mut mounts)?;
     compiler.close_slots();
@@ -158,16 +167,12 @@ pub(super) fn exec<'fd>(
     compiler.join(given.tasks);
     compiler.oom_score_and_labels(&plan.process)?;
     let fd = compiler.program.borrow(init);
-    let always = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
-    // Most containers share our user namespace.
-    let maybe = [CLONE_NEWTIME | NEWUSER, CLONE_NEWTIME, NEWUSER, CloneFlags::empty()];
-    let op = NamespaceOp::EnterProcess { fd, tries: maybe.map(|kinds| always | kinds).into() };
-    compiler.program.step("enter the container", op);
+    let tries = match compiler.beside.caller {
+        Caller::Root => enter::all().to_vec(),
+        _ => vec![enter::others(init).context(|| "look at the container's namespaces")?],
+    };
+    let tries = tries.into();
+    compiler.program.step("enter the container", NamespaceOp::EnterProcess { fd, tries });
     compiler.become_root();
     for reg in [fd, compiler.proc] {
         compiler.program.step("close", DescriptorOp::Close(reg));
@@ -276,7 +281,11 @@ impl<'fd> Compiler<'fd> {
     }
 
     fn begin(&mut self, stdio: Option<Stdio>) -> Result<()> {
-        self.program.step("hide memory", CredentialOp::NotDumpable);
+        // Whoever maps the ids of somebody who is not root must see him as his own. He has nothing yet
+        // that his parent has not.
+        if self.beside.caller != Caller::Unprivileged {
+            self.program.step("hide memory", CredentialOp::NotDumpable);
+        }
         self.program.step("reset signals", CredentialOp::ResetSignals);
         // What is made on the way has the mode that it is made with, whatever the caller's mask.
         self.program.step("set umask", CredentialOp::Umask(0));
@@ -415,7 +424,8 @@ impl<'fd> Compiler<'fd> {
 
     /// Other credentials make the memory as visible as `fs.suid_dumpable` says.
     fn become_root(&mut self) {
-        let op = CredentialOp::Ids { groups: Box::default(), gid: 0, uid: 0 };
+        let denied = self.beside.caller != Caller::Root;
+        let op = CredentialOp::Ids { groups: Box::default(), gid: 0, uid: 0, denied };
         self.program.step("become root", op);
         self.program.step("hide memory", CredentialOp::NotDumpable);
     }

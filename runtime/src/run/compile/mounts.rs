@@ -3,6 +3,7 @@
 use super::text::{c_string, split};
 use super::{Compiler, Handover};
 use crate::plan::{Device, Mount, MountSource, Namespace, Plan, Propagation, RootfsSource, attr};
+use crate::run::Caller;
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::mount::MountAttr;
 use rrun_sys::program::{Base, DescriptorOp, FileOp, MountOp, Program, Reg, Rules};
@@ -353,7 +354,7 @@ impl Compiler<'_> {
     fn open_devices(&mut self, plan: &Plan) -> Result<Vec<(String, Reg)>> {
         let mut opened = Vec::new();
         let is_fifo = |device: &&Device| device.mode & libc::S_IFMT == libc::S_IFIFO;
-        if plan.namespaces.user == Namespace::Host {
+        if plan.namespaces.user == Namespace::Host && self.beside.caller == Caller::Root {
             return Ok(opened);
         }
         for device in plan.devices.iter().filter(|device| !is_fifo(device)) {

@@ -13,6 +13,7 @@
 use super::Compiler;
 use super::text::c_string;
 use crate::plan::{Hooks, Process};
+use crate::run::Caller;
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::program::{
     CredentialOp, DescriptorOp, ExecOp, FileOp, Limit, Reg, Sets, Strings, TerminalOp,
@@ -133,7 +134,8 @@ impl Compiler<'_> {
         self.program.step("keep capabilities", CredentialOp::KeepCapabilities);
         let user = &process.user;
         let groups = user.groups.as_slice().into();
-        let op = CredentialOp::Ids { groups, gid: user.gid, uid: user.uid };
+        let denied = self.beside.caller != Caller::Root;
+        let op = CredentialOp::Ids { groups, gid: user.gid, uid: user.uid, denied };
         self.program.step(format!("become user {}:{}", user.uid, user.gid), op);
         let op = Sets {
             effective: sets.effective,

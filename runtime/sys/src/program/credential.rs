@@ -60,6 +60,9 @@ pub enum CredentialOp {
         gid: u32,
         /// User.
         uid: u32,
+        /// In a user namespace that has denied setgroups(2), whose groups are its maker's: they are
+        /// kept where no others are asked for.
+        denied: bool,
     },
     /// The capability sets.
     Sets(Sets),
@@ -92,7 +95,7 @@ impl CredentialOp {
             }
             CredentialOp::Bounding(keep) => drop_bounding(*keep),
             CredentialOp::KeepCapabilities => control(libc::PR_SET_KEEPCAPS, 1, 0),
-            CredentialOp::Ids { groups, gid, uid } => set_ids(groups, *gid, *uid),
+            CredentialOp::Ids { groups, gid, uid, denied } => set_ids(groups, *gid, *uid, *denied),
             CredentialOp::Sets(sets) => set_capabilities(sets),
             CredentialOp::Ambient(set) => set_ambient(*set),
             CredentialOp::NoNewPrivileges => control(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
@@ -190,7 +193,7 @@ fn drop_bounding(keep: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn set_ids(groups: &[u32], gid: u32, uid: u32) -> Result<(), Errno> {
+fn set_ids(groups: &[u32], gid: u32, uid: u32, denied: bool) -> Result<(), Errno> {
     // The kernel takes this number for "leave it as it is": the process would stay root.
     if uid == u32::MAX || gid == u32::MAX {
         return Err(Errno::EINVAL);
@@ -198,7 +201,10 @@ fn set_ids(groups: &[u32], gid: u32, uid: u32) -> Result<(), Errno> {
     // SAFETY: a list with its length; integers. The C library's wrappers would signal threads
     // that this process does not have.
     unsafe {
-        syscall!(libc::SYS_setgroups, groups.len(), groups.as_ptr())?;
+        match syscall!(libc::SYS_setgroups, groups.len(), groups.as_ptr()) {
+            Err(Errno::EPERM) if denied && groups.is_empty() => {}
+            other => drop(other?),
+        }
         syscall!(libc::SYS_setresgid, gid, gid, gid)?;
         syscall!(libc::SYS_setresuid, uid, uid, uid)?;
     }

@@ -1,0 +1,50 @@
+//! Who calls: the host's root, root inside of a user namespace, or somebody else.
+
+use crate::config::CGROUP_ROOT;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
+use rrun_runtime::Result;
+use rrun_runtime::planning::Host;
+use rrun_runtime::run::Caller;
+use std::path::{Path, PathBuf};
+
+/// What `/proc/self/uid_map` has in the first user namespace.
+const ALL_IDS: [&str; 3] = ["0", "0", "4294967295"];
+
+/// Who this process is.
+pub fn caller() -> Caller {
+    if !geteuid().is_root() {
+        return Caller::Unprivileged;
+    }
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    match map.split_ascii_whitespace().eq(ALL_IDS) || map.is_empty() {
+        true => Caller::Root,
+        false => Caller::RootInside,
+    }
+}
+
+/// The host, as far as it is of use to the caller.
+pub fn host(caller: Caller) -> Result<Host> {
+    let mut host = Host::detect(Path::new(CGROUP_ROOT))?;
+    if caller == Caller::Unprivileged {
+        // In the user namespace he has all of them.
+        host.capabilities = host.known_capabilities();
+    }
+    Ok(host)
+}
+
+/// Where records are kept if nobody says so.
+pub fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !geteuid().is_root());
+    own.map_or_else(|| PathBuf::from("/run/rrun-oci"), |own| Path::new(&own).join("rrun-oci"))
+}
+
+/// Whether the caller may make the groups of a container that asks for none by name.
+pub fn may_make_groups(host: &Host, path: &Path) -> bool {
+    let dirs = host.cgroups.as_ref().map(|layout| layout.dirs(path)).unwrap_or_default();
+    dirs.iter().all(|dir| {
+        let above = dir.path.ancestors().skip(1).find(|above| above.exists());
+        let flags = AtFlags::AT_EACCESS;
+        above.is_some_and(|above| faccessat(AT_FDCWD, above, AccessFlags::W_OK, flags).is_ok())
+    })
+}
