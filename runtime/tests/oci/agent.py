@@ -47,6 +47,6 @@ while True:
     told, fds, _, _ = socket.recv_fds(connection, 1 << 16, 4)
     connection.close()
     with open(states, "a") as file:
-        file.write(told.decode() + "\n")
+        file.write(json.dumps(json.loads(told)) + "\n")
     for fd in fds:
         threading.Thread(target=serve, args=(fd,), daemon=True).start()
