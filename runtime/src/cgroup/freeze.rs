@@ -4,7 +4,7 @@ use super::members;
 use crate::plan::Cgroups;
 use crate::{Context, Error, Kind, Result};
 use rrun_sys::step;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long processes may take to stop: one that hangs in a dead file system never does on v1.
@@ -24,9 +24,11 @@ impl Freezer {
         if let Some(dir) = unified.filter(|dir| dir.join("cgroup.freeze").exists()) {
             return Some(Freezer::Unified(dir));
         }
-        let mut v1 = groups.dirs.iter().filter(|dir| !dir.unified);
-        let found = v1.find(|dir| dir.path.join("freezer.state").exists());
-        found.map(|dir| Freezer::V1(dir.path.join("freezer.state")))
+        let v1 = || groups.dirs.iter().filter(|dir| !dir.unified).map(|dir| &dir.path);
+        // Looked at first where it is mounted by its name.
+        let named = v1().filter(|path| is_named_freezer(path));
+        let mut files = named.chain(v1()).map(|path| path.join("freezer.state"));
+        files.find(|file| file.exists()).map(Freezer::V1)
     }
 
     fn set(&self, frozen: bool) -> Result<()> {
@@ -53,6 +55,11 @@ impl Freezer {
             }
         }
     }
+}
+
+/// A group below `/freezer`, as hosts name the hierarchy.
+pub(super) fn is_named_freezer(group: &Path) -> bool {
+    group.components().any(|part| part.as_os_str() == "freezer")
 }
 
 /// Stops every process in the groups and below, and waits until all stand still: in the unified

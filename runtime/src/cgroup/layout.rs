@@ -53,7 +53,7 @@ impl Layout {
             (Vec::new(), Some(root.to_owned()))
         } else {
             // Names of mount points are bytes, and whoever mounts chooses them.
-            let mounts = std::fs::read("/proc/self/mountinfo").context(context)?;
+            let mounts = rrun_sys::procfs::read("/proc/self/mountinfo").context(context)?;
             below(root, &String::from_utf8_lossy(&mounts))
         };
         let mode = match (v1.is_empty(), &unified) {

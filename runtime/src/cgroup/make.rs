@@ -159,7 +159,7 @@ fn make_dirs(groups: &Cgroups, dirs: &[&CgroupDir], purpose: Purpose, made: &Mad
         } else if purpose == Purpose::Create {
             missing::check_empty(&dir.path)?;
         }
-        if purpose == Purpose::Create {
+        if purpose == Purpose::Create && missing::may_freeze(groups, dir) {
             missing::check_thawed(&dir.path, dir.unified)?;
         }
         if dir.inherit_cpuset {

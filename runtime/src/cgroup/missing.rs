@@ -1,6 +1,6 @@
 //! Whether groups can be a new container's.
 
-use super::members;
+use super::{freeze, members};
 use crate::plan::{CgroupDir, Cgroups};
 use crate::{Context, Error, Kind, Result};
 use std::path::Path;
@@ -16,7 +16,9 @@ pub fn missing(groups: &Cgroups) -> Result<Vec<CgroupDir>> {
     let mut missing = Vec::new();
     for dir in &groups.dirs {
         let there = dir.path.ancestors().find(|path| path.exists());
-        if let Some(there) = there {
+        if let Some(there) = there
+            && may_freeze(groups, dir)
+        {
             check_thawed(there, dir.unified)?;
         }
         match there == Some(dir.path.as_path()) {
@@ -37,6 +39,13 @@ pub(super) fn check_empty(dir: &Path) -> Result<()> {
     }
     let text = format!("{} holds processes of somebody else", dir.display());
     Err(Error::new(Kind::Exists, text))
+}
+
+/// Whether what is in a group might be frozen by it. Where a hierarchy has the freezer's name, the
+/// others of v1 have none.
+pub(super) fn may_freeze(groups: &Cgroups, dir: &CgroupDir) -> bool {
+    let named = |dir: &CgroupDir| !dir.unified && freeze::is_named_freezer(&dir.path);
+    dir.unified || named(dir) || !groups.dirs.iter().any(named)
 }
 
 /// A directory that is there and in which a process would run.

@@ -20,20 +20,30 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Makes a container whose program waits for its start.
-///
-/// In the `foreground` the child keeps the master of its terminal, if nobody waits for it at a
-/// console socket.
+/// How far a container is brought.
+pub enum Until<'a> {
+    /// Its program waits for another command to start it.
+    Created,
+    /// Its program runs: whoever made it lets it go, and nobody else has to find it.
+    Running {
+        /// The child keeps the master of its terminal, if nobody waits for it at a console socket.
+        foreground: bool,
+        /// What comes before the start.
+        prepared: &'a mut dyn FnMut(&mut Child) -> Result<()>,
+    },
+}
+
+/// Makes a container, and leaves nothing of it when that fails.
 pub fn create(
     called: (&Global, &Given),
     options: &Create,
-    foreground: bool,
+    until: Until<'_>,
     log: &Log,
-) -> Result<Child> {
+) -> Result<(Child, Record)> {
     protect::executable()?;
     rrun_sys::limit::raise_files();
     let mut hooked = None;
-    let made = make(called, options, (foreground, &mut hooked), log);
+    let made = make(called, options, (until, &mut hooked), log);
     if let (Err(_), Some(record)) = (&made, hooked) {
         // All of it is taken back by now, and the hooks of its end run all the same.
         hooks::stopped(&record, log);
@@ -87,10 +97,11 @@ fn decide((global, given): (&Global, &Given), options: &Create, log: &Log) -> Re
 fn make(
     (global, given): (&Global, &Given),
     options: &Create,
-    (foreground, hooked): (bool, &mut Option<Record>),
+    (until, hooked): (Until<'_>, &mut Option<Record>),
     log: &Log,
-) -> Result<Child> {
+) -> Result<(Child, Record)> {
     let Intent { plan, mut record, joined, caller } = decide((global, given), options, log)?;
+    let foreground = matches!(until, Until::Running { foreground: true, .. });
     let terminal =
         console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
     let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
@@ -112,8 +123,13 @@ fn make(
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
     let beside = Beside { inherited: given.inherited, no_pivot: options.no_pivot, caller };
-    let socket = folder.start_socket();
-    let mut child = run::start_socket::spawn(&plan, &joined.slots(), stdio, &socket, beside)?;
+    let slots = joined.slots();
+    let mut child = match until {
+        Until::Created => {
+            run::start_socket::spawn(&plan, &slots, stdio, &folder.start_socket(), beside)?
+        }
+        Until::Running { .. } => run::spawn_beside(&plan, &slots, stdio, beside)?,
+    };
     *hooked = Some(record.clone());
     prepare(&mut child, &plan.cgroups, &record, &mut steps)?;
     for clamped in child.take_clamped() {
@@ -129,13 +145,23 @@ fn make(
     if record.init.is_none() {
         return Err(Error::new(Kind::Ended, "the process died while it was being prepared"));
     }
-    step::run("oci.create.state", || folder.write(&record))?;
     if let Some(file) = &options.pid_file {
         let pid = child.pid().to_string();
         step::run("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
     }
+    let record_state = || step::run("oci.create.state", || folder.write(&record));
+    match until {
+        Until::Created => record_state()?,
+        Until::Running { prepared, .. } => {
+            prepared(&mut child)?;
+            step::run("oci.start.release", || child.release().and_then(|()| child.wait_running()))?;
+            // Not before: nobody else could start it.
+            record_state()?;
+            step::run("oci.start.hooks", || hooks::started(&record))?;
+        }
+    }
     steps.commit();
-    Ok(child)
+    Ok((child, record))
 }
 
 fn tell_unset_properties(spec: &Spec, log: &Log) {

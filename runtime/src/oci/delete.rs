@@ -140,7 +140,8 @@ pub fn end_process(process: BorrowedFd<'_>) -> Result<()> {
     wait_for_end(process)
 }
 
-fn wait_for_end(process: BorrowedFd<'_>) -> Result<()> {
+/// Waits until a process that is about to end is gone.
+pub fn wait_for_end(process: BorrowedFd<'_>) -> Result<()> {
     let mut fds = [PollFd::new(process, PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(PATIENCE)).context(|| "wait for its end")? {
         0 => Err(Error::new(Kind::Kernel, "the first process does not die")),

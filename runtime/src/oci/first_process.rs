@@ -27,7 +27,7 @@ impl ProcessStart {
 fn look(pid: i32) -> Option<(ProcessStart, OwnedFd)> {
     let process = rrun_sys::pidfd::open(pid).ok()?;
     // proc(5): the name is what the process wants it to be, also `)` and what is no text.
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = rrun_sys::procfs::read(format!("/proc/{pid}/stat")).ok()?;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let fields = str::from_utf8(stat.get(name_end + 1..)?).ok()?;
     // State is field 3, and the first here; start is field 22.

@@ -81,7 +81,8 @@ fn dispatch(cli: &Cli, given: &Given, log: &log::Log) -> Result<u8> {
     let root = &cli.global.root;
     match &cli.command {
         Command::Create(options) => {
-            create::create((&cli.global, given), options, false, log).map(|_| 0)
+            let until = create::Until::Created;
+            create::create((&cli.global, given), options, until, log).map(|_| 0)
         }
         Command::Start(One { id }) => start::start(root, id).map(|()| 0),
         Command::State(One { id }) => status::print(root, id).map(|()| 0),

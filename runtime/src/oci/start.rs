@@ -5,7 +5,7 @@ use crate::id::Id;
 use crate::record::Folder;
 use crate::status::Status;
 use crate::{delete, hooks, invalid};
-use rrun_runtime::{Context, Result, run};
+use rrun_runtime::{Context, Kind, Result, run};
 use rrun_sys::step;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -20,7 +20,14 @@ fn open(root: &Path, id: &Id) -> Result<()> {
     let record = folder.read()?;
     match Status::of(&folder, &record) {
         Status::Created => {
-            step::run("oci.start.release", || run::start_socket::release(&folder.start_socket()))?;
+            let release = || run::start_socket::release(&folder.start_socket());
+            // One that has said why it cannot go on is about to end, and is told of as ended from then on.
+            step::run("oci.start.release", release).inspect_err(|error| {
+                let init = record.init.filter(|_| error.kind() != Kind::NotFound);
+                if let Some(init) = init.and_then(ProcessStart::open) {
+                    let _ = delete::wait_for_end(init.as_fd());
+                }
+            })?;
             // One that fails ends the container, as runc has it.
             step::run("oci.start.hooks", || hooks::started(&record)).inspect_err(|_| {
                 if let Some(init) = record.init.and_then(ProcessStart::open) {

@@ -35,8 +35,9 @@ impl Host {
     /// # Errors
     /// When `/proc/self/status` cannot be read.
     pub fn detect(cgroup_root: &Path) -> Result<Host> {
-        let status =
-            std::fs::read_to_string("/proc/self/status").context(|| "read /proc/self/status")?;
+        let status = rrun_sys::procfs::read("/proc/self/status");
+        let status = status.context(|| "read /proc/self/status")?;
+        let status = String::from_utf8_lossy(&status);
         let capabilities = hex(&status, "CapPrm:") & hex(&status, "CapBnd:");
         let last_cap = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
             .ok()

@@ -82,6 +82,19 @@ pub fn spawn(
     spawn_given(plan, compile::Inputs { slots, pod_mounts, stdio, ..Default::default() })
 }
 
+/// As [`spawn`], with what the command line says and no pod.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_beside(
+    plan: &Plan,
+    slots: &[BorrowedFd<'_>],
+    stdio: Option<Stdio>,
+    beside: Beside,
+) -> Result<Child> {
+    spawn_given(plan, compile::Inputs { slots, stdio, beside, ..Default::default() })
+}
+
 fn spawn_given(plan: &Plan, given: compile::Inputs<'_>) -> Result<Child> {
     let mut steps = Steps::default();
     let joined = cgroup::enter(&plan.cgroups, cgroup::Purpose::Create, &mut steps)?;

@@ -10,7 +10,10 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// Inode of the root of every procfs: `PROC_ROOT_INO`.
 const ROOT_INODE: u64 = 1;
@@ -23,6 +26,16 @@ pub fn open() -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let proc = openat(AT_FDCWD, c"/proc", flags, Mode::empty())?;
     if is_root(proc.as_fd())? { Ok(proc) } else { Err(Errno::EXDEV) }
+}
+
+/// Reads a file of the kernel, which says nothing of its length: in as few calls as it takes.
+///
+/// # Errors
+/// What the kernel says.
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
+    File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Opens a file below `proc`, a descriptor of [`open`], with nothing mounted on the way to it or
@@ -56,8 +69,6 @@ pub fn is_inside(file: BorrowedFd<'_>) -> Result<bool, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-    use std::io::Read;
 
     #[test]
     fn a_file_of_procfs_is_opened_through_self() {

@@ -31,7 +31,8 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`]; `EFBIG` for a longer file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most fit, and are read at once then.
+    let mut bytes = Vec::with_capacity(4096);
     open(path)?.take(MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX {
         return Err(Errno::EFBIG.into());

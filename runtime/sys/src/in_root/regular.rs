@@ -86,7 +86,8 @@ pub fn read_regular_of_host(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn read(file: &File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most fit, and are read at once then.
+    let mut bytes = Vec::with_capacity(4096);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(Errno::EFBIG.into());
