@@ -7,10 +7,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
+use nix::unistd::getppid;
 use rrun_error::reason;
 use rrun_runtime::run::namespace;
 use rrun_sys::mount::{self, MountAttr};
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// The first argument; the log follows.
+/// The first argument; the log and the shim's process id follow.
 pub const FLAG: &str = "--call";
 /// A detached mount: descriptor, path.
 pub const MOUNT: &str = "--mount";
@@ -40,7 +41,8 @@ struct Wanted {
 /// Attaches and becomes the program. What fails is appended to the log.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let log = args.next().unwrap_or_default();
-    let error = match parse(args).and_then(|wanted| become_program(&wanted)) {
+    let shim = args.next().unwrap_or_default();
+    let error = match parse(args).and_then(|wanted| become_program(&wanted, &shim)) {
         Ok(never) => match never {},
         Err(words) => words,
     };
@@ -71,10 +73,14 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     Err("no program".to_owned())
 }
 
-fn become_program(wanted: &Wanted) -> Result<std::convert::Infallible, String> {
+fn become_program(wanted: &Wanted, shim: &OsStr) -> Result<std::convert::Infallible, String> {
     let words = |what: &'static str| move |error: nix::Error| format!("{what}: {}", reason(&error));
     // Nobody hears of its end when the shim is gone.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(words("prctl"))?;
+    // Nor did the kernel, if that was before.
+    if OsString::from(getppid().to_string()) != shim {
+        return Err("the shim has ended".to_owned());
+    }
     SigSet::empty().thread_set_mask().map_err(words("signal mask"))?;
     nix::unistd::setsid().map_err(words("setsid"))?;
     // The shim's is the shim's: a container has its own or none.

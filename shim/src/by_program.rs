@@ -13,11 +13,14 @@ use rrun_shim_protocol::{AttachmentSource, Program, WireError, WireKind};
 use rrun_sys::{fdpass, pidfd, record};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// So much of a pid file is read.
+const PID: u64 = 32;
 
 /// A process that is made by a program.
 pub struct ByProgram {
@@ -32,6 +35,7 @@ pub struct ByProgram {
     pid: Pid,
     process: OwnedFd,
     is_lost: bool,
+    is_found: bool,
     failure: Option<WireError>,
 }
 
@@ -58,6 +62,13 @@ impl Files {
         for path in [&self.pid, &self.log, &self.process, &self.console] {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// However far it came with them.
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
@@ -155,7 +166,12 @@ impl ByProgram {
 
     /// The process that the program has told has ended already, if it ever was a child of this shim.
     pub fn is_lost(&self) -> bool {
-        self.is_lost
+        self.is_lost && !self.is_found
+    }
+
+    /// It was one: its end is known.
+    pub fn is_found(&mut self) {
+        self.is_found = true;
     }
 
     /// Its terminal's master, once.
@@ -191,7 +207,7 @@ impl ByProgram {
     /// The program has made the process, and tells its number and its terminal.
     fn told(&mut self) -> Result<State, WireError> {
         let what = |words: String| refuse(WireKind::Kernel, words);
-        let text = fs::read_to_string(&self.files.pid)
+        let text = pid_file(&self.files.pid)
             .map_err(|error| what(format!("its pid file: {}", reason(&error))))?;
         let pid: i32 =
             text.trim().parse().map_err(|_| what(format!("its pid file says {text:?}")))?;
@@ -241,12 +257,6 @@ impl ByProgram {
     }
 }
 
-impl Drop for ByProgram {
-    fn drop(&mut self) {
-        self.files.remove();
-    }
-}
-
 fn made(
     place: Place<'_>,
     files: Files,
@@ -258,7 +268,7 @@ fn made(
         let process = call.process().try_clone_to_owned();
         Ok((process.map_err(|error| refuse(WireKind::Kernel, reason(&error)))?, call))
     });
-    let (process, call) = duplicated.inspect_err(|_| files.remove())?;
+    let (process, call) = duplicated?;
     Ok(ByProgram {
         program: place.program,
         container: place.container.to_owned(),
@@ -271,6 +281,7 @@ fn made(
         is_exec,
         process,
         is_lost: false,
+        is_found: false,
         failure: None,
     })
 }
@@ -298,6 +309,13 @@ fn expect(
     })?;
     words.extend(["--console-socket".into(), files.console.clone().into_os_string()]);
     Ok(Some(listener))
+}
+
+/// The beginning of what the program has written there: a number, if it is as it should be.
+fn pid_file(path: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    record::open(path)?.take(PID).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// What the program has sent before it ended: it waits in the socket.

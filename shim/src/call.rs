@@ -8,20 +8,19 @@ use crate::process::kill_family;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
-use rrun_error::reason;
+use rrun_error::{printable_line, reason};
 use rrun_runtime::run::Stdio;
-use rrun_shim_protocol::{Program, WireError, WireKind};
-use rrun_sys::{limit, pidfd, step};
+use rrun_shim_protocol::{Program, WireError, WireKind, program};
+use rrun_sys::{pidfd, record, step};
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Given};
 use std::time::{Duration, Instant};
 
 /// How much of a log is looked at for what went wrong.
-const TAIL: usize = 4096;
+const TAIL: u64 = 4096;
 
 /// What is called.
 pub struct Wanted<'a> {
@@ -107,7 +106,7 @@ impl Call {
             Ok(_) => return None,
             Err(errno) => format!("nobody knows how it ended: {errno}"),
         };
-        let words = fs::read(&self.log).ok().and_then(|log| last_message(&log)).unwrap_or(how);
+        let words = tail(&self.log).ok().and_then(|log| last_message(&log)).unwrap_or(how);
         let kind = self.kind(&words);
         Some(Err(WireError { kind, chain: vec![self.what.clone(), words] }))
     }
@@ -146,7 +145,7 @@ impl Drop for Call {
 /// The shim's own program prepares the way, so that nothing that may hang is done here.
 fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(attach::FLAG).arg(wanted.log);
+    command.arg(attach::FLAG).arg(wanted.log).arg(std::process::id().to_string());
     let mut held = Vec::new();
     let mut handed = |fd: BorrowedFd<'_>| -> io::Result<String> {
         let copy = fd.try_clone_to_owned()?;
@@ -164,12 +163,9 @@ fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)
         command.arg(path);
     }
     let program = wanted.program;
-    command.arg("--").arg(&program.path).args(&program.args);
-    command.arg("--log").arg(wanted.log).args(["--log-format", "json", wanted.verb]);
+    command.arg("--").arg(&program.path);
+    program::calls(&mut command, &program.args, Some(wanted.log), wanted.verb);
     command.args(&wanted.words);
-    // The daemon's would tell it of sockets that are the daemon's.
-    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    limit::hand_down(&mut command);
     match stdio {
         Some(Stdio { stdin, stdout, stderr }) => command
             .stdin(Given::from(stdin))
@@ -177,19 +173,32 @@ fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)
             .stderr(Given::from(stderr)),
         None => command.stdin(Given::null()).stdout(Given::null()).stderr(Given::null()),
     };
-    let child = step::run("shim.call.start", || command.spawn())?;
+    let mut child = step::run("shim.call.start", || command.spawn())?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     drop(held);
     // It is not reaped before the loop hears of its end.
-    Ok((Pid::from_raw(pid), pidfd::open(pid)?))
+    let process = pidfd::open(pid).inspect_err(|_| drop(child.kill()))?;
+    Ok((Pid::from_raw(pid), process))
 }
 
-/// The last error of a log in JSON, a line each; else its last line.
-pub fn last_message(log: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).into_owned();
+/// The end of a log, which is the program's: of any length, and maybe no file at all by now.
+fn tail(log: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, mut end) = (record::open(log)?, Vec::new());
+    let length = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    file.take(TAIL).read_to_end(&mut end)?;
+    Ok(end)
+}
+
+/// The last error of a log in JSON, a line each; else its last line. Nothing in it is obeyed by a
+/// terminal.
+fn last_message(log: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(log).into_owned();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut told = lines.iter().rev().filter(|line| !line.contains("\"level\":\"warning\""));
-    told.find_map(|line| message_of(line)).or_else(|| lines.last().map(|line| (*line).to_owned()))
+    let message = told.find_map(|line| message_of(line));
+    let message = message.or_else(|| lines.last().map(|line| (*line).to_owned()));
+    message.map(|message| printable_line(&message))
 }
 
 /// `msg` of an object in JSON, on one line. The shim has no other use for JSON.
@@ -228,5 +237,30 @@ mod tests {
         assert_eq!(last_message(b"attach /x: EINVAL\n").unwrap(), "attach /x: EINVAL");
         assert_eq!(last_message(b"{\"msg\":\"cut").unwrap(), "{\"msg\":\"cut");
         assert_eq!(last_message(b""), None);
+    }
+
+    #[test]
+    fn what_went_wrong_does_not_speak_to_a_terminal() {
+        let json = br#"{"level":"error","msg":"a\u001b[2Jb\u000ac"}"#;
+        assert_eq!(last_message(json).unwrap(), "a\u{fffd}[2Jb c");
+        assert_eq!(last_message(b"a\x1b[2Jb\rc").unwrap(), "a\u{fffd}[2Jb\u{fffd}c");
+    }
+
+    #[test]
+    fn of_a_log_of_any_length_the_end_is_read_and_what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut long = std::fs::File::create(at("long")).unwrap();
+        long.set_len(10 << 30).unwrap();
+        long.seek(io::SeekFrom::End(0)).unwrap();
+        io::Write::write_all(&mut long, b"\nthe end\n").unwrap();
+        let end = tail(&at("long")).unwrap();
+        assert_eq!(end.len() as u64, TAIL);
+        assert_eq!(last_message(&end).unwrap(), "the end");
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("link")).unwrap();
+        for name in ["fifo", "link"] {
+            assert_eq!(tail(&at(name)).unwrap_err().to_string(), "not a regular file");
+        }
     }
 }

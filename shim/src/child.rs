@@ -50,13 +50,12 @@ impl Child {
         }
     }
 
-    /// Whether this is the process, or a call that is under way for it.
-    pub fn has(&self, pid: Pid) -> bool {
-        let call = || match self {
-            Child::Own(_) => None,
-            Child::ByProgram(child) => child.call().map(|call| call.pid()),
-        };
-        self.pid() == pid || call() == Some(pid)
+    /// Whether this is a call that is under way for it.
+    pub fn is_call(&self, pid: Pid) -> bool {
+        match self {
+            Child::Own(_) => false,
+            Child::ByProgram(child) => child.call().is_some_and(|call| call.pid() == pid),
+        }
     }
 
     /// How far it has come, as of the last [`Child::advance`].
@@ -128,6 +127,13 @@ impl Child {
     /// It may have ended before its number was told: nobody knows unless its end was kept.
     pub fn is_lost(&self) -> bool {
         matches!(self, Child::ByProgram(child) if child.is_lost())
+    }
+
+    /// Its end was kept.
+    pub fn is_found(&mut self) {
+        if let Child::ByProgram(child) = self {
+            child.is_found();
+        }
     }
 
     /// Kills a call that has had its time; when it will have, otherwise.

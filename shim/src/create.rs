@@ -108,6 +108,7 @@ impl Shim {
         };
         let (asker, pid) = (*asker, container.pid());
         if self.processes.has_kept_end(pid) {
+            self.processes.container(key).into_iter().for_each(|found| found.child.is_found());
             return false;
         }
         let words = format!("process {pid} is no child of this shim");

@@ -96,7 +96,11 @@ impl Shim {
     fn exec_was_never_there(&mut self, key: Key) -> bool {
         let Some(exec) = self.processes.exec(key) else { return true };
         let (is_lost, pid) = (exec.child.is_lost(), exec.pid());
-        if !is_lost || self.processes.has_kept_end(pid) {
+        if !is_lost {
+            return false;
+        }
+        if self.processes.has_kept_end(pid) {
+            self.processes.exec(key).into_iter().for_each(|found| found.child.is_found());
             return false;
         }
         let words = format!("process {pid} is no child of this shim");
@@ -109,8 +113,10 @@ impl Shim {
         exec.kill();
         exec.has_failed = true;
         exec.hear_no_more(&self.poll);
-        let (asker, is_reaped) = (exec.asker.take(), is_reaped(exec.pidfd()));
-        if is_reaped {
+        // Of one that was never there no end is heard, which would be somebody else's.
+        let is_over = is_reaped(exec.pidfd()) || exec.child.is_lost();
+        let asker = exec.asker.take();
+        if is_over {
             self.forget_exec(key);
         }
         if let Some(asker) = asker {

@@ -165,7 +165,9 @@ impl ExecProcess {
             // What they start once they are there is there too: the second time are those that were
             // started while the first were on their way.
             for _ in 0..2 {
-                for pid in std::iter::once(self.pid().as_raw()).chain(descendants(self.pid())) {
+                let family = descendants(self.pid(), self.pidfd());
+                let others = family.iter().map(|descendant| descendant.pid);
+                for pid in std::iter::once(self.pid()).chain(others) {
                     let file = File::options().write(true).open(&procs);
                     let _ = file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
                 }

@@ -76,11 +76,12 @@ impl Processes {
     }
 
     /// Whose process has this number. One that has ended owns it no more: the kernel gives it to
-    /// others.
+    /// others. A call for it may end later.
     pub fn whose(&self, pid: Pid) -> Option<ProcessOwner> {
         let mut containers = self.containers.iter();
-        let init =
-            containers.find(|(_, container)| container.is_alive() && container.child.has(pid));
+        let init = containers.find(|(_, container)| {
+            container.is_alive() && container.pid() == pid || container.child.is_call(pid)
+        });
         let exec = || self.execs.iter().find(|(_, exec)| exec.pid() == pid);
         init.map(|(&key, _)| ProcessOwner::Init(key))
             .or_else(|| exec().map(|(&key, _)| ProcessOwner::Exec(key)))

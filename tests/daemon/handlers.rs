@@ -84,6 +84,11 @@ async fn add_shell(
     id
 }
 
+/// The table of mounts that the daemon and its shims have.
+fn mounts_of_host(suite: &Suite) -> String {
+    fs::read_to_string(format!("/proc/{}/mountinfo", suite.harness.sandbox().pid())).unwrap()
+}
+
 /// What a container has logged, without times.
 fn logged(suite: &Suite, pod: &str, container: &str) -> Vec<String> {
     let log = fs::read_to_string(suite.log_path(pod, container)).unwrap();
@@ -102,6 +107,7 @@ async fn a_container_of_each_runtime_lives_from_create_to_remove_and_leaves_noth
         let ended = suite.ended(&id).await;
         assert_eq!((ended.exit_code, ended.reason.as_str()), (7, "Error"), "{name}");
         assert!(ended.started_at > 0 && ended.started_at <= ended.finished_at);
+        let mounts = mounts_of_host(&suite);
         let mut lines = logged(&suite, name, "ends");
         lines.sort();
         assert_eq!(lines, ["stderr F err", "stdout F out"], "{name}");
@@ -118,9 +124,8 @@ async fn a_container_of_each_runtime_lives_from_create_to_remove_and_leaves_noth
         );
         let seen = suite.exec(&other, &["sh", "-c", "cat /dev/shm/x; ls /made"], 10).await.unwrap();
         assert_eq!((&seen.stdout[..], seen.exit_code), (&b"mine\n"[..], 1), "{name}: {seen:?}");
-        // Each is a process of the pod's shim, and the host's table of mounts has none of its own.
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!table.contains(&one), "{table}");
+        // They run with roots of their own, of which the daemon's table of mounts has nothing.
+        assert_eq!(mounts_of_host(&suite), mounts, "{name}");
         suite.stop_container(&one, 0).await;
         assert_eq!(suite.status(&one).await.exit_code, 137);
         suite.remove_container(&one).await;
@@ -325,5 +330,44 @@ async fn a_runtime_that_fails_hangs_or_vanishes_is_told_by_its_words_and_leaves_
     suite.stop_container(&id, 10).await;
     assert_eq!(suite.status(&id).await.exit_code, 0);
     suite.remove(&pod).await;
+    suite.until_clean();
+}
+
+#[tokio::test]
+async fn a_runtime_that_does_not_forget_a_container_keeps_nobody_from_removing_it() {
+    let mut suite = Suite::start().await;
+    let oci = place::program("rrun-oci").unwrap();
+    let words = format!(
+        "for word; do [ $word = delete ] && sleep 1000; done; exec {} \"$@\"",
+        oci.display()
+    );
+    let keeps = script(&suite, "keeps", &words);
+    let table = format!("[runtimes.keeps]\npath = '{}'\ntimeout = 55\n", keeps.display());
+    suite.harness.configure(&table);
+    suite.restart().await;
+    let (_, pod, id) = sleeping(&suite, "keeps").await;
+    let removed = tokio::time::timeout(Duration::from_secs(40), suite.remove_container(&id)).await;
+    removed.expect("it is waited for less long than for other calls");
+    let log = suite.daemon_log();
+    assert!(log.contains("delete: not done after 10 s, killed"), "{log}");
+    suite.remove(&pod).await;
+    suite.until_clean();
+}
+
+#[tokio::test]
+async fn of_a_container_whose_record_is_broken_no_bundle_and_no_record_of_its_runtime_is_left() {
+    let runtimes = Runtimes::find();
+    let mut suite = Suite::start_with(&runtimes.tables()).await;
+    let (_, pod, id) = sleeping(&suite, "runc").await;
+    let run = suite.run_folder(&pod);
+    let folders = [run.join("bundles").join(&id), run.join("programs").join(&id)];
+    assert!(folders.iter().all(|folder| folder.exists()), "{folders:?}");
+    suite.harness.kill();
+    let state = suite.harness.sandbox().state();
+    fs::write(state.join(format!("pods/{pod}/containers/{id}.json")), "torn").unwrap();
+    suite.restart().await;
+    assert!(!folders.iter().any(|folder| folder.exists()), "{folders:?}");
+    suite.remove(&pod).await;
+    fs::remove_dir_all(state.join("quarantine")).unwrap();
     suite.until_clean();
 }

@@ -6,7 +6,7 @@ use crate::id::{ContainerId, PodId};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -185,6 +185,21 @@ pub(crate) fn make(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a folder that nobody but us may look into, before anything is in it.
+pub(crate) fn make_private(path: &Path) -> Result<()> {
+    if let Some(above) = path.parent() {
+        make(above)?;
+    }
+    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
+        // Of an earlier try.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        }
+        made => made,
+    };
+    made.context(|| format!("make {}", path.display()))
+}
+
 /// As [`make`], of the run folder of a pod that is recovered: what stands in its place and leads to
 /// no folder is removed, as a folder that is gone is made.
 pub(crate) fn make_in_any_case(path: &Path) -> Result<()> {
@@ -280,6 +295,19 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_folder_is_one_from_its_beginning_and_one_that_was_not_becomes_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [new, old] = ["a/new", "a/old"].map(|name| folder.path().join(name));
+        make(&old).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_ne!(mode(&old), 0o700);
+        for path in [new, old] {
+            make_private(&path).unwrap();
+            assert_eq!(mode(&path), 0o700, "{}", path.display());
+        }
+    }
 
     #[test]
     fn a_folder_is_removed_at_once_though_an_earlier_one_of_its_name_is_not_deleted_yet() {

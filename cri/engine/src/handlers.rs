@@ -1,13 +1,14 @@
 //! Runtime handlers: the built-in one, and those that stand for the command line of another OCI
 //! runtime.
 
-use crate::blocking::blocking;
 use crate::error::{Context, Error, Result};
+use rrun_shim_protocol::program;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The name of the built-in handler, which needs none.
 pub const BUILT_IN: &str = "rrun";
@@ -44,23 +45,31 @@ pub fn find(handlers: &Handlers, handler: &str) -> Result<Option<CommandLine>> {
 }
 
 impl CommandLine {
-    /// Refuses a program that is not there or cannot be executed.
+    /// Refuses a program that is not there or cannot be executed. Blocks.
     ///
     /// # Errors
     /// `FailedPrecondition`, with its path.
-    pub async fn is_there(&self) -> Result<()> {
-        let path = self.path.clone();
-        let look = move || {
-            let executable = std::fs::metadata(&path).and_then(|found| {
-                match found.is_file() && found.permissions().mode() & 0o111 != 0 {
-                    true => Ok(()),
-                    false => Err(io::Error::other("it cannot be executed")),
-                }
-            });
-            let failed = |error: io::Error| Error::precondition(rrun_error::reason(&error));
-            executable.map_err(failed).context(|| path.display().to_string())
-        };
-        blocking(look).await
+    pub(crate) fn is_there(&self) -> Result<()> {
+        let executable = std::fs::metadata(&self.path).and_then(|found| {
+            match found.is_file() && found.permissions().mode() & 0o111 != 0 {
+                true => Ok(()),
+                false => Err(io::Error::other("it cannot be executed")),
+            }
+        });
+        let failed = |error: io::Error| Error::precondition(rrun_error::reason(&error));
+        executable.map_err(failed).context(|| self.path.display().to_string())
+    }
+
+    /// A call that needs no records, such as `features`; its own words follow.
+    pub fn call(&self, verb: &str) -> Command {
+        self.call_with(&self.args, verb)
+    }
+
+    /// As [`CommandLine::call`], with `options` before the verb.
+    pub(crate) fn call_with(&self, options: &[String], verb: &str) -> Command {
+        let mut command = Command::new(&self.path);
+        program::calls(&mut command, options, None, verb);
+        command
     }
 
     /// What comes before each verb: where the runtime keeps its records, and who makes groups.
@@ -87,5 +96,10 @@ mod tests {
         assert_eq!(words, "runtime handler \"kata\" is not known, but crun, rrun, runc");
         let options = line.options(Path::new("/run/x"), true);
         assert_eq!(options, ["--x", "--root", "/run/x", "--systemd-cgroup"]);
+        let call = line.call_with(&options, "delete");
+        let words: Vec<_> = call.get_args().collect();
+        assert_eq!(words, ["--x", "--root", "/run/x", "--systemd-cgroup", "delete"]);
+        let environment: Vec<_> = call.get_envs().map(|(name, _)| name).collect();
+        assert_eq!(environment, ["PATH"]);
     }
 }

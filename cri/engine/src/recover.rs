@@ -23,7 +23,7 @@ use crate::verbs::create_container;
 use crate::verbs::pod_undo::remove_shim_scope;
 use crate::verbs::run_pod::{self, RUN_POD};
 use crate::verbs::{ContainerAt, PodAt, SOON};
-use rrun_shim_protocol::Request;
+use rrun_shim_protocol::{Request, exit_record};
 use rrun_sys::step;
 use std::collections::BTreeMap;
 use std::fs;
@@ -398,8 +398,16 @@ async fn end_broken_container(at: &PodAt, id: &ContainerId) -> Result<()> {
     }
     at.engine.end_group(&groups::of_container(&at.pod.record().cgroup, id)).await?;
     at.engine.ports.images.release(id.as_str()).await?;
-    let spec = at.pod.dirs.spec(id);
-    run_step("engine.end-broken.spec", blocking(move || dirs::remove_file(&spec))).await
+    let (of_pod, id) = (at.pod.dirs.clone(), id.clone());
+    let remove = move || {
+        // A runtime of another kind knows of it by a folder with its id.
+        for folder in [of_pod.bundle(&id), of_pod.programs().join(id.as_str())] {
+            dirs::remove_all(&folder)?;
+        }
+        exit_record::remove(&of_pod.run, id.as_str()).context(|| format!("exit record of {id}"))?;
+        dirs::remove_file(&of_pod.spec(&id))
+    };
+    run_step("engine.end-broken.spec", blocking(remove)).await
 }
 
 /// Releases what the stores of images and networks hold for pods and containers that have no

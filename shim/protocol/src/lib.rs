@@ -15,7 +15,7 @@ mod launch;
 pub mod log_file;
 pub mod log_journal;
 mod message;
-mod program;
+pub mod program;
 pub mod remaining_output;
 mod report;
 

@@ -2,7 +2,24 @@
 
 use minicbor::{Decode, Encode};
 use rrun_runtime::plan::Slot;
-use std::path::PathBuf;
+use rrun_sys::limit;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a runtime finds in its environment, and no more: the caller's would tell it of sockets that
+/// are the caller's.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Has `command` be a call of the command line of an OCI runtime, as each call is made: with options,
+/// with a log if there is one, and with the verb, which its own words follow.
+pub fn calls(command: &mut Command, options: &[String], log: Option<&Path>, verb: &str) {
+    command.args(options);
+    if let Some(log) = log {
+        command.arg("--log").arg(log).args(["--log-format", "json"]);
+    }
+    command.arg(verb).env_clear().env("PATH", PATH).current_dir("/");
+    limit::hand_down(command);
+}
 
 /// The program that makes a container in the shim's place, and adds processes to it. Since version 5.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

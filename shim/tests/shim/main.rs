@@ -3,6 +3,7 @@
 
 mod asks;
 mod log;
+mod program;
 #[path = "../../../runtime/tests/support/mod.rs"]
 mod support;
 

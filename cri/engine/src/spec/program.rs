@@ -1,7 +1,7 @@
 //! What the command line of another runtime is told of a container: the same configuration, with
 //! paths in the bundle where the shim's own executor is given descriptors.
 
-use rrun_runtime::plan::{MountSource, Namespace, Namespaces, Plan, RootfsSource, Slot};
+use rrun_runtime::plan::{MountSource, Namespace, Namespaces, Plan, RootfsSource};
 use rrun_shim_protocol::{Attachment, AttachmentSource};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -23,14 +23,7 @@ pub(crate) fn for_program(json: &Value, plan: &Plan, bundle: &Path) -> ForProgra
     if let RootfsSource::Detached(slot) = plan.rootfs.source {
         attachments.push(attach(AttachmentSource::Mount(slot), bundle.join("rootfs")));
     }
-    for namespace in json["linux"]["namespaces"].as_array_mut().into_iter().flatten() {
-        let kind = namespace["type"].as_str().unwrap_or_default().to_owned();
-        if let Some(slot) = slot_of(&plan.namespaces, &kind) {
-            let path = bundle.join("namespaces").join(&kind);
-            namespace["path"] = json!(path);
-            attachments.push(attach(AttachmentSource::Namespace(slot), path));
-        }
-    }
+    json["linux"]["namespaces"] = namespaces(&plan.namespaces, bundle, &mut attachments);
     for (at, mount) in json["mounts"].as_array_mut().into_iter().flatten().enumerate() {
         let target = mount["destination"].as_str().unwrap_or_default();
         let planned = plan.mounts.iter().find(|planned| planned.target == target);
@@ -57,25 +50,40 @@ fn attach(source: AttachmentSource, path: PathBuf) -> Attachment {
     Attachment { source, path }
 }
 
-/// The slot of a namespace by its name in a configuration.
-fn slot_of(planned: &Namespaces, kind: &str) -> Option<Slot> {
-    let namespace = match kind {
-        "pid" => &planned.pid,
-        "network" => &planned.network,
-        "ipc" => &planned.ipc,
-        "uts" => &planned.uts,
-        _ => return None,
-    };
-    match namespace {
-        Namespace::Slot(slot) => Some(*slot),
-        _ => None,
+/// All that are not the host's, whatever was listed: a runtime takes the host's for a kind that is not
+/// told to it.
+fn namespaces(planned: &Namespaces, bundle: &Path, attachments: &mut Vec<Attachment>) -> Value {
+    let Namespaces { pid, network, ipc, uts, cgroup, user, time } = planned;
+    let kinds = [
+        ("pid", pid),
+        ("network", network),
+        ("ipc", ipc),
+        ("uts", uts),
+        ("cgroup", cgroup),
+        ("user", user),
+        ("time", time),
+    ];
+    let mut told = vec![json!({"type": "mount"})];
+    for (kind, namespace) in kinds {
+        match namespace {
+            Namespace::Host => {}
+            Namespace::New => told.push(json!({"type": kind})),
+            Namespace::Path(path) => told.push(json!({"type": kind, "path": path})),
+            Namespace::Slot(slot) => {
+                let path = bundle.join("namespaces").join(kind);
+                told.push(json!({"type": kind, "path": path}));
+                attachments.push(attach(AttachmentSource::Namespace(*slot), path));
+            }
+        }
     }
+    told.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use oci_spec::runtime::Spec;
+    use rrun_runtime::plan::Slot;
     use rrun_runtime::planning::{Host, NamespaceOverrides, Overrides, plan};
 
     #[test]
@@ -102,6 +110,7 @@ mod tests {
             namespaces: NamespaceOverrides {
                 network: slot(0),
                 ipc: slot(1),
+                uts: slot(4),
                 ..NamespaceOverrides::default()
             },
             pod_dirs: vec![("/dev/shm".to_owned(), "shm".to_owned())],
@@ -119,11 +128,16 @@ mod tests {
         assert!(has(AttachmentSource::Namespace(Slot(1)), "/b/namespaces/ipc"));
         assert!(has(AttachmentSource::PodDir("shm".to_owned()), "/b/mounts/1"));
         assert!(has(AttachmentSource::Mount(Slot(3)), "/b/mounts/2"));
-        assert_eq!(attachments.len(), 5);
-        let namespaces = &told["linux"]["namespaces"];
-        assert_eq!(namespaces[1], json!({"type": "pid"}));
-        assert_eq!(namespaces[2]["path"], "/b/namespaces/ipc");
-        assert_eq!(namespaces[3]["path"], "/b/namespaces/network");
+        assert_eq!(attachments.len(), 6);
+        let namespaces = json!([
+            {"type": "mount"},
+            {"type": "pid"},
+            {"type": "network", "path": "/b/namespaces/network"},
+            {"type": "ipc", "path": "/b/namespaces/ipc"},
+            // It is nowhere in what was planned.
+            {"type": "uts", "path": "/b/namespaces/uts"},
+        ]);
+        assert_eq!(told["linux"]["namespaces"], namespaces);
         assert_eq!(told["mounts"][0], json["mounts"][0]);
         assert_eq!(told["mounts"][1]["source"], "/b/mounts/1");
         let volume = json!({

@@ -4,32 +4,46 @@
 use super::ContainerAt;
 use crate::blocking::blocking;
 use crate::dirs;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::groups;
 use crate::handlers::{self, CommandLine};
+use crate::host_paths::Look;
+use crate::id::PodId;
 use crate::record;
 use crate::spec::{self, ForProgram};
 use crate::steps::run_step;
 use crate::table::Shared;
+use rrun_blocking::Shares;
 use rrun_blocking::program::{Most, Program as Running};
+use rrun_error::{printable_line, reason};
 use rrun_runtime::plan::Plan;
 use rrun_shim_protocol::{AttachmentSource, Program};
 use serde_json::Value;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How much of what a program says is told.
 const MOST: Most = Most { stdout: 4096, stderr: 4096 };
 
-/// Who makes the containers of a handler, if not shims.
-pub(crate) async fn find(engine: &Shared, handler: &str) -> Result<Option<CommandLine>> {
-    let line = handlers::find(&engine.settings().handlers, handler)?;
-    if let Some(line) = &line {
-        line.is_there().await.context(|| format!("runtime handler {handler:?}"))?;
-    }
-    Ok(line)
+/// How long a program may take to forget a container: a removal waits for it.
+const FORGETS: Duration = Duration::from_secs(10);
+
+/// Who starts programs may wait for the disk that they are on: each program has a share of these.
+static STARTS: LazyLock<Shares> = LazyLock::new(|| Shares::new(64, 8));
+
+/// Who makes the containers of a pod's handler, if not shims.
+pub(crate) async fn find(
+    engine: &Shared,
+    pod: &PodId,
+    handler: &str,
+) -> Result<Option<CommandLine>> {
+    let Some(line) = handlers::find(&engine.settings().handlers, handler)? else { return Ok(None) };
+    let wanted = line.clone();
+    let look = move |look: &Look| look.at(&wanted.path.to_string_lossy(), || wanted.is_there());
+    let there = engine.host_paths.look(pod, look).await;
+    there.context(|| format!("runtime handler {handler:?}"))?;
+    Ok(Some(line))
 }
 
 impl ContainerAt {
@@ -39,6 +53,8 @@ impl ContainerAt {
         let Some(line) = &record.program else { return Ok(None) };
         let (pod_dirs, bundle) = (&self.at.pod.dirs, self.at.pod.dirs.bundle(&record.id));
         let ForProgram { json, attachments } = spec::for_program(json, plan, &bundle);
+        // The configuration has the variables of the container's environment.
+        dirs::make_private(&bundle)?;
         for attachment in &attachments {
             match attachment.source {
                 AttachmentSource::Namespace(_) => {
@@ -48,13 +64,7 @@ impl ContainerAt {
                 _ => dirs::make(&attachment.path)?,
             }
         }
-        let config = bundle.join("config.json");
-        record::replace(&config, json.to_string().as_bytes())?;
-        // With the variables of its environment.
-        for (path, mode) in [(&config, 0o600), (&bundle, 0o700)] {
-            let set = fs::set_permissions(path, Permissions::from_mode(mode));
-            set.context(|| format!("mode of {}", path.display()))?;
-        }
+        record::replace(&bundle.join("config.json"), json.to_string().as_bytes())?;
         let systemd = groups::scope(&record.cgroup).is_some();
         Ok(Some(Program {
             path: line.path.clone(),
@@ -72,28 +82,38 @@ impl ContainerAt {
         let Some(line) = &record.program else { return Ok(()) };
         let (root, systemd) =
             (self.at.pod.dirs.programs(), groups::scope(&record.cgroup).is_some());
-        let mut command = Command::new(&line.path);
-        command.args(line.options(&root, systemd)).args(["delete", "--force", record.id.as_str()]);
+        let options = line.options(&root, systemd);
         let forget = async {
-            let started = blocking(move || Running::start(command).context(|| "start")).await?;
-            let ended = started.end(b"", MOST, Duration::from_secs(line.timeout)).await;
-            let ended = ended.context(|| "delete")?;
-            match ended.status.success() {
-                true => Ok(()),
-                false => {
-                    let said = String::from_utf8_lossy(&ended.stderr.bytes).trim().to_owned();
-                    Err(Error::internal(format!("delete: {}: {said}", ended.how())))
-                }
-            }
-        };
-        let forget = async {
-            if let Err(error) = forget.await {
+            let forgotten = match timeout(FORGETS, delete(line, &options, record.id.as_str())).await
+            {
+                Ok(forgotten) => forgotten,
+                Err(_) => Err(format!("not done after {} s, killed", FORGETS.as_secs())),
+            };
+            if let Err(why) = forgotten {
                 let program = line.path.display();
-                tracing::warn!(container = %record.id, "{program}: {error}");
+                tracing::warn!(container = %record.id, "{program}: delete: {why}");
             }
             let left = root.join(record.id.as_str());
             blocking(move || dirs::remove_all(&left)).await
         };
         run_step("engine.remove-init.program", forget).await
+    }
+}
+
+/// Dropped, the program is killed.
+async fn delete(line: &CommandLine, options: &[String], container: &str) -> Result<(), String> {
+    let mut command = line.call_with(options, "delete");
+    command.args(["--force", container]);
+    let start = move || Running::start(command);
+    let started = STARTS.run(&line.path.to_string_lossy(), FORGETS, start).await;
+    let started = started.map_err(|_| "others of its calls have not begun".to_owned())?;
+    let words = |error: std::io::Error| reason(&error);
+    let ended = started.map_err(words)?.end(b"", MOST, FORGETS).await.map_err(words)?;
+    match ended.status.success() {
+        true => Ok(()),
+        false => {
+            let said = String::from_utf8_lossy(&ended.stderr.bytes);
+            Err(format!("{}: {}", ended.how(), printable_line(said.trim())))
+        }
     }
 }

@@ -177,7 +177,7 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     // Counted before the look at the phase: a stop changes that first, and then waits.
     let counted = at.pod.making();
     check_ready(&at)?;
-    let program = by_program::find(&at.engine, &at.pod.record().handler).await?;
+    let program = by_program::find(&at.engine, &at.pod.id, &at.pod.record().handler).await?;
     let record =
         ContainerRecord { program, ..intent(&at, Arc::clone(&config), (&image, &volumes))? };
     let container = Arc::new(Container::new(record, &at.pod));

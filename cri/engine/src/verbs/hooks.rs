@@ -44,6 +44,8 @@ impl ContainerAt {
         let bundle = self.at.pod.dirs.bundle(&self.container.id);
         let hooks = spec::runtime_hooks(spec, &self.container.id, &bundle)?;
         if hooks.is_some() {
+            // With the variables of the container's environment.
+            dirs::make_private(&bundle)?;
             dirs::make(&bundle.join("rootfs"))?;
             record::replace(&bundle.join("config.json"), text.as_bytes())?;
         }

@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::files;
 use crate::groups;
+use crate::handlers;
 use crate::host_paths::Look;
 use crate::id::{Owner, PodId};
 use crate::jobs::Digest;
@@ -121,9 +122,9 @@ pub(crate) async fn run(
     handler: &str,
 ) -> Result<PodId> {
     let what = format!("run pod {}", config.full_name());
-    let handlers = engine.settings().handlers;
-    check::pod(&config, handler, &engine.config.lsm, &handlers).context(|| what.clone())?;
-    let program = by_program::find(engine, handler).await.context(|| what.clone())?;
+    let known = engine.settings().handlers;
+    check::pod(&config, handler, &engine.config.lsm, &known).context(|| what.clone())?;
+    let program = handlers::find(&known, handler).context(|| what.clone())?;
     if config.id_maps().is_some() {
         if program.is_some() {
             let message = format!("userns_options: not with runtime handler {handler:?}");
@@ -134,6 +135,7 @@ pub(crate) async fn run(
     let digest = config_digest(&config, handler)?;
     let key = (owner.clone(), config.key());
     let record = intent(engine, owner, config, handler).context(|| what.clone())?;
+    by_program::find(engine, &record.id, handler).await.context(|| what.clone())?;
     let job = || make(Arc::clone(engine), record);
     let id = engine.pod_jobs.join(key, digest, job).await.context(|| what.clone())?;
     match engine.table.pod(owner, id.as_str()) {
