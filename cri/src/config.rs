@@ -4,18 +4,19 @@ mod files;
 mod images;
 mod nri;
 mod runtimes;
+mod streaming;
 mod telemetry;
 
 pub use files::{Files, Unusable, text};
 pub use images::Images;
 pub use nri::Nri;
 pub use runtimes::{Runtime, Runtimes};
+pub use streaming::Streaming;
 pub use telemetry::{LogFormat, Metrics, Tracing};
 
 use rrun_engine::CgroupDriver;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where the configuration is looked for without `--config`; a missing file there is no error.
@@ -215,23 +216,6 @@ impl Default for Cgroup {
     }
 }
 
-/// `[streaming]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Streaming {
-    /// Where the streaming server listens, on loopback; port 0 takes any. The kubelet and crictl
-    /// connect from this machine. It speaks plain HTTP, and whoever has the URL of a session is
-    /// inside the container: it is not for a network.
-    #[serde(deserialize_with = "loopback")]
-    pub address: SocketAddr,
-}
-
-impl Default for Streaming {
-    fn default() -> Self {
-        Streaming { address: SocketAddr::from(([127, 0, 0, 1], 0)) }
-    }
-}
-
 /// `[seccomp]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -330,18 +314,6 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     }
 }
 
-/// The URLs that clients get have this address: one that stands for all of the machine's is none.
-fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let address = SocketAddr::deserialize(deserializer)?;
-    match address.ip().is_loopback() {
-        true => Ok(address),
-        false => Err(D::Error::custom(format!(
-            "{address} is not on loopback, and streams are not encrypted: clients of other machines \
-             go through the kubelet"
-        ))),
-    }
-}
-
 /// Addresses in CIDR notation, which pods can be given.
 fn subnet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -410,10 +382,10 @@ mod tests {
             ("[streaming]\naddress = \"x\"\n", "f:2: streaming.address: invalid socket address"),
             (
                 "[streaming]\naddress = \"0.0.0.0:0\"\n",
-                "f:2: streaming.address: 0.0.0.0:0 is not on",
+                "f:2: streaming.address: 0.0.0.0:0 is no single",
             ),
             ("[streaming]\naddress = \"[::]:10010\"\n", "f:2: streaming.address: [::]:10010 is"),
-            ("[streaming]\naddress = \"10.1.2.3:80\"\n", "f:2: streaming.address: 10.1.2.3:80"),
+            ("[streaming]\ntls_cert_file = 'c'\n", "f:2: streaming.tls_cert_file: c is not an"),
             ("root = \"r\"\n", "f:1: root: r is not an absolute path"),
             ("shim = 's'\n", "f:1: shim: s is not an absolute path"),
             ("[network]\nbin_dirs = ['/a', 'b']\n", "f:2: network.bin_dirs: b is not an absolute"),

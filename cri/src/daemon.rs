@@ -69,9 +69,7 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
     };
     let parts = parts::open_with_plugins(&current, Takeover::Owner(Owner::Cri), plugins).await?;
     let engine = parts.engine.clone();
-    let service = Service::start(parts, Owner::Cri, &current).await.map_err(|error| {
-        format!("streaming on {}: {}", config.streaming.address, reason(&error))
-    })?;
+    let service = Service::start(parts, Owner::Cri, &current).await?;
     tokio::spawn(reload_at(hangups, file, Arc::clone(&current)));
     tokio::spawn(service.clone().collect_images(current.reader()));
     if let Some(nri) = &nri

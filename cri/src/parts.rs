@@ -135,6 +135,7 @@ fn check(config: &Config) -> Result<(), String> {
     let of_network = network(&Current::new(config.clone()))?;
     of_network.check().map_err(|error| format!("config: network: {error}"))?;
     image_gc(config)?;
+    config.streaming.open_tls()?;
     config.cgroup.check(config.cgroup.driver())
 }
 

@@ -3,7 +3,7 @@
 use crate::suite::*;
 use futures::StreamExt;
 use rrun_cri_api::Cri;
-use rrun_cri_api::v1::{ExecSyncRequest, GetEventsRequest};
+use rrun_cri_api::v1::{ExecRequest, ExecSyncRequest, GetEventsRequest};
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -115,6 +115,47 @@ async fn a_daemon_that_is_told_to_end_tells_its_exec_clients_and_its_pods_go_on(
         }
         suite.restart().await;
         assert_eq!(suite.pid(&shell).await, pid);
+    }
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+#[tokio::test]
+async fn commands_go_through_tls_where_the_configuration_has_a_certificate() {
+    let mut suite = Suite::start().await;
+    let pair = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let root = suite.harness.sandbox().root().to_owned();
+    let [cert, key] = ["streaming.crt", "streaming.key"].map(|name| root.join(name));
+    std::fs::write(&cert, pem("CERTIFICATE", pair.cert.der())).unwrap();
+    std::fs::write(&key, pem("PRIVATE KEY", &pair.signing_key.serialize_der())).unwrap();
+    let [cert, key] = [cert, key].map(|path| path.display().to_string());
+    let keys = format!("tls_cert_file = '{cert}'\ntls_key_file = '{key}'\n");
+    suite.harness.configure(&format!("[streaming]\n{keys}"));
+    suite.restart().await;
+    let config = suite.harness.pod("tls");
+    let pod = suite.run_pod(&config).await;
+    let shell = suite.harness.container("sh", rrun_tests::harness::BUSYBOX, &["sleep", "1000"]);
+    let shell = suite.create(&pod, shell, &config).await.unwrap();
+    suite.start_container(&shell).await.unwrap();
+    let request = ExecRequest {
+        container_id: shell.clone(),
+        cmd: vec!["true".to_owned()],
+        stdout: true,
+        ..Default::default()
+    };
+    let url = suite.harness.client.exec(request).await.unwrap().url;
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    for transport in ["spdy", "websocket"] {
+        let mut client = suite.crictl(&["exec", "--transport", transport, &shell]);
+        let done = client.args(["sh", "-c", "echo out; echo err >&2; exit 3"]).output().unwrap();
+        let [out, err] = [&done.stdout, &done.stderr].map(|said| String::from_utf8_lossy(said));
+        assert_eq!(out, "out\n", "{transport}: {err}");
+        assert!(err.contains("err\n") && err.contains("exit code 3"), "{transport}: {err}");
     }
     suite.remove(&pod).await;
     suite.assert_nothing_left();

@@ -70,6 +70,7 @@ pub fn import(text: &str, name: &str) -> Result<Imported, String> {
     for (path, value, carried) in addresses.joined() {
         imported.put(&[path], &value, carried);
     }
+    imported.leave_half_tls();
     Ok(imported)
 }
 
@@ -128,6 +129,19 @@ impl Imported {
         let [key, why] = [path.join("."), why].map(|text| printable_line(&text));
         let value = printable_line(&shown(value, is_secret).to_string());
         self.left.push(Left { key, value, why: without_credentials(&why) });
+    }
+
+    /// Of streams, what makes no sense together: a certificate that the other runtime makes for itself.
+    fn leave_half_tls(&mut self) {
+        let Ok(config) = Config::parse(&self.text(), "") else { return };
+        let Err(why) = config.streaming.tls() else { return };
+        let all = std::mem::take(&mut self.keys);
+        let (left, kept): (BTreeMap<_, _>, _) =
+            all.into_iter().partition(|((table, _), _)| table == "streaming");
+        self.keys = kept;
+        for ((table, name), value) in left {
+            self.leave(&[table, name], &value, why.clone());
+        }
     }
 
     /// A file of ours, with what could not be carried over as comments at its end.
@@ -321,6 +335,28 @@ enable_nri = false
         assert!(why(&imported, "kata.runtime_path").contains("absolute"), "{imported:?}");
         assert!(why(&imported, "runtime_type").contains("by hand"));
         assert!(why(&imported, "pids_limit").contains("NRI"));
+    }
+
+    #[test]
+    fn streams_are_encrypted_where_they_were_and_what_is_half_of_that_is_left() {
+        let text = "[crio.api]\nstream_address = '192.0.2.1'\nstream_enable_tls = true\n\
+                    stream_tls_cert = '/c'\nstream_tls_key = '/k'\nstream_tls_ca = '/a'\n";
+        let config = Config::parse(&import(text, "f").unwrap().text(), "f").unwrap();
+        let files = config.streaming.tls().unwrap().unwrap();
+        assert_eq!(
+            (files.cert, files.key, files.ca),
+            ("/c".into(), "/k".into(), Some("/a".into()))
+        );
+        for text in [
+            "[crio.api]\nstream_address = '192.0.2.1'\n".to_owned(),
+            text.replace("stream_tls_key = '/k'", ""),
+            text.replace("true", "false"),
+        ] {
+            let imported = import(&text, "f").unwrap();
+            let config = Config::parse(&imported.text(), "f").unwrap();
+            assert_eq!(config.streaming, crate::config::Streaming::default());
+            assert!(why(&imported, "address").contains("streaming"), "{imported:?}");
+        }
     }
 
     #[test]

@@ -124,8 +124,8 @@ const MACHINES: [&str; 4] = ["kata", "firecracker", "runhcs", "hyperv"];
 /// What programs of shims are called.
 const SHIM: &str = "containerd-shim-";
 
-/// Values that are one address together.
-const JOINED: [(Of, &str, &str); 8] = [
+/// Values that mean something together alone: addresses, and what is on by another key.
+const JOINED: [(Of, &str, &str); 15] = [
     (Of::Containerd, "stream_server_address", "streaming.address"),
     (Of::Containerd, "stream_server_port", "streaming.address"),
     (Of::Crio, "api.stream_address", "streaming.address"),
@@ -134,6 +134,22 @@ const JOINED: [(Of, &str, &str); 8] = [
     (Of::Crio, "metrics.metrics_port", "metrics.address"),
     (Of::Crio, "metrics.enable_metrics", "metrics.address"),
     (Of::Crio, "tracing.enable_tracing", "tracing.endpoint"),
+    (Of::Containerd, "enable_tls_streaming", "streaming.tls_cert_file"),
+    (Of::Containerd, "x509_key_pair_streaming.tls_cert_file", "streaming.tls_cert_file"),
+    (Of::Containerd, "x509_key_pair_streaming.tls_key_file", "streaming.tls_key_file"),
+    (Of::Crio, "api.stream_enable_tls", "streaming.tls_cert_file"),
+    (Of::Crio, "api.stream_tls_cert", "streaming.tls_cert_file"),
+    (Of::Crio, "api.stream_tls_key", "streaming.tls_key_file"),
+    (Of::Crio, "api.stream_tls_ca", "streaming.tls_ca_file"),
+];
+
+/// Whether streams are encrypted, and with what, by ours.
+const TLS: [(&str, &[&str]); 2] = [
+    (
+        "enable_tls_streaming",
+        &["x509_key_pair_streaming.tls_cert_file", "x509_key_pair_streaming.tls_key_file"],
+    ),
+    ("api.stream_enable_tls", &["api.stream_tls_cert", "api.stream_tls_key", "api.stream_tls_ca"]),
 ];
 
 /// CRI-O's, which counts only where traces are on.
@@ -318,6 +334,12 @@ impl Addresses {
         }
         if is_on("tracing.enable_tracing") {
             all.push((ENDPOINT, "tracing.endpoint", url(&text(ENDPOINT, "127.0.0.1:4317"))));
+        }
+        for (is_on_by, files) in TLS {
+            for file in files.iter().filter(|file| is_on(is_on_by) && !text(file, "").is_empty()) {
+                let ours = JOINED.iter().find(|(_, key, _)| key == file).map(|(.., ours)| *ours);
+                all.extend(ours.map(|ours| (*file, ours, Value::from(text(file, "")))));
+            }
         }
         let whole = |(key, ours, value): (&str, &'static str, Value)| {
             (key.to_owned(), value.clone(), Carried::whole(ours, value))

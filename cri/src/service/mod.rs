@@ -55,12 +55,19 @@ impl Service {
     /// Starts the streaming server and joins the parts for `owner`.
     ///
     /// # Errors
-    /// When the streaming address cannot be listened on.
-    pub async fn start(parts: Parts, owner: Owner, current: &Current) -> io::Result<Service> {
-        let listener = TcpListener::bind(current.config().streaming.address).await?;
+    /// When the streaming address cannot be listened on, or its certificate cannot be used.
+    pub async fn start(parts: Parts, owner: Owner, current: &Current) -> Result<Service, String> {
+        let asked = current.config();
+        let wrong = |error: io::Error| {
+            format!("streaming on {}: {}", asked.streaming.address, rrun_error::reason(&error))
+        };
+        let listener = TcpListener::bind(asked.streaming.address).await.map_err(wrong)?;
+        // Nobody is served yet.
+        let tls = asked.streaming.open_tls()?;
         let config = current.reader();
         let backend = backend::EngineStreams::new(parts.engine.clone(), owner.clone());
-        let streaming = Arc::new(Streaming::start(listener, Arc::new(backend))?);
+        let streaming =
+            Arc::new(Streaming::start(listener, Arc::new(backend), tls).map_err(wrong)?);
         let Parts { engine, images, network } = parts;
         let ending = CancellationToken::new();
         let (clients, told) = (Arc::default(), Arc::default());

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use rrun_cri_api::v1::{AttachRequest, ExecRequest};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::spdy::{Session, Stream};
 use super::status::{self, Exit};
+use super::wire::Wire;
 use super::{BoxReader, BoxWriter, Context, STREAMS_WITHIN, Stdio, resize};
 
 /// What runs at the other end.
@@ -56,7 +56,7 @@ impl Job {
 
 /// Serves a connection that was upgraded to SPDY.
 pub(super) async fn over_spdy(
-    tcp: TcpStream,
+    wire: Wire,
     early: &[u8],
     protocol: &str,
     job: Job,
@@ -64,7 +64,7 @@ pub(super) async fn over_spdy(
 ) {
     let wants = job.wants();
     let expected = expected(wants, protocol);
-    let (reader, writer) = tcp.into_split();
+    let (reader, writer) = wire.split();
     let mut session = Session::start(reader, writer, early);
     let collected = timeout(STREAMS_WITHIN, collect(&mut session, &expected)).await;
     let Ok(Some(mut streams)) = collected else { return };

@@ -17,12 +17,15 @@ mod resize;
 mod server;
 mod spdy;
 mod status;
+mod tls;
 mod token;
 mod upgrade;
 mod websocket;
+mod wire;
 
 pub use backend::{Backend, BoxReader, BoxWriter, Connection, Size, Stdio};
 pub use server::Streaming;
+pub use tls::{Tls, TlsFiles};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -23,8 +23,10 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use super::exec::Job;
+use super::tls::Tls;
 use super::token::{Request, Tokens};
 use super::upgrade::{self, Agreed, Answer, TUNNEL, Transport};
+use super::wire::Wire;
 use super::{Backend, Context, exec, portforward, websocket};
 
 /// How long sessions may take to tell their clients of the shutdown.
@@ -49,6 +51,7 @@ struct Shared {
     context: Context,
     tasks: TaskTracker,
     clients: Clients,
+    tls: Option<Arc<Tls>>,
 }
 
 /// The places for clients that have come to a stream, each of which takes a descriptor. Those of one
@@ -90,9 +93,13 @@ impl Streaming {
     ///
     /// # Errors
     /// When the listener's address cannot be told.
-    pub fn start(listener: TcpListener, backend: Arc<dyn Backend>) -> io::Result<Streaming> {
+    pub fn start(
+        listener: TcpListener,
+        backend: Arc<dyn Backend>,
+        tls: Option<Tls>,
+    ) -> io::Result<Streaming> {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        Streaming::start_within(listener, backend, descriptors)
+        Streaming::start_within(listener, backend, tls, descriptors)
     }
 
     /// As [`Streaming::start`], in a process that may have so many descriptors.
@@ -102,6 +109,7 @@ impl Streaming {
     pub fn start_within(
         listener: TcpListener,
         backend: Arc<dyn Backend>,
+        tls: Option<Tls>,
         descriptors: u64,
     ) -> io::Result<Streaming> {
         let address = listener.local_addr()?;
@@ -110,7 +118,8 @@ impl Streaming {
         let context = Context { backend, shutdown: shutdown.clone() };
         let clients = Clients::within(descriptors);
         let tokens = Tokens::default();
-        let shared = Arc::new(Shared { tokens, context, tasks: tasks.clone(), clients });
+        let tls = tls.map(Arc::new);
+        let shared = Arc::new(Shared { tokens, context, tasks: tasks.clone(), clients, tls });
         let accepting = accept(listener, Arc::clone(&shared));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(accepting));
         Ok(Streaming { address, shared, tasks, _stop: shutdown.drop_guard() })
@@ -167,7 +176,8 @@ impl Streaming {
 
     fn url(&self, verb: &str, request: Request) -> Result<String, Status> {
         let token = self.shared.tokens.issue(request)?;
-        Ok(format!("http://{}/{verb}/{token}", self.address))
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}/{verb}/{token}", self.address))
     }
 }
 
@@ -213,6 +223,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn http(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    let wire = match &shared.tls {
+        None => Wire::Bare(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => Wire::Tls(Box::new(stream)),
+            Err(e) => return tracing::debug!("streaming: TLS: {}", rrun_error::reason(&e)),
+        },
+    };
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(request, &shared).await) }
@@ -220,7 +237,7 @@ async fn http(stream: TcpStream, shared: Arc<Shared>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(30))
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(wire), service)
         .with_upgrades();
     if let Err(e) = connection.await {
         tracing::debug!("streaming: HTTP: {e}");
@@ -273,26 +290,20 @@ fn unknown() -> Answer {
 }
 
 /// The bare connection, and what the HTTP server read beyond the request.
-async fn connection(upgraded: OnUpgrade) -> Result<(TcpStream, Vec<u8>), String> {
+async fn connection(upgraded: OnUpgrade) -> Result<(Wire, Vec<u8>), String> {
     let upgraded = upgraded.await.map_err(|e| e.to_string())?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "not a TCP connection")?;
+    let parts = upgraded.downcast::<TokioIo<Wire>>().map_err(|_| "not a client's connection")?;
     Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
-async fn stream_on(
-    stream: TcpStream,
-    early: &[u8],
-    agreed: Agreed,
-    wanted: Request,
-    context: &Context,
-) {
+async fn stream_on(stream: Wire, early: &[u8], agreed: Agreed, wanted: Request, context: &Context) {
     let job = match wanted {
         Request::Exec(r) => Job::Exec(r),
         Request::Attach(r) => Job::Attach(r),
         Request::PortForward(r) => {
             return match (agreed.transport, agreed.protocol) {
                 (Transport::Spdy, _) => {
-                    let (reader, writer) = stream.into_split();
+                    let (reader, writer) = stream.split();
                     portforward::serve(reader, writer, early, &r.pod_sandbox_id, context).await;
                 }
                 (Transport::WebSocket, TUNNEL) => {

@@ -7,12 +7,13 @@ mod client;
 mod exec;
 mod forward;
 mod http;
+mod tls;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rrun_cri::streaming::Streaming;
+use rrun_cri::streaming::{Streaming, Tls};
 use rrun_cri_api::v1::{ExecRequest, PortForwardRequest};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -32,11 +33,15 @@ impl Served {
 
     /// In a process that may have so many descriptors.
     async fn start_within(descriptors: u64) -> Served {
+        Served::start_with(descriptors, None).await
+    }
+
+    async fn start_with(descriptors: u64, tls: Option<Tls>) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (commands, events) = Commands::new();
         let release = Arc::clone(&commands.release);
         let commands = Arc::new(commands);
-        let streaming = Streaming::start_within(listener, commands, descriptors).unwrap();
+        let streaming = Streaming::start_within(listener, commands, tls, descriptors).unwrap();
         Served { streaming, release, events }
     }
 

@@ -6,6 +6,7 @@ use crate::pod_cgroups;
 use crate::terminal;
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
+use rrun_cri::config::{Config, Streaming};
 use rrun_cri::current::Current;
 use rrun_cri::parts;
 use rrun_cri::service::Service;
@@ -219,13 +220,13 @@ fn pod_of(uid: &str) -> Takeover {
 async fn in_process(context: &Context, takeover: Takeover) -> Result<(Arc<Service>, Store)> {
     let config = &context.config;
     let owner = owner();
-    let current = Current::new(config.as_ref().clone());
+    // Of the daemon alone: each process serves its own streams, and is their only client.
+    let streaming = Streaming::default();
+    let current = Current::new(Config { streaming, ..config.as_ref().clone() });
     let parts = parts::open(&current, takeover).await.map_err(|error| anyhow!(error))?;
     let images = parts.images.clone();
     let service = Service::start(parts, owner, &current).await;
-    let service = service.map_err(|error| {
-        anyhow::Error::new(error).context(format!("streaming on {}", config.streaming.address))
-    })?;
+    let service = service.map_err(|error| anyhow!(error))?;
     Ok((Arc::new(service), images))
 }
 

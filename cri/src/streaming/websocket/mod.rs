@@ -10,7 +10,7 @@ pub(super) use port_forward::port_forward;
 pub(super) use socket::Socket;
 pub(super) use tunnel::tunnel;
 
-use tokio::net::TcpStream;
+use super::wire::Wire;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -20,10 +20,10 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 const LONGEST: usize = 4 << 20;
 
 /// A connection whose handshake is done.
-async fn adopt(tcp: TcpStream, early: &[u8]) -> WebSocketStream<TcpStream> {
+async fn adopt(wire: Wire, early: &[u8]) -> WebSocketStream<Wire> {
     let config =
         WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
-    WebSocketStream::from_partially_read(tcp, early.to_vec(), Role::Server, Some(config)).await
+    WebSocketStream::from_partially_read(wire, early.to_vec(), Role::Server, Some(config)).await
 }
 
 /// The only end that clients take for one: any other code, or none, is an error to them.

@@ -6,7 +6,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::SplitStream;
 use futures::{SinkExt, StreamExt};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -15,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::chunks::ChunkWriter;
 use super::super::idle::Idle;
+use super::super::wire::Wire;
 use super::super::{IDLE, LINGER, QUEUE};
 use super::{adopt, normal_close};
 
@@ -32,7 +32,7 @@ pub(in super::super) struct Socket {
 
 /// The client's half.
 pub(super) struct Incoming {
-    messages: SplitStream<WebSocketStream<TcpStream>>,
+    messages: SplitStream<WebSocketStream<Wire>>,
     encoding: Encoding,
     idle: Idle,
 }
@@ -46,12 +46,8 @@ pub(super) struct Outgoing {
 }
 
 impl Socket {
-    pub(in super::super) async fn new(
-        tcp: TcpStream,
-        early: &[u8],
-        protocol: &'static str,
-    ) -> Socket {
-        let (mut sink, messages) = adopt(tcp, early).await.split();
+    pub(in super::super) async fn new(wire: Wire, early: &[u8], protocol: &'static str) -> Socket {
+        let (mut sink, messages) = adopt(wire, early).await.split();
         let encoding =
             if protocol.contains("base64") { Encoding::Base64 } else { Encoding::Binary };
         let (queue, mut queued) = mpsc::channel::<Message>(QUEUE);

@@ -8,20 +8,20 @@ use bytes::Bytes;
 use futures::stream::SplitSink;
 use futures::{Sink, SinkExt, StreamExt, future};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::io::StreamReader;
 
 use super::super::chunks::CHUNK;
+use super::super::wire::Wire;
 use super::{adopt, normal_close};
 
 /// The two halves of the stream. The end of the writer is a normal close.
 pub(in super::super) async fn tunnel(
-    tcp: TcpStream,
+    wire: Wire,
     early: &[u8],
 ) -> (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static) {
-    let (sink, messages) = adopt(tcp, early).await.split();
+    let (sink, messages) = adopt(wire, early).await.split();
     let bytes = messages.filter_map(|message| future::ready(data(message)));
     (StreamReader::new(bytes), Writer { sink, closed: false })
 }
@@ -39,7 +39,7 @@ fn data(message: Result<Message, Error>) -> Option<io::Result<Bytes>> {
 }
 
 struct Writer {
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    sink: SplitSink<WebSocketStream<Wire>, Message>,
     closed: bool,
 }
 
