@@ -97,6 +97,14 @@ pub fn thaw(groups: &Cgroups) -> Result<()> {
     step::run("runtime.resume.cgroup", || freezer.set(false))
 }
 
+/// The directory by which the groups are frozen, if they can be.
+pub fn freezer(groups: &Cgroups) -> Option<PathBuf> {
+    match Freezer::of(groups)? {
+        Freezer::Unified(dir) => Some(dir),
+        Freezer::V1(file) => file.parent().map(PathBuf::from),
+    }
+}
+
 /// Whether all processes in the groups stand still because somebody wants it.
 ///
 /// # Errors

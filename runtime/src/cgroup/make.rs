@@ -25,6 +25,15 @@ pub fn make(groups: &Cgroups) -> Result<()> {
     Ok(())
 }
 
+/// Makes the groups of one container and writes their values, for a process that is brought into them
+/// by [`place`]; nobody may be in them. Steps and undo as in [`crate::run::spawn`].
+///
+/// # Errors
+/// The file and the kernel's answer.
+pub fn create(groups: &Cgroups, steps: &mut Steps<Error>) -> Result<()> {
+    make_all(groups, Purpose::Create, steps)
+}
+
 /// Whose groups are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -109,6 +118,14 @@ pub(crate) fn complete(groups: &Cgroups) -> Result<()> {
 /// As [`complete`].
 pub fn join(groups: &Cgroups, pid: Pid) -> Result<()> {
     complete(groups)?;
+    place(groups, pid)
+}
+
+/// Brings a process into groups that are there.
+///
+/// # Errors
+/// The file and the kernel's answer.
+pub fn place(groups: &Cgroups, pid: Pid) -> Result<()> {
     for dir in &groups.dirs {
         let procs = dir.path.join("cgroup.procs");
         std::fs::write(&procs, pid.to_string())

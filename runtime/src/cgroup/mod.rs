@@ -25,11 +25,11 @@ pub(crate) use layout::fuzz_mountinfo;
 
 pub use controllers::{ControllerDir, Controllers};
 pub use devices::DevicePolicy;
-pub use freeze::{freeze, is_frozen, thaw};
+pub use freeze::{freeze, freezer, is_frozen, thaw};
 pub use kill::{kill, processes, signal};
 pub use layout::{Hierarchy, Layout, Mode};
 pub(crate) use make::{Purpose, complete, enter};
-pub use make::{join, make, update};
+pub use make::{create, join, make, place, update};
 pub use missing::missing;
 pub use move_processes::move_processes;
 pub use oom::OomKills;

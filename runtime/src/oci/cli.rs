@@ -6,11 +6,13 @@ use nix::poll::PollTimeout;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+mod checkpoint;
 mod create;
 mod exec;
 mod parse;
 mod update;
 
+pub use checkpoint::{Checkpoint, Image, Restore};
 pub use create::{Create, Run};
 pub use exec::Exec;
 pub use parse::parse;
@@ -142,6 +144,10 @@ pub enum Command {
     Pause(One),
     /// Let a paused container go on
     Resume(One),
+    /// Write the processes of a container into an image, for a restore
+    Checkpoint(Checkpoint),
+    /// Make a container that goes on where a checkpoint was made
+    Restore(Restore),
     /// Print what a container uses, and that it was killed for want of memory, as JSON
     Events(Events),
     /// Add and remove mounts of a container that runs

@@ -26,11 +26,16 @@ pub fn connect(
     }
 }
 
-/// Sends the master, as runc does: one message, whose bytes are a name.
+/// Sends the master of a child's terminal, as runc does: one message, whose bytes are a name.
 pub fn hand_over(child: &mut Child, socket: &UnixStream) -> Result<()> {
     let master = child
         .take_console()
         .ok_or_else(|| Error::new(Kind::Kernel, "the process has opened no terminal"))?;
+    send(&master, socket)
+}
+
+/// Sends the master of a terminal.
+pub fn send(master: &OwnedFd, socket: &UnixStream) -> Result<()> {
     let sent = rrun_sys::fdpass::send(socket.as_fd(), b"/dev/ptmx", &[master.as_fd()]);
     sent.context(|| "send the terminal").map(|_| ())
 }

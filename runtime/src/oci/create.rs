@@ -16,7 +16,7 @@ use rrun_runtime::systemd::{self, Scope};
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, seccomp};
 use rrun_sys::step::{self, Steps};
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,16 +51,19 @@ pub fn create(
     made.context(|| format!("create {}", options.id))
 }
 
-/// What is to be made.
-struct Intent {
-    plan: Plan,
-    record: Record,
-    joined: JoinedNamespaces,
-    caller: Caller,
+/// A container of which all is decided and nothing made.
+pub struct Decided {
+    pub plan: Plan,
+    /// What is to be on record of it.
+    pub record: Record,
+    /// The namespaces that it joins, open.
+    pub joined: JoinedNamespaces,
+    /// Who makes it.
+    pub caller: Caller,
 }
 
-/// Decides, and makes nothing.
-fn decide((global, given): (&Global, &Given), options: &Create, log: &Log) -> Result<Intent> {
+/// Reads a bundle, and decides what is to be made of it.
+pub fn decide((global, given): (&Global, &Given), options: &Create, log: &Log) -> Result<Decided> {
     let (bundle, mut spec) = config::bundle(&options.bundle, options.config.as_deref(), log)?;
     let process = spec.process().clone();
     if let Some(process) = spec.process_mut() {
@@ -89,40 +92,52 @@ fn decide((global, given): (&Global, &Given), options: &Create, log: &Log) -> Re
     record.process = process.unwrap_or_default();
     record.keyring.clone_from(&plan.process.keyring);
     record.scope = scope.as_ref().map(Scope::path);
+    record.joined = joined.others.iter().map(|(kind, _)| kind.clone()).collect();
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     record.resources = planning::created_resources(resources, &host)?;
-    Ok(Intent { plan, record, joined, caller })
+    Ok(Decided { plan, record, joined, caller })
 }
 
-fn make(
-    (global, given): (&Global, &Given),
-    options: &Create,
-    (until, hooked): (Until<'_>, &mut Option<Record>),
-    log: &Log,
-) -> Result<(Child, Record)> {
-    let Intent { plan, mut record, joined, caller } = decide((global, given), options, log)?;
-    let foreground = matches!(until, Until::Running { foreground: true, .. });
-    let terminal =
-        console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
-    let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
-    let root = &global.root;
-    let path = root.join(options.id.as_str());
+/// Makes the folder of a container, with what is about to be made. The folder is locked for as long
+/// as it is open, and goes with the steps when they are taken back.
+pub fn begin(
+    root: &Path,
+    id: &Id,
+    (plan, record): (&Plan, &mut Record),
+    steps: &mut Steps<Error>,
+) -> Result<Folder> {
+    let path = root.join(id.as_str());
     // Before the steps, so that it is locked until they are taken back.
-    let folder = step::run("oci.create.folder", || Folder::make(root, &options.id))?;
-    let mut steps = Steps::default();
+    let folder = step::run("oci.create.folder", || Folder::make(root, id))?;
     // Registered only now: a folder that was there already is another container's.
     let write = || {
         // Whoever finds the record knows what is whose.
         record.made = cgroup::missing(&plan.cgroups)?;
-        folder.write_made(&record)
+        folder.write_made(record)
     };
     steps.run("oci.create.record", write, move || Folder::remove(&path))?;
     if let Some(seccomp) = &plan.process.seccomp {
         step::run("oci.create.filter", || folder.write_filter(seccomp))?;
     }
+    Ok(folder)
+}
+
+fn make(
+    called: (&Global, &Given),
+    options: &Create,
+    (until, hooked): (Until<'_>, &mut Option<Record>),
+    log: &Log,
+) -> Result<(Child, Record)> {
+    let Decided { plan, mut record, joined, caller } = decide(called, options, log)?;
+    let foreground = matches!(until, Until::Running { foreground: true, .. });
+    let terminal =
+        console::connect(plan.process.terminal, options.console_socket.as_deref(), foreground)?;
+    let pidfd_socket = pidfd_socket::connect(options.pidfd_socket.as_deref())?;
+    let mut steps = Steps::default();
+    let folder = begin(&called.0.root, &options.id, (&plan, &mut record), &mut steps)?;
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     // The executor takes back the groups when its own steps fail; later ones fail here.
-    let beside = Beside { inherited: given.inherited, no_pivot: options.no_pivot, caller };
+    let beside = Beside { inherited: called.1.inherited, no_pivot: options.no_pivot, caller };
     let slots = joined.slots();
     let mut child = match until {
         Until::Created => {
@@ -141,27 +156,37 @@ fn make(
     if let Some(socket) = pidfd_socket {
         step::run("oci.create.pidfd", || pidfd_socket::hand_over(&child, "standard", &socket))?;
     }
-    record.init = ProcessStart::of(child.pid().as_raw());
-    if record.init.is_none() {
-        return Err(Error::new(Kind::Ended, "the process died while it was being prepared"));
-    }
-    if let Some(file) = &options.pid_file {
-        let pid = child.pid().to_string();
-        step::run("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
-    }
-    let record_state = || step::run("oci.create.state", || folder.write(&record));
+    let died = || Error::new(Kind::Ended, "the process died while it was being prepared");
+    let init = ProcessStart::of(child.pid().as_raw()).ok_or_else(died)?;
+    let pid_file = options.pid_file.as_deref();
     match until {
-        Until::Created => record_state()?,
+        Until::Created => finish(&folder, &mut record, init, pid_file)?,
         Until::Running { prepared, .. } => {
             prepared(&mut child)?;
             step::run("oci.start.release", || child.release().and_then(|()| child.wait_running()))?;
             // Not before: nobody else could start it.
-            record_state()?;
+            finish(&folder, &mut record, init, pid_file)?;
             step::run("oci.start.hooks", || hooks::started(&record))?;
         }
     }
     steps.commit();
     Ok((child, record))
+}
+
+/// Has the first process on record, and its number in the file that was asked for.
+pub fn finish(
+    folder: &Folder,
+    record: &mut Record,
+    init: ProcessStart,
+    pid_file: Option<&Path>,
+) -> Result<()> {
+    record.init = Some(init);
+    step::run("oci.create.state", || folder.write(record))?;
+    if let Some(file) = pid_file {
+        let pid = init.pid.to_string();
+        step::run("oci.create.pid-file", || write_whole(file, pid.as_bytes()))?;
+    }
+    Ok(())
 }
 
 fn tell_unset_properties(spec: &Spec, log: &Log) {
@@ -197,15 +222,21 @@ fn prepare(
         Ok(())
     };
     let take_back = move || {
-        if let Some(init) = init.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            delete::end_process(init.as_fd())?;
-        }
-        if kept.scope.is_none() {
-            cgroup::kill(&Cgroups { dirs: kept.made.clone(), ..Cgroups::default() })?;
-        }
-        kept.release_groups()
+        let init = init.lock().unwrap_or_else(PoisonError::into_inner).take();
+        take_back(&kept, init)
     };
     steps.run("oci.create.prepare", wait, take_back)
+}
+
+/// Ends the first process, and removes the groups that were made for it.
+pub fn take_back(record: &Record, init: Option<OwnedFd>) -> Result<()> {
+    if let Some(init) = init {
+        delete::end_process(init.as_fd())?;
+    }
+    if record.scope.is_none() {
+        cgroup::kill(&Cgroups { dirs: record.made.clone(), ..Cgroups::default() })?;
+    }
+    record.release_groups()
 }
 
 /// Whether it has groups of its own. Somebody else than root has them where he was given some to make

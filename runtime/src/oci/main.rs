@@ -1,6 +1,7 @@
 //! `rrun-oci`: the runtime behind the command line that podman, containerd and people know from
 //! runc. One process a command, no daemon; a container's record is a folder below `--root`.
 
+mod checkpoint;
 mod cli;
 mod config;
 mod console;
@@ -23,6 +24,7 @@ mod pidfd_socket;
 mod protect;
 mod record;
 mod relay;
+mod restore;
 mod rootless;
 mod run;
 mod several;
@@ -95,6 +97,8 @@ fn dispatch(cli: &Cli, given: &Given, log: &log::Log) -> Result<u8> {
         Command::Update(options) => update::update(root, options).map(|()| 0),
         Command::Pause(One { id }) => pause::pause(root, id).map(|()| 0),
         Command::Resume(One { id }) => pause::resume(root, id).map(|()| 0),
+        Command::Checkpoint(options) => checkpoint::checkpoint(root, options, log).map(|()| 0),
+        Command::Restore(options) => restore::restore((&cli.global, given), options, log),
         Command::Events(options) => events::events(root, options).map(|()| 0),
         Command::Mounts(options) => mounts::mounts(root, options).map(|()| 0),
         Command::Spec { bundle, file, rootless } => {

@@ -7,7 +7,7 @@ use rrun_runtime::plan::{Namespace, Slot};
 use rrun_runtime::planning::NamespaceOverrides;
 use rrun_runtime::{Context, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::invalid;
 
@@ -16,6 +16,8 @@ use crate::invalid;
 pub struct JoinedNamespaces {
     /// What each of them is for a plan.
     pub over: NamespaceOverrides,
+    /// Those that are not this process's own: as `/proc/<pid>/ns` calls them, and where they are.
+    pub others: Vec<(String, PathBuf)>,
     fds: Vec<OwnedFd>,
 }
 
@@ -53,6 +55,7 @@ impl JoinedNamespaces {
             let slot =
                 u8::try_from(joined.fds.len()).map_err(|_| invalid("too many namespaces"))?;
             *place = Some(Namespace::Slot(Slot(slot)));
+            joined.others.push((name.to_owned(), path.clone()));
             joined.fds.push(fd);
         }
         Ok(joined)

@@ -52,6 +52,9 @@ pub struct Record {
     pub init: Option<ProcessStart>,
     /// Its processes end with the first one.
     pub own_pids: bool,
+    /// Namespaces of it that are somebody else's, as `/proc/<pid>/ns` calls them.
+    #[serde(default)]
+    pub joined: Vec<String>,
     /// Flags of the filter in `seccomp.bpf`, if there is one.
     pub seccomp_flags: Option<u32>,
     /// Who answers what it leaves to somebody.
@@ -81,6 +84,7 @@ impl Record {
             process: Process::default(),
             init: None,
             own_pids: true,
+            joined: Vec::new(),
             seccomp_flags: None,
             listener: None,
             hooks: RuntimeHooks::default(),

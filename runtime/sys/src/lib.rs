@@ -5,6 +5,7 @@
 pub mod bpf;
 mod call;
 pub mod capability;
+pub mod command;
 pub mod daemon;
 pub mod exe;
 pub mod fdpass;

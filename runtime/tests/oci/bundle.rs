@@ -2,6 +2,7 @@
 
 use crate::support::Box;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,6 +58,7 @@ impl Bundle {
         let program = std::env::var_os("RRUN_TEST_RUNTIME").unwrap_or_else(ours);
         let mut command = Command::new(program);
         command.arg("--root").arg(&self.root).args(args).stdin(Stdio::null());
+        command.env("PATH", path_with_criu());
         command
     }
 
@@ -65,6 +67,7 @@ impl Bundle {
         let runtime = self.runtime(args);
         let mut command = crate::support::limited(runtime.get_program());
         command.args(runtime.get_args()).stdin(Stdio::null());
+        command.envs(runtime.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
     }
 
@@ -169,6 +172,15 @@ impl Drop for Bundle {
             assert!(left.is_empty(), "groups are left: {left:?}");
         }
     }
+}
+
+/// The path with the criu that `tests/setup` has unpacked before all others.
+pub fn path_with_criu() -> OsString {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/.cache");
+    let cache = std::env::var_os("RRUN_TEST_CACHE").map_or_else(beside, PathBuf::from);
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(cache.join("criu/bin")).chain(std::env::split_paths(&others));
+    std::env::join_paths(all).unwrap()
 }
 
 /// Where hierarchies may be mounted.

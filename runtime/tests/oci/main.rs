@@ -10,6 +10,7 @@
 
 mod bundle;
 mod callers;
+mod checkpoint;
 mod escapes;
 mod exec;
 mod groups;

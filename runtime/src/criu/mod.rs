@@ -1,0 +1,49 @@
+//! Checkpoints: the memory, descriptors, mounts and namespaces of a container's processes in files,
+//! and processes made of these again, by the program `criu` (4.1 and later).
+//!
+//! The program is asked over a socket, as runc and crun ask it, and not by a command line: only so
+//! does it hand over the master of a container's terminal and wait for hooks. Its requests are
+//! protobuf, of which [`message`] has what is used here.
+//!
+//! What of a container is the host's is named for the image by where the container finds it, and so
+//! one that runc has made can be restored here, and one of ours there: bind mounts by their
+//! destinations, a namespace that was joined as `extRootNetNS` and its like, the standard descriptors
+//! in the file `descriptors.json`.
+
+mod dump;
+mod external;
+mod message;
+mod options;
+mod restore;
+mod worker;
+
+pub use dump::{Dump, dump};
+pub use message::CgroupsMode;
+pub use options::Options;
+pub use restore::{Helper, Restore, restore};
+
+use crate::{Error, Kind, Result};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Finds the program `criu` on the path, or anywhere that `name` says.
+///
+/// # Errors
+/// `NotFound`, with its name.
+pub fn find(name: &Path) -> Result<PathBuf> {
+    let runs = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if name.components().count() > 1 {
+        let found = Some(name.to_owned()).filter(runs);
+        return found.ok_or_else(|| missing(name, "no such program"));
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(runs);
+    found.ok_or_else(|| missing(name, "not found in PATH"))
+}
+
+fn missing(name: &Path, why: &str) -> Error {
+    Error::new(Kind::NotFound, why).context(name.display().to_string())
+}
