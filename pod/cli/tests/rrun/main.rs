@@ -22,6 +22,7 @@ mod looks;
 mod machine;
 mod manifests;
 mod pods;
+mod progress;
 mod reach;
 mod show;
 mod stdin;
