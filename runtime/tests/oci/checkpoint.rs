@@ -13,7 +13,9 @@ use std::process::{Command, Output, Stdio};
 const ABSENT: &str = "skipped: criu is not installed, or does not work on this kernel";
 
 /// Counts in a variable, and shows how far it is in a file.
-const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.01; done";
+/// By directories: a file that is open at the dump must have the same size at the restore, and what
+/// ran meanwhile would have changed it.
+const COUNT: &str = "i=0; while :; do i=$((i+1)); mkdir -p /n/$i; sleep 0.01; done";
 
 fn has_criu() -> bool {
     let path = crate::bundle::path_with_criu();
@@ -34,7 +36,7 @@ fn dumpable(script: &str) -> Bundle {
 }
 
 impl Bundle {
-    /// How far it is; the file is empty for the moment in which it is written.
+    /// How far it has ever been.
     fn count(&self) -> u64 {
         let mut count = 0;
         self.await_count(|is| {
@@ -49,10 +51,11 @@ impl Bundle {
     }
 
     fn await_count(&self, mut is_right: impl FnMut(u64) -> bool) {
-        let file = self.rootfs().join("count");
+        let folder = self.rootfs().join("n");
         await_that("it counts", || {
-            let text = std::fs::read_to_string(&file).unwrap_or_default();
-            text.strip_suffix('\n').and_then(|text| text.parse().ok()).is_some_and(&mut is_right)
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let counts = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            counts.max().is_some_and(&mut is_right)
         });
     }
 
