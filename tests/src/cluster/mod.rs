@@ -228,7 +228,7 @@ impl Drop for ControlPlane {
 fn tool(name: &str) -> Result<PathBuf> {
     let path = place::cache().join("bin/control-plane").join(name);
     if !path.exists() {
-        bail!("{} is missing: run make control-plane", path.display());
+        bail!("{} is missing: run make cluster", path.display());
     }
     Ok(path)
 }
