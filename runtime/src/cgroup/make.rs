@@ -232,12 +232,18 @@ fn make_dir(dir: &CgroupDir) -> Result<bool> {
 }
 
 /// Copies the parent's values, which a cpuset needs before it takes a task, where there are none.
+/// Whoever has made the parent may not have come to its values yet: it is given them first.
 fn inherit_cpuset(dir: &Path) -> Result<()> {
-    let parent = dir.parent().unwrap_or(dir);
+    let Some(parent) = dir.parent() else { return Ok(()) };
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = std::fs::read(dir.join(file)).context(|| file)?;
         if own.trim_ascii().is_empty() {
-            let value = std::fs::read(parent.join(file)).context(|| file)?;
+            let mut value = std::fs::read(parent.join(file)).context(|| file)?;
+            if value.trim_ascii().is_empty() {
+                // The root of the hierarchy has all, so this comes to an end.
+                inherit_cpuset(parent)?;
+                value = std::fs::read(parent.join(file)).context(|| file)?;
+            }
             std::fs::write(dir.join(file), value).context(|| file)?;
         }
     }

@@ -69,7 +69,7 @@ impl View {
             marks: ["/run/rrun", "/lib/rrun", "rrund", "rrun-shim", "rrun-test-", "kubepods"]
                 .map(str::to_owned)
                 .to_vec(),
-            cgroups: ["/rrun", "kubepods", "/k8s.io"].map(str::to_owned).to_vec(),
+            cgroups: ["/rrun", "kubepods", "/k8s.io", "/oci-"].map(str::to_owned).to_vec(),
             allowed: Vec::new(),
             strangers: Default::default(),
         }
