@@ -1,6 +1,7 @@
 //! Processes into an image.
 
 use super::external::{self, DESCRIPTORS};
+use super::groups;
 use super::message::{PageServer, Type, Wanted};
 use super::options::{Folders, Options};
 use super::worker::Worker;
@@ -74,7 +75,7 @@ fn wanted(dump: &Dump<'_>, folders: &Folders) -> Result<Wanted> {
             port: Some((*port).into()),
         }),
         status_fd: dump.status_fd,
-        ..dump.options.wanted(folders)
+        ..dump.options.wanted(folders, groups::mode(dump.options.cgroups, dump.pid, dump.groups)?)
     };
     for kind in dump.joined.iter().filter(|kind| *kind == "net" || *kind == "pid") {
         wanted.external.push(external::namespace(dump.pid, kind)?);

@@ -12,6 +12,7 @@
 
 mod dump;
 mod external;
+mod groups;
 mod message;
 mod options;
 mod restore;

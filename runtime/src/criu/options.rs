@@ -32,8 +32,10 @@ pub struct Options {
     pub auto_dedup: bool,
     /// Memory is fetched when it is used.
     pub lazy_pages: bool,
-    /// What becomes of control groups.
-    pub cgroups: CgroupsMode,
+    /// What becomes of control groups; unless it is said, those that are missing are made, or all are
+    /// left out where the container shares one with others. A restore without them is in the caller's
+    /// namespace of control groups.
+    pub cgroups: Option<CgroupsMode>,
 }
 
 /// The folders of a request, open for as long as it lasts.
@@ -73,7 +75,7 @@ fn open(path: &Path, worker: i32) -> Result<File> {
 
 impl Options {
     /// The request that says all this.
-    pub(super) fn wanted(&self, folders: &Folders) -> Wanted {
+    pub(super) fn wanted(&self, folders: &Folders, cgroups: CgroupsMode) -> Wanted {
         // Without connections in the image there are none to hold still, and the host need have no
         // program that could.
         let lock = match self.tcp_established {
@@ -93,7 +95,7 @@ impl Options {
             auto_dedup: Some(self.auto_dedup),
             lazy_pages: Some(self.lazy_pages),
             manage_cgroups: Some(true),
-            manage_cgroups_mode: Some(self.cgroups.into()),
+            manage_cgroups_mode: Some(cgroups.into()),
             network_lock: Some(lock.into()),
             orphan_pts_master: Some(true),
             notify_scripts: Some(true),

@@ -1,7 +1,8 @@
 //! An image into processes.
 
 use super::external::{self, DESCRIPTORS};
-use super::message::{CgroupRoot, InheritedFd, JoinedNamespace, Type, Wanted};
+use super::groups;
+use super::message::{InheritedFd, JoinedNamespace, Type, Wanted};
 use super::options::{Folders, Options};
 use super::worker::Worker;
 use crate::plan::{MountSource, Plan};
@@ -64,10 +65,9 @@ pub fn restore(restore: &Restore<'_>, helper: &mut dyn Helper) -> Result<Option<
             rrun_sys::command::bind_privately(command, source, target);
         })?;
         let folders = Folders::open(restore.options, "restore.log", worker.pid())?;
-        let mut wanted = wanted(restore, &folders)?;
-        wanted.inherited = inherited;
         helper.place(worker.pid())?;
-        wanted.cgroup_roots = cgroup_roots(worker.pid())?;
+        let mut wanted = wanted(restore, &folders, worker.pid())?;
+        wanted.inherited = inherited;
         // Only now: some of them are the groups.
         for (target, source) in sources(restore.plan)? {
             wanted.external.push(format!("mnt[{}]:{}", text(&target)?, text(&source)?));
@@ -92,14 +92,16 @@ pub fn restore(restore: &Restore<'_>, helper: &mut dyn Helper) -> Result<Option<
     })
 }
 
-fn wanted(restore: &Restore<'_>, folders: &Folders) -> Result<Wanted> {
+fn wanted(restore: &Restore<'_>, folders: &Folders, worker: i32) -> Result<Wanted> {
+    let cgroups = groups::mode(restore.options.cgroups, worker, &restore.plan.cgroups)?;
     let mut wanted = Wanted {
         root: Some(text(restore.place)?),
         as_sibling: Some(true),
         evasive_devices: Some(true),
         lsm_profile: restore.lsm_profile.clone(),
         lsm_mount_context: restore.lsm_mount_context.clone(),
-        ..restore.options.wanted(folders)
+        cgroup_roots: groups::roots(worker)?,
+        ..restore.options.wanted(folders, cgroups)
     };
     for (kind, path) in restore.joined.iter().filter(|(kind, _)| !is_inherited(kind)) {
         if kind == "cgroup" {
@@ -209,23 +211,6 @@ fn inherited(restore: &Restore<'_>) -> Result<(Vec<OwnedFd>, Vec<InheritedFd>)> 
 
 fn own(fd: i32) -> String {
     format!("/proc/self/fd/{fd}")
-}
-
-/// The groups of a process, for each controller.
-fn cgroup_roots(pid: i32) -> Result<Vec<CgroupRoot>> {
-    let path = format!("/proc/{pid}/cgroup");
-    let text = std::fs::read_to_string(&path).context(|| format!("read {path}"))?;
-    let lines = text.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        Some((fields.next()?, fields.next()?))
-    });
-    let each = lines.flat_map(|(controllers, path)| {
-        controllers.split(',').map(|controller| CgroupRoot {
-            controller: Some(controller.to_owned()),
-            path: path.to_owned(),
-        })
-    });
-    Ok(each.collect())
 }
 
 fn c_path(path: &Path) -> Result<CString> {

@@ -95,6 +95,6 @@ pub fn common(image: &Image, annotations: &HashMap<String, String>) -> Result<Op
         file_locks: image.file_locks,
         auto_dedup: image.auto_dedup,
         lazy_pages: image.lazy_pages,
-        cgroups: image.manage_cgroups_mode.into(),
+        cgroups: image.manage_cgroups_mode.map(Into::into),
     })
 }

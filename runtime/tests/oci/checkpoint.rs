@@ -10,14 +10,14 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-const ABSENT: &str = "skipped: criu is not installed, or does not work on this kernel";
+pub const ABSENT: &str = "skipped: criu is not installed, or does not work on this kernel";
 
 /// Counts in a variable, and shows how far it is in a file.
 /// By directories: a file that is open at the dump must have the same size at the restore, and what
 /// ran meanwhile would have changed it.
-const COUNT: &str = "i=0; while :; do i=$((i+1)); mkdir -p /n/$i; sleep 0.01; done";
+pub const COUNT: &str = "i=0; while :; do i=$((i+1)); mkdir -p /n/$i; sleep 0.01; done";
 
-fn has_criu() -> bool {
+pub fn has_criu() -> bool {
     let path = crate::bundle::path_with_criu();
     let checked = Command::new("criu").arg("check").env("PATH", path).output();
     checked.is_ok_and(|output| output.status.success())
@@ -37,7 +37,7 @@ fn dumpable(script: &str) -> Bundle {
 
 impl Bundle {
     /// How far it has ever been.
-    fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         let mut count = 0;
         self.await_count(|is| {
             count = is;
@@ -46,7 +46,7 @@ impl Bundle {
         count
     }
 
-    fn await_count_above(&self, least: u64) {
+    pub fn await_count_above(&self, least: u64) {
         self.await_count(|is| is > least);
     }
 
@@ -69,7 +69,7 @@ impl Bundle {
         self.call(&[&image, flags, &[&self.id]].concat())
     }
 
-    fn checkpointed(&self, flags: &[&str]) {
+    pub fn checkpointed(&self, flags: &[&str]) {
         let output = self.checkpoint(flags);
         assert!(output.status.success(), "{}", self.why(&output));
     }
@@ -88,7 +88,7 @@ impl Bundle {
         Output { status, stdout: Vec::new(), stderr: std::fs::read(log).unwrap_or_default() }
     }
 
-    fn restored(&self, flags: &[&str]) {
+    pub fn restored(&self, flags: &[&str]) {
         let output = self.restore(flags);
         assert!(output.status.success(), "{}", self.why(&output));
     }

@@ -1,6 +1,7 @@
 //! Whose groups are whose.
 
 use crate::bundle::{Bundle, hierarchies, text};
+use crate::checkpoint;
 use crate::{is_crun, is_peer, is_runc};
 use serde_json::json;
 use std::path::PathBuf;
@@ -235,4 +236,42 @@ fn what_is_done_by_groups_is_refused_to_one_that_has_none() {
     bundle.ok(&["kill", "--all", id, "KILL"]);
     crate::bundle::wait_for_end(pid);
     bundle.ok(&["delete", id]);
+}
+
+#[test]
+fn a_checkpoint_from_groups_that_others_share_takes_none_of_theirs() {
+    if is_peer() {
+        return;
+    }
+    if !checkpoint::has_criu() {
+        return println!("{}", checkpoint::ABSENT);
+    }
+    let bundle = Bundle::sh(checkpoint::COUNT);
+    bundle.write();
+    let (dir, image) = (bundle.dir.to_str().unwrap(), bundle.dir.join("image"));
+    let null = std::process::Stdio::null;
+    let unmanaged = |args: &[&str]| {
+        let args = [&["--cgroup-manager", "disabled"], args, &["--bundle", dir, &bundle.id]];
+        let status = bundle.limited(&args.concat()).stdout(null()).stderr(null()).status();
+        assert!(status.unwrap().success(), "{args:?}");
+    };
+    unmanaged(&["create"]);
+    bundle.ok(&["start", &bundle.id]);
+    bundle.await_count_above(0);
+    // criu looks only at groups that it is not in itself.
+    let own = Made::new(&bundle);
+    std::fs::write(own.0[0].join("cgroup.procs"), bundle.pid().to_string()).unwrap();
+    let other = Bundle::new(&["true"]);
+    let made = Made::new(&other);
+    let flags = ["--image-path", image.to_str().unwrap()];
+    let refused = bundle.fails(
+        &[&["checkpoint", "--manage-cgroups-mode", "full"], &flags[..], &[&bundle.id]].concat(),
+    );
+    assert!(refused.contains("is not the container's alone"), "{refused}");
+    bundle.checkpointed(&[]);
+    drop(made);
+    unmanaged(&[&["restore", "--detach"], &flags[..]].concat());
+    bundle.await_count_above(bundle.count() + 1);
+    let again: Vec<PathBuf> = hierarchies().iter().map(|root| root.join(&other.id)).collect();
+    assert!(again.iter().all(|dir| !dir.exists()), "{again:?}");
 }

@@ -35,9 +35,9 @@ pub struct Image {
     #[arg(long)]
     pub lazy_pages: bool,
     /// What becomes of control groups: those that are missing are made, all are set, none may be
-    /// there before, or they are left out
-    #[arg(long, value_enum, default_value = "soft")]
-    pub manage_cgroups_mode: CgroupsMode,
+    /// there before, or they are left out [default: soft; ignore where one is shared with others]
+    #[arg(long, value_enum)]
+    pub manage_cgroups_mode: Option<CgroupsMode>,
     /// Accepted for runc's callers: what is in a network namespace is never part of an image
     #[arg(long, value_enum)]
     pub empty_ns: Vec<EmptyNamespace>,
