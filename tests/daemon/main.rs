@@ -1,6 +1,7 @@
 //! The daemon over gRPC, with real pods in a sandbox. Needs root, `make tools` and `tests/setup`.
 #![allow(clippy::unwrap_used)]
 
+mod as_kubelet;
 mod asked;
 mod attacks;
 mod cdi;

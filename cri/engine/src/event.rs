@@ -23,7 +23,7 @@ pub struct Event {
     pub pod: PodId,
     /// The container; `None`: it happened to the pod itself.
     pub container: Option<ContainerId>,
-    /// The pod as it was right afterwards; `None` when it is gone.
+    /// The pod as it was right afterwards, or last; `None` when it is gone and was made again.
     pub pod_status: Option<PodStatus>,
     /// The pod's containers right afterwards.
     pub containers: Vec<ContainerStatus>,

@@ -50,7 +50,12 @@ impl PodAt {
     /// Tells what happened to the pod, or to one of its containers.
     pub(crate) fn tell(&self, kind: EventKind, container: Option<&ContainerId>) {
         self.engine.events.tell(|at| {
+            // By a status that comes with the removal of a pod, the kubelet forgets all that it knows
+            // of the pod with that uid, which may have been made again.
             let gone = kind == EventKind::Deleted && container.is_none();
+            let (owner, uid) = (&self.pod.owner, &self.pod.config.uid);
+            let is_again =
+                || self.engine.table.pods(owner).iter().any(|pod| pod.config.uid == *uid);
             let containers = self.engine.table.containers_of(&self.pod.id);
             Event {
                 owner: self.pod.owner.clone(),
@@ -58,7 +63,7 @@ impl PodAt {
                 at,
                 pod: self.pod.id.clone(),
                 container: container.cloned(),
-                pod_status: (!gone).then(|| view::pod_status(&self.pod)),
+                pod_status: (!gone || !is_again()).then(|| view::pod_status(&self.pod)),
                 containers: containers
                     .iter()
                     .filter(|container| container.record().phase.is_listed())
