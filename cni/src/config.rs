@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::subnet::Subnet;
+use crate::subnet6::Subnet6;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -55,7 +56,10 @@ pub struct Config {
     /// 10.90.0.0/16 … 10.99.0.0/16 that overlaps no route of the host (10.85 and 10.88 are what
     /// CRI-O and podman take), once: the choice is kept in `state_dir`.
     pub subnet: Option<Subnet>,
-    /// Name of the built-in bridge's nftables table, family `ip`.
+    /// The subnet of the IPv6 addresses that pods on the built-in bridge have beside; `None`: they have
+    /// none.
+    pub subnet6: Option<Subnet6>,
+    /// Name of the built-in bridge's nftables tables, families `ip` and `ip6`.
     pub table: String,
     /// How long one execution of a plugin may take before it is killed.
     pub plugin_timeout: Duration,
@@ -68,6 +72,7 @@ impl Default for Config {
             state_dir: "/var/lib/rrun/network".into(),
             bridge: "rrun0".into(),
             subnet: None,
+            subnet6: None,
             table: "rrun".into(),
             plugin_timeout: Duration::from_secs(100),
         }

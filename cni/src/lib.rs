@@ -21,9 +21,11 @@ mod record;
 mod selection;
 mod store;
 mod subnet;
+mod subnet6;
 
 pub use attachment::{Attached, Attachment, Dns, PortMapping, Protocol, RecordedAttachment};
 pub use config::{Config, Mode, Settings};
 pub use error::{Error, Kind, Result};
 pub use network::{Network, Status};
 pub use subnet::Subnet;
+pub use subnet6::Subnet6;

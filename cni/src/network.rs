@@ -194,6 +194,7 @@ impl Network {
                 "type": "builtin-bridge",
                 "table": self.config.table,
                 "subnet": self.config.subnet.map(|subnet| subnet.to_string()),
+                "subnet6": self.config.subnet6.map(|subnet| subnet.to_string()),
             }),
             Selected::Plugins(network) => network.list(),
         };

@@ -22,7 +22,7 @@ pub enum Selected {
 impl Folders {
     /// What keeps pods of the built-in bridge from the rest of the world, for people.
     pub fn lost(&self) -> Vec<String> {
-        match self.bridge.lost(&self.config.bridge) {
+        match self.bridge.lost(&self.config.bridge, self.config.subnet6) {
             Ok(lost) => lost,
             Err(e) => vec![e.to_string()],
         }

@@ -18,6 +18,7 @@ use rrun_engine::CgroupDriver;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Where the configuration is looked for without `--config`; a missing file there is no error.
 pub const DEFAULT_PATH: &str = "/etc/rrun/rrund.toml";
@@ -110,8 +111,11 @@ pub struct Network {
     pub bridge: String,
     /// Addresses of the built-in bridge, in CIDR notation; default: the first of a list that no
     /// route of the host covers.
-    #[serde(deserialize_with = "subnet")]
+    #[serde(deserialize_with = "subnet::<rrun_cni::Subnet, _>")]
     pub subnet: Option<String>,
+    /// IPv6 addresses that pods on the built-in bridge have beside, in CIDR notation; default: none.
+    #[serde(deserialize_with = "subnet::<rrun_cni::Subnet6, _>")]
+    pub subnet6: Option<String>,
 }
 
 impl Default for Network {
@@ -123,6 +127,7 @@ impl Default for Network {
             netns_dir: "/var/run/netns".into(),
             bridge: "rrun0".into(),
             subnet: None,
+            subnet6: None,
         }
     }
 }
@@ -315,9 +320,13 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 }
 
 /// Addresses in CIDR notation, which pods can be given.
-fn subnet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn subnet<'de, S, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    S: FromStr<Err = rrun_cni::Error>,
+    D: Deserializer<'de>,
+{
     let text = String::deserialize(deserializer)?;
-    match text.parse::<rrun_cni::Subnet>() {
+    match text.parse::<S>() {
         Ok(_) => Ok(Some(text)),
         Err(error) => Err(D::Error::custom(error)),
     }
@@ -402,6 +411,7 @@ mod tests {
             ("[cgroup]\ndriver = \"x\"\n", "f:2: cgroup.driver: unknown variant `x`"),
             ("[cgroup]\nparent = \"\"\n", "f:2: cgroup.parent: \"\" is no path of a group"),
             ("[network]\nsubnet = \"10.1.2.3\"\n", "f:2: network.subnet: subnet \"10.1.2.3\": "),
+            ("[network]\nsubnet6 = 'fe80::/64'\n", "f:2: network.subnet6: subnet fe80::/64: "),
             ("[images]\nper_verifier_timeout = 0\n", "f:2: images.per_verifier_timeout: want a"),
             ("[images]\nverifier_bin_dir = 'x'\n", "f:2: images.verifier_bin_dir: x is not an"),
             ("[images]\npinned = ['a', 'B']\n", "f:2: images.pinned: image reference \"B\""),

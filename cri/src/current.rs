@@ -191,6 +191,7 @@ mod tests {
         ("network.netns_dir", "'/x'"),
         ("network.bridge", "'x0'"),
         ("network.subnet", "'10.1.0.0/16'"),
+        ("network.subnet6", "'fd00::/64'"),
         ("images.certs_dirs", "['/x']"),
         ("images.verifier_bin_dir", "'/x'"),
         ("images.max_verifiers", "-1"),

@@ -156,14 +156,15 @@ pub fn image_gc(config: &Config) -> Result<Policy, String> {
 pub(crate) fn network(current: &Current) -> Result<rrun_cni::Config, String> {
     let config = current.config();
     let settings = &config.network;
-    let subnet = settings.subnet.as_ref().map(|subnet| {
-        subnet.parse().map_err(|error| format!("config: network.subnet: {subnet}: {error}"))
-    });
+    let refused = |key, error| format!("config: network.{key}: {error}");
+    let subnet = settings.subnet.as_ref().map(|text| text.parse()).transpose();
+    let subnet6 = settings.subnet6.as_ref().map(|text| text.parse()).transpose();
     Ok(rrun_cni::Config {
         settings: current.of_network(),
         state_dir: config.root.join("network"),
         bridge: settings.bridge.clone(),
-        subnet: subnet.transpose()?,
+        subnet: subnet.map_err(|error: rrun_cni::Error| refused("subnet", error))?,
+        subnet6: subnet6.map_err(|error: rrun_cni::Error| refused("subnet6", error))?,
         table: table(&settings.bridge),
         ..rrun_cni::Config::default()
     })

@@ -3,7 +3,7 @@
 use crate::suite::*;
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
-use rrun_tests::harness::WORK;
+use rrun_tests::harness::{BUSYBOX, WORK};
 
 #[tokio::test]
 async fn a_pod_lives_from_run_to_remove_and_leaves_nothing() {
@@ -186,5 +186,37 @@ async fn limits_are_changed_in_place_and_told_by_status() {
     suite.remove(&pod).await;
     let gone = update(LinuxContainerResources::default()).await.unwrap_err();
     assert_eq!(gone.code(), tonic::Code::NotFound, "{gone}");
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_pod_has_addresses_of_both_families_which_reach_it_and_outlive_the_daemon() {
+    let mut suite = Suite::start_with("[network]\nsubnet6 = 'fd00:77::/64'").await;
+    let config = suite.harness.pod("both");
+    let pod = suite.run_pod(&config).await;
+    let words = ["/bin/work", "serve", "80", "here"];
+    suite.add(&pod, &config, "main", &words).await;
+    suite.restart().await;
+    let network = suite.pod_status(&pod).await.network.unwrap();
+    let [PodIp { ip: six }] = &network.additional_ips[..] else { panic!("{network:?}") };
+    assert!(network.ip.starts_with("10.") && six.starts_with("fd00:77::"), "{network:?}");
+    let (other, client) = {
+        let config = suite.harness.pod("client");
+        let other = suite.run_pod(&config).await;
+        let client = suite.harness.container("main", BUSYBOX, &["sleep", "1000"]);
+        let client = suite.create(&other, client, &config).await.unwrap();
+        suite.start_container(&client).await.unwrap();
+        (other, client)
+    };
+    for address in [network.ip.clone(), format!("[{six}]")] {
+        let url = format!("http://{address}/");
+        let asked = async || {
+            let answer = suite.exec(&client, &["wget", "-qO-", &url], 10).await.unwrap();
+            answer.stdout.starts_with(b"here")
+        };
+        suite.until(&url, asked).await;
+    }
+    suite.remove(&other).await;
+    suite.remove(&pod).await;
     suite.assert_nothing_left();
 }

@@ -2,15 +2,18 @@
 //! with its address, forwarding, the nftables table.
 
 use super::forward::{Forward, IPTABLES};
+use super::net::Net;
 use super::rules::Rules;
 use super::{legacy, mac};
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
+use crate::netlink::Family;
 use crate::netlink::Socket;
 use crate::netlink::nft::{self, Table};
-use crate::netlink::route::{self, Address, Link};
+use crate::netlink::route::{self, Link};
 use crate::store::Store;
 use crate::subnet::Subnet;
+use crate::subnet6::Subnet6;
 use nix::errno::Errno;
 use rrun_sys::step;
 use std::fs;
@@ -21,7 +24,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 #[derive(Clone, Copy, Debug)]
 pub struct Base {
     pub subnet: Subnet,
+    /// Of the second addresses.
+    pub six: Option<Subnet6>,
     pub link: Link,
+}
+
+impl Base {
+    /// The families that pods have addresses of.
+    pub fn nets(&self) -> impl Iterator<Item = Net> {
+        nets(self.subnet, self.six)
+    }
+}
+
+fn nets(subnet: Subnet, six: Option<Subnet6>) -> impl Iterator<Item = Net> {
+    std::iter::once(Net::V4(subnet)).chain(six.map(|six| Net::V6(six, subnet)))
 }
 
 /// A netfilter socket that stays open, because closing one waits until the kernel has freed what was
@@ -48,10 +64,12 @@ pub struct Host {
     pub bridge: String,
     pub table: String,
     configured: Option<Subnet>,
+    six: Option<Subnet6>,
     store: Arc<Store>,
     subnet: OnceLock<Subnet>,
     pub netfilter: Netfilter,
-    forward: Forward,
+    /// Of both families.
+    forward: [Forward; 2],
     /// What [`Forward`] saw, as far as it is in the log.
     told: Mutex<Vec<String>>,
     /// Index of the bridge that this process has set up; 0 is none.
@@ -64,10 +82,11 @@ impl Host {
             bridge: config.bridge.clone(),
             table: config.table.clone(),
             configured: config.subnet,
+            six: config.subnet6,
             store,
             subnet: OnceLock::new(),
             netfilter: Netfilter::default(),
-            forward: Forward::default(),
+            forward: Default::default(),
             told: Mutex::default(),
             done: AtomicU32::new(0),
         }
@@ -79,6 +98,10 @@ impl Host {
     pub fn ensure(&self, socket: &mut Socket) -> Result<Base> {
         let ensure = || format!("bridge {}", self.bridge);
         let subnet = self.subnet(socket).context(ensure)?;
+        if let Some(six) = &self.six {
+            six.check_room(&subnet).context(ensure)?;
+        }
+        let nets = || nets(subnet, self.six);
         let link = match route::link(socket, &self.bridge).context(ensure)? {
             Some(link) if link.index == self.done.load(Ordering::Relaxed) => {
                 self.mend(socket, link, subnet).context(ensure)?;
@@ -86,18 +109,22 @@ impl Host {
             }
             _ => self.set_up(socket, subnet).context(ensure)?,
         };
-        let tables = |socket: &mut Socket| {
-            self.ensure_table(subnet, socket)?;
-            self.tell_forbidding(subnet, socket)
-        };
-        self.netfilter.with(tables).context(ensure)?;
-        let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
-        match legacy::accept(subnet, &rules.comment()) {
-            // Most such tables forbid nothing: the pod is attached, and whoever looks is told.
-            Err(e) if e.kind() == Kind::NotFound => tracing::warn!(bridge = self.bridge, "{e}"),
-            done => done.context(ensure)?,
+        for net in nets() {
+            let rules = Rules { table: &self.table, bridge: &self.bridge, net };
+            self.netfilter.with(|socket| self.ensure_table(&rules, socket)).context(ensure)?;
         }
-        Ok(Base { subnet, link })
+        self.netfilter.with(|socket| self.tell_forbidding(nets(), socket)).context(ensure)?;
+        for net in nets() {
+            let rules = Rules { table: &self.table, bridge: &self.bridge, net };
+            match legacy::accept(&net, &rules.comment()) {
+                // Most such tables forbid nothing: the pod is attached, and whoever looks is told.
+                Err(e) if e.kind() == Kind::NotFound => {
+                    tracing::warn!(bridge = self.bridge, "{e}");
+                }
+                done => done.context(ensure)?,
+            }
+        }
+        Ok(Base { subnet, six: self.six, link })
     }
 
     fn subnet(&self, socket: &mut Socket) -> Result<Subnet> {
@@ -116,9 +143,15 @@ impl Host {
         })?;
         let link = route::link(socket, &self.bridge)?;
         let link = link.ok_or_else(|| Error::new(Kind::Internal, "removed while it was made"))?;
-        let add = || route::add_address(socket, link.index, bridge_address(subnet));
-        step::run("cni.bridge.address", add)?;
-        for (step, name) in switches(&self.bridge) {
+        if self.six.is_some() {
+            enable_ipv6(&self.bridge)?;
+        }
+        for net in nets(subnet, self.six) {
+            let address = net.address(net.gateway());
+            let add = || route::add_address(socket, link.index, address);
+            step::run("cni.bridge.address", add)?;
+        }
+        for (step, name) in switches(&self.bridge, self.six.is_some()) {
             step::run(step, || switch_on(&name))?;
         }
         self.done.store(link.index, Ordering::Relaxed);
@@ -132,19 +165,21 @@ impl Host {
             tracing::warn!(bridge = self.bridge, "the bridge was down: brought up again");
             step::run("cni.bridge.up", || route::set_up(socket, link))?;
         }
-        let address = bridge_address(subnet);
-        if !route::has_address(socket, link, address.ip)? {
-            tracing::warn!(bridge = self.bridge, "the bridge lacked its address: added again");
-            let add = || route::add_address(socket, link.index, address);
-            step::run("cni.bridge.address", add)?;
+        for net in nets(subnet, self.six) {
+            let address = net.address(net.gateway());
+            if !route::has_address(socket, link, address.ip)? {
+                tracing::warn!(bridge = self.bridge, "it lacked {}: added again", address.ip);
+                let add = || route::add_address(socket, link.index, address);
+                step::run("cni.bridge.address", add)?;
+            }
+            if !route::leads_to(socket, link, net.some_pod())? {
+                tracing::warn!(bridge = self.bridge, "it lacked its route {net}: added again");
+                let add = || route::add_route(socket, link, net.base(), address);
+                step::run("cni.bridge.route", add)?;
+            }
         }
-        // Any other address of the subnet is a pod's, or nobody's.
-        if !route::leads_to(socket, link, subnet.host(2))? {
-            tracing::warn!(bridge = self.bridge, "the bridge lacked its route: added again");
-            let add = || route::add_route(socket, link, subnet.base(), address);
-            step::run("cni.bridge.route", add)?;
-        }
-        for (step, name) in switches(&self.bridge).iter().filter(|(_, name)| !is_on(name)) {
+        let switches = switches(&self.bridge, self.six.is_some());
+        for (step, name) in switches.iter().filter(|(_, name)| !is_on(name)) {
             tracing::warn!(bridge = self.bridge, "{name} was off: switched on again");
             step::run(step, || switch_on(name))?;
         }
@@ -153,8 +188,9 @@ impl Host {
 
     fn ensure_forwarding(&self, rules: &Rules<'_>, socket: &mut Socket) -> Result<()> {
         let (table, chain) = IPTABLES;
-        if !self.forward.look(socket, &self.bridge, rules.subnet)?.iptables
-            || nft::rules_with(socket, table, chain, &rules.comment())? > 0
+        let chain = (nft::TableName { family: rules.net.family(), name: table }, chain);
+        if !self.forward(&rules.net).look(socket, &self.bridge, rules.net)?.iptables
+            || nft::rules_with(socket, chain, &rules.comment())? > 0
         {
             return Ok(());
         }
@@ -163,8 +199,11 @@ impl Host {
     }
 
     /// Says once which chains of others forbid what pods do.
-    fn tell_forbidding(&self, subnet: Subnet, socket: &mut Socket) -> Result<()> {
-        let words = self.forward.look(socket, &self.bridge, subnet)?.words;
+    fn tell_forbidding(&self, nets: impl Iterator<Item = Net>, socket: &mut Socket) -> Result<()> {
+        let mut words = Vec::new();
+        for net in nets {
+            words.extend(self.forward(&net).look(socket, &self.bridge, net)?.words);
+        }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for new in words.iter().filter(|new| !told.contains(new)) {
             tracing::warn!("{new}");
@@ -173,18 +212,25 @@ impl Host {
         Ok(())
     }
 
-    fn ensure_table(&self, subnet: Subnet, socket: &mut Socket) -> Result<()> {
-        let rules = Rules { table: &self.table, bridge: &self.bridge, subnet };
+    fn forward(&self, net: &Net) -> &Forward {
+        let [four, six] = &self.forward;
+        match net.family() {
+            Family::V4 => four,
+            Family::V6 => six,
+        }
+    }
+
+    fn ensure_table(&self, rules: &Rules<'_>, socket: &mut Socket) -> Result<()> {
         let comment = rules.comment();
-        self.ensure_forwarding(&rules, socket)?;
-        let found = nft::table_state(socket, &self.table, &comment)?;
+        self.ensure_forwarding(rules, socket)?;
+        let found = nft::table_state(socket, rules.table(), &comment)?;
         if found == Table::Same {
             return Ok(());
         }
         let mut batch = rules.create(&self.store.host_ports(None)?);
         if found == Table::Other {
             // One transaction: no packet sees a moment without rules.
-            batch.insert(0, nft::delete_table(&self.table));
+            batch.insert(0, nft::delete_table(rules.table()));
         }
         let made = step::run("cni.bridge.table", || socket.transact(batch));
         match made {
@@ -192,7 +238,7 @@ impl Host {
             // Another process was faster, to the same end.
             Err(e)
                 if matches!(e.errno, Errno::EEXIST | Errno::ENOENT)
-                    && nft::table_state(socket, &self.table, &comment)? == Table::Same =>
+                    && nft::table_state(socket, rules.table(), &comment)? == Table::Same =>
             {
                 Ok(())
             }
@@ -225,43 +271,47 @@ fn outward_mtu(socket: &mut Socket) -> Result<u32> {
 #[derive(Default)]
 pub struct Look {
     netfilter: Netfilter,
-    forward: Forward,
+    forward: [Forward; 2],
 }
 
 impl Look {
     /// What keeps pods from the rest of the world, for people. Nothing while there is no bridge.
-    pub fn lost(&self, bridge: &str) -> Result<Vec<String>> {
+    pub fn lost(&self, bridge: &str, six: Option<Subnet6>) -> Result<Vec<String>> {
         let mut lost = Vec::new();
         let mut socket = Socket::route()?;
         let Some(link) = route::link(&mut socket, bridge)? else { return Ok(lost) };
         if !link.up {
             lost.push(format!("bridge {bridge} is down until the next pod is attached"));
         }
-        let off = switches(bridge).into_iter().filter(|(_, name)| !is_on(name));
+        let off = switches(bridge, six.is_some()).into_iter().filter(|(_, name)| !is_on(name));
         lost.extend(off.map(|(_, name)| format!("{name} is off until the next pod is attached")));
         let routes = route::routes(&mut socket)?.into_iter();
         let mut its = routes.filter(|route| route.oif == Some(link.index));
         // The others are those of single addresses.
         if let Some(subnet) = its.find_map(|route| Subnet::new(route.base, route.bits).ok()) {
-            let look = |socket: &mut Socket| self.forward.look(socket, bridge, subnet);
-            lost.extend(self.netfilter.with(look)?.words);
+            for (net, forward) in nets(subnet, six).zip(&self.forward) {
+                let look = |socket: &mut Socket| forward.look(socket, bridge, net);
+                lost.extend(self.netfilter.with(look)?.words);
+            }
         }
         Ok(lost)
     }
 }
 
-fn bridge_address(subnet: Subnet) -> Address {
-    Address { ip: subnet.gateway(), bits: subnet.bits(), broadcast: subnet.broadcast() }
-}
-
 /// Steps, and what they switch on below /proc/sys.
-fn switches(bridge: &str) -> [(&'static str, String); 2] {
-    [
+fn switches(bridge: &str, six: bool) -> Vec<(&'static str, String)> {
+    let mut all = vec![
         // For host ports on 127.0.0.1; the table's `guard` keeps pods away from there.
         ("cni.bridge.route-localnet", format!("net/ipv4/conf/{bridge}/route_localnet")),
         ("cni.bridge.forwarding", "net/ipv4/ip_forward".to_owned()),
-    ]
+    ];
+    if six {
+        all.push(("cni.bridge.forwarding6", FORWARDING6.to_owned()));
+    }
+    all
 }
+
+const FORWARDING6: &str = "net/ipv6/conf/all/forwarding";
 
 /// Whether a switch below /proc/sys of the calling thread's network namespace is on.
 fn is_on(name: &str) -> bool {
@@ -270,5 +320,33 @@ fn is_on(name: &str) -> bool {
 
 fn switch_on(name: &str) -> Result<()> {
     let path = format!("/proc/sys/{name}");
-    if is_on(name) { Ok(()) } else { fs::write(&path, "1").context(|| path) }
+    if is_on(name) {
+        return Ok(());
+    }
+    if name == FORWARDING6 {
+        keep_routes_of_routers()?;
+    }
+    fs::write(&path, "1").context(|| path)
+}
+
+/// A link has no IPv6 addresses where the host's default forbids it (`disable_ipv6`): in the network
+/// namespace of the calling thread.
+pub fn enable_ipv6(link: &str) -> Result<()> {
+    let name = format!("net/ipv6/conf/{link}/disable_ipv6");
+    let path = format!("/proc/sys/{name}");
+    if is_on(&name) { fs::write(&path, "0").context(|| path) } else { Ok(()) }
+}
+
+/// A host that forwards takes no more advertisements of routers (`accept_ra` of 1), and would lose
+/// the default route that it has by them: with 2 it goes on.
+fn keep_routes_of_routers() -> Result<()> {
+    let links = "/proc/sys/net/ipv6/conf";
+    for link in fs::read_dir(links).context(|| links)? {
+        let path = link.context(|| links)?.path().join("accept_ra");
+        // One that goes meanwhile takes none.
+        if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
+            let _ = fs::write(&path, "2");
+        }
+    }
+    Ok(())
 }

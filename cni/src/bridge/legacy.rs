@@ -2,33 +2,39 @@
 //! kube-proxy of older hosts set it to DROP. The kernel's interface replaces whole tables, so it is
 //! left to `iptables-legacy`, under the lock that all its users share, as the CNI plugins do.
 
+use super::net::Net;
 use crate::error::{Context, Error, Kind, Result};
-use crate::subnet::Subnet;
+use crate::netlink::Family;
 use rrun_sys::step;
 use std::fs;
 use std::process::Command;
 
-/// Tables of legacy iptables that are in use in the calling thread's network namespace.
-const TABLES: &str = "/proc/thread-self/net/ip_tables_names";
-/// The second is the legacy one on hosts that have no other.
-const PROGRAMS: [&str; 2] = ["iptables-legacy", "iptables"];
+/// Which tables are in use in the calling thread's network namespace, and the programs for them: the
+/// second is the legacy one on hosts that have no other.
+fn of(family: Family) -> (&'static str, [&'static str; 2]) {
+    match family {
+        Family::V4 => ("ip_tables_names", ["iptables-legacy", "iptables"]),
+        Family::V6 => ("ip6_tables_names", ["ip6tables-legacy", "ip6tables"]),
+    }
+}
 
 /// Lets pods pass a FORWARD chain that drops by its policy. A rule that is there stays.
 ///
 /// # Errors
 /// `NotFound` when the table is in use and no program for it is installed: what it forbids is not
 /// known then.
-pub fn accept(subnet: Subnet, comment: &str) -> Result<()> {
-    let tables = fs::read_to_string(TABLES).unwrap_or_default();
+pub fn accept(net: &Net, comment: &str) -> Result<()> {
+    let (tables, programs) = of(net.family());
+    let tables = fs::read_to_string(format!("/proc/thread-self/net/{tables}")).unwrap_or_default();
     if !tables.lines().any(|table| table == "filter") {
         return Ok(());
     }
-    let program = program()?;
+    let program = legacy(programs)?;
     let chain = run(program, &["-S", "FORWARD"])?;
     if !forbids(&chain) {
         return Ok(());
     }
-    let subnet = subnet.to_string();
+    let subnet = net.to_string();
     for direction in ["-s", "-d"] {
         let rule = format!("-A FORWARD {direction} {subnet} ");
         let has = |line: &str| line.starts_with(&rule) && line.contains(comment);
@@ -49,14 +55,17 @@ fn forbids(chain: &str) -> bool {
         || refuses.iter().any(|rule| last.starts_with(rule))
 }
 
-fn program() -> Result<&'static str> {
+fn legacy(programs: [&'static str; 2]) -> Result<&'static str> {
     let is_legacy = |program: &&&str| {
         let version = command(program).arg("--version").output();
         version.is_ok_and(|output| output.status.success() && !has(&output.stdout, "nf_tables"))
     };
-    PROGRAMS.iter().find(is_legacy).copied().ok_or_else(|| {
-        let why = "the filter table of legacy iptables is in use, and without iptables-legacy \
-                   nothing can be said of its FORWARD policy";
+    programs.iter().find(is_legacy).copied().ok_or_else(|| {
+        let [program, _] = programs;
+        let why = format!(
+            "the filter table of legacy iptables is in use, and without {program} nothing can be \
+             said of its FORWARD policy"
+        );
         Error::new(Kind::NotFound, why)
     })
 }

@@ -1,5 +1,6 @@
 //! The built-in network: one bridge, a veth pair per pod, addresses from the shared store, and one
-//! static nftables table. IPv4.
+//! static nftables table in each family. IPv4, and IPv6 beside it where a subnet for that is
+//! configured: a pod's second address has the number of its first.
 //!
 //! Every change is a step with a name, and every object has a name that was put on record
 //! before the first step, so that [`Bridge::del`] finds them whatever process asks and however far
@@ -8,17 +9,19 @@
 mod forward;
 mod host;
 mod legacy;
+mod net;
 mod rules;
 
 use crate::attachment::{Attached, Attachment, PortMapping, Protocol};
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
+use crate::netlink::nft::TableName;
 use crate::netlink::route::{self, Address, Veth};
-use crate::netlink::{Socket, conntrack};
+use crate::netlink::{Family, Socket, conntrack};
 use crate::store::{HostPort, Store};
-use crate::subnet::Subnet;
 use host::Host;
 pub use host::Look;
+use net::Net;
 use nix::errno::Errno;
 use rrun_sys::netns::run_in;
 use rrun_sys::step;
@@ -64,7 +67,7 @@ impl Bridge {
         let mut socket = Socket::route()?;
         let base = self.host.ensure(&mut socket)?;
         let ip = step::run("cni.add.address", || self.store.allocate(base.subnet, &a.id))?;
-        let ports = host_ports(&a.ports, ip)?;
+        let ports = host_ports(&a.ports, ip, base.six.is_some())?;
         if !ports.is_empty() {
             step::run("cni.add.reserve-ports", || self.store.reserve_ports(&a.id, &ports))?;
         }
@@ -76,32 +79,41 @@ impl Bridge {
             netns: netns.as_fd(),
         };
         step::run("cni.add.veth", || route::add_veth(&mut socket, &veth))?;
-        let subnet = base.subnet;
-        let address = Address { ip, bits: subnet.bits(), broadcast: subnet.broadcast() };
+        let nets: Vec<Net> = base.nets().collect();
+        let addresses: Vec<(Address, IpAddr)> =
+            nets.iter().map(|net| (net.address(net.of_pod(ip)), net.gateway())).collect();
         // Ends with the namespace: nothing to take back.
         step::run("cni.add.pod", || {
-            let configure = || configure(&a.ifname, address, subnet.gateway());
+            let configure = || configure(&a.ifname, &addresses);
             run_in(&netns, configure).context(|| "enter the pod's network namespace")?
         })?;
         if !ports.is_empty() {
-            step::run("cni.add.host-ports", || self.map(&ports, subnet))?;
+            step::run("cni.add.host-ports", || self.map(&ports, &nets))?;
         }
         if ports.iter().any(|port| port.protocol == Protocol::Udp) {
-            step::run("cni.add.conntrack", || self.forget(&ports))?;
+            step::run("cni.add.conntrack", || self.forget(&ports, &nets))?;
         }
-        Ok(attached(a, names, ip, subnet))
+        Ok(attached(a, names, ip, &addresses))
     }
 
-    fn map(&self, ports: &[HostPort], subnet: Subnet) -> Result<()> {
+    fn map(&self, ports: &[HostPort], nets: &[Net]) -> Result<()> {
         let Host { bridge, table, .. } = &self.host;
-        let batch = Rules { table, bridge, subnet }.add(ports);
-        self.host.netfilter.with(|socket| socket.transact(batch).context(|| "map host ports"))
+        for net in nets {
+            let batch = Rules { table, bridge, net: *net }.add(ports);
+            let map = |socket: &mut Socket| socket.transact(batch).context(|| "map host ports");
+            self.host.netfilter.with(map)?;
+        }
+        Ok(())
     }
 
-    fn forget(&self, ports: &[HostPort]) -> Result<()> {
+    fn forget(&self, ports: &[HostPort], nets: &[Net]) -> Result<()> {
         let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
         let numbers: Vec<u16> = udp.map(|port| port.port).collect();
-        self.host.netfilter.with(|socket| conntrack::forget_udp(socket, &numbers))
+        for family in nets.iter().map(Net::family) {
+            let forget = |socket: &mut Socket| conntrack::forget_udp(socket, family, &numbers);
+            self.host.netfilter.with(forget)?;
+        }
+        Ok(())
     }
 
     /// Takes back all that [`Bridge::add`] did or began for `id`. The namespace is not needed.
@@ -136,19 +148,26 @@ pub fn remove_link(name: &str) -> Result<()> {
 }
 
 /// In the pod's namespace.
-fn configure(ifname: &str, address: Address, gateway: Ipv4Addr) -> Result<()> {
+fn configure(ifname: &str, addresses: &[(Address, IpAddr)]) -> Result<()> {
     let mut socket = Socket::route()?;
     let link = route::link(&mut socket, ifname)?;
     let link = link.ok_or_else(|| Error::new(Kind::NotFound, format!("no link {ifname}")))?;
-    route::configure_pod(&mut socket, link.index, address, gateway)
+    if addresses.iter().any(|(address, _)| address.ip.is_ipv6()) {
+        host::enable_ipv6(ifname)?;
+    }
+    route::configure_pod(&mut socket, link.index, addresses)
 }
 
 /// Elements may be gone, with the whole table even: what counts is that none is left.
 fn unmap(socket: &mut Socket, names: &Names, ports: &[HostPort]) -> Result<()> {
-    // Not in a rule that removes: any will do.
-    let subnet = Subnet::new(Ipv4Addr::UNSPECIFIED, 8)?;
-    let rules = Rules { table: &names.table, bridge: &names.bridge, subnet };
-    let mut remove = |ports: &[HostPort]| match socket.transact(rules.delete(ports)) {
+    for family in [Family::V4, Family::V6] {
+        unmap_in(socket, TableName { family, name: &names.table }, ports)?;
+    }
+    Ok(())
+}
+
+fn unmap_in(socket: &mut Socket, table: TableName<'_>, ports: &[HostPort]) -> Result<()> {
+    let mut remove = |ports: &[HostPort]| match socket.transact(rules::delete(table, ports)) {
         Err(e) if e.errno != Errno::ENOENT => Err(e).context(|| "unmap host ports"),
         other => Ok(other.is_ok()),
     };
@@ -160,18 +179,16 @@ fn unmap(socket: &mut Socket, names: &Names, ports: &[HostPort]) -> Result<()> {
     Ok(())
 }
 
-fn host_ports(ports: &[PortMapping], target: Ipv4Addr) -> Result<Vec<HostPort>> {
+fn host_ports(ports: &[PortMapping], target: Ipv4Addr, has_six: bool) -> Result<Vec<HostPort>> {
     let mapped = ports.iter().filter(|port| port.host_port != 0);
     let host_port = |port: &PortMapping| {
-        let host_ip = match port.host_ip {
-            Some(IpAddr::V4(ip)) => Some(ip).filter(|ip| !ip.is_unspecified()),
-            Some(IpAddr::V6(ip)) if !ip.is_unspecified() => {
-                let text =
-                    format!("host port {}: the built-in bridge has no IPv6: {ip}", port.host_port);
-                return Err(Error::invalid(text));
-            }
-            _ => None,
-        };
+        let host_ip = port.host_ip.filter(|ip| !ip.is_unspecified());
+        if let Some(ip @ IpAddr::V6(_)) = host_ip
+            && !has_six
+        {
+            let why = "the built-in bridge has no IPv6 without network.subnet6";
+            return Err(Error::invalid(format!("host port {}: {why}: {ip}", port.host_port)));
+        }
         let target = (target, port.container_port);
         Ok(HostPort { protocol: port.protocol, port: port.host_port, host_ip, target })
     };
@@ -196,8 +213,24 @@ fn mac(ip: Ipv4Addr) -> [u8; 6] {
     [0x0a, 0x58, a, b, c, d]
 }
 
-fn attached(a: &Attachment, names: &Names, ip: Ipv4Addr, subnet: Subnet) -> Attached {
+fn attached(
+    a: &Attachment,
+    names: &Names,
+    ip: Ipv4Addr,
+    addresses: &[(Address, IpAddr)],
+) -> Attached {
     let mac = mac(ip).map(|byte| format!("{byte:02x}")).join(":");
+    let address = |(address, gateway): &(Address, IpAddr)| {
+        json!({
+            "address": format!("{}/{}", address.ip, address.bits),
+            "gateway": gateway,
+            "interface": 2,
+        })
+    };
+    let route = |(_, gateway): &(Address, IpAddr)| {
+        let everywhere = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+        json!({ "dst": everywhere, "gw": gateway })
+    };
     let result = json!({
         "cniVersion": "1.1.0",
         "interfaces": [
@@ -205,15 +238,12 @@ fn attached(a: &Attachment, names: &Names, ip: Ipv4Addr, subnet: Subnet) -> Atta
             { "name": names.veth },
             { "name": a.ifname, "mac": mac, "sandbox": a.netns },
         ],
-        "ips": [{
-            "address": format!("{ip}/{}", subnet.bits()),
-            "gateway": subnet.gateway(),
-            "interface": 2,
-        }],
-        "routes": [{ "dst": "0.0.0.0/0", "gw": subnet.gateway() }],
+        "ips": addresses.iter().map(address).collect::<Vec<_>>(),
+        "routes": addresses.iter().map(route).collect::<Vec<_>>(),
         "dns": {},
     });
-    Attached { ips: vec![ip.into()], result: result.to_string() }
+    let ips = addresses.iter().map(|(address, _)| address.ip).collect();
+    Attached { ips, result: result.to_string() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! port was mapped (or of the pod that had it earlier) keeps its datagrams away from the new pod.
 
 use super::message::{Message, attribute, take};
-use super::{NLM_F_DUMP, Socket};
+use super::{Family, NLM_F_DUMP, Socket};
 use crate::error::{Context, Result};
 use nix::errno::Errno;
 
@@ -16,17 +16,17 @@ const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const NESTED: u16 = 0x8000;
-/// struct nfgenmsg: AF_INET
-const FAMILY: [u8; 4] = [2, 0, 0, 0];
 
-/// Forgets every IPv4 UDP connection that was first sent to one of `ports`.
-pub fn forget_udp(socket: &mut Socket, ports: &[u16]) -> Result<()> {
+/// Forgets every UDP connection of a family that was first sent to one of `ports`.
+pub fn forget_udp(socket: &mut Socket, family: Family, ports: &[u16]) -> Result<()> {
+    // struct nfgenmsg
+    let header = [family.number(), 0, 0, 0];
     let mut stale = Vec::new();
     socket
-        .query(&Message::new(GET, NLM_F_DUMP).raw(&FAMILY), |m| {
+        .query(&Message::new(GET, NLM_F_DUMP).raw(&header), |m| {
             let tuple = attribute(m.body.get(4..).unwrap_or_default(), CTA_TUPLE_ORIG);
             if let Some(tuple) = tuple.filter(|t| udp_port(t).is_some_and(|p| ports.contains(&p))) {
-                let delete = Message::new(DELETE, 0).raw(&FAMILY);
+                let delete = Message::new(DELETE, 0).raw(&header);
                 stale.push(delete.attr(CTA_TUPLE_ORIG | NESTED, tuple));
             }
         })

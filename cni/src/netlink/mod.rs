@@ -5,10 +5,13 @@
 //! before `sendmsg` returns, and the same few lines write both families.
 
 pub mod conntrack;
+mod family;
 pub mod message;
 pub mod nft;
 pub mod route;
 pub mod ruleset;
+
+pub use family::Family;
 
 use crate::error::{Error, Kind, Result};
 use message::{Message, Received, messages, take};

@@ -1,13 +1,11 @@
 //! nftables messages (`linux/netfilter/nf_tables.h`): tables, chains, rules, maps, elements of the
-//! `ip` family. [`crate::bridge`] makes a ruleset of them.
+//! `ip` and `ip6` families. [`crate::bridge`] makes a ruleset of them.
 
 use super::message::{Message, attribute};
-use super::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Socket};
+use super::{Family, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Socket};
 use crate::error::{Context, Result};
 use nix::errno::Errno;
 
-/// `NFPROTO_IPV4`
-const FAMILY: u8 = 2;
 const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
@@ -28,21 +26,29 @@ const APPEND: u16 = 0x800;
 pub const REG: u32 = 8;
 const REG_VERDICT: u32 = 0;
 
-fn message(kind: u16, flags: u16) -> Message {
-    // Type = subsystem nftables (10), message; struct nfgenmsg { family, version, res_id }.
-    Message::new((10 << 8) | kind, flags).raw(&[FAMILY, 0, 0, 0])
+/// Which table: two families may each have one of a name.
+#[derive(Clone, Copy, Debug)]
+pub struct TableName<'a> {
+    pub family: Family,
+    pub name: &'a str,
+}
+
+impl TableName<'_> {
+    fn message(&self, kind: u16, flags: u16) -> Message {
+        // Type = subsystem nftables (10), message; struct nfgenmsg { family, version, res_id }.
+        Message::new((10 << 8) | kind, flags).raw(&[self.family.number(), 0, 0, 0])
+    }
 }
 
 /// A new table, with a comment that `nft list` shows.
-pub fn add_table(name: &str, comment: &str) -> Message {
-    message(NEWTABLE, NLM_F_CREATE | NLM_F_EXCL)
-        .text(NFTA_TABLE_NAME, name)
-        .attr(NFTA_TABLE_USERDATA, &comment_bytes(comment))
+pub fn add_table(table: TableName<'_>, comment: &str) -> Message {
+    let request = table.message(NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+    request.text(NFTA_TABLE_NAME, table.name).attr(NFTA_TABLE_USERDATA, &comment_bytes(comment))
 }
 
 /// The table with all that is in it.
-pub fn delete_table(name: &str) -> Message {
-    message(DELTABLE, 0).text(NFTA_TABLE_NAME, name)
+pub fn delete_table(table: TableName<'_>) -> Message {
+    table.message(DELTABLE, 0).text(NFTA_TABLE_NAME, table.name)
 }
 
 /// The user data that nft(8) reads as a comment: type 0, length, text with its NUL.
@@ -63,9 +69,9 @@ pub enum Table {
 }
 
 /// Compares a table's comment.
-pub fn table_state(socket: &mut Socket, name: &str, comment: &str) -> Result<Table> {
+pub fn table_state(socket: &mut Socket, of: TableName<'_>, comment: &str) -> Result<Table> {
     let mut same = false;
-    let request = message(GETTABLE, 0).text(NFTA_TABLE_NAME, name);
+    let request = of.message(GETTABLE, 0).text(NFTA_TABLE_NAME, of.name);
     let answer = socket.query(&request, |m| {
         let data = attribute(m.body.get(4..).unwrap_or_default(), NFTA_TABLE_USERDATA);
         same = data == Some(&comment_bytes(comment));
@@ -74,7 +80,7 @@ pub fn table_state(socket: &mut Socket, name: &str, comment: &str) -> Result<Tab
         Ok(()) if same => Ok(Table::Same),
         Ok(()) => Ok(Table::Other),
         Err(e) if e.errno == Errno::ENOENT => Ok(Table::Missing),
-        Err(e) => Err(e).context(|| format!("look up nft table {name}")),
+        Err(e) => Err(e).context(|| format!("look up nft table {} {}", of.family.name(), of.name)),
     }
 }
 
@@ -87,8 +93,8 @@ pub struct Hook {
 }
 
 /// A new chain; a regular one without a hook.
-pub fn add_chain(table: &str, name: &str, hook: Option<Hook>) -> Message {
-    let chain = message(NEWCHAIN, NLM_F_CREATE).text(1, table).text(3, name);
+pub fn add_chain(table: TableName<'_>, name: &str, hook: Option<Hook>) -> Message {
+    let chain = table.message(NEWCHAIN, NLM_F_CREATE).text(1, table.name).text(3, name);
     match hook {
         None => chain,
         Some(hook) => chain
@@ -108,10 +114,11 @@ pub struct Map<'a> {
 }
 
 /// A new, empty map.
-pub fn add_map(table: &str, map: &Map<'_>) -> Message {
+pub fn add_map(table: TableName<'_>, map: &Map<'_>) -> Message {
     const NFT_SET_MAP: u32 = 8;
-    message(NEWSET, NLM_F_CREATE)
-        .text(1, table)
+    let request = table.message(NEWSET, NLM_F_CREATE);
+    request
+        .text(1, table.name)
         .text(2, map.name)
         .be32(3, NFT_SET_MAP)
         .be32(4, map.key.0)
@@ -129,22 +136,22 @@ pub struct Element {
 }
 
 /// Adds elements; one that is there already fails the batch (`EEXIST`), unless it is the same.
-pub fn add_elements(table: &str, map: &str, elements: &[Element]) -> Message {
+pub fn add_elements(table: TableName<'_>, map: &str, elements: &[Element]) -> Message {
     element_list(NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, (table, map), elements)
 }
 
 /// Removes elements by their keys; one that is not there fails the batch (`ENOENT`).
-pub fn delete_elements(table: &str, map: &str, elements: &[Element]) -> Message {
+pub fn delete_elements(table: TableName<'_>, map: &str, elements: &[Element]) -> Message {
     element_list(DELSETELEM, 0, (table, map), elements)
 }
 
 fn element_list(
     kind: u16,
     flags: u16,
-    (table, map): (&str, &str),
+    (table, map): (TableName<'_>, &str),
     elements: &[Element],
 ) -> Message {
-    message(kind, flags).text(1, table).text(2, map).nest(3, |mut list| {
+    table.message(kind, flags).text(1, table.name).text(2, map).nest(3, |mut list| {
         for element in elements {
             list = list.nest(1, |m| {
                 let m = m.nest(1, |m| m.attr(1, &element.key));
@@ -156,12 +163,17 @@ fn element_list(
 }
 
 /// A rule: expressions that run one after the other until one does not match.
-pub fn add_rule(table: &str, chain: &str, expressions: &[Expression<'_>]) -> Message {
+pub fn add_rule(table: TableName<'_>, chain: &str, expressions: &[Expression<'_>]) -> Message {
     rule(APPEND, (table, chain), expressions)
 }
 
-fn rule(flags: u16, (table, chain): (&str, &str), expressions: &[Expression<'_>]) -> Message {
-    message(NEWRULE, NLM_F_CREATE | flags).text(1, table).text(2, chain).nest(4, |mut list| {
+fn rule(
+    flags: u16,
+    (table, chain): (TableName<'_>, &str),
+    expressions: &[Expression<'_>],
+) -> Message {
+    let request = table.message(NEWRULE, NLM_F_CREATE | flags);
+    request.text(1, table.name).text(2, chain).nest(4, |mut list| {
         for expression in expressions {
             list = list.nest(1, |m| expression.write(m));
         }
@@ -170,19 +182,27 @@ fn rule(flags: u16, (table, chain): (&str, &str), expressions: &[Expression<'_>]
 }
 
 /// A rule before all others of its chain, with a comment to know it again by.
-pub fn insert_rule(chain: (&str, &str), comment: &str, expressions: &[Expression<'_>]) -> Message {
+pub fn insert_rule(
+    chain: (TableName<'_>, &str),
+    comment: &str,
+    expressions: &[Expression<'_>],
+) -> Message {
     rule(0, chain, expressions).attr(NFTA_RULE_USERDATA, &comment_bytes(comment))
 }
 
 /// How many rules of a chain have this comment.
-pub fn rules_with(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> Result<usize> {
+pub fn rules_with(
+    socket: &mut Socket,
+    (table, chain): (TableName<'_>, &str),
+    comment: &str,
+) -> Result<usize> {
     let mut count = 0;
-    let request = message(GETRULE, NLM_F_DUMP).text(1, table).text(2, chain);
+    let request = table.message(GETRULE, NLM_F_DUMP).text(1, table.name).text(2, chain);
     let answer = socket.query(&request, |m| {
         let data = attribute(m.body.get(4..).unwrap_or_default(), NFTA_RULE_USERDATA);
         count += usize::from(data == Some(&comment_bytes(comment)));
     });
-    answer.context(|| format!("list nft chain {table} {chain}"))?;
+    answer.context(|| format!("list nft chain {} {chain}", table.name))?;
     Ok(count)
 }
 
@@ -203,8 +223,8 @@ pub enum Expression<'a> {
     ConnectionStatus(u32),
     /// Type of the destination address: local, unicast, …
     DestinationType(u32),
-    /// And with a mask of four bytes, in place.
-    Mask(u32, [u8; 4]),
+    /// And with a mask, in place.
+    Mask(u32, &'a [u8]),
     /// Goes on if equal.
     Equal(u32, &'a [u8]),
     /// Goes on if not equal.
@@ -212,8 +232,8 @@ pub enum Expression<'a> {
     /// Looks the registers from here on up in a map and puts what it finds in the same place;
     /// ends the rule when nothing is found.
     Lookup(u32, &'a Map<'a>),
-    /// Destination NAT to address and port in this and the next register.
-    DestinationNat(u32),
+    /// Destination NAT to an address of this family in this register, and the port behind it.
+    DestinationNat(Family, u32),
     /// Source NAT to the address of the interface.
     Masquerade,
     /// Takes the packet, as far as this chain is asked.
@@ -240,17 +260,18 @@ impl Expression<'_> {
             Mask(reg, mask) => named(m, "bitwise", |m| {
                 m.be32(1, reg)
                     .be32(2, reg)
-                    .be32(3, 4)
-                    .nest(4, |m| m.attr(1, &mask))
-                    .nest(5, |m| m.attr(1, &[0; 4]))
+                    .be32(3, mask.len() as u32)
+                    .nest(4, |m| m.attr(1, mask))
+                    .nest(5, |m| m.attr(1, &vec![0; mask.len()]))
             }),
             Equal(reg, value) => compare(m, reg, 0, value),
             Differs(reg, value) => compare(m, reg, 1, value),
             Lookup(reg, map) => named(m, "lookup", |m| {
                 m.text(1, map.name).be32(2, reg).be32(3, reg).be32(4, map.id)
             }),
-            DestinationNat(reg) => named(m, "nat", |m| {
-                m.be32(1, 1).be32(2, u32::from(FAMILY)).be32(3, reg).be32(5, reg + 1)
+            DestinationNat(family, reg) => named(m, "nat", |m| {
+                let port = reg + family.length() / 4;
+                m.be32(1, 1).be32(2, u32::from(family.number())).be32(3, reg).be32(5, port)
             }),
             Masquerade => named(m, "masq", |m| m),
             Accept => verdict(m, |m| m.be32(1, 1)),

@@ -1,10 +1,10 @@
 //! Links, addresses and routes: rtnetlink(7), veth(4), `if_link.h`.
 
 use super::message::{Message, attribute, attributes, messages, take};
-use super::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Socket, torn};
+use super::{Family, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Socket, torn};
 use crate::error::{Context, Error, Result};
 use nix::errno::Errno;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 
@@ -41,7 +41,6 @@ const RTM_F_FIB_MATCH: u32 = 0x2000;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 
-const AF_INET: u8 = 2;
 const IFF_UP: u32 = 1;
 /// The loopback interface has this index in every network namespace.
 const LOOPBACK: u32 = 1;
@@ -197,21 +196,23 @@ pub fn set_up(socket: &mut Socket, link: Link) -> Result<()> {
 }
 
 /// Whether `ip` is an address of that link, by the local route that comes and goes with it.
-pub fn has_address(socket: &mut Socket, link: Link, ip: Ipv4Addr) -> Result<bool> {
+pub fn has_address(socket: &mut Socket, link: Link, ip: IpAddr) -> Result<bool> {
     Ok(route_to(socket, ip)? == Some((RTN_LOCAL, Some(link.index))))
 }
 
 /// Whether what is sent to `ip`, which is no address of this host, leaves by that link.
-pub fn leads_to(socket: &mut Socket, link: Link, ip: Ipv4Addr) -> Result<bool> {
+pub fn leads_to(socket: &mut Socket, link: Link, ip: IpAddr) -> Result<bool> {
     Ok(route_to(socket, ip)? == Some((RTN_UNICAST, Some(link.index))))
 }
 
 /// Kind and link of the route that is taken to `ip`, if there is one.
-fn route_to(socket: &mut Socket, ip: Ipv4Addr) -> Result<Option<(u8, Option<u32>)>> {
+fn route_to(socket: &mut Socket, ip: IpAddr) -> Result<Option<(u8, Option<u32>)>> {
     // struct rtmsg with the route itself asked for (RTM_F_FIB_MATCH), not what it is resolved to.
-    let mut header = [AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let family = Family::from(ip);
+    let bits = 8 * family.length() as u8;
+    let mut header = [family.number(), bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     header[8..12].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
-    let request = Message::new(RTM_GETROUTE, 0).raw(&header).attr(RTA_DST, &ip.octets());
+    let request = Message::new(RTM_GETROUTE, 0).raw(&header).attr(RTA_DST, &octets(ip));
     let mut found = None;
     let answer = socket.query(&request, |m| {
         let oif = attribute(m.body.get(12..).unwrap_or_default(), RTA_OIF);
@@ -227,14 +228,18 @@ fn route_to(socket: &mut Socket, ip: Ipv4Addr) -> Result<Option<(u8, Option<u32>
 
 /// Adds the route to the network of an address that the link has, as the kernel does with the
 /// address itself. There already is done.
-pub fn add_route(socket: &mut Socket, link: Link, base: Ipv4Addr, address: Address) -> Result<()> {
+pub fn add_route(socket: &mut Socket, link: Link, base: IpAddr, address: Address) -> Result<()> {
     // struct rtmsg: main table (254), by the kernel (2), on the link (253), unicast.
-    let header = [AF_INET, address.bits, 0, 0, 254, 2, 253, RTN_UNICAST, 0, 0, 0, 0];
+    let family = Family::from(base).number();
+    let header = [family, address.bits, 0, 0, 254, 2, 253, RTN_UNICAST, 0, 0, 0, 0];
     let route = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
         .raw(&header)
-        .attr(RTA_DST, &base.octets())
-        .attr(RTA_PREFSRC, &address.ip.octets())
+        .attr(RTA_DST, &octets(base))
         .u32(RTA_OIF, link.index);
+    let route = match address.ip {
+        IpAddr::V4(ip) => route.attr(RTA_PREFSRC, &ip.octets()),
+        IpAddr::V6(_) => route,
+    };
     match socket.run(&[route]) {
         Err(e) if e.errno != Errno::EEXIST => {
             Err(Error::from(e).context(format!("add the route to {base}/{}", address.bits)))
@@ -246,9 +251,10 @@ pub fn add_route(socket: &mut Socket, link: Link, base: Ipv4Addr, address: Addre
 /// An address on a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Address {
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     pub bits: u8,
-    pub broadcast: Ipv4Addr,
+    /// IPv6 has none.
+    pub broadcast: Option<Ipv4Addr>,
 }
 
 /// Gives the link its address. There already is done.
@@ -261,35 +267,64 @@ pub fn add_address(socket: &mut Socket, index: u32, address: Address) -> Result<
     }
 }
 
-/// Brings `lo` and the link up with its address and the default route, in one round trip. All of
-/// it lives and dies with the namespace.
+/// Brings `lo` and the link up with its addresses and a default route for each, in one round trip.
+/// All of it lives and dies with the namespace.
 pub fn configure_pod(
     socket: &mut Socket,
     index: u32,
-    address: Address,
-    gateway: Ipv4Addr,
+    addresses: &[(Address, IpAddr)],
 ) -> Result<()> {
     let lo = Message::new(RTM_NEWLINK, 0).raw(&link_header(LOOPBACK, true));
     let up = Message::new(RTM_NEWLINK, 0).raw(&link_header(index, true));
-    // struct rtmsg: main table (254), by us at boot (3), anywhere (0), unicast (1)
-    let route = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
-        .raw(&[AF_INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0])
-        .attr(RTA_GATEWAY, &gateway.octets())
-        .u32(RTA_OIF, index);
-    let batch = [lo, up, address_message(index, address), route];
-    let steps = ["bring lo up", "bring the link up", "add the address", "add the default route"];
-    socket.run(&batch).map_err(|e| Error::from(e).context(steps[e.at.min(3)]))
+    let mut batch = vec![lo, up];
+    for (address, gateway) in addresses {
+        // struct rtmsg: main table (254), by us at boot (3), anywhere (0), unicast (1)
+        let family = Family::from(*gateway).number();
+        let route = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
+            .raw(&[family, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0])
+            .attr(RTA_GATEWAY, &octets(*gateway))
+            .u32(RTA_OIF, index);
+        batch.extend([address_message(index, *address), route]);
+    }
+    let doing = |at: usize| match at {
+        0 => "bring lo up".to_owned(),
+        1 => "bring the link up".to_owned(),
+        at => match (addresses.get((at - 2) / 2), at % 2) {
+            (Some((address, _)), 0) => format!("add address {}/{}", address.ip, address.bits),
+            (Some((_, gateway)), _) => format!("add the default route by {gateway}"),
+            (None, _) => "configure the link".to_owned(),
+        },
+    };
+    socket.run(&batch).map_err(|e| Error::from(e).context(doing(e.at)))
 }
 
 fn address_message(index: u32, address: Address) -> Message {
+    // Nobody else has the address, and the kernel need not look for a second (IFA_F_NODAD): until it
+    // has, nothing can be sent from there.
+    let flags = match address.ip {
+        IpAddr::V4(_) => 0,
+        IpAddr::V6(_) => 2,
+    };
     // struct ifaddrmsg: family, prefix bits, flags, scope, index
-    let mut header = [AF_INET, address.bits, 0, 0, 0, 0, 0, 0];
+    let family = Family::from(address.ip).number();
+    let mut header = [family, address.bits, flags, 0, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL)
+    let message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL)
         .raw(&header)
-        .attr(IFA_LOCAL, &address.ip.octets())
-        .attr(IFA_ADDRESS, &address.ip.octets())
-        .attr(IFA_BROADCAST, &address.broadcast.octets())
+        .attr(IFA_LOCAL, &octets(address.ip))
+        .attr(IFA_ADDRESS, &octets(address.ip));
+    match address.broadcast {
+        Some(ip) => message.attr(IFA_BROADCAST, &ip.octets()),
+        None => message,
+    }
+}
+
+/// The bytes of an address in network byte order.
+pub fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
 }
 
 /// A unicast route of the main table.
@@ -304,7 +339,7 @@ pub struct Route {
 pub fn routes(socket: &mut Socket) -> Result<Vec<Route>> {
     let mut routes = Vec::new();
     let mut header = [0; 12];
-    header[0] = AF_INET;
+    header[0] = Family::V4.number();
     let request = Message::new(RTM_GETROUTE, NLM_F_DUMP).raw(&header);
     let answer = socket.query(&request, |m| {
         let Some(&bits) = m.body.get(1) else { return };

@@ -2,7 +2,7 @@
 //! what is forwarded, and their tables' rules and set elements.
 
 use super::message::{Message, Received, attribute, attributes, take};
-use super::{NLM_F_DUMP, Socket};
+use super::{Family, NLM_F_DUMP, Socket};
 use crate::error::{Context, Result};
 
 const GETCHAIN: u16 = 4;
@@ -12,8 +12,8 @@ const GETGEN: u16 = 16;
 
 /// `NF_INET_FORWARD`, and `NF_BR_FORWARD`, which is the same number.
 const FORWARD: u32 = 2;
-/// `NFPROTO_INET`, `NFPROTO_IPV4` and `NFPROTO_BRIDGE`, as nft(8) spells them.
-const FAMILIES: [(u8, &str); 3] = [(1, "inet"), (2, "ip"), (7, "bridge")];
+/// `NFPROTO_INET` and `NFPROTO_BRIDGE`, as nft(8) spells them: chains of both families.
+const BOTH: [(u8, &str); 2] = [(1, "inet"), (7, "bridge")];
 
 /// A base chain that sees what is forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +59,12 @@ pub fn generation(socket: &mut Socket) -> Result<u32> {
     found.ok_or_else(|| super::torn("the ruleset"))
 }
 
-/// The filters of what is forwarded from, to or between IPv4 addresses.
-pub fn forward_chains(socket: &mut Socket) -> Result<Vec<Chain>> {
+/// The filters of what is forwarded from, to or between addresses of a family.
+pub fn forward_chains(socket: &mut Socket, of: Family) -> Result<Vec<Chain>> {
     let mut all = Vec::new();
+    let families = [BOTH[0], BOTH[1], (of.number(), of.name())];
     let answer = socket.query(&message(GETCHAIN, NLM_F_DUMP, 0), |m| {
-        let family = m.body.first().and_then(|f| FAMILIES.iter().find(|(n, _)| n == f));
+        let family = m.body.first().and_then(|f| families.iter().find(|(n, _)| n == f));
         let hook = attribute(attrs(m), 4).and_then(|hook| number(attribute(hook, 1)));
         let is_filter = string(attribute(attrs(m), 7)) == "filter";
         if let (Some((number, family)), Some(FORWARD), true) = (family, hook, is_filter) {
@@ -129,15 +130,16 @@ impl Rule {
         lookups.map(|(_, data)| string(attribute(data, 1)))
     }
 
-    /// What it compares the packet with: `true` where that is an IPv4 address, or the beginning of
-    /// one, else `false`.
-    pub fn compared(&self) -> impl Iterator<Item = (bool, &[u8])> {
+    /// What it compares the packet with: `true` where that is an address of a family, or the
+    /// beginning of one, else `false`.
+    pub fn compared(&self, of: Family) -> impl Iterator<Item = (bool, &[u8])> {
         let mut of_address = false;
         self.expressions.iter().filter_map(move |(name, data)| match &**name {
             "payload" => {
                 let [base, offset] = [2, 3].map(|kind| number(attribute(data, kind)));
                 // In the network header: source, destination.
-                of_address = base == Some(1) && matches!(offset, Some(12 | 16));
+                let addresses = [Some(of.source()), Some(of.destination())];
+                of_address = base == Some(1) && addresses.contains(&offset);
                 None
             }
             "meta" => {

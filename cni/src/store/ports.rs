@@ -5,7 +5,7 @@ use super::Store;
 use crate::attachment::Protocol;
 use crate::error::{Error, Kind, Result};
 use rusqlite::{OptionalExtension, params};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A host port and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,8 @@ pub struct HostPort {
     pub protocol: Protocol,
     pub port: u16,
     /// `None` is every address of the host.
-    pub host_ip: Option<Ipv4Addr>,
+    pub host_ip: Option<IpAddr>,
+    /// By its IPv4 address, whose number the pod's IPv6 address has.
     pub target: (Ipv4Addr, u16),
 }
 

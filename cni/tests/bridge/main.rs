@@ -6,6 +6,7 @@
 mod forwarding;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod two_families;
 
 use lab::{Lab, ask, first_address, open, serve, sh, traces, wait};
 use rrun_cni::{Kind, Mode, Protocol};

@@ -98,6 +98,7 @@ pub fn config(dir: &Path, mode: Mode, bin: &Path) -> Config {
         state_dir: dir.join("state"),
         bridge: "rrtest0".into(),
         subnet: Some("10.213.0.0/16".parse().unwrap()),
+        subnet6: None,
         table: "rrtest".into(),
         plugin_timeout: Duration::from_secs(30),
     }
@@ -188,7 +189,8 @@ impl Pod {
 
     /// Answers each connection to `port` with its peer's address, as long as the test runs.
     pub fn serve(&self, port: u16) {
-        let listener = self.run(|| TcpListener::bind(("0.0.0.0", port)).unwrap());
+        // Of both families: bindv6only is off.
+        let listener = self.run(|| TcpListener::bind(("::", port)).unwrap());
         serve(listener);
     }
 }
@@ -197,7 +199,7 @@ impl Pod {
 pub fn serve(listener: TcpListener) {
     std::thread::spawn(move || {
         while let Ok((mut stream, peer)) = listener.accept() {
-            let _ = stream.write_all(peer.ip().to_string().as_bytes());
+            let _ = stream.write_all(peer.ip().to_canonical().to_string().as_bytes());
         }
     });
 }
@@ -237,6 +239,8 @@ pub fn sh(command: &str) -> String {
 /// What there is of pods on this host: ports of the bridge, elements of the maps.
 pub fn traces() -> String {
     let links = sh("ip -o link show type veth | grep -o 'veth[0-9a-f]*' || true");
-    let elements = sh("nft list table ip rrtest 2>/dev/null | grep elements || true");
-    format!("{links}{elements}")
+    let elements = |family: &str| {
+        sh(&format!("nft list table {family} rrtest 2>/dev/null | grep elements || true"))
+    };
+    format!("{links}{}{}", elements("ip"), elements("ip6"))
 }
