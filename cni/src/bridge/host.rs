@@ -179,9 +179,9 @@ impl Host {
             }
         }
         let switches = switches(&self.bridge, self.six.is_some());
-        for (step, name) in switches.iter().filter(|(_, name)| !is_on(name)) {
+        for (step, name) in switches.filter(|(_, name)| !is_on(name)) {
             tracing::warn!(bridge = self.bridge, "{name} was off: switched on again");
-            step::run(step, || switch_on(name))?;
+            step::run(step, || switch_on(&name))?;
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Look {
         if !link.up {
             lost.push(format!("bridge {bridge} is down until the next pod is attached"));
         }
-        let off = switches(bridge, six.is_some()).into_iter().filter(|(_, name)| !is_on(name));
+        let off = switches(bridge, six.is_some()).filter(|(_, name)| !is_on(name));
         lost.extend(off.map(|(_, name)| format!("{name} is off until the next pod is attached")));
         let routes = route::routes(&mut socket)?.into_iter();
         let mut its = routes.filter(|route| route.oif == Some(link.index));
@@ -299,16 +299,14 @@ impl Look {
 }
 
 /// Steps, and what they switch on below /proc/sys.
-fn switches(bridge: &str, six: bool) -> Vec<(&'static str, String)> {
-    let mut all = vec![
+fn switches(bridge: &str, six: bool) -> impl Iterator<Item = (&'static str, String)> {
+    let all = [
         // For host ports on 127.0.0.1; the table's `guard` keeps pods away from there.
-        ("cni.bridge.route-localnet", format!("net/ipv4/conf/{bridge}/route_localnet")),
-        ("cni.bridge.forwarding", "net/ipv4/ip_forward".to_owned()),
+        ("cni.bridge.route-localnet", format!("net/ipv4/conf/{bridge}/route_localnet"), true),
+        ("cni.bridge.forwarding", "net/ipv4/ip_forward".to_owned(), true),
+        ("cni.bridge.forwarding6", FORWARDING6.to_owned(), six),
     ];
-    if six {
-        all.push(("cni.bridge.forwarding6", FORWARDING6.to_owned()));
-    }
-    all
+    all.into_iter().filter(|(.., is_wanted)| *is_wanted).map(|(step, name, _)| (step, name))
 }
 
 const FORWARDING6: &str = "net/ipv6/conf/all/forwarding";
@@ -319,22 +317,25 @@ fn is_on(name: &str) -> bool {
 }
 
 fn switch_on(name: &str) -> Result<()> {
-    let path = format!("/proc/sys/{name}");
     if is_on(name) {
         return Ok(());
     }
     if name == FORWARDING6 {
         keep_routes_of_routers()?;
     }
-    fs::write(&path, "1").context(|| path)
+    set(name, "1")
+}
+
+fn set(name: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/{name}");
+    fs::write(&path, value).context(|| path)
 }
 
 /// A link has no IPv6 addresses where the host's default forbids it (`disable_ipv6`): in the network
 /// namespace of the calling thread.
 pub fn enable_ipv6(link: &str) -> Result<()> {
     let name = format!("net/ipv6/conf/{link}/disable_ipv6");
-    let path = format!("/proc/sys/{name}");
-    if is_on(&name) { fs::write(&path, "0").context(|| path) } else { Ok(()) }
+    if is_on(&name) { set(&name, "0") } else { Ok(()) }
 }
 
 /// A host that forwards takes no more advertisements of routers (`accept_ra` of 1), and would lose
@@ -342,10 +343,11 @@ pub fn enable_ipv6(link: &str) -> Result<()> {
 fn keep_routes_of_routers() -> Result<()> {
     let links = "/proc/sys/net/ipv6/conf";
     for link in fs::read_dir(links).context(|| links)? {
-        let path = link.context(|| links)?.path().join("accept_ra");
+        let link = link.context(|| links)?.file_name();
+        let name = format!("net/ipv6/conf/{}/accept_ra", link.to_string_lossy());
         // One that goes meanwhile takes none.
-        if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
-            let _ = fs::write(&path, "2");
+        if is_on(&name) {
+            let _ = set(&name, "2");
         }
     }
     Ok(())
