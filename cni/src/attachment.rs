@@ -103,18 +103,6 @@ impl Attachment {
     }
 }
 
-/// Refuses rates of traffic where nothing would hold them.
-pub(crate) fn refuse_bandwidth(annotations: &BTreeMap<String, String>) -> Result<()> {
-    for way in ["ingress", "egress"] {
-        let name = format!("kubernetes.io/{way}-bandwidth");
-        if annotations.contains_key(&name) {
-            let why = "the built-in bridge limits no traffic; the CNI plugin bandwidth does";
-            return Err(Error::invalid(format!("annotations: {name}: {why}")));
-        }
-    }
-    Ok(())
-}
-
 /// A container id as the CNI specification has it: it names files of plugins.
 pub(crate) fn check_id(id: &str) -> Result<()> {
     let ok = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -147,21 +135,4 @@ pub struct RecordedAttachment {
     pub created: u64,
     /// Whether ADD succeeded.
     pub attached: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_that_nothing_holds_is_refused_by_its_annotation() {
-        let mut annotations = BTreeMap::from([("kubernetes.io/name".to_owned(), "x".to_owned())]);
-        refuse_bandwidth(&annotations).unwrap();
-        annotations.insert("kubernetes.io/egress-bandwidth".into(), "1M".into());
-        let refused = refuse_bandwidth(&annotations).unwrap_err().to_string();
-        assert!(
-            refused.contains("kubernetes.io/egress-bandwidth: the built-in bridge"),
-            "{refused}"
-        );
-    }
 }

@@ -17,6 +17,7 @@ mod netlink;
 mod network;
 mod plugin;
 mod pods;
+mod rate;
 mod record;
 mod selection;
 mod store;

@@ -1,7 +1,7 @@
 //! The blocking half of the network: the records of pods, and the built-in bridge.
 
-use crate::attachment::{Attached, Attachment, RecordedAttachment, refuse_bandwidth};
-use crate::bridge::Bridge;
+use crate::attachment::{Attached, Attachment, RecordedAttachment};
+use crate::bridge::{Bridge, Rates};
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plugin;
@@ -37,7 +37,7 @@ impl Pods {
     pub fn begin(&self, a: &Attachment, selected: Selected) -> Result<Provider> {
         let provider = match selected {
             Selected::Bridge(passed_over) => {
-                refuse_bandwidth(&a.annotations)?;
+                Rates::of(a)?;
                 if let Some(why) = passed_over {
                     tracing::warn!(id = a.id, "{why}");
                 }

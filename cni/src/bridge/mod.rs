@@ -10,6 +10,7 @@ mod forward;
 mod host;
 mod legacy;
 mod net;
+mod rates;
 mod rules;
 
 use crate::attachment::{Attached, Attachment, PortMapping, Protocol};
@@ -23,6 +24,7 @@ use host::Host;
 pub use host::Look;
 use net::Net;
 use nix::errno::Errno;
+pub use rates::Rates;
 use rrun_sys::netns::run_in;
 use rrun_sys::step;
 use rules::Rules;
@@ -79,6 +81,10 @@ impl Bridge {
             netns: netns.as_fd(),
         };
         step::run("cni.add.veth", || route::add_veth(&mut socket, &veth))?;
+        let rates = Rates::of(a)?;
+        if rates != Rates::default() {
+            step::run("cni.add.rates", || rates.set(&mut socket, &names.veth, base.link.mtu))?;
+        }
         let nets: Vec<Net> = base.nets().collect();
         let addresses: Vec<(Address, IpAddr)> =
             nets.iter().map(|net| (net.address(net.of_pod(ip)), net.gateway())).collect();
@@ -125,6 +131,7 @@ impl Bridge {
             })?;
         }
         step::run("cni.del.veth", || route::remove_link(&names.veth))?;
+        step::run("cni.del.rates", || rates::unset(&names.veth))?;
         if !ports.is_empty() {
             step::run("cni.del.release-ports", || self.store.release_ports(id))?;
         }

@@ -10,6 +10,7 @@ pub mod message;
 pub mod nft;
 pub mod route;
 pub mod ruleset;
+pub mod traffic;
 
 pub use family::Family;
 

@@ -140,6 +140,16 @@ pub fn add_bridge(socket: &mut Socket, name: &str, mtu: u32, mac: [u8; 6]) -> Re
     }
 }
 
+/// Makes a link that sends on what is redirected to it, in a queue of its own, and is up: ifb.
+pub fn add_ifb(socket: &mut Socket, name: &str, mtu: u32) -> Result<()> {
+    let request = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL)
+        .raw(&link_header(0, true))
+        .text(IFLA_IFNAME, name)
+        .u32(IFLA_MTU, mtu)
+        .nest(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "ifb"));
+    socket.run(&[request]).context(|| format!("make link {name} (ifb)"))
+}
+
 /// One veth pair: what it is called on both sides.
 pub struct Veth<'a> {
     /// On the host, a port of the bridge.

@@ -6,6 +6,7 @@
 mod forwarding;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod rates;
 mod two_families;
 
 use lab::{Lab, ask, first_address, open, serve, sh, traces, wait};
@@ -330,7 +331,9 @@ fn as_a_worker() {
     let Some(dir) = std::env::var_os("LAB").map(std::path::PathBuf::from) else { return };
     let pods = std::env::var("LAB_PODS").unwrap();
     let (prefix, count) = pods.split_once(' ').unwrap();
-    let network = open(lab::config(&dir, Mode::Auto, &dir.join("bin"))).unwrap();
+    let config = lab::config(&dir, Mode::Auto, &dir.join("bin"));
+    let subnet6 = Some("fd00:213::/64".parse().unwrap());
+    let network = open(rrun_cni::Config { subnet6, ..config }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
@@ -338,6 +341,8 @@ fn as_a_worker() {
             let pod = lab::pod(&dir, &format!("{prefix}{n}"));
             let pod =
                 pod.port(Protocol::Tcp, 20000 + n as u16 + if prefix == "x" { 0 } else { 500 }, 80);
+            let pod = pod.annotated("kubernetes.io/ingress-bandwidth", "1G");
+            let pod = pod.annotated("kubernetes.io/egress-bandwidth", "1G");
             let network = network.clone();
             let verb = std::env::var("LAB_VERB").unwrap_or_default();
             tasks.spawn(async move {
@@ -387,7 +392,7 @@ fn killed_at_any_step_of_add_or_del_another_process_detaches_without_a_trace() {
     // `pid program/step#times:side`: the first time of each.
     let points = points.lines().filter(|line| !line.contains('#'));
     let points: BTreeSet<&str> = points.filter_map(|line| line.rsplit('/').next()).collect();
-    assert!(points.len() >= 30, "{points:?}");
+    assert!(points.len() >= 36, "{points:?}");
     for point in points {
         kill_and_detach(&lab, point);
     }

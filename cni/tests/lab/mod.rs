@@ -238,7 +238,8 @@ pub fn sh(command: &str) -> String {
 
 /// What there is of pods on this host: ports of the bridge, elements of the maps.
 pub fn traces() -> String {
-    let links = sh("ip -o link show type veth | grep -o 'veth[0-9a-f]*' || true");
+    let links = sh("ip -o link show type veth | grep -o 'veth[0-9a-f]*' || true
+                    ip -o link show type ifb");
     let elements = |family: &str| {
         sh(&format!("nft list table {family} rrtest 2>/dev/null | grep elements || true"))
     };
