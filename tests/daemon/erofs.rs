@@ -1,11 +1,14 @@
 //! Layers that are EROFS images: what the daemon has mounted of them, and for how long.
 
 use crate::suite::*;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{FsType, statfs};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::BUSYBOX;
+use rrun_tests::sandbox::in_mounts_of;
 use std::fs;
+use std::path::PathBuf;
 
 const MAGIC: FsType = FsType(0xe0f5_e1e2);
 
@@ -39,6 +42,20 @@ async fn reads(suite: &Suite, id: &str, file: &str) {
     assert_eq!(done.exit_code, 0, "{script}: {done:?}");
 }
 
+async fn remove_image(suite: &Suite) {
+    let image = ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() };
+    let remove = RemoveImageRequest { image: Some(image) };
+    suite.harness.client.remove_image(remove).await.unwrap();
+}
+
+/// Layers as they are on the disk: images, and directories.
+fn formats(suite: &Suite) -> [usize; 2] {
+    let folder = suite.harness.sandbox().inside("/var/lib/rrun/images/layers");
+    let all: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    let images = all.iter().filter(|layer| layer.join("index").is_file()).count();
+    [images, all.len() - images]
+}
+
 #[tokio::test]
 async fn a_layer_is_mounted_once_by_each_daemon_and_goes_with_its_image_and_its_containers() {
     let mut suite = Suite::start_with("[images]\nlayers = 'erofs'").await;
@@ -60,14 +77,53 @@ async fn a_layer_is_mounted_once_by_each_daemon_and_goes_with_its_image_and_its_
     reads(&suite, &third, "/etc/passwd").await;
 
     // A layer of an image that containers have stays, and the mount with it.
-    let image = ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() };
-    let remove = RemoveImageRequest { image: Some(image) };
-    suite.harness.client.remove_image(remove).await.unwrap();
+    remove_image(&suite).await;
     reads(&suite, &second, "/etc/group").await;
     reads(&suite, &third, "/etc/group").await;
     assert_eq!(mounted(&suite), 1);
     suite.remove(&pod).await;
     suite.until("the mount is gone", async || mounted(&suite) == 0).await;
     suite.harness.pull(BUSYBOX).await.unwrap();
+    suite.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn where_the_kernel_panics_at_warnings_no_layer_is_mounted_and_new_ones_are_directories() {
+    let mut suite = Suite::start().await;
+    let [images, 0] = formats(&suite) else { panic!("this host cannot mount them") };
+    let sandbox = suite.harness.sandbox();
+    let (pid, panics) = (sandbox.pid(), sandbox.root().join("panic_on_warn"));
+    fs::write(&panics, "1\n").unwrap();
+    // The host's own is left alone.
+    let sysctl = "/proc/sys/kernel/panic_on_warn";
+    let bind = || mount(Some(&panics), sysctl, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    in_mounts_of(pid, bind);
+    suite.restart().await;
+
+    let config = suite.harness.pod("at-warnings");
+    let pod = suite.run_pod(&config).await;
+    let of_before = started(&suite, &pod, &config, "of-before").await;
+    reads(&suite, &of_before, "/etc/passwd").await;
+    remove_image(&suite).await;
+    suite.harness.pull(BUSYBOX).await.unwrap();
+    assert_eq!(formats(&suite), [images, 0], "a container has the layer");
+    suite.remove_container(&of_before).await;
+    remove_image(&suite).await;
+    suite.until("the layer is gone", async || formats(&suite) == [images - 1, 0]).await;
+    suite.harness.pull(BUSYBOX).await.unwrap();
+    assert_eq!(formats(&suite), [images - 1, 1]);
+    let anew = started(&suite, &pod, &config, "anew").await;
+    reads(&suite, &anew, "/etc/passwd").await;
+    assert_eq!(mounted(&suite), 0);
+    assert!(suite.daemon_log().contains("(kernel.panic_on_warn)"), "{}", suite.daemon_log());
+
+    suite.remove(&pod).await;
+    remove_image(&suite).await;
+    suite.until("the layer is gone", async || formats(&suite) == [images - 1, 0]).await;
+    in_mounts_of(pid, || umount2(sysctl, MntFlags::empty()));
+    fs::remove_file(&panics).unwrap();
+    suite.restart().await;
+    suite.harness.pull(BUSYBOX).await.unwrap();
+    assert_eq!(formats(&suite), [images, 0], "the kernel panics no more");
     suite.assert_nothing_left();
 }

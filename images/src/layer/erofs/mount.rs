@@ -39,6 +39,13 @@ pub(crate) fn share(folder: &Path) -> Result<OwnedFd> {
 }
 
 fn mount_files(files: &Files) -> Result<OwnedFd> {
+    // Where the index is not in memory, the kernel reads it in a way of which ext4 warns once in
+    // each boot (6.18: `ext4_check_map_extents_env`). That goes for images of before, too.
+    let panics = std::fs::read_to_string("/proc/sys/kernel/panic_on_warn");
+    if panics.is_ok_and(|text| text.trim() != "0") {
+        let why = "this host panics at a warning (kernel.panic_on_warn)";
+        return Err(Error::new(Kind::Unavailable, why));
+    }
     read_ahead(&files.index);
     let context = FsContext::open(c"erofs").context("EROFS")?;
     let set = |key: &CStr, file: &File| {
@@ -67,12 +74,6 @@ fn read_ahead(index: &File) {
 /// # Errors
 /// Of the disk, by which nothing is known of the host.
 pub(crate) fn try_here(folder: &Path, empty: &Path) -> Result<Result<(), String>> {
-    // Where the index is not in memory, the kernel reads it in a way of which ext4 warns once in
-    // each boot (6.18: `ext4_check_map_extents_env`).
-    let panics = std::fs::read_to_string("/proc/sys/kernel/panic_on_warn");
-    if panics.is_ok_and(|text| text.trim() != "0") {
-        return Ok(Err("this host panics at a warning (kernel.panic_on_warn)".to_owned()));
-    }
     let files = write_trial(folder)?;
     let empty = File::open(empty).context(empty.display())?;
     Ok(mount_trial(&files, &empty).map_err(|refused| refused.to_string()))
