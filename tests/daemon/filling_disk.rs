@@ -16,49 +16,53 @@ use tonic::Code;
 
 const HOST: &str = "filling.rrun.test";
 /// Of the layer's one file.
-const SIZE: u64 = 8 << 20;
+pub const SIZE: u64 = 8 << 20;
 
 /// Serves an image of one layer with one large file, until the test ends.
 fn serve(suite: &Suite) -> String {
-    let layer = layer(&[("etc", Entry::Folder), ("etc/large", Entry::Bytes(SIZE))]);
-    let made = assemble(Format::Oci, &Config::default(), &[&layer]).unwrap();
-    let (_, manifest) = made.manifest;
-    let last = manifest.bytes.clone();
-    let blobs: HashMap<String, Vec<u8>> = [layer.blob, made.config, manifest]
-        .into_iter()
-        .map(|Blob { digest, bytes, .. }| (digest, bytes))
-        .collect();
+    serve_all(suite, &["1"]).remove(0)
+}
+
+/// The same of one for each of these tags, which have nothing in common.
+pub fn serve_all(suite: &Suite, tags: &[&str]) -> Vec<String> {
+    let mut blobs = HashMap::new();
+    for tag in tags {
+        let large = format!("etc/large-{tag}");
+        let layer = layer(&[("etc", Entry::Folder), (&large, Entry::Bytes(SIZE))]);
+        let made = assemble(Format::Oci, &Config::default(), &[&layer]).unwrap();
+        let (_, manifest) = made.manifest;
+        blobs.insert((*tag).to_owned(), manifest.bytes.clone());
+        let all = [layer.blob, made.config, manifest];
+        blobs.extend(all.map(|Blob { digest, bytes, .. }| (digest, bytes)));
+    }
     let listener = crate::stalled_registry::listen(suite);
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // Whoever hangs up says so to himself.
-            let _ = answer(stream, &blobs, &last);
+            let _ = answer(stream, &blobs);
         }
     });
     let folder = hosts(suite);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("hosts.toml"), format!("server = 'http://{address}'\n")).unwrap();
-    format!("{HOST}/i:1")
+    tags.iter().map(|tag| format!("{HOST}/i:{tag}")).collect()
 }
 
 /// Where the daemon is told of the registry.
-fn hosts(suite: &Suite) -> PathBuf {
+pub fn hosts(suite: &Suite) -> PathBuf {
     suite.harness.sandbox().inside(&format!("/etc/rrun/certs.d/{HOST}"))
 }
 
-fn answer(
-    mut stream: TcpStream,
-    blobs: &HashMap<String, Vec<u8>>,
-    tagged: &[u8],
-) -> std::io::Result<()> {
+/// A blob or manifest by its digest, or a manifest by its tag.
+fn answer(mut stream: TcpStream, blobs: &HashMap<String, Vec<u8>>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
     while !lines.next().unwrap_or_else(|| Ok(String::new()))?.is_empty() {}
     let path = first.split(' ').nth(1).unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
-    let body = blobs.get(name).map_or(tagged, Vec::as_slice);
+    let body = blobs.get(name).map_or(&[][..], Vec::as_slice);
     let length = body.len();
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
     if first.starts_with("HEAD") { Ok(()) } else { stream.write_all(body) }
@@ -70,13 +74,13 @@ fn names(suite: &Suite, part: &str) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-async fn pull(suite: &Suite, image: &str) -> Result<String, tonic::Status> {
+pub async fn pull(suite: &Suite, image: &str) -> Result<String, tonic::Status> {
     let image = ImageSpec { image: image.to_owned(), ..Default::default() };
     let request = PullImageRequest { image: Some(image), ..Default::default() };
     Ok(suite.harness.client.pull_image(request).await?.image_ref)
 }
 
-async fn on_small_disk() -> (Suite, Small) {
+pub async fn on_small_disk() -> (Suite, Small) {
     let mut suite = Suite::start().await;
     suite.harness.kill();
     let disk = Small::mount(&suite, Path::new("/var/lib/rrun"), "96m");

@@ -46,6 +46,12 @@ impl Small {
         filler
     }
 
+    /// How many percent are used, as the kubelet counts them.
+    pub fn used(&self) -> u8 {
+        let found = statvfs(&self.inside).unwrap();
+        rrun_images::gc::percent(found.blocks(), found.blocks_available())
+    }
+
     /// Until nothing more can be written.
     fn fill(&self) {
         let name = |n: u32| self.inside.join(format!("filler{n}"));

@@ -12,7 +12,7 @@ use std::fs;
 const LATE: &str = "late.rrun.test/work:latest";
 
 /// Writes the configuration, tells the daemon, and waits until its log says `expected` once more.
-async fn reload(suite: &Suite, config: &str, expected: &str) {
+pub async fn reload(suite: &Suite, config: &str, expected: &str) {
     let parent = suite.harness.sandbox().cgroup_parent();
     let text = format!("{config}\n[cgroup]\nparent = \"{parent}\"\n");
     fs::write(suite.harness.sandbox().inside("/etc/rrun/rrund.toml"), text).unwrap();

@@ -5,11 +5,13 @@ use crate::config::Config;
 use crate::parts;
 use rrun_engine::status::PodFilter;
 use rrun_images::Collection;
-use rrun_images::gc::{Amount, PERIOD};
+use rrun_images::gc::{Amount, PERIOD, Policy};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 /// A kubelet asks for the status every 5 seconds, 60 times in a period. Nobody else asks half as
 /// often.
@@ -38,6 +40,12 @@ impl Clients {
             || self.statuses.load(Ordering::Relaxed) >= OF_A_KUBELET
     }
 
+    /// Whether somebody asks as often as that, by the requests since the period began.
+    fn ask_as_a_kubelet(&self, since: Duration) -> bool {
+        let asked = self.statuses.load(Ordering::Relaxed);
+        asked > 0 && PERIOD * asked >= since * OF_A_KUBELET
+    }
+
     fn next_period(&self) {
         let asked = self.statuses.swap(0, Ordering::Relaxed);
         self.is_kubelet.store(asked >= OF_A_KUBELET, Ordering::Relaxed);
@@ -51,32 +59,46 @@ impl Service {
         self.clients.has_kubelet() || pods().iter().any(|pod| pod.config.labels.contains_key(LABEL))
     }
 
-    /// Collects images every five minutes, first after five, where no kubelet does it. Such a one
-    /// is told of in the log when the disk is as full as it should not be.
-    pub async fn collect_images(self, config: watch::Receiver<Arc<Config>>) {
+    /// Collects images every five minutes, first after five, and as soon as the configuration has
+    /// them collected in another way, where no kubelet does it. Such a one is told of in the log when
+    /// the disk is as full as it should not be.
+    pub async fn collect_images(self, mut config: watch::Receiver<Arc<Config>>) {
+        let mut began = Instant::now();
+        let mut policy = parts::image_gc(&config.borrow_and_update());
         loop {
-            tokio::time::sleep(PERIOD).await;
-            self.clients.next_period();
-            let policy = parts::image_gc(&config.borrow());
-            let policy = match policy {
-                Ok(policy) if policy.is_off() => continue,
-                Ok(policy) => policy,
-                Err(error) => {
-                    tracing::warn!("images are not collected: {error}");
-                    continue;
+            let mut is_kubelets = false;
+            tokio::select! {
+                () = sleep_until(began + PERIOD) => {
+                    began = Instant::now();
+                    self.clients.next_period();
                 }
-            };
-            let done = match self.has_kubelet() {
-                true => {
-                    self.images.plan_collection(policy, BTreeSet::new()).await.map(warn_of_shortage)
+                Ok(()) = config.changed() => {
+                    let new = parts::image_gc(&config.borrow_and_update());
+                    if new == policy {
+                        continue;
+                    }
+                    // Of this period no more is known.
+                    is_kubelets = self.clients.ask_as_a_kubelet(began.elapsed());
+                    policy = new;
                 }
-                false => {
-                    self.images.collect_images(policy, BTreeSet::new()).await.map(warn_of_trouble)
-                }
-            };
-            if let Err(error) = done {
-                tracing::warn!("images are not collected: {error}");
             }
+            match &policy {
+                Ok(policy) if policy.is_off() => {}
+                Ok(policy) => self.collect_by(*policy, is_kubelets || self.has_kubelet()).await,
+                Err(error) => tracing::warn!("images are not collected: {error}"),
+            }
+        }
+    }
+
+    async fn collect_by(&self, policy: Policy, is_kubelets: bool) {
+        let done = match is_kubelets {
+            true => {
+                self.images.plan_collection(policy, BTreeSet::new()).await.map(warn_of_shortage)
+            }
+            false => self.images.collect_images(policy, BTreeSet::new()).await.map(warn_of_trouble),
+        };
+        if let Err(error) = done {
+            tracing::warn!("images are not collected: {error}");
         }
     }
 }
@@ -113,5 +135,16 @@ mod tests {
         ask(2);
         clients.next_period();
         assert!(!clients.has_kubelet());
+    }
+
+    #[test]
+    fn in_the_midst_of_a_period_a_kubelet_is_told_by_how_often_it_has_asked_so_far() {
+        let clients = Clients::default();
+        assert!(!clients.ask_as_a_kubelet(Duration::ZERO), "nobody has asked");
+        clients.asked_for_status();
+        assert!(clients.ask_as_a_kubelet(Duration::from_secs(5)));
+        assert!(!clients.ask_as_a_kubelet(Duration::from_secs(60)));
+        (0..5).for_each(|_| clients.asked_for_status());
+        assert!(clients.ask_as_a_kubelet(Duration::from_secs(60)));
     }
 }
