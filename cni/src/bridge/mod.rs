@@ -97,7 +97,8 @@ impl Bridge {
             step::run("cni.add.host-ports", || self.map(&ports, &nets))?;
         }
         if ports.iter().any(|port| port.protocol == Protocol::Udp) {
-            step::run("cni.add.conntrack", || self.forget(&ports, &nets))?;
+            let families: Vec<Family> = nets.iter().map(Net::family).collect();
+            step::run("cni.add.conntrack", || self.forget(&ports, &families))?;
         }
         Ok(attached(a, names, ip, &addresses))
     }
@@ -112,11 +113,11 @@ impl Bridge {
         Ok(())
     }
 
-    fn forget(&self, ports: &[HostPort], nets: &[Net]) -> Result<()> {
+    fn forget(&self, ports: &[HostPort], families: &[Family]) -> Result<()> {
         let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
         let numbers: Vec<u16> = udp.map(|port| port.port).collect();
-        for family in nets.iter().map(Net::family) {
-            let forget = |socket: &mut Socket| conntrack::forget_udp(socket, family, &numbers);
+        for family in families {
+            let forget = |socket: &mut Socket| conntrack::forget_udp(socket, *family, &numbers);
             self.host.netfilter.with(forget)?;
         }
         Ok(())
@@ -129,6 +130,11 @@ impl Bridge {
             step::run("cni.del.host-ports", || {
                 self.host.netfilter.with(|socket| unmap(socket, names, &ports))
             })?;
+        }
+        if ports.iter().any(|port| port.protocol == Protocol::Udp) {
+            // Whoever goes on sending would go on to nobody, whoever has the port next.
+            let both = [Family::V4, Family::V6];
+            step::run("cni.del.conntrack", || self.forget(&ports, &both))?;
         }
         step::run("cni.del.veth", || route::remove_link(&names.veth))?;
         step::run("cni.del.rates", || rates::unset(&names.veth))?;

@@ -105,7 +105,11 @@ fn a_udp_host_port_takes_over_from_what_the_host_remembers() {
     let mut bytes = [0; 8];
     let (length, _) = server.recv_from(&mut bytes).unwrap();
     assert_eq!(&bytes[..length], b"!");
+    // And the host from a pod that has gone.
     dns.del(&network).unwrap();
+    client.send_to(b"again", "10.213.0.1:53").unwrap();
+    let (length, _) = host.recv_from(&mut bytes).unwrap();
+    assert_eq!(&bytes[..length], b"again");
     before.del(&network).unwrap();
 }
 
@@ -339,8 +343,8 @@ fn as_a_worker() {
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..count.parse().unwrap() {
             let pod = lab::pod(&dir, &format!("{prefix}{n}"));
-            let pod =
-                pod.port(Protocol::Tcp, 20000 + n as u16 + if prefix == "x" { 0 } else { 500 }, 80);
+            let port = 20000 + n as u16 + if prefix == "x" { 0 } else { 500 };
+            let pod = pod.port(Protocol::Tcp, port, 80).port(Protocol::Udp, port, 80);
             let pod = pod.annotated("kubernetes.io/ingress-bandwidth", "1G");
             let pod = pod.annotated("kubernetes.io/egress-bandwidth", "1G");
             let network = network.clone();
@@ -392,7 +396,7 @@ fn killed_at_any_step_of_add_or_del_another_process_detaches_without_a_trace() {
     // `pid program/step#times:side`: the first time of each.
     let points = points.lines().filter(|line| !line.contains('#'));
     let points: BTreeSet<&str> = points.filter_map(|line| line.rsplit('/').next()).collect();
-    assert!(points.len() >= 36, "{points:?}");
+    assert!(points.len() >= 40, "{points:?}");
     for point in points {
         kill_and_detach(&lab, point);
     }
