@@ -13,6 +13,7 @@
 //! crates see.
 
 mod api;
+mod changes;
 mod config;
 mod counts;
 mod credentials;
@@ -42,6 +43,7 @@ mod tar;
 mod verifier;
 
 pub use api::Store;
+pub use changes::write_changes;
 pub use config::ImageConfig;
 pub use counts::Counts;
 pub use credentials::{Credentials, Known};

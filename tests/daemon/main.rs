@@ -5,6 +5,7 @@ mod as_kubelet;
 mod asked;
 mod attacks;
 mod cdi;
+mod checkpoint;
 mod collection;
 mod crowds;
 mod daemon_death;

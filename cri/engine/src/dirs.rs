@@ -55,6 +55,11 @@ impl Dirs {
         self.run.join("bundles").join(id.as_str())
     }
 
+    /// The checkpoints that are being made, each in a folder with its container's id.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.state.join("checkpoints")
+    }
+
     /// Where other runtimes keep their records of containers.
     pub(crate) fn programs(&self) -> PathBuf {
         self.run.join("programs")

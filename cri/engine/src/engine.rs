@@ -219,6 +219,23 @@ impl Engine {
         verbs::update_container::update(&self.shared, owner, id, resources).await
     }
 
+    /// Writes what the processes of a running container are, and what it has changed of its image, into
+    /// an archive at `location`, in the format that containerd and CRI-O share; the container goes on.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it does not run, or something is executed in it; `Invalid` and
+    /// `NotFound` for the location; `Unimplemented` without criu; `Timeout` when it is not done after
+    /// `limit`: it is done behind then, and nothing of it stays.
+    pub async fn checkpoint_container(
+        &self,
+        owner: &Owner,
+        id: &str,
+        location: &str,
+        limit: Option<Duration>,
+    ) -> Result<()> {
+        verbs::checkpoint::checkpoint(&self.shared, owner, id, (location, limit)).await
+    }
+
     /// Keeps what a pod is said to cost (`overhead`) and to have, and tells it to plugins; the pod's group
     /// is its client's to change.
     pub async fn update_pod_resources(

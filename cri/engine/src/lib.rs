@@ -42,6 +42,7 @@ mod recorded;
 mod recover;
 mod scrapers;
 mod session;
+mod sessions;
 mod spec;
 pub mod stats;
 pub mod status;

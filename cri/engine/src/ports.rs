@@ -220,6 +220,26 @@ impl From<Refusal> for Error {
     }
 }
 
+/// A container whose processes are to be dumped.
+pub struct Dump {
+    /// The program, as [`Host::criu`] has found it.
+    pub criu: PathBuf,
+    /// The first process.
+    pub init: Arc<OwnedFd>,
+    /// Its group.
+    pub cgroup: String,
+    /// Namespaces that are its pod's, or another container's, as `/proc/<pid>/ns` calls them.
+    pub joined: Vec<String>,
+    /// An empty folder for the image.
+    pub images: PathBuf,
+    /// A folder for the log.
+    pub work: PathBuf,
+    /// Open in criu until that ends, however this process ends.
+    pub held: OwnedFd,
+    /// Called while all stands still, and can let the dump fail.
+    pub still: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
 /// What the engine itself asks of the kernel. Control groups are in cgroupfs spelling.
 #[async_trait]
 pub trait Host: Send + Sync {
@@ -236,6 +256,20 @@ pub trait Host: Send + Sync {
     /// `NotFound` without such a path, `Invalid` for one that is no folder.
     async fn view(&self, layers: &[Lower], sub_path: &str, ids: Option<&IdMaps>)
     -> Result<OwnedFd>;
+
+    /// Finds the program that makes checkpoints.
+    ///
+    /// # Errors
+    /// `Unimplemented` when there is none, or one that is too old.
+    async fn criu(&self) -> Result<PathBuf>;
+
+    /// Dumps processes, which go on afterwards, whatever becomes of the dump. It goes on to its end when
+    /// nobody waits for it any more.
+    async fn dump(&self, dump: Dump) -> Result<()>;
+
+    /// Lets the processes of a group go on that criu has stopped, if it has ended before it could.
+    /// Missing is done.
+    async fn thaw_group(&self, cgroup: &str) -> Result<()>;
 
     /// Unmounts a pinned namespace and removes its file. Missing is done.
     async fn unpin(&self, path: &Path) -> Result<()>;

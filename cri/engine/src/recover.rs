@@ -18,6 +18,7 @@ use crate::phase::{ContainerPhase, PodPhase};
 use crate::record::{self, ContainerRecord, PodRecord};
 use crate::steps::run_step;
 use crate::table::{Container, Pod, Shared};
+use crate::verbs::checkpoint;
 use crate::verbs::container_end::REBOOTED;
 use crate::verbs::create_container;
 use crate::verbs::pod_undo::remove_shim_scope;
@@ -296,6 +297,7 @@ async fn serve(at: &PodAt, OnDisk { records, broken }: OnDisk) -> Result<Found> 
             _ => adopt(&container)?,
         }
     }
+    checkpoint::take_over(at).await;
     revive(at).await;
     // A shim that has heard of them must forget them, and is dialled now.
     at.undo_half_made_beside(TAKING_BACK).await;
@@ -331,6 +333,7 @@ async fn remove_on(at: &PodAt, containers: Vec<ContainerRecord>) -> Result<Found
     for record in containers {
         at.engine.table.add_container(&at.pod, &Arc::new(Container::new(record, &at.pod)));
     }
+    checkpoint::take_over(at).await;
     at.remove().await?;
     Ok(Found::Cleaned)
 }

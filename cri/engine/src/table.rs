@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::record::{ContainerRecord, PodRecord};
 use crate::recorded::Recorded;
 use crate::scrapers::Scrapers;
+use crate::sessions::Sessions;
 use crate::spec::ExecTemplate;
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Usage};
 use rrun_runtime::plan::Cgroups;
@@ -133,6 +134,7 @@ pub(crate) struct Container {
     pub(crate) record: Recorded<ContainerRecord>,
     /// What execs have in common; made at the first.
     pub(crate) template: OnceLock<Arc<ExecTemplate>>,
+    pub(crate) sessions: Sessions,
     /// Its init, so that its exit code can be asked for when its shim is gone.
     pidfd: Mutex<Option<Arc<OwnedFd>>>,
     /// While it has not ended.
@@ -273,6 +275,7 @@ impl Container {
             config: Arc::clone(&record.config),
             record: Recorded::new(record, file, pod.disk.clone()),
             template: OnceLock::new(),
+            sessions: Sessions::default(),
             pidfd: Mutex::default(),
             pipes: Mutex::default(),
             usage: Measured::default(),

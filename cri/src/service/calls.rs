@@ -178,6 +178,24 @@ impl Cri for Service {
         Ok(ReopenContainerLogResponse {})
     }
 
+    async fn checkpoint_container(
+        &self,
+        r: CheckpointContainerRequest,
+    ) -> Answer<CheckpointContainerResponse> {
+        let limit = match u64::try_from(r.timeout) {
+            Ok(0) => None,
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => {
+                let words = format!("checkpoint container: timeout {} is negative", r.timeout);
+                return Err(Status::invalid_argument(words));
+            }
+        };
+        let (id, location) = (&r.container_id, &r.location);
+        let made = self.engine.checkpoint_container(&self.owner, id, location, limit).await;
+        made.map_err(to_status)?;
+        Ok(CheckpointContainerResponse {})
+    }
+
     async fn exec_sync(&self, r: ExecSyncRequest) -> Answer<ExecSyncResponse> {
         let timeout = u64::try_from(r.timeout).ok().filter(|s| *s > 0).map(Duration::from_secs);
         let ended = self.engine.exec_sync(&self.owner, &r.container_id, r.cmd, timeout).await;

@@ -18,7 +18,7 @@ const AUFS: &[u8] = b".wh..wh.";
 /// Where aufs kept files that have several names. The names in other directories are links to them.
 pub(super) const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 /// What overlayfs reads in a directory that hides the ones below it.
-pub(super) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
+pub(crate) const OVERLAY_OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 
 /// What a layer becomes. Paths of parents are real ones: no symlink is on the way.
 pub(super) trait Target {

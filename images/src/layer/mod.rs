@@ -18,6 +18,7 @@ mod unpack;
 mod write_back;
 
 pub(crate) use decode::{Compression, decoder, sniff};
+pub(crate) use entries::OVERLAY_OPAQUE;
 pub(crate) use facts::{Facts, Format};
 pub(crate) use pipeline::{Feed, Job, run};
 pub(crate) use stored::Stored;

@@ -53,7 +53,15 @@ pub struct Shift {
     pub count: u32,
 }
 
+/// Who cannot be named: the kernel's overflow id.
+const NOBODY: u32 = 65_534;
+
 impl Shift {
+    /// Whose a file is, as the container sees it.
+    pub(crate) fn inside(self, id: u32) -> u32 {
+        id.checked_sub(self.first).filter(|id| *id < self.count).unwrap_or(NOBODY)
+    }
+
     fn of(self, id: u32) -> u32 {
         let inside = Some(id).filter(|id| *id < self.count);
         inside.and_then(|id| self.first.checked_add(id)).unwrap_or(self.first)

@@ -88,6 +88,12 @@ pub(super) fn mounts(container: &[Mounted], host: &[Mounted]) -> BTreeSet<PathBu
         .collect()
 }
 
+/// Where overlays are, but the root.
+pub(super) fn overlays(container: &[Mounted]) -> impl Iterator<Item = PathBuf> {
+    let is_one = |mount: &&Mounted| mount.fstype == "overlay" && mount.target != Path::new("/");
+    container.iter().filter(is_one).map(|mount| mount.target.clone())
+}
+
 /// What a bind of `source` brings along that is mounted below it: where below, and the whole path.
 pub(super) fn below(source: &Path, host: &[Mounted]) -> Vec<(PathBuf, PathBuf)> {
     let inside = host.iter().filter_map(|mount| {

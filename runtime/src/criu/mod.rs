@@ -27,6 +27,16 @@ use crate::{Error, Kind, Result};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// The oldest criu that can be used: major and minor version.
+pub const OLDEST: (u32, u32) = (4, 1);
+
+/// The version that `criu --version` tells.
+pub fn version(told: &str) -> Option<(u32, u32)> {
+    let version = told.lines().find_map(|line| line.strip_prefix("Version:"))?.trim();
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
 /// Finds the program `criu` on the path, or anywhere that `name` says.
 ///
 /// # Errors
@@ -47,4 +57,18 @@ pub fn find(name: &Path) -> Result<PathBuf> {
 
 fn missing(name: &Path, why: &str) -> Error {
     Error::new(Kind::NotFound, why).context(name.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_criu_tells_it() {
+        assert_eq!(version("Version: 4.1.1\nGitID: v4.1.1\n"), Some((4, 1)));
+        assert_eq!(version("Version: 3.19\n"), Some((3, 19)));
+        for told in ["", "4.1", "Version: 4\n", "Version: x.y\n"] {
+            assert_eq!(version(told), None, "{told}");
+        }
+    }
 }

@@ -20,6 +20,8 @@ pub struct Options {
     pub work: Option<PathBuf>,
     /// A file of criu's own options, which go before these; it may be missing.
     pub config: Option<PathBuf>,
+    /// The log stays, and errors say where it is.
+    pub log_stays: bool,
     /// Connections of TCP are part of the image.
     pub tcp_established: bool,
     /// Unix sockets may be connected to somebody outside.
@@ -44,6 +46,8 @@ pub(super) struct Folders {
     work: Option<File>,
     /// Where the log is.
     pub(super) log: PathBuf,
+    /// It is there when an error is read.
+    pub(super) log_stays: bool,
 }
 
 impl Folders {
@@ -57,7 +61,7 @@ impl Folders {
         }
         let work = options.work.as_deref().map(|work| open(work, worker)).transpose()?;
         let log = options.work.as_ref().unwrap_or(&options.images).join(log);
-        Ok(Folders { images, work, log })
+        Ok(Folders { images, work, log, log_stays: options.log_stays })
     }
 }
 

@@ -73,7 +73,7 @@ pub fn restore(restore: &Restore<'_>, helper: &mut dyn Helper) -> Result<Option<
             wanted.external.push(format!("mnt[{}]:{}", text(&target)?, text(&source)?));
         }
         let mut console = None;
-        worker.ask((Type::Restore, wanted), &folders.log, |notice, fd| {
+        worker.ask((Type::Restore, wanted), &folders, |notice, fd| {
             let pid = || {
                 let pid = notice.pid.filter(|pid| *pid > 0);
                 pid.ok_or_else(|| Error::new(Kind::Invalid, "criu names no process"))

@@ -1,7 +1,9 @@
 //! One process of criu that answers one request: `criu swrk`.
 
 use super::message::{Notice, Request, Response, Type, Wanted};
+use super::options::Folders;
 use crate::{Context, Error, Kind, Result};
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use prost::Message;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -49,7 +51,7 @@ impl Worker {
     pub(super) fn ask(
         mut self,
         (kind, options): (Type, Wanted),
-        log: &Path,
+        folders: &Folders,
         mut notice: impl FnMut(&Notice, Option<OwnedFd>) -> Result<()>,
     ) -> Result<()> {
         let request = Request { kind: kind.into(), options: Some(options), notify_success: None };
@@ -71,15 +73,18 @@ impl Worker {
         match refused {
             Some(error) => Err(error),
             None if response.success => Ok(()),
-            None => Err(failed(&response, log)),
+            None => Err(failed(&response, folders)),
         }
     }
 
     fn send(&self, request: &Request) -> Result<()> {
         let Some(socket) = &self.socket else { return Err(gone()) };
-        rrun_sys::fdpass::send(socket.as_fd(), &request.encode_to_vec(), &[])
-            .map(drop)
-            .map_err(|errno| Error::from(errno).context("ask criu"))
+        rrun_sys::fdpass::send(socket.as_fd(), &request.encode_to_vec(), &[]).map(drop).map_err(
+            |errno| match errno {
+                Errno::EPIPE | Errno::ECONNRESET => gone(),
+                errno => Error::from(errno).context("ask criu"),
+            },
+        )
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
@@ -87,7 +92,8 @@ impl Worker {
         let (mut buffer, mut fds) = (vec![0; ANSWER_MAX], Vec::new());
         let length = loop {
             match rrun_sys::fdpass::receive(socket.as_fd(), &mut buffer, &mut fds) {
-                Err(nix::errno::Errno::EINTR) => {}
+                Err(Errno::EINTR) => {}
+                Err(Errno::ECONNRESET) => return Err(gone()),
                 other => break other.context(|| "hear criu")?,
             }
         };
@@ -119,7 +125,8 @@ fn gone() -> Error {
 }
 
 /// What its log says, and where that is.
-fn failed(response: &Response, log: &Path) -> Error {
+fn failed(response: &Response, folders: &Folders) -> Error {
+    let log = &folders.log;
     let text = rrun_sys::record::read(log).unwrap_or_default();
     let mut why = errors(&String::from_utf8_lossy(&text)).join("; ");
     if why.is_empty() {
@@ -129,7 +136,10 @@ fn failed(response: &Response, log: &Path) -> Error {
             (None, None) => "it does not say why".to_owned(),
         };
     }
-    Error::new(Kind::Kernel, format!("{why} (log: {})", log.display())).context("criu")
+    if folders.log_stays {
+        why += &format!(" (log: {})", log.display());
+    }
+    Error::new(Kind::Kernel, why).context("criu")
 }
 
 /// The last errors of a log, without the one that says no more than that there were some.

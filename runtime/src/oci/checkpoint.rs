@@ -49,12 +49,14 @@ fn dumped(root: &Path, id: &Id, options: &Checkpoint) -> Result<()> {
     if let Some(parent) = &options.parent_path {
         check_parent(images, parent)?;
     }
-    criu::dump(&Dump {
+    let wanted = Dump {
         options: &common,
         pid,
-        root: &record.rootfs,
+        root: Some(&record.rootfs),
         groups: &record.groups,
         joined: &record.joined,
+        external: &[],
+        external_overlays: false,
         leave_running: options.leave_running,
         pre_dump: options.pre_dump,
         parent: options.parent_path.clone(),
@@ -62,7 +64,9 @@ fn dumped(root: &Path, id: &Id, options: &Checkpoint) -> Result<()> {
         link_remap: options.link_remap,
         page_server: options.page_server.clone().map(|server| (server.0, server.1)),
         status_fd: options.status_fd,
-    })
+        held: Vec::new(),
+    };
+    criu::dump(&wanted, || Ok(()))
 }
 
 /// criu makes a link of it, which must lead there from the image as well.
@@ -89,6 +93,7 @@ pub fn common(image: &Image, annotations: &HashMap<String, String>) -> Result<Op
         images: image.image_path.clone(),
         work: image.work_path.clone(),
         config,
+        log_stays: true,
         tcp_established: image.tcp_established,
         ext_unix_sk: image.ext_unix_sk,
         shell_job: image.shell_job,

@@ -1,6 +1,6 @@
 //! Extended attributes, xattr(7), which nix lacks.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -38,6 +38,19 @@ pub fn get(fd: impl AsFd, name: &CStr) -> io::Result<Option<Vec<u8>>> {
         )
     };
     absent(read, value)
+}
+
+/// The names of the attributes of the open file or directory `fd`, flistxattr(2); none where the
+/// filesystem has no attributes.
+pub fn list(fd: impl AsFd) -> io::Result<Vec<CString>> {
+    // The kernel bounds a list (XATTR_LIST_MAX).
+    let mut names = vec![0u8; 64 * 1024];
+    // SAFETY: the buffer is writable for its length and outlives the call.
+    let read =
+        unsafe { libc::flistxattr(fd.as_fd().as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    let names = absent(read, names)?.unwrap_or_default();
+    let each = names.split_inclusive(|byte| *byte == 0);
+    Ok(each.filter_map(|name| Some(CStr::from_bytes_with_nul(name).ok()?.to_owned())).collect())
 }
 
 /// Sets attribute `name` of the object at `path` without following a last symlink, lsetxattr(2).

@@ -1,13 +1,14 @@
 //! What the engine itself asks of the kernel.
 
 use super::block_device;
+use super::criu;
 use super::interfaces;
 use super::process::over;
 use super::view;
 use crate::apparmor;
 use crate::error::{Context, Error, Result};
 use crate::groups;
-use crate::ports::{Host, RootfsDirs, USER_NAMESPACES};
+use crate::ports::{Dump, Host, RootfsDirs, USER_NAMESPACES};
 use crate::stats::{Counts, InterfaceUsage, Opened, Stats};
 use async_trait::async_trait;
 use nix::errno::Errno;
@@ -190,6 +191,18 @@ impl Host for KernelHost {
     ) -> Result<OwnedFd> {
         let (layers, sub_path, ids) = (layers.to_vec(), sub_path.to_owned(), ids.cloned());
         self.kernel.call(move |_| view::view(&layers, &sub_path, ids.as_ref())).await
+    }
+
+    async fn criu(&self) -> Result<PathBuf> {
+        criu::find().await
+    }
+
+    async fn dump(&self, dump: Dump) -> Result<()> {
+        self.kernel.call(move |kernel| criu::dump(&kernel.groups(&dump.cgroup), dump)).await
+    }
+
+    async fn thaw_group(&self, cgroup: &str) -> Result<()> {
+        self.group((cgroup, "thaw control group"), cgroup::thaw).await
     }
 
     async fn unpin(&self, path: &Path) -> Result<()> {

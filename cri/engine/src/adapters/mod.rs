@@ -2,6 +2,7 @@
 //! kernel.
 
 mod block_device;
+mod criu;
 mod host;
 mod images;
 mod interfaces;

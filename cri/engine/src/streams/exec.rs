@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::id::Owner;
 use crate::ports::{Refusal, Shim};
 use crate::session::{ExecRequest, Handle, Session};
+use crate::sessions::Entered;
 use crate::spec::ExecTemplate;
 use crate::status::ContainerExit;
 use crate::steps::run_step;
@@ -50,6 +51,8 @@ struct KillOnDrop {
     shim: Arc<dyn Shim>,
     exec: u64,
     armed: bool,
+    /// Until it is killed.
+    entered: Option<Entered>,
 }
 
 impl Drop for KillOnDrop {
@@ -58,11 +61,13 @@ impl Drop for KillOnDrop {
             return;
         }
         let (shim, exec) = (Arc::clone(&self.shim), self.exec);
+        let entered = self.entered.take();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(refusal) = shim.call(Request::KillExec { exec }, Vec::new()).await {
                     tracing::debug!(error = %refusal.error, "kill exec");
                 }
+                drop(entered);
             });
         }
     }
@@ -82,6 +87,7 @@ pub(super) async fn start(
     stdio: [Option<OwnedFd>; 3],
     timeout: Option<Duration>,
 ) -> Result<Started, Refusal> {
+    let entered = container.sessions.enter()?;
     let template = template(engine, pod, container).await?;
     let plan = engine.planner.exec(&template, request)?;
     let by_program = container.record().program.is_some();
@@ -97,7 +103,8 @@ pub(super) async fn start(
     };
     let gone = || Error::new(Kind::Unavailable, "the pod's shim is gone");
     let shim = pod.shim().ok_or_else(gone)?;
-    let mut kill = KillOnDrop { shim: Arc::clone(&shim), exec: number, armed: true };
+    let mut kill =
+        KillOnDrop { shim: Arc::clone(&shim), exec: number, armed: true, entered: Some(entered) };
     let running = async { Ok(shim.exec(exec, stdio.into_iter().flatten().collect()).await) };
     // A refusal has a code beside its error: it passes the step as a value.
     let running = run_step("engine.exec.start", running).await?;

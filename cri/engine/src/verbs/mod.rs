@@ -1,6 +1,7 @@
 //! The verbs that change something, each read as its list of steps.
 
 mod by_program;
+pub(crate) mod checkpoint;
 pub(crate) mod container_end;
 pub(crate) mod create_container;
 mod groups;

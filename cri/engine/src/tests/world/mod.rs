@@ -355,6 +355,18 @@ impl Host for World {
         }
     }
 
+    async fn criu(&self) -> Result<PathBuf> {
+        Err(Error::new(Kind::Unimplemented, "no criu in this world"))
+    }
+
+    async fn dump(&self, _: Dump) -> Result<()> {
+        Err(Error::internal("no criu in this world"))
+    }
+
+    async fn thaw_group(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     async fn unpin(&self, path: &Path) -> Result<()> {
         crate::dirs::remove_file(path)
     }
