@@ -1,10 +1,12 @@
 //! Parts of requests that only a real container can show.
 
+use crate::foreign_image::open;
 use crate::suite::*;
 use futures::StreamExt;
 use nix::sys::resource::{Resource, getrlimit};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
+use rrun_images::Holder;
 use rrun_tests::harness::{BUSYBOX, WORK};
 use std::collections::BTreeMap;
 use std::fs;
@@ -114,6 +116,50 @@ async fn statuses_tell_containers_specs_and_more_to_who_is_verbose() {
     let listed = client.list_images(Default::default()).await.unwrap().images;
     assert!(listed.iter().all(|image| image.spec.as_ref().unwrap().image == image.id));
     suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
+/// The list of images, which tells of each what is told of it alone; their names, and which is pinned.
+async fn images(suite: &Suite) -> BTreeMap<String, bool> {
+    let client = &suite.harness.client;
+    let listed = client.list_images(Default::default()).await.unwrap().images;
+    for image in &listed {
+        let spec = ImageSpec { image: image.id.clone(), ..Default::default() };
+        let request = ImageStatusRequest { image: Some(spec.clone()), verbose: false };
+        let status = client.image_status(request).await.unwrap().image;
+        assert_eq!(status.as_ref(), Some(image));
+        let filter = ListImagesRequest { filter: Some(ImageFilter { image: Some(spec) }) };
+        let alone = client.list_images(filter).await.unwrap().images;
+        assert_eq!(alone, std::slice::from_ref(image));
+    }
+    listed.into_iter().map(|image| (image.repo_tags.join(" "), image.pinned)).collect()
+}
+
+#[tokio::test]
+async fn a_list_of_images_tells_of_each_what_its_status_does_whoever_has_changed_what() {
+    let suite = Suite::start().await;
+    let (other, again) = (open(&suite.harness.sandbox().state()).await, "x.test/again:1");
+    let listed = |all: &[(&str, bool)]| {
+        all.iter().map(|(name, pinned)| ((*name).to_owned(), *pinned)).collect::<BTreeMap<_, _>>()
+    };
+    let both = listed(&[(BUSYBOX, false), (WORK, false)]);
+    assert_eq!((images(&suite).await, images(&suite).await), (both.clone(), both.clone()));
+    let (pod, _) = suite.run("has-one", &["/bin/sleeper"]).await;
+    assert_eq!(images(&suite).await, both);
+
+    other.tag(BUSYBOX, &again.parse().unwrap()).await.unwrap();
+    let two = format!("{BUSYBOX} {again}");
+    assert_eq!(images(&suite).await, listed(&[(&two, false), (WORK, false)]));
+    let (holder, image) = (Holder::container("foreign").unwrap(), again);
+    let id = other.find(image).await.unwrap().unwrap().id;
+    other.view(&holder, &id).await.unwrap();
+    assert_eq!(images(&suite).await, listed(&[(&two, true), (WORK, false)]));
+    other.release(&holder).await.unwrap();
+    other.untag(&again.parse().unwrap()).await.unwrap();
+    assert_eq!(images(&suite).await, both);
+    suite.remove(&pod).await;
+    assert_eq!(images(&suite).await, both);
+    drop(other);
     suite.assert_nothing_left();
 }
 

@@ -5,6 +5,10 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet, ServiceDescriptorProto
 /// Calls whose work is dropped when their client goes away; that of all others goes on.
 const CANCELLED_WITH_CLIENT: [&str; 2] = ["ExecSync", "PullImage"];
 
+/// Answers that a server may have encoded before, and what it answers then.
+pub const ENCODED: [(&str, &str); 1] =
+    [("ListImagesResponse", "crate::Answer<crate::v1::ListImagesResponse>")];
+
 /// One RPC.
 pub struct Rpc {
     service: String,
@@ -20,6 +24,11 @@ pub struct Rpc {
 }
 
 impl Rpc {
+    /// Whether it may be encoded before it is answered.
+    fn is_encoded(&self) -> bool {
+        ENCODED.iter().any(|(response, _)| *response == self.response)
+    }
+
     /// What a caller gets.
     fn answer(&self) -> String {
         match self.streams {
@@ -94,6 +103,13 @@ pub fn cri_trait(rpcs: &[Rpc]) -> String {
              async fn {method}(&self, r: {request}) -> Result<{answer}, Status> {{\n\
              lacks({name:?}, r)\n}}\n"
         );
+        if rpc.is_encoded() {
+            code += &format!(
+                "#[doc = \"The same for a server, which may have encoded it before.\"]\n\
+                 async fn {method}_encoded(&self, r: {request}) -> Result<Answer<{answer}>, Status> {{\n\
+                 self.{method}(r).await.map(Answer::Message)\n}}\n"
+            );
+        }
     }
     code + "}\n"
 }
@@ -123,11 +139,14 @@ pub fn server(rpcs: &[Rpc]) -> String {
 fn one_service(service: &str, rpcs: &[Rpc]) -> String {
     let module = format!("{}_server", snake_case(service));
     let mut code = format!(
-        "#[async_trait]\nimpl<C: Cri + 'static> crate::v1::{module}::{service} for Service<C> {{\n"
+        "#[async_trait]\nimpl<C: Cri + 'static> services::{module}::{service} for Service<C> {{\n"
     );
     for rpc in rpcs.iter().filter(|rpc| rpc.service == service) {
         let Rpc { name, method, request, response, .. } = rpc;
-        let answer = rpc.answer();
+        let (answer, called) = match rpc.is_encoded() {
+            true => (format!("Answer<{response}>"), format!("{method}_encoded")),
+            false => (rpc.answer(), method.clone()),
+        };
         if rpc.streams {
             code += &format!("type {name}Stream = Messages<{response}>;\n");
         }
@@ -138,7 +157,7 @@ fn one_service(service: &str, rpcs: &[Rpc]) -> String {
         };
         code += &format!(
             "async fn {method}(&self, r: Request<{request}>) -> Result<Response<{answer}>, Status> {{\n\
-             self.{run}({name:?}, r, |cri, r| async move {{ cri.{method}(r).await }}).await\n}}\n"
+             self.{run}({name:?}, r, |cri, r| async move {{ cri.{called}(r).await }}).await\n}}\n"
         );
     }
     code + "}\n"

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tonic::Status;
 
+use crate::Answer;
 use crate::v1::*;
 
 /// What a server-streaming call answers: messages, or the error that ended them.

@@ -1,10 +1,12 @@
 //! The CRI v1 contract: generated types, the CRI trait, its gRPC client and its gRPC server.
 
 pub mod client;
+mod codec;
 mod cri;
 pub mod server;
 
 pub use client::Client;
+pub use codec::Answer;
 pub use cri::{Cri, Messages};
 
 /// Messages and service stubs, generated from `proto/api.proto`.

@@ -90,6 +90,15 @@ async fn a_pull_past_its_deadline_answers_deadline_exceeded_and_is_dropped() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_encoded_in_parts_is_one_message() {
+    let served = Served::start();
+    let client = served.client().await;
+    let listed = within(client.list_images(Default::default())).await.unwrap();
+    let ids: Vec<&str> = listed.images.iter().map(|image| &*image.id).collect();
+    assert_eq!(ids, ["a", "b"]);
+}
+
+#[tokio::test]
 async fn a_deadline_of_one_millisecond_is_deadline_exceeded_too() {
     let served = Served::start();
     let request = with_deadline(PullImageRequest::default(), "1m");

@@ -330,6 +330,13 @@ impl Cri for Service {
         self.images_listed(r.filter).await
     }
 
+    async fn list_images_encoded(
+        &self,
+        r: ListImagesRequest,
+    ) -> Answer<rrun_cri_api::Answer<ListImagesResponse>> {
+        self.images_encoded(r.filter).await
+    }
+
     async fn stream_images(
         &self,
         r: StreamImagesRequest,

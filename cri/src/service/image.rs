@@ -2,26 +2,66 @@
 
 use super::{Service, required, to_status};
 use crate::convert;
-use rrun_cri_api::v1;
+use bytes::Bytes;
+use prost::Message;
+use rrun_cri_api::{Answer, v1};
 use rrun_engine::stats::FsUsage;
 use rrun_images::{Event, Holder, HolderKind, Image, Origin, Reference};
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
 use tonic::Status;
+
+/// All images as they were listed last, each as it is sent: whoever asks for a node's images does so
+/// again and again.
+#[derive(Default)]
+pub(super) struct Sent {
+    images: Arc<[Image]>,
+    /// `None` of those that somebody holds, as holders may be others without a new list.
+    parts: Vec<Option<Bytes>>,
+}
 
 impl Service {
     pub(super) async fn images_listed(
         &self,
         filter: Option<v1::ImageFilter>,
     ) -> Result<v1::ListImagesResponse, Status> {
-        let name = filter.and_then(|filter| filter.image).map(|spec| spec.image);
-        let images = match name.filter(|name| !name.is_empty()) {
+        let images = match name_in(filter) {
             Some(name) => self.images.find(&name).await.map_err(to_status)?.into_iter().collect(),
             None => self.images.list().await.map_err(to_status)?,
         };
         Ok(v1::ListImagesResponse {
             images: images.iter().map(|found| self.image(found)).collect(),
         })
+    }
+
+    /// The same as it is sent.
+    pub(super) async fn images_encoded(
+        &self,
+        filter: Option<v1::ImageFilter>,
+    ) -> Result<Answer<v1::ListImagesResponse>, Status> {
+        if let Some(name) = name_in(filter) {
+            let found = self.images.find(&name).await.map_err(to_status)?;
+            return Ok(Answer::Encoded(found.iter().map(|image| self.encoded(image)).collect()));
+        }
+        let images = self.images.list().await.map_err(to_status)?;
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&sent.images, &images) {
+            let is_free = |image: &&Image| image.holders.is_empty();
+            let part = |image| Some(image).filter(is_free).map(|image| self.encoded(image));
+            *sent = Sent { parts: images.iter().map(part).collect(), images };
+        }
+        let all = sent.images.iter().zip(&sent.parts);
+        let part = |(image, part): (&Image, &Option<Bytes>)| match part {
+            Some(part) => part.clone(),
+            None => self.encoded(image),
+        };
+        Ok(Answer::Encoded(all.map(part).collect()))
+    }
+
+    /// A list of one: such lists behind each other are the list of all.
+    fn encoded(&self, image: &Image) -> Bytes {
+        v1::ListImagesResponse { images: vec![self.image(image)] }.encode_to_vec().into()
     }
 
     /// A missing image is no error: the answer has none then.
@@ -121,6 +161,12 @@ impl Service {
             container_filesystems: vec![convert::filesystem(&containers)],
         })
     }
+}
+
+/// Which image alone is asked for.
+fn name_in(filter: Option<v1::ImageFilter>) -> Option<String> {
+    let name = filter.and_then(|filter| filter.image).map(|spec| spec.image);
+    name.filter(|name| !name.is_empty())
 }
 
 /// The user part of an image's `User`: an id or a name, never both.

@@ -20,7 +20,7 @@ use rrun_cni::Network;
 use rrun_engine::{Engine, Owner};
 use rrun_images::Store;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,7 @@ pub struct Service {
     streaming: Arc<Streaming>,
     clients: Arc<kubelet::Clients>,
     told: Arc<handlers::Told>,
+    sent: Arc<Mutex<image::Sent>>,
     /// Ends the streams of events, which have no end of their own.
     ending: CancellationToken,
 }
@@ -70,8 +71,19 @@ impl Service {
             Arc::new(Streaming::start(listener, Arc::new(backend), tls).map_err(wrong)?);
         let Parts { engine, images, network } = parts;
         let ending = CancellationToken::new();
-        let (clients, told) = (Arc::default(), Arc::default());
-        Ok(Service { engine, images, network, owner, config, streaming, clients, told, ending })
+        let (clients, told, sent) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Service {
+            engine,
+            images,
+            network,
+            owner,
+            config,
+            streaming,
+            clients,
+            told,
+            sent,
+            ending,
+        })
     }
 
     /// The engine in figures.

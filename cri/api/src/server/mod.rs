@@ -16,10 +16,8 @@ use std::sync::Arc;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::v1::image_service_server::ImageServiceServer;
-use crate::v1::runtime_service_server::RuntimeServiceServer;
 use crate::v1::*;
-use crate::{Cri, MAX_MESSAGE_BYTES, Messages};
+use crate::{Answer, Cri, MAX_MESSAGE_BYTES, Messages};
 use call::WhenLost;
 use follow::Followed;
 use tracing::Instrument;
@@ -27,6 +25,14 @@ use tracing::Instrument;
 pub use follow::Follow;
 pub use serve::serve;
 pub use silent::Silent;
+
+/// The services as a server has them, whose answers may be encoded already.
+#[allow(missing_docs, clippy::all)]
+mod services {
+    include!(concat!(env!("OUT_DIR"), "/services/runtime.v1.rs"));
+}
+use services::image_service_server::ImageServiceServer;
+use services::runtime_service_server::RuntimeServiceServer;
 
 // Both service traits, one call of the trait `Cri` for each RPC of the contract.
 include!(concat!(env!("OUT_DIR"), "/server.rs"));

@@ -8,8 +8,9 @@ use futures::{StreamExt, stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
 use rrun_cri_api::v1::*;
-use rrun_cri_api::{Cri, Messages};
+use rrun_cri_api::{Answer, Cri, Messages};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
 use tonic::body::Body;
@@ -77,6 +78,15 @@ impl Cri for Scripted {
     async fn pull_image(&self, _: PullImageRequest) -> Result<PullImageResponse, Status> {
         self.work().await;
         Ok(PullImageResponse::default())
+    }
+
+    async fn list_images_encoded(
+        &self,
+        _: ListImagesRequest,
+    ) -> Result<Answer<ListImagesResponse>, Status> {
+        let image = |id: &str| Image { id: id.to_owned(), ..Default::default() };
+        let part = |id| ListImagesResponse { images: vec![image(id)] }.encode_to_vec().into();
+        Ok(Answer::Encoded(["a", "b"].map(part).to_vec()))
     }
 
     async fn get_container_events(
