@@ -283,3 +283,33 @@ async fn a_claim_is_a_folder_of_its_own_that_stays_or_the_volume_that_it_is_boun
     assert!(again.volumes["own"].join("kept").exists());
     test.end(&pod).await;
 }
+
+#[tokio::test]
+async fn mounts_travel_in_an_empty_dir_for_which_a_container_asks_so() {
+    if !is_root() {
+        return;
+    }
+    let test = TestNode::new();
+    let pod = pod(
+        "  containers:
+  - {name: a, image: i, securityContext: {privileged: true}, volumeMounts: [{name: disk, mountPath: /d, mountPropagation: Bidirectional}]}
+  - {name: b, image: i, volumeMounts: [{name: memory, mountPath: /m, mountPropagation: HostToContainer}, {name: plain, mountPath: /p}]}
+  volumes: [{name: disk}, {name: memory, emptyDir: {medium: Memory}}, {name: plain}]
+",
+    );
+    // Again: what is shared already stays as it is.
+    for _ in 0..2 {
+        let place = test.prepare(&pod).await.unwrap();
+        let table = test.mounts();
+        let of = |name: &str| -> Vec<&String> {
+            let path = format!(" {} ", place.volumes[name].display());
+            table.iter().filter(|line| line.contains(&path)).collect()
+        };
+        for name in ["disk", "memory"] {
+            assert_eq!(of(name).len(), 1, "{table:?}");
+            assert!(of(name)[0].contains(" shared:"), "{table:?}");
+        }
+        assert!(of("plain").is_empty(), "{table:?}");
+    }
+    test.end(&pod).await;
+}

@@ -100,6 +100,12 @@ async fn send(fetch: &Fetch<'_>, url: &str) -> reqwest::Result<Response> {
     if !named("accept") {
         request = request.header("Accept", "*/*");
     }
+    // What Go's client adds: to a probe's, as it keeps no connection; to a hook's, as it would unpack.
+    let (name, value) =
+        if fetch.timeout.is_some() { ("Connection", "close") } else { ("Accept-Encoding", "gzip") };
+    if !named(name) {
+        request = request.header(name, value);
+    }
     for (name, value) in &fetch.get.headers {
         request = request.header(name, value);
     }
@@ -188,6 +194,8 @@ fn new_client() -> reqwest::Result<reqwest::Client> {
         .redirect(redirects)
         .no_proxy()
         .pool_max_idle_per_host(0)
+        // As Go's client writes them, for servers that read no other spelling.
+        .http1_title_case_headers()
         .tls_backend_preconfigured(tls())
         .build()
 }

@@ -155,8 +155,14 @@ impl PodWorker {
         let mut values = env::FileValues::new();
         for var in &c.env {
             let EnvSource::File(reference) = &var.source else { continue };
-            let root = place.volumes.get(&reference.volume).ok_or_else(|| {
-                Error::new(Kind::NotFound, format!("volume {} is not there", reference.volume))
+            // As the kubelet, which makes no volume that no container mounts.
+            let mut mounts = self.pod.spec.all().flat_map(|(_, c)| &c.mounts);
+            let is_mounted = mounts.any(|mount| mount.name == reference.volume);
+            let root = place.volumes.get(&reference.volume).filter(|_| is_mounted);
+            let root = root.ok_or_else(|| {
+                let name = &reference.volume;
+                let text = format!("cannot find the volume {name:?} referenced by FileKeyRef");
+                Error::new(Kind::NotFound, text)
             })?;
             let what = || format!("couldn't parse env file {:?}", reference.path);
             let text = self.node.read_in(root, &reference.path, env_file::LONGEST).await;

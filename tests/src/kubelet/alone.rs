@@ -125,10 +125,11 @@ impl Alone {
 }
 
 /// The write-ahead logs of databases come and go, init reaps when it comes to it, and what collections of
-/// containers, once a minute, keep beside the pods stays: a lock and a list.
+/// containers, once a minute, keep beside the pods stays: a lock and a list. So does the folder of
+/// the users that are given out.
 fn view(harness: &Harness) -> View {
     let view = harness.view().allow(".db-wal").allow(".db-shm").allow("(zombie)");
-    view.allow("/rrun/containers")
+    view.allow("/rrun/containers").allow("run/rrun/users")
 }
 
 /// None of which nothing is known yet.

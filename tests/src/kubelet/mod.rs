@@ -1,20 +1,23 @@
 //! A real kubelet in a sandbox: with static pods alone, or with the pods of a control plane.
 
 mod alone;
+mod asked;
 mod brought;
 mod compare;
 mod history;
+mod inside;
 mod node;
 mod odd;
 mod pod;
 mod pods;
+mod restarts;
 mod rules;
 mod words;
 
 pub use alone::Alone;
 pub use compare::{Known, differences};
 pub use history::{History, Told, follow};
-pub use pods::{all, write};
+pub use pods::{all, chosen, write};
 
 use crate::limit;
 use crate::place;
@@ -171,9 +174,11 @@ staticPodPath: @root@/manifests
 podLogsDir: @root@/pods
 volumePluginDir: @root@/plugins
 resolvConf: /etc/resolv.conf
+clusterDomain: cluster.local
 containerRuntimeEndpoint: unix:///run/rrun/rrun.sock
 cgroupRoot: @cgroup@
 cgroupDriver: cgroupfs
+maxPods: 250
 failCgroupV1: false
 failSwapOn: false
 fileCheckFrequency: 1s

@@ -4,7 +4,7 @@
 //! that is written when the pod has come to its first state, and so on. `HOLD` waits for a signal.
 
 use super::pod::Pod;
-use super::{brought, odd, rules, words};
+use super::{asked, brought, inside, odd, restarts, rules, words};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,38 @@ const GROUPS: &str = "cd /sys/fs/cgroup; for f in cpu.weight cpu.max memory.max 
     cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; do [ ! -e $f ] || echo $f $(cat $f); done; \
     cat /proc/self/oom_score_adj";
 
+/// What `REQUEST` does, a server of HTTP behind `nc`: keeps what was asked in `/request`, its lines in
+/// an order of their own and without versions at their ends.
+const REQUEST: &str = concat!(
+    r#"while read line && [ ${#line} -gt 1 ]; do echo \"$line\"; done | tr -d \"\\r\" | "#,
+    r#"sed \"s:/[0-9.]*$::\" | sort >/request; "#,
+    r#"printf \"HTTP/1.0 200 OK\\r\\n\\r\\n\""#
+);
+
+/// What `SERVING<n>` does, likewise: answers a health check of gRPC with the status n, whatever was
+/// asked. Settings come at once; headers, the message and trailers when the question has come.
+const SERVING: &str = concat!(
+    r"printf '\\000\\000\\000\\004\\000\\000\\000\\000\\000\\000\\000\\000\\004\\001\\000\\000\\000\\000'; ",
+    r"sleep 1; printf '\\000\\000\\024\\001\\004\\000\\000\\000\\001\\210\\017\\020\\020application/grpc",
+    r"\\000\\000\\007\\000\\000\\000\\000\\000\\001\\000\\000\\000\\000\\002\\010\\00STATUS",
+    r"\\000\\000\\017\\001\\005\\000\\000\\000\\001\\000\\013grpc-status\\0010'; sleep 1"
+);
+
+/// What `ANSWER <response>` does, likewise: answers whatever is asked so.
+const ANSWER: &str = "sed '/^.$/q' >/dev/null; printf";
+
 /// All pods.
 pub fn all() -> impl Iterator<Item = Pod> {
     let plain = PODS.into_iter().chain(rules::PODS).chain(words::PODS);
-    plain.chain(odd::PODS).chain(brought::PODS)
+    let plain = plain.chain(odd::PODS).chain(brought::PODS);
+    let all = plain.chain(restarts::PODS).chain(asked::PODS).chain(inside::PODS);
+    all.filter(|pod| chosen().is_none_or(|only| only.iter().any(|name| name == pod.name)))
+}
+
+/// The pods to which a comparison is limited while somebody works on it, by `RRUN_KUBELET_PODS`.
+pub fn chosen() -> Option<Vec<String>> {
+    let names = std::env::var("RRUN_KUBELET_PODS").ok()?;
+    Some(names.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Writes all manifests into `folder`. `shared` is a folder of the host that pods write to, `seen`
@@ -30,6 +58,10 @@ pub fn write(folder: &Path, shared: &Path, seen: &Path) -> Result<()> {
             .replace("@shared@", &shared.display().to_string())
             .replace("@seen@", &seen.display().to_string())
             .replace("GROUPS", GROUPS)
+            .replace("ANSWER", ANSWER)
+            .replace("SERVING1", &SERVING.replace("STATUS", "1"))
+            .replace("SERVING2", &SERVING.replace("STATUS", "2"))
+            .replace("REQUEST", REQUEST)
             .replace("HOLD", "trap 'exit 0' TERM; sleep 1000 & wait")
             .replace("BUSYBOX", crate::harness::BUSYBOX)
             .replace("WORK", "images.rrun.test/work:1");

@@ -23,6 +23,18 @@ pub fn prepare(dir: &Path, volume: &EmptyDir, group: Option<i64>, cap: i64) -> R
     own(dir, group)
 }
 
+/// Lets mounts in the folder travel between it and containers: a mount of its own, which is shared
+/// even where that of the folder above is not. It goes with the volume.
+pub fn share(dir: &Path) -> Result<()> {
+    let none = None::<&str>;
+    if !mounts::is_mount_point(dir)? {
+        mount(Some(dir), dir, none, MsFlags::MS_BIND, none)
+            .context(|| format!("bind {} onto itself", dir.display()))?;
+    }
+    mount(none, dir, none, MsFlags::MS_SHARED, none)
+        .context(|| format!("share the mount of {}", dir.display()))
+}
+
 /// Mounts a tmpfs of at most `size` bytes.
 pub fn tmpfs(dir: &Path, size: i64) -> Result<()> {
     let flags = MsFlags::empty();

@@ -9,7 +9,8 @@ use crate::addresses::Addresses;
 use crate::env;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{
-    DownwardContent, DownwardItem, KeyToPath, Pod, Projection, Volume, VolumeSource,
+    DownwardContent, DownwardItem, KeyToPath, MountPropagation, Pod, Projection, Volume,
+    VolumeSource,
 };
 use crate::node::NodeFacts;
 use crate::resources;
@@ -67,6 +68,9 @@ impl Set<'_> {
             VolumeSource::EmptyDir(source) => {
                 let limit = resources::pod_limits(self.pod).memory.map_or(i64::MAX, |q| q.value());
                 empty_dir::prepare(&dir, source, group, limit.min(self.facts.memory_bytes))?;
+                if self.travels(&volume.name) {
+                    empty_dir::share(&dir)?;
+                }
             }
             VolumeSource::Projected { sources, default_mode, in_memory } => {
                 let payload = self.payload(sources, *default_mode)?;
@@ -88,6 +92,12 @@ impl Set<'_> {
             }
         }
         Ok(Some(dir))
+    }
+
+    /// Whether a container asks that mounts in the volume travel.
+    fn travels(&self, volume: &str) -> bool {
+        let mut all = self.pod.spec.all().flat_map(|(_, container)| &container.mounts);
+        all.any(|mount| mount.name == volume && mount.propagation != MountPropagation::None)
     }
 
     /// The folder of a claim. The fsGroup is given the folder itself, whose new files have it too.

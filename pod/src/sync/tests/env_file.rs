@@ -6,6 +6,7 @@ const SPEC: &str = "  containers:
   - name: a
     image: x:1
     env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: out/env, key: TOKEN}}}]
+    volumeMounts: [{name: v, mountPath: /v}]
   volumes: [{name: v}]
 ";
 
@@ -45,4 +46,16 @@ async fn an_optional_variable_may_be_missing_but_not_its_file() {
     scene.node.files.lock().unwrap().insert("/v/v/out/env".into(), String::new());
     seconds(300).await;
     assert_eq!(waiting(&now(&pod), "a"), "running");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_no_container_mounts_has_no_file_of_variables() {
+    let scene = Scene::new().await;
+    let pod = scene.run(&SPEC.replace("    volumeMounts: [{name: v, mountPath: /v}]\n", ""));
+    scene.node.files.lock().unwrap().insert("/v/v/out/env".into(), "TOKEN='x'\n".into());
+    seconds(2).await;
+    let State::Waiting { message, .. } = &now(&pod).containers[0].state else {
+        panic!("{:?}", now(&pod))
+    };
+    assert_eq!(message, "cannot find the volume \"v\" referenced by FileKeyRef");
 }
