@@ -3,10 +3,12 @@
 mod ends;
 
 use crate::suite::*;
+use nix::mount::{MsFlags, mount};
 use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
 use rrun_tests::harness::{BUSYBOX, WORK};
 use rrun_tests::place;
+use rrun_tests::sandbox::in_mounts_of;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -391,5 +393,68 @@ async fn containers_of_every_kind_can_be_checkpointed() {
         criu.goes_on(&id).await;
         suite.remove(&pod).await;
     }
+    criu.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn mounts_that_hear_of_others_and_an_image_that_is_removed_are_no_hindrance() {
+    let Some(criu) = Criu::start().await else { return };
+    let suite = &criu.suite;
+    let host = suite.harness.sandbox().root().join("shared");
+    fs::create_dir(&host).unwrap();
+    let shared = host.clone();
+    in_mounts_of(suite.harness.sandbox().pid(), move || {
+        let none = None::<&str>;
+        mount(Some("shared"), &shared, Some("tmpfs"), MsFlags::empty(), none)?;
+        mount(none, &shared, none, MsFlags::MS_SHARED, none)
+    });
+    let mut config = suite.harness.pod("mounts");
+    config.linux.as_mut().unwrap().security_context =
+        Some(LinuxSandboxSecurityContext { privileged: true, ..Default::default() });
+    let pod = suite.run_pod(&config).await;
+    // A folder that is made anew hides what the image has in it.
+    let script = format!("rm -r /var; mkdir /var; echo new >/var/new; {COUNT}");
+    let mut container = shell(suite, "main", &script);
+    let bind = |path: &str, propagation: MountPropagation| Mount {
+        container_path: path.to_owned(),
+        host_path: host.to_str().unwrap().to_owned(),
+        propagation: propagation as i32,
+        ..Default::default()
+    };
+    container.mounts = vec![
+        bind("/slave", MountPropagation::PropagationHostToContainer),
+        bind("/peer", MountPropagation::PropagationBidirectional),
+        bind("/private", MountPropagation::PropagationPrivate),
+    ];
+    container.linux.get_or_insert_default().security_context =
+        Some(LinuxContainerSecurityContext { privileged: true, ..Default::default() });
+    let id = started(suite, &pod, container, &config).await;
+    criu.goes_on(&id).await;
+    let image = ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() };
+    let removal = RemoveImageRequest { image: Some(image) };
+    suite.harness.client.remove_image(removal).await.unwrap();
+    criu.checkpointed(&id).await;
+    criu.goes_on(&id).await;
+    let all = criu.archive();
+    let deleted: Vec<String> = serde_json::from_slice(&all["deleted.files"]).unwrap();
+    assert_eq!(deleted, ["/var/run"]);
+    assert_eq!(entries(&all["rootfs-diff.tar"])["var/new"], b"new\n");
+    suite.remove(&pod).await;
+    in_mounts_of(suite.harness.sandbox().pid(), || nix::mount::umount(&host));
+    fs::remove_dir(&host).unwrap();
+    suite.harness.pull(BUSYBOX).await.unwrap();
+    criu.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn crictl_makes_a_checkpoint() {
+    let Some(criu) = Criu::start().await else { return };
+    let (pod, id) = criu.counting("crictl").await;
+    let export = format!("--export={}", criu.location().display());
+    let done = criu.suite.crictl(&["checkpoint", &export, &id]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(criu.archive().contains_key("checkpoint/inventory.img"));
+    criu.goes_on(&id).await;
+    criu.suite.remove(&pod).await;
     criu.assert_nothing_left();
 }
