@@ -24,11 +24,13 @@ pub async fn events(
     let rows: Vec<_> = std::iter::once(head).chain(past.iter().map(row)).collect();
     let widths = table::widths(&rows);
     let shown = |event: &Event| match output {
-        Some(Output::Json) => format!("{}\n", json(&entry, event)),
-        None => table::line(&row(event), &widths),
+        Some(Output::Json) => crate::json::line(&json(&entry, event)),
+        None => Ok(table::line(&row(event), &widths)),
     };
     match output {
-        Some(Output::Json) => table::write(&past.iter().map(shown).collect::<String>())?,
+        Some(Output::Json) => {
+            table::write(&past.iter().map(shown).collect::<Result<String, _>>()?)?
+        }
         None => table::print(&rows)?,
     }
     let (mut last, mut size) = (past.last().cloned(), 0);
@@ -45,7 +47,7 @@ pub async fn events(
         let all = context.store.events(&entry).await?;
         let fresh = after(&all, last.as_ref());
         for event in fresh {
-            if !table::shown(&shown(event))? {
+            if !table::shown(&shown(event)?)? {
                 return Ok(ExitCode::SUCCESS);
             }
         }

@@ -36,8 +36,7 @@ pub async fn fsck(
     let report = look_through(&Current::new(config.clone()), check).await;
     match output {
         Some(Output::Json) => {
-            let text = serde_json::to_string_pretty(&as_json(&config.root, &report))?;
-            table::write(&format!("{text}\n"))?;
+            table::write(&crate::json::pretty(&as_json(&config.root, &report))?)?;
         }
         None => print(&config.root, &report)?,
     }

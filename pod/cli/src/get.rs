@@ -188,7 +188,7 @@ fn written(output: &GetOutput, object: &Value) -> Result<String> {
         GetOutput::JsonPath(template) => {
             template.print(object).map_err(|why| anyhow!("jsonpath: {why}"))?
         }
-        GetOutput::Json | GetOutput::Wide | GetOutput::Name => format!("{object:#}\n"),
+        GetOutput::Json | GetOutput::Wide | GetOutput::Name => crate::json::pretty(object)?,
     })
 }
 

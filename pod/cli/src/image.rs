@@ -45,8 +45,7 @@ pub async fn inspect(context: &Context, images: &[String]) -> Result<ExitCode> {
             Err(error) => failed.push(format!("{error:#}")),
         }
     }
-    let text = serde_json::to_string_pretty(&all)?;
-    table::write(&format!("{text}\n"))?;
+    table::write(&crate::json::pretty(&all)?)?;
     // What is there is told all the same, as docker and podman do.
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { bail!(failed.join("\nrrun: ")) }
 }
@@ -91,7 +90,7 @@ pub async fn history(
         steps(&document(&store, &image).await?, &usage.map_or_else(Vec::new, |usage| usage.layers));
     steps.reverse();
     if output.is_some() {
-        table::write(&format!("{}\n", serde_json::to_string_pretty(&steps)?))?;
+        table::write(&crate::json::pretty(&steps)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let text = |step: &Value, name: &str| step[name].as_str().unwrap_or_default().to_owned();

@@ -28,8 +28,8 @@ pub async fn disk_usage(
     if output.is_some() {
         let images: Vec<Value> = all.iter().map(as_json).collect();
         let info = store.fs_info().await?;
-        let json = json!({"images": images, "bytes": info.bytes, "inodes": info.inodes});
-        table::write(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
+        let found = json!({"images": images, "bytes": info.bytes, "inodes": info.inodes});
+        table::write(&crate::json::pretty(&found)?)?;
     } else if image.is_some() {
         let (image, usage) = all.first().ok_or_else(|| anyhow!("it was removed meanwhile"))?;
         table::print(&layer_rows(&usage.layers))?;

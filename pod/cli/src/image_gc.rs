@@ -105,7 +105,7 @@ pub async fn why_removed(
     }
     if let Some(Output::Json) = output {
         let all: Vec<Value> = entries.iter().map(as_json).collect();
-        table::write(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
+        table::write(&crate::json::pretty(&all)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let head = ["TIME", "IMAGE", "ID", "DECISION", "BY", "FREED", "WHY"].map(String::from);

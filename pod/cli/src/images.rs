@@ -58,7 +58,7 @@ pub async fn list(context: &Context, args: &ImageList) -> Result<ExitCode> {
     }
     if args.output.is_some() {
         let all: Vec<Value> = all.iter().map(as_json).collect();
-        table::write(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
+        table::write(&crate::json::pretty(&all)?)?;
     } else if args.quiet {
         let ids: String = all.iter().map(|image| format!("{}\n", image.id)).collect();
         table::write(&ids)?;

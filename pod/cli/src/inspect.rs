@@ -28,7 +28,7 @@ pub async fn inspect(context: &Context, args: &args::Inspect) -> Result<ExitCode
             }
         }
     }
-    table::write(&format!("{:#}\n", Value::Array(found)))?;
+    table::write(&crate::json::pretty(&Value::Array(found))?)?;
     Ok(code)
 }
 

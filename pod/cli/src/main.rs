@@ -30,6 +30,7 @@ mod image_gc;
 mod images;
 mod inspect;
 mod jobs;
+mod json;
 mod jsonpath;
 mod lines;
 mod login;

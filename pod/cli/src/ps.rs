@@ -46,7 +46,7 @@ pub async fn ps(context: &Context, asked: &Ps) -> Result<ExitCode> {
             }
             table::print(&rows)?;
         }
-        Some(PsOutput::Json) => table::write(&format!("{:#}\n", list(&pods)))?,
+        Some(PsOutput::Json) => table::write(&crate::json::pretty(&list(&pods))?)?,
         Some(PsOutput::Yaml) => table::write(&yaml::of(&list(&pods))?)?,
         Some(PsOutput::Name) => {
             let names: String = pods.iter().map(|pod| format!("pod/{}\n", pod.name)).collect();

@@ -101,7 +101,7 @@ impl Told {
     fn event(&mut self, store: &Store, event: &Event) {
         match (&mut *self, event) {
             (Told::Nothing, _) => {}
-            (Told::Json, _) => println!("{}", as_json(event)),
+            (Told::Json, _) => print!("{}", crate::json::line(&as_json(event)).unwrap_or_default()),
             (Told::People(view), Event::UpToDate { digest }) => {
                 view.aside(|| tell(format_args!("{digest}: all is here already")));
             }

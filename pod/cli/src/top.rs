@@ -59,9 +59,9 @@ pub async fn stats(context: &Context, args: &args::Stats) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn json(uses: &[Use]) -> std::io::Result<()> {
+fn json(uses: &[Use]) -> Result<()> {
     let items: Vec<_> = uses.iter().map(as_json).collect();
-    table::write(&format!("{:#}\n", json!({ "containers": items })))
+    Ok(table::write(&crate::json::pretty(&json!({ "containers": items }))?)?)
 }
 
 /// What is used within a second. A pod of which that is not known is told, and is in the exit code.

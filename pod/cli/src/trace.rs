@@ -25,7 +25,7 @@ pub async fn trace(
         return Ok(ExitCode::SUCCESS);
     }
     let text = match output {
-        Some(Output::Json) => format!("{:#}\n", trace::chrome(&name, &state)),
+        Some(Output::Json) => crate::json::pretty(&trace::chrome(&name, &state))?,
         None => rrun_error::printable(&trace::text(&name, &state)).to_string(),
     };
     table::write(&text)?;

@@ -16,7 +16,7 @@ pub fn validate(manifest: &Path, objects: &[PathBuf], output: Option<Output>) ->
     match output {
         Some(Output::Json) => {
             let code = if read.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) };
-            table::write(&format!("{:#}\n", as_json(&read)))?;
+            table::write(&crate::json::pretty(&as_json(&read))?)?;
             Ok(code)
         }
         None => {

@@ -25,7 +25,7 @@ pub async fn why(context: &Context, pod: &str, output: Option<Output>) -> Result
     let events = context.store.events(&entry).await?;
     let report = Report::new(context, entry, &events).await?;
     let text = match output {
-        Some(Output::Json) => format!("{:#}\n", report.json()),
+        Some(Output::Json) => crate::json::pretty(&report.json())?,
         None => report.text(Clock::system().now()),
     };
     table::write(&rrun_error::printable(&text))?;

@@ -24,7 +24,7 @@ pub async fn why_removed(
         return image_gc::why_removed(context, Some(name), output).await;
     }
     let text = match output {
-        Some(Output::Json) => serde_json::to_string_pretty(&found)? + "\n",
+        Some(Output::Json) => crate::json::pretty(&found)?,
         None => rrun_error::printable(&found.iter().map(describe).collect::<Vec<_>>().join("\n")),
     };
     table::write(&text)?;

@@ -22,4 +22,12 @@ mod tests {
         assert_eq!(back, pod, "{text}");
         assert!(!text.contains("b: no\n") && !text.contains("d: 1\n"), "{text}");
     }
+    #[test]
+    fn no_terminal_obeys_what_is_in_a_string() {
+        let pod =
+            json!({"a\u{9b}2J": ["\x1b[1m\n\u{9d}0;x\u{9c}", "one\ntwo\u{9b}3J\n"], "b": "\u{7f}"});
+        let text = of(&pod).unwrap();
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), pod, "{text}");
+    }
 }
