@@ -17,7 +17,7 @@ pub use telemetry::{LogFormat, Metrics, Tracing};
 use rrun_engine::CgroupDriver;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where the configuration is looked for without `--config`; a missing file there is no error.
@@ -37,7 +37,7 @@ pub struct Config {
     #[serde(deserialize_with = "absolute")]
     pub root: PathBuf,
     /// State of this boot.
-    #[serde(deserialize_with = "absolute")]
+    #[serde(deserialize_with = "run")]
     pub run: PathBuf,
     /// The shim's program; default: beside the daemon's.
     #[serde(deserialize_with = "some_absolute")]
@@ -284,14 +284,35 @@ fn some_absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pa
 }
 
 /// Where it can be listened: unix(7) has room for so much.
+const LONGEST_SOCKET: usize = 107;
+
 fn socket<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    const LONGEST: usize = 107;
     let path = absolute(deserializer)?;
     match path.as_os_str().len() {
-        0..=LONGEST => Ok(path),
-        length => {
-            Err(D::Error::custom(format!("{length} bytes, a socket's path has {LONGEST} at most")))
-        }
+        0..=LONGEST_SOCKET => Ok(path),
+        length => Err(D::Error::custom(format!(
+            "{length} bytes, a socket's path has {LONGEST_SOCKET} at most"
+        ))),
+    }
+}
+
+fn run<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = absolute(deserializer)?;
+    check_run(&path).map_err(D::Error::custom)?;
+    Ok(path)
+}
+
+/// Whether shims can listen below a folder for `run`: at `pods/<64 digits>/shim.sock`.
+///
+/// # Errors
+/// How long it is, and how long it may be.
+pub fn check_run(path: &Path) -> Result<(), String> {
+    const LONGEST: usize = LONGEST_SOCKET - "/pods//shim.sock".len() - 64;
+    match path.as_os_str().len() {
+        0..=LONGEST => Ok(()),
+        length => Err(format!(
+            "{length} bytes, of which there may be {LONGEST}: pods have their sockets below it"
+        )),
     }
 }
 
@@ -448,6 +469,18 @@ mod tests {
         assert!(parsed(107).is_ok());
         let error = parsed(108).unwrap_err().to_string();
         assert_eq!(error, "f:1: socket: 108 bytes, a socket's path has 107 at most");
+    }
+
+    #[test]
+    fn the_folder_of_a_boot_leaves_room_for_the_sockets_of_its_pods() {
+        let parsed =
+            |length: usize| Config::parse(&format!("run = '/{:x<1$}'\n", "", length - 1), "f");
+        let longest = parsed(27).unwrap().run;
+        let socket = longest.join("pods").join("0".repeat(64)).join("shim.sock");
+        assert_eq!(socket.as_os_str().len(), LONGEST_SOCKET);
+        let error = parsed(28).unwrap_err().to_string();
+        let why = "28 bytes, of which there may be 27: pods have their sockets below it";
+        assert_eq!(error, format!("f:1: run: {why}"));
     }
 
     #[test]

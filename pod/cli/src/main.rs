@@ -61,11 +61,11 @@ mod why;
 mod why_removed;
 mod yaml;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use args::{Args, Gc, Image, Verb};
 use clap::Parser;
 use context::Context;
-use rrun_cri::config::Config;
+use rrun_cri::config::{Config, check_run};
 use std::process::ExitCode;
 
 /// For threads of which few run at a time.
@@ -94,6 +94,10 @@ fn start(mut args: Args) -> Result<ExitCode> {
     }
     if let Some(run) = &args.run {
         config.run = std::path::absolute(run)?;
+        // Of another runtime there are no shims below it.
+        if args.endpoint.is_none() {
+            check_run(&config.run).map_err(|why| anyhow!("--run {}: {why}", run.display()))?;
+        }
     }
     if args.background
         && let Verb::Apply(apply) = args.verb
