@@ -146,6 +146,7 @@ impl Host {
         if self.six.is_some() {
             enable_ipv6(&self.bridge)?;
         }
+        refuse_advertisements(&self.bridge)?;
         for net in nets(subnet, self.six) {
             let address = net.address(net.gateway());
             let add = || route::add_address(socket, link.index, address);
@@ -178,6 +179,7 @@ impl Host {
                 step::run("cni.bridge.route", add)?;
             }
         }
+        refuse_advertisements(&self.bridge)?;
         let switches = switches(&self.bridge, self.six.is_some());
         for (step, name) in switches.filter(|(_, name)| !is_on(name)) {
             tracing::warn!(bridge = self.bridge, "{name} was off: switched on again");
@@ -339,16 +341,58 @@ pub fn enable_ipv6(link: &str) -> Result<()> {
 }
 
 /// A host that forwards takes no more advertisements of routers (`accept_ra` of 1), and would lose
-/// the default route that it has by them: with 2 it goes on.
+/// the default routes that it has by them: with 2 on their links it goes on.
 fn keep_routes_of_routers() -> Result<()> {
-    let links = "/proc/sys/net/ipv6/conf";
-    for link in fs::read_dir(links).context(|| links)? {
-        let link = link.context(|| links)?.file_name();
-        let name = format!("net/ipv6/conf/{}/accept_ra", link.to_string_lossy());
-        // One that goes meanwhile takes none.
+    let path = "/proc/thread-self/net/ipv6_route";
+    let routes = fs::read_to_string(path).context(|| path)?;
+    for link in routes.lines().filter_map(by_advertisement) {
+        let name = accept_ra(link);
         if is_on(&name) {
-            let _ = set(&name, "2");
+            set(&name, "2")?;
         }
     }
     Ok(())
+}
+
+/// The link of a default route that the kernel has by an advertisement: its flags are `RTF_DEFAULT`
+/// and `RTF_ADDRCONF`.
+fn by_advertisement(line: &str) -> Option<&str> {
+    const FLAGS: u32 = 0x5_0000;
+    let mut words = line.split_whitespace().rev();
+    let (link, flags) = (words.next()?, words.next()?);
+    (u32::from_str_radix(flags, 16).ok()? & FLAGS == FLAGS).then_some(link)
+}
+
+fn accept_ra(link: &str) -> String {
+    format!("net/ipv6/conf/{link}/accept_ra")
+}
+
+/// Nobody on the bridge is a router but the host: by what a pod advertised, the host and other pods
+/// would send to it what is for elsewhere (CVE-2020-10749). In the namespace of the calling thread.
+pub fn refuse_advertisements(link: &str) -> Result<()> {
+    let name = accept_ra(link);
+    match fs::read_to_string(format!("/proc/sys/{name}")) {
+        Ok(value) if value.trim() != "0" => set(&name, "0"),
+        // Without IPv6 there are none.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_route_by_an_advertisement_is_told_by_its_flags() {
+        let zeros = "0".repeat(32);
+        let route = |flags: &str| {
+            let next = "fe800000000000000000000000000001";
+            format!("{zeros} 00 {zeros} 00 {next} 00000400 00000001 00000000 {flags}   wire0")
+        };
+        assert_eq!(by_advertisement(&route("00450003")), Some("wire0"));
+        // Somebody's own, and a prefix that was advertised.
+        assert_eq!(by_advertisement(&route("00000003")), None);
+        assert_eq!(by_advertisement(&route("00040001")), None);
+        assert_eq!(by_advertisement(""), None);
+    }
 }

@@ -168,6 +168,7 @@ fn configure(ifname: &str, addresses: &[(Address, IpAddr)]) -> Result<()> {
     if addresses.iter().any(|(address, _)| address.ip.is_ipv6()) {
         host::enable_ipv6(ifname)?;
     }
+    host::refuse_advertisements(ifname)?;
     route::configure_pod(&mut socket, link.index, addresses)
 }
 

@@ -1,6 +1,7 @@
 //! Pods with addresses of both families.
 
 use super::*;
+use lab::{advertise, await_that};
 use rrun_cni::Network;
 use std::net::Ipv6Addr;
 
@@ -127,12 +128,43 @@ fn a_policy_that_drops_what_is_forwarded_in_the_second_family_lets_pods_pass() {
 #[test]
 fn a_host_keeps_the_routes_that_it_has_by_advertisements() {
     let (lab, network) = lab_with_both();
-    let accepts = "/proc/sys/net/ipv6/conf/wire0/accept_ra";
-    sh(&format!("echo 0 > /proc/sys/net/ipv6/conf/all/forwarding; echo 1 > {accepts}"));
+    let has_route = || sh("ip -6 route show default").contains("proto ra");
+    in_outside(|| advertise("wire1"));
+    await_that("a default route", has_route);
     let pod = lab.pod("a");
     pod.add(&network).unwrap();
-    assert_eq!(sh(&format!("cat {accepts}")).trim(), "2");
+    assert!(has_route());
+    let accepts = |link: &str| sh(&format!("cat /proc/sys/net/ipv6/conf/{link}/accept_ra"));
+    assert_eq!((&*accepts("wire0"), &*accepts("default")), ("2\n", "1\n"));
     pod.del(&network).unwrap();
+}
+
+#[test]
+fn nobody_takes_a_pod_for_a_router() {
+    let lab = lab_with_outside();
+    // Also where pods have no IPv6 of ours: the kernel gives every link an address.
+    let network = lab.network();
+    let (bad, good) = (lab.pod("bad"), lab.pod("good"));
+    bad.add(&network).unwrap();
+    good.add(&network).unwrap();
+    let fooled = || sh("ip -6 route; ip -6 addr").contains("2001:db8:bad:");
+    let check = "sysctl -q -w net.ipv6.conf.rrtest0.accept_ra=1 net.ipv6.conf.rrtest0.forwarding=0";
+    bad.run(|| advertise("eth0"));
+    // What comes later is there later: everybody has heard the first by then.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!fooled() && !good.run(fooled));
+    // It is that switch, and nothing else would.
+    sh(check);
+    good.run(|| sh("sysctl -q -w net.ipv6.conf.eth0.accept_ra=1"));
+    bad.run(|| advertise("eth0"));
+    await_that("they are fooled", || fooled() && good.run(fooled));
+    bad.del(&network).unwrap();
+    // The next pod finds it as it should be.
+    let next = lab.pod("next");
+    next.add(&network).unwrap();
+    assert_eq!(sh("sysctl -n net.ipv6.conf.rrtest0.accept_ra"), "0\n");
+    next.del(&network).unwrap();
+    good.del(&network).unwrap();
 }
 
 #[test]

@@ -227,6 +227,40 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     done.unwrap()
 }
 
+/// Tells all on a link of the calling thread's namespace that who runs there is their router for half an
+/// hour, with a prefix (RFC 4861, 4.2).
+pub fn advertise(link: &str) {
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt,
+        socket, sockopt,
+    };
+    // Until its own address is known to be nobody else's, nothing can be sent.
+    await_that("an address of the link", || {
+        let tentative = sh(&format!("ip -6 addr show dev {link} scope link"));
+        tentative.contains("fe80::") && !tentative.contains("tentative")
+    });
+    let raw =
+        socket(AddressFamily::Inet6, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::IcmpV6);
+    let raw = raw.unwrap();
+    setsockopt(&raw, sockopt::Ipv6MulticastHops, &255).unwrap();
+    let mut message = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    // Prefix 2001:db8:bad::/64, on the link and for addresses.
+    message.extend([3, 4, 64, 0xc0, 0, 0, 0x07, 0x08, 0, 0, 0x07, 0x08, 0, 0, 0, 0]);
+    message.extend("2001:db8:bad::".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    let index = nix::net::if_::if_nametoindex(link).unwrap();
+    let all = std::net::SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+    let raw_fd = std::os::fd::AsRawFd::as_raw_fd(&raw);
+    sendto(raw_fd, &message, &SockaddrIn6::from(all), MsgFlags::empty()).unwrap();
+}
+
+pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "{what}: in vain");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A command of the host's; what it printed.
 pub fn sh(command: &str) -> String {
     let mut limited = Command::new("timeout");
