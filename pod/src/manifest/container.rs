@@ -111,17 +111,14 @@ fn resize_policy(item: &Item<'_>) -> Read<ResizePolicy> {
 
 fn restart_rule(item: &Item<'_>) -> Read<RestartRule> {
     item.object(|f| {
-        f.need("action", |i| match i.text()?.as_str() {
-            "Restart" => Ok(()),
-            "RestartAllContainers" => Err(i.fault("not supported yet: \"RestartAllContainers\"")),
-            _ => i.one_of(&[("Restart", ()), ("RestartAllContainers", ())]),
-        })?;
+        let actions = [("Restart", false), ("RestartAllContainers", true)];
+        let all = f.need("action", |i| i.one_of(&actions))?;
         f.need("exitCodes", |i| {
             i.object(|f| {
                 let operators = [("In", true), ("NotIn", false)];
                 let listed = f.need("operator", |i| i.one_of(&operators))?;
                 let code = |i: &Item<'_>| Ok(i.int(i32::MIN.into(), i32::MAX.into())? as i32);
-                Ok(RestartRule { listed, exit_codes: f.list("values", code)? })
+                Ok(RestartRule { all, listed, exit_codes: f.list("values", code)? })
             })
         })
     })

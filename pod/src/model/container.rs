@@ -29,6 +29,8 @@ impl RestartPolicy {
 /// Exit codes after which a container is started again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartRule {
+    /// All containers of the pod are, from the first on (`RestartAllContainers`).
+    pub all: bool,
     /// Those in the list, else those that are not.
     pub listed: bool,
     /// The list.
@@ -254,6 +256,11 @@ pub struct Container {
 }
 
 impl Container {
+    /// The rule for an exit code: the first of its rules that is about it.
+    pub fn rule_after(&self, exit_code: i32) -> Option<&RestartRule> {
+        self.restart_rules.iter().find(|rule| rule.matches(exit_code))
+    }
+
     /// What it is, when it stands among the init containers.
     pub fn init_kind(&self) -> ContainerKind {
         if self.is_sidecar() { ContainerKind::Sidecar } else { ContainerKind::Init }

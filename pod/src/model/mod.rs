@@ -162,6 +162,11 @@ impl PodSpec {
         self.all().find(|(_, c)| c.name == name)
     }
 
+    /// Whether any end of a container lets all be made anew (`AllContainersCouldRestart`).
+    pub fn may_restart_all(&self) -> bool {
+        self.all().any(|(_, container)| container.restart_rules.iter().any(|rule| rule.all))
+    }
+
     /// The policy for `container`: its own, else the pod's.
     pub fn restart_policy_of(&self, container: &Container) -> RestartPolicy {
         container.restart_policy.unwrap_or(self.restart_policy)
@@ -169,7 +174,7 @@ impl PodSpec {
 
     /// Whether a container that ended with `exit_code` is to be started again.
     pub fn restarts_after(&self, container: &Container, exit_code: i32) -> bool {
-        if container.restart_rules.iter().any(|rule| rule.matches(exit_code)) {
+        if container.rule_after(exit_code).is_some() {
             return true;
         }
         match self.restart_policy_of(container) {

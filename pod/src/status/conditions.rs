@@ -1,6 +1,6 @@
 //! The pod's conditions (`pkg/kubelet/status/generate.go`).
 
-use super::{Condition, ContainerStatus, Inputs, Phase, PodStatus, State};
+use super::{Condition, ContainerStatus, Inputs, Phase, PodStatus, State, restarting};
 use crate::sync::actions::sandbox_changed;
 
 /// A condition before it is known since when it is so.
@@ -32,9 +32,11 @@ pub fn conditions(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<Condition> {
         ("ContainersReady", containers_ready(inputs, status)),
         ("PodScheduled", Verdict::is_true()),
     ];
+    let all_restart = all_restart(inputs, status).map(|found| (restarting::CONDITION, found));
     resize
         .into_iter()
         .chain(list)
+        .chain(all_restart)
         .map(|(kind, verdict)| {
             let before = inputs.old.conditions.iter().find(|c| c.kind == kind);
             let same = before.filter(|c| c.status == verdict.status);
@@ -56,6 +58,23 @@ fn resize_in_progress(inputs: &Inputs<'_>, status: &PodStatus) -> Option<Verdict
     Some(Verdict { status: true, reason, message: error })
 }
 
+/// Only of a pod of which an end of a container may be that.
+fn all_restart(inputs: &Inputs<'_>, status: &PodStatus) -> Option<Verdict> {
+    let Inputs { pod, seen, old, .. } = inputs;
+    if !pod.spec.may_restart_all() {
+        return None;
+    }
+    if status.phase == Phase::Failed {
+        return Some(Verdict::is_false("PodFailed", String::new()));
+    }
+    if !restarting::is_due(pod, seen, old) || restarting::is_cleaned_up(pod, seen) {
+        return Some(Verdict::is_false("", String::new()));
+    }
+    let (reason, message) =
+        ("RestartAllContainersStarted", "container exited with restart policy rule".to_owned());
+    Some(Verdict { status: true, reason, message })
+}
+
 /// Go's `%s` of a list: `[a b]`.
 fn listed(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
@@ -73,7 +92,9 @@ fn initialised(inputs: &Inputs<'_>, status: &PodStatus) -> Verdict {
         return Verdict { reason: "PodCompleted", ..Verdict::is_true() };
     }
     let ran = |c: &ContainerStatus| !matches!(c.state, State::Waiting { .. });
-    if open.is_empty() || status.containers.iter().any(ran) {
+    // What was initialized once stays so, also while its init containers run again.
+    let was = inputs.old.conditions.iter().any(|c| c.kind == "Initialized" && c.status);
+    if open.is_empty() || was || status.containers.iter().any(ran) {
         return Verdict::is_true();
     }
     let message = format!("containers with incomplete status: {}", listed(&open));

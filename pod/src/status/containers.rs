@@ -1,6 +1,6 @@
 //! Runs → container statuses (`convertToAPIContainerStatuses`).
 
-use super::{ContainerStatus, Inputs, State, Terminated, details};
+use super::{ContainerStatus, Inputs, State, Terminated, details, restarting};
 use crate::model::Container;
 use crate::sync::actions::{regular_was_created, restarts};
 use crate::sync::observe::{Run, RunState};
@@ -20,11 +20,7 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
     let mut found = match runs.next() {
         Some(run) => {
             let mut found = from_run(container, run, old);
-            found.last = runs.next().and_then(terminated).or_else(|| {
-                // A run that was removed is still known from the status before.
-                old.filter(|old| old.container_id == found.container_id)
-                    .and_then(|old| old.last.clone())
-            });
+            found.last = runs.next().and_then(terminated).or_else(|| before(&found, old?));
             found
         }
         None => without_run(inputs, container, old),
@@ -46,6 +42,14 @@ fn status(inputs: &Inputs<'_>, container: &Container, init: bool) -> ContainerSt
         }
     }
     waiting(inputs, container, found)
+}
+
+/// How the run before has ended, which was removed: the status before knows it.
+fn before(found: &ContainerStatus, old: &ContainerStatus) -> Option<Terminated> {
+    match &old.state {
+        State::Terminated(end) if old.container_id != found.container_id => Some(end.clone()),
+        _ => old.last.clone(),
+    }
 }
 
 fn completed() -> Terminated {
@@ -88,7 +92,9 @@ fn from_run(container: &Container, run: &Run, old: Option<&ContainerStatus>) -> 
     };
     let lost = run.state == RunState::Unknown && was_running;
     ContainerStatus {
-        restart_count: run.restart_count + u32::from(lost),
+        // A run that was removed with its log counts all the same.
+        restart_count: old.map_or(0, |old| old.restart_count).max(run.restart_count)
+            + u32::from(lost),
         image: run.image.clone(),
         image_id: run.image_ref.clone(),
         container_id: Some(run.id.clone()),
@@ -112,6 +118,12 @@ fn without_run(
         ..ContainerStatus::new(&container.name, state)
     };
     let Some(old) = old else { return found };
+    let waits = matches!(old.state, State::Waiting { .. });
+    if !waits && restarting::is_due(inputs.pod, inputs.seen, inputs.old) {
+        found.restart_count = old.restart_count + 1;
+        (found.state, found.last) = (restarting::waiting(), Some(restarting::removed()));
+        return found;
+    }
     if matches!(old.state, State::Terminated(_)) {
         return old.clone();
     }

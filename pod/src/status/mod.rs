@@ -5,6 +5,7 @@ mod containers;
 mod details;
 mod json;
 mod phase;
+pub(crate) mod restarting;
 mod summary;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The phase (`getPhase` of the kubelet), rule by rule.
 
-use super::{ContainerStatus, Inputs, Phase, PodStatus, State, Terminated};
+use super::{ContainerStatus, Inputs, Phase, PodStatus, State, Terminated, restarting};
 use crate::model::Container;
 
 /// What a container's state means for the phase.
@@ -40,6 +40,9 @@ struct Count {
 pub fn phase(inputs: &Inputs<'_>, status: &PodStatus, started_before: bool) -> Phase {
     let spec = &inputs.pod.spec;
     let mut count = Count::default();
+    let stays = |container: &Container, end: &Terminated| {
+        !spec.restarts_after(container, end.exit_code) && !restarting::comes_back(end)
+    };
     for container in &spec.init_containers {
         let seen = look(&status.init_containers, container);
         if container.is_sidecar() {
@@ -48,7 +51,7 @@ pub fn phase(inputs: &Inputs<'_>, status: &PodStatus, started_before: bool) -> P
             match seen {
                 Seen::Ended(end) | Seen::Again(end) if end.exit_code == 0 => {}
                 Seen::Ended(end) | Seen::Again(end) => {
-                    count.failed_init |= !spec.restarts_after(container, end.exit_code);
+                    count.failed_init |= stays(container, end);
                 }
                 _ => count.pending_init += 1,
             }
@@ -62,11 +65,11 @@ pub fn phase(inputs: &Inputs<'_>, status: &PodStatus, started_before: bool) -> P
             Seen::Ended(end) => {
                 count.stopped += 1;
                 count.succeeded += usize::from(end.exit_code == 0);
-                count.for_good += usize::from(!spec.restarts_after(container, end.exit_code));
+                count.for_good += usize::from(stays(container, end));
             }
             Seen::Again(end) => {
                 count.stopped += 1;
-                count.for_good += usize::from(!spec.restarts_after(container, end.exit_code));
+                count.for_good += usize::from(stays(container, end));
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::node::PodPlace;
 use crate::probe::{self, ProbeWorkers};
 use crate::resources::{self, PodCgroup};
 use crate::state::{Ending, PodState};
-use crate::status::{self, Inputs, Phase};
+use crate::status::{self, Inputs, Phase, restarting};
 use crate::tombstone::Cause;
 use crate::translate::sandbox;
 
@@ -262,8 +262,14 @@ impl PodWorker {
     }
 
     async fn sync(&mut self, seen: &Observed) -> SyncResult {
-        if self.restarts.has_changed().unwrap_or(false) {
-            let done = self.restart_all(seen).await;
+        let restarted = if self.restarts.has_changed().unwrap_or(false) {
+            Some(self.restart_all(seen).await)
+        } else if restarting::is_told(&self.status.borrow()) {
+            Some(self.restart_by_rule(seen).await)
+        } else {
+            None
+        };
+        if let Some(done) = restarted {
             let retry_at = done.is_err().then(|| self.retry_at());
             if let Err(e) = &done {
                 tracing::warn!(pod = %self.pod.meta.name, "restart: {e}");
@@ -469,18 +475,14 @@ impl PodWorker {
                     && (keep == 0 || matches!(r.state, RunState::Exited | RunState::Unknown))
             };
             for run in seen.runs.iter().filter(ended).skip(keep) {
-                let removal = self.removal();
-                if let Err(e) = removal.leave_tombstone(run, Cause::MadeAnew).await {
-                    tracing::warn!(pod = %self.pod.meta.name, "tombstone of {}: {e}", run.name);
-                }
-                if let Err(e) = removal.remove_container(run).await {
+                if let Err(e) = self.remove_to_make_anew(run).await {
                     tracing::warn!(pod = %self.pod.meta.name, "{e}");
                 }
             }
         }
     }
 
-    fn removal(&self) -> Removal<'_> {
+    pub(super) fn removal(&self) -> Removal<'_> {
         let (cri, node, pod) = (&*self.cri, &*self.node, &self.pod.meta);
         Removal { cri, node, pod, now: self.clock.now() }
     }

@@ -2,7 +2,7 @@
 
 use super::pod::Pod;
 
-pub const PODS: [Pod; 15] = [
+pub const PODS: [Pod; 16] = [
     // Its own rule starts it again, until it ends with a code that the rule leaves out.
     Pod {
         name: "notin",
@@ -28,6 +28,24 @@ pub const PODS: [Pod; 15] = [
       restartPolicyRules: [{ action: Restart, exitCodes: { operator: In, values: [42, 43] } }],
       command: [sh, -c, "mkdir /data/1 && exit 42; exit 0"] }
   containers: [{ name: main, image: BUSYBOX, command: ["true"] }]
+  volumes: [{ name: data, emptyDir: {} }]
+"#,
+    },
+    // By its rule all begin again, with the init container.
+    Pod {
+        name: "allagain",
+        rows: &[
+            "Running ready | first Completed 0 r1 last RestartingAllContainers 137 | main running r1 last RestartingAllContainers 137 | other running r1 last RestartingAllContainers 137",
+        ],
+        spec: r#"
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  initContainers: [{ name: first, image: BUSYBOX, command: ["true"] }]
+  containers:
+  - { name: main, image: BUSYBOX, restartPolicy: Never, volumeMounts: [{ name: data, mountPath: /data }],
+      restartPolicyRules: [{ action: RestartAllContainers, exitCodes: { operator: In, values: [42] } }],
+      command: [sh, -c, "mkdir /data/1 && { sleep 2; exit 42; }; exec sleep 1000"] }
+  - { name: other, image: WORK, command: [/bin/work, sleeper] }
   volumes: [{ name: data, emptyDir: {} }]
 "#,
     },

@@ -60,6 +60,68 @@ async fn how_a_run_ended_before_a_restart_is_known_to_the_next_engine() {
     assert_eq!(last(&second), last(&first));
 }
 
+const RULED: &str = "  restartPolicy: Never
+  initContainers: [{name: i, image: 'x:1'}]
+  containers:
+  - name: a
+    image: x:1
+    restartPolicy: Never
+    restartPolicyRules:
+    - {action: Restart, exitCodes: {operator: In, values: [3]}}
+    - {action: RestartAllContainers, exitCodes: {operator: In, values: [3, 42]}}
+  - {name: b, image: 'x:1', lifecycle: {preStop: {exec: {command: [never]}}}}
+  - {name: done, image: 'x:1'}
+";
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_makes_all_containers_anew_from_the_first_on() {
+    let scene = Scene::new().await;
+    scene.cri.script("i", &[Life::ends(1, 0)]);
+    scene.cri.script("a", &[Life::ends(10, 42), Life::FOREVER]);
+    scene.cri.script("done", &[Life::ends(1, 0)]);
+    let pod = scene.run(RULED);
+    seconds(5).await;
+    let status = now(&pod);
+    assert_eq!(condition(&status, "AllContainersRestarting"), (false, String::new()));
+    assert_eq!(waiting(&status, "done"), "terminated 0");
+    // While its init container runs again.
+    tokio::time::sleep(Duration::from_millis(6600)).await;
+    let status = now(&pod);
+    assert_eq!((status.phase, waiting(&status, "i").as_str()), (Phase::Pending, "running"));
+    assert_eq!(
+        (waiting(&status, "b"), waiting(&status, "done")),
+        ("PodInitializing".into(), "PodInitializing".into())
+    );
+    assert!(condition(&status, "Initialized").0);
+    seconds(30).await;
+    let status = now(&pod);
+    assert_eq!((status.phase, waiting(&status, "a").as_str()), (Phase::Running, "running"));
+    assert_eq!(condition(&status, "AllContainersRestarting"), (false, String::new()));
+    for name in ["i", "a", "b", "done"] {
+        let found = status.container(name).unwrap();
+        let last = found.last.as_ref().unwrap();
+        assert_eq!((found.restart_count, last.exit_code), (1, 137), "{name}");
+        assert_eq!(last.reason, "RestartingAllContainers", "{name}");
+        assert_eq!(scene.cri.when(&format!("start {name}")).len(), 2, "{name}");
+    }
+    // Without its hook, and at once.
+    assert_eq!(scene.cri.when("stop b 2").len(), 1);
+    assert!(!scene.cri.entries().iter().any(|entry| entry.contains("exec b")));
+    assert_eq!(scene.cri.sandboxes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_rule_of_an_exit_code_counts() {
+    let scene = Scene::new().await;
+    scene.cri.script("i", &[Life::ends(1, 0)]);
+    scene.cri.script("a", &[Life::ends(5, 3), Life::FOREVER]);
+    let pod = scene.run(RULED);
+    seconds(60).await;
+    assert_eq!((scene.cri.when("start a").len(), scene.cri.when("start b").len()), (2, 1));
+    let last = now(&pod).container("a").unwrap().last.clone().unwrap();
+    assert_eq!(last.exit_code, 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_added_container_is_started_once_and_nothing_depends_on_it() {
     let scene = Scene::new().await;
