@@ -246,7 +246,10 @@ fn groups_that_a_user_was_given_hold_his_containers() {
 fn inherit(dir: &Path) {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let above = dir.parent().unwrap();
-        if let Ok(value) = std::fs::read(above.join(file)) {
+        // In v2 it may be there above alone, and nobody needs it.
+        if dir.join(file).exists()
+            && let Ok(value) = std::fs::read(above.join(file))
+        {
             std::fs::write(dir.join(file), value).unwrap();
         }
     }
