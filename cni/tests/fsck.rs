@@ -110,6 +110,17 @@ fn an_attachment_by_a_plugin_is_detached_by_that_plugin_and_stays_where_that_fai
 }
 
 #[test]
+fn a_link_of_no_attachment_goes_with_what_limited_its_traffic() {
+    let lab = Lab::new();
+    let pod = lab.pod("lost").annotated("kubernetes.io/egress-bandwidth", "1M");
+    pod.add(&lab.network()).unwrap();
+    sql(&lab, "DELETE FROM attachment; DELETE FROM address");
+    let look = seen(&lab, &[]);
+    assert_eq!(mended(&lab, &look), [Ok("removed")]);
+    assert_eq!(traces(), "");
+}
+
+#[test]
 fn what_is_reserved_or_stands_for_no_attachment_is_given_back() {
     let lab = Lab::new();
     let network = lab.network();

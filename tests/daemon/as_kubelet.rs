@@ -223,8 +223,7 @@ async fn a_pod_that_died_is_made_again_beside_the_old_one_and_outlives_its_remov
             suite.harness.container("main", BUSYBOX, &["sh", "-c", "echo $0; sleep 99", "x"]);
         config.metadata.as_mut().unwrap().attempt = attempt;
         config.log_path = format!("main/{attempt}.log");
-        let container = suite.create(&id, config, &pod).await.unwrap();
-        suite.start_container(&container).await.unwrap();
+        let container = suite.started(&id, config, &pod).await;
         if attempt < 2 {
             // Somebody else ends it.
             suite.stop(&id).await;
@@ -295,8 +294,7 @@ async fn a_termination_message_is_there_when_the_stop_is_answered() {
             host_path: said.to_str().unwrap().to_owned(),
             ..Default::default()
         });
-        let container = suite.create(&id, config, &pod).await.unwrap();
-        suite.start_container(&container).await.unwrap();
+        let container = suite.started(&id, config, &pod).await;
         let log = suite.log_path("message", name);
         let is_up = async || fs::read_to_string(&log).unwrap_or_default().ends_with("up\n");
         suite.until("it is up", is_up).await;

@@ -149,17 +149,6 @@ fn shell(suite: &Suite, name: &str, script: &str) -> ContainerConfig {
     suite.harness.container(name, BUSYBOX, &["/bin/sh", "-c", script])
 }
 
-async fn started(
-    suite: &Suite,
-    pod: &str,
-    config: ContainerConfig,
-    of: &PodSandboxConfig,
-) -> String {
-    let id = suite.create(pod, config, of).await.unwrap();
-    suite.start_container(&id).await.unwrap();
-    id
-}
-
 #[tokio::test]
 async fn a_container_goes_on_after_its_checkpoint_and_the_archive_has_all_of_it() {
     let Some(criu) = Criu::start().await else { return };
@@ -186,7 +175,7 @@ async fn a_container_goes_on_after_its_checkpoint_and_the_archive_has_all_of_it(
     };
     container.mounts = vec![bind, image];
     container.annotations.insert("mark".to_owned(), "its".to_owned());
-    let id = started(suite, &pod, container, &config).await;
+    let id = suite.started(&pod, container, &config).await;
     criu.goes_on(&id).await;
     let (pid, shim) = (suite.pid(&id).await, suite.shim(&pod));
     // What is there already is replaced.
@@ -251,7 +240,7 @@ impl Criu {
     async fn counting(&self, name: &str) -> (String, String) {
         let config = self.suite.harness.pod(name);
         let pod = self.suite.run_pod(&config).await;
-        let id = started(&self.suite, &pod, shell(&self.suite, "main", COUNT), &config).await;
+        let id = self.suite.started(&pod, shell(&self.suite, "main", COUNT), &config).await;
         self.goes_on(&id).await;
         (pod, id)
     }
@@ -264,7 +253,7 @@ async fn what_cannot_be_made_is_refused_by_name() {
     let Some(mut criu) = Criu::start_with(&table).await else { return };
     let (pod, id) = criu.counting("refused").await;
     let config = criu.suite.harness.pod("refused");
-    let ended = started(&criu.suite, &pod, shell(&criu.suite, "ended", "true"), &config).await;
+    let ended = criu.suite.started(&pod, shell(&criu.suite, "ended", "true"), &config).await;
     criu.suite.ended(&ended).await;
     let waits = shell(&criu.suite, "waits", "true");
     let waits = criu.suite.create(&pod, waits, &config).await.unwrap();
@@ -274,7 +263,7 @@ async fn what_cannot_be_made_is_refused_by_name() {
         runtime_handler: "other".to_owned(),
     };
     let other = criu.suite.harness.client.run_pod_sandbox(request).await.unwrap().pod_sandbox_id;
-    let theirs = started(&criu.suite, &other, shell(&criu.suite, "main", COUNT), &of_other).await;
+    let theirs = criu.suite.started(&other, shell(&criu.suite, "main", COUNT), &of_other).await;
     let here = criu.location().to_str().unwrap().to_owned();
     let (folder, missing) = (criu.folder.path().to_str().unwrap(), format!("{here}/no/file"));
     for (id, location, timeout, code, why) in [
@@ -379,7 +368,7 @@ async fn containers_of_every_kind_can_be_checkpointed() {
                 privileged: name == "privileged",
                 ..Default::default()
             });
-        let id = started(suite, &pod, container, &config).await;
+        let id = suite.started(&pod, container, &config).await;
         criu.goes_on(&id).await;
         let made = criu.checkpoint(&id).await;
         made.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -428,7 +417,7 @@ async fn mounts_that_hear_of_others_and_an_image_that_is_removed_are_no_hindranc
     ];
     container.linux.get_or_insert_default().security_context =
         Some(LinuxContainerSecurityContext { privileged: true, ..Default::default() });
-    let id = started(suite, &pod, container, &config).await;
+    let id = suite.started(&pod, container, &config).await;
     criu.goes_on(&id).await;
     let image = ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() };
     let removal = RemoveImageRequest { image: Some(image) };

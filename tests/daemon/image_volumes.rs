@@ -34,17 +34,6 @@ fn shell(suite: &Suite, name: &str, mounts: Vec<Mount>) -> ContainerConfig {
     config
 }
 
-async fn started(
-    suite: &Suite,
-    pod: &str,
-    config: ContainerConfig,
-    of: &PodSandboxConfig,
-) -> String {
-    let id = suite.create(pod, config, of).await.unwrap();
-    suite.start_container(&id).await.unwrap();
-    id
-}
-
 /// What a script prints.
 async fn said(suite: &Suite, id: &str, script: &str) -> String {
     let done = suite.exec(id, &["/bin/sh", "-c", script], 60).await.unwrap();
@@ -80,7 +69,7 @@ async fn an_image_is_a_volume_that_nobody_writes_to() {
         volume(&image, "/etc/of-data", "etc"),
         volume(WORK, "/work", ""),
     ];
-    let id = started(&suite, &pod, shell(&suite, "main", volumes), &config).await;
+    let id = suite.started(&pod, shell(&suite, "main", volumes), &config).await;
     assert_eq!(mounts_of_host(&suite), before);
     for folder in ["/data/etc", "/again/deep/etc", "/etc/of-data"] {
         assert_eq!(said(&suite, &id, &format!("ls -A {folder}")).await, "both");
@@ -127,7 +116,7 @@ async fn a_sub_path_is_looked_up_inside_the_image() {
     let pod = suite.run_pod(&config).await;
     for image_sub_path in ["releases/1", "./releases//1/", "absolute", "far", "absolute/."] {
         let volumes = vec![volume(&image, "/sub", image_sub_path)];
-        let id = started(&suite, &pod, shell(&suite, "main", volumes), &config).await;
+        let id = suite.started(&pod, shell(&suite, "main", volumes), &config).await;
         assert_eq!(said(&suite, &id, "cat /sub/file").await, "first");
         // What is beside the folder cannot be reached.
         fails(&suite, &id, "ls /sub/../releases").await;
@@ -168,7 +157,7 @@ async fn an_image_without_layers_is_an_empty_volume_and_one_of_one_layer_hides_w
     let config = suite.harness.pod("few-layers");
     let pod = suite.run_pod(&config).await;
     let volumes = vec![volume(&none, "/none", ""), volume(&one, "/one", "")];
-    let id = started(&suite, &pod, shell(&suite, "main", volumes), &config).await;
+    let id = suite.started(&pod, shell(&suite, "main", volumes), &config).await;
     assert_eq!(said(&suite, &id, "ls -A /none").await, "");
     fails(&suite, &id, "touch /none/new").await;
     assert_eq!(said(&suite, &id, "ls -A /one").await, "kept");
@@ -265,7 +254,7 @@ async fn a_daemon_that_dies_between_the_steps_of_a_volume_leaves_nothing_of_it()
         let cut = suite.create(&pod, shell(&suite, "main", volumes()), &config).await;
         assert!(cut.is_err(), "{point}: nobody has died there");
         suite.restart().await;
-        let id = started(&suite, &pod, shell(&suite, "main", volumes()), &config).await;
+        let id = suite.started(&pod, shell(&suite, "main", volumes()), &config).await;
         assert_eq!(suite.exec(&id, &["/work/true"], 60).await.unwrap().exit_code, 0);
         suite.remove(&pod).await;
         suite.assert_nothing_left();

@@ -204,8 +204,7 @@ async fn a_pod_has_addresses_of_both_families_which_reach_it_and_outlive_the_dae
         let config = suite.harness.pod("client");
         let other = suite.run_pod(&config).await;
         let client = suite.harness.container("main", BUSYBOX, &["sleep", "1000"]);
-        let client = suite.create(&other, client, &config).await.unwrap();
-        suite.start_container(&client).await.unwrap();
+        let client = suite.started(&other, client, &config).await;
         (other, client)
     };
     for address in [network.ip.clone(), format!("[{six}]")] {

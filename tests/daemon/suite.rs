@@ -133,6 +133,20 @@ impl Suite {
         self.harness.client.start_container(request).await.map(drop)
     }
 
+    /// A container that is made and started in a pod that stands.
+    pub async fn started(
+        &self,
+        pod: &str,
+        config: ContainerConfig,
+        of: &PodSandboxConfig,
+    ) -> String {
+        let made = self.create(pod, config, of).await;
+        let id = made.unwrap_or_else(|e| panic!("{e}\n{}", self.daemon_log()));
+        let started = self.start_container(&id).await;
+        started.unwrap_or_else(|e| panic!("{e}\n{}", self.daemon_log()));
+        id
+    }
+
     /// A container of the image of our own workloads in a pod that stands.
     pub async fn add(
         &self,
@@ -141,10 +155,7 @@ impl Suite {
         name: &str,
         words: &[&str],
     ) -> String {
-        let config = self.harness.container(name, WORK, words);
-        let id = self.create(pod, config, of).await.unwrap();
-        self.start_container(&id).await.unwrap();
-        id
+        self.started(pod, self.harness.container(name, WORK, words), of).await
     }
 
     /// A pod with one container, `main`.

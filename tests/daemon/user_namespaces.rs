@@ -58,18 +58,6 @@ fn adding(capability: &str) -> Option<Capability> {
     Some(Capability { add_capabilities: vec![capability.to_owned()], ..Default::default() })
 }
 
-async fn started(
-    suite: &Suite,
-    pod: &str,
-    config: ContainerConfig,
-    of: &PodSandboxConfig,
-) -> String {
-    let made = suite.create(pod, config, of).await;
-    let id = made.unwrap_or_else(|e| panic!("{e}\n{}", suite.daemon_log()));
-    suite.start_container(&id).await.unwrap_or_else(|e| panic!("{e}\n{}", suite.daemon_log()));
-    id
-}
-
 /// What a script says on both streams, without the last newline.
 async fn said(suite: &Suite, id: &str, script: &str) -> String {
     let script = format!("exec 2>&1; {script}");
@@ -113,7 +101,7 @@ async fn root_in_the_pod_is_nobody_on_the_host_and_owns_what_is_the_pods() {
     let pod = suite.run_pod(&config).await;
     let mut main = shell(&suite, first, Vec::new());
     security(&mut main).capabilities = adding("NET_ADMIN");
-    let id = started(&suite, &pod, main, &config).await;
+    let id = suite.started(&pod, main, &config).await;
     let pid = suite.pid(&id).await;
     assert_eq!(owner(pid), (first, first));
     assert_eq!(said(&suite, &id, "id -u; id -g").await, "0\n0");
@@ -180,7 +168,7 @@ async fn a_volume_is_written_by_the_ids_that_the_pod_sees_and_one_without_maps_i
     let mut as_user = shell(&suite, first, mounts.clone());
     as_user.metadata.as_mut().unwrap().name = "user".to_owned();
     security(&mut as_user).run_as_user = Some(Int64Value { value: 1000 });
-    let user = started(&suite, &pod, as_user, &config).await;
+    let user = suite.started(&pod, as_user, &config).await;
     assert_eq!(owner(suite.pid(&user).await).0, first + 1000);
     assert_eq!(
         said(&suite, &user, "id -u; stat -c %u:%g /data /data/of-7").await,
@@ -188,7 +176,7 @@ async fn a_volume_is_written_by_the_ids_that_the_pod_sees_and_one_without_maps_i
     );
     assert_eq!(said(&suite, &user, "touch /data/new && stat -c %u /data/new").await, "1000");
     assert_eq!(fs::symlink_metadata(data.join("new")).unwrap().uid(), 1000);
-    let root = started(&suite, &pod, shell(&suite, first, mounts), &config).await;
+    let root = suite.started(&pod, shell(&suite, first, mounts), &config).await;
     assert_eq!(said(&suite, &root, "touch /data/roots && stat -c %u:%g /data/roots").await, "0:0");
     let roots = fs::symlink_metadata(data.join("roots")).unwrap();
     assert_eq!((roots.uid(), roots.gid()), (0, 0));
@@ -232,7 +220,7 @@ async fn share(mut suite: Suite) {
             image_sub_path: "deep".to_owned(),
             ..view.clone()
         };
-        let id = started(&suite, &pod, shell(&suite, first, vec![view, deep]), &config).await;
+        let id = suite.started(&pod, shell(&suite, first, vec![view, deep]), &config).await;
         pods.push((pod, id, first, config));
     }
     // Whoever serves them later has to know as much.
@@ -244,7 +232,7 @@ async fn share(mut suite: Suite) {
         assert_ne!(said(&suite, id, "touch /view/x && echo done").await, "done");
         let mut second = shell(&suite, *first, Vec::new());
         second.metadata.as_mut().unwrap().name = "second".to_owned();
-        let second = started(&suite, pod, second, config).await;
+        let second = suite.started(pod, second, config).await;
         assert_eq!(said(&suite, &second, "echo x > /bin/new && stat -c %u /bin/new").await, "0");
         assert_eq!(owner(suite.pid(&second).await).0, *first);
         // A file that is changed is copied up with its owner; the one below stays.
@@ -292,7 +280,7 @@ async fn processes_are_shared_or_not_as_in_any_pod_and_a_neighbour_can_be_looked
         let pod = suite.run_pod(&config).await;
         let mut main = shell(&suite, first, Vec::new());
         security(&mut main).namespace_options = Some(wanted.clone());
-        let main = started(&suite, &pod, main, &config).await;
+        let main = suite.started(&pod, main, &config).await;
         let one = said(&suite, &main, "cat /proc/1/comm").await;
         assert_eq!(one == "sleep", pid == NamespaceMode::Container, "{one}");
         let target = NamespaceOption {
@@ -303,7 +291,7 @@ async fn processes_are_shared_or_not_as_in_any_pod_and_a_neighbour_can_be_looked
         let mut debug = shell(&suite, first, Vec::new());
         debug.metadata.as_mut().unwrap().name = "debug".to_owned();
         security(&mut debug).namespace_options = Some(target);
-        let debug = started(&suite, &pod, debug, &config).await;
+        let debug = suite.started(&pod, debug, &config).await;
         let sleepers = said(&suite, &debug, "grep -l sleep /proc/[0-9]*/comm | wc -l").await;
         assert_eq!(sleepers, "2", "{name}");
         assert_eq!(owner(suite.pid(&debug).await).0, first);

@@ -157,7 +157,8 @@ pub fn links(bridge: &str) -> Result<Vec<String>> {
 
 /// Removes a port that is no pod's.
 pub fn remove_link(name: &str) -> Result<()> {
-    step::run("cni.del.veth", || route::remove_link(name))
+    step::run("cni.del.veth", || route::remove_link(name))?;
+    step::run("cni.del.rates", || rates::unset(name))
 }
 
 /// In the pod's namespace.

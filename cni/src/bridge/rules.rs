@@ -20,7 +20,7 @@
 //! The rules are static: a pod adds and removes elements of the maps, and a pod without host ports
 //! nothing at all. `guard` closes what `route_localnet` opens (CVE-2020-8558): with it a pod could
 //! send to the host's 127.0.0.1 by the bridge. It stands before the reverse translation of answers,
-//! which come to the bridge's address. The third masquerade makes answers between two pods of one
+//! which come to the bridge's address. The last masquerade makes answers between two pods of one
 //! bridge come back through the host, where the port is translated back.
 //!
 //! The table of family `ip6` is the same with wider addresses and without what is about 127.0.0.0/8:
@@ -99,7 +99,6 @@ impl Rules<'_> {
         let mut batch = vec![add_table(table, &self.comment())];
         batch.extend(maps(table.family).iter().map(|map| add_map(table, map)));
         batch.extend([
-            add_chain(table, "guard", hook("filter", 0, -300)),
             add_chain(table, "hostports", None),
             add_chain(table, "prerouting", hook("nat", 0, -100)),
             add_chain(table, "output", hook("nat", 3, -100)),
@@ -116,6 +115,8 @@ impl Rules<'_> {
 
     fn guard(&self, batch: &mut Vec<Message>) {
         let name = interface(self.bridge);
+        let hook = Hook { kind: "filter", number: 0, priority: -300 };
+        batch.push(add_chain(self.table(), "guard", Some(hook)));
         for offset in [Family::V4.destination(), Family::V4.source()] {
             batch.push(add_rule(
                 self.table(),
@@ -177,13 +178,11 @@ impl Rules<'_> {
             E::Differs(REG, &[0; 4]),
             E::Masquerade,
         ];
-        let mut rules = vec![
-            [&from_pod[..], &outwards].concat(),
-            [&into_bridge[..], &from_pod, &translated].concat(),
-        ];
+        let mut rules = vec![[&from_pod[..], &outwards].concat()];
         if family == Family::V4 {
             rules.push([&into_bridge[..], &from_host].concat());
         }
+        rules.push([&into_bridge[..], &from_pod, &translated].concat());
         batch.extend(rules.iter().map(|rule| add_rule(self.table(), "postrouting", rule)));
     }
 

@@ -19,7 +19,7 @@ async fn standard_output_can_be_opened_by_its_user() {
         talker.command =
             ["/bin/sh", "-c", "echo opened > /dev/stdout; sleep 1000"].map(str::to_owned).into();
         security(&mut talker).run_as_user = Some(Int64Value { value: user });
-        let id = started(&suite, &pod, talker, &config).await;
+        let id = suite.started(&pod, talker, &config).await;
         let log = suite.log_path("stdio", name);
         suite
             .until("it has said so", async || {
@@ -42,12 +42,12 @@ async fn streams_terminals_and_the_network_are_served_as_those_of_other_pods() {
         suite.harness.container("server", WORK, &["/bin/work", "serve", "8080", "hello"]);
     server.linux.as_mut().unwrap().security_context =
         shell(&suite, first, vec![]).linux.unwrap().security_context;
-    started(&suite, &pod, server, &config).await;
+    suite.started(&pod, server, &config).await;
     let mut main = shell(&suite, first, Vec::new());
     main.tty = true;
     main.stdin = true;
     main.command = ["/bin/sh", "-c", "stat -c '%u %n' $(tty); exec cat"].map(str::to_owned).into();
-    let main = started(&suite, &pod, main, &config).await;
+    let main = suite.started(&pod, main, &config).await;
     let log = suite.log_path("served", "main");
     let has = async |text: &str| {
         suite
@@ -123,7 +123,7 @@ async fn a_daemon_or_a_shim_that_dies_on_the_way_leaves_nothing() {
         }
         suite.restart().await;
         let pod = suite.run_pod(&config).await;
-        let id = started(&suite, &pod, shell(&suite, first, Vec::new()), &config).await;
+        let id = suite.started(&pod, shell(&suite, first, Vec::new()), &config).await;
         assert_eq!(said(&suite, &id, "id -u").await, "0");
         kill(suite.shim(&pod));
         suite
@@ -151,7 +151,7 @@ async fn a_neighbour_that_may_trace_cannot_look_into_a_container_that_is_being_m
     spy.metadata.as_mut().unwrap().name = "spy".to_owned();
     spy.command = ["/bin/sh", "-c", script].map(str::to_owned).into();
     security(&mut spy).capabilities = adding("SYS_PTRACE");
-    let spy = started(&suite, &pod, spy, &config).await;
+    let spy = suite.started(&pod, spy, &config).await;
     let met = "it has met one that was being made";
     suite
         .until(met, async || {
