@@ -6,7 +6,7 @@ use crate::model::PodConfig;
 use crate::record::ContainerRecord;
 use crate::verbs::ContainerAt;
 use rrun_sys::time::{self, Timestamp};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Documents {
     pub(super) fn write(&self, spec: &Path, to: &Path) -> Result<()> {
         let what = || format!("read {}", spec.display());
         let text = rrun_sys::record::read(spec).context(what)?;
-        let spec: Value = serde_json::from_slice(&text)
+        let spec: Map<String, Value> = serde_json::from_slice(&text)
             .map_err(|error| Error::internal(error.to_string()))
             .context(what)?;
         let binds = binds(&spec);
@@ -81,7 +81,7 @@ impl Documents {
     }
 
     /// The configuration, with the annotations by which containerd's and CRI-O's tools find the rest.
-    fn spec(&self, mut spec: Value) -> Value {
+    fn spec(&self, mut spec: Map<String, Value>) -> Value {
         let (pod, container) = (&self.pod, &*self.container);
         let config = &container.config;
         let text = |value: Value| value.to_string();
@@ -98,10 +98,11 @@ impl Documents {
             ("io.kubernetes.cri-o.Labels", text(json!(config.labels))),
             ("io.kubernetes.cri-o.Metadata", text(metadata)),
         ];
-        for (key, value) in all {
-            spec["annotations"][key] = Value::String(value);
+        let annotations = spec.entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.extend(all.map(|(key, value)| (key.to_owned(), Value::String(value))));
         }
-        spec
+        Value::Object(spec)
     }
 
     /// `ContainerStatus` of the CRI, with its names.
@@ -133,8 +134,9 @@ impl Documents {
 }
 
 /// What is mounted from the host, and whether it is a folder: a restore must find the same there.
-fn binds(spec: &Value) -> Vec<Value> {
-    let mounts = spec["mounts"].as_array().map(Vec::as_slice).unwrap_or_default();
+fn binds(spec: &Map<String, Value>) -> Vec<Value> {
+    let mounts = spec.get("mounts").and_then(Value::as_array).map(Vec::as_slice);
+    let mounts = mounts.unwrap_or_default();
     let of_host = mounts.iter().filter(|mount| mount["type"] == "bind");
     let others = of_host.filter(|mount| {
         mount["destination"].as_str().is_none_or(|destination| !USUAL.contains(&destination))
