@@ -78,6 +78,8 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
         // Pods do without, unless the configuration says which plugins they need.
         tracing::error!("NRI: no plugin can connect: {error}");
     }
+    // Whoever can connect to the socket finds the figures too.
+    serve_metrics(&config, followers, &service).await;
     let is_own = handed_over.is_none();
     let listener = match handed_over {
         Some(listener) => listener,
@@ -88,7 +90,6 @@ async fn serve(config: Config, file: Option<PathBuf>, followers: &Followers) -> 
     tracing::info!("serving CRI on {}", config.socket.display());
     let routes = server::Service::new(Arc::new(service.clone()));
     let routes = routes.followed_by(followers.of_calls()).routes();
-    serve_metrics(&config, followers, &service).await;
     tokio::spawn(systemd::watchdog(config.socket.clone()));
     // Whoever is told that it serves may end it in the same moment.
     let told_to_end = told_to_end();

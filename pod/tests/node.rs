@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rrun_pod::addresses::Addresses;
@@ -26,7 +28,24 @@ struct TestNode {
 
 /// Cgroups that are there by name alone: those of the runtime below are its own.
 #[derive(Default)]
-struct Cgroups(Mutex<BTreeMap<String, PodCgroup>>);
+struct Cgroups(Mutex<BTreeMap<String, PodCgroup>>, Gate);
+
+/// Lets through, unless somebody keeps it shut.
+#[derive(Default)]
+struct Gate {
+    shut: AtomicBool,
+    /// How many have come to it.
+    came: AtomicUsize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        self.came.fetch_add(1, Ordering::SeqCst);
+        while self.shut.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
 
 impl PodCgroups for Cgroups {
     fn mode(&self) -> CgroupMode {
@@ -34,6 +53,7 @@ impl PodCgroups for Cgroups {
     }
 
     fn make(&self, uid: &PodUid, limits: &PodCgroup) -> Result<String> {
+        self.1.pass();
         self.0.lock().unwrap().insert(uid.to_string(), limits.clone());
         Ok(format!("/test/pod{uid}"))
     }
@@ -311,5 +331,25 @@ async fn mounts_travel_in_an_empty_dir_for_which_a_container_asks_so() {
         }
         assert!(of("plain").is_empty(), "{table:?}");
     }
+    test.end(&pod).await;
+}
+
+#[tokio::test]
+async fn what_is_begun_for_a_pod_when_its_end_is_asked_for_makes_nothing_behind_it() {
+    let test = TestNode::new();
+    let pod = pod("  containers: [{name: a, image: i}]");
+    let gate = &test.cgroups.1;
+    gate.shut.store(true, Ordering::SeqCst);
+    // Nobody waits for it any more, and it goes on.
+    let waited = tokio::time::timeout(Duration::from_millis(50), test.prepare(&pod)).await;
+    assert!(waited.is_err());
+    while gate.came.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut end = test.node.tear_down(&pod.meta.uid);
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut end).await.is_err());
+    gate.shut.store(false, Ordering::SeqCst);
+    end.as_mut().await.unwrap();
+    drop(end);
     test.end(&pod).await;
 }

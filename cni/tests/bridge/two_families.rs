@@ -83,8 +83,8 @@ fn what_somebody_takes_from_the_second_family_is_back_with_the_next_pod() {
     let (a, b) = (lab.pod("a").port(Protocol::Tcp, 8080, 80), lab.pod("b"));
     a.add(&network).unwrap();
     a.serve(80);
-    let reaches = || in_outside(|| ask(six("2001:db8::1"), 8080)).is_ok();
-    assert!(reaches());
+    let reached = || in_outside(|| ask(six("2001:db8::1"), 8080));
+    reached().unwrap();
     assert_eq!(wait(network.status()).message, "");
     let forwarding = "/proc/sys/net/ipv6/conf/all/forwarding";
     for loss in [
@@ -98,9 +98,9 @@ fn what_somebody_takes_from_the_second_family_is_back_with_the_next_pod() {
             let message = wait(network.status()).message;
             assert!(message.contains("ipv6/conf/all/forwarding is off"), "{message}");
         }
-        assert!(!reaches(), "{loss}");
+        reached().expect_err(loss);
         b.add(&network).unwrap();
-        assert!(reaches(), "{loss}");
+        reached().expect(loss);
         b.del(&network).unwrap();
     }
     a.del(&network).unwrap();

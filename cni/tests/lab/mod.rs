@@ -12,7 +12,7 @@ use rrun_sys::netns::run_in;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::Future;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -207,7 +207,18 @@ pub fn serve(listener: TcpListener) {
 /// Connects from the calling thread's namespace: the address that the server saw.
 pub fn ask(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
     let to = SocketAddr::new(ip.into(), port);
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+    let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(5));
+    // The kernel joins the multicast group by which an IPv6 address is found in a work of its own,
+    // which waits for the rtnl lock: with many namespaces that end, for longer than the three seconds
+    // after which a neighbour is given up.
+    let unreachable = |error: &std::io::Error| error.kind() == ErrorKind::HostUnreachable;
+    let mut connected = connect();
+    for _ in 0..2 {
+        if to.is_ipv6() && connected.as_ref().is_err_and(unreachable) {
+            connected = connect();
+        }
+    }
+    let mut stream = connected?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rrun_blocking::Pool;
+use rrun_blocking::{Pool, Shares};
 
 use super::{
     CgroupMode, DiskUsage, Node, NodeFacts, OtherPods, PodCgroups, PodPlace, SubPathRequest,
@@ -41,7 +41,9 @@ use crate::tombstone::{self, Tombstone};
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Pods whose folders, volumes and groups are worked on at a time.
-static FILES: Pool = Pool::new(64);
+const AT_ONCE: usize = 64;
+
+static FILES: Pool = Pool::new(AT_ONCE);
 
 /// The folders that a node may use; all files that it makes are below them.
 #[derive(Clone, Debug)]
@@ -71,6 +73,9 @@ struct Shared {
     facts: NodeFacts,
     cgroups: Arc<dyn PodCgroups>,
     others: Arc<dyn OtherPods>,
+    /// Whoever makes or removes something of a pod is alone with it: work that has begun goes on when
+    /// nobody waits for it any more, and would make again what the pod's end has removed.
+    turns: Shares,
 }
 
 /// Forgets who pulled an image that was removed. `pulls` is [`Roots::pulls`] of its runtime.
@@ -105,7 +110,8 @@ impl LinuxNode {
         others: Arc<dyn OtherPods>,
     ) -> Result<Self> {
         let facts = facts_of(&roots, cgroups.mode())?;
-        Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups, others })))
+        let turns = Shares::new(AT_ONCE, 1);
+        Ok(LinuxNode(Arc::new(Shared { roots, facts, cgroups, others, turns })))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -114,6 +120,36 @@ impl LinuxNode {
     ) -> Result<T> {
         let shared = self.0.clone();
         FILES.run(move || work(&shared)).await
+    }
+
+    /// Makes something of a pod, when what was begun for it before has ended.
+    async fn make<T: Send + 'static>(
+        &self,
+        of: &str,
+        work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.0.clone();
+        self.0.turns.run(of, ANSWER, move || work(&shared)).await.unwrap_or_else(|_| {
+            let text = format!("what was begun before has not ended in {ANSWER:?}");
+            Err(Error::new(Kind::Timeout, text))
+        })
+    }
+
+    /// Removes something of a pod, when what was begun for it has ended, and also where that hangs
+    /// with its disk.
+    async fn remove<T: Send + 'static>(
+        &self,
+        of: &str,
+        work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.0.turns.take(of, ANSWER).await.ok();
+        let shared = self.0.clone();
+        FILES
+            .run(move || {
+                let _turn = turn;
+                work(&shared)
+            })
+            .await
     }
 
     /// What is done in a moment, unless the disk hangs: the pod's end waits for it.
@@ -196,13 +232,13 @@ impl Node for LinuxNode {
         addresses: &Addresses,
         limits: PodCgroup,
     ) -> Result<PodPlace> {
-        let addresses = addresses.clone();
-        self.blocking(move |node| node.prepare(&pod, &addresses, &limits)).await
+        let (addresses, uid) = (addresses.clone(), pod.meta.uid.clone());
+        self.make(uid.as_str(), move |node| node.prepare(&pod, &addresses, &limits)).await
     }
 
     async fn refresh(&self, pod: Arc<Pod>, addresses: &Addresses) -> Result<()> {
-        let addresses = addresses.clone();
-        self.blocking(move |node| {
+        let (addresses, uid) = (addresses.clone(), pod.meta.uid.clone());
+        self.make(uid.as_str(), move |node| {
             let dir = node.pod_dir(&pod.meta.uid);
             node.volumes(&pod, &dir, &addresses).refresh()
         })
@@ -210,8 +246,8 @@ impl Node for LinuxNode {
     }
 
     async fn limit(&self, uid: &PodUid, limits: PodCgroup) -> Result<()> {
-        let uid = uid.clone();
-        self.blocking(move |node| node.cgroups.make(&uid, &limits).map(drop)).await
+        let own = uid.clone();
+        self.make(uid.as_str(), move |node| node.cgroups.make(&own, &limits).map(drop)).await
     }
 
     async fn resolv_conf(&self) -> Result<ResolvConf> {
@@ -236,9 +272,9 @@ impl Node for LinuxNode {
     }
 
     async fn write_hosts(&self, uid: &PodUid, content: String) -> Result<PathBuf> {
-        let uid = uid.clone();
-        self.blocking(move |node| {
-            let path = node.pod_dir(&uid).join("etc-hosts");
+        let own = uid.clone();
+        self.make(uid.as_str(), move |node| {
+            let path = node.pod_dir(&own).join("etc-hosts");
             // In place, not by rename: running containers have this very file bound.
             files::overwrite(&path, content.as_bytes(), 0o644)?;
             Ok(path)
@@ -247,9 +283,9 @@ impl Node for LinuxNode {
     }
 
     async fn message_file(&self, uid: &PodUid, container: &str, run: u32) -> Result<PathBuf> {
-        let (uid, container) = (uid.clone(), container.to_owned());
-        self.blocking(move |node| {
-            let dir = node.pod_dir(&uid).join("containers").join(container);
+        let (own, container) = (uid.clone(), container.to_owned());
+        self.make(uid.as_str(), move |node| {
+            let dir = node.pod_dir(&own).join("containers").join(container);
             files::make_dirs(&dir, 0o750)?;
             let path = dir.join(run.to_string());
             files::overwrite(&path, b"", 0o666)?;
@@ -272,12 +308,13 @@ impl Node for LinuxNode {
         let target = place.join(request.container).join(request.index.to_string());
         let (root, path) = (request.root.to_owned(), request.path.to_owned());
         let what = format!("subPath {:?} of volume {}", request.path, request.volume);
-        self.blocking(move |_| sub_path::bind(&root, &path, &target)).await.context(|| what)
+        let bound = self.make(request.uid.as_str(), move |_| sub_path::bind(&root, &path, &target));
+        bound.await.context(|| what)
     }
 
     async fn log_folder(&self, place: &PodPlace, container: &str) -> Result<u32> {
         let dir = place.log_directory.join(container);
-        self.blocking(move |_| {
+        self.make(&place.log_directory.to_string_lossy(), move |_| {
             files::make_dirs(&dir, 0o755)?;
             files::next_run(&dir)
         })
@@ -336,11 +373,16 @@ impl Node for LinuxNode {
     }
 
     async fn tear_down(&self, uid: &PodUid) -> Result<()> {
-        let uid = uid.clone();
-        self.blocking(move |node| node.tear_down(&uid)).await
+        let own = uid.clone();
+        self.remove(uid.as_str(), move |node| node.tear_down(&own)).await
     }
 
     async fn remove_logs(&self, pod: Arc<Pod>) -> Result<()> {
-        self.blocking(move |node| files::remove_tree(&node.log_dir(&pod))).await
+        let folder = self.0.log_dir(&pod);
+        self.remove(&folder.to_string_lossy(), {
+            let folder = folder.clone();
+            move |_| files::remove_tree(&folder)
+        })
+        .await
     }
 }

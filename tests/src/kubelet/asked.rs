@@ -57,7 +57,7 @@ pub const PODS: [Pod; 16] = [
             "Failed DeadlineExceeded, not ContainersReady: PodFailed | main Completed 0 r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 30
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 30
   containers:
   - { name: main, image: BUSYBOX, command: [sh, -c, "nc -l -p 8080 -e sh -c 'REQUEST'; cat /request >/dev/termination-log"],
@@ -171,7 +171,7 @@ pub const PODS: [Pod; 16] = [
             "Failed DeadlineExceeded, not ContainersReady: PodFailed | main Error 6 r0 | other Error 137 r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 30
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 4
   containers:
   - { name: main, image: BUSYBOX, command: [sh, -c, "trap 'exit 6' TERM; sleep 1000 & wait"],
@@ -188,7 +188,7 @@ pub const PODS: [Pod; 16] = [
             "Failed DeadlineExceeded, not ContainersReady: PodFailed | main Error 7 r0 | other Error 8 r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 30
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 10
   containers:
   - { name: main, image: BUSYBOX, command: [sh, -c, "trap 'exit 7' TERM; sleep 1000 & wait"],

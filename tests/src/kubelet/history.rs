@@ -3,7 +3,8 @@
 //! Each pod comes to a few states and stays in each of them: until a file is there that it waits
 //! for (`pods.rs`), or for good. The file is written when nothing has changed for [`SETTLED`]. So
 //! what is kept of a state does not depend on how fast anything was, and what passes between two
-//! states, which one may see and miss, is not kept.
+//! states, which one may see and miss, is not kept. A state that passes by itself lasts for tens of
+//! seconds, however slow the machine is: a back-off of 40 s, a deadline of a minute.
 
 use super::pod::Pod;
 use super::pods;
@@ -21,7 +22,7 @@ const AT_REST: Duration = Duration::from_secs(5);
 /// How often it is looked.
 const POLL: Duration = Duration::from_millis(200);
 /// How long all pods may take.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Every leaf of a `.status`, by its path: `conditions.Ready.status`.
 pub type Fields = BTreeMap<String, String>;

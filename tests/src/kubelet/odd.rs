@@ -7,7 +7,7 @@ pub const PODS: [Pod; 13] = [
     Pod {
         name: "slowside",
         rows: &[
-            "Pending, not Initialized: ContainersNotInitialized | side waiting CrashLoopBackOff r2 last Error 137 | main waiting PodInitializing r0",
+            "Pending, not Initialized: ContainersNotInitialized | side waiting CrashLoopBackOff r3 last Error 137 | main waiting PodInitializing r0",
         ],
         spec: r#"
   terminationGracePeriodSeconds: 1
@@ -25,7 +25,7 @@ pub const PODS: [Pod; 13] = [
             "Failed DeadlineExceeded, not ContainersReady: PodFailed | main Error 143 r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 40
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 3
   containers:
   - { name: main, image: BUSYBOX, command: [sh, -c, "trap 'exit 143' TERM; sleep 1000 & wait"],
@@ -40,7 +40,7 @@ pub const PODS: [Pod; 13] = [
             "Failed DeadlineExceeded, not ContainersReady: PodFailed | main Error 137 r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 40
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 0
   containers: [{ name: main, image: WORK, command: [/bin/work, stubborn] }]
 "#,
@@ -177,7 +177,7 @@ pub const PODS: [Pod; 13] = [
     Pod {
         name: "own",
         rows: &[
-            "Running, not ContainersReady: ContainersNotReady | once Completed 0 r0 | fails waiting CrashLoopBackOff r1 last Error 5",
+            "Running, not ContainersReady: ContainersNotReady | once Completed 0 r0 | fails waiting CrashLoopBackOff r3 last Error 5",
         ],
         spec: r#"
   restartPolicy: Always

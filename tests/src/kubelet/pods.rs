@@ -153,7 +153,7 @@ const PODS: [Pod; 9] = [
     Pod {
         name: "crash",
         rows: &[
-            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r1 last Error 3",
+            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r3 last Error 3",
         ],
         spec: r#"
   containers:

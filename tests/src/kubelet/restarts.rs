@@ -67,7 +67,7 @@ pub const PODS: [Pod; 16] = [
     Pod {
         name: "initfails",
         rows: &[
-            "Pending, not Initialized: ContainersNotInitialized | first waiting CrashLoopBackOff r1 last Error 1 | second waiting PodInitializing r0 | main waiting PodInitializing r0",
+            "Pending, not Initialized: ContainersNotInitialized | first waiting CrashLoopBackOff r3 last Error 1 | second waiting PodInitializing r0 | main waiting PodInitializing r0",
         ],
         spec: r#"
   initContainers:
@@ -92,7 +92,7 @@ pub const PODS: [Pod; 16] = [
     Pod {
         name: "done",
         rows: &[
-            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r1 last Completed 0 | stays running r0",
+            "Running, not ContainersReady: ContainersNotReady | main waiting CrashLoopBackOff r3 last Completed 0 | stays running r0",
         ],
         spec: r#"
   terminationGracePeriodSeconds: 1
@@ -202,7 +202,7 @@ pub const PODS: [Pod; 16] = [
             "Failed DeadlineExceeded, not Initialized: ContainersNotInitialized | first Error 137 r0 | main waiting PodInitializing r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 30
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 1
   initContainers: [{ name: first, image: WORK, command: [/bin/work, stubborn] }]
   containers: [{ name: main, image: WORK, command: [/bin/work, sleeper] }]
@@ -216,7 +216,7 @@ pub const PODS: [Pod; 16] = [
             "Failed DeadlineExceeded, not ContainersReady: PodFailed | side Error 3 r0 | main Error 4 r0",
         ],
         spec: r#"
-  activeDeadlineSeconds: 30
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 20
   initContainers:
   - { name: side, image: BUSYBOX, restartPolicy: Always, volumeMounts: [{ name: data, mountPath: /data }],

@@ -75,7 +75,7 @@ pub const PODS: [Pod; 10] = [
         name: "deadline",
         rows: &["Failed DeadlineExceeded, not ContainersReady: PodFailed | main Error 137 r0"],
         spec: r#"
-  activeDeadlineSeconds: 25
+  activeDeadlineSeconds: 60
   terminationGracePeriodSeconds: 1
   containers: [{ name: main, image: WORK, command: [/bin/work, stubborn] }]
 "#,
