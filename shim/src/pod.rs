@@ -143,7 +143,7 @@ fn start_reaper(
     let spawn = || reaper::spawn(&planned.plan, &slots, Some(pod_mounts.as_fd()), binary.as_fd());
     let undo = move || {
         cgroup::kill(&groups)?;
-        cgroup::remove(&groups.dirs)
+        cgroup::remove_patiently(&groups.dirs)
     };
     steps.run("shim.sandbox.reaper", spawn, undo)
 }

@@ -92,7 +92,7 @@ impl PodGroups {
                 continue;
             }
             let stopped = slice.as_ref().map_or(Ok(()), systemd::stop_slice);
-            let removed = stopped.and_then(|()| cgroup::remove(&dirs));
+            let removed = stopped.and_then(|()| cgroup::remove_patiently(&dirs));
             removed.context(|| format!("control group {}", path.display()))?;
             if slice.is_none() {
                 self.remove_parent();

@@ -146,6 +146,24 @@ async fn a_removal_of_what_does_not_die_keeps_nobody_else_of_its_pod_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_that_is_busy_with_nobody_in_it_is_tried_again_and_then_told() {
+    let machine = Machine::new();
+    let (engine, _) = machine.open().await;
+    let (pod, _) = running(&engine, "web").await;
+    machine.world.set_busy(30);
+    engine.stop_pod(OWNER, pod.as_str()).await.unwrap();
+    machine.world.set_busy(usize::MAX);
+    let (other, _) = running(&engine, "other").await;
+    let error = engine.stop_pod(OWNER, other.as_str()).await.unwrap_err();
+    assert!(error.to_string().ends_with("EBUSY"), "{error}");
+    machine.world.set_busy(0);
+    for pod in [pod, other] {
+        engine.remove_pod(OWNER, pod.as_str()).await.unwrap();
+    }
+    assert_eq!(machine.remains(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_shim_did_after_it_was_given_up_comes_on_record() {
     let machine = Machine::new();
     let (engine, _) = machine.open().await;

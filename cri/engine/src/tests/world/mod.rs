@@ -57,6 +57,8 @@ struct State {
     hung_starts: bool,
     /// Groups with a process that does not die.
     undying: BTreeSet<String>,
+    /// How often a removal of a group is still told that it is busy, with nobody in it.
+    busy: usize,
     /// Why the profile of those that ask for none cannot be loaded.
     no_default_profile: Option<Error>,
     no_systemd: bool,
@@ -183,6 +185,11 @@ impl World {
             true => state.undying.insert(group),
             false => state.undying.remove(&group),
         });
+    }
+
+    /// So many removals of groups find them busy, though all in them have died.
+    pub(crate) fn set_busy(&self, removals: usize) {
+        self.state(|state| state.busy = removals);
     }
 
     /// The machine has AppArmor, and cannot load the profile of those that ask for none.
@@ -403,7 +410,9 @@ impl Host for World {
         let below = format!("{cgroup}/");
         let inside = |group: &String| group == cgroup || group.starts_with(&below);
         self.state(|state| {
-            if state.undying.iter().any(inside) {
+            let busy = state.busy > 0;
+            state.busy = state.busy.saturating_sub(1);
+            if busy || state.undying.iter().any(inside) {
                 return Err(Error::internal(format!("remove {cgroup}: EBUSY")));
             }
             state.groups.retain(|group| !inside(group));
