@@ -5,7 +5,7 @@ use rrun_cri_api::v1::ImageFsInfoRequest;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::kubelet::{
-    Alone, History, Known, Kubelet, Told, all, chosen, differences, follow, write,
+    Alone, History, Known, Kubelet, Told, all, before, chosen, differences, follow, write,
 };
 use rrun_tests::leaks::Snapshot;
 use rrun_tests::place;
@@ -82,7 +82,11 @@ impl Node {
 
     async fn claims(&mut self, tally: &mut Tally) -> Result<()> {
         let alone = alone(tally).await;
-        write(&self.kubelet()?.manifests(), &self.shared, &self.seen)?;
+        let manifests = self.kubelet()?.manifests();
+        for (number, pod) in all().enumerate() {
+            before(number).await;
+            write(&pod, &manifests, &self.shared, &self.seen)?;
+        }
         let told = |pods: Vec<(String, Value)>| pods.into_iter().map(|(n, p)| (n, Told::Pod(p)));
         let histories =
             follow(async || Ok(told(self.kubelet()?.pods()?).collect()), &self.seen).await?;

@@ -51,8 +51,9 @@ impl Alone {
         let (manifests, shared) = (alone.path("manifests"), alone.path("shared"));
         fs::create_dir(&manifests)?;
         fs::create_dir(&shared)?;
-        pods::write(&manifests, &shared, &alone.path("seen"))?;
-        for pod in pods::all() {
+        for (number, pod) in pods::all().enumerate() {
+            pods::before(number).await;
+            pods::write(&pod, &manifests, &shared, &alone.path("seen"))?;
             let path = manifests.join(format!("{}.yaml", pod.name)).display().to_string();
             let child = alone.rrun(pod.name, &["run", "--detach", &path])?;
             alone.starting.insert(pod.name, child);

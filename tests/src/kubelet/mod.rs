@@ -17,7 +17,7 @@ mod words;
 pub use alone::Alone;
 pub use compare::{Known, differences};
 pub use history::{History, Told, follow};
-pub use pods::{all, chosen, write};
+pub use pods::{all, before, chosen, write};
 
 use crate::limit;
 use crate::place;

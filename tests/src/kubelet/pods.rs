@@ -8,6 +8,7 @@ use super::{asked, brought, inside, odd, restarts, rules, words};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// What `GROUPS` in a manifest prints: what the container's groups say, of cgroup v2 and of v1.
 const GROUPS: &str = "cd /sys/fs/cgroup; for f in cpu.weight cpu.max memory.max cpu/cpu.shares \
@@ -48,34 +49,45 @@ pub fn chosen() -> Option<Vec<String>> {
     Some(names.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Writes all manifests into `folder`. `shared` is a folder of the host that pods write to, `seen`
-/// the one with a folder for each pod, where a file tells it which of its states was seen.
-pub fn write(folder: &Path, shared: &Path, seen: &Path) -> Result<()> {
-    for Pod { name, spec, .. } in all() {
-        let seen = seen.join(name);
-        fs::create_dir_all(&seen)?;
-        let mut spec = spec
-            .replace("@shared@", &shared.display().to_string())
-            .replace("@seen@", &seen.display().to_string())
-            .replace("GROUPS", GROUPS)
-            .replace("ANSWER", ANSWER)
-            .replace("SERVING1", &SERVING.replace("STATUS", "1"))
-            .replace("SERVING2", &SERVING.replace("STATUS", "2"))
-            .replace("REQUEST", REQUEST)
-            .replace("HOLD", "trap 'exit 0' TERM; sleep 1000 & wait")
-            .replace("BUSYBOX", crate::harness::BUSYBOX)
-            .replace("WORK", "images.rrun.test/work:1");
-        for n in 1..=3 {
-            let wait = format!("until [ -e /seen/{n} ]; do sleep 0.5; done");
-            spec = spec.replace(&format!("WAIT{n}"), &wait);
-        }
-        let metadata = format!("{{ name: {name}, labels: {{ app: kubelet }} }}");
-        let head = format!("apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec:\n");
-        // The kubelet passes over names with a leading dot.
-        let draft = folder.join(format!(".{name}.yaml"));
-        fs::write(&draft, head + spec.trim_start_matches('\n'))?;
-        fs::rename(&draft, folder.join(format!("{name}.yaml")))?;
+/// Pods that are started at once, and how long after the ones before: of a crowd, a slow machine shows
+/// what its kubelet does late, and no pod's way.
+const CROWD: usize = 24;
+const APART: Duration = Duration::from_secs(3);
+
+/// Waits before the pod with this number is started.
+pub async fn before(number: usize) {
+    if number > 0 && number.is_multiple_of(CROWD) {
+        tokio::time::sleep(APART).await;
     }
+}
+
+/// Writes the manifest of a pod into `folder`. `shared` is a folder of the host that pods write to,
+/// `seen` the one with a folder for each pod, where a file tells it which of its states was seen.
+pub fn write(pod: &Pod, folder: &Path, shared: &Path, seen: &Path) -> Result<()> {
+    let Pod { name, spec, .. } = pod;
+    let seen = seen.join(name);
+    fs::create_dir_all(&seen)?;
+    let mut spec = spec
+        .replace("@shared@", &shared.display().to_string())
+        .replace("@seen@", &seen.display().to_string())
+        .replace("GROUPS", GROUPS)
+        .replace("ANSWER", ANSWER)
+        .replace("SERVING1", &SERVING.replace("STATUS", "1"))
+        .replace("SERVING2", &SERVING.replace("STATUS", "2"))
+        .replace("REQUEST", REQUEST)
+        .replace("HOLD", "trap 'exit 0' TERM; sleep 1000 & wait")
+        .replace("BUSYBOX", crate::harness::BUSYBOX)
+        .replace("WORK", "images.rrun.test/work:1");
+    for n in 1..=3 {
+        let wait = format!("until [ -e /seen/{n} ]; do sleep 0.5; done");
+        spec = spec.replace(&format!("WAIT{n}"), &wait);
+    }
+    let metadata = format!("{{ name: {name}, labels: {{ app: kubelet }} }}");
+    let head = format!("apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec:\n");
+    // The kubelet passes over names with a leading dot.
+    let draft = folder.join(format!(".{name}.yaml"));
+    fs::write(&draft, head + spec.trim_start_matches('\n'))?;
+    fs::rename(&draft, folder.join(format!("{name}.yaml")))?;
     Ok(())
 }
 
