@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The feature of the kernel, and of the disk with the images, that pods with a user namespace of
 /// their own need.
@@ -128,6 +129,9 @@ pub struct Attachment {
     pub cgroup: String,
 }
 
+/// How long a shim that was just started may take for its greeting, on a machine that is busy.
+pub const NEW_SHIM: Duration = Duration::from_secs(10);
+
 /// Shims, each found by its pod's run folder.
 #[async_trait]
 pub trait Shims: Send + Sync {
@@ -135,11 +139,11 @@ pub trait Shims: Send + Sync {
     /// dialled. A scope is made for it.
     async fn launch(&self, run_dir: &Path, cgroup: &str) -> Result<()>;
 
-    /// Dials a shim, within bounded time.
+    /// Dials a shim, which may take so long for its greeting.
     ///
     /// # Errors
     /// `Unavailable` when there is none, `Timeout` when it does not answer.
-    async fn dial(&self, run_dir: &Path) -> Result<Dialled>;
+    async fn dial(&self, run_dir: &Path, greeting: Duration) -> Result<Dialled>;
 
     /// Ends a shim whatever it takes, and waits until it is gone. None is done.
     async fn kill(&self, run_dir: &Path) -> Result<()>;

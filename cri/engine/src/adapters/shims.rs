@@ -5,7 +5,7 @@ use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::groups;
-use crate::ports::{Answer, Dialled, Refusal, Shim, Shims};
+use crate::ports::{Answer, Dialled, NEW_SHIM, Refusal, Shim, Shims};
 use async_trait::async_trait;
 use nix::fcntl::AT_FDCWD;
 use nix::poll::PollFlags;
@@ -27,8 +27,6 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a shim's children may take for what they do on file systems that are slow.
 const WORK: Duration = Duration::from_secs(60);
-/// How long a shim may take to answer a greeting.
-const GREETING: Duration = Duration::from_secs(2);
 /// How long a shim may take to end by itself, and then to be dead.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -79,21 +77,21 @@ impl Shims for RealShims {
         let Some(scope) = scope else { return Ok(()) };
         let (socket, groups) = (Launch::socket(run_dir), Cgroups { dirs, ..Cgroups::default() });
         let late = |_| Error::new(Kind::Timeout, format!("{}: no answer", socket.display()));
-        let greeted = timeout(GREETING, Client::connect(&socket)).await.map_err(late)?;
+        let greeted = timeout(NEW_SHIM, Client::connect(&socket)).await.map_err(late)?;
         let pid = greeted?.0.pid();
         let place = blocking(move || super::host::place(&scope, &groups, pid));
         place.await.context(|| "place the shim")
     }
 
-    async fn dial(&self, run_dir: &Path) -> Result<Dialled> {
+    async fn dial(&self, run_dir: &Path, greeting: Duration) -> Result<Dialled> {
         let socket = Launch::socket(run_dir);
-        match timeout(GREETING, Client::connect(&socket)).await {
+        match timeout(greeting, Client::connect(&socket)).await {
             Ok(Ok((client, events))) => {
                 Ok(Dialled { shim: Arc::new(Connection { client }), events })
             }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => {
-                let message = format!("{}: no answer in {GREETING:?}", socket.display());
+                let message = format!("{}: no answer in {greeting:?}", socket.display());
                 Err(Error::new(Kind::Timeout, message))
             }
         }

@@ -15,7 +15,7 @@ use crate::id::{Owner, PodId};
 use crate::jobs::Digest;
 use crate::model::PodConfig;
 use crate::phase::PodPhase;
-use crate::ports::Attachment;
+use crate::ports::{Attachment, NEW_SHIM};
 use crate::record::{self, PodRecord};
 use crate::spec::{self, PodProfiles};
 use crate::steps::{List, Step, Verb};
@@ -271,7 +271,7 @@ impl RunPod {
     async fn shim(&self) -> Result<()> {
         let shims = &self.at.engine.ports.shims;
         shims.launch(&self.at.pod.dirs.run, &self.at.shim_group()?).await?;
-        let dialled = shims.dial(&self.at.pod.dirs.run).await?;
+        let dialled = shims.dial(&self.at.pod.dirs.run, NEW_SHIM).await?;
         shim_watch::adopt(&self.at, dialled);
         Ok(())
     }

@@ -16,6 +16,9 @@ use tracing::Instrument;
 
 /// When a shim that hangs is asked again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long a shim that has run for a while may take to answer a greeting: one that hangs is asked
+/// again later, and the start of the daemon waits for it.
+const GREETING: Duration = Duration::from_secs(2);
 
 /// Takes a connection into use and watches it.
 pub(crate) fn adopt(at: &PodAt, dialled: Dialled) {
@@ -107,7 +110,7 @@ impl PodAt {
 
     /// Dials the shim and brings the records to what it tells.
     pub(crate) async fn connect(&self) -> Result<()> {
-        let dialled = self.engine.ports.shims.dial(&self.pod.dirs.run).await?;
+        let dialled = self.engine.ports.shims.dial(&self.pod.dirs.run, GREETING).await?;
         let shim = Arc::clone(&dialled.shim);
         adopt(self, dialled);
         self.reconcile_with(&shim).await

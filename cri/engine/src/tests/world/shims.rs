@@ -1,6 +1,7 @@
 //! Shims whose containers are numbers.
 
 use super::*;
+use std::time::Duration;
 
 pub(super) struct FakeShims(pub(super) Arc<World>);
 
@@ -14,7 +15,7 @@ impl Shims for FakeShims {
         Ok(())
     }
 
-    async fn dial(&self, run_dir: &Path) -> Result<Dialled> {
+    async fn dial(&self, run_dir: &Path, _: Duration) -> Result<Dialled> {
         let (sender, events) = mpsc::unbounded_channel();
         self.0.state(|state| match state.shims.get_mut(run_dir) {
             Some(shim) => {
