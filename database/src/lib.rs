@@ -9,14 +9,17 @@
 //! `SQLITE_BUSY` at once to whoever comes between a new file and its WAL, however long it was told
 //! to wait.
 //!
-//! Whoever only looks ([`Database::look`]) changes nothing.
+//! Whoever only looks ([`Database::look`]) changes nothing. Whether anything has been committed is told
+//! by [`WalIndex`] without a call that may wait.
 //!
 //! On a full disk nothing new is recorded, but what was can be given back ([`give_back`]): a file
 //! beside the database keeps some room for that.
 
 mod look;
+mod wal_index;
 
 pub use look::Look;
+pub use wal_index::{Commit, WalIndex};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use std::fmt;

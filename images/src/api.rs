@@ -30,7 +30,8 @@ const COLLECT_EVERY: Duration = Duration::from_secs(600);
 /// A handle on the store; clones are the same store. Several processes may have one open.
 ///
 /// Disk and records are worked on by tokio's threads for blocking work: a call is slow when the
-/// disk is, and no other task waits for it. A call that was dropped ends by itself.
+/// disk is, and no other task waits for it. What has been read last is told again without them as long
+/// as nobody has changed it (images, and what they take). A call that was dropped ends by itself.
 #[derive(Clone)]
 pub struct Store {
     disk: Disk,
@@ -115,12 +116,18 @@ impl Store {
     /// The image that `text` names: an id (`sha256:…`, bare, or the start of one, if only one
     /// image has it), `name:tag`, `name@digest`, or a name, which means its `latest`.
     pub async fn find(&self, text: &str) -> Result<Option<Image>> {
+        if let Some(found) = self.disk.find_now(text) {
+            return found;
+        }
         let text = text.to_owned();
         self.disk.run(move |disk| disk.find(&text)).await
     }
 
     /// All images, by id.
     pub async fn list(&self) -> Result<Arc<[Image]>> {
+        if let Some(images) = self.disk.list_now() {
+            return Ok(images);
+        }
         self.disk.run(Disk::list).await
     }
 
@@ -384,6 +391,9 @@ impl Store {
 
     /// What images take of their filesystem, from the records.
     pub async fn fs_info(&self) -> Result<FsInfo> {
+        if let Some(info) = self.disk.fs_info_now() {
+            return Ok(info);
+        }
         self.disk.run(Disk::fs_info).await
     }
 

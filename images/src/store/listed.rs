@@ -1,17 +1,15 @@
-//! All images as they were read, kept as long as nobody has changed anything: what a node's agent asks
-//! for again and again is answered from memory.
+//! All images as they were read last, and what they take of the disk: see [`super::kept`].
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::pins::Pin;
 use super::resolve::{Lookup, resolve, resolve_in};
-use super::{Disk, Image, image_rows};
+use super::{Disk, FsInfo, Image, disk_usage, image_rows};
 use crate::digest::ImageId;
 use crate::error::Result;
 
-/// All images, as they are when the records and the pins are so.
+/// All images, as they are when the pins are so.
 pub(super) struct Listed {
-    state: (i64, u64),
     pins: Vec<Pin>,
     images: Arc<[Image]>,
 }
@@ -56,9 +54,7 @@ impl Disk {
     /// See [`crate::Store::find`].
     pub(crate) fn find(&self, text: &str) -> Result<Option<Image>> {
         // Whoever reads the list anew is not waited for: one image is read faster.
-        if let Ok(listed) = self.inner.listed.try_lock()
-            && let Some(known) = self.unchanged(listed.as_ref())?
-        {
+        if let Some(known) = self.kept(&self.inner.listed)?.filter(|known| self.has_pins(known)) {
             return known.find(text);
         }
         self.records(|r| {
@@ -70,29 +66,46 @@ impl Disk {
         })
     }
 
-    /// All images, by id, read again when the records have changed.
-    pub(crate) fn list(&self) -> Result<Arc<[Image]>> {
-        let mut listed = self.inner.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.unchanged(listed.as_ref())? {
-            return Ok(Arc::clone(&known.images));
-        }
-        let pins = self.inner.config.pinned.borrow().clone();
-        // Before the rows: what is changed in between is read once more.
-        let state = self.records(|r| r.state())?;
-        let rows = self.records(|r| r.read(|tx| image_rows::images(tx, None)))?;
-        let images = rows.into_iter().map(|row| self.image(row));
-        let images = images.collect::<Result<Arc<[Image]>>>()?;
-        *listed = Some(Listed { state, pins, images: Arc::clone(&images) });
-        Ok(images)
+    /// The same, if it can be told at once: see [`Disk::kept_now`].
+    pub(crate) fn find_now(&self, text: &str) -> Option<Result<Option<Image>>> {
+        let known = self.kept_now(&self.inner.listed).filter(|known| self.has_pins(known))?;
+        Some(known.find(text))
     }
 
-    /// What is kept, if it is as the records and the pins are.
-    fn unchanged<'a>(&self, listed: Option<&'a Listed>) -> Result<Option<&'a Listed>> {
-        let Some(known) = listed.filter(|known| known.pins == *self.inner.config.pinned.borrow())
-        else {
-            return Ok(None);
+    /// All images, by id, read again when the records have changed.
+    pub(crate) fn list(&self) -> Result<Arc<[Image]>> {
+        let read = || {
+            let pins = self.inner.config.pinned.borrow().clone();
+            let rows = self.records(|r| r.read(|tx| image_rows::images(tx, None)))?;
+            let images = rows.into_iter().map(|row| self.image(row)).collect::<Result<_>>()?;
+            Ok(Listed { pins, images })
         };
-        let state = self.records(|r| r.state())?;
-        Ok(Some(known).filter(|known| known.state == state))
+        let known = self.kept_or_read(&self.inner.listed, |listed| self.has_pins(listed), read)?;
+        Ok(Arc::clone(&known.images))
+    }
+
+    /// The same, if it can be told at once.
+    pub(crate) fn list_now(&self) -> Option<Arc<[Image]>> {
+        let known = self.kept_now(&self.inner.listed).filter(|known| self.has_pins(known))?;
+        Some(Arc::clone(&known.images))
+    }
+
+    fn has_pins(&self, listed: &Listed) -> bool {
+        listed.pins == *self.inner.config.pinned.borrow()
+    }
+
+    /// What images take of their file system, from the records.
+    pub(crate) fn fs_info(&self) -> Result<FsInfo> {
+        let read = || self.records(|r| r.read(disk_usage::totals));
+        Ok(self.info(*self.kept_or_read(&self.inner.totals, |_| true, read)?))
+    }
+
+    /// The same, if it can be told at once.
+    pub(crate) fn fs_info_now(&self) -> Option<FsInfo> {
+        self.kept_now(&self.inner.totals).map(|known| self.info(*known))
+    }
+
+    fn info(&self, (bytes, inodes): (u64, u64)) -> FsInfo {
+        FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes }
     }
 }

@@ -41,6 +41,7 @@ mod fsck;
 mod image_gc;
 mod image_rows;
 mod journal;
+mod kept;
 mod key;
 mod lease;
 mod listed;
@@ -72,6 +73,7 @@ pub(crate) use fsck::{Found, Hash, Look, Remedy, before_opening, look};
 pub use image_gc::{Collection, Decision};
 use image_rows::ImageRow;
 pub use journal::{Entry, Origin};
+use kept::Kept;
 pub(crate) use key::LayerKey;
 pub use key::{Holder, HolderKind};
 pub use lease::{Ids, Rootfs, Shift, Usage};
@@ -86,6 +88,7 @@ pub(crate) use verify::Hashing;
 pub use verify::{LayerState, Verified};
 
 use rrun_blocking::Blocking;
+use rrun_database::WalIndex;
 use rrun_sys::step;
 
 use crate::config::{self as image_config, ImageConfig};
@@ -144,8 +147,9 @@ pub struct FileSystem {
     pub inodes_free: u64,
 }
 
-/// The store, as this process has it open. Every call blocks; async code reaches it through
-/// [`Disk::run`] alone, and other crates through [`crate::Store`], which does that for them.
+/// The store, as this process has it open. Every call blocks, but those that tell what is kept
+/// ([`Disk::kept_now`]); async code reaches the others through [`Disk::run`] alone, and other crates
+/// through [`crate::Store`], which does that for them.
 #[derive(Clone)]
 pub(crate) struct Disk {
     inner: Arc<Inner>,
@@ -153,6 +157,8 @@ pub(crate) struct Disk {
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    /// That of the records, which are open as long as it can be asked.
+    index: Option<WalIndex>,
     records: Mutex<Records>,
     pub(crate) boot: String,
     pub(crate) counters: Counters,
@@ -163,7 +169,9 @@ pub(crate) struct Inner {
     /// Whether a thread of this process empties the trash.
     is_emptying: AtomicBool,
     mounts: lower::Mounts,
-    listed: Mutex<Option<Listed>>,
+    listed: Kept<Listed>,
+    /// Bytes and inodes, see [`FsInfo`].
+    totals: Kept<(u64, u64)>,
     /// The last row of a layer that was there when this process opened the store.
     before: i64,
 }
@@ -177,10 +185,12 @@ impl Disk {
         let what = format!("image store {}", config.root.display());
         let (mut records, boot, lock) = open::open(&config.root).context(&what)?;
         let before = records.read(verify::last_layer).context(&what)?;
+        let index = records.index();
         let (records, is_emptying) = (Mutex::new(records), AtomicBool::new(false));
         let threads = Blocking::new((), AT_ONCE);
         let inner = Inner {
             config,
+            index,
             records,
             boot,
             counters: Counters::default(),
@@ -188,7 +198,8 @@ impl Disk {
             threads,
             is_emptying,
             mounts: lower::Mounts::default(),
-            listed: Mutex::default(),
+            listed: Kept::default(),
+            totals: Kept::default(),
             before,
         };
         let disk = Disk { inner: Arc::new(inner) };
@@ -328,12 +339,6 @@ impl Disk {
         };
         self.collect(layers).context(format_args!("remove {text}"))?;
         Ok(true)
-    }
-
-    /// What images take of their filesystem, from the records.
-    pub(crate) fn fs_info(&self) -> Result<FsInfo> {
-        let (bytes, inodes) = self.records(|r| r.read(disk_usage::totals))?;
-        Ok(FsInfo { mountpoint: self.inner.config.root.clone(), bytes, inodes })
     }
 
     pub(crate) fn file_system(&self) -> Result<FileSystem> {

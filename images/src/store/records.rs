@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rrun_database::WalIndex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::documents;
@@ -70,6 +71,11 @@ impl Records {
     pub(crate) fn state(&self) -> Result<(i64, u64)> {
         let others = self.db.query_row("PRAGMA data_version", [], |r| r.get(0))?;
         Ok((others, self.db.total_changes()))
+    }
+
+    /// Their WAL-index, to be asked as long as they are open.
+    pub(super) fn index(&self) -> Option<WalIndex> {
+        WalIndex::of(&self.db)
     }
 
     /// After a sync that has failed, see [`rrun_database::begin_log_anew`].

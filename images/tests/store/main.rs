@@ -14,6 +14,7 @@ mod support;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
+use futures::FutureExt;
 use rrun_images::{Digest, Holder, HolderKind, Image, Kind, Lower, Origin, Store};
 use support::layer::{Item, dir, file, layer};
 use support::registry::TestRegistry;

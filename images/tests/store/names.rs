@@ -91,3 +91,58 @@ async fn a_list_tells_what_this_process_and_another_one_have_changed_since() {
     scratch.store.remove(&id.to_string(), Origin::Person).await.unwrap();
     assert_eq!(listed().await, []);
 }
+
+#[tokio::test]
+async fn what_was_read_last_is_told_at_once_without_a_thread_until_anybody_changes_something() {
+    let scratch = Scratch::new().await;
+    let store = &scratch.store;
+    let [first, _] = two_images(store).await;
+    let other = Store::open(config(scratch.dir.path())).await.unwrap();
+    let at_once = || {
+        let found = store.find(&first.tags[0]).now_or_never().map(|found| found.unwrap().unwrap());
+        let all = store.list().now_or_never().map(|all| all.unwrap().len());
+        let taken = store.fs_info().now_or_never().map(|info| info.unwrap().bytes);
+        (found.map(|image| image.tags.len()), all, taken)
+    };
+    let read = async || {
+        let all = store.list().await.unwrap().len();
+        let found = store.find(&first.tags[0]).await.unwrap().unwrap();
+        (Some(found.tags.len()), Some(all), Some(store.fs_info().await.unwrap().bytes))
+    };
+    let before = read().await;
+    assert_eq!(before.1, Some(2));
+    // Every thread is taken, and the records are locked.
+    let path = scratch.root().join("records.db");
+    let mut db = rusqlite::Connection::open(path).unwrap();
+    let lock = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive).unwrap();
+    let remove = || {
+        tokio::spawn({
+            let store = store.clone();
+            async move { store.remove("nothing:1", Origin::Person).await }
+        })
+    };
+    let waiting: Vec<_> = (0..20).map(|_| remove()).collect();
+    tokio::task::yield_now().await;
+    for _ in 0..100 {
+        assert_eq!(at_once(), before);
+    }
+    drop(lock);
+    for removal in waiting {
+        assert!(!removal.await.unwrap().unwrap());
+    }
+    for round in 0..100 {
+        let before = read().await;
+        assert_eq!(at_once(), before);
+        let name = format!("x.test/y:{round}");
+        other.tag(&first.id.to_string(), &reference(&name)).await.unwrap();
+        // Nothing, unless the thread that was asked last has read it since.
+        let told = at_once().0;
+        assert!(told.is_none_or(|tags| tags == first.tags.len() + round + 1), "{told:?}");
+        let found = store.find(&first.tags[0]).await.unwrap().unwrap();
+        assert!(found.tags.contains(&name));
+        assert_eq!(found.tags.len(), first.tags.len() + round + 1);
+    }
+    other.remove(&first.tags[0], Origin::Person).await.unwrap();
+    assert!(store.find(&first.tags[0]).await.unwrap().is_none());
+    assert_eq!(store.list().await.unwrap().len(), 1);
+}

@@ -9,6 +9,7 @@ pub mod command;
 pub mod daemon;
 pub mod exe;
 pub mod fdpass;
+pub mod first_page;
 pub mod fnv;
 pub mod heap;
 pub mod in_root;
