@@ -8,6 +8,7 @@ use rrun_cri_api::{Answer, v1};
 use rrun_engine::stats::FsUsage;
 use rrun_images::{Event, Holder, HolderKind, Image, Origin, Reference};
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -17,8 +18,16 @@ use tonic::Status;
 #[derive(Default)]
 pub(super) struct Sent {
     images: Arc<[Image]>,
-    /// `None` of those that somebody holds, as holders may be others without a new list.
-    parts: Vec<Option<Bytes>>,
+    parts: Vec<Part>,
+}
+
+/// A part of an answer.
+enum Part {
+    /// Images behind each other that nobody holds.
+    Free(Bytes),
+    /// The place of one that somebody holds: whether that is a pod of ours may change without a new
+    /// list.
+    Held(usize),
 }
 
 impl Service {
@@ -47,16 +56,26 @@ impl Service {
         let images = self.images.list().await.map_err(to_status)?;
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&sent.images, &images) {
-            let is_free = |image: &&Image| image.holders.is_empty();
-            let part = |image| Some(image).filter(is_free).map(|image| self.encoded(image));
-            *sent = Sent { parts: images.iter().map(part).collect(), images };
+            *sent = Sent { parts: self.parts(&images), images };
         }
-        let all = sent.images.iter().zip(&sent.parts);
-        let part = |(image, part): (&Image, &Option<Bytes>)| match part {
-            Some(part) => part.clone(),
-            None => self.encoded(image),
+        let part = |part: &Part| match part {
+            Part::Free(part) => part.clone(),
+            Part::Held(at) => self.encoded(&sent.images[*at]),
         };
-        Ok(Answer::Encoded(all.map(part).collect()))
+        Ok(Answer::Encoded(sent.parts.iter().map(part).collect()))
+    }
+
+    fn parts(&self, images: &[Image]) -> Vec<Part> {
+        let (mut parts, mut free) = (Vec::new(), Vec::new());
+        for (at, image) in images.iter().enumerate() {
+            if image.holders.is_empty() {
+                free.extend_from_slice(&self.encoded(image));
+            } else {
+                parts.extend([Part::Free(take(&mut free).into()), Part::Held(at)]);
+            }
+        }
+        parts.push(Part::Free(free.into()));
+        parts
     }
 
     /// A list of one: such lists behind each other are the list of all.
