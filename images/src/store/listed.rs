@@ -12,9 +12,20 @@ use crate::error::Result;
 pub(super) struct Listed {
     pins: Vec<Pin>,
     images: Arc<[Image]>,
+    /// All names in order: the place of the image, and that of the name among its tags and digests.
+    names: Vec<(usize, usize)>,
 }
 
 impl Listed {
+    fn new(pins: Vec<Pin>, images: Arc<[Image]>) -> Listed {
+        let of = |(at, image): (usize, &Image)| {
+            (0..image.tags.len() + image.digests.len()).map(move |name| (at, name))
+        };
+        let mut names: Vec<_> = images.iter().enumerate().flat_map(of).collect();
+        names.sort_unstable_by_key(|place| name_at(&images, *place));
+        Listed { pins, images, names }
+    }
+
     fn find(&self, text: &str) -> Result<Option<Image>> {
         let found = resolve_in(self, text)?;
         Ok(found.and_then(|id| self.at(&id)).map(|at| self.images[at].clone()))
@@ -32,10 +43,17 @@ impl Listed {
     }
 }
 
+/// The name at this place of [`Listed::names`].
+fn name_at(images: &[Image], (at, name): (usize, usize)) -> Option<&str> {
+    let image = images.get(at)?;
+    image.tags.iter().chain(&image.digests).nth(name).map(String::as_str)
+}
+
 impl Lookup for Listed {
     fn by_name(&self, name: &str) -> Result<Option<ImageId>> {
-        let is_it = |image: &&Image| image.tags.iter().chain(&image.digests).any(|of| of == name);
-        Ok(self.images.iter().find(is_it).map(|image| image.id.clone()))
+        let found =
+            self.names.binary_search_by_key(&Some(name), |place| name_at(&self.images, *place));
+        Ok(found.ok().map(|at| self.images[self.names[at].0].id.clone()))
     }
 
     fn by_digest(&self, digest: &str) -> Result<Option<ImageId>> {
@@ -77,8 +95,8 @@ impl Disk {
         let read = || {
             let pins = self.inner.config.pinned.borrow().clone();
             let rows = self.records(|r| r.read(|tx| image_rows::images(tx, None)))?;
-            let images = rows.into_iter().map(|row| self.image(row)).collect::<Result<_>>()?;
-            Ok(Listed { pins, images })
+            let images = rows.into_iter().map(|row| self.image(row));
+            Ok(Listed::new(pins, images.collect::<Result<_>>()?))
         };
         let known = self.kept_or_read(&self.inner.listed, |listed| self.has_pins(listed), read)?;
         Ok(Arc::clone(&known.images))
