@@ -14,6 +14,7 @@
 
 mod api;
 mod changes;
+mod checkpoint;
 mod config;
 mod counts;
 mod credentials;
@@ -44,6 +45,7 @@ mod verifier;
 
 pub use api::Store;
 pub use changes::write_changes;
+pub use checkpoint::{Checkpoint, Documents};
 pub use config::ImageConfig;
 pub use counts::Counts;
 pub use credentials::{Credentials, Known};

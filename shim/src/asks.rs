@@ -3,7 +3,6 @@
 
 use crate::container::Phase;
 use crate::poll::Key;
-use crate::process::to_wire;
 use crate::shim::{Answer, DONE, Shim};
 use nix::errno::Errno;
 use rrun_runtime::run;
@@ -51,7 +50,7 @@ impl Shim {
             };
             Err(run::Refusal { errno, words: refusal.words })
         });
-        container.answer(&answer).map_err(|error| to_wire(&error))?;
+        container.answer(&answer)?;
         DONE
     }
 

@@ -31,10 +31,10 @@ pub const POD_DIR: &str = "--pod-dir";
 
 /// What the arguments after [`FLAG`] say.
 #[derive(Default)]
-struct Wanted {
-    mounts: Vec<(i32, PathBuf)>,
-    namespaces: Vec<(i32, PathBuf)>,
-    pod_dirs: Vec<(i32, PathBuf, PathBuf)>,
+pub struct Wanted {
+    pub mounts: Vec<(i32, PathBuf)>,
+    pub namespaces: Vec<(i32, PathBuf)>,
+    pub pod_dirs: Vec<(i32, PathBuf, PathBuf)>,
     program: Vec<OsString>,
 }
 
@@ -74,6 +74,15 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
 }
 
 fn become_program(wanted: &Wanted, shim: &OsStr) -> Result<std::convert::Infallible, String> {
+    prepare(shim)?;
+    attach(wanted)?;
+    let (program, args) = wanted.program.split_first().ok_or_else(|| "no program".to_owned())?;
+    let error = Command::new(program).args(args).exec();
+    Err(format!("execute {}: {}", program.to_string_lossy(), reason(&error)))
+}
+
+/// Leaves what is the shim's own and not its children's, and ends with the shim.
+pub fn prepare(shim: &OsStr) -> Result<(), String> {
     let words = |what: &'static str| move |error: nix::Error| format!("{what}: {}", reason(&error));
     // Nobody hears of its end when the shim is gone.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(words("prctl"))?;
@@ -86,13 +95,11 @@ fn become_program(wanted: &Wanted, shim: &OsStr) -> Result<std::convert::Infalli
     // The shim's is the shim's: a container has its own or none.
     let score = File::options().write(true).open("/proc/self/oom_score_adj");
     let _ = score.and_then(|mut file| file.write_all(b"0"));
-    attach(wanted)?;
-    let (program, args) = wanted.program.split_first().ok_or_else(|| "no program".to_owned())?;
-    let error = Command::new(program).args(args).exec();
-    Err(format!("execute {}: {}", program.to_string_lossy(), reason(&error)))
+    Ok(())
 }
 
-fn attach(wanted: &Wanted) -> Result<(), String> {
+/// Attaches all of it, in a new mount namespace.
+pub fn attach(wanted: &Wanted) -> Result<(), String> {
     let pod_dirs = wanted.pod_dirs.iter().map(|(fd, name, path)| Ok((pod_dir(*fd, name)?, path)));
     let pod_dirs = pod_dirs.collect::<Result<Vec<(OwnedFd, &PathBuf)>, String>>()?;
     let paths = wanted.mounts.iter().map(|(_, path)| path);

@@ -1,7 +1,9 @@
-//! The process of a container or an exec, whoever makes it: the shim by a plan, or a program.
+//! The process of a container or an exec, whoever makes it: the shim by a plan, a program, or criu of an
+//! image.
 
 use crate::by_program::ByProgram;
 use crate::process::to_wire;
+use crate::restored::Restored;
 use nix::unistd::Pid;
 use rrun_runtime::run::{self, ParentTask, Refusal, State};
 use rrun_shim_protocol::{Program, WireError};
@@ -15,6 +17,8 @@ pub enum Child {
     Own(run::Child),
     /// By another runtime.
     ByProgram(Box<ByProgram>),
+    /// Of an image.
+    Restored(Box<Restored>),
 }
 
 impl Child {
@@ -23,6 +27,7 @@ impl Child {
         match self {
             Child::Own(child) => child.pid(),
             Child::ByProgram(child) => child.pid(),
+            Child::Restored(child) => child.pid(),
         }
     }
 
@@ -31,6 +36,7 @@ impl Child {
         match self {
             Child::Own(child) => child.pidfd(),
             Child::ByProgram(child) => child.pidfd(),
+            Child::Restored(child) => child.pidfd(),
         }
     }
 
@@ -39,13 +45,14 @@ impl Child {
         match self {
             Child::Own(child) => Some(child.channel()),
             Child::ByProgram(_) => None,
+            Child::Restored(child) => Some(child.channel()),
         }
     }
 
     /// Who makes it, if not the shim.
     pub fn program(&self) -> Option<&Program> {
         match self {
-            Child::Own(_) => None,
+            Child::Own(_) | Child::Restored(_) => None,
             Child::ByProgram(child) => Some(child.program()),
         }
     }
@@ -55,6 +62,7 @@ impl Child {
         match self {
             Child::Own(_) => false,
             Child::ByProgram(child) => child.call().is_some_and(|call| call.pid() == pid),
+            Child::Restored(child) => child.is_helper(pid),
         }
     }
 
@@ -63,6 +71,7 @@ impl Child {
         match self {
             Child::Own(child) => child.state(),
             Child::ByProgram(child) => child.state(),
+            Child::Restored(child) => child.state(),
         }
     }
 
@@ -71,14 +80,16 @@ impl Child {
         match self {
             Child::Own(child) => child.asks(),
             Child::ByProgram(_) => None,
+            Child::Restored(child) => child.asks(),
         }
     }
 
     /// Answers what it asks.
-    pub fn answer(&mut self, answer: &Result<(), Refusal>) -> rrun_runtime::Result<()> {
+    pub fn answer(&mut self, answer: &Result<(), Refusal>) -> Result<(), WireError> {
         match self {
-            Child::Own(child) => child.answer(answer),
+            Child::Own(child) => child.answer(answer).map_err(|error| to_wire(&error)),
             Child::ByProgram(_) => Ok(()),
+            Child::Restored(child) => child.answer(answer),
         }
     }
 
@@ -87,6 +98,7 @@ impl Child {
         match self {
             Child::Own(child) => child.advance().map_err(|error| to_wire(&error)),
             Child::ByProgram(child) => child.advance(),
+            Child::Restored(child) => child.advance(),
         }
     }
 
@@ -95,6 +107,7 @@ impl Child {
         match self {
             Child::Own(child) => child.take_console(),
             Child::ByProgram(child) => child.take_console(),
+            Child::Restored(child) => child.take_console(),
         }
     }
 
@@ -102,7 +115,7 @@ impl Child {
     pub fn take_clamped(&mut self) -> Vec<String> {
         match self {
             Child::Own(child) => child.take_clamped(),
-            Child::ByProgram(_) => Vec::new(),
+            Child::ByProgram(_) | Child::Restored(_) => Vec::new(),
         }
     }
 
@@ -111,6 +124,7 @@ impl Child {
         match self {
             Child::Own(child) => child.release().map_err(|error| to_wire(&error)),
             Child::ByProgram(child) => child.release(),
+            Child::Restored(child) => child.release(),
         }
     }
 
@@ -121,6 +135,7 @@ impl Child {
                 let _ = pidfd::send_signal(child.pidfd(), nix::libc::SIGKILL);
             }
             Child::ByProgram(child) => child.signal(nix::libc::SIGKILL),
+            Child::Restored(child) => child.kill(),
         }
     }
 
@@ -139,7 +154,7 @@ impl Child {
     /// Kills a call that has had its time; when it will have, otherwise.
     pub fn kill_late_call(&self, now: Instant) -> Option<Instant> {
         match self {
-            Child::Own(_) => None,
+            Child::Own(_) | Child::Restored(_) => None,
             Child::ByProgram(child) => child.kill_late_call(now),
         }
     }

@@ -10,6 +10,7 @@ use crate::output::{Missing, Output};
 use crate::own_log;
 use crate::poll::{Key, Poll, Token};
 use crate::process::{refuse, to_wire};
+use crate::restored::Restored;
 use nix::unistd::Pid;
 use rrun_error::reason;
 use rrun_runtime::cgroup::{self, OomKills};
@@ -106,7 +107,7 @@ impl Container {
         asker: Requester,
         context: &CreateContext<'_>,
     ) -> Result<Container, WireError> {
-        let Create { container: id, plan, log, stdin, program, .. } = create;
+        let Create { container: id, plan, log, stdin, program, restore, .. } = create;
         let terminal = plan.process.terminal;
         let mut output = Output::new(key, log.is_some(), terminal);
         let (stdio, stdin) = if terminal {
@@ -116,9 +117,14 @@ impl Container {
                 .map_err(|e| refuse(WireKind::Kernel, format!("pipe: {}", reason(&e))))?;
             (Some(stdio), input)
         };
-        let child = match program {
-            None => spawn(&plan, context, stdio)?,
-            Some(program) => {
+        let child = match (program, restore) {
+            (None, None) => spawn(&plan, context, stdio)?,
+            (None, Some(restore)) => {
+                let (slots, pod_mounts) = (context.slots, context.pod_mounts);
+                let made = Restored::create(&plan, restore, stdio, slots, pod_mounts)?;
+                Child::Restored(Box::new(made))
+            }
+            (Some(program), _) => {
                 let place = Place { program, container: &id, run_dir: context.run_dir, key };
                 let made = ByProgram::create(place, stdio, context.slots, context.pod_mounts)?;
                 Child::ByProgram(Box::new(made))
@@ -203,7 +209,7 @@ impl Container {
     }
 
     /// Answers what the init asks.
-    pub fn answer(&mut self, answer: &Result<(), Refusal>) -> rrun_runtime::Result<()> {
+    pub fn answer(&mut self, answer: &Result<(), Refusal>) -> Result<(), WireError> {
         self.asked = false;
         self.child.answer(answer)
     }

@@ -31,6 +31,8 @@ mod process;
 mod processes;
 mod removals;
 mod requests;
+mod restored;
+mod restoring;
 mod shim;
 mod shutdown;
 mod start;
@@ -59,6 +61,9 @@ fn main() -> ExitCode {
     rrun_sys::heap::keep_to(1);
     if std::env::args_os().nth(1).is_some_and(|first| first == attach::FLAG) {
         return attach::main(std::env::args_os().skip(2));
+    }
+    if std::env::args_os().nth(1).is_some_and(|first| first == restoring::FLAG) {
+        return restoring::main(std::env::args_os().skip(2));
     }
     if let Some(text) = args::about(std::env::args_os().nth(1)) {
         println!("{text}");

@@ -1,6 +1,7 @@
 //! CheckpointContainer, by a real criu.
 
 mod ends;
+mod restore;
 
 use crate::suite::*;
 use nix::mount::{MsFlags, mount};

@@ -60,6 +60,11 @@ impl Dirs {
         self.state.join("checkpoints")
     }
 
+    /// The image of the processes of a container that is restored, until they are there.
+    pub(crate) fn restored(&self, id: &ContainerId) -> PathBuf {
+        self.state.join("restored").join(id.as_str())
+    }
+
     /// Where other runtimes keep their records of containers.
     pub(crate) fn programs(&self) -> PathBuf {
         self.run.join("programs")

@@ -5,6 +5,7 @@
 //! nothing but their content and unpack in parallel.
 
 mod attributes;
+mod changes;
 mod decode;
 pub(crate) mod directories;
 mod entries;
@@ -17,6 +18,7 @@ mod stored;
 mod unpack;
 mod write_back;
 
+pub(crate) use changes::Changes;
 pub(crate) use decode::{Compression, decoder, sniff};
 pub(crate) use entries::OVERLAY_OPAQUE;
 pub(crate) use facts::{Facts, Format};

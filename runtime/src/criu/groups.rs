@@ -57,6 +57,16 @@ fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// A group of a process that is none of these, nor below one.
+pub(super) fn foreign(pid: i32, groups: &Cgroups) -> Result<Option<String>> {
+    let text = read(pid)?;
+    // In a hierarchy that the container does not use, its processes are where its maker is.
+    let own = read(std::process::id().cast_signed())?;
+    let foreign = lines(&text)
+        .find(|line| !is_own(&groups.dirs, line.1) && !lines(&own).any(|mine| mine == *line));
+    Ok(foreign.map(|(_, path)| path.to_owned()))
+}
+
 /// Whether a group is one of these directories, or is below one.
 fn is_own(dirs: &[CgroupDir], path: &str) -> bool {
     let mut above = Path::new(path).ancestors().filter_map(|path| path.strip_prefix("/").ok());

@@ -10,6 +10,7 @@
 //! destinations, a namespace that was joined as `extRootNetNS` and its like, the standard descriptors
 //! in the file `descriptors.json`.
 
+mod confined;
 mod dump;
 mod external;
 mod groups;
@@ -18,6 +19,7 @@ mod options;
 mod restore;
 mod worker;
 
+pub use confined::Confined;
 pub use dump::{Dump, dump};
 pub use message::CgroupsMode;
 pub use options::Options;
@@ -29,6 +31,9 @@ use std::path::{Path, PathBuf};
 
 /// The oldest criu that can be used: major and minor version.
 pub const OLDEST: (u32, u32) = (4, 1);
+
+/// The file of criu's own options that the machine's owner may have made: runc's.
+pub const CONFIG: &str = "/etc/criu/runc.conf";
 
 /// The version that `criu --version` tells.
 pub fn version(told: &str) -> Option<(u32, u32)> {

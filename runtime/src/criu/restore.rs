@@ -13,7 +13,7 @@ use rrun_sys::in_root::{self, Leaf};
 use rrun_sys::step;
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -31,6 +31,9 @@ pub struct Restore<'a> {
     pub place: &'a Path,
     /// Namespaces that are somebody else's: their kinds, as `/proc/<pid>/ns` calls them, and paths.
     pub joined: &'a [(String, PathBuf)],
+    /// Where this process finds what a plan has as a descriptor, or in the pod's mounts: targets, and
+    /// paths.
+    pub attached: &'a [(String, PathBuf)],
     /// A profile of AppArmor or SELinux instead of the one in the image, `TYPE:NAME`.
     pub lsm_profile: Option<String>,
     /// A context for mounts instead of the one in the image.
@@ -44,8 +47,13 @@ pub trait Helper {
     /// The first process has its namespaces, and nothing else yet.
     fn namespaces_made(&mut self, pid: i32) -> Result<()>;
     /// All is as it was, and stands still until this returns. The first process is a child of this
-    /// one.
-    fn ready(&mut self, pid: i32) -> Result<()>;
+    /// one. With it comes the master of its terminal, where it has one of its own.
+    fn ready(&mut self, pid: i32, console: Option<BorrowedFd<'_>>) -> Result<()>;
+    /// They have got back their rights, and are about to go on. criu has them go on whatever is said
+    /// here: an error is only of use to whoever has killed them.
+    fn goes_on(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Restores a tree of processes with the standard descriptors of this one, and blocks until it runs.
@@ -69,10 +77,10 @@ pub fn restore(restore: &Restore<'_>, helper: &mut dyn Helper) -> Result<Option<
         let mut wanted = wanted(restore, &folders, worker.pid())?;
         wanted.inherited = inherited;
         // Only now: some of them are the groups.
-        for (target, source) in sources(restore.plan)? {
+        for (target, source) in sources(restore)? {
             wanted.external.push(format!("mnt[{}]:{}", text(&target)?, text(&source)?));
         }
-        let mut console = None;
+        let mut console: Option<OwnedFd> = None;
         worker.ask((Type::Restore, wanted), &folders, |notice, fd| {
             let pid = || {
                 let pid = notice.pid.filter(|pid| *pid > 0);
@@ -80,7 +88,8 @@ pub fn restore(restore: &Restore<'_>, helper: &mut dyn Helper) -> Result<Option<
             };
             match notice.script.as_deref() {
                 Some("setup-namespaces") => helper.namespaces_made(pid()?),
-                Some("post-restore") => helper.ready(pid()?),
+                Some("post-restore") => helper.ready(pid()?, console.as_ref().map(AsFd::as_fd)),
+                Some("pre-resume") => helper.goes_on(),
                 Some("orphan-pts-master") => {
                     console = fd;
                     Ok(())
@@ -119,9 +128,11 @@ fn is_inherited(kind: &str) -> bool {
 }
 
 /// What the host has for each mount that an image may only name. The image names fewer.
-fn sources(plan: &Plan) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let host = external::mounted("self")?;
-    let mut all = Vec::new();
+fn sources(restore: &Restore<'_>) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let (plan, host) = (restore.plan, external::mounted("self")?);
+    let attached = restore.attached.iter();
+    let mut all: Vec<_> =
+        attached.map(|(target, path)| (PathBuf::from(target), path.clone())).collect();
     for mount in &plan.mounts {
         let target = PathBuf::from(&mount.target);
         match &mount.source {

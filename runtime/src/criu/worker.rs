@@ -56,9 +56,11 @@ impl Worker {
     ) -> Result<()> {
         let request = Request { kind: kind.into(), options: Some(options), notify_success: None };
         self.send(&request)?;
-        let mut refused = None;
+        let mut refused: Option<Error> = None;
         let response = loop {
-            let (response, fd) = self.receive()?;
+            // Who has refused knows more of its end.
+            let heard = self.receive().map_err(|gone| refused.take().unwrap_or(gone));
+            let (response, fd) = heard?;
             let Some(told) = response.notice.as_ref().filter(|_| response.kind() == Type::Notify)
             else {
                 break response;
@@ -67,7 +69,8 @@ impl Worker {
             let success = done.is_ok();
             refused = refused.or(done.err());
             let kind = Type::Notify.into();
-            self.send(&Request { kind, options: None, notify_success: Some(success) })?;
+            let answer = Request { kind, options: None, notify_success: Some(success) };
+            self.send(&answer).map_err(|gone| refused.take().unwrap_or(gone))?;
         };
         self.end();
         match refused {

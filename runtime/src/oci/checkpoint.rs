@@ -13,10 +13,8 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The annotation by which a container names a file of criu's own options, and the file without one:
-/// runc's, which is what people have.
+/// The annotation by which a container names a file of criu's own options.
 const CONFIG_ANNOTATION: &str = "org.criu.config";
-const CONFIG: &str = "/etc/criu/runc.conf";
 
 /// Writes what a container's processes are into an image. The container ends with that, unless it is
 /// to go on.
@@ -84,7 +82,7 @@ fn check_parent(images: &Path, parent: &Path) -> Result<()> {
 /// What a dump and a restore have in common.
 pub fn common(image: &Image, annotations: &HashMap<String, String>) -> Result<Options> {
     let config = match annotations.get(CONFIG_ANNOTATION).map(String::as_str) {
-        None => Some(PathBuf::from(CONFIG)),
+        None => Some(PathBuf::from(criu::CONFIG)),
         Some("") => None,
         Some(path) => Some(PathBuf::from(path)),
     };

@@ -15,7 +15,7 @@ use rrun_runtime::plan::Cgroups;
 use rrun_runtime::{Context, Error, Kind, Result, cgroup, systemd};
 use rrun_sys::pidfd;
 use rrun_sys::step::{self, Steps};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes a container of an image, which runs when that is done. Unless detached, waits for its end,
@@ -64,6 +64,7 @@ fn make(
         root: &record.rootfs,
         place: &place,
         joined: &joined.others,
+        attached: &[],
         lsm_profile: options.lsm_profile.clone(),
         lsm_mount_context: options.lsm_mount_context.clone(),
     };
@@ -122,7 +123,7 @@ impl Helper for Inside<'_> {
     }
 
     /// It may end as soon as it goes on.
-    fn ready(&mut self, pid: i32) -> Result<()> {
+    fn ready(&mut self, pid: i32, _: Option<BorrowedFd<'_>>) -> Result<()> {
         let context = || "open the first process";
         let init = pidfd::open(pid).context(context)?;
         let copy = init.try_clone().context(context)?;

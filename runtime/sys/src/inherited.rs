@@ -45,16 +45,25 @@ impl Inherited {
         if self.end == FIRST {
             return Err(Errno::EBADF);
         }
-        // SAFETY: integers only; a new descriptor is made.
-        let fd = Errno::result(unsafe { libc::fcntl(FIRST, libc::F_DUPFD_CLOEXEC, FIRST) })?;
-        // SAFETY: it is open, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        copy(FIRST)
     }
 
     /// The number after the last one.
     pub fn end(self) -> RawFd {
         self.end
     }
+}
+
+/// A descriptor whose number this program was told, under another number. The one that was handed stays
+/// open until this process ends.
+///
+/// # Errors
+/// `EBADF` when there is none.
+pub fn copy(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only; a new descriptor is made.
+    let fd = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, FIRST) })?;
+    // SAFETY: it is open, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn is_open(fd: RawFd) -> bool {

@@ -24,7 +24,7 @@ pub use error::{Error, Kind};
 pub use launch::{Launch, launch};
 pub use message::{
     Ask, AskRefusal, Create, Event, Exec, LogSpec, NamespaceKind, Pin, Reaper, Reply, Request,
-    Sandbox, Update,
+    Restore, Sandbox, Update,
 };
 pub use program::{Attachment, AttachmentSource, Program};
 pub use report::{
@@ -33,7 +33,7 @@ pub use report::{
 
 /// The newest version of the protocol that this code speaks. `COMPATIBILITY.md` beside this crate
 /// says what needs a new one.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The oldest version of the protocol that this code still speaks.
 pub const OLDEST: u16 = 1;

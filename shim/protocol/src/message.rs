@@ -158,6 +158,7 @@ impl Request {
     pub fn since(&self) -> u16 {
         match self {
             Request::Hello { .. } => 0,
+            Request::Create(Create { restore: Some(_), .. }) => 6,
             Request::Create(Create { program: Some(_), .. })
             | Request::Exec(Exec { process: Some(_), .. }) => 5,
             Request::Sandbox(Sandbox { id_maps: Some(_), .. }) => 3,
@@ -305,6 +306,30 @@ pub struct Create {
     /// afterwards: groups, namespaces, and whether there is a terminal. Since version 5.
     #[cbor(n(5), with = "encoding::strict_option")]
     pub program: Option<Program>,
+    /// The image of the processes that it has from its start on, in the place of the program of the
+    /// plan, which says how they are confined and where what is mounted comes from. Since version 6.
+    #[n(6)]
+    pub restore: Option<Restore>,
+}
+
+/// Processes that were dumped by criu. They are made again before the container waits for its start,
+/// which lets them go on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Restore {
+    /// The program criu.
+    #[n(0)]
+    pub criu: PathBuf,
+    /// Folder of the image.
+    #[n(1)]
+    pub images: PathBuf,
+    /// Folder of criu's log.
+    #[n(2)]
+    pub work: PathBuf,
+    /// A folder of nobody else's, in which the root and what is mounted are attached meanwhile, in a
+    /// mount namespace that ends with it.
+    #[n(3)]
+    pub bundle: PathBuf,
 }
 
 /// A container log in CRI format.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// What a runtime finds in its environment, and no more: the caller's would tell it of sockets that
 /// are the caller's.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Has `command` be a call of the command line of an OCI runtime, as each call is made: with options,
 /// with a log if there is one, and with the verb, which its own words follow.

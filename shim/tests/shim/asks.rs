@@ -13,6 +13,7 @@ fn asking(pod: &Pod) -> Request {
         stdin: false,
         stdin_once: false,
         program: None,
+        restore: None,
     })
 }
 

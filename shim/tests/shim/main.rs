@@ -113,6 +113,7 @@ impl Pod {
             stdin: true,
             stdin_once: false,
             program: None,
+            restore: None,
         };
         self.ask(Request::Create(create)).await;
     }
@@ -385,8 +386,15 @@ async fn a_limit_that_was_clamped_is_in_the_answers() {
     let limit = Rlimit { resource: nix::libc::RLIMIT_NOFILE, soft: 64, hard: most + 1 };
     plan.process.rlimits = vec![limit];
     let (log, program) = (None, None);
-    let create =
-        Create { container: "c".into(), plan, log, stdin: false, stdin_once: false, program };
+    let create = Create {
+        container: "c".into(),
+        plan,
+        log,
+        stdin: false,
+        stdin_once: false,
+        program,
+        restore: None,
+    };
     pod.ask(Request::Create(create)).await;
     match pod.ask(Request::Start { container: "c".into() }).await {
         Reply::Started { clamped, .. } => assert_eq!(clamped.len(), 1, "{clamped:?}"),

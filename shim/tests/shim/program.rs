@@ -49,6 +49,7 @@ impl Pod {
             stdin: false,
             stdin_once: false,
             program: Some(program),
+            restore: None,
         };
         self.ask(Request::Create(create)).await;
         self.ask(Request::Start { container: "c".into() }).await;

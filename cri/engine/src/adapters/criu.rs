@@ -16,8 +16,6 @@ use std::time::Duration;
 
 /// The program, looked up in PATH.
 const NAME: &str = "criu";
-/// The file of criu's own options that the machine's owner may have made for runc.
-const CONFIG: &str = "/etc/criu/runc.conf";
 /// How long it may take to tell its version, and how much of that is read.
 const LIMIT: Duration = Duration::from_secs(10);
 const MOST: Most = Most { stdout: 4096, stderr: 1024 };
@@ -60,7 +58,7 @@ pub(super) fn dump(groups: &Cgroups, dump: Dump) -> Result<()> {
         criu: dump.criu,
         images: dump.images,
         work: Some(dump.work),
-        config: Some(PathBuf::from(CONFIG)),
+        config: Some(PathBuf::from(criu::CONFIG)),
         log_stays: false,
         tcp_established: false,
         ext_unix_sk: true,

@@ -11,7 +11,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::poll::PollFlags;
 use rrun_runtime::cgroup::Layout;
 use rrun_runtime::plan::Cgroups;
-use rrun_shim_protocol::{Client, Exec, Launch, Request, Running, launch};
+use rrun_shim_protocol::{Client, Create, Exec, Launch, Request, Running, launch};
 use rrun_sys::mount;
 use rrun_sys::pidfd;
 use std::ffi::CString;
@@ -27,6 +27,8 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a shim's children may take for what they do on file systems that are slow.
 const WORK: Duration = Duration::from_secs(60);
+/// The same where all memory of processes is read.
+const RESTORE: Duration = Duration::from_secs(600);
 /// How long a shim may take to end by itself, and then to be dead.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -194,6 +196,7 @@ impl Shim for Connection {
     async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal> {
         let limit = match &request {
             Request::Stop { grace_ms, .. } => Duration::from_millis(*grace_ms).saturating_add(WORK),
+            Request::Create(Create { restore: Some(_), .. }) => RESTORE,
             _ => WORK,
         };
         self.within(limit, self.client.call(request, fds)).await

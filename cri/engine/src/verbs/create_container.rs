@@ -1,5 +1,6 @@
 //! CreateContainer.
 
+mod checkpoint;
 mod configuration;
 
 use super::image_volumes::{self, ImageVolumes};
@@ -38,6 +39,7 @@ const TAKING_BACK: Duration = Duration::from_secs(2);
 pub(crate) struct CreateContainer {
     at: ContainerAt,
     image: Arc<ImageInfo>,
+    checkpoint: Option<checkpoint::Source>,
     layers: Option<RootfsDirs>,
     rootfs: Option<Arc<OwnedFd>>,
     volumes: ImageVolumes,
@@ -83,6 +85,11 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
             undo: Some(|at| Box::pin(at.release_rootfs())),
         },
         Step {
+            name: "engine.create-container.checkpoint",
+            apply: |new| Box::pin(new.unpack_checkpoint()),
+            undo: Some(|at| Box::pin(at.undo_checkpoint())),
+        },
+        Step {
             name: "engine.create-container.overlay",
             apply: |new| Box::pin(new.overlay()),
             // Detached: it goes with its descriptor.
@@ -115,6 +122,12 @@ pub(crate) static CREATE_CONTAINER: List<CreateContainer> = List {
             name: "engine.create-container.init",
             apply: |new| Box::pin(new.init()),
             undo: Some(|at| Box::pin(at.remove_init())),
+        },
+        Step {
+            name: "engine.create-container.restored",
+            apply: |new| Box::pin(new.forget_checkpoint()),
+            // With the checkpoint.
+            undo: None,
         },
         Step {
             name: "engine.create-container.created",
@@ -169,7 +182,11 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
 /// made, and not for long.
 async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     check_ready(&at)?;
-    let image = Arc::new(at.engine.ports.images.find(&config.image.image).await?);
+    let (checkpoint, image) = match checkpoint::find(&at, &config).await? {
+        Some((checkpoint, image)) => (Some(checkpoint), image),
+        None => (None, at.engine.ports.images.find(&config.image.image).await?),
+    };
+    let image = Arc::new(image);
     let volumes = ImageVolumes::find(&at, &config).await?;
     let config = Arc::new(config);
     let on_host = Arc::new(look_up(&at, &config).await?);
@@ -185,6 +202,7 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     let mut verb = CreateContainer {
         at: at.with(&container),
         image,
+        checkpoint,
         layers: None,
         rootfs: None,
         volumes,
@@ -318,7 +336,7 @@ impl CreateContainer {
     }
 
     async fn init(&mut self) -> Result<()> {
-        let record = self.at.container.record();
+        let (record, restore) = (self.at.container.record(), self.restore());
         let planned = self.planned.as_mut().ok_or_else(|| Error::internal("no plan"))?;
         let limits = self.at.at.engine.settings().log;
         let log = (!record.log_path.is_empty()).then(|| LogSpec {
@@ -333,6 +351,7 @@ impl CreateContainer {
             stdin: record.config.stdin,
             stdin_once: record.config.stdin_once,
             program: planned.program.take(),
+            restore,
         });
         let rootfs = self.rootfs.take().ok_or_else(|| Error::internal("no rootfs"))?;
         let rootfs = Arc::into_inner(rootfs).ok_or_else(|| Error::internal("rootfs in use"))?;

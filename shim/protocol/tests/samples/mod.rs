@@ -7,8 +7,8 @@ use rrun_runtime::plan::{
 };
 use rrun_shim_protocol::{
     Ask, AskRefusal, Attachment, AttachmentSource, ContainerReport, ContainerState, Create, Event,
-    Exec, Exit, ExitReason, LogSpec, NamespaceKind, Pin, Program, Reaper, Reply, Request, Sandbox,
-    ShimReport, Update, WireError, WireKind,
+    Exec, Exit, ExitReason, LogSpec, NamespaceKind, Pin, Program, Reaper, Reply, Request, Restore,
+    Sandbox, ShimReport, Update, WireError, WireKind,
 };
 
 /// Any message.
@@ -45,6 +45,7 @@ fn request_name(request: &Request) -> String {
     let name = match request {
         Request::Hello { .. } => "hello",
         Request::Sandbox(_) => "sandbox",
+        Request::Create(create) if create.restore.is_some() => "create-restore",
         Request::Create(create) => match create.plan.rootfs.source {
             RootfsSource::Detached(_) => "create",
             RootfsSource::Directory(_) => "create-directory",
@@ -73,11 +74,15 @@ fn requests() -> Vec<Request> {
     let mut directory = create();
     directory.plan.rootfs.source = RootfsSource::Directory("/root/fs".into());
     directory.program = None;
+    let mut restored = create();
+    restored.program = None;
+    restored.restore = Some(restore());
     vec![
         Request::Hello { oldest: 1, newest: 300 },
         Request::Sandbox(sandbox()),
         Request::Create(create()),
         Request::Create(directory),
+        Request::Create(restored),
         Request::Start { container: container() },
         Request::Stop { container: container(), signal: 15, grace_ms: 30_000 },
         Request::Delete { container: container() },
@@ -249,6 +254,16 @@ fn create() -> Create {
         stdin: true,
         stdin_once: true,
         program: Some(program()),
+        restore: None,
+    }
+}
+
+fn restore() -> Restore {
+    Restore {
+        criu: "/usr/sbin/criu".into(),
+        images: "/state/images".into(),
+        work: "/state/work".into(),
+        bundle: "/run/b".into(),
     }
 }
 

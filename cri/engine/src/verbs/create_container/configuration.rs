@@ -42,6 +42,7 @@ impl CreateContainer {
             json = self.granted(json, wishes).await?;
         }
         let mut planned = blocking(move || from.planned(json, user, has_target)).await?;
+        self.check_checkpoint(&planned)?;
         planned.target = target;
         let has_hooks = planned.hooks.is_some();
         self.planned = Some(planned);
