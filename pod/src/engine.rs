@@ -1,9 +1,7 @@
 //! The pod engine: runs pods, and tells their statuses.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::StreamExt;
 use rrun_cri_api::{Cri, v1};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +16,7 @@ use crate::events::{Events, Recorder};
 use crate::eviction;
 use crate::gc::policy::GcPolicy;
 use crate::gc::removal::Removal;
+use crate::hints::{self, Hints};
 use crate::model::{Meta, Pod};
 use crate::node::Node;
 use crate::probe::Results;
@@ -28,9 +27,6 @@ use crate::sync::{PodWorker, Stop, behind, observe};
 use crate::tombstone::Cause;
 use crate::update;
 
-/// When a broken event stream is opened again.
-const EVENTS_AGAIN: Duration = Duration::from_secs(5);
-
 /// Runs pods over one runtime and one node. Pods do not know of each other.
 pub struct PodEngine {
     cri: Arc<dyn Cri>,
@@ -40,7 +36,7 @@ pub struct PodEngine {
     unsafe_sysctls: Vec<String>,
     verification: Arc<VerificationPolicy>,
     gc: GcPolicy,
-    hints: watch::Sender<u64>,
+    hints: Arc<Hints>,
     listener: JoinHandle<()>,
 }
 
@@ -49,8 +45,8 @@ impl PodEngine {
     /// and for what it can do. `Unavailable` if it does not answer.
     pub async fn new(cri: Arc<dyn Cri>, node: Arc<dyn Node>, clock: Clock) -> Result<Self> {
         let runtime = Arc::new(Runtime::ask(&*cri).await?);
-        let hints = watch::Sender::new(0);
-        let listener = tokio::spawn(listen(cri.clone(), hints.clone()));
+        let hints = Arc::<Hints>::default();
+        let listener = tokio::spawn(hints::listen(cri.clone(), hints.clone()));
         Ok(PodEngine {
             cri,
             node,
@@ -138,6 +134,7 @@ impl PodEngine {
         let led = found.subscribe();
         tokio::spawn(behind::watch(pod.clone(), self.node.clone(), stopping.subscribe(), found));
         let worker = PodWorker {
+            hints: self.hints.of(&pod.meta.uid),
             pod,
             cri: self.cri.clone(),
             runtime: self.runtime.clone(),
@@ -152,7 +149,6 @@ impl PodEngine {
             excess: told,
             verification: self.verification.clone(),
             gc: self.gc,
-            hints: self.hints.subscribe(),
             results: Arc::new(Results::restored(state.verdicts)),
             addresses: Addresses::default(),
             behind: led,
@@ -215,23 +211,6 @@ fn found(reply: std::result::Result<(), tonic::Status>, what: &str) -> Result<()
     match reply {
         Err(e) if e.code() != Code::NotFound => Err(Error::status(what, &e)),
         _ => Ok(()),
-    }
-}
-
-/// Turns the runtime's events into hints: workers look at their lists at once, and not only at
-/// the next second. A runtime without events is polled.
-async fn listen(cri: Arc<dyn Cri>, hints: watch::Sender<u64>) {
-    loop {
-        match cri.get_container_events(v1::GetEventsRequest {}).await {
-            Ok(mut stream) => {
-                while let Some(Ok(_)) = stream.next().await {
-                    hints.send_modify(|n| *n += 1);
-                }
-            }
-            Err(e) if e.code() == Code::Unimplemented => return,
-            Err(_) => {}
-        }
-        tokio::time::sleep(EVENTS_AGAIN).await;
     }
 }
 

@@ -28,6 +28,7 @@ pub mod explain;
 mod fake;
 pub mod gc;
 pub mod go_duration;
+mod hints;
 pub mod hosts;
 pub mod ids;
 pub mod job;

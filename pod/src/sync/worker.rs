@@ -56,7 +56,7 @@ pub(crate) struct PodWorker {
     pub verification: Arc<VerificationPolicy>,
     /// How many dead containers are kept.
     pub gc: GcPolicy,
-    /// Changes when the runtime told that something happened.
+    /// Changes when the runtime told that something happened to the pod.
     pub hints: watch::Receiver<u64>,
     pub results: Arc<Results>,
     pub addresses: Addresses,
