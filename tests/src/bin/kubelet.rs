@@ -5,7 +5,7 @@ use rrun_cri_api::v1::ImageFsInfoRequest;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::kubelet::{
-    Alone, History, Known, Kubelet, Told, all, before, chosen, differences, follow, write,
+    Alone, History, Known, Kubelet, Told, Under, all, before, chosen, differences, follow, write,
 };
 use rrun_tests::leaks::Snapshot;
 use rrun_tests::place;
@@ -241,33 +241,40 @@ impl Node {
     }
 }
 
-/// The way of all pods through `rrun`.
-async fn alone(tally: &mut Tally) -> Result<BTreeMap<String, History>> {
-    let mut alone = Alone::start().await?;
-    let histories = alone.follow().await?;
-    tally.count("nothing is left of rrun", alone.remove());
-    Ok(histories)
+/// All histories of one run.
+type Histories = BTreeMap<String, History>;
+
+/// The way of all pods through `rrun`, on one runtime after the other: at the same time they would
+/// keep each other from the states that they are to be seen in.
+async fn alone(tally: &mut Tally) -> Result<Vec<(Under, Histories)>> {
+    let mut runs = Vec::new();
+    for under in [Under::Itself, Under::Endpoint] {
+        let mut alone = Alone::start(under).await?;
+        let histories = alone.follow().await?;
+        tally.count(&format!("nothing is left of {under}"), alone.remove());
+        runs.push((under, histories));
+    }
+    Ok(runs)
 }
 
-/// One claim for each pod, and one for the list of what is known to differ.
-fn compare(
-    tally: &mut Tally,
-    kubelet: &BTreeMap<String, History>,
-    rrun: &BTreeMap<String, History>,
-) -> Result<()> {
+/// One claim for each pod on each runtime, and one for the list of what is known to differ.
+fn compare(tally: &mut Tally, kubelet: &Histories, runs: &[(Under, Histories)]) -> Result<()> {
     let known = Known::read(&place::workspace().join("tests/kubelet/differences.txt"))?;
     let mut found = Vec::new();
-    for pod in all() {
-        let (ours, theirs) = (&kubelet[pod.name], &rrun[pod.name]);
-        let differences = differences(pod.name, ours, theirs);
-        let new = differences.iter().filter(|difference| !known.has(difference));
-        let mut lines: Vec<String> = new.map(|difference| format!("\n    {difference}")).collect();
-        if theirs.refused().is_none() && !theirs.is_complete(&pod) {
-            lines.push(rows(theirs));
+    for (under, rrun) in runs {
+        for pod in all() {
+            let (ours, theirs) = (&kubelet[pod.name], &rrun[pod.name]);
+            let differences = differences(pod.name, ours, theirs);
+            let new = differences.iter().filter(|difference| !known.has(difference));
+            let mut lines: Vec<String> =
+                new.map(|difference| format!("\n    {difference}")).collect();
+            if theirs.refused().is_none() && !theirs.is_complete(&pod) {
+                lines.push(rows(theirs));
+            }
+            let held = holds(lines.is_empty(), &lines.concat());
+            tally.count(&format!("{} goes under {under} as under the kubelet", pod.name), held);
+            found.extend(differences);
         }
-        let held = holds(lines.is_empty(), &lines.concat());
-        tally.count(&format!("{} goes under rrun as under the kubelet", pod.name), held);
-        found.extend(differences);
     }
     if chosen().is_some() {
         return Ok(());

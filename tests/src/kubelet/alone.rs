@@ -1,4 +1,4 @@
-//! The same pods through `rrun`: the command, with no daemon and no kubelet.
+//! The same pods through `rrun`, with no kubelet: the command alone, or the command over a CRI server.
 
 use super::history::{History, Told, follow};
 use super::pod::Pod;
@@ -12,13 +12,33 @@ use rrun_pod::status::to_json;
 use rrun_pod::supervise::{Entry, Store};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+
+/// Which runtime is under `rrun`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Under {
+    /// The one in its own process; no daemon runs.
+    Itself,
+    /// An `rrund` that knows nothing of `rrun`: `--endpoint`.
+    Endpoint,
+}
+
+impl Display for Under {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Itself => "rrun",
+            Self::Endpoint => "rrun --endpoint",
+        })
+    }
+}
 
 /// A sandbox in which each pod has an `rrun` of its own.
 pub struct Alone {
     harness: Harness,
+    under: Under,
     store: Store,
     /// The commands in front of those that go on in the background.
     starting: BTreeMap<&'static str, Child>,
@@ -32,22 +52,25 @@ const FIRST: &str =
   containers: [{ name: main, image: WORK, args: [\"true\"] }] }\n";
 
 impl Alone {
-    /// Pulls the images, ends the daemon that did, and runs all pods in the background.
-    pub async fn start() -> Result<Self> {
+    /// Pulls the images, ends the daemon that did unless it is asked for, and runs all pods in the
+    /// background.
+    pub async fn start(under: Under) -> Result<Self> {
         let mut harness = Harness::start().await?;
         harness.pull(WORK).await?;
         harness.pull(BUSYBOX).await?;
-        harness.kill();
+        if under == Under::Itself {
+            harness.kill();
+        }
         let sandbox = harness.sandbox();
         let first = sandbox.root().join("first.yaml");
         fs::write(&first, FIRST.replace("WORK", WORK))?;
-        let mut run = sandbox.command(place::program("rrun")?);
+        let mut run = command(&harness, under)?;
         let status = limit::status(run.arg("run").arg(&first))?;
         ensure!(status.success(), "rrun run {}: {status}", first.display());
         let store = Store::new(sandbox.state().join("rrun"), sandbox.run().join("rrun/rrun"));
         let before = Snapshot::take(&view(&harness))?;
         let (starting, refused) = Default::default();
-        let mut alone = Self { harness, store, starting, refused, before };
+        let mut alone = Self { harness, under, store, starting, refused, before };
         let (manifests, shared) = (alone.path("manifests"), alone.path("shared"));
         fs::create_dir(&manifests)?;
         fs::create_dir(&shared)?;
@@ -68,7 +91,7 @@ impl Alone {
     /// Starts `rrun`; what it says is in the file `<pod>.rrun`.
     fn rrun(&self, pod: &str, arguments: &[&str]) -> Result<Child> {
         let output = File::create(self.path(&format!("{pod}.rrun")))?;
-        let mut command = self.harness.sandbox().command(place::program("rrun")?);
+        let mut command = command(&self.harness, self.under)?;
         command.args(arguments).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         command.spawn().with_context(|| format!("{command:?}"))
     }
@@ -123,6 +146,14 @@ impl Alone {
         }
         self.before.assert_nothing_left(&view(&self.harness))
     }
+}
+
+fn command(harness: &Harness, under: Under) -> Result<Command> {
+    let mut command = harness.sandbox().command(place::program("rrun")?);
+    if under == Under::Endpoint {
+        command.args(["--endpoint", "unix:///run/rrun/rrun.sock"]);
+    }
+    Ok(command)
 }
 
 /// The write-ahead logs of databases come and go, init reaps when it comes to it, and what collections of

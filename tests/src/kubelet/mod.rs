@@ -14,7 +14,7 @@ mod restarts;
 mod rules;
 mod words;
 
-pub use alone::Alone;
+pub use alone::{Alone, Under};
 pub use compare::{Known, differences};
 pub use history::{History, Told, follow};
 pub use pods::{all, before, chosen, write};
