@@ -123,7 +123,7 @@ pub fn client(rpcs: &[Rpc]) -> String {
         let boxed = if rpc.streams { ".boxed()" } else { "" };
         code += &format!(
             "async fn {method}(&self, r: {request}) -> Result<{answer}, Status> {{\n\
-             Ok(self.{stub}().{method}(r).await?.into_inner(){boxed})\n}}\n"
+             Ok(self.{stub}().{method}(r).await.map_err(told)?.into_inner(){boxed})\n}}\n"
         );
     }
     code + "}\n"

@@ -214,6 +214,35 @@ async fn an_endpoint_nobody_serves_is_named() {
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
+#[tokio::test]
+async fn a_connection_that_fails_is_told_with_its_reason() {
+    let served = Served::start();
+    let client = served.client().await;
+    within(client.list_images(Default::default())).await.unwrap();
+    std::fs::remove_file(&served.socket).unwrap();
+    served.stop.send(()).unwrap();
+    within(served.server).await.unwrap().unwrap();
+    let status = within(client.list_images(Default::default())).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "connection: ENOENT"));
+}
+
+/// As docker's socket does.
+#[tokio::test]
+async fn a_server_of_something_else_is_told_with_what_was_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("other.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let client = Client::connect(&format!("unix://{}", socket.display())).await.unwrap();
+    let status = within(client.version(Default::default())).await.unwrap_err();
+    let reason = status.message().strip_prefix("connection: ").unwrap();
+    assert!(!reason.is_empty() && !reason.contains("transport error"), "{status}");
+}
+
 /// Whether the other side has not closed it.
 fn is_open(stream: &UnixStream) -> bool {
     let mut settings = [0; 256];

@@ -101,6 +101,8 @@ pub struct FakeCri {
     pub shown: Mutex<Vec<Option<String>>>,
     /// Bytes that every container uses.
     pub memory_used: Mutex<u64>,
+    /// Whether nobody answers.
+    pub away: Mutex<bool>,
 }
 
 impl FakeCri {
@@ -115,6 +117,7 @@ impl FakeCri {
             private: Mutex::default(),
             shown: Mutex::default(),
             memory_used: Mutex::default(),
+            away: Mutex::default(),
         }
     }
 

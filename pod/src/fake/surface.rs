@@ -7,6 +7,13 @@ use tonic::Status;
 
 use super::FakeCri;
 
+impl FakeCri {
+    fn answers(&self) -> Result<(), Status> {
+        let away = *self.away.lock().unwrap();
+        if away { Err(Status::unavailable("connection: ENOENT")) } else { Ok(()) }
+    }
+}
+
 #[async_trait]
 impl Cri for FakeCri {
     async fn version(&self, r: VersionRequest) -> Result<VersionResponse, Status> {
@@ -17,6 +24,7 @@ impl Cri for FakeCri {
         &self,
         r: RunPodSandboxRequest,
     ) -> Result<RunPodSandboxResponse, Status> {
+        self.answers()?;
         self.do_run_pod_sandbox(r).await
     }
 
@@ -45,6 +53,7 @@ impl Cri for FakeCri {
         &self,
         r: ListPodSandboxRequest,
     ) -> Result<ListPodSandboxResponse, Status> {
+        self.answers()?;
         self.do_list_pod_sandbox(r).await
     }
 

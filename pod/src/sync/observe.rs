@@ -145,6 +145,12 @@ impl Observed {
         newest.and_then(|s| s.addresses.clone()).unwrap_or_default()
     }
 
+    /// Whether nothing runs and nothing could.
+    pub fn is_dead(&self) -> bool {
+        !self.runs.iter().any(|run| run.state == RunState::Running)
+            && !self.sandboxes.iter().any(|s| s.ready)
+    }
+
     /// Runs in the newest sandbox.
     pub fn active(&self) -> impl Iterator<Item = &Run> {
         let newest = self.sandboxes.first().map(|s| s.id.as_str());

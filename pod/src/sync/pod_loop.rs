@@ -54,21 +54,27 @@ impl PodWorker {
         let probes = ProbeWorkers::start(&context);
         let mut stop = self.stop.clone();
         let mut verdicts = self.results.changes();
-        let mut is_first = true;
+        let (mut is_first, mut is_blind) = (true, false);
         loop {
             verdicts.mark_unchanged();
             self.adopt().await;
             let (seen, fingerprint) = match self.look().await {
                 Ok(found) => found,
                 Err(e) => {
-                    tracing::warn!(pod = %self.pod.meta.name, "look: {e}");
-                    self.wait(&Fingerprint::new(), None, &mut verdicts).await;
+                    // The runtime may be away for long.
+                    if !std::mem::replace(&mut is_blind, true) {
+                        tracing::warn!(pod = %self.pod.meta.name, "look: {e}");
+                    }
+                    // When it is back, there may be nothing of the pod that would be seen then.
+                    let again = self.clock.now().after(RELIST);
+                    self.wait(&Fingerprint::new(), Some(again), &mut verdicts).await;
                     if self.stop.borrow().is_some() {
                         break;
                     }
                     continue;
                 }
             };
+            is_blind = false;
             self.note_resize(&seen);
             self.publish(&seen, &probes);
             self.collect(&seen).await;
@@ -297,10 +303,7 @@ impl PodWorker {
         if actions.kill_pod {
             self.kill_pod(seen, None).await?;
             if !actions.create_sandbox {
-                return Ok(SyncResult {
-                    again: !ends_by_itself(seen),
-                    retry_at: Some(self.retry_at()),
-                });
+                return Ok(SyncResult { again: !seen.is_dead(), retry_at: Some(self.retry_at()) });
             }
             self.remove_init_runs(seen, 0).await;
         }
@@ -486,10 +489,4 @@ impl PodWorker {
         let (cri, node, pod) = (&*self.cri, &*self.node, &self.pod.meta);
         Removal { cri, node, pod, now: self.clock.now() }
     }
-}
-
-/// Nothing was running, so the next look finds nothing new.
-fn ends_by_itself(seen: &Observed) -> bool {
-    !seen.runs.iter().any(|run| run.state == RunState::Running)
-        && !seen.sandboxes.iter().any(|s| s.ready)
 }

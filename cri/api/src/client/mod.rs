@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::v1::image_service_client::ImageServiceClient;
 use crate::v1::runtime_service_client::RuntimeServiceClient;
@@ -67,6 +67,15 @@ fn parse(endpoint: &str) -> Result<Endpoint, Status> {
     };
     Endpoint::from_shared(uri)
         .map_err(|e| Status::invalid_argument(format!("endpoint {endpoint:?}: {e}")))
+}
+
+/// Why a call failed. Where it was the connection and no answer, tonic says "transport error" or
+/// "tcp connect error", and of some that it does not know what failed.
+fn told(status: Status) -> Status {
+    let Some(source) = std::error::Error::source(&status) else { return status };
+    let reason = format!("connection: {}", innermost(source));
+    let code = if status.code() == Code::Unknown { Code::Unavailable } else { status.code() };
+    Status::new(code, reason)
 }
 
 /// tonic says "transport error"; the reason is at the end of the chain.

@@ -26,6 +26,18 @@ async fn another_engine_goes_on_with_what_runs_and_keeps_the_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_runtime_that_is_away_before_there_is_a_sandbox_is_asked_until_it_is_back() {
+    let scene = Scene::new().await;
+    *scene.cri.away.lock().unwrap() = true;
+    let pod = scene.run("  containers: [{name: a, image: x:1}]\n");
+    seconds(60).await;
+    assert_eq!(now(&pod).phase, Phase::Pending);
+    *scene.cri.away.lock().unwrap() = false;
+    seconds(15).await;
+    assert_eq!(now(&pod).phase, Phase::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_sandbox_is_replaced_and_the_pod_begins_again() {
     let scene = Scene::new().await;
     scene.cri.script("i", &[Life::ends(1, 0)]);
