@@ -346,6 +346,17 @@ async fn what_is_begun_for_a_pod_when_its_end_is_asked_for_makes_nothing_behind_
     while gate.came.load(Ordering::SeqCst) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    // Nothing else is made beside it, and the refusal says whose it is.
+    tokio::time::pause();
+    let write = test.node.write_hosts(&pod.meta.uid, String::new());
+    let later = async {
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(11)).await;
+    };
+    let refused = tokio::join!(write, later).0.unwrap_err();
+    let why = "u-1: what was begun for it has not ended in 10s";
+    assert_eq!(refused.to_string(), why);
+    tokio::time::resume();
     let mut end = test.node.tear_down(&pod.meta.uid);
     assert!(tokio::time::timeout(Duration::from_millis(100), &mut end).await.is_err());
     gate.shut.store(false, Ordering::SeqCst);

@@ -166,6 +166,17 @@ fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)
     command.arg("--").arg(&program.path);
     program::calls(&mut command, &program.args, Some(wanted.log), wanted.verb);
     command.args(&wanted.words);
+    give(&mut command, stdio);
+    let mut child = step::run("shim.call.start", || command.spawn())?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    drop(held);
+    // It is not reaped before the loop hears of its end.
+    let process = pidfd::open(pid).inspect_err(|_| drop(child.kill()))?;
+    Ok((Pid::from_raw(pid), process))
+}
+
+/// Gives a command its standard descriptors, or none.
+pub fn give(command: &mut Command, stdio: Option<Stdio>) {
     match stdio {
         Some(Stdio { stdin, stdout, stderr }) => command
             .stdin(Given::from(stdin))
@@ -173,12 +184,6 @@ fn spawn(wanted: &Wanted<'_>, stdio: Option<Stdio>) -> io::Result<(Pid, OwnedFd)
             .stderr(Given::from(stderr)),
         None => command.stdin(Given::null()).stdout(Given::null()).stderr(Given::null()),
     };
-    let mut child = step::run("shim.call.start", || command.spawn())?;
-    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-    drop(held);
-    // It is not reaped before the loop hears of its end.
-    let process = pidfd::open(pid).inspect_err(|_| drop(child.kill()))?;
-    Ok((Pid::from_raw(pid), process))
 }
 
 /// The end of a log, which is the program's: of any length, and maybe no file at all by now.

@@ -1,6 +1,7 @@
 //! An init that criu makes of an image, by a helper ([`crate::restoring`]): up to the start it stands
 //! still, and then it goes on where it was.
 
+use crate::call;
 use crate::log::set_nonblocking;
 use crate::process::{kill_family, refuse};
 use crate::restoring::{Answer, FLAG, MESSAGE, Task, Told};
@@ -14,7 +15,7 @@ use rrun_shim_protocol::{AskRefusal, Restore, WireError, WireKind};
 use rrun_sys::{fdpass, pidfd, record, step};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::process::{Command, Stdio as Given};
+use std::process::Command;
 
 /// A process that is restored.
 pub struct Restored {
@@ -197,13 +198,7 @@ fn spawn(
     command.arg(FLAG).arg(std::process::id().to_string());
     command.arg(theirs.as_raw_fd().to_string()).arg(path);
     command.env_clear().env("PATH", rrun_shim_protocol::program::PATH).current_dir("/");
-    match stdio {
-        Some(Stdio { stdin, stdout, stderr }) => command
-            .stdin(Given::from(stdin))
-            .stdout(Given::from(stdout))
-            .stderr(Given::from(stderr)),
-        None => command.stdin(Given::null()).stdout(Given::null()).stderr(Given::null()),
-    };
+    call::give(&mut command, stdio);
     handed.push(theirs);
     rrun_sys::command::hand_on(&mut command, handed);
     let mut child = step::run("shim.restore.start", || command.spawn())?;

@@ -122,20 +122,8 @@ fn restored(path: &Path, channel: &OwnedFd) -> Result<()> {
     let (plan, restore) = (&task.plan, &task.restore);
     let places = Places::make(&task)?;
     attach::attach(&places.wanted).map_err(kernel)?;
-    let options = Options {
-        criu: restore.criu.clone(),
-        images: restore.images.clone(),
-        work: Some(restore.work.clone()),
-        config: Some(PathBuf::from(criu::CONFIG)),
-        log_stays: false,
-        tcp_established: false,
-        ext_unix_sk: true,
-        shell_job: false,
-        file_locks: true,
-        auto_dedup: false,
-        lazy_pages: false,
-        cgroups: None,
-    };
+    let Restore { criu, images, work, .. } = restore.clone();
+    let options = Options::of_pod(criu, images, work);
     let process = &plan.process;
     let profile = |kind: &str, name: &Option<String>| name.as_ref().map(|n| format!("{kind}:{n}"));
     let wanted = criu::Restore {

@@ -25,6 +25,22 @@ const ABSENT: &str = "skipped: criu is not installed, or does not work on this k
 /// the same size at the restore.
 const COUNT: &str = "i=0; while :; do i=$((i+1)); mkdir -p /n/$i; sleep 0.01; done";
 
+/// A folder of the host at `/data`, and an image at `/image`.
+fn mounts(host: &Path) -> Vec<Mount> {
+    let bind = Mount {
+        container_path: "/data".to_owned(),
+        host_path: host.to_str().unwrap().to_owned(),
+        ..Default::default()
+    };
+    let image = Mount {
+        container_path: "/image".to_owned(),
+        readonly: true,
+        image: Some(ImageSpec { image: WORK.to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    vec![bind, image]
+}
+
 /// A daemon that finds criu, and a folder for archives.
 struct Criu {
     suite: Suite,
@@ -163,18 +179,7 @@ async fn a_container_goes_on_after_its_checkpoint_and_the_archive_has_all_of_it(
     );
     fs::write(host.path().join("file"), "of the host").unwrap();
     let mut container = shell(suite, "main", &script);
-    let bind = Mount {
-        container_path: "/data".to_owned(),
-        host_path: host.path().to_str().unwrap().to_owned(),
-        ..Default::default()
-    };
-    let image = Mount {
-        container_path: "/image".to_owned(),
-        readonly: true,
-        image: Some(ImageSpec { image: WORK.to_owned(), ..Default::default() }),
-        ..Default::default()
-    };
-    container.mounts = vec![bind, image];
+    container.mounts = mounts(host.path());
     container.annotations.insert("mark".to_owned(), "its".to_owned());
     let id = suite.started(&pod, container, &config).await;
     criu.goes_on(&id).await;

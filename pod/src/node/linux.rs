@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rrun_blocking::{Pool, Shares};
+use rrun_blocking::{Full, Pool, Shares};
 
 use super::{
     CgroupMode, DiskUsage, Node, NodeFacts, OtherPods, PodCgroups, PodPlace, SubPathRequest,
@@ -129,9 +129,13 @@ impl LinuxNode {
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shared = self.0.clone();
-        self.0.turns.run(of, ANSWER, move || work(&shared)).await.unwrap_or_else(|_| {
-            let text = format!("what was begun before has not ended in {ANSWER:?}");
-            Err(Error::new(Kind::Timeout, text))
+        self.0.turns.run(of, ANSWER, move || work(&shared)).await.unwrap_or_else(|full| {
+            let whose = match full {
+                Full::Share => "it",
+                Full::All => "other pods",
+            };
+            let text = format!("what was begun for {whose} has not ended in {ANSWER:?}");
+            Err(Error::new(Kind::Timeout, text).context(of))
         })
     }
 
@@ -378,11 +382,7 @@ impl Node for LinuxNode {
     }
 
     async fn remove_logs(&self, pod: Arc<Pod>) -> Result<()> {
-        let folder = self.0.log_dir(&pod);
-        self.remove(&folder.to_string_lossy(), {
-            let folder = folder.clone();
-            move |_| files::remove_tree(&folder)
-        })
-        .await
+        let of = self.0.log_dir(&pod).display().to_string();
+        self.remove(&of, move |node| files::remove_tree(&node.log_dir(&pod))).await
     }
 }

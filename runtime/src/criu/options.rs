@@ -40,6 +40,27 @@ pub struct Options {
     pub cgroups: Option<CgroupsMode>,
 }
 
+impl Options {
+    /// Those for a container of a pod: what one of them dumps, another restores.
+    pub fn of_pod(criu: PathBuf, images: PathBuf, work: PathBuf) -> Options {
+        Options {
+            criu,
+            images,
+            work: Some(work),
+            config: Some(PathBuf::from(super::CONFIG)),
+            log_stays: false,
+            tcp_established: false,
+            ext_unix_sk: true,
+            shell_job: false,
+            // Whoever holds locks goes on holding them.
+            file_locks: true,
+            auto_dedup: false,
+            lazy_pages: false,
+            cgroups: None,
+        }
+    }
+}
+
 /// The folders of a request, open for as long as it lasts.
 pub(super) struct Folders {
     images: File,

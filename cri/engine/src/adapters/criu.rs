@@ -54,21 +54,7 @@ pub(super) async fn find() -> Result<PathBuf> {
 pub(super) fn dump(groups: &Cgroups, dump: Dump) -> Result<()> {
     let ended = || Error::precondition("it has ended");
     let pid = pidfd::number(dump.init.as_fd()).map_err(|_| ended())?;
-    let options = Options {
-        criu: dump.criu,
-        images: dump.images,
-        work: Some(dump.work),
-        config: Some(PathBuf::from(criu::CONFIG)),
-        log_stays: false,
-        tcp_established: false,
-        ext_unix_sk: true,
-        shell_job: false,
-        // Whoever holds locks goes on holding them.
-        file_locks: true,
-        auto_dedup: false,
-        lazy_pages: false,
-        cgroups: None,
-    };
+    let options = Options::of_pod(dump.criu, dump.images, dump.work);
     let wanted = criu::Dump {
         options: &options,
         pid,
