@@ -23,7 +23,7 @@ use crate::probe::Results;
 use crate::pull_records::VerificationPolicy;
 use crate::state::{Ending, PodState};
 use crate::status::PodStatus;
-use crate::sync::{PodWorker, Stop, behind, observe};
+use crate::sync::{PodWorker, Stop, behind, observe, pull};
 use crate::tombstone::Cause;
 use crate::update;
 
@@ -195,6 +195,7 @@ impl PodEngine {
             let request = v1::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
             found(self.cri.remove_pod_sandbox(request).await.map(drop), "remove sandbox")?;
         }
+        pull::settle(cri, node, pod, self.clock.now()).await?;
         self.node.tear_down(&pod.meta.uid).await?;
         self.node.remove_logs(Arc::new(pod.clone())).await
     }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,10 @@ impl Format {
     /// Those of the file system; the record of before is still there.
     pub fn write<T: Serialize>(self, path: &Path, value: &T) -> Result<()> {
         let line = self.line(value)?;
-        let new = path.with_extension("new");
+        // Not the path's extension: a name that has a dot shares its beginning with others.
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
         let write = || {
             rrun_sys::record::create(&new, 0o600)?.write_all(line.as_bytes())?;
             fs::rename(&new, path)
@@ -227,6 +230,18 @@ mod tests {
         WORDS.append(&mut file, &2).unwrap();
         file.write_all(b"words 2 0").unwrap();
         assert_eq!(WORDS.read_list::<u32>(&path).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn records_whose_names_differ_after_a_dot_are_written_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["image.pod-1", "image.pod-2"].map(|name| dir.path().join(name));
+        std::thread::scope(|scope| {
+            for path in &paths {
+                scope.spawn(move || (0..500).for_each(|n| WORDS.write(path, &n).unwrap()));
+            }
+        });
+        assert_eq!(paths.map(|path| WORDS.read::<u32>(&path).unwrap()), [Some(499), Some(499)]);
     }
 
     #[test]

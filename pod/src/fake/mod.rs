@@ -95,6 +95,8 @@ pub struct FakeCri {
     execs: Mutex<BTreeMap<String, ExecScript>>,
     /// Pulls that fail before one succeeds, by image.
     bad_pulls: Mutex<BTreeMap<String, usize>>,
+    /// How long a pull takes.
+    pub pull_takes: Mutex<Duration>,
     /// Images that only this user may pull.
     pub private: Mutex<BTreeMap<String, String>>,
     /// Whose credentials pulls have shown.
@@ -114,6 +116,7 @@ impl FakeCri {
             lives: Mutex::default(),
             execs: Mutex::default(),
             bad_pulls: Mutex::default(),
+            pull_takes: Mutex::default(),
             private: Mutex::default(),
             shown: Mutex::default(),
             memory_used: Mutex::default(),
@@ -462,6 +465,8 @@ impl FakeCri {
     async fn do_pull_image(&self, r: PullImageRequest) -> Result<PullImageResponse, Status> {
         let name = r.image.unwrap().image;
         self.note(format!("pull {name}"));
+        let takes = *self.pull_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
         let user = r.auth.map(|auth| auth.username);
         self.shown.lock().unwrap().push(user.clone());
         if self.private.lock().unwrap().get(&name).is_some_and(|only| Some(only) != user.as_ref()) {

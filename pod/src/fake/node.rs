@@ -41,7 +41,7 @@ pub struct FakeNode {
     /// Records of pulled images, by id.
     pub pulls: Mutex<BTreeMap<String, PullRecord>>,
     /// Names of images that are being pulled.
-    pub pulling: Mutex<BTreeSet<String>>,
+    pub pulling: Mutex<BTreeSet<(String, String)>>,
     /// Of containers that were removed.
     pub tombstones: Mutex<Vec<Tombstone>>,
     /// Names of the folders of logs.
@@ -183,16 +183,28 @@ impl Node for FakeNode {
 
     async fn pulled(&self, image: &str, id: &str) -> Result<PullState> {
         let record = self.pulls.lock().unwrap().get(id).cloned();
-        Ok(PullState { record, pulling: self.pulling.lock().unwrap().contains(image) })
+        let pulling = self.pulling.lock().unwrap().iter().any(|(_, name)| name == image);
+        Ok(PullState { record, pulling })
     }
 
-    async fn pull_begins(&self, _: &PodUid, image: &str) -> Result<()> {
-        self.pulling.lock().unwrap().insert(image.to_owned());
+    async fn pull_begins(&self, pod: &PodUid, image: &str) -> Result<()> {
+        self.pulling.lock().unwrap().insert((pod.to_string(), image.to_owned()));
         Ok(())
     }
 
-    async fn pull_ends(&self, _: &PodUid, image: &str, pulled: Option<PulledImage>) -> Result<()> {
-        self.pulling.lock().unwrap().remove(image);
+    async fn pulls_of(&self, pod: &PodUid) -> Result<Vec<String>> {
+        let pulling = self.pulling.lock().unwrap();
+        let own = pulling.iter().filter(|(uid, _)| uid == pod.as_str());
+        Ok(own.map(|(_, image)| image.clone()).collect())
+    }
+
+    async fn pull_ends(
+        &self,
+        pod: &PodUid,
+        image: &str,
+        pulled: Option<PulledImage>,
+    ) -> Result<()> {
+        self.pulling.lock().unwrap().remove(&(pod.to_string(), image.to_owned()));
         if let Some(pulled) = pulled {
             let mut pulls = self.pulls.lock().unwrap();
             pulls.entry(pulled.id.clone()).or_default().add(image, pulled);

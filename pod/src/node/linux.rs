@@ -357,8 +357,14 @@ impl Node for LinuxNode {
     }
 
     async fn pull_begins(&self, pod: &PodUid, image: &str) -> Result<()> {
-        let (pod, image) = (pod.clone(), image.to_owned());
-        self.blocking(move |node| node.pulls().begin(&pod, &image)).await
+        let (own, image) = (pod.clone(), image.to_owned());
+        self.make(pod.as_str(), move |node| node.pulls().begin(&own, &image)).await
+    }
+
+    async fn pulls_of(&self, pod: &PodUid) -> Result<Vec<String>> {
+        let own = pod.clone();
+        // One whose caller has gone may still be about to go on record.
+        self.make(pod.as_str(), move |node| node.pulls().of(&own)).await
     }
 
     async fn pull_ends(

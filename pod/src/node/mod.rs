@@ -198,6 +198,10 @@ pub trait Node: Send + Sync {
     /// Puts on record that an image is being pulled for a pod.
     async fn pull_begins(&self, pod: &PodUid, image: &str) -> Result<()>;
 
+    /// The images whose pulls for a pod are on record as under way, by the names that the pod gives
+    /// them.
+    async fn pulls_of(&self, pod: &PodUid) -> Result<Vec<String>>;
+
     /// That pull is over: who may use what came of it, if something did.
     async fn pull_ends(&self, pod: &PodUid, image: &str, pulled: Option<PulledImage>)
     -> Result<()>;

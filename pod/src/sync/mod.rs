@@ -10,7 +10,7 @@ pub mod observe;
 mod pending;
 mod plan;
 mod pod_loop;
-mod pull;
+pub(crate) mod pull;
 mod resize;
 mod restart;
 mod services;

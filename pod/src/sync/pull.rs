@@ -1,12 +1,16 @@
 //! Getting a container's image (`pkg/kubelet/images/image_manager.go`).
 
-use rrun_cri_api::v1;
+use std::collections::BTreeSet;
+
+use rrun_cri_api::{Cri, v1};
 use tonic::{Code, Status};
 
 use super::worker::PodWorker;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::Reason;
-use crate::model::PullPolicy;
+use crate::model::{Pod, PullPolicy};
+use crate::node::Node;
 use crate::pull_records::{Access, PulledImage, VerificationPolicy, credential_hash, must_pull};
 use crate::registry;
 use crate::security::ImageUser;
@@ -208,19 +212,11 @@ impl PodWorker {
     }
 
     fn image_spec(&self, image: &str) -> v1::ImageSpec {
-        v1::ImageSpec {
-            image: image.to_owned(),
-            annotations: self.pod.meta.annotations.clone(),
-            runtime_handler: self.pod.spec.runtime_class.clone().unwrap_or_default(),
-            ..Default::default()
-        }
+        image_spec(&self.pod, image)
     }
 
     async fn inspect(&self, image: &str) -> Result<Option<Image>, Status> {
-        let request =
-            v1::ImageStatusRequest { image: Some(self.image_spec(image)), verbose: false };
-        let reply = self.cri.image_status(request).await?;
-        Ok(reply.image.filter(|i| !i.id.is_empty()).map(|found| {
+        Ok(find(&*self.cri, &self.pod, image).await?.map(|found| {
             // An image that names nobody runs as root.
             let uid = match (&found.uid, found.username.is_empty()) {
                 (Some(uid), _) => Some(uid.value),
@@ -231,6 +227,43 @@ impl PodWorker {
             Image { reference: found.id, user: ImageUser { uid, name } }
         }))
     }
+}
+
+/// Takes the pulls off the record that a pod began and did not see the end of, because it was ended
+/// meanwhile or its process was killed. What came of one all the same is for nobody who does not
+/// show that he may pull it (`writePulledRecordIfChanged` for what was in flight at a restart).
+pub(crate) async fn settle(
+    cri: &dyn Cri,
+    node: &dyn Node,
+    pod: &Pod,
+    at: Timestamp,
+) -> crate::error::Result<()> {
+    let uid = &pod.meta.uid;
+    for name in node.pulls_of(uid).await? {
+        let here = match registry::with_default_tag(&name) {
+            Some(image) => find(cri, pod, &image).await,
+            None => Ok(None),
+        };
+        let here = here.map_err(|e| Error::status("image status", &e))?;
+        let nobody = Access::Credentials(BTreeSet::new());
+        let pulled = here.map(|found| PulledImage { id: found.id, access: nobody, at });
+        node.pull_ends(uid, &name, pulled).await?;
+    }
+    Ok(())
+}
+
+fn image_spec(pod: &Pod, image: &str) -> v1::ImageSpec {
+    v1::ImageSpec {
+        image: image.to_owned(),
+        annotations: pod.meta.annotations.clone(),
+        runtime_handler: pod.spec.runtime_class.clone().unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
+async fn find(cri: &dyn Cri, pod: &Pod, image: &str) -> Result<Option<v1::Image>, Status> {
+    let request = v1::ImageStatusRequest { image: Some(image_spec(pod, image)), verbose: false };
+    Ok(cri.image_status(request).await?.image.filter(|found| !found.id.is_empty()))
 }
 
 /// A runtime is not told whose credentials it was given.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pull;
 use super::worker::{PodWorker, RETRY};
 use crate::events::Reason;
 use crate::probe::ProbeWorkers;
@@ -61,6 +62,10 @@ impl PodWorker {
             self.ending = Ending::Done;
             self.publish(&seen, probes);
             break;
+        }
+        let settled = pull::settle(&*self.cri, &*self.node, &self.pod, self.clock.now()).await;
+        if let Err(e) = settled {
+            tracing::warn!(pod = %self.pod.meta.name, "pulls that were cut off: {e}");
         }
         if let Err(e) = self.node.tear_down(&self.pod.meta.uid).await {
             tracing::warn!(pod = %self.pod.meta.name, "tear down: {e}");

@@ -36,6 +36,22 @@ impl Pulls<'_> {
         PULLING.write(&self.pulling(pod, image), &image)
     }
 
+    /// The images whose pulls are under way for a pod.
+    pub fn of(&self, pod: &PodUid) -> Result<Vec<String>> {
+        let (own, torn) = (format!(".{pod}"), format!(".{pod}.new"));
+        let mut found = Vec::new();
+        for name in self.names("pulling")? {
+            let path = self.0.join("pulling").join(&name);
+            if name.ends_with(&own) {
+                found.extend(PULLING.read::<String>(&path)?);
+            } else if name.ends_with(&torn) {
+                // Its process was killed before the pull itself began.
+                remove(&path)?;
+            }
+        }
+        Ok(found)
+    }
+
     /// A pull is over. The record of what came is there before that of the pull goes.
     pub fn end(&self, pod: &PodUid, image: &str, pulled: Option<PulledImage>) -> Result<()> {
         if let Some(pulled) = pulled {
@@ -126,6 +142,11 @@ mod tests {
         pulls.begin(&one, "r/a:1").unwrap();
         assert!(pulls.find("r/a:1", "id").unwrap().pulling);
         assert!(!pulls.find("r/b:1", "id").unwrap().pulling);
+        assert_eq!(pulls.of(&one).unwrap(), ["r/a:1"]);
+        let torn = dir.path().join(format!("pulling/{}.{two}.new", hash("r/a:1")));
+        fs::write(&torn, "pul").unwrap();
+        assert_eq!(pulls.of(&two).unwrap(), [""; 0]);
+        assert!(!torn.exists());
         // The one that goes well does not hide the one that was cut off.
         pulls.begin(&two, "r/a:1").unwrap();
         pulls.end(&two, "r/a:1", Some(pulled_image("id", "h2", 5))).unwrap();

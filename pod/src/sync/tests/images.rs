@@ -5,6 +5,8 @@ use rrun_cri_api::v1;
 use super::*;
 use crate::credentials::{Known, NodeCredentials};
 use crate::error::{Error, Kind};
+use crate::node::Node;
+use crate::pull_records::Access;
 
 #[tokio::test(start_paused = true)]
 async fn a_pull_that_fails_backs_off_and_says_why() {
@@ -148,4 +150,39 @@ async fn after_fitting_credentials_nobody_tries_without_and_what_each_was_answer
         };
         assert_eq!((reason.as_str(), message.as_str()), ("ErrImagePull", told));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_the_pods_end_cuts_off_is_on_no_record_and_what_came_of_it_is_nobodys() {
+    for (image, came) in [("r.io/none:1", false), ("r.io/p:1", true)] {
+        let scene = Scene::new().await;
+        *scene.cri.pull_takes.lock().unwrap() = Duration::from_secs(60);
+        if !came {
+            scene.cri.fail_pulls(image, usize::MAX);
+        }
+        let spec =
+            format!("  containers: [{{name: a, image: '{image}', imagePullPolicy: Always}}]\n");
+        let pod = scene.run(&spec);
+        seconds(2).await;
+        assert_eq!(scene.node.pulling.lock().unwrap().len(), 1);
+        pod.stop(Some(1));
+        seconds(5).await;
+        assert!(*scene.node.torn_down.lock().unwrap());
+        assert!(scene.node.pulling.lock().unwrap().is_empty(), "{image}");
+        let pulls = scene.node.pulls.lock().unwrap();
+        let access = pulls.get("sha256:id").map(|found| found.access["r.io/p"].clone());
+        assert_eq!(access, came.then(|| Access::Credentials([].into())), "{image}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_whose_process_was_killed_goes_off_the_record_with_the_pod() {
+    let scene = Scene::new().await;
+    let pod = private("u-1", "Always", None);
+    let others = PodUid::parse("u-2").unwrap();
+    scene.node.pull_begins(&pod.meta.uid, "r.io/p:1").await.unwrap();
+    scene.node.pull_begins(&others, "r.io/p:1").await.unwrap();
+    scene.engine.remove(&pod).await.unwrap();
+    assert_eq!(scene.node.pulls_of(&pod.meta.uid).await.unwrap(), [""; 0]);
+    assert_eq!(scene.node.pulls_of(&others).await.unwrap(), ["r.io/p:1"]);
 }
