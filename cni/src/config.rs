@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::subnet::Subnet;
 use crate::subnet6::Subnet6;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -29,6 +29,15 @@ pub struct Settings {
     pub conf_dir: PathBuf,
     /// Folders of plugins, first match wins.
     pub bin_dirs: Vec<PathBuf>,
+    /// Template of a configuration, for [`crate::Network::fill_template`].
+    pub conf_template: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The template, if it is used.
+    pub(crate) fn template(&self) -> Option<&Path> {
+        self.conf_template.as_deref().filter(|_| self.mode != Mode::Builtin)
+    }
 }
 
 impl Default for Settings {
@@ -37,6 +46,7 @@ impl Default for Settings {
             mode: Mode::Auto,
             conf_dir: "/etc/cni/net.d".into(),
             bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            conf_template: None,
         }
     }
 }

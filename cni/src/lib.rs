@@ -23,6 +23,7 @@ mod selection;
 mod store;
 mod subnet;
 mod subnet6;
+mod template;
 
 pub use attachment::{Attached, Attachment, Dns, PortMapping, Protocol, RecordedAttachment};
 pub use config::{Config, Mode, Settings};
@@ -30,3 +31,4 @@ pub use error::{Error, Kind, Result};
 pub use network::{Network, Status};
 pub use subnet::Subnet;
 pub use subnet6::Subnet6;
+pub use template::Filled;

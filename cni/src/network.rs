@@ -8,8 +8,10 @@ use crate::plugin::Runner;
 use crate::pods::{ByPlugins, Pods};
 use crate::record::Provider;
 use crate::selection::{Folders, Selected};
+use crate::template::Filled;
 use rrun_blocking::{Blocking, Patience};
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +92,15 @@ impl Network {
                 config: "{}".into(),
             },
         }
+    }
+
+    /// Fills the configured template of a network configuration with the addresses of the node's
+    /// pods, bases with their prefix bits, as the kubelet tells them. The next ADD goes by it.
+    ///
+    /// # Errors
+    /// `Invalid` for a template that is broken, by its name.
+    pub async fn fill_template(&self, cidrs: Vec<(IpAddr, u8)>) -> Result<Filled> {
+        self.folders.call(move |folders| folders.fill(&cidrs)).await.context(|| "network template")
     }
 
     /// Attaches a namespace. Its record is written first; after a failure what was done is taken

@@ -5,6 +5,8 @@ use crate::bridge;
 use crate::config::{Config, Mode, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::plugin;
+use crate::template::{self, Filled};
+use std::net::IpAddr;
 
 /// The folders of configurations and plugins. Every look reads them.
 pub struct Folders {
@@ -32,11 +34,23 @@ impl Folders {
         Folders { config: config.clone(), bridge: bridge::Look::default() }
     }
 
+    /// Fills the template with the addresses of the node's pods.
+    ///
+    /// # Errors
+    /// Of [`template::fill`].
+    pub fn fill(&self, cidrs: &[(IpAddr, u8)]) -> Result<Filled> {
+        template::fill(&self.config.settings.borrow().clone(), cidrs)
+    }
+
     /// # Errors
     /// `Unavailable` if the mode wants a configuration and there is none; `Invalid` for one that
     /// is broken; `NotFound` when its plugins are missing and the mode wants it.
     pub fn select(&self) -> Result<Selected> {
-        let Settings { mode, conf_dir, bin_dirs } = self.config.settings.borrow().clone();
+        let settings = self.config.settings.borrow().clone();
+        let waits = settings.template().map(|template| {
+            format!("; {} waits for the addresses of the node's pods", template.display())
+        });
+        let Settings { mode, conf_dir, bin_dirs, .. } = settings;
         let first = match mode {
             Mode::Builtin => None,
             Mode::Auto | Mode::Cni => plugin::first(&conf_dir)?,
@@ -44,7 +58,8 @@ impl Folders {
         let Some(plugin::Found { file, network }) = first else {
             return match mode {
                 Mode::Cni => {
-                    let why = format!("no network config found in {}", conf_dir.display());
+                    let waits = waits.unwrap_or_default();
+                    let why = format!("no network config found in {}{waits}", conf_dir.display());
                     Err(Error::new(Kind::Unavailable, why))
                 }
                 Mode::Auto | Mode::Builtin => Ok(Selected::Bridge(None)),

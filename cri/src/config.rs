@@ -104,6 +104,9 @@ pub struct Network {
     /// Folders of CNI plugins.
     #[serde(deserialize_with = "all_absolute")]
     pub bin_dirs: Vec<PathBuf>,
+    /// Template of a CNI configuration, which is filled with the addresses that the kubelet tells.
+    #[serde(deserialize_with = "some_absolute")]
+    pub conf_template: Option<PathBuf>,
     /// Where network namespaces are pinned.
     #[serde(deserialize_with = "absolute")]
     pub netns_dir: PathBuf,
@@ -124,6 +127,7 @@ impl Default for Network {
             mode: NetworkMode::Auto,
             conf_dir: "/etc/cni/net.d".into(),
             bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            conf_template: None,
             netns_dir: "/var/run/netns".into(),
             bridge: "rrun0".into(),
             subnet: None,

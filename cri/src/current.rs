@@ -89,11 +89,11 @@ impl Current {
 /// `old` with those values of `new` that may change while a program runs. The others are where state
 /// is, what listens, and what pods that run were made with.
 fn reloaded(old: &Config, new: &Config) -> Config {
-    let Network { mode, conf_dir, bin_dirs, .. } = new.network.clone();
+    let Network { mode, conf_dir, bin_dirs, conf_template, .. } = new.network.clone();
     let Images { stall_timeout, stall_bytes, layers, largest_ratio, .. } = old.images;
     let Images { range_bytes, ranges_at_once, downloads_per_registry, .. } = old.images;
     Config {
-        network: Network { mode, conf_dir, bin_dirs, ..old.network.clone() },
+        network: Network { mode, conf_dir, bin_dirs, conf_template, ..old.network.clone() },
         images: Images {
             stall_timeout,
             stall_bytes,
@@ -140,13 +140,13 @@ fn of_engine(config: &Config) -> rrun_engine::Settings {
 }
 
 fn of_network(config: &Config) -> rrun_cni::Settings {
-    let Network { mode, conf_dir, bin_dirs, .. } = config.network.clone();
+    let Network { mode, conf_dir, bin_dirs, conf_template, .. } = config.network.clone();
     let mode = match mode {
         NetworkMode::Auto => rrun_cni::Mode::Auto,
         NetworkMode::Cni => rrun_cni::Mode::Cni,
         NetworkMode::Builtin => rrun_cni::Mode::Builtin,
     };
-    rrun_cni::Settings { mode, conf_dir, bin_dirs }
+    rrun_cni::Settings { mode, conf_dir, bin_dirs, conf_template }
 }
 
 /// The keys whose values differ, as `table.key`.
@@ -188,6 +188,7 @@ mod tests {
         ("network.mode", "'cni'"),
         ("network.conf_dir", "'/x'"),
         ("network.bin_dirs", "['/x']"),
+        ("network.conf_template", "'/x'"),
         ("network.netns_dir", "'/x'"),
         ("network.bridge", "'x0'"),
         ("network.subnet", "'10.1.0.0/16'"),

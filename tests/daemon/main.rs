@@ -25,6 +25,7 @@ mod listener;
 mod log;
 mod metrics;
 mod nri;
+mod pod_cidr;
 mod reboot;
 mod reload;
 mod removals;

@@ -13,10 +13,33 @@ use std::path::{Path, PathBuf};
 /// Longer than any configuration; a plugin's folder is not the place for more.
 const MAX_BYTES: u64 = 1 << 20;
 
+const NO_PLUGIN: &str = "plugins: there is none";
+
 /// A network and the file that it is from.
 pub struct Found {
     pub file: PathBuf,
     pub network: Network,
+}
+
+/// The file of the first network of the folder, by name, whatever it holds.
+///
+/// # Errors
+/// Those of the file system, with the folder.
+pub fn first_file(dir: &Path) -> Result<Option<PathBuf>> {
+    let files = files(dir, &["conf", "conflist", "json"]).context(|| dir.display())?;
+    Ok(files.into_iter().next())
+}
+
+/// Refuses what is no list of plugins, or an empty one.
+///
+/// # Errors
+/// `Invalid`, naming the place in it and the reason.
+pub fn check_list(text: &[u8]) -> Result<()> {
+    let parsed = conf::parse(text, Form::List)?;
+    if parsed.network.plugins.is_empty() && !parsed.load_folder {
+        return Err(Error::invalid(NO_PLUGIN));
+    }
+    Ok(())
 }
 
 /// The first network of the folder, by name. A folder or file that is not there is none; one that
@@ -25,8 +48,7 @@ pub struct Found {
 /// # Errors
 /// `Invalid`, naming the file, the place in it and the reason.
 pub fn first(dir: &Path) -> Result<Option<Found>> {
-    let files = files(dir, &["conf", "conflist", "json"]).context(|| dir.display())?;
-    let Some(file) = files.into_iter().next() else { return Ok(None) };
+    let Some(file) = first_file(dir)? else { return Ok(None) };
     let network = load(dir, &file).context(|| file.display())?;
     Ok(Some(Found { file, network }))
 }
@@ -42,7 +64,7 @@ fn load(dir: &Path, file: &Path) -> Result<Network> {
         }
     }
     if network.plugins.is_empty() {
-        return Err(Error::invalid("plugins: there is none"));
+        return Err(Error::invalid(NO_PLUGIN));
     }
     Ok(network)
 }

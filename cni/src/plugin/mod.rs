@@ -8,5 +8,5 @@ mod folder;
 mod runner;
 
 pub use conf::Network;
-pub use folder::{Found, first};
+pub use folder::{Found, check_list, first, first_file};
 pub use runner::{Runner, check};

@@ -92,7 +92,12 @@ pub fn open(config: Config) -> Result<Network> {
 
 /// Settings in a folder of the test, with plugins in `bin`.
 pub fn config(dir: &Path, mode: Mode, bin: &Path) -> Config {
-    let settings = Settings { mode, conf_dir: dir.join("conf"), bin_dirs: vec![bin.to_owned()] };
+    let settings = Settings {
+        mode,
+        conf_dir: dir.join("conf"),
+        bin_dirs: vec![bin.to_owned()],
+        ..Settings::default()
+    };
     Config {
         settings: watch::channel(settings).1,
         state_dir: dir.join("state"),

@@ -46,6 +46,7 @@ const KNOWN: &[Known] = &[
     (Of::Containerd, "cni.bin_dir", "network.bin_dirs", As::One),
     (Of::Containerd, "cni.bin_dirs", "network.bin_dirs", As::Same),
     (Of::Containerd, "cni.conf_dir", "network.conf_dir", As::Same),
+    (Of::Containerd, "cni.conf_template", "network.conf_template", As::Same),
     (Of::Containerd, "registry.config_path", "images.certs_dirs", As::Paths),
     (Of::Containerd, "pinned_images.*", "images.pinned", As::Added),
     (Of::Containerd, "image_pull_progress_timeout", "images.stall_timeout", As::Seconds),

@@ -3,6 +3,7 @@
 use super::{Service, required, to_status};
 use crate::convert;
 use futures::StreamExt;
+use rrun_cni::Filled;
 use rrun_cri_api::v1::*;
 use rrun_cri_api::{Cri, Messages};
 use std::time::Duration;
@@ -37,13 +38,23 @@ impl Cri for Service {
         r: UpdateRuntimeConfigRequest,
     ) -> Answer<UpdateRuntimeConfigResponse> {
         let network = r.runtime_config.unwrap_or_default().network_config.unwrap_or_default();
-        convert::pod_cidrs(&network.pod_cidr).map_err(to_status)?;
-        // An error would keep the kubelet from going on, which asks this of every runtime.
-        tracing::info!(
-            pod_cidr = network.pod_cidr,
-            "the pod CIDR is not used: CNI plugins have it from their configuration, the built-in \
-             bridge from network.subnet"
-        );
+        let cidrs = convert::pod_cidrs(&network.pod_cidr).map_err(to_status)?;
+        if cidrs.is_empty() {
+            return Ok(UpdateRuntimeConfigResponse {});
+        }
+        let pod_cidr = network.pod_cidr;
+        match self.network.fill_template(cidrs).await.map_err(to_status)? {
+            Filled::Written(file) => tracing::info!(pod_cidr, "{} has it", file.display()),
+            Filled::Other(file) => {
+                tracing::info!(pod_cidr, "not used: {} is there already", file.display());
+            }
+            // An error would keep the kubelet from going on, which asks this of every runtime.
+            Filled::Nothing => tracing::info!(
+                pod_cidr,
+                "not used: CNI plugins have it from their configuration (network.conf_template is \
+                 none), the built-in bridge from network.subnet"
+            ),
+        }
         Ok(UpdateRuntimeConfigResponse {})
     }
 

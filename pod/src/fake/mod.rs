@@ -1,11 +1,13 @@
 //! A runtime and a node in memory, for tests in virtual time. Containers live as scripted.
 
+mod images;
 mod node;
 mod resources;
 mod surface;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rrun_cri_api::v1::*;
@@ -95,8 +97,8 @@ pub struct FakeCri {
     execs: Mutex<BTreeMap<String, ExecScript>>,
     /// Pulls that fail before one succeeds, by image.
     bad_pulls: Mutex<BTreeMap<String, usize>>,
-    /// How long a pull takes.
-    pub pull_takes: Mutex<Duration>,
+    /// How many seconds a pull takes.
+    pub pull_takes: AtomicU64,
     /// Images that only this user may pull.
     pub private: Mutex<BTreeMap<String, String>>,
     /// Whose credentials pulls have shown.
@@ -116,7 +118,7 @@ impl FakeCri {
             lives: Mutex::default(),
             execs: Mutex::default(),
             bad_pulls: Mutex::default(),
-            pull_takes: Mutex::default(),
+            pull_takes: AtomicU64::default(),
             private: Mutex::default(),
             shown: Mutex::default(),
             memory_used: Mutex::default(),
@@ -453,37 +455,6 @@ impl FakeCri {
         tokio::time::sleep(exec.takes).await;
         let exit_code = exec.result?;
         Ok(ExecSyncResponse { exit_code, stdout: b"out".to_vec(), ..Default::default() })
-    }
-
-    async fn do_image_status(&self, r: ImageStatusRequest) -> Result<ImageStatusResponse, Status> {
-        let name = r.image.unwrap().image;
-        let bad = self.bad_pulls.lock().unwrap().contains_key(&name);
-        let image = (!bad).then(|| Image { id: "sha256:id".into(), ..Default::default() });
-        Ok(ImageStatusResponse { image, ..Default::default() })
-    }
-
-    async fn do_pull_image(&self, r: PullImageRequest) -> Result<PullImageResponse, Status> {
-        let name = r.image.unwrap().image;
-        self.note(format!("pull {name}"));
-        let takes = *self.pull_takes.lock().unwrap();
-        tokio::time::sleep(takes).await;
-        let user = r.auth.map(|auth| auth.username);
-        self.shown.lock().unwrap().push(user.clone());
-        if self.private.lock().unwrap().get(&name).is_some_and(|only| Some(only) != user.as_ref()) {
-            let who = user.unwrap_or_else(|| "nobody".to_owned());
-            return Err(Status::permission_denied(format!("{who} may not pull it")));
-        }
-        let mut bad = self.bad_pulls.lock().unwrap();
-        match bad.get_mut(&name) {
-            Some(0) | None => {
-                bad.remove(&name);
-                Ok(PullImageResponse { image_ref: "sha256:id".into() })
-            }
-            Some(left) => {
-                *left -= 1;
-                Err(Status::unknown("no such host"))
-            }
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pulls that fail, and images that were pulled with credentials.
 
+use std::sync::atomic::Ordering;
+
 use rrun_cri_api::v1;
 
 use super::*;
@@ -156,7 +158,7 @@ async fn after_fitting_credentials_nobody_tries_without_and_what_each_was_answer
 async fn a_pull_that_the_pods_end_cuts_off_is_on_no_record_and_what_came_of_it_is_nobodys() {
     for (image, came) in [("r.io/none:1", false), ("r.io/p:1", true)] {
         let scene = Scene::new().await;
-        *scene.cri.pull_takes.lock().unwrap() = Duration::from_secs(60);
+        scene.cri.pull_takes.store(60, Ordering::Relaxed);
         if !came {
             scene.cri.fail_pulls(image, usize::MAX);
         }
