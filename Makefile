@@ -90,7 +90,7 @@ kubelet: setup tools build ## a real kubelet with static pods on rrund
 	RRUN_BIN=$(TARGET)/release tests/kubelet/run
 
 .PHONY: cluster
-cluster: setup tools $(BIN)/control-plane/etcd build ## a cluster of one node: a real control plane, a kubelet, rrund
+cluster: setup tools $(BIN)/control-plane/etcd build ## a cluster of one node and one of two: a real control plane, kubelets, rrund
 	RRUN_BIN=$(TARGET)/release tests/cluster/run
 
 .PHONY: vm-test

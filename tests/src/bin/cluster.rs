@@ -1,9 +1,10 @@
-//! `cluster`: a control plane, a kubelet and rrund as a cluster of one node. The last line counts
-//! what held.
+//! `cluster`: a control plane, a kubelet and rrund as a cluster of one node, then two kubelets and
+//! two daemons as one of two nodes; `cluster one` and `cluster two` are one of both. The last line
+//! counts what held.
 
 use anyhow::{Context, Result};
 use rrun_cri_api::Client;
-use rrun_tests::cluster::{ControlPlane, KINDS, Node, PODS};
+use rrun_tests::cluster::{ALONE, BOTH, ControlPlane, KINDS, NODE, Node, Nodes, PODS};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::kubelet::Kubelet;
 use rrun_tests::leaks::Snapshot;
@@ -14,8 +15,17 @@ use std::process::ExitCode;
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut tally = Tally::default();
-    if let Err(error) = run(&mut tally).await {
+    let wanted = std::env::args().nth(1);
+    let is_wanted = |suite: &str| wanted.as_deref().is_none_or(|wanted| wanted == suite);
+    if is_wanted("one")
+        && let Err(error) = run(&mut tally).await
+    {
         tally.count("the suite runs to its end", Err(error));
+    }
+    if is_wanted("two")
+        && let Err(error) = run_two(&mut tally).await
+    {
+        tally.count("the suite of two nodes runs to its end", Err(error));
     }
     tally.tell()
 }
@@ -29,8 +39,8 @@ async fn run(tally: &mut Tally) -> Result<()> {
     let before = Snapshot::take(&view)?;
     let shared = harness.sandbox().root().join("shared");
     fs::create_dir(&shared)?;
-    let plane = ControlPlane::start(harness.sandbox())?;
-    let kubelet = Some(Kubelet::join(harness.sandbox(), &plane.kubeconfig("node"))?);
+    let plane = ControlPlane::start(harness.sandbox(), ALONE)?;
+    let kubelet = Some(Kubelet::join(harness.sandbox(), NODE, &plane.kubeconfig(NODE))?);
     let mut node = Node { plane, kubelet, shared, cgroup: harness.sandbox().cgroup_parent() };
     let result = claims(tally, &mut harness, &mut node).await;
     if tally.failed() > 0 || result.is_err() {
@@ -45,6 +55,23 @@ async fn run(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+async fn run_two(tally: &mut Tally) -> Result<()> {
+    let before = tally.failed();
+    let mut nodes = Nodes::start().await?;
+    for (claim, held) in &BOTH {
+        tally.count(claim, held(&nodes));
+    }
+    let held = nodes.restart().await;
+    tally.count("pods of both nodes go on under another daemon of one", held);
+    let held = nodes.lose().await;
+    tally.count("a node that is lost and comes back has nothing of what was made elsewhere", held);
+    if tally.failed() > before {
+        println!("{}", nodes.log_ends());
+    }
+    tally.count("nothing is left over CRI on either node", nodes.end().await);
+    Ok(())
+}
+
 async fn claims(tally: &mut Tally, harness: &mut Harness, node: &mut Node) -> Result<()> {
     node.apply_all()?;
     for (claim, held) in PODS.iter().chain(&KINDS) {
@@ -52,7 +79,7 @@ async fn claims(tally: &mut Tally, harness: &mut Harness, node: &mut Node) -> Re
     }
     let running = node.running()?;
     node.kubelet = None;
-    node.kubelet = Some(Kubelet::join(harness.sandbox(), &node.plane.kubeconfig("node"))?);
+    node.kubelet = Some(Kubelet::join(harness.sandbox(), NODE, &node.plane.kubeconfig(NODE))?);
     harness.restart()?;
     let endpoint = harness.daemon().context("no daemon")?.endpoint();
     harness.client = Client::connect(&endpoint).await?;

@@ -1,6 +1,6 @@
 //! What is claimed of a cluster's node, as `kubectl` shows it.
 
-use super::{ControlPlane, NODE};
+use super::{ControlPlane, NODE, TIMEOUT, until};
 use crate::kubelet::Kubelet;
 use crate::{limit, place};
 use anyhow::{Context, Result, bail, ensure};
@@ -9,12 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-/// What is there is waited for that long; an image is pulled and a controller has its own pace.
-const PATIENCE: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(500);
-const TIMEOUT: &str = "--timeout=180s";
+use std::time::Duration;
 
 /// A cluster of one node.
 pub struct Node {
@@ -137,7 +132,7 @@ impl Node {
         self.wait("condition=Ready", "pod/target")?;
         let words = ["port-forward", "pod/target", "18090:8080"];
         let mut forward = self.plane.kubectl_command(&words)?.stdout(Stdio::null()).spawn()?;
-        let held = self.until("the page", || {
+        let held = until("the page", || {
             let page = self.kubelet()?.fetch("http://127.0.0.1:18090/")?;
             ensure!(page.trim_end() == "target", "{page:?}");
             Ok(())
@@ -162,7 +157,7 @@ impl Node {
         self.wait("condition=Ready", "pod/resized")?;
         let before = self.get(&["pod", "resized"])?;
         self.patch_resources(r#"{ "cpu": "200m", "memory": "96Mi" }"#)?;
-        self.until("the limits", || {
+        until("the limits", || {
             let pod = self.get(&["pod", "resized"])?;
             let status = &pod["status"]["containerStatuses"][0];
             let limits = &status["resources"]["limits"];
@@ -184,7 +179,7 @@ impl Node {
 
     fn shrink(&self) -> Result<()> {
         self.patch_resources(r#"{ "cpu": "200m", "memory": "8Ki" }"#)?;
-        self.until("the refusal", || {
+        until("the refusal", || {
             let pod = self.get(&["pod", "resized"])?;
             let conditions = pod["status"]["conditions"].as_array().context("no conditions")?;
             let told = conditions.iter().find(|c| c["type"] == "PodResizeInProgress");
@@ -260,7 +255,7 @@ impl Node {
             "-c",
             script,
         ])?;
-        self.until("its log", || {
+        until("its log", || {
             let log = self.kubectl(&["logs", "target", "-c", "look"])?;
             ensure!(log == "1\n", "{log:?}");
             Ok(())
@@ -305,7 +300,7 @@ impl Node {
 
     /// That the pods of an app are so many and serve this page.
     fn pages(&self, app: &str, page: &str, count: usize) -> Result<()> {
-        self.until("the pages", || {
+        until("the pages", || {
             let pods = self.get(&["pods", "-l", &format!("app={app}")])?;
             let pods = pods["items"].as_array().context("no list")?;
             ensure!(pods.len() == count, "{} pods, not {count}", pods.len());
@@ -325,7 +320,7 @@ impl Node {
         rolled()?;
         self.wait("condition=Ready", "pod/store-1")?;
         let starts = |n: u8| fs::read_to_string(self.shared.join(format!("{n}/starts")));
-        self.until("the starts", || {
+        until("the starts", || {
             let both = (starts(0)?, starts(1)?);
             ensure!(both == ("store-0\n".into(), "store-1\nstore-1\n".into()), "{both:?}");
             Ok(())
@@ -352,7 +347,7 @@ impl Node {
     }
 
     fn cron(&self) -> Result<()> {
-        self.until("a run", || {
+        until("a run", || {
             let cron = self.get(&["cronjob", "tick"])?;
             let last = &cron["status"]["lastSuccessfulTime"];
             ensure!(last.is_string(), "{}", cron["status"]);
@@ -414,7 +409,7 @@ impl Node {
     pub fn delete_all(&self) -> Result<()> {
         let kinds = "deployments,statefulsets,daemonsets,cronjobs,jobs,pods";
         self.kubectl(&["delete", kinds, "--all", TIMEOUT])?;
-        self.until("the last pod's end", || {
+        until("the last pod's end", || {
             let pods = self.get(&["pods"])?;
             ensure!(pods["items"].as_array().is_some_and(Vec::is_empty), "{pods}");
             Ok(())
@@ -423,19 +418,5 @@ impl Node {
 
     fn kubelet(&self) -> Result<&Kubelet> {
         self.kubelet.as_ref().context("no kubelet runs")
-    }
-
-    /// Looks again and again.
-    fn until(&self, what: &str, held: impl Fn() -> Result<()>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match held() {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error).context(what.to_owned());
-                }
-                Err(_) => std::thread::sleep(POLL),
-            }
-        }
     }
 }

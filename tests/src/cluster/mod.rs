@@ -1,12 +1,14 @@
-//! A control plane of one node in a sandbox: etcd, kube-apiserver, controller manager, scheduler,
-//! and kubectl as its client.
+//! A control plane in a sandbox: etcd, kube-apiserver, controller manager, scheduler, and kubectl as
+//! its client.
 //!
 //! Who calls says so by a token; the certificates are of the server's own making, and nobody
-//! verifies them: all of it listens on the sandbox' loopback device.
+//! verifies them: all of it listens in the sandbox' network.
 
 mod claims;
+mod two;
 
 pub use claims::{Claim, KINDS, Node, PODS};
+pub use two::{BOTH, Nodes};
 
 use crate::limit;
 use crate::place;
@@ -18,37 +20,52 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-const SERVER: &str = "https://127.0.0.1:6443";
 const ETCD: &str = "http://127.0.0.1:2379";
 
-/// How long the servers may take to answer, and how often they are asked.
-const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(200);
+/// What is there is waited for that long, and looked at so often; an image is pulled and a controller
+/// has its own pace.
+const PATIENCE: Duration = Duration::from_secs(180);
+const POLL: Duration = Duration::from_millis(500);
+const TIMEOUT: &str = "--timeout=180s";
 
 /// The node's name, which is its address too.
 pub const NODE: &str = "127.0.0.1";
 
-/// Token, user and group of each client, as `--token-auth-file` wants them.
-const CLIENTS: [(&str, &str, &str); 4] = [
+/// Token, user and group of each client that is no node, as `--token-auth-file` wants them.
+const CLIENTS: [(&str, &str, &str); 3] = [
     ("admin", "admin", "system:masters"),
-    ("node", "system:node:127.0.0.1", "system:nodes"),
     ("scheduler", "system:kube-scheduler", ""),
     ("controllers", "system:kube-controller-manager", ""),
 ];
+
+/// What a control plane is for.
+#[derive(Clone, Copy)]
+pub struct Site {
+    /// Where the API server listens.
+    pub address: &'static str,
+    /// The nodes, by names that are their addresses.
+    pub nodes: &'static [&'static str],
+    /// Addresses that the nodes get a part of for their pods, each 256 of them.
+    pub pods: Option<&'static str>,
+}
+
+/// One node, whose runtime has addresses for its pods.
+pub const ALONE: Site = Site { address: NODE, nodes: &[NODE], pods: None };
 
 /// The running servers; dropped, they are killed.
 pub struct ControlPlane {
     servers: Vec<(&'static str, Child)>,
     prefix: Vec<String>,
     folder: PathBuf,
+    site: Site,
 }
 
 impl ControlPlane {
     /// Starts the servers and waits until they answer.
-    pub fn start(sandbox: &Sandbox) -> Result<Self> {
+    pub fn start(sandbox: &Sandbox, site: Site) -> Result<Self> {
         let folder = sandbox.root().join("control-plane");
         fs::create_dir(&folder)?;
-        let mut plane = Self { servers: Vec::new(), prefix: sandbox.prefix(), folder };
+        let mut plane = Self { servers: Vec::new(), prefix: sandbox.prefix(), folder, site };
         plane.write_files()?;
         plane.serve("etcd", &plane.etcd())?;
         plane.serve("kube-apiserver", &plane.api_server())?;
@@ -61,13 +78,16 @@ impl ControlPlane {
     }
 
     fn write_files(&self) -> Result<()> {
-        let tokens = CLIENTS.map(|(name, user, group)| match group {
+        let clients = CLIENTS.map(|(name, user, group)| (name, user.to_owned(), group));
+        let node = |name: &&'static str| (*name, format!("system:node:{name}"), "system:nodes");
+        let clients: Vec<_> = clients.into_iter().chain(self.site.nodes.iter().map(node)).collect();
+        let token = |(name, user, group): &(&str, String, &str)| match *group {
             "" => format!("{name},{user},{name}\n"),
             group => format!("{name},{user},{name},{group}\n"),
-        });
-        fs::write(self.folder.join("tokens"), tokens.concat())?;
-        for (name, ..) in CLIENTS {
-            let text = KUBECONFIG.replace("@token@", name);
+        };
+        fs::write(self.folder.join("tokens"), clients.iter().map(token).collect::<String>())?;
+        for (name, ..) in clients {
+            let text = KUBECONFIG.replace("@token@", name).replace("@server@", &self.server());
             fs::write(self.kubeconfig(name), text)?;
         }
         let key = self.folder.join("accounts.key");
@@ -80,7 +100,11 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// What a client of this name connects by: `admin` and `node` among them.
+    fn server(&self) -> String {
+        format!("https://{}:6443", self.site.address)
+    }
+
+    /// What a client of this name connects by: `admin` and the nodes among them.
     pub fn kubeconfig(&self, client: &str) -> PathBuf {
         self.folder.join(format!("{client}.kubeconfig"))
     }
@@ -104,20 +128,20 @@ impl ControlPlane {
             format!("--token-auth-file={}", file("tokens")),
             format!("--service-account-key-file={}", file("accounts.key")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
-            format!("--service-account-issuer={SERVER}"),
+            format!("--service-account-issuer={}", self.server()),
             "--service-cluster-ip-range=10.96.0.0/16".into(),
             "--authorization-mode=Node,RBAC".into(),
             "--enable-admission-plugins=NodeRestriction".into(),
             "--allow-privileged=true".into(),
-            "--bind-address=127.0.0.1".into(),
-            "--advertise-address=127.0.0.1".into(),
+            format!("--bind-address={}", self.site.address),
+            format!("--advertise-address={}", self.site.address),
             "--endpoint-reconciler-type=none".into(),
         ]
     }
 
     fn controllers(&self) -> Vec<String> {
         let file = |name: &str| self.folder.join(name).display().to_string();
-        vec![
+        let mut arguments = vec![
             format!("--kubeconfig={}", self.kubeconfig("controllers").display()),
             format!("--service-account-private-key-file={}", file("accounts.key")),
             // Each controller has a role of its own.
@@ -126,7 +150,14 @@ impl ControlPlane {
             "--bind-address=127.0.0.1".into(),
             format!("--cert-dir={}", file("pki-controllers")),
             "--leader-elect=false".into(),
-        ]
+        ];
+        if let Some(pods) = self.site.pods {
+            arguments.push("--allocate-node-cidrs=true".into());
+            arguments.push(format!("--cluster-cidr={pods}"));
+            // Two of a node's heartbeats.
+            arguments.push("--node-monitor-grace-period=20s".into());
+        }
+        arguments
     }
 
     fn scheduler(&self) -> Vec<String> {
@@ -215,6 +246,20 @@ impl ControlPlane {
     }
 }
 
+/// Looks again and again.
+fn until(what: &str, held: impl Fn() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match held() {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).context(what.to_owned());
+            }
+            Err(_) => std::thread::sleep(POLL),
+        }
+    }
+}
+
 impl Drop for ControlPlane {
     /// In the reverse order of their start: none is left without whom it asks.
     fn drop(&mut self) {
@@ -235,7 +280,7 @@ fn tool(name: &str) -> Result<PathBuf> {
 
 const KUBECONFIG: &str = r#"apiVersion: v1
 kind: Config
-clusters: [{ name: test, cluster: { server: "https://127.0.0.1:6443", insecure-skip-tls-verify: true } }]
+clusters: [{ name: test, cluster: { server: "@server@", insecure-skip-tls-verify: true } }]
 users: [{ name: client, user: { token: "@token@" } }]
 contexts: [{ name: test, context: { cluster: test, user: client } }]
 current-context: test

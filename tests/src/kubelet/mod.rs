@@ -32,6 +32,9 @@ use std::time::{Duration, Instant};
 /// The kubelet's own API; TLS with a certificate of its own making, everything allowed.
 const API: &str = "https://127.0.0.1:10250";
 
+/// The name and address of a node that is alone.
+const LOCAL: &str = "127.0.0.1";
+
 /// What it writes at its start, for the whole machine.
 const SYSCTLS: [&str; 3] = ["kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory"];
 
@@ -46,15 +49,16 @@ pub struct Kubelet {
 impl Kubelet {
     /// Starts it against the CRI socket of the sandbox, and waits until it answers.
     pub fn start(sandbox: &Sandbox) -> Result<Self> {
-        Self::start_with(sandbox, None)
+        Self::start_as(sandbox, LOCAL, None)
     }
 
-    /// The same as a node of the control plane that this file names.
-    pub fn join(sandbox: &Sandbox, kubeconfig: &Path) -> Result<Self> {
-        Self::start_with(sandbox, Some(kubeconfig))
+    /// The same as a node of the control plane that this file names; the node has its address as its
+    /// name.
+    pub fn join(sandbox: &Sandbox, address: &str, kubeconfig: &Path) -> Result<Self> {
+        Self::start_as(sandbox, address, Some(kubeconfig))
     }
 
-    fn start_with(sandbox: &Sandbox, kubeconfig: Option<&Path>) -> Result<Self> {
+    fn start_as(sandbox: &Sandbox, address: &str, kubeconfig: Option<&Path>) -> Result<Self> {
         let folder = sandbox.root().join("kubelet");
         fs::create_dir_all(folder.join("manifests"))?;
         let config = folder.join("config.yaml");
@@ -62,7 +66,9 @@ impl Kubelet {
         let text = CONFIG
             .replace("@root@", &root)
             .replace("@cgroup@", &sandbox.cgroup_parent())
-            .replace("@node@", &kubeconfig.is_some().to_string());
+            .replace("@node@", &kubeconfig.is_some().to_string())
+            // The control plane asks it there, and this suite on the loopback device.
+            .replace("@address@", if address == LOCAL { LOCAL } else { "0.0.0.0" });
         fs::write(&config, text)?;
         let sysctls = SYSCTLS.map(|name| Path::new("/proc/sys").join(name));
         let read = |path: PathBuf| {
@@ -72,12 +78,16 @@ impl Kubelet {
         let sysctls = sysctls.into_iter().map(read).collect::<Result<_>>()?;
         let mut command = sandbox.command(place::tool("kubelet")?);
         let output = File::options().create(true).append(true).open(folder.join("log"))?;
+        // The loopback device's is refused, and told all the same where none is given.
+        if address != LOCAL {
+            command.arg(format!("--node-ip={address}"));
+        }
         command.args(kubeconfig.map(|path| format!("--kubeconfig={}", path.display())));
         command
             .arg(format!("--config={}", config.display()))
             .arg(format!("--root-dir={root}/root"))
             .arg(format!("--cert-dir={root}/pki"))
-            .arg("--hostname-override=127.0.0.1")
+            .arg(format!("--hostname-override={address}"))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
@@ -188,7 +198,7 @@ enableControllerAttachDetach: false
 makeIPTablesUtilChains: false
 protectKernelDefaults: false
 imagePullCredentialsVerificationPolicy: NeverVerify
-address: 127.0.0.1
+address: @address@
 readOnlyPort: 0
 healthzPort: 0
 authentication: { anonymous: { enabled: true }, webhook: { enabled: false } }

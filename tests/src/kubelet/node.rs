@@ -4,7 +4,9 @@ use crate::harness::Harness;
 use crate::leaks::View;
 use anyhow::{Result, bail};
 use rrun_cri_api::Cri;
-use rrun_cri_api::v1::{RemovePodSandboxRequest, RunPodSandboxRequest};
+use rrun_cri_api::v1::{
+    NamespaceMode, PodSandboxConfig, RemovePodSandboxRequest, RunPodSandboxRequest,
+};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,20 @@ const COLLECTION: Duration = Duration::from_secs(180);
 impl Harness {
     /// Bridges and stores are made once and stay.
     pub async fn warm(&self) -> Result<()> {
-        let config = Some(self.pod("warm"));
-        let request = RunPodSandboxRequest { config, ..Default::default() };
+        self.run_and_remove(self.pod("warm")).await
+    }
+
+    /// The same where pods have no network yet.
+    pub async fn warm_on_host(&self) -> Result<()> {
+        let mut pod = self.pod("warm");
+        let linux = pod.linux.get_or_insert_default();
+        let security = linux.security_context.get_or_insert_default();
+        security.namespace_options.get_or_insert_default().network = NamespaceMode::Node as i32;
+        self.run_and_remove(pod).await
+    }
+
+    async fn run_and_remove(&self, pod: PodSandboxConfig) -> Result<()> {
+        let request = RunPodSandboxRequest { config: Some(pod), ..Default::default() };
         let pod_sandbox_id = self.client.run_pod_sandbox(request).await?.pod_sandbox_id;
         self.client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await?;
         Ok(())
