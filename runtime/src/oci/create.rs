@@ -71,12 +71,12 @@ pub fn decide((global, given): (&Global, &Given), options: &Create, log: &Log) -
     }
     let caller = rootless::caller();
     let host = rootless::host(caller)?;
-    let grouped = is_grouped(global, options, (&spec, &host, caller));
-    if !grouped {
+    let group = group(global, options, (&spec, &host, caller));
+    if group.is_none() {
         leave_groups(&mut spec, log);
     }
     let joined = JoinedNamespaces::open(&spec)?;
-    let over = overrides(global, options, &bundle, &joined, grouped);
+    let over = overrides((global, options), &bundle, &joined, group);
     let scope = scope(&spec, &over)?;
     if scope.is_some() {
         tell_unset_properties(&spec, log);
@@ -239,24 +239,23 @@ pub fn take_back(record: &Record, init: Option<OwnedFd>) -> Result<()> {
     record.release_groups()
 }
 
-/// Whether it has groups of its own. Somebody else than root has them where he was given some to make
-/// them in, and where he names one, which fails if he was not.
-fn is_grouped(
+/// The group that it has if it names none; `None` where it has no groups of its own. Somebody else than
+/// root has them where he was given some to make them in, and where he names one, which fails if he was
+/// not.
+fn group(
     global: &Global,
     options: &Create,
     (spec, host, caller): (&Spec, &Host, Caller),
-) -> bool {
-    let named = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref()).is_some();
+) -> Option<String> {
+    let named = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let is_named = named.is_some_and(|path| !path.as_os_str().is_empty());
     match global.cgroup_manager {
-        CgroupManager::Disabled => false,
-        _ if caller == Caller::Root || named || global.is_systemd() => true,
-        _ => rootless::may_make_groups(host, Path::new(&group(&options.id))),
+        CgroupManager::Disabled => None,
+        _ if global.is_systemd() => Some(format!(":rrun:{}", options.id)),
+        // Where crun has it: no group above it is made, which nobody would remove.
+        _ if caller == Caller::Root || is_named => Some(format!("/{}", options.id)),
+        _ => rootless::group(host, &options.id),
     }
-}
-
-/// The group of one that asks for none.
-fn group(id: &Id) -> String {
-    format!("/rrun-oci/{id}")
 }
 
 /// Has it stay in the groups of the caller, which nobody limits for it.
@@ -277,20 +276,15 @@ fn leave_devices(groups: &mut Cgroups) {
 
 /// What this command line knows beside the configuration.
 fn overrides(
-    global: &Global,
-    options: &Create,
+    (global, options): (&Global, &Create),
     bundle: &Path,
     joined: &JoinedNamespaces,
-    grouped: bool,
+    cgroup: Option<String>,
 ) -> Overrides {
-    let cgroup = match global.is_systemd() {
-        true => format!(":rrun:{}", options.id),
-        false => group(&options.id),
-    };
     Overrides {
         bundle: bundle.to_owned(),
         namespaces: joined.over.clone(),
-        cgroup: grouped.then_some(cgroup),
+        cgroup,
         systemd: global.is_systemd(),
         hooks: Some(hooks::place(options, bundle)),
         ..Overrides::default()

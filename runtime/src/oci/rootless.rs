@@ -1,12 +1,16 @@
 //! Who calls: the host's root, root inside of a user namespace, or somebody else.
 
 use crate::config::CGROUP_ROOT;
+use crate::id::Id;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 use rrun_runtime::Result;
 use rrun_runtime::planning::Host;
 use rrun_runtime::run::Caller;
 use std::path::{Path, PathBuf};
+
+/// The group that root may have made and given away, in every hierarchy.
+const GIVEN: &str = "/rrun-oci";
 
 /// What `/proc/self/uid_map` has in the first user namespace.
 const ALL_IDS: [&str; 3] = ["0", "0", "4294967295"];
@@ -39,12 +43,20 @@ pub fn default_root() -> PathBuf {
     own.map_or_else(|| PathBuf::from("/run/rrun-oci"), |own| Path::new(&own).join("rrun-oci"))
 }
 
-/// Whether the caller may make the groups of a container that asks for none by name.
-pub fn may_make_groups(host: &Host, path: &Path) -> bool {
+/// The group of a container that names none, of somebody else than the host's root: below the one that
+/// root has made for him, else at the top, as in a container that has a hierarchy for itself; `None`
+/// where he may make neither.
+pub fn group(host: &Host, id: &Id) -> Option<String> {
+    let below = |above: &str| {
+        let is_his = may_write(host, Path::new(above));
+        is_his.then(|| format!("{}/{id}", above.trim_end_matches('/')))
+    };
+    below(GIVEN).or_else(|| below("/"))
+}
+
+/// Whether a group is there in every hierarchy, and the caller may make others below it.
+fn may_write(host: &Host, path: &Path) -> bool {
     let dirs = host.cgroups.as_ref().map(|layout| layout.dirs(path)).unwrap_or_default();
-    dirs.iter().all(|dir| {
-        let above = dir.path.ancestors().skip(1).find(|above| above.exists());
-        let flags = AtFlags::AT_EACCESS;
-        above.is_some_and(|above| faccessat(AT_FDCWD, above, AccessFlags::W_OK, flags).is_ok())
-    })
+    let flags = AtFlags::AT_EACCESS;
+    dirs.iter().all(|dir| faccessat(AT_FDCWD, &dir.path, AccessFlags::W_OK, flags).is_ok())
 }

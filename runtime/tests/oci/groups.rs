@@ -106,6 +106,46 @@ fn an_empty_group_that_was_there_is_used_and_left_where_it_is() {
     assert!(made.all_there());
 }
 
+/// A container that names no group, created: where it is in each hierarchy.
+fn create_unnamed() -> (Bundle, String) {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.linux().as_object_mut().unwrap().remove("cgroupsPath");
+    bundle.create();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", bundle.pid())).unwrap();
+    (bundle, groups)
+}
+
+#[test]
+fn a_container_that_names_no_group_has_no_group_above_its_own_that_would_stay() {
+    if is_runc() {
+        // It is below the caller's.
+        return;
+    }
+    let (bundle, groups) = create_unnamed();
+    // In a hierarchy that is not mounted here it is where its caller is.
+    let own: Vec<_> = groups.lines().filter(|line| line.ends_with(&bundle.id)).collect();
+    let is_at_the_top =
+        |line: &&str| line.splitn(3, ':').nth(2) == Some(&format!("/{}", bundle.id));
+    assert!(!own.is_empty() && own.iter().all(is_at_the_top), "{groups}");
+    bundle.ok(&["delete", "--force", &bundle.id]);
+    assert!(bundle.groups().is_empty());
+}
+
+#[test]
+fn containers_that_name_no_group_come_and_go_at_once_without_a_failure() {
+    std::thread::scope(|threads| {
+        let come_and_go = || {
+            for _ in 0..10 {
+                let (bundle, _) = create_unnamed();
+                bundle.ok(&["delete", "--force", &bundle.id]);
+                assert!(bundle.groups().is_empty());
+            }
+        };
+        threads.spawn(come_and_go);
+        threads.spawn(come_and_go);
+    });
+}
+
 #[test]
 fn a_forced_delete_kills_its_container_and_not_who_came_into_its_group() {
     if is_peer() {
