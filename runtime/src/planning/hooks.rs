@@ -45,14 +45,6 @@ pub(super) fn plan(spec: &Spec, place: Option<&HookPlace>) -> Result<Option<Hook
         return Err(invalid(format!("hooks.{} is not supported", all.first())));
     };
     let has_early = !all.create_runtime.is_empty() || !all.create_container.is_empty();
-    let own_users = spec.linux().as_ref().is_some_and(|linux| {
-        linux.uid_mappings().as_ref().is_some_and(|mappings| !mappings.is_empty())
-    });
-    // Root inside has no way to the bundle.
-    if has_early && own_users {
-        let text = format!("hooks.{} is not supported in a user namespace", all.first());
-        return Err(invalid(text));
-    }
     if !has_early && all.start_container.is_empty() {
         return Ok(None);
     }

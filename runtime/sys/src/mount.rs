@@ -228,14 +228,13 @@ pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     nix::unistd::fchdir(mount)
 }
 
-/// Attaches `mount` on top of the directory at `path`, and goes there.
+/// Attaches `mount` on top of the current directory, and goes there.
 ///
 /// # Errors
 /// What move_mount(2) says.
-pub fn cover(mount: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
-    let place = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())?;
-    attach(mount, place.as_fd())?;
+pub fn cover_here(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    // Not even `.` is looked up: who may not search the directory is in it all the same.
+    attach(mount, nix::fcntl::AT_FDCWD)?;
     nix::unistd::fchdir(mount)
 }
 

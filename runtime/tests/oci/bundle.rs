@@ -49,6 +49,16 @@ impl Bundle {
         self.config["mounts"].as_array_mut().unwrap().push(entry);
     }
 
+    /// Has it a user namespace, whose root the files in its root are.
+    pub fn map_users(&mut self) {
+        let ids = json!([{ "containerID": 0, "hostID": MAPPED, "size": 65536 }]);
+        let linux = self.linux();
+        linux["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        linux["uidMappings"] = ids.clone();
+        linux["gidMappings"] = ids;
+        own(self.rootfs());
+    }
+
     /// The runtime with some arguments, stdin and output closed off.
     pub fn runtime(&self, args: &[&str]) -> Command {
         let ours = || match std::env::var_os("RRUN_BIN") {
@@ -171,6 +181,16 @@ impl Drop for Bundle {
         if !std::thread::panicking() {
             assert!(left.is_empty(), "groups are left: {left:?}");
         }
+    }
+}
+
+/// Root of the user namespaces of the tests.
+pub const MAPPED: u32 = 100_000;
+
+fn own(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(MAPPED), Some(MAPPED)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| own(&entry.unwrap().path()));
     }
 }
 

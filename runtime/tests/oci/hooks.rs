@@ -1,10 +1,11 @@
 //! Hooks at all six points, their state on standard input, and what becomes of a container whose
 //! hooks fail.
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, MAPPED};
 use crate::{is_crun, is_peer, is_runc};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// A program of the host that appends what it reads, and a word, to a file.
 fn note(at: &str, word: &str) -> Value {
@@ -78,6 +79,63 @@ fn hooks_run_at_their_points_in_order_and_read_the_state() {
     if !is_crun() {
         assert_eq!((last.as_str(), &state["status"]), ("poststop", &"stopped".into()));
     }
+}
+
+#[test]
+fn hooks_run_for_a_container_with_users_of_its_own_and_mount_what_its_program_sees() {
+    let mut bundle = Bundle::sh("cat /tmp/from-a-hook; grep -c ' /tmp ' /proc/mounts");
+    bundle.map_users();
+    let log = bundle.dir.join("log-of-hooks");
+    // Those of the container's namespaces have its users, and the rights of those on the host.
+    fs::write(&log, "").unwrap();
+    fs::set_permissions(&log, PermissionsExt::from_mode(0o666)).unwrap();
+    let at = log.to_str().unwrap();
+    let tmp = bundle.rootfs().join("tmp");
+    let mount = format!(
+        "mount -t tmpfs hook {0} && cat /proc/self/uid_map > {0}/from-a-hook",
+        tmp.display()
+    );
+    let path = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+    bundle.config["hooks"] = json!({
+        "createRuntime": [note(at, "createRuntime")],
+        "createContainer": [
+            note(at, "createContainer"),
+            { "path": "/bin/sh", "args": ["sh", "-c", mount], "env": path },
+        ],
+    });
+    let printed = bundle.prints();
+    let words: Vec<&str> = printed.split_whitespace().collect();
+    assert_eq!(words, ["0", &MAPPED.to_string(), "65536", "1"], "{printed}");
+    let noted: Vec<String> = noted(&log).into_iter().map(|(word, _)| word).collect();
+    assert_eq!(noted, ["createRuntime", "createContainer"]);
+    assert_eq!(fs::read_dir(tmp).unwrap().count(), 0, "the host does not see it");
+}
+
+#[test]
+fn hooks_run_where_the_containers_users_find_no_way_to_its_root() {
+    if is_peer() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["hostname"]);
+    bundle.map_users();
+    let closed = bundle.dir.join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
+    let (rootfs, moved) = (bundle.rootfs().to_owned(), closed.join("rootfs"));
+    fs::rename(&rootfs, &moved).unwrap();
+    bundle.config["root"]["path"] = moved.to_str().unwrap().into();
+    let log = bundle.dir.join("log-of-hooks");
+    let at = log.to_str().unwrap();
+    // It has the rights that the runtime has.
+    let looks = format!("ls {} > {at}", moved.display());
+    bundle.config["hooks"] = json!({
+        "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", looks] }],
+        "createContainer": [{ "path": "/bin/true" }],
+    });
+    let (code, output) = bundle.run();
+    fs::rename(&moved, &rootfs).unwrap();
+    assert_eq!((code, output.as_str()), (0, "boxed\n"));
+    assert!(fs::read_to_string(&log).unwrap().contains("bin"));
 }
 
 #[test]

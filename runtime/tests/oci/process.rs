@@ -227,21 +227,8 @@ fn kernel_parameters_of_its_namespaces_are_set() {
 
 #[test]
 fn a_user_namespace_has_the_ids_that_are_mapped() {
-    fn own(path: &std::path::Path) {
-        std::os::unix::fs::lchown(path, Some(100_000), Some(100_000)).unwrap();
-        if path.is_dir() && !path.is_symlink() {
-            std::fs::read_dir(path).unwrap().for_each(|entry| own(&entry.unwrap().path()));
-        }
-    }
     let mut bundle =
         Bundle::sh("id -u; cat /proc/self/uid_map | tr -s ' '; grep -c ' /proc ' /proc/mounts");
-    let ids = serde_json::json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    bundle.linux()["namespaces"]
-        .as_array_mut()
-        .unwrap()
-        .push(serde_json::json!({ "type": "user" }));
-    bundle.linux()["uidMappings"] = ids.clone();
-    bundle.linux()["gidMappings"] = ids;
-    own(bundle.rootfs());
+    bundle.map_users();
     assert_eq!(bundle.prints(), "0\n 0 100000 65536\n1\n");
 }

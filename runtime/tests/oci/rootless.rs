@@ -161,6 +161,27 @@ fn every_verb_of_a_containers_life_is_its_makers_though_he_is_not_root() {
     assert!(!own.bundle.root.join(own.id()).exists());
 }
 
+#[test]
+fn hooks_of_a_users_container_run_with_his_rights() {
+    if is_left_out() {
+        return;
+    }
+    let mut own = Own::new(&["cat", "/tmp/from-a-hook"]);
+    let id =
+        |user: &str| json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("id -u > {user}")] });
+    let outside = own.bundle.dir.join("from-a-hook");
+    let inside = own.bundle.rootfs().join("tmp/from-a-hook");
+    own.bundle.config["hooks"] = json!({
+        "createRuntime": [id(outside.to_str().unwrap())],
+        "createContainer": [id(inside.to_str().unwrap())],
+    });
+    let output = own.run();
+    assert_eq!(text(&output.stdout), "0\n", "{}", text(&output.stderr));
+    let said = std::fs::read_to_string(outside).unwrap();
+    // A peer is in the user namespace itself.
+    assert!(said == format!("{USER}\n") || is_peer() && said == "0\n", "{said}");
+}
+
 /// The user's program is what root of his container could write.
 #[test]
 fn a_program_that_is_the_users_is_not_what_his_container_executes() {

@@ -7,10 +7,11 @@ use crate::plan::{Hook, Hooks, Plan, StateText};
 use crate::{Context, Result};
 use nix::sched::CloneFlags;
 use rrun_sys::program::report::ParentTask;
-use rrun_sys::program::{ChannelOp, DescriptorOp, HookOp, NamespaceOp, Strings};
+use rrun_sys::program::{ChannelOp, DescriptorOp, HookOp, MountOp, NamespaceOp, Strings};
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::Duration;
 
 impl<'fd> Compiler<'fd> {
@@ -32,6 +33,14 @@ impl<'fd> Compiler<'fd> {
         for fd in [own, pods] {
             self.program.step("close", DescriptorOp::Close(fd));
         }
+        Ok(())
+    }
+
+    /// Goes where hooks look for the root, while the way there is open.
+    pub(super) fn go_to_rootfs(&mut self, rootfs: &Path) -> Result<()> {
+        let label = format!("go to {}", rootfs.display());
+        let path = c_string(rootfs.as_os_str().as_encoded_bytes())?;
+        self.program.step(label, MountOp::GoTo(path));
         Ok(())
     }
 

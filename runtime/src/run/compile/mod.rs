@@ -120,9 +120,12 @@ pub(super) fn init<'fd>(plan: &Plan, given: Inputs<'fd>) -> Result<Compiled<'fd>
     }
     let mut mounts = compiler.open_sources(plan)?;
     // Hooks find the host's files, and those of the container below them.
-    match plan.hooks.as_ref().is_some_and(|hooks| hooks.rootfs.is_some()) {
-        false => compiler.enter_pod_mounts(given.pod_mounts),
-        true => compiler.copy_pod_mounts(given.pod_mounts, plan, &mut mounts)?,
+    match plan.hooks.as_ref().and_then(|hooks| hooks.rootfs.as_ref()) {
+        None => compiler.enter_pod_mounts(given.pod_mounts),
+        Some(rootfs) => {
+            compiler.copy_pod_mounts(given.pod_mounts, plan, &mut mounts)?;
+            compiler.go_to_rootfs(rootfs)?;
+        }
     }
     if !unprivileged {
         compiler.user_namespace(plan)?;

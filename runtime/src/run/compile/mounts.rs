@@ -198,8 +198,7 @@ impl Compiler<'_> {
             None => self.program.step("enter the root", MountOp::Cover(mounts.root)),
             Some(path) => {
                 let label = format!("mount the root at {}", path.display());
-                let path = c_string(path.as_os_str().as_encoded_bytes())?;
-                self.program.step(label, MountOp::CoverAt { mount: mounts.root, path });
+                self.program.step(label, MountOp::CoverHere(mounts.root));
             }
         }
         for (mount, reg) in plan.mounts.iter().zip(mounts.regs.clone()) {

@@ -109,13 +109,12 @@ pub enum MountOp {
     Detach(CString),
     /// Attach a mount on top of `/` and go there, to pivot into it by and by.
     Cover(Reg),
-    /// The same at a path of the host, where others find it: a hook does.
-    CoverAt {
-        /// What.
-        mount: Reg,
-        /// A directory, from the current root.
-        path: CString,
-    },
+    /// Go to a directory of the host, for [`MountOp::CoverHere`]: root of a user namespace finds no way
+    /// through folders that are somebody's whom it does not know, and who is there already stays there
+    /// in a copy of the mount namespace.
+    GoTo(CString),
+    /// The same as [`MountOp::Cover`] where one is, and where others find it: a hook does.
+    CoverHere(Reg),
     /// Make the mount, which was attached by [`MountOp::Cover`], the root, and detach the old one.
     Pivot(Reg),
     /// The same by chroot(2), for a root that cannot be pivoted out of: it stays where it is. What is
@@ -231,7 +230,8 @@ impl MountOp {
             MountOp::Root(to) => machine.put(*to, mount::open_root()?),
             MountOp::Detach(path) => mount::detach(path)?,
             MountOp::Cover(mount) => mount::cover_root(machine.fd(*mount)?)?,
-            MountOp::CoverAt { mount, path } => mount::cover(machine.fd(*mount)?, path)?,
+            MountOp::GoTo(path) => nix::unistd::chdir(path.as_c_str())?,
+            MountOp::CoverHere(mount) => mount::cover_here(machine.fd(*mount)?)?,
             MountOp::Pivot(root) => mount::leave_old_root(machine.fd(*root)?)?,
             MountOp::Chroot { root, others } => {
                 for path in others {
