@@ -68,7 +68,7 @@ impl Bundle {
         let program = std::env::var_os("RRUN_TEST_RUNTIME").unwrap_or_else(ours);
         let mut command = Command::new(program);
         command.arg("--root").arg(&self.root).args(args).stdin(Stdio::null());
-        command.env("PATH", path_with_criu());
+        command.env("PATH", path_with_tools());
         command
     }
 
@@ -194,12 +194,13 @@ fn own(path: &Path) {
     }
 }
 
-/// The path with the criu that `tests/setup` has unpacked before all others.
-pub fn path_with_criu() -> OsString {
+/// The path with the criu and newuidmap that `tests/setup` has unpacked before all others.
+pub fn path_with_tools() -> OsString {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/.cache");
     let cache = std::env::var_os("RRUN_TEST_CACHE").map_or_else(beside, PathBuf::from);
     let others = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(cache.join("criu/bin")).chain(std::env::split_paths(&others));
+    let own = ["criu/bin", "uidmap/usr/bin"].map(|tool| cache.join(tool));
+    let all = own.into_iter().chain(std::env::split_paths(&others));
     std::env::join_paths(all).unwrap()
 }
 

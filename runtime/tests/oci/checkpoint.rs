@@ -18,7 +18,7 @@ pub const ABSENT: &str = "skipped: criu is not installed, or does not work on th
 pub const COUNT: &str = "i=0; while :; do i=$((i+1)); mkdir -p /n/$i; sleep 0.01; done";
 
 pub fn has_criu() -> bool {
-    let path = crate::bundle::path_with_criu();
+    let path = crate::bundle::path_with_tools();
     let checked = Command::new("criu").arg("check").env("PATH", path).output();
     checked.is_ok_and(|output| output.status.success())
 }
@@ -468,7 +468,7 @@ fn a_pre_dump_is_made_where_the_kernel_tells_what_memory_has_changed() {
     }
     let mut tracks = Command::new("criu");
     tracks.args(["check", "--feature", "mem_dirty_track"]);
-    tracks.env("PATH", crate::bundle::path_with_criu());
+    tracks.env("PATH", crate::bundle::path_with_tools());
     let tracks = tracks.output().unwrap().status.success();
     let bundle = dumpable(COUNT);
     bundle.start();

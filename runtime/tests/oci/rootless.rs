@@ -2,9 +2,9 @@
 
 use crate::bundle::{Bundle, text, wait_for_end};
 use crate::support::limited;
-use crate::{is_peer, on_v2};
+use crate::{is_peer, is_runc, on_v2};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -304,4 +304,125 @@ fn root_inside_of_a_user_namespace_runs_a_container() {
     let output =
         command.uid(USER).gid(USER).current_dir("/").stdin(Stdio::null()).output().unwrap();
     assert_eq!(text(&output.stdout), "0\nnull\n", "{}", text(&output.stderr));
+}
+
+/// A user who has ids beside his own, in a mount namespace where the host's accounts say so.
+struct Granted {
+    own: Own,
+    /// What lies over `/etc`.
+    accounts: std::path::PathBuf,
+}
+
+/// The first of them, and how many.
+const IDS: (u32, u32) = (300_000, 65_536);
+
+impl Granted {
+    /// `None` where nobody maps ids for him.
+    fn new(script: &str) -> Option<Granted> {
+        let path = crate::bundle::path_with_tools();
+        let is_there = |tool| std::env::split_paths(&path).any(|dir| dir.join(tool).exists());
+        if !["newuidmap", "newgidmap"].into_iter().all(is_there) {
+            println!("skipped: newuidmap and newgidmap are not installed");
+            return None;
+        }
+        let user = USER + 2;
+        let mut own = Own::of(user, &["/bin/sh", "-c", script]);
+        let accounts = own.bundle.dir.join("accounts");
+        std::fs::create_dir(&accounts).unwrap();
+        let known = std::fs::read_to_string("/etc/passwd").unwrap();
+        let line = format!("{known}granted:x:{user}:{user}::/:/bin/sh\n");
+        std::fs::write(accounts.join("passwd"), line).unwrap();
+        for file in ["subuid", "subgid"] {
+            std::fs::write(accounts.join(file), format!("granted:{}:{}\n", IDS.0, IDS.1)).unwrap();
+        }
+        let ids = json!([
+            { "containerID": 0, "hostID": user, "size": 1 },
+            { "containerID": 1, "hostID": IDS.0, "size": IDS.1 },
+        ]);
+        own.bundle.linux()["uidMappings"] = ids.clone();
+        own.bundle.linux()["gidMappings"] = ids;
+        Some(Granted { own, accounts })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        self.own.bundle.write();
+        let user = self.own.user.to_string();
+        let enter = "mount -t overlay overlay -o \"lowerdir=$ACCOUNTS:/etc\" /etc && exec setpriv \
+                     --reuid $0 --regid $0 --clear-groups \"$@\"";
+        let mut command = limited("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", enter, &user]);
+        command.arg(self.own.program()).arg("--root").arg(&self.own.bundle.root).args(args);
+        command.env("ACCOUNTS", &self.accounts).env("PATH", crate::bundle::path_with_tools());
+        command.env_remove("XDG_RUNTIME_DIR").current_dir("/").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self) -> Output {
+        self.command(&["run", "--bundle", self.own.dir(), self.own.id()]).output().unwrap()
+    }
+}
+
+#[test]
+fn ids_that_a_user_was_granted_are_mapped_for_his_container() {
+    if is_left_out() {
+        return;
+    }
+    let script = "cat /proc/self/uid_map /proc/self/gid_map; touch /tmp/a && busybox chown 1000:7 /tmp/a && \
+                  stat -c %u:%g /tmp/a";
+    let Some(granted) = Granted::new(script) else { return };
+    let output = granted.run();
+    let said = text(&output.stdout);
+    let numbers: Vec<u32> = said.split_whitespace().flat_map(str::parse).collect();
+    let map = [0, granted.own.user, 1, 1, IDS.0, IDS.1];
+    assert_eq!(numbers, [map, map].concat(), "{said}{}", text(&output.stderr));
+    assert!(said.ends_with("1000:7\n"), "{said}{}", text(&output.stderr));
+    let made = std::fs::metadata(granted.own.bundle.rootfs().join("tmp/a")).unwrap();
+    let owner = (made.uid(), made.gid());
+    assert_eq!(owner, (IDS.0 + 999, IDS.0 + 6));
+}
+
+#[test]
+fn somebody_else_of_the_ids_that_were_granted_can_be_who_runs() {
+    // It takes no groups of who is not root.
+    if is_left_out() || is_runc() {
+        return;
+    }
+    let Some(mut granted) = Granted::new("sleep 1000") else { return };
+    granted.own.bundle.process()["user"] =
+        json!({ "uid": 1000, "gid": 7, "additionalGids": [8, 9] });
+    let (dir, id) = (granted.own.dir(), granted.own.id());
+    let null = Stdio::null;
+    let mut run = granted.command(&["run", "--detach", "--bundle", dir, id]);
+    assert!(run.stdout(null()).stderr(null()).status().unwrap().success());
+    let first = format!("/proc/{}/status", granted.own.state()["pid"]);
+    let first = std::fs::read_to_string(first).unwrap();
+    let line = |name: &str| {
+        let line = first.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    let outside = |id: u32| IDS.0 + id - 1;
+    assert_eq!(line("Uid:"), [outside(1000); 4]);
+    assert_eq!(line("Gid:"), [outside(7); 4]);
+    assert_eq!(line("Groups:"), [outside(8), outside(9)]);
+    let exec = granted.command(&["exec", "--user", "1001:10", id, "id"]).output().unwrap();
+    let said = text(&exec.stdout);
+    assert!(said.starts_with("uid=1001 gid=10"), "{said}{}", text(&exec.stderr));
+    assert!(granted.command(&["delete", "--force", id]).output().unwrap().status.success());
+}
+
+#[test]
+fn ids_that_were_not_granted_are_refused_in_the_words_of_who_maps_them() {
+    if is_peer() {
+        return;
+    }
+    let Some(mut granted) = Granted::new("true") else { return };
+    for (kind, tool) in [("uidMappings", "uid"), ("gidMappings", "gid")] {
+        granted.own.bundle.linux()[kind][1]["size"] = (IDS.1 + 1).into();
+        let words = text(&granted.run().stderr);
+        let expected =
+            format!("new{tool}map: {tool} range [1-65538) -> [300000-365537) not allowed");
+        assert!(words.contains("map ids") && words.contains(&expected), "{words}");
+        granted.own.bundle.linux()[kind][1]["size"] = IDS.1.into();
+        assert!(!granted.own.bundle.root.join(granted.own.id()).exists());
+    }
 }
