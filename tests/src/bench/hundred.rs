@@ -146,11 +146,12 @@ impl Memory {
 }
 
 /// Those that have ended meanwhile have none.
-fn pss_of<'a>(pids: impl Iterator<Item = &'a u32>) -> f64 {
+pub fn pss_of<'a>(pids: impl Iterator<Item = &'a u32>) -> f64 {
     pids.filter_map(|pid| pss(*pid).ok()).sum()
 }
 
-fn pss(pid: u32) -> Result<f64> {
+/// The proportional set size of a process in MiB.
+pub fn pss(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;

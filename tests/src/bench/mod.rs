@@ -9,6 +9,7 @@
 //!   [`floor`]: what a pull cannot do without; [`cost`]: what a daemon takes for it;
 //! - [`starts`]: containers over images of few and of many layers, and reads of what is in them;
 //!   [`layered`]: those images;
+//! - [`manifests`]: a hundred pods of a folder of manifests that nothing happens to;
 //! - [`oci`]: create, start and delete of runtime binaries;
 //! - [`table`]: medians, tails, ratios, and the bars that they are held to.
 //!
@@ -20,6 +21,7 @@ pub mod floor;
 pub mod hundred;
 pub mod images;
 pub mod layered;
+pub mod manifests;
 pub mod oci;
 pub mod pods;
 pub mod program;
@@ -28,6 +30,8 @@ pub mod shapes;
 pub mod starts;
 pub mod subject;
 pub mod table;
+
+use std::time::Duration;
 
 /// How often each thing is done.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,8 @@ pub struct Rounds {
     pub starts: usize,
     /// Times that all in those is read, cold and warm.
     pub reads: usize,
+    /// How long the processor's time beside a hundred idle pods is taken.
+    pub idle: Duration,
     /// Containers of an OCI runtime.
     pub containers: usize,
 }
@@ -63,6 +69,7 @@ impl Rounds {
         images: 3,
         starts: 50,
         reads: 5,
+        idle: Duration::from_secs(60),
         containers: 100,
     };
     /// A look.
@@ -75,6 +82,7 @@ impl Rounds {
         images: 1,
         starts: 15,
         reads: 2,
+        idle: Duration::from_secs(20),
         containers: 20,
     };
 }

@@ -217,7 +217,7 @@ fn spread(folders: &[&Path]) -> Result<()> {
 }
 
 /// Of the test images, and of large ones where they are wanted.
-fn registries(sandbox: &Sandbox, certs: &Path, large: Option<&Path>) -> Result<Vec<Registry>> {
+pub fn registries(sandbox: &Sandbox, certs: &Path, large: Option<&Path>) -> Result<Vec<Registry>> {
     let behind =
         |storage: &Path| Registry::options(storage).read_only().behind(&sandbox.prefix()).start();
     let small = behind(&images::store()?.storage)?;

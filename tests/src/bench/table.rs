@@ -13,13 +13,15 @@ pub enum Bar {
 }
 
 /// Rows with a bar, by name.
-pub const BARS: [(&str, Bar); 27] = [
+pub const BARS: [(&str, Bar); 29] = [
     ("pod network: start", Bar::Ratio(0.25)),
     ("pod network: end", Bar::Ratio(0.25)),
     ("ExecSync, one at a time", Bar::Ratio(0.25)),
     ("100 pods at concurrency 10: start [s]", Bar::Ratio(0.25)),
     ("100 pods: errors", Bar::Absolute(0.0)),
     ("100 pods: memory per pod [MiB]", Bar::Absolute(1.0)),
+    ("100 static pods: CPU [% of a core]", Bar::Absolute(5.0)),
+    ("100 static pods: memory per pod [MiB]", Bar::Absolute(0.5)),
     ("pull: 150 MB in one layer [s]", Bar::Ratio(1.0)),
     ("pull one: until it answers [s]", Bar::Ratio(0.35)),
     ("pull one: CPU [s]", Bar::Ratio(0.35)),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use rrun_tests::bench::subject::Subject;
 use rrun_tests::bench::table::Table;
-use rrun_tests::bench::{Rounds, hundred, images, oci, pods, pull, starts};
+use rrun_tests::bench::{Rounds, hundred, images, manifests, oci, pods, pull, starts};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use std::sync::Arc;
 const USAGE: &str = "usage: bench [--quick] [--only WHAT] [--endpoint URL | --before FOLDER]
   Measures rrund and containerd + runc over CRI, then rrun-oci, runc and crun, in turn.
   --quick         few rounds
-  --only WHAT     pods, execs, hundred, pull, images, starts and lists (which images has too) or oci;
-                  may be given more than once
+  --only WHAT     pods, execs, hundred, pull, images, starts and lists (which images has too), manifests or
+                  oci; may be given more than once
   --endpoint URL  only this CRI server, which runs already and can pull
                   images.rrun.test/work; no memory, pull or images
   --before FOLDER rrun of another commit, whose programs are in FOLDER, in the
                   peers' place; bars are not judged then
   Fails if a bar is missed.";
 
-const ALL: [&str; 8] = ["pods", "execs", "hundred", "pull", "images", "starts", "lists", "oci"];
+const ALL: [&str; 9] =
+    ["pods", "execs", "hundred", "pull", "images", "starts", "lists", "manifests", "oci"];
 /// Those that need images of their own.
 const OF_IMAGES: [&str; 3] = ["images", "starts", "lists"];
 
@@ -84,6 +85,13 @@ fn run(options: &Options) -> Result<usize> {
     if options.endpoint.is_none() && OF_IMAGES.iter().any(|what| options.wants(what)) {
         let runtime = tokio::runtime::Runtime::new()?;
         missed += show(&runtime.block_on(of_images(options))?);
+    }
+    if options.endpoint.is_none() && options.wants("manifests") {
+        let builds = manifests::builds(options.before.as_deref())?;
+        let names = ["rrun manifests", "before"].iter().take(builds.len());
+        let mut table = options.table(names.map(|name| (*name).to_owned()).collect());
+        manifests::run(&mut table, &builds, options.rounds)?;
+        missed += show(&table);
     }
     if options.endpoint.is_none() && options.wants("oci") {
         let runtimes = oci::runtimes(options.before.as_deref())?;
