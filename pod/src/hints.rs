@@ -1,5 +1,5 @@
-//! The runtime's events: to the pod that one is about it is a reason to look at once, and not only at
-//! the next second. To others it is none, as looking costs the runtime two lists.
+//! The runtime's events: to the pod that one is about it is a reason to look at once, and not only when
+//! lists are looked at again. To others it is none, as looking costs the runtime two lists.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +15,33 @@ use crate::ids::PodUid;
 /// When a broken event stream is opened again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// What a pod is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hint {
+    /// How often something has happened to it.
+    happened: u64,
+    /// Whether it will be told of what happens.
+    pub streamed: bool,
+}
+
 /// Who is told, by the pod that they work on.
 #[derive(Default)]
-pub(crate) struct Hints(Mutex<BTreeMap<String, watch::Sender<u64>>>);
+pub(crate) struct Hints(Mutex<All>);
+
+#[derive(Default)]
+struct All {
+    streamed: bool,
+    told: BTreeMap<String, watch::Sender<Hint>>,
+}
 
 impl Hints {
-    /// Changes when something has happened to this pod.
-    pub fn of(&self, pod: &PodUid) -> watch::Receiver<u64> {
+    /// Changes when something has happened to this pod, and when events begin or cease to come.
+    pub fn of(&self, pod: &PodUid) -> watch::Receiver<Hint> {
         let mut all = self.lock();
-        all.retain(|_, told| told.receiver_count() > 0);
-        all.entry(pod.as_str().to_owned()).or_default().subscribe()
+        all.told.retain(|_, told| told.receiver_count() > 0);
+        let now = Hint { happened: 0, streamed: all.streamed };
+        let told = all.told.entry(pod.as_str().to_owned());
+        told.or_insert_with(|| watch::Sender::new(now)).subscribe()
     }
 
     /// Tells those whom an event is about: all, if it does not say which pod it is of.
@@ -33,18 +50,28 @@ impl Hints {
         let uid = status.and_then(|status| status.metadata.as_ref()).map(|pod| pod.uid.as_str());
         let all = self.lock();
         match uid.filter(|uid| !uid.is_empty()) {
-            Some(uid) => all.get(uid).into_iter().for_each(hint),
-            None => all.values().for_each(hint),
+            Some(uid) => all.told.get(uid).into_iter().for_each(happened),
+            None => all.told.values().for_each(happened),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<u64>>> {
+    /// Tells all that events come from now on, or no longer: what happened before, or while none came,
+    /// nobody has told.
+    fn set_streamed(&self, streamed: bool) {
+        let mut all = self.lock();
+        all.streamed = streamed;
+        for told in all.told.values() {
+            told.send_modify(|hint| hint.streamed = streamed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn hint(told: &watch::Sender<u64>) {
-    told.send_modify(|n| *n += 1);
+fn happened(told: &watch::Sender<Hint>) {
+    told.send_modify(|hint| hint.happened += 1);
 }
 
 /// Passes on the runtime's events for ever. A runtime without events is polled.
@@ -52,9 +79,11 @@ pub(crate) async fn listen(cri: Arc<dyn Cri>, hints: Arc<Hints>) {
     loop {
         match cri.get_container_events(v1::GetEventsRequest {}).await {
             Ok(mut stream) => {
+                hints.set_streamed(true);
                 while let Some(Ok(event)) = stream.next().await {
                     hints.tell(&event);
                 }
+                hints.set_streamed(false);
             }
             Err(e) if e.code() == Code::Unimplemented => return,
             Err(_) => {}
@@ -95,6 +124,6 @@ mod tests {
         let [one, other] = ["one", "other"].map(|uid| PodUid::parse(uid).unwrap());
         drop(hints.of(&one));
         let _kept = hints.of(&other);
-        assert_eq!(hints.lock().keys().collect::<Vec<_>>(), ["other"]);
+        assert_eq!(hints.lock().told.keys().collect::<Vec<_>>(), ["other"]);
     }
 }

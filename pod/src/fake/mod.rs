@@ -1,5 +1,6 @@
 //! A runtime and a node in memory, for tests in virtual time. Containers live as scripted.
 
+mod events;
 mod images;
 mod node;
 mod resources;
@@ -7,7 +8,7 @@ mod surface;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rrun_cri_api::v1::*;
@@ -107,6 +108,8 @@ pub struct FakeCri {
     pub memory_used: Mutex<u64>,
     /// Whether nobody answers.
     pub away: Mutex<bool>,
+    events: events::FakeEvents,
+    lists: AtomicUsize,
 }
 
 impl FakeCri {
@@ -123,6 +126,8 @@ impl FakeCri {
             shown: Mutex::default(),
             memory_used: Mutex::default(),
             away: Mutex::default(),
+            events: Default::default(),
+            lists: AtomicUsize::new(0),
         }
     }
 
@@ -383,6 +388,7 @@ impl FakeCri {
         &self,
         r: ListContainersRequest,
     ) -> Result<ListContainersResponse, Status> {
+        self.lists.fetch_add(1, Ordering::Relaxed);
         let ContainerFilter { id, state, pod_sandbox_id, label_selector } =
             r.filter.unwrap_or_default();
         let containers = self.world.lock().unwrap().containers.clone();

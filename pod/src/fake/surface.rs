@@ -1,8 +1,8 @@
 //! The CRI surface of the runtime in memory.
 
 use async_trait::async_trait;
-use rrun_cri_api::Cri;
 use rrun_cri_api::v1::*;
+use rrun_cri_api::{Cri, Messages};
 use tonic::Status;
 
 use super::FakeCri;
@@ -111,6 +111,14 @@ impl Cri for FakeCri {
         r: ListContainersRequest,
     ) -> Result<ListContainersResponse, Status> {
         self.do_list_containers(r).await
+    }
+
+    async fn get_container_events(
+        &self,
+        _: GetEventsRequest,
+    ) -> Result<Messages<ContainerEventResponse>, Status> {
+        self.answers()?;
+        self.events()
     }
 
     async fn exec_sync(&self, r: ExecSyncRequest) -> Result<ExecSyncResponse, Status> {

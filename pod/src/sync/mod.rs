@@ -11,6 +11,7 @@ mod pending;
 mod plan;
 mod pod_loop;
 pub(crate) mod pull;
+mod relist;
 mod resize;
 mod restart;
 mod services;

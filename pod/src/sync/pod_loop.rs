@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::actions::{self, Actions};
 use super::kill::ContainerToKill;
 use super::observe::{self, Fingerprint, Observed, RunState};
+use super::relist::{self, RELIST};
 use super::start::{Failed, SandboxContext};
 use super::worker::{PodWorker, RETRY};
 use crate::clock::Timestamp;
@@ -26,8 +27,6 @@ use crate::status::{self, Inputs, Phase, restarting};
 use crate::tombstone::Cause;
 use crate::translate::sandbox;
 
-/// How often the runtime's lists are looked at when it tells nothing by itself.
-const RELIST: Duration = Duration::from_secs(1);
 /// How long volumes may take before that is told (`podAttachAndMountTimeout`).
 const MOUNTS: Duration = Duration::from_secs(123);
 const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
@@ -57,8 +56,9 @@ impl PodWorker {
         let (mut is_first, mut is_blind) = (true, false);
         loop {
             verdicts.mark_unchanged();
-            self.adopt().await;
-            let (seen, fingerprint) = match self.look().await {
+            // What is done is kept apart from the worker, which mostly waits.
+            Box::pin(self.adopt()).await;
+            let (seen, fingerprint) = match Box::pin(self.look()).await {
                 Ok(found) => found,
                 Err(e) => {
                     // The runtime may be away for long.
@@ -77,14 +77,14 @@ impl PodWorker {
             is_blind = false;
             self.note_resize(&seen);
             self.publish(&seen, &probes);
-            self.collect(&seen).await;
-            self.refresh_hosts(&seen).await;
+            Box::pin(self.collect(&seen)).await;
+            Box::pin(self.refresh_hosts(&seen)).await;
             if self.is_over() {
                 break;
             }
             if std::mem::take(&mut is_first) && !seen.sandboxes.is_empty() {
                 // Whoever had the pod before may not have come to it.
-                self.refresh_volumes().await;
+                Box::pin(self.refresh_volumes()).await;
             }
             let stopped = stop.wait_for(Option::is_some);
             let mut excess = self.excess.clone();
@@ -92,7 +92,7 @@ impl PodWorker {
                 biased;
                 Ok(_) = stopped => break,
                 Ok(_) = excess.wait_for(Option::is_some) => continue,
-                result = self.sync(&seen) => result,
+                result = Box::pin(self.sync(&seen)) => result,
             };
             self.save();
             if result.again {
@@ -101,15 +101,15 @@ impl PodWorker {
             // What failed is told at once, but `fingerprint` stays that of before: what the sync itself
             // changed is seen with the next relist, and leads to another try as at the kubelet.
             if result.retry_at.is_some()
-                && let Ok((seen, _)) = self.look().await
+                && let Ok((seen, _)) = Box::pin(self.look()).await
             {
                 self.publish(&seen, &probes);
             }
             while self.wait(&fingerprint, result.retry_at, &mut verdicts).await {
-                self.refresh_hosts(&seen).await;
+                Box::pin(self.refresh_hosts(&seen)).await;
             }
         }
-        self.terminate(&probes).await;
+        Box::pin(self.terminate(&probes)).await;
     }
 
     /// Whether the pod is to be ended: it was told so, it has ended itself, or its time is over.
@@ -237,21 +237,7 @@ impl PodWorker {
         let (mut ephemeral, mut restarts) = (self.ephemeral.clone(), self.restarts.clone());
         let cri = self.cri.clone();
         let pod = self.pod.clone();
-        let mut hints = self.hints.clone();
-        hints.mark_unchanged();
-        let relist = async {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(RELIST) => {}
-                    Ok(()) = hints.changed() => {}
-                }
-                match observe::fingerprint(&*cri, &pod.meta).await {
-                    Ok(fresh) if fresh == *fingerprint => {}
-                    Ok(_) => return,
-                    Err(e) => tracing::debug!(pod = %pod.meta.name, "relist: {e}"),
-                }
-            }
-        };
+        let relist = relist::changed(&*cri, &pod.meta, fingerprint, self.hints.clone());
         let services = tokio::select! {
             Ok(_) = stop.wait_for(Option::is_some) => false,
             Ok(_) = excess.wait_for(Option::is_some) => false,

@@ -18,6 +18,7 @@ use crate::ephemeral::Ephemeral;
 use crate::error::Result;
 use crate::events::Recorder;
 use crate::gc::policy::GcPolicy;
+use crate::hints::Hint;
 use crate::model::Pod;
 use crate::node::Node;
 use crate::probe::Results;
@@ -56,8 +57,8 @@ pub(crate) struct PodWorker {
     pub verification: Arc<VerificationPolicy>,
     /// How many dead containers are kept.
     pub gc: GcPolicy,
-    /// Changes when the runtime told that something happened to the pod.
-    pub hints: watch::Receiver<u64>,
+    /// What the runtime tells of the pod by itself.
+    pub hints: watch::Receiver<Hint>,
     pub results: Arc<Results>,
     pub addresses: Addresses,
     /// Where the pod's Services lead.

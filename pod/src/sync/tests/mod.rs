@@ -6,6 +6,7 @@ mod image_volumes;
 mod images;
 mod probes;
 mod recovery;
+mod relist;
 mod restart;
 mod services;
 mod users;
