@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 
@@ -114,29 +113,52 @@ impl fmt::Display for Event {
 }
 
 /// How many events a slow reader may lag behind before it misses the oldest.
-const CAPACITY: usize = 1_024;
+const KEPT: usize = 1_024;
 
 /// How many past events a new reader gets.
 const HISTORY: usize = 256;
 
-/// Where events go. Nobody waits for a reader.
+/// Where events go. Nobody waits for a reader, and a pod that has few events has no room for many.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     clock: Clock,
-    sender: broadcast::Sender<Event>,
-    history: Arc<Mutex<VecDeque<Event>>>,
+    told: Arc<watch::Sender<Told>>,
+}
+
+/// The last events.
+#[derive(Debug, Default)]
+struct Told {
+    /// How many came before the first of `last`.
+    before: usize,
+    last: VecDeque<Event>,
+}
+
+impl Told {
+    /// How many there were before those that a new reader gets.
+    fn history(&self) -> usize {
+        self.before + self.last.len().saturating_sub(HISTORY)
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+            self.before += 1;
+        }
+        self.last.push_back(event);
+    }
 }
 
 impl Recorder {
     /// A recorder without readers.
     pub fn new(clock: Clock) -> Self {
-        Recorder { clock, sender: broadcast::Sender::new(CAPACITY), history: Default::default() }
+        Recorder { clock, told: Arc::default() }
     }
 
     /// A reader of what was recorded, up to the last 256 events, and of what will be.
     pub fn subscribe(&self) -> Events {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        Events { past: history.clone(), live: self.sender.subscribe() }
+        let told = self.told.subscribe();
+        let next = told.borrow().history();
+        Events { told, next }
     }
 
     /// Records what is as expected.
@@ -152,49 +174,107 @@ impl Recorder {
     fn record(&self, level: Level, container: Option<&str>, reason: Reason, message: String) {
         let container = container.map(str::to_owned);
         let event = Event { at: self.clock.now(), level, reason, container, message };
-        // Sent under the lock: a reader that begins now gets it once, from here or from there.
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if history.len() == HISTORY {
-            history.pop_front();
-        }
-        history.push_back(event.clone());
-        // No reader is no error.
-        let _ = self.sender.send(event);
+        self.told.send_modify(|told| told.push(event));
     }
+}
+
+/// Why there is no next event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// So many were lost: they came faster than they were read.
+    Lost(usize),
+    /// The pod is over, and all were read.
+    Over,
 }
 
 /// A reader of a pod's events.
 #[derive(Debug)]
 pub struct Events {
-    past: VecDeque<Event>,
-    live: broadcast::Receiver<Event>,
+    told: watch::Receiver<Told>,
+    /// How many there were before the next one.
+    next: usize,
 }
 
 impl Events {
     /// The next event.
     ///
     /// # Errors
-    /// `Lagged` with how many were missed; `Closed` when the pod is over.
-    pub async fn recv(&mut self) -> Result<Event, RecvError> {
-        match self.past.pop_front() {
-            Some(event) => Ok(event),
-            None => self.live.recv().await,
+    /// How many were missed, once; that the pod is over.
+    pub async fn recv(&mut self) -> Result<Event, Missed> {
+        loop {
+            if let Some(next) = self.read() {
+                return next;
+            }
+            if self.told.changed().await.is_err() {
+                // The last ones may have come since.
+                return self.read().unwrap_or(Err(Missed::Over));
+            }
         }
     }
 
     /// The next event if there is one now.
     pub fn next_now(&mut self) -> Option<Event> {
-        if let Some(event) = self.past.pop_front() {
-            return Some(event);
-        }
         loop {
-            match self.live.try_recv() {
+            match self.read()? {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(lost)) => {
+                Err(Missed::Lost(lost)) => {
                     tracing::warn!("{lost} events came faster than they were read");
                 }
-                Err(_) => return None,
+                Err(Missed::Over) => return None,
             }
         }
+    }
+
+    fn read(&mut self) -> Option<Result<Event, Missed>> {
+        let told = self.told.borrow_and_update();
+        let lost = told.before.saturating_sub(self.next);
+        if lost > 0 {
+            self.next = told.before;
+            return Some(Err(Missed::Lost(lost)));
+        }
+        let event = told.last.get(self.next - told.before)?.clone();
+        self.next += 1;
+        Some(Ok(event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(recorder: &Recorder, events: std::ops::Range<usize>) {
+        events.for_each(|n| recorder.normal(None, Reason::Pulled, n.to_string()));
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_the_last_256_then_each_new_one_once_and_then_the_end() {
+        let recorder = Recorder::new(Clock::system());
+        record(&recorder, 0..300);
+        let mut events = recorder.subscribe();
+        record(&recorder, 300..301);
+        for n in 44..301 {
+            assert_eq!(events.recv().await.unwrap().message, n.to_string());
+        }
+        assert_eq!(events.next_now(), None);
+        record(&recorder, 301..302);
+        drop(recorder);
+        assert_eq!(events.recv().await.unwrap().message, "301");
+        assert_eq!(events.recv().await, Err(Missed::Over));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_lags_is_told_how_many_it_missed_and_goes_on_with_the_oldest() {
+        let recorder = Recorder::new(Clock::system());
+        let mut events = recorder.subscribe();
+        record(&recorder, 0..KEPT + 7);
+        assert_eq!(events.recv().await, Err(Missed::Lost(7)));
+        assert_eq!(events.recv().await.unwrap().message, "7");
+    }
+
+    #[test]
+    fn a_pod_without_events_has_no_room_for_them() {
+        let recorder = Recorder::new(Clock::system());
+        let _events = recorder.subscribe();
+        assert_eq!(recorder.told.borrow().last.capacity(), 0);
     }
 }

@@ -7,14 +7,13 @@ use crate::lines::{Head, Lines};
 use crate::pull::view::View;
 use rrun_images::Store;
 use rrun_pod::PodHandle;
-use rrun_pod::events::{Event, Events, Level};
+use rrun_pod::events::{Event, Events, Level, Missed};
 use rrun_pod::model::Pod;
 use rrun_pod::status::{ContainerStatus, PodStatus, State};
 use rrun_pod::supervise::logs::{LogFiles, Reader};
 use std::collections::HashMap;
 use std::io::{IsTerminal, Stdout, Write, stderr, stdout};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{oneshot, watch};
 
 /// How often logs are looked at. They are files of the runtime, which tells nobody.
@@ -86,8 +85,8 @@ impl Display {
                 }
                 event = events.recv(), if !told_all => match event {
                     Ok(event) => self.event(&event),
-                    Err(RecvError::Lagged(missed)) => self.say(&format!("({missed} events missed)")),
-                    Err(RecvError::Closed) => told_all = true,
+                    Err(Missed::Lost(missed)) => self.say(&format!("({missed} events missed)")),
+                    Err(Missed::Over) => told_all = true,
                 },
                 Ok(()) = signals.changed() => {
                     let line = self.text.stopping(*signals.borrow_and_update());

@@ -48,7 +48,7 @@ pub async fn manifests(context: &Context, args: &args::Manifests) -> Result<Exit
         tokio::select! {
             () = changes.next() => {}
             () = retry => {}
-            () = tokio::time::sleep(RESCAN) => {}
+            () = tokio::time::sleep(RESCAN) => rrun_sys::heap::trim(),
             () = keeper.pod_ended() => {}
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),

@@ -193,7 +193,8 @@ impl ProbeWorker {
         let container = ProbedContainer { container: &self.container, id, address };
         let mut result = ProbeResult::Error(String::new());
         for _ in 0..TRIES {
-            result = check(&*self.context.cri, &self.probe, container).await;
+            // Apart from the worker, which mostly waits for the next one: a request is large.
+            result = Box::pin(check(&*self.context.cri, &self.probe, container)).await;
             if !matches!(result, ProbeResult::Error(_)) {
                 break;
             }

@@ -1,11 +1,10 @@
 //! A pod's records while it runs.
 
-use tokio::sync::broadcast::error::RecvError;
-
 use super::rotate::PERIOD;
 use super::store::LockedPod;
 use crate::engine::PodHandle;
 use crate::error::Result;
+use crate::events::Missed;
 
 /// Keeps the records of a pod until it is over; the answer is the pod, still taken.
 pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod {
@@ -21,10 +20,10 @@ pub(super) async fn record(mut pod: LockedPod, handle: &PodHandle) -> LockedPod 
             event = events.recv(), if !told_all => {
                 match event {
                     Ok(event) => faults.note("event", pod.record(event).await),
-                    Err(RecvError::Lagged(lost)) => {
+                    Err(Missed::Lost(lost)) => {
                         tracing::warn!("{lost} events came faster than they could be recorded");
                     }
-                    Err(RecvError::Closed) => told_all = true,
+                    Err(Missed::Over) => told_all = true,
                 }
                 continue;
             }

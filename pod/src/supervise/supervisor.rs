@@ -129,7 +129,8 @@ async fn editing(
     mut redefinition: Redefinition,
 ) -> Infallible {
     while let Some(one) = applies.recv().await {
-        let done = edit(&one.request, handle, &mut redefinition).await;
+        // Apart from what waits for it, as long as the pod runs.
+        let done = Box::pin(edit(&one.request, handle, &mut redefinition)).await;
         one.answer(&done).await;
     }
     pending().await

@@ -203,15 +203,15 @@ async fn read(stream: Arc<UnixStream>, shared: Arc<Shared>, events: mpsc::Unboun
 
 /// Reads once; false at the end of the stream.
 async fn read_some(stream: &UnixStream, decoder: &mut Decoder) -> io::Result<bool> {
-    let mut buffer = [0; 16 << 10];
-    let mut fds = Vec::new();
-    let count = stream
-        .async_io(Interest::READABLE, || {
-            Ok(rrun_sys::fdpass::receive(stream.as_fd(), &mut buffer, &mut fds)?)
-        })
-        .await?;
-    decoder.feed(&buffer[..count], fds);
-    Ok(count > 0)
+    let read = || {
+        // Not across the wait: there is one that waits for each pod.
+        let mut buffer = [0; 16 << 10];
+        let mut fds = Vec::new();
+        let count = rrun_sys::fdpass::receive(stream.as_fd(), &mut buffer, &mut fds)?;
+        decoder.feed(&buffer[..count], fds);
+        Ok(count > 0)
+    };
+    stream.async_io(Interest::READABLE, read).await
 }
 
 fn deliver(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<Event>) {

@@ -355,7 +355,7 @@ impl Keeper {
             drop(redefined.lock().await.take());
             // One that somebody has ended comes back as long as its file is there.
             let is_gone = remove || !asked.is_empty() || is_unwanted.load(Ordering::SeqCst);
-            let work = async { if is_gone { runtime.forget(pod).await } else { Ok(()) } };
+            let work = async { if is_gone { Box::pin(runtime.forget(pod)).await } else { Ok(()) } };
             let failed = control::answer_with(asked, work).await.err();
             drop(attended.sockets);
             Over { name: of, is_gone, failed: failed.map(|error| (entry, error.to_string())) }
