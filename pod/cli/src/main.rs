@@ -67,9 +67,14 @@ use clap::Parser;
 use context::Context;
 use rrun_cri::config::{Config, check_run};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// For threads of which few run at a time.
 const HEAPS: i32 = 2;
+
+/// How long a thread for calls that block is kept without one. They take turns: what is done every few
+/// seconds for each of many pods would otherwise keep all that were ever needed at once.
+const IDLE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     rrun_sys::heap::keep_to(HEAPS);
@@ -112,7 +117,8 @@ fn start(mut args: Args) -> Result<ExitCode> {
         }
     }
     let context = Context::new(config, args.endpoint);
-    let runtime = tokio::runtime::Runtime::new().context("start")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().thread_keep_alive(IDLE).build().context("start")?;
     let code = runtime.block_on(verb(args.verb, context, args.background));
     // A read of standard input that never ends must not keep us.
     runtime.shutdown_background();
@@ -120,27 +126,15 @@ fn start(mut args: Args) -> Result<ExitCode> {
 }
 
 async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode> {
-    let of_images = matches!(
-        verb,
-        Verb::Images(_)
-            | Verb::Pull(_)
-            | Verb::Login(_)
-            | Verb::Logout(_)
-            | Verb::Rmi { .. }
-            | Verb::Image(_)
-            | Verb::Gc(_)
-            | Verb::Fsck { .. }
-            | Verb::Doctor { .. }
-            | Verb::WhyRemoved { .. }
-            | Verb::Completion { .. }
-            | Verb::Man { .. }
-    );
-    if let (Some(endpoint), false) = (&context.endpoint, of_images) {
+    if let (Some(endpoint), false) = (&context.endpoint, is_of_images(&verb)) {
         // Some of what follows goes by our own records: an endpoint that nobody serves would merely
         // seem to have no pods.
         match (runtime::connect(endpoint).await, &verb) {
             (Err(error), Verb::Exec(_) | Verb::Attach(_) | Verb::Debug(_)) => {
                 return Ok(exec::or_not_begun(Err(error)));
+            }
+            (Err(error), verb) if goes_by_records(verb) && !context.pods().await?.is_empty() => {
+                terminal::tell(format_args!("{error:#}; what is on record of its pods is shown"));
             }
             (connected, _) => drop(connected?),
         }
@@ -197,6 +191,41 @@ async fn verb(verb: Verb, context: Context, background: bool) -> Result<ExitCode
         Verb::Man { folder } => manual::man(&folder),
         Verb::Manifests(args) => manifests::manifests(&context, &args).await,
     }
+}
+
+/// Whether it is about no pod.
+fn is_of_images(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Images(_)
+            | Verb::Pull(_)
+            | Verb::Login(_)
+            | Verb::Logout(_)
+            | Verb::Rmi { .. }
+            | Verb::Image(_)
+            | Verb::Gc(_)
+            | Verb::Fsck { .. }
+            | Verb::Doctor { .. }
+            | Verb::WhyRemoved { .. }
+            | Verb::Completion { .. }
+            | Verb::Man { .. }
+    )
+}
+
+/// Whether it needs no runtime: what it shows, or waits for, is on record, by whoever runs the pod. That
+/// goes on while a server is away.
+fn goes_by_records(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Ps(_)
+            | Verb::Get(_)
+            | Verb::Logs(_)
+            | Verb::Events { .. }
+            | Verb::Trace { .. }
+            | Verb::Why { .. }
+            | Verb::Describe { .. }
+            | Verb::Wait { .. }
+    )
 }
 
 /// Does something to each pod. One that it fails for keeps the others from nothing.

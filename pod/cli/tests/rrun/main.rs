@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod away;
 mod cp;
 mod credentials;
 mod debug;
