@@ -1,21 +1,20 @@
 //! `rrun port-forward`: connections to ports of this machine go on to ports of a pod.
 //!
-//! Each is a connection of its own to a streaming URL of the CRI, over WebSocket: two channels for the
-//! one port, data and error. Both begin with the port's number.
+//! Each is a connection of its own to a streaming URL of the CRI, over SPDY: two streams for the one port,
+//! data and error. What one side has said all of ends on its way, and the other goes on.
 
+mod spdy;
 mod words;
 
 use crate::args;
 use crate::context::Context;
 use crate::runtime::reach;
-use crate::streaming::{self, Socket};
 use crate::{table, terminal};
 use anyhow::{Context as _, Result, anyhow, bail};
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
 use rrun_cri_api::{Cri, v1};
 use rrun_pod::supervise::Entry;
 use rrun_pod::translate::labels;
+use spdy::{DATA, ERROR, Received};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,17 +22,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::Message;
 pub use words::{Address, Ports};
 
 /// How often it is looked whether the pod is still there.
 const LOOK: Duration = Duration::from_secs(1);
 
-const DATA: u8 = 0;
-const ERROR: u8 = 1;
-
-/// What both channels begin with.
-const PORT: usize = 2;
+/// More of an error is not shown.
+const LONGEST: usize = 4 << 10;
 
 /// Forwards until the pod ends.
 pub async fn port_forward(context: &Context, args: args::PortForward) -> Result<ExitCode> {
@@ -155,62 +150,64 @@ impl Remote {
         let request = v1::PortForwardRequest { pod_sandbox_id: self.sandbox.clone(), port };
         let reply = self.cri.port_forward(request).await;
         let url = reply.map_err(|status| anyhow!("{}", status.message()))?.url;
-        // Others than ours have the ports from the URL.
-        let between = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{between}port={}", self.port);
-        let socket = streaming::connect_port(&url).await.with_context(|| url.clone())?;
-        let (to_pod, from_pod) = socket.split();
+        let connected = spdy::connect(&url, self.port).await;
+        let (from_pod, to_pod) = connected.with_context(|| url.clone())?;
         let (from_client, to_client) = stream.into_split();
-        let inward = tokio::spawn(inward(from_client, to_pod));
-        let done = outward(from_pod, to_client).await;
-        inward.abort();
-        done
+        tokio::select! {
+            done = outward(from_pod, to_client) => done,
+            () = inward(from_client, to_pod) => Ok(()),
+        }
     }
 }
 
-/// What the client says. That it has said all cannot be told here: the connection lasts until the pod
-/// ends it, or the client is gone.
-async fn inward(mut client: OwnedReadHalf, mut pod: SplitSink<Socket, Message>) {
+/// What the client says, and that it has said all; until the client is gone.
+async fn inward(mut client: OwnedReadHalf, mut pod: spdy::Writer) {
+    let mut bytes = vec![0; 16 * 1024];
     loop {
-        let mut frame = vec![DATA; 16 * 1024];
-        let read = client.read(&mut frame[1..]).await;
-        match read {
-            Ok(0) => return std::future::pending().await,
-            Ok(read) => {
-                frame.truncate(1 + read);
-                if pod.send(Message::binary(frame)).await.is_err() {
-                    return;
+        let sent = match client.read(&mut bytes).await {
+            Ok(0) => {
+                let _ = pod.end().await;
+                break;
+            }
+            Ok(read) => pod.send(&bytes[..read]).await,
+            Err(_) => return,
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+    // The answer may take its time; why no more can be sent is found by whoever reads.
+    std::future::pending().await
+}
+
+/// What the pod says, until it has said all and the server has told how it went.
+async fn outward(mut pod: spdy::Reader, mut client: OwnedWriteHalf) -> Result<()> {
+    let (mut has_said_all, mut has_told) = (false, false);
+    let mut error = Vec::new();
+    while !(has_said_all && has_told) {
+        match pod.next().await.context("read from the server")? {
+            Some(Received::Bytes(DATA, bytes)) => {
+                if client.write_all(&bytes).await.is_err() {
+                    // The client has gone.
+                    return Ok(());
                 }
             }
-            Err(_) => {
-                let _ = pod.close().await;
-                return;
+            Some(Received::Bytes(ERROR, bytes)) => {
+                error.extend_from_slice(&bytes[..bytes.len().min(LONGEST - error.len())]);
             }
+            Some(Received::End(DATA)) => {
+                let _ = client.shutdown().await;
+                has_said_all = true;
+            }
+            Some(Received::End(ERROR)) => has_told = true,
+            Some(_) => {}
+            // Some servers tell nothing at the end.
+            None if has_said_all => break,
+            None => bail!("the connection to the server has ended"),
         }
-    }
-}
-
-/// What the pod says, until it has said all.
-async fn outward(mut pod: SplitStream<Socket>, mut client: OwnedWriteHalf) -> Result<()> {
-    let mut heads = [PORT; 2];
-    let mut error = Vec::new();
-    while let Some(message) = pod.next().await {
-        let Ok(Message::Binary(bytes)) = message else { continue };
-        let Some((&channel, bytes)) = bytes.split_first() else { continue };
-        let Some(head) = heads.get_mut(usize::from(channel)) else { continue };
-        let skipped = bytes.len().min(*head);
-        *head -= skipped;
-        let bytes = &bytes[skipped..];
-        if channel == ERROR {
-            error.extend_from_slice(bytes);
-        } else if client.write_all(bytes).await.is_err() {
-            // The client has gone.
-            return Ok(());
-        }
-        if !error.is_empty() {
+        if has_told && !error.is_empty() {
             bail!("{}", String::from_utf8_lossy(&error).trim_end());
         }
     }
-    let _ = client.shutdown().await;
     Ok(())
 }

@@ -20,8 +20,6 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 /// The newest that we speak first.
 const PROTOCOLS: &str = "v5.channel.k8s.io, v4.channel.k8s.io";
 const CAN_CLOSE: &str = "v5.channel.k8s.io";
-/// Of ports: their channels cannot be closed alone.
-const PORT_PROTOCOL: &str = "v4.channel.k8s.io";
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
@@ -37,17 +35,12 @@ pub struct Connection {
 }
 
 /// What messages go over.
-pub type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<TcpStream>;
 
 /// Connects to the streams of a command.
 pub async fn connect(url: &str) -> Result<Connection> {
     let (socket, taken) = open(url, PROTOCOLS).await?;
     Ok(Connection { socket, can_close: taken == CAN_CLOSE })
-}
-
-/// Connects to a port of a pod.
-pub async fn connect_port(url: &str) -> Result<Socket> {
-    Ok(open(url, PORT_PROTOCOL).await?.0)
 }
 
 /// A connection, and the protocol that the server has chosen.

@@ -12,14 +12,19 @@
  *   write PATH TEXT   TEXT into the file
  *   once PATH TEXT    the first time: TEXT and a newline, end with 1; then: "again" and wait
  *   second PATH       the first time: end with 1; then: with 0
+ *   count PORT        one connection after the other: how many bytes came, when all have come
+ *   tell PORT TEXT    TEXT and its end to that port of this machine; what comes back to stdout
  *   fill KIB          so much of lines of 64 bytes, then wait
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,6 +72,47 @@ static _Noreturn void wait_for_end(void)
 		pause();
 }
 
+static struct sockaddr_in here(const char *port, in_addr_t address)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
+
+	at.sin_addr.s_addr = htonl(address);
+	return at;
+}
+
+static int count(const char *port)
+{
+	struct sockaddr_in at = here(port, INADDR_ANY);
+	int one = 1, sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char data[4096];
+
+	setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(sock, (struct sockaddr *)&at, sizeof at) < 0 || listen(sock, 64) < 0)
+		return 1;
+	for (;;) {
+		int peer = accept(sock, 0, 0);
+		long all = 0;
+		ssize_t n;
+
+		while ((n = read(peer, data, sizeof data)) > 0)
+			all += n;
+		dprintf(peer, "%ld bytes\n", all);
+		close(peer);
+	}
+}
+
+static int tell(const char *port, const char *text)
+{
+	struct sockaddr_in at = here(port, INADDR_LOOPBACK);
+	int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (connect(sock, (struct sockaddr *)&at, sizeof at) < 0)
+		return 1;
+	if (dprintf(sock, "%s", text) < 0 || shutdown(sock, SHUT_WR) < 0)
+		return 1;
+	return copy(sock);
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "", *first = argc > 2 ? argv[2] : "";
@@ -104,6 +150,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(verb, "second"))
 		return open(first, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) >= 0;
+	if (!strcmp(verb, "count"))
+		return count(first);
+	if (!strcmp(verb, "tell"))
+		return tell(first, second);
 	if (!strcmp(verb, "fill")) {
 		for (long i = 0; i < atol(first) * 16; i++)
 			printf("%063ld\n", i);

@@ -1,6 +1,6 @@
 //! `rrun attach` and `rrun port-forward`.
 
-use crate::machine::{Machine, await_that, pod, talker, talkers, text};
+use crate::machine::{Machine, await_that, pod, talk_layout, talker, talkers, text};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -41,6 +41,32 @@ fn connections_to_ports_of_this_machine_go_on_to_the_pod() {
     run.end();
     forward.expect("lost connection to pod");
     assert_eq!(forward.end(), Some(1));
+    machine.assert_nothing_left();
+}
+
+/// What a client gets that has said all before the answer begins.
+fn told(machine: &Machine, port: &str, words: &str) -> String {
+    let program = talk_layout().with_extension("");
+    let mut talk = machine.sandbox.command(program);
+    text(&rrun_tests::limit::output(talk.args(["tell", port, words])).unwrap().stdout)
+}
+
+#[test]
+fn a_client_that_has_said_all_gets_an_answer_that_begins_only_then() {
+    let machine = Machine::new();
+    let counts = talkers("web", "Always", &[talker("main", &["count", "8080"])]);
+    let run = machine.run("web", &counts);
+    run.expect("pod web: Running");
+    let forward = machine.start(&["port-forward", "web", "18080:8080"]);
+    forward.expect("Forwarding from 127.0.0.1:18080 -> 8080");
+    await_that("the server listens", || told(&machine, "18080", "hello") == "5 bytes\n");
+    assert_eq!(told(&machine, "18080", ""), "0 bytes\n");
+    let long = "x".repeat(100_000);
+    assert_eq!(told(&machine, "18080", &long), "100000 bytes\n");
+    forward.signal("TERM");
+    forward.end();
+    run.signal("INT");
+    run.end();
     machine.assert_nothing_left();
 }
 
