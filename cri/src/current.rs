@@ -136,6 +136,7 @@ fn of_engine(config: &Config) -> rrun_engine::Settings {
             drain_bytes: config.log.drain_bytes,
         },
         handlers: config.runtimes.handlers(),
+        restore_checkpoints: config.images.restore_checkpoints,
     }
 }
 
@@ -204,6 +205,7 @@ mod tests {
         ("images.downloads_per_registry", "1"),
         ("images.layers", "'erofs'"),
         ("images.largest_ratio", "1"),
+        ("images.restore_checkpoints", "true"),
         ("images.pinned", "['x']"),
         ("images.image_gc_high_threshold_percent", "90"),
         ("images.image_gc_low_threshold_percent", "70"),

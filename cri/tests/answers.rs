@@ -224,6 +224,7 @@ fn container_status() -> ContainerStatus {
         exit: Some(ContainerExit { code: 1, at: 3, reason, message }),
         image_id: "sha256:1".into(),
         image_ref: "i@sha256:0".into(),
+        base: None,
         mounts: vec![mount, image],
         log_path: "/log".into(),
         resources: resources(),
@@ -270,6 +271,7 @@ fn pod_metrics() -> PodMetrics {
     let container = ContainerMetrics {
         id: "1".repeat(64).parse().unwrap(),
         config: container_config(),
+        base: None,
         started_at: 1,
         resources: resources(),
         counts: Some((1, Arc::default())),
@@ -315,6 +317,7 @@ fn what_is_converted_is_in_the_bytes_of_a_full_answer_and_what_is_empty_is_not()
         created_at: 1,
         image_id: container.image_id.clone(),
         image_ref: container.image_ref.clone(),
+        base: None,
     };
     let descriptor = &convert::metric_descriptors()[0];
     let answers: [(&str, Vec<u8>); 7] = [

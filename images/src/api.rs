@@ -8,6 +8,7 @@ use std::time::Duration;
 use rrun_blocking::Blocking;
 use tracing::Instrument;
 
+use crate::checkpoint::Checkpoint;
 use crate::counts::Counts;
 use crate::credentials::{Credentials, Known};
 use crate::digest::{Digest, ImageId};
@@ -138,6 +139,16 @@ impl Store {
     pub async fn document(&self, id: &ImageId) -> Result<Vec<u8>> {
         let id = id.clone();
         self.disk.run(move |disk| disk.document(&id)).await
+    }
+
+    /// The checkpoint of a container that an image is, by the annotations of its manifest or index;
+    /// `None` for any other image.
+    ///
+    /// # Errors
+    /// `Invalid` for one that is annotated so and cannot be one.
+    pub async fn checkpoint(&self, id: &ImageId) -> Result<Option<Checkpoint>> {
+        let id = id.clone();
+        self.disk.run(move |disk| Checkpoint::of_image(disk, &id)).await
     }
 
     /// Gives the image that `text` names another name, which an image that had it loses.

@@ -1,4 +1,5 @@
-//! The archive of a checkpoint, read: what podman, CRI-O, containerd and this runtime write.
+//! The archive of a checkpoint, read: what podman, CRI-O, containerd and this runtime write. It is a
+//! file, or the one layer of an image.
 //!
 //! Whoever names an archive need not have made it: what is read of it into memory is bounded, and what
 //! is written of it stays within the folders that are given, whatever the names and links in it are.
@@ -6,10 +7,17 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::thread;
 
+use serde_json::Value;
+
+use crate::config;
+use crate::digest::ImageId;
 use crate::error::{Context, Error, Kind, Result};
-use crate::layer::Changes;
+use crate::layer::{Changes, Stored};
+use crate::manifest;
+use crate::store::Disk;
 use crate::tar::{Archive, Entry, EntryKind};
 
 /// The most that is read of a document, and the most entries of one archive.
@@ -23,11 +31,23 @@ const IMAGES: &[u8] = b"checkpoint/";
 const CHANGES: &str = "rootfs-diff.tar";
 const DELETED: &str = "deleted.files";
 
+/// What the manifest or the index of an image with an archive in it is annotated with: the container's
+/// name, as containerd and checkpointctl have it, and as CRI-O does.
+const ANNOTATIONS: [&str; 2] =
+    ["org.criu.checkpoint.container.name", "io.kubernetes.cri-o.annotations.checkpoint.name"];
+
 /// An archive.
 #[derive(Debug)]
 pub struct Checkpoint {
-    file: File,
-    path: PathBuf,
+    from: Place,
+    /// What errors call it.
+    what: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(File),
+    Layer(Stored),
 }
 
 /// What an archive says of its container, in JSON.
@@ -53,7 +73,37 @@ impl Checkpoint {
             };
             Error::new(kind, error.to_string()).context(what())
         })?;
-        Ok(Checkpoint { file, path: path.to_owned() })
+        Ok(Checkpoint { from: Place::File(file), what: what() })
+    }
+
+    /// The one in an image, which its documents say is one; `None` for any other image. It is no more
+    /// than its layers are: whoever reads it holds the image.
+    ///
+    /// # Errors
+    /// `Invalid` for an image of more than one layer, or of one whose archive cannot be made again.
+    pub(crate) fn of_image(disk: &Disk, id: &ImageId) -> Result<Option<Checkpoint>> {
+        let documents = disk.documents(id)?;
+        if !documents.iter().any(|document| is_annotated(document)) {
+            return Ok(None);
+        }
+        let what = format!("checkpoint {id}");
+        let found = || {
+            let count = config::parse(&disk.document(id)?)?.diff_ids.len();
+            if count != 1 {
+                let why = format!("an image with a checkpoint has one layer, and it has {count}");
+                return Err(Error::invalid(why));
+            }
+            let (_, layer) = disk
+                .parts_of(id)?
+                .pop()
+                .ok_or_else(|| Error::not_found("its layer is gone, pull it again"))?;
+            if !layer.has_archive() {
+                return Err(Error::invalid("its layer has a path twice"));
+            }
+            Ok(layer)
+        };
+        let layer = found().context(&what)?;
+        Ok(Some(Checkpoint { from: Place::Layer(layer), what }))
     }
 
     /// Reads what it says of its container.
@@ -77,7 +127,7 @@ impl Checkpoint {
             (None, _) => Err(Error::invalid("it is no checkpoint: there is no config.dump in it")),
             (_, None) => Err(Error::invalid("it is no checkpoint: there is no spec.dump in it")),
         });
-        documents.context(self.what())
+        documents.context(&self.what)
     }
 
     /// Writes the image of the processes into the empty folder `images`, and what the container has
@@ -86,7 +136,7 @@ impl Checkpoint {
     /// # Errors
     /// `Invalid` for an archive that is not as it must be; what cannot be written.
     pub fn unpack(&self, images: &Path, upper: &Path) -> Result<()> {
-        let mut changes = Changes::open(upper).context(self.what())?;
+        let mut changes = Changes::open(upper).context(&self.what)?;
         let (mut deleted, mut seen) = (None, BTreeSet::new());
         let read = self.each(|name, entry, archive| {
             if let Some(name) = name.strip_prefix(IMAGES) {
@@ -112,32 +162,66 @@ impl Checkpoint {
             }
             changes.finish()
         });
-        unpacked.context(self.what())
-    }
-
-    fn what(&self) -> String {
-        format!("checkpoint {}", self.path.display())
+        unpacked.context(&self.what)
     }
 
     /// Tells each entry by its name without what stands for the archive's own folder.
-    fn each(
-        &self,
-        mut tell: impl FnMut(&[u8], &Entry, &mut Archive<BufReader<&File>>) -> Result<()>,
-    ) -> Result<()> {
-        (&self.file).rewind()?;
-        let mut archive = Archive::new(BufReader::with_capacity(BUFFER, &self.file));
-        let mut count = 0;
-        while let Some(entry) = archive.next_entry()? {
-            count += 1;
-            if count > ENTRIES {
-                return Err(Error::invalid(format_args!("it has more than {ENTRIES} entries")));
+    fn each(&self, tell: impl FnMut(&[u8], &Entry, &mut Tar<'_>) -> Result<()>) -> Result<()> {
+        match &self.from {
+            Place::File(file) => {
+                let mut file = file;
+                file.rewind()?;
+                each(&mut BufReader::with_capacity(BUFFER, file), tell)
             }
-            let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path).to_vec();
-            tell(&name, &entry, &mut archive)
-                .context(format_args!("entry \"{}\"", entry.path.escape_ascii()))?;
+            Place::Layer(layer) => of_layer(layer, tell),
         }
-        Ok(())
     }
+}
+
+type Tar<'a> = Archive<&'a mut dyn BufRead>;
+
+fn each(
+    from: &mut dyn BufRead,
+    mut tell: impl FnMut(&[u8], &Entry, &mut Tar<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut archive = Archive::new(from);
+    let mut count = 0;
+    while let Some(entry) = archive.next_entry()? {
+        count += 1;
+        if count > ENTRIES {
+            return Err(Error::invalid(format_args!("it has more than {ENTRIES} entries")));
+        }
+        let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path).to_vec();
+        tell(&name, &entry, &mut archive)
+            .context(format_args!("entry \"{}\"", entry.path.escape_ascii()))?;
+    }
+    Ok(())
+}
+
+/// A layer's archive is written, and read by a pipe: nothing of it is in the memory or on the disk
+/// twice.
+fn of_layer(
+    layer: &Stored,
+    tell: impl FnMut(&[u8], &Entry, &mut Tar<'_>) -> Result<()>,
+) -> Result<()> {
+    let (from, mut to) = io::pipe()?;
+    thread::scope(|scope| {
+        let written = scope.spawn(move || layer.write_archive(&mut to));
+        let mut from = BufReader::with_capacity(BUFFER, from);
+        let told = each(&mut from, tell);
+        // To the end, so that an error of the other side is not one about the pipe.
+        let drained = io::copy(&mut from, &mut io::sink());
+        let written = written.join();
+        written.map_err(|_| Error::new(Kind::Internal, "a thread has ended"))??;
+        drained?;
+        told
+    })
+}
+
+/// Whether a manifest or an index is that of an image with an archive in it.
+fn is_annotated(document: &[u8]) -> bool {
+    let has = |annotations: Value| ANNOTATIONS.iter().any(|name| annotations.get(name).is_some());
+    manifest::annotations(document).is_some_and(has)
 }
 
 fn once(is_there: bool) -> Result<()> {

@@ -1,6 +1,7 @@
 //! CheckpointContainer, by a real criu.
 
 mod ends;
+mod image;
 mod restore;
 
 use crate::suite::*;

@@ -18,6 +18,8 @@ pub struct Settings {
     pub log: LogLimits,
     /// Other OCI runtimes, which a pod may ask for.
     pub handlers: Handlers,
+    /// A container may be made of an image that is a checkpoint.
+    pub restore_checkpoints: bool,
 }
 
 impl Default for Settings {
@@ -27,6 +29,7 @@ impl Default for Settings {
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             log: LogLimits::default(),
             handlers: Handlers::new(),
+            restore_checkpoints: false,
         }
     }
 }

@@ -122,6 +122,7 @@ fn container_metrics(container: &Arc<Container>) -> ContainerMetrics {
     ContainerMetrics {
         id: container.id.clone(),
         config: Arc::clone(&container.config),
+        base: record.base.clone(),
         started_at: record.started_at,
         resources: record.resources.clone(),
         counts: container.counts.last(),

@@ -6,7 +6,7 @@ use crate::model::{Dns, PortMapping, Tags};
 use crate::stats::{Counts, FsUsage, InterfaceUsage, Stats};
 use async_trait::async_trait;
 pub use rrun_images::ImageConfig;
-use rrun_images::Lower;
+use rrun_images::{Checkpoint, Lower};
 use rrun_runtime::plan::{Cgroups, IdMaps};
 use rrun_shim_protocol::{Events, Exec, Reply, Request, Running, WireKind};
 use rrun_sys::kernel::Feature;
@@ -61,6 +61,15 @@ pub trait Images: Send + Sync {
     /// Leases the image to `holder` beside what it holds already, for a mount that nobody writes to:
     /// what [`Host::view`] mounts. Idempotent.
     async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>>;
+
+    /// Ends the lease of an image that `holder` only looks at. Unknown is done.
+    async fn let_go(&self, holder: &str, image_id: &str) -> Result<()>;
+
+    /// The checkpoint that an image is; `None` for any other one.
+    ///
+    /// # Errors
+    /// `Invalid` for one that says so and cannot be one.
+    async fn checkpoint(&self, image_id: &str) -> Result<Option<Checkpoint>>;
 
     /// Gives back what `holder` holds, and its writable layer. Unknown is done.
     async fn release(&self, holder: &str) -> Result<()>;

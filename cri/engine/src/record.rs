@@ -13,7 +13,7 @@
 use crate::error::{Context, Error, Result};
 use crate::handlers::CommandLine;
 use crate::id::{ContainerId, Owner, PodId};
-use crate::model::{ContainerConfig, MountSpec, PodConfig, Resources};
+use crate::model::{ContainerConfig, ImageSpec, MountSpec, PodConfig, Resources};
 use crate::phase::{ContainerPhase, PodPhase};
 use crate::status::{ContainerExit, LinuxUser};
 use nix::errno::Errno;
@@ -114,6 +114,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) exit: Option<ContainerExit>,
     pub(crate) image_id: String,
     pub(crate) image_ref: String,
+    /// What it was made of, if that is not the image that was asked for, which was a checkpoint.
+    #[serde(default)]
+    pub(crate) base: Option<Arc<ImageSpec>>,
     /// Process id of its init, seen from the host; 0: none.
     pub(crate) pid: i32,
     /// Its control group, in cgroupfs spelling.

@@ -1,7 +1,7 @@
 //! What containers and pods use.
 
 use crate::id::{ContainerId, PodId};
-use crate::model::{ContainerConfig, PodConfig, Resources};
+use crate::model::{ContainerConfig, ImageSpec, PodConfig, Resources};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -99,6 +99,8 @@ pub struct ContainerMetrics {
     pub id: ContainerId,
     /// What was asked for: name and image.
     pub config: Arc<ContainerConfig>,
+    /// What it was made of, if that is not the image that was asked for, which was a checkpoint.
+    pub base: Option<Arc<ImageSpec>>,
     /// When it was started, nanoseconds since the epoch.
     pub started_at: i64,
     /// Its limits, as they were asked for.

@@ -1,7 +1,7 @@
 //! What clients see: items of lists, statuses, and the filters of both.
 
 use crate::id::{ContainerId, PodId};
-use crate::model::{ContainerConfig, MountSpec, PodConfig, Resources, Tags};
+use crate::model::{ContainerConfig, ImageSpec, MountSpec, PodConfig, Resources, Tags};
 use crate::phase::{ContainerPhase, PodPhase};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -56,6 +56,8 @@ pub struct ContainerStatus {
     pub image_id: String,
     /// Repository digest of its image, or its id.
     pub image_ref: String,
+    /// What it was made of, if that is not the image that was asked for, which was a checkpoint.
+    pub base: Option<Arc<ImageSpec>>,
     /// Its mounts, with the host paths as asked for.
     pub mounts: Vec<MountSpec>,
     /// Absolute path of its log; empty: none.
@@ -150,4 +152,6 @@ pub struct ContainerItem {
     pub image_id: String,
     /// Repository digest of its image, or its id.
     pub image_ref: String,
+    /// What it was made of, if that is not the image that was asked for, which was a checkpoint.
+    pub base: Option<Arc<ImageSpec>>,
 }

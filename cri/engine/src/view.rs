@@ -33,6 +33,7 @@ pub(crate) fn container_status(pod: &Pod, container: &Container) -> ContainerSta
         exit: record.exit.clone(),
         image_id: record.image_id.clone(),
         image_ref: record.image_ref.clone(),
+        base: record.base.clone(),
         mounts: record.mounts.clone(),
         log_path: record.log_path.clone(),
         resources: record.resources.clone(),
@@ -82,5 +83,6 @@ pub(crate) fn container_item(
         created_at: record.created_at,
         image_id: record.image_id.clone(),
         image_ref: record.image_ref.clone(),
+        base: record.base.clone(),
     })
 }

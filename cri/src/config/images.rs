@@ -39,6 +39,8 @@ pub struct Images {
     pub layers: rrun_images::Layers,
     /// A layer of more than 256 MiB that is more than so many times what came of it is refused.
     pub largest_ratio: u64,
+    /// A container may be made of an image that is a checkpoint of one, which criu then reads as root.
+    pub restore_checkpoints: bool,
     /// Images that are never collected: names, or digests. Clients of the CRI see them as pinned.
     #[serde(deserialize_with = "pins")]
     pub pinned: Vec<String>,
@@ -72,6 +74,7 @@ impl Default for Images {
             downloads_per_registry: rrun_images::Config::default().downloads_per_registry,
             layers: rrun_images::Layers::Auto,
             largest_ratio: rrun_images::Config::default().largest_ratio,
+            restore_checkpoints: false,
             pinned: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,

@@ -1,6 +1,7 @@
 use super::*;
 use ::tar::{Builder, EntryType, Header};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
 
 type Kind = EntryType;
 

@@ -43,7 +43,7 @@ async fn a_container_goes_on_in_another_pod_where_its_checkpoint_was_made() {
     let (held, status) = (criu.count(&id), criu.suite.status(&id).await);
     assert!(held > 2 && held <= reached, "{held} of {reached}");
     assert_eq!(status.state, ContainerState::ContainerCreated as i32);
-    assert_eq!(status.image.unwrap().image, criu.location().to_str().unwrap());
+    assert_eq!(status.image.unwrap().image, BUSYBOX);
     criu.suite.start_container(&id).await.unwrap();
     let status = criu.suite.status(&id).await;
     assert_eq!(status.state, RUNNING);
@@ -75,7 +75,7 @@ async fn a_container_goes_on_in_another_pod_where_its_checkpoint_was_made() {
 
 impl Criu {
     /// Where the image of processes is while they are made.
-    fn restoring(&self, pod: &str) -> PathBuf {
+    pub(super) fn restoring(&self, pod: &str) -> PathBuf {
         self.suite.harness.sandbox().state().join("pods").join(pod).join("restored")
     }
 
@@ -84,7 +84,7 @@ impl Criu {
         self.refused_as(pod, self.archived("refused"), config, why).await
     }
 
-    async fn refused_as(
+    pub(super) async fn refused_as(
         &self,
         pod: &str,
         container: ContainerConfig,

@@ -7,7 +7,7 @@ use crate::ports::{ImageInfo, Images, RootfsDirs};
 use crate::stats::{FileSystem, FsUsage};
 use async_trait::async_trait;
 use rrun_blocking::Patience;
-use rrun_images::{Holder, HolderKind, Ids, Image, ImageId, Lower, Shift, Store};
+use rrun_images::{Checkpoint, Holder, HolderKind, Ids, Image, ImageId, Lower, Shift, Store};
 use rrun_runtime::plan::{IdMaps, IdRange};
 use rrun_sys::time;
 use std::path::PathBuf;
@@ -77,6 +77,15 @@ impl Images for StoreImages {
     async fn view(&self, holder: &str, image_id: &str) -> Result<Vec<Lower>> {
         let holder = Holder::container(holder)?;
         Ok(self.store.view(&holder, &id(image_id)?).await?)
+    }
+
+    async fn let_go(&self, holder: &str, image_id: &str) -> Result<()> {
+        let holder = Holder::container(holder)?;
+        Ok(self.store.let_go(&holder, &id(image_id)?).await?)
+    }
+
+    async fn checkpoint(&self, image_id: &str) -> Result<Option<Checkpoint>> {
+        Ok(self.store.checkpoint(&id(image_id)?).await?)
     }
 
     async fn release(&self, holder: &str) -> Result<()> {

@@ -55,6 +55,7 @@ impl Machine {
             cdi_spec_dirs: vec![at("cdi")],
             log: LogLimits::default(),
             handlers: Handlers::new(),
+            restore_checkpoints: false,
         };
         Config {
             root: at("lib"),

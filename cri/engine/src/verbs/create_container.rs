@@ -182,10 +182,7 @@ async fn make(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
 /// made, and not for long.
 async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     check_ready(&at)?;
-    let (checkpoint, image) = match checkpoint::find(&at, &config).await? {
-        Some((checkpoint, image)) => (Some(checkpoint), image),
-        None => (None, at.engine.ports.images.find(&config.image.image).await?),
-    };
+    let (checkpoint, image) = checkpoint::find(&at, &config).await?;
     let image = Arc::new(image);
     let volumes = ImageVolumes::find(&at, &config).await?;
     let config = Arc::new(config);
@@ -195,8 +192,9 @@ async fn made(at: PodAt, config: ContainerConfig) -> Result<ContainerId> {
     let counted = at.pod.making();
     check_ready(&at)?;
     let program = by_program::find(&at.engine, &at.pod.id, &at.pod.record().handler).await?;
-    let record =
-        ContainerRecord { program, ..intent(&at, Arc::clone(&config), (&image, &volumes))? };
+    let base = checkpoint.as_ref().map(checkpoint::Source::base);
+    let intent = intent(&at, Arc::clone(&config), (&image, &volumes))?;
+    let record = ContainerRecord { program, base, ..intent };
     let container = Arc::new(Container::new(record, &at.pod));
     Span::current().record("container", tracing::field::display(&container.id));
     let mut verb = CreateContainer {
@@ -283,6 +281,7 @@ fn intent(
         exit: None,
         image_id: image.id.clone(),
         image_ref: image.reference.clone(),
+        base: None,
         pid: 0,
         cgroup: groups::of_container(&at.pod.record().cgroup, &id),
         log_path,

@@ -48,8 +48,9 @@ pub fn pod_metrics(pod: &PodMetrics) -> v1::PodSandboxMetrics {
 fn container_metrics(pod: &PodMetrics, container: &ContainerMetrics) -> v1::ContainerMetrics {
     let (config, of) = (&container.config, &pod.config);
     // Only a kubelet says which name a person gave.
-    let image = match config.image.user_specified.as_str() {
-        "" => &config.image.image,
+    let image = container.base.as_deref().unwrap_or(&config.image);
+    let image = match image.user_specified.as_str() {
+        "" => &image.image,
         given => given,
     };
     let labels = [&container.id.to_string(), image, &of.namespace, &of.name, &config.name];

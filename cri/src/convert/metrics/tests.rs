@@ -72,6 +72,7 @@ fn container() -> ContainerMetrics {
     ContainerMetrics {
         id: "1".repeat(64).parse().unwrap(),
         config: Arc::new(config),
+        base: None,
         started_at: 1_600_000_000_000_000_001,
         resources: Resources {
             cpu_period: 50_000,

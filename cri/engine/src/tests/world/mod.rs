@@ -291,6 +291,17 @@ impl Images for World {
         })
     }
 
+    async fn let_go(&self, holder: &str, image_id: &str) -> Result<()> {
+        self.state(|state| {
+            state.viewed.retain(|(by, image)| by != holder || image != image_id);
+            Ok(())
+        })
+    }
+
+    async fn checkpoint(&self, _: &str) -> Result<Option<rrun_images::Checkpoint>> {
+        Ok(None)
+    }
+
     async fn release(&self, holder: &str) -> Result<()> {
         self.state(|state| {
             if state.broken_images {

@@ -73,7 +73,8 @@ impl Documents {
 
     /// The name of its image, as a person has written it.
     fn image(&self) -> &str {
-        let image = &self.container.config.image;
+        let container = &*self.container;
+        let image = container.base.as_deref().unwrap_or(&container.config.image);
         match image.user_specified.is_empty() {
             true => &image.image,
             false => &image.user_specified,

@@ -1,12 +1,13 @@
-//! A container whose image is the archive of a checkpoint: it is made of the image that the
-//! checkpointed one had, with what that had changed, and its processes go on from there.
+//! A container whose image is a checkpoint, the path of an archive or an image with one in it: it is
+//! made of the image that the checkpointed one had, with what that had changed, and its processes go on
+//! from there.
 
 use super::{CreateContainer, Planned};
 use crate::blocking::blocking;
 use crate::dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::host_paths::Look;
-use crate::model::ContainerConfig;
+use crate::model::{ContainerConfig, ImageSpec};
 use crate::ports::ImageInfo;
 use crate::verbs::{ContainerAt, PodAt};
 use rrun_images::{Checkpoint, Documents};
@@ -23,9 +24,13 @@ const NEW: [&str; 7] = ["proc", "sysfs", "tmpfs", "mqueue", "devpts", "cgroup", 
 /// An archive, and what of it matters before anything is made.
 pub(super) struct Source {
     archive: Arc<Checkpoint>,
+    /// The image that it is in, if it is in one.
+    image: Option<String>,
     criu: PathBuf,
     /// Where something of outside was mounted.
     mounts: Vec<String>,
+    /// The image that its container is made of, as a status has it.
+    base: Arc<ImageSpec>,
 }
 
 /// `config.dump`, as podman's format has it. Each runtime fills in what it knows of the image.
@@ -60,20 +65,34 @@ struct Mount {
     fstype: String,
 }
 
-/// The archive that a container is to be made of, if its image is the path of one, and the image below
-/// it.
+/// The image of a container, and the checkpoint that it is to be made of if what was asked for is one:
+/// then it is the image below that.
 ///
 /// # Errors
-/// `NotFound` without the archive or the image, which nobody pulls here; `Unimplemented` for what
-/// cannot be restored by this release or on this host.
+/// `NotFound` without the image, or the archive, or the image below it, which nobody pulls here;
+/// `Unimplemented` for what cannot be restored by this release or on this host.
 pub(super) async fn find(
     at: &PodAt,
     config: &ContainerConfig,
-) -> Result<Option<(Source, ImageInfo)>> {
-    let path = config.image.image.clone();
-    if !path.starts_with('/') {
-        return Ok(None);
+) -> Result<(Option<Source>, ImageInfo)> {
+    let (name, images) = (&config.image.image, &at.engine.ports.images);
+    if name.starts_with('/') {
+        let criu = criu(at).await?;
+        let archive = of_path(at, name.clone()).await?;
+        return restored(at, config, (archive, None, criu)).await;
     }
+    let image = images.find(name).await?;
+    let Some(archive) = images.checkpoint(&image.id).await? else { return Ok((None, image)) };
+    if !at.engine.settings().restore_checkpoints {
+        let message = "it is a checkpoint, and images.restore_checkpoints does not allow it";
+        return Err(Error::precondition(message).context(format!("image {name}")));
+    }
+    let criu = criu(at).await?;
+    restored(at, config, (archive, Some(image.id), criu)).await
+}
+
+/// The program, where a container of this pod can be restored.
+async fn criu(at: &PodAt) -> Result<PathBuf> {
     let cannot = |why: &str| {
         let message = format!("a checkpoint cannot be restored {why}");
         Err(Error::new(Kind::Unimplemented, message))
@@ -84,17 +103,25 @@ pub(super) async fn find(
     if crate::handlers::find(&at.engine.settings().handlers, &at.pod.record().handler)?.is_some() {
         return cannot("by another runtime handler");
     }
-    let criu = at.engine.ports.host.criu().await?;
+    at.engine.ports.host.criu().await
+}
+
+async fn of_path(at: &PodAt, path: String) -> Result<Checkpoint> {
     let (looked, there) = (path.clone(), |path: &str| Ok(Path::new(path).exists()));
     // A thread that looks has descriptors of its own: what it opens is nobody else's.
     let look = move |look: &Look| look.at(&looked, || there(&looked));
     at.engine.host_paths.look(&at.pod.id, look).await?;
-    let open = move || {
-        let archive = Checkpoint::open(Path::new(&path))?;
-        let documents = archive.documents()?;
-        Ok((Arc::new(archive), documents))
-    };
-    let (archive, Documents { config: told, spec }) = blocking(open).await?;
+    blocking(move || Ok(Checkpoint::open(Path::new(&path))?)).await
+}
+
+async fn restored(
+    at: &PodAt,
+    config: &ContainerConfig,
+    (archive, of, criu): (Checkpoint, Option<String>, PathBuf),
+) -> Result<(Option<Source>, ImageInfo)> {
+    let archive = Arc::new(archive);
+    let read = Arc::clone(&archive);
+    let Documents { config: told, spec } = blocking(move || Ok(read.documents()?)).await?;
     let what = || format!("checkpoint {}", config.image.image);
     let told: Config = parsed(&told).context(|| "config.dump").context(what)?;
     let spec: Spec = parsed(&spec).context(|| "spec.dump").context(what)?;
@@ -102,33 +129,52 @@ pub(super) async fn find(
         let message = "one of it and the request has a terminal, and the other has none";
         return Err(Error::invalid(message).context(what()));
     }
-    let image = image(at, &told).await.context(what)?;
+    let (image, base) = image(at, &told).await.context(what)?;
+    if of.as_ref() == Some(&image.id) {
+        let message = "it says that it is the image of its own container";
+        return Err(Error::invalid(message).context(what()));
+    }
     let of_outside = spec.mounts.into_iter().filter(|mount| !NEW.contains(&&*mount.fstype));
     let mounts = of_outside.map(|mount| mount.destination).collect();
-    Ok(Some((Source { archive, criu, mounts }, image)))
+    let source = Source { archive, image: of, criu, mounts, base: Arc::new(base) };
+    Ok((Some(source), image))
 }
 
 fn parsed<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     serde_json::from_slice(json).map_err(|error| Error::invalid(error.to_string()))
 }
 
-/// The image of the checkpointed container, by whatever name it is here.
-async fn image(at: &PodAt, told: &Config) -> Result<ImageInfo> {
+/// The image of the checkpointed container, by whatever name it is here, and as a status has it: by its
+/// id, and by a name of those that really is its own.
+async fn image(at: &PodAt, told: &Config) -> Result<(ImageInfo, ImageSpec)> {
+    let images = &at.engine.ports.images;
     let names = [&told.image_ref, &told.image_name, &told.image];
     let mut missing = Error::invalid("it does not say of which image its container was");
+    let (mut found, mut given): (Option<ImageInfo>, Option<&String>) = (None, None);
     for name in names.into_iter().filter(|name| !name.is_empty()) {
-        match at.engine.ports.images.find(name).await {
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {
+        match (images.find(name).await, &found) {
+            (Ok(image), None) => (found, given) = (Some(image), Some(name)),
+            (Ok(image), Some(first)) if image.id == first.id => given = Some(name),
+            (Err(error), None) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {
                 missing = Error::not_found("the image of its container is not here, pull it first")
                     .context(name.escape_debug().to_string());
             }
-            found => return found,
+            (Err(error), None) => return Err(error),
+            _ => {}
         }
     }
-    Err(missing)
+    let image = found.ok_or(missing)?;
+    let user_specified = given.cloned().unwrap_or_default();
+    let base = ImageSpec { image: image.id.clone(), user_specified, ..ImageSpec::default() };
+    Ok((image, base))
 }
 
 impl Source {
+    /// The image below it, as a status has it.
+    pub(super) fn base(&self) -> Arc<ImageSpec> {
+        Arc::clone(&self.base)
+    }
+
     /// Checks what was planned for the container.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
         let is_there = |path: &&String| plan.mounts.iter().any(|mount| mount.target == **path);
@@ -156,6 +202,11 @@ impl CreateContainer {
         let (archive, upper) = (Arc::clone(&source.archive), layers.upper.clone());
         let (dirs, id) = (&self.at.at.pod.dirs, &self.at.container.id);
         let (folder, bundle) = (dirs.restored(id), dirs.bundle(id));
+        let (images, holder) = (&self.at.at.engine.ports.images, id.as_str());
+        if let Some(image) = &source.image {
+            // With the root file system it is given back, however this ends.
+            images.view(holder, image).await.context(|| "checkpoint")?;
+        }
         blocking(move || {
             let images = folder.join("images");
             for folder in [&folder, &images, &bundle] {
@@ -163,7 +214,12 @@ impl CreateContainer {
             }
             Ok(archive.unpack(&images, &upper)?)
         })
-        .await
+        .await?;
+        match &source.image {
+            // All that is needed of it has been read.
+            Some(image) => images.let_go(holder, image).await,
+            None => Ok(()),
+        }
     }
 
     /// What the shim is told of it.
