@@ -117,6 +117,28 @@ async fn a_command_that_cannot_be_executed_is_an_exit_with_128_and_start_error()
     suite.assert_nothing_left();
 }
 
+/// A kubelet starts another one where it finds it created, whatever the pod's restart policy is.
+#[tokio::test]
+async fn a_container_that_could_not_be_started_has_ended_for_whoever_looks_after_the_answer() {
+    let suite = Suite::start().await;
+    let config = suite.harness.pod("p");
+    let pod = suite.run_pod(&config).await;
+    for n in 0..20 {
+        let mut container = suite.harness.container(&format!("c{n}"), WORK, &["/bin/sleeper"]);
+        container.working_dir = "/bin/sleeper".into();
+        let id = suite.create(&pod, container, &config).await.unwrap();
+        let refused = suite.start_container(&id).await.unwrap_err();
+        let all = suite.harness.client.list_containers(Default::default()).await.unwrap();
+        let listed = all.containers.iter().find(|container| container.id == id).unwrap();
+        let status = suite.status(&id).await;
+        assert_eq!((listed.state, status.state), (EXITED, EXITED), "{refused}");
+        assert_eq!((status.exit_code, status.reason.as_str()), (128, "StartError"));
+        assert!(status.message.contains("enter /bin/sleeper: ENOTDIR"), "{}", status.message);
+    }
+    suite.remove(&pod).await;
+    suite.assert_nothing_left();
+}
+
 #[tokio::test]
 async fn a_container_is_oom_killed_when_it_dies_of_that_and_not_when_a_child_of_it_does() {
     let suite = Suite::start().await;

@@ -248,7 +248,7 @@ type Histories = BTreeMap<String, History>;
 /// keep each other from the states that they are to be seen in.
 async fn alone(tally: &mut Tally) -> Result<Vec<(Under, Histories)>> {
     let mut runs = Vec::new();
-    for under in [Under::Itself, Under::Endpoint] {
+    for under in [Under::Itself, Under::Endpoint, Under::Containerd] {
         let mut alone = Alone::start(under).await?;
         let histories = alone.follow().await?;
         tally.count(&format!("nothing is left of {under}"), alone.remove());

@@ -24,6 +24,8 @@ pub enum Under {
     Itself,
     /// An `rrund` that knows nothing of `rrun`: `--endpoint`.
     Endpoint,
+    /// containerd and runc: `--endpoint` on a server of others.
+    Containerd,
 }
 
 impl Display for Under {
@@ -31,6 +33,7 @@ impl Display for Under {
         f.write_str(match self {
             Self::Itself => "rrun",
             Self::Endpoint => "rrun --endpoint",
+            Self::Containerd => "rrun --endpoint on containerd",
         })
     }
 }
@@ -55,7 +58,10 @@ impl Alone {
     /// Pulls the images, ends the daemon that did unless it is asked for, and runs all pods in the
     /// background.
     pub async fn start(under: Under) -> Result<Self> {
-        let mut harness = Harness::start().await?;
+        let mut harness = match under {
+            Under::Itself | Under::Endpoint => Harness::start().await?,
+            Under::Containerd => peer().await?,
+        };
         harness.pull(WORK).await?;
         harness.pull(BUSYBOX).await?;
         if under == Under::Itself {
@@ -150,10 +156,24 @@ impl Alone {
 
 fn command(harness: &Harness, under: Under) -> Result<Command> {
     let mut command = harness.sandbox().command(place::program("rrun")?);
-    if under == Under::Endpoint {
-        command.args(["--endpoint", "unix:///run/rrun/rrun.sock"]);
-    }
+    let socket = match under {
+        Under::Itself => return Ok(command),
+        Under::Endpoint => "rrun/rrun.sock",
+        Under::Containerd => "containerd/containerd.sock",
+    };
+    command.arg(format!("--endpoint=unix:///run/{socket}"));
     Ok(command)
+}
+
+/// containerd, and what `rrun` reads of its own configuration all the same.
+async fn peer() -> Result<Harness> {
+    let harness = Harness::peer().await?;
+    let sandbox = harness.sandbox();
+    let folder = sandbox.inside("/etc/rrun");
+    fs::create_dir_all(&folder)?;
+    let text = format!("[cgroup]\nparent = \"{}\"\n", sandbox.cgroup_parent());
+    fs::write(folder.join("rrund.toml"), text)?;
+    Ok(harness)
 }
 
 /// The write-ahead logs of databases come and go, init reaps when it comes to it, and what collections of
@@ -161,7 +181,9 @@ fn command(harness: &Harness, under: Under) -> Result<Command> {
 /// the users that are given out.
 fn view(harness: &Harness) -> View {
     let view = harness.view().allow(".db-wal").allow(".db-shm").allow("(zombie)");
-    view.allow("/rrun/containers").allow("run/rrun/users")
+    let view = view.allow("/rrun/containers").allow("run/rrun/users");
+    // Of containerd and its plugins.
+    view.allow("containerd").allow("/cni/")
 }
 
 /// None of which nothing is known yet.

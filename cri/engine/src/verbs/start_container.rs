@@ -8,7 +8,7 @@ use crate::ports::Moment;
 use crate::status::ContainerExit;
 use crate::steps::{List, Step, Verb};
 use crate::table::Shared;
-use rrun_shim_protocol::{Reply, Request};
+use rrun_shim_protocol::{ContainerState, Reply, Request};
 use rrun_sys::time;
 use std::sync::Arc;
 use tracing::Instrument;
@@ -101,7 +101,9 @@ impl StartContainer {
                 self.at.warn_of_clamped(&clamped);
             }
             Ok((other, _)) => return Err(Error::internal(format!("shim said {other:?}"))),
-            Err(refusal) if refusal.code.is_some() => self.refused = Some(refusal.error),
+            Err(refusal) if refusal.code.is_some() || self.has_ended().await => {
+                self.refused = Some(refusal.error);
+            }
             Err(refusal) => {
                 if refusal.error.kind() == Kind::Timeout {
                     // It may start it yet.
@@ -111,6 +113,18 @@ impl StartContainer {
             }
         }
         Ok(())
+    }
+
+    /// Whether its init has ended for what the shim has just refused: a working directory that is a
+    /// file, a filter that the kernel does not take. The event of that comes when its log is written,
+    /// and a kubelet that meanwhile saw it created would start another one whatever its pod says.
+    async fn has_ended(&self) -> bool {
+        let Ok((Reply::State(report), _)) = self.at.at.ask(Request::State, Vec::new()).await else {
+            return false;
+        };
+        let own = self.at.container.id.as_str();
+        let own = report.containers.iter().find(|container| container.id == own);
+        own.is_some_and(|container| matches!(container.state, ContainerState::Exited { .. }))
     }
 
     /// A container whose hook fails is ended, and has not started.
