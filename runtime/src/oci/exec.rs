@@ -11,7 +11,7 @@ use crate::{config, console, invalid, pidfd_socket, protect, rootless, status};
 use oci_spec::runtime::{Capability, Process};
 use rrun_runtime::plan::ExecPlan;
 use rrun_runtime::planning;
-use rrun_runtime::run::{self, Beside};
+use rrun_runtime::run::{self, Beside, Caller};
 use rrun_runtime::{Context, Result};
 use rrun_sys::{pidfd, step};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,7 +37,8 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
         status => return Err(invalid(format!("cannot run a process in one that is {status}"))),
     }
     let init = status::live(&record)?;
-    let mut plan = plan((&folder, &record), init.as_fd(), options, log)?;
+    let caller = rootless::caller();
+    let mut plan = plan((&folder, &record), (init.as_fd(), caller), options, log)?;
     if plan.process.terminal && plan.process.terminal_size.is_none() {
         // That of this terminal, if it is one.
         plan.process.terminal_size = rrun_sys::pty::size(std::io::stdin().as_fd()).ok();
@@ -55,7 +56,7 @@ fn start(root: &Path, options: &Exec, given: &Given, log: &Log) -> Result<u8> {
     let stdio = if plan.process.terminal { None } else { Some(console::own_stdio()?) };
     let forwarded = if options.detach { None } else { Some(Forwarded::take()?) };
 
-    let beside = Beside { inherited: given.inherited, no_pivot: false, caller: rootless::caller() };
+    let beside = Beside { inherited: given.inherited, no_pivot: false, caller };
     let mut child = run::exec_beside(&plan, init.as_fd(), stdio, beside)?;
     child.wait_running()?;
     for clamped in child.take_clamped() {
@@ -91,11 +92,11 @@ fn check_beside_first(plan: &ExecPlan) -> Result<()> {
 
 fn plan(
     (folder, record): (&Folder, &Record),
-    init: BorrowedFd<'_>,
+    (init, caller): (BorrowedFd<'_>, Caller),
     options: &Exec,
     log: &Log,
 ) -> Result<ExecPlan> {
-    let host = rootless::host(rootless::caller())?;
+    let host = rootless::host_without_groups(caller)?;
     let mut process = match &options.process {
         Some(file) => from_file(file, options, log)?,
         None => from_record(record, options)?,
@@ -106,12 +107,7 @@ fn plan(
     let mut plan =
         planning::exec_plan(&process, &record.groups, &host, folder.read_filter(record)?)?;
     let asked = Subgroup::parse(&options.cgroup)?;
-    if let Some(layout) = &host.cgroups {
-        plan.cgroups = subgroup::beside(record.init, &record.groups, layout);
-        if let Some(asked) = asked {
-            asked.place(&mut plan.cgroups, &record.groups, layout)?;
-        }
-    }
+    plan.cgroups = subgroup::of_exec(record, asked.as_ref())?;
     Ok(plan)
 }
 

@@ -29,12 +29,20 @@ pub fn caller() -> Caller {
 
 /// The host, as far as it is of use to the caller.
 pub fn host(caller: Caller) -> Result<Host> {
-    let mut host = Host::detect(Path::new(CGROUP_ROOT))?;
+    Ok(as_seen_by(caller, Host::detect(Path::new(CGROUP_ROOT))?))
+}
+
+/// The same without control groups, for a process in a container that is there.
+pub fn host_without_groups(caller: Caller) -> Result<Host> {
+    Ok(as_seen_by(caller, Host::without_groups()?))
+}
+
+fn as_seen_by(caller: Caller, mut host: Host) -> Host {
     if caller == Caller::Unprivileged {
         // In the user namespace he has all of them.
         host.capabilities = host.known_capabilities();
     }
-    Ok(host)
+    host
 }
 
 /// Where records are kept if nobody says so.

@@ -1,10 +1,13 @@
 //! The groups of one more process in a container: the container's, or with `--cgroup` one below.
 
+use crate::config::CGROUP_ROOT;
 use crate::first_process::ProcessStart;
 use crate::invalid;
+use crate::record::Record;
 use rrun_runtime::cgroup::Layout;
 use rrun_runtime::plan::{CgroupDir, Cgroups};
 use rrun_runtime::{Context, Error, Kind, Result};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -45,11 +48,11 @@ impl Subgroup {
         Ok((!of.is_empty()).then_some(Subgroup::Of(of)))
     }
 
-    /// Changes the groups of an exec, which are those of [`beside`].
+    /// Changes the groups of an exec, which are the container's.
     ///
     /// # Errors
     /// `NotFound` for a group that is not there, `Invalid` for a controller that is not.
-    pub fn place(&self, exec: &mut Cgroups, container: &Cgroups, layout: &Layout) -> Result<()> {
+    fn place(&self, exec: &mut Cgroups, container: &Cgroups, layout: &Layout) -> Result<()> {
         match self {
             Subgroup::All(below) => all(exec, container, below),
             Subgroup::Of(of) => some(exec, container, layout, of),
@@ -57,11 +60,32 @@ impl Subgroup {
     }
 }
 
-/// The container's groups. In the unified hierarchy one that hands controllers down takes no process
-/// any more: then it is the one that the first process has gone to.
-pub fn beside(init: Option<ProcessStart>, container: &Cgroups, layout: &Layout) -> Cgroups {
+/// The groups of one more process in a container. The hierarchies of the host are looked up only for
+/// a question that the container's record does not answer.
+///
+/// # Errors
+/// As [`Subgroup::place`].
+pub fn of_exec(container: &Record, asked: Option<&Subgroup>) -> Result<Cgroups> {
+    let found = OnceCell::new();
+    let layout = || found.get_or_init(|| Layout::detect(Path::new(CGROUP_ROOT)).ok()).as_ref();
+    let groups = &container.groups;
+    let mut exec = beside(container.init, groups, || layout()?.unified.as_deref());
+    if let Some(asked) = asked {
+        let layout = layout().ok_or_else(|| invalid("--cgroup: no control groups are mounted"))?;
+        asked.place(&mut exec, groups, layout)?;
+    }
+    Ok(exec)
+}
+
+/// The container's groups. In the unified hierarchy, whose `root` is asked for, one that hands
+/// controllers down takes no process any more: then it is the one that the first process has gone to.
+fn beside<'a>(
+    init: Option<ProcessStart>,
+    container: &Cgroups,
+    root: impl Fn() -> Option<&'a Path>,
+) -> Cgroups {
     let dirs = container.dirs.iter().map(|dir| {
-        let moved = || moved(init?.pid, &dir.path, layout.unified.as_deref()?);
+        let moved = || moved(init?.pid, &dir.path, root()?);
         let path = if dir.unified && hands_down(&dir.path) { moved() } else { None };
         let path = path.unwrap_or_else(|| dir.path.clone());
         CgroupDir { path, unified: dir.unified, inherit_cpuset: false }

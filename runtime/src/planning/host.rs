@@ -35,6 +35,15 @@ impl Host {
     /// # Errors
     /// When `/proc/self/status` cannot be read.
     pub fn detect(cgroup_root: &Path) -> Result<Host> {
+        Ok(Host { cgroups: Layout::detect(cgroup_root).ok(), ..Host::without_groups()? })
+    }
+
+    /// As [`Host::detect`], as if no control groups were mounted: for who has them on record. Where v1
+    /// is, they are found in the table of mounts, which is long where many containers run.
+    ///
+    /// # Errors
+    /// As [`Host::detect`].
+    pub fn without_groups() -> Result<Host> {
         let status = rrun_sys::procfs::read("/proc/self/status");
         let status = status.context(|| "read /proc/self/status")?;
         let status = String::from_utf8_lossy(&status);
@@ -49,7 +58,7 @@ impl Host {
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or(4096);
         Ok(Host {
-            cgroups: Layout::detect(cgroup_root).ok(),
+            cgroups: None,
             capabilities,
             last_cap,
             page_size,
