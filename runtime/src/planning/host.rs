@@ -3,7 +3,7 @@
 use crate::cgroup::Layout;
 use crate::{Context, Result};
 use rrun_sys::limit::{self, Files};
-use rrun_sys::lsm;
+use rrun_sys::{capability, kernel, lsm};
 use std::path::Path;
 
 /// What the host offers. A plan depends on nothing else of it.
@@ -29,11 +29,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// Looks at the host below `/proc` and `/sys`, and at the control groups below `cgroup_root`,
+    /// Asks the kernel, looks at the host below `/sys`, and at the control groups below `cgroup_root`,
     /// usually `/sys/fs/cgroup`.
     ///
     /// # Errors
-    /// When `/proc/self/status` cannot be read.
+    /// None that is known.
     pub fn detect(cgroup_root: &Path) -> Result<Host> {
         Ok(Host { cgroups: Layout::detect(cgroup_root).ok(), ..Host::without_groups()? })
     }
@@ -44,14 +44,8 @@ impl Host {
     /// # Errors
     /// As [`Host::detect`].
     pub fn without_groups() -> Result<Host> {
-        let status = rrun_sys::procfs::read("/proc/self/status");
-        let status = status.context(|| "read /proc/self/status")?;
-        let status = String::from_utf8_lossy(&status);
-        let capabilities = hex(&status, "CapPrm:") & hex(&status, "CapBnd:");
-        let last_cap = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(40);
+        let permitted = capability::permitted().context(|| "capget")?;
+        let (bounding, last_cap) = capability::bounding();
         let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
             .ok()
             .flatten()
@@ -59,10 +53,10 @@ impl Host {
             .unwrap_or(4096);
         Ok(Host {
             cgroups: None,
-            capabilities,
+            capabilities: permitted & bounding,
             last_cap,
             page_size,
-            seccomp: status.lines().any(|line| line.starts_with("Seccomp:")),
+            seccomp: kernel::takes_filters(),
             apparmor: lsm::apparmor(),
             selinux: lsm::selinux(),
             files: limit::callers_files(),
@@ -73,12 +67,4 @@ impl Host {
     pub fn known_capabilities(&self) -> u64 {
         u64::MAX.checked_shr(63_u32.saturating_sub(self.last_cap.into())).unwrap_or(0)
     }
-}
-
-fn hex(status: &str, key: &str) -> u64 {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(key))
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
-        .unwrap_or(0)
 }

@@ -65,6 +65,12 @@ const ROWS: [Row; 19] = [
     ),
 ];
 
+/// Whether the kernel was built with seccomp: prctl(2).
+pub fn takes_filters() -> bool {
+    // SAFETY: integers; it answers the caller's mode, or EINVAL.
+    unsafe { syscall!(libc::SYS_prctl, libc::PR_GET_SECCOMP, 0, 0, 0, 0) }.is_ok()
+}
+
 /// Tries them all. `unified` is where cgroup v2 is mounted, if it is; `filters_devices` says that it
 /// is what holds containers back from devices.
 pub fn features(unified: Option<&Path>, filters_devices: bool) -> Vec<Feature> {
