@@ -2,7 +2,7 @@
 
 use crate::plan::CgroupDir;
 use crate::{Context, Error, Kind, Result};
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
 /// How a host has set up its control groups.
@@ -51,6 +51,8 @@ impl Layout {
         let kind = statfs(root).context(context)?.filesystem_type();
         let (v1, unified) = if kind == CGROUP2_SUPER_MAGIC {
             (Vec::new(), Some(root.to_owned()))
+        } else if let Some(found) = at_their_names(root) {
+            found
         } else {
             // Names of mount points are bytes, and whoever mounts chooses them.
             let mounts = rrun_sys::procfs::read("/proc/self/mountinfo").context(context)?;
@@ -99,6 +101,32 @@ impl Layout {
         });
         v1.chain(unified).collect()
     }
+}
+
+/// The hierarchies where hosts mount them: each at its name, and v2 beside them. `None` where one of
+/// them is somewhere else or not mounted: then only the table of mounts tells, which is long where
+/// many containers run.
+fn at_their_names(root: &Path) -> Option<(Vec<Hierarchy>, Option<PathBuf>)> {
+    let is_at = |path: &Path, kind| {
+        let found = statfs(path).map(|found| found.filesystem_type());
+        // A link is another name, or leads anywhere.
+        found == Ok(kind) && !path.is_symlink()
+    };
+    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let hierarchies = hierarchies(root, &own);
+    let unified = root.join("unified");
+    let are_there = hierarchies.iter().all(|one| is_at(&one.path, CGROUP_SUPER_MAGIC));
+    (are_there && is_at(&unified, CGROUP2_SUPER_MAGIC)).then_some((hierarchies, Some(unified)))
+}
+
+/// The v1 hierarchies of a kernel, from `/proc/self/cgroup`, each at its name below `root`:
+/// cgroups(7).
+fn hierarchies(root: &Path, own: &str) -> Vec<Hierarchy> {
+    let lists = own.lines().filter_map(|line| line.split(':').nth(1));
+    let lists = lists.filter(|list| !list.is_empty());
+    let named = |list: &str| root.join(list.strip_prefix("name=").unwrap_or(list));
+    let controllers = |list: &str| list.split(',').map(str::to_owned).collect();
+    lists.map(|list| Hierarchy { path: named(list), controllers: controllers(list) }).collect()
 }
 
 /// Flags among a v1 mount's options, which are no controllers.
@@ -162,6 +190,28 @@ torn line";
         assert_eq!(unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         let found: Vec<_> = v1.iter().map(|h| h.controllers.join("+")).collect();
         assert_eq!(found, ["cpu+cpuacct", "name=systemd"]);
+    }
+
+    #[test]
+    fn a_host_that_mounts_hierarchies_at_their_names_is_told_what_its_mounts_tell() {
+        let root = Path::new("/sys/fs/cgroup");
+        let Some((mut found, unified)) = at_their_names(root) else { return };
+        let mounts = rrun_sys::procfs::read("/proc/self/mountinfo").unwrap();
+        let (mut told, told_unified) = below(root, &String::from_utf8_lossy(&mounts));
+        assert_eq!(unified, told_unified);
+        let sort = |all: &mut Vec<Hierarchy>| all.sort_by(|a, b| a.path.cmp(&b.path));
+        [&mut found, &mut told].into_iter().for_each(sort);
+        assert_eq!(found, told);
+    }
+
+    #[test]
+    fn a_kernels_hierarchies_are_those_with_a_name_or_controllers() {
+        let own = "12:name=systemd:/a\n4:cpu,cpuacct:/x:y\n0::/z\n";
+        let told: Vec<_> = hierarchies(Path::new("/c"), own)
+            .into_iter()
+            .map(|one| format!("{} {}", one.path.display(), one.controllers.join("+")))
+            .collect();
+        assert_eq!(told, ["/c/systemd name=systemd", "/c/cpu,cpuacct cpu+cpuacct"]);
     }
 
     #[test]
