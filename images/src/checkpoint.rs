@@ -31,6 +31,9 @@ const IMAGES: &[u8] = b"checkpoint/";
 const CHANGES: &str = "rootfs-diff.tar";
 const DELETED: &str = "deleted.files";
 
+/// What podman's have of shared memory, which belongs to the pod here.
+const SHARED: &str = "devshm-checkpoint.tar";
+
 /// What the manifest or the index of an image with an archive in it is annotated with: the container's
 /// name, as containerd and checkpointctl have it, and as CRI-O does.
 const ANNOTATIONS: [&str; 2] =
@@ -142,6 +145,10 @@ impl Checkpoint {
             if let Some(name) = name.strip_prefix(IMAGES) {
                 return image(images, name, entry, archive);
             }
+            if name == SHARED.as_bytes() {
+                regular(entry)?;
+                return nothing(Archive::new(Data(archive)));
+            }
             let Ok(known @ (CHANGES | DELETED)) = std::str::from_utf8(name) else { return Ok(()) };
             once(!seen.insert(known.to_owned()))?;
             if known == DELETED {
@@ -244,6 +251,18 @@ fn document(entry: &Entry, archive: &mut Archive<impl BufRead>) -> Result<Vec<u8
     let mut bytes = Vec::new();
     Data(archive).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Refuses whatever an archive has beside its own folder.
+fn nothing(mut archive: Archive<impl BufRead>) -> Result<()> {
+    while let Some(entry) = archive.next_entry()? {
+        let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
+        if !name.is_empty() && name != b"." {
+            let what = format!("/dev/shm/{}", name.escape_ascii());
+            return Err(Error::invalid("files in shared memory cannot be restored").context(what));
+        }
+    }
+    Ok(())
 }
 
 /// One file of the image of the processes: criu makes no folder there.

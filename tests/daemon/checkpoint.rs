@@ -1,6 +1,7 @@
 //! CheckpointContainer, by a real criu.
 
 mod ends;
+mod held;
 mod image;
 mod restore;
 

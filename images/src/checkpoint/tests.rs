@@ -166,3 +166,14 @@ fn what_is_no_checkpoint_is_refused_by_name() {
         Checkpoint::open(&folders.at(name)).unwrap_err();
     }
 }
+
+#[test]
+fn files_of_shared_memory_are_refused_by_name_and_an_empty_one_is_not() {
+    let folder = archive(&[("./", Kind::Directory, "", b"")]);
+    let empty = [("devshm-checkpoint.tar", Kind::Regular, "", &*folder)];
+    Folders::new().unpack(&empty).unwrap();
+    let file = archive(&[("./", Kind::Directory, "", b""), ("./x", Kind::Regular, "", b"1")]);
+    let refused = Folders::new().unpack(&[("devshm-checkpoint.tar", Kind::Regular, "", &file)]);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("/dev/shm/x: files in shared memory cannot be restored"), "{refused}");
+}

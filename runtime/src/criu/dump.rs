@@ -4,6 +4,7 @@ use super::external::{self, DESCRIPTORS};
 use super::groups;
 use super::message::{PageServer, Type, Wanted};
 use super::options::{Folders, Options};
+use super::shared;
 use super::worker::Worker;
 use crate::plan::Cgroups;
 use crate::{Context, Error, Kind, Result, cgroup};
@@ -69,9 +70,13 @@ pub fn dump(dump: &Dump<'_>, mut still: impl FnMut() -> Result<()>) -> Result<()
         })?;
         let folders = Folders::open(dump.options, "dump.log", worker.pid())?;
         let wanted = wanted(dump, &folders)?;
+        let shared = if dump.pre_dump { Vec::new() } else { shared(dump)? };
         let done =
             worker.ask((kind, wanted), &folders, |notice, _| match notice.script.as_deref() {
-                Some("post-dump") => still(),
+                Some("post-dump") => {
+                    shared::note(&dump.options.images, dump.pid, &shared)?;
+                    still()
+                }
                 _ => Ok(()),
             });
         if done.is_err() && !was_frozen {
@@ -80,6 +85,16 @@ pub fn dump(dump: &Dump<'_>, mut still: impl FnMut() -> Result<()>) -> Result<()
         }
         done
     })
+}
+
+/// The mounts that are somebody else's, though the mount table here has them not.
+fn shared(dump: &Dump<'_>) -> Result<Vec<PathBuf>> {
+    let container = external::mounted(&dump.pid.to_string())?;
+    let of_host = external::mounts(&container, &external::mounted("self")?);
+    let is_one = |target: &&PathBuf| {
+        !of_host.contains(*target) && container.iter().any(|mount| mount.target == **target)
+    };
+    Ok(dump.external.iter().filter(is_one).cloned().collect())
 }
 
 fn wanted(dump: &Dump<'_>, folders: &Folders) -> Result<Wanted> {

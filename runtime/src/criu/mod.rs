@@ -17,6 +17,7 @@ mod groups;
 mod message;
 mod options;
 mod restore;
+mod shared;
 mod worker;
 
 pub use confined::Confined;

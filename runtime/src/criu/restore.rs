@@ -4,6 +4,7 @@ use super::external::{self, DESCRIPTORS};
 use super::groups;
 use super::message::{InheritedFd, JoinedNamespace, Type, Wanted};
 use super::options::{Folders, Options};
+use super::shared;
 use super::worker::Worker;
 use crate::plan::{MountSource, Plan};
 use crate::{Context, Error, Kind, Result};
@@ -63,6 +64,7 @@ pub trait Helper {
 /// # Errors
 /// The folders; what `helper` says; what criu says, with the path of its log.
 pub fn restore(restore: &Restore<'_>, helper: &mut dyn Helper) -> Result<Option<OwnedFd>> {
+    shared::check(&restore.options.images, restore.attached)?;
     let (fds, inherited) = inherited(restore)?;
     make_targets(restore.plan, restore.root)?;
     step::run("runtime.restore.tree", || {

@@ -10,10 +10,10 @@ use std::path::Path;
 use tonic::Code;
 
 /// A criu that is held up until it is let go: before it begins with a dump.
-struct Gate(tempfile::TempDir);
+pub(super) struct Gate(tempfile::TempDir);
 
 impl Gate {
-    fn new() -> Gate {
+    pub(super) fn new() -> Gate {
         let gate = Gate(tempfile::tempdir().unwrap());
         let (folder, real) = (gate.0.path(), place::cache().join("criu/bin/criu"));
         let script = format!(
@@ -26,15 +26,21 @@ impl Gate {
         gate
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    async fn begun(&self, suite: &Suite) {
-        suite.until("criu begins", async || self.path().join("begun").exists()).await;
+    pub(super) async fn begun(&self, suite: &Suite) {
+        let has_begun = || fs::read(self.path().join("begun")).is_ok_and(|pid| !pid.is_empty());
+        suite.until("criu begins", async || has_begun()).await;
     }
 
-    fn open(&self) {
+    /// The process that has begun last.
+    pub(super) fn pid(&self) -> i32 {
+        fs::read_to_string(self.path().join("begun")).unwrap().trim().parse().unwrap()
+    }
+
+    pub(super) fn open(&self) {
         fs::write(self.path().join("open"), "").unwrap();
     }
 }
@@ -171,7 +177,7 @@ async fn a_criu_that_is_killed_leaves_the_container_running() {
     };
     criu.suite.until("the daemon stops", stopped).await;
     let count = criu.count(&id);
-    let pid = fs::read_to_string(gate.path().join("begun")).unwrap().trim().parse().unwrap();
+    let pid = gate.pid();
     let kill = |pid: i32, signal| {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
     };

@@ -4,7 +4,7 @@ use super::*;
 
 impl Criu {
     /// The configuration of a container that is made of the archive.
-    fn archived(&self, name: &str) -> ContainerConfig {
+    pub(super) fn archived(&self, name: &str) -> ContainerConfig {
         let mut config = shell(&self.suite, name, COUNT);
         config.image = Some(ImageSpec {
             image: self.location().to_str().unwrap().to_owned(),
@@ -13,7 +13,7 @@ impl Criu {
         config
     }
 
-    async fn restored(&self, pod: &str, config: &PodSandboxConfig) -> String {
+    pub(super) async fn restored(&self, pod: &str, config: &PodSandboxConfig) -> String {
         let made = self.suite.create(pod, self.archived("main"), config).await;
         made.unwrap_or_else(|error| panic!("{error}\n{}", self.suite.daemon_log()))
     }
