@@ -215,6 +215,7 @@ impl Shim {
             Alarm::Drain(key) => self.drain(key),
             Alarm::FinishDiscard(key) => self.finish_discard(key),
             Alarm::ShutDown => self.go_on_with_shutdown(),
+            Alarm::Trim => rrun_sys::heap::trim(),
         }
     }
 }

@@ -7,7 +7,10 @@ use crate::process::refuse;
 use crate::shim::{Answer, Shim};
 use crate::timers::Alarm;
 use rrun_shim_protocol::{Reply, WireError, WireKind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// After the start of a container: others of the pod may be about to be made.
+const SETTLED: Duration = Duration::from_secs(2);
 
 impl Shim {
     /// [`rrun_shim_protocol::Request::Start`]
@@ -50,6 +53,8 @@ impl Shim {
             container.clamped = container.take_clamped(&self.run_dir);
             let reply = Reply::Started { at, clamped: container.clamped.clone() };
             self.connections.answer_all(askers, &reply);
+            // The plan was most of what was ever on the heap.
+            self.timers.set(Instant::now() + SETTLED, Alarm::Trim);
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Alarm {
     FinishDiscard(Key),
     /// What was killed has had its time to die.
     ShutDown,
+    /// A container has begun, and what its making took is free.
+    Trim,
 }
 
 /// Pending alarms: a handful, so a plain list.
