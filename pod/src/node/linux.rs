@@ -139,7 +139,7 @@ impl LinuxNode {
         })
     }
 
-    /// Removes something of a pod, when what was begun for it has ended, and also where that hangs
+    /// Removes something of a pod, or looks at what is left of it, when what was begun for it has ended, and also where that hangs
     /// with its disk.
     async fn remove<T: Send + 'static>(
         &self,
@@ -363,8 +363,9 @@ impl Node for LinuxNode {
 
     async fn pulls_of(&self, pod: &PodUid) -> Result<Vec<String>> {
         let own = pod.clone();
-        // One whose caller has gone may still be about to go on record.
-        self.make(pod.as_str(), move |node| node.pulls().of(&own)).await
+        // One whose caller has gone may still be about to go on record. The end of a pod whose volumes
+        // hang does not wait for that for ever.
+        self.remove(pod.as_str(), move |node| node.pulls().of(&own)).await
     }
 
     async fn pull_ends(
