@@ -139,8 +139,8 @@ impl LinuxNode {
         })
     }
 
-    /// Removes something of a pod, or looks at what is left of it, when what was begun for it has ended, and also where that hangs
-    /// with its disk.
+    /// Removes something of a pod, or looks at what is left of it, when what was begun for it has
+    /// ended, and also where that hangs with its disk.
     async fn remove<T: Send + 'static>(
         &self,
         of: &str,

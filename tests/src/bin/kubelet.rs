@@ -1,11 +1,13 @@
-//! `kubelet`: a real kubelet with static pods on rrund. The last line counts what held.
+//! `kubelet`: a real kubelet with static pods on rrund, and the same pods without one; `kubelet
+//! containerd`: on containerd as well. The last line counts what held.
 
 use anyhow::{Context, Result, bail, ensure};
 use rrun_cri_api::v1::ImageFsInfoRequest;
 use rrun_cri_api::{Client, Cri};
 use rrun_tests::harness::{BUSYBOX, Harness, WORK};
 use rrun_tests::kubelet::{
-    Alone, History, Known, Kubelet, Told, Under, all, before, chosen, differences, follow, write,
+    Alone, Difference, History, Known, Kubelet, Pod, Told, Under, all, before, chosen, differences,
+    follow, write,
 };
 use rrun_tests::leaks::Snapshot;
 use rrun_tests::place;
@@ -245,10 +247,14 @@ impl Node {
 type Histories = BTreeMap<String, History>;
 
 /// The way of all pods through `rrun`, on one runtime after the other: at the same time they would
-/// keep each other from the states that they are to be seen in.
+/// keep each other from the states that they are to be seen in. On containerd where it is asked for.
 async fn alone(tally: &mut Tally) -> Result<Vec<(Under, Histories)>> {
+    let on_containerd = std::env::args().nth(1).as_deref() == Some("containerd");
     let mut runs = Vec::new();
     for under in [Under::Itself, Under::Endpoint, Under::Containerd] {
+        if under == Under::Containerd && !on_containerd {
+            continue;
+        }
         let mut alone = Alone::start(under).await?;
         let histories = alone.follow().await?;
         tally.count(&format!("nothing is left of {under}"), alone.remove());
@@ -257,32 +263,51 @@ async fn alone(tally: &mut Tally) -> Result<Vec<(Under, Histories)>> {
     Ok(runs)
 }
 
-/// One claim for each pod on each runtime, and one for the list of what is known to differ.
+/// One claim for each pod on each runtime, and one for each list of what is known to differ.
 fn compare(tally: &mut Tally, kubelet: &Histories, runs: &[(Under, Histories)]) -> Result<()> {
-    let known = Known::read(&place::workspace().join("tests/kubelet/differences.txt"))?;
-    let mut found = Vec::new();
+    let list = |name: &str| Known::read(&place::workspace().join("tests/kubelet").join(name));
+    let (ours, of_containerd) = (list("differences.txt")?, list("differences-on-containerd.txt")?);
+    let all_known = ours.and(&of_containerd);
+    let (mut found, mut on_containerd) = (Vec::new(), Vec::new());
     for (under, rrun) in runs {
+        let (known, found) = match under {
+            Under::Itself | Under::Endpoint => (&ours, &mut found),
+            Under::Containerd => (&all_known, &mut on_containerd),
+        };
         for pod in all() {
-            let (ours, theirs) = (&kubelet[pod.name], &rrun[pod.name]);
-            let differences = differences(pod.name, ours, theirs);
+            let differences = of_pod(&pod, &kubelet[pod.name], &rrun[pod.name]);
             let new = differences.iter().filter(|difference| !known.has(difference));
-            let mut lines: Vec<String> =
-                new.map(|difference| format!("\n    {difference}")).collect();
-            if theirs.refused().is_none() && !theirs.is_complete(&pod) {
-                lines.push(rows(theirs));
+            let mut lines: String = new.map(|difference| format!("\n    {difference}")).collect();
+            if !lines.is_empty() {
+                lines += &rows(&rrun[pod.name]);
             }
-            let held = holds(lines.is_empty(), &lines.concat());
-            tally.count(&format!("{} goes under {under} as under the kubelet", pod.name), held);
+            let claim = format!("{} goes under {under} as under the kubelet", pod.name);
+            tally.count(&claim, holds(lines.is_empty(), &lines));
             found.extend(differences);
         }
     }
     if chosen().is_some() {
         return Ok(());
     }
-    let stale = known.stale(&found).join("\n    ");
-    let held = holds(stale.is_empty(), &format!("no such difference any more:\n    {stale}"));
-    tally.count("all known differences are there", held);
+    let mut there = |list: &Known, found: &[Difference]| {
+        let stale = list.stale(found).join("\n    ");
+        let held = holds(stale.is_empty(), &format!("no such difference any more:\n    {stale}"));
+        tally.count("all known differences are there", held);
+    };
+    there(&ours, &found);
+    if !on_containerd.is_empty() {
+        there(&of_containerd, &on_containerd);
+    }
     Ok(())
+}
+
+/// What differs of a pod, and whether it does not come to what it is to come to.
+fn of_pod(pod: &Pod, kubelet: &History, rrun: &History) -> Vec<Difference> {
+    let mut found = differences(pod.name, kubelet, rrun);
+    if rrun.refused().is_none() && !rrun.is_complete(pod) {
+        found.push(Difference::of_states(pod.name));
+    }
+    found
 }
 
 /// All that was seen of a pod.

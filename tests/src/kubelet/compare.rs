@@ -13,8 +13,9 @@ const LONGEST: usize = 400;
 /// A field of a pod's status that is not the same on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
+    /// Whose.
     pub pod: String,
-    /// The path of the field, or `refused`.
+    /// The path of the field, or `refused`, or `states`.
     pub field: String,
     /// In which of the pod's states, from 1.
     state: usize,
@@ -35,6 +36,14 @@ impl fmt::Display for Difference {
         let (kubelet, rrun) = (shown(&self.kubelet), shown(&self.rrun));
         let Self { pod, state, field, .. } = self;
         write!(f, "{pod}, state {state}: {field}: kubelet {kubelet}, rrun {rrun}")
+    }
+}
+
+impl Difference {
+    /// One side does not come to all states that are wanted of the pod.
+    pub fn of_states(pod: &str) -> Self {
+        let (pod, field) = (pod.to_owned(), "states".to_owned());
+        Self { pod, field, state: 1, kubelet: None, rrun: None }
     }
 }
 
@@ -77,6 +86,11 @@ impl Known {
             parts.with_context(|| format!("{line:?} is not <pod>; <field>; <reason>"))
         };
         Ok(Self(lines.map(split).collect::<Result<_>>()?))
+    }
+
+    /// This list and another one.
+    pub fn and(&self, other: &Self) -> Self {
+        Self([&self.0[..], &other.0].concat())
     }
 
     /// Whether a difference is on the list.

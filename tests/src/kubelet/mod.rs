@@ -15,8 +15,9 @@ mod rules;
 mod words;
 
 pub use alone::{Alone, Under};
-pub use compare::{Known, differences};
+pub use compare::{Difference, Known, differences};
 pub use history::{History, Told, follow};
+pub use pod::Pod;
 pub use pods::{all, before, chosen, write};
 
 use crate::limit;

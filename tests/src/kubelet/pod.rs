@@ -3,6 +3,7 @@
 /// A pod.
 #[derive(Clone, Copy)]
 pub struct Pod {
+    /// Its name.
     pub name: &'static str,
     /// The states that it comes to, as [`super::history`] writes them in a row.
     pub rows: &'static [&'static str],
