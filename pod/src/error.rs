@@ -21,7 +21,7 @@ pub enum Kind {
     Exhausted,
     /// A deadline passed.
     Timeout,
-    /// The caller went away or the pod is being stopped.
+    /// The caller or who was asked went away, or the pod is being stopped.
     Cancelled,
     /// Valid, and not done by this version.
     Unimplemented,

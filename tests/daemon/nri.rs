@@ -365,6 +365,9 @@ async fn a_plugin_changes_limits_of_containers_unasked_and_evicts_them() {
         api::UpdateContainersRequest { update: vec![update(&one, -7)], evict: vec![evict] };
     assert_eq!(plugin.update(5, &request).await, std::slice::from_ref(&one));
     assert_eq!(node.suite.ended(&two).await.exit_code, 137);
+    // It is told when the end is on record.
+    let is_told = async || plugin.methods().contains(&"StopContainer".to_owned());
+    node.suite.until("the plugin is told of the end", is_told).await;
     let heard: api::ContainerRequest = plugin.last("StopContainer");
     assert_eq!(heard.container.unwrap().id, two);
     node.suite.remove(&pod).await;

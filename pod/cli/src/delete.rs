@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::many::full_name;
 use crate::{stop, table};
 use anyhow::{Result, bail};
-use rrun_pod::error::{Error, Kind};
+use rrun_pod::error::Kind;
 use rrun_pod::supervise::Definition;
 
 /// The names of the pods that are asked for. Of a manifest's, those that a Job has made anew too.
@@ -39,19 +39,15 @@ pub async fn delete(context: &Context, args: &args::Delete, pod: &str) -> Result
     }
     // Its process may end just as it is asked: then nobody is in the way the second time.
     match stop::stop(context, pod, args.grace_period).await {
-        Err(e) if is(&e, Kind::Timeout) => return Err(e),
+        Err(e) if stop::is(&e, Kind::Timeout) => return Err(e),
         Err(_) => drop(stop::stop(context, pod, args.grace_period).await?),
         Ok(_) => {}
     }
     match stop::remove(context, pod, true).await {
-        Err(e) if !is(&e, Kind::NotFound) => return Err(e),
+        Err(e) if !stop::is(&e, Kind::NotFound) => return Err(e),
         _ => {}
     }
     let name = pod.rsplit('/').next().unwrap_or(pod);
     table::write(&format!("pod {name:?} deleted\n"))?;
     Ok(())
-}
-
-fn is(error: &anyhow::Error, kind: Kind) -> bool {
-    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == kind)
 }

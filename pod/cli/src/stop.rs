@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::runtime::Runtime;
 use crate::terminal;
 use anyhow::{Context as _, Result, bail};
+use rrun_pod::error::{Error, Kind};
 use rrun_pod::ids::PodUid;
 use rrun_pod::supervise::control::{self, Request};
 use rrun_pod::supervise::rotate::Limits;
@@ -12,17 +13,33 @@ use std::process::ExitCode;
 
 /// Stops a pod and waits until it has ended.
 pub async fn stop(context: &Context, pod: &str, grace: Option<u32>) -> Result<ExitCode> {
+    match stopped(context, pod, grace).await {
+        // It has ended by itself, and its process with it, just when that was asked.
+        Err(error) if is(&error, Kind::Cancelled) && has_ended(context, pod).await => {}
+        done => done?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an error is of this sort.
+pub fn is(error: &anyhow::Error, kind: Kind) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == kind)
+}
+
+async fn has_ended(context: &Context, pod: &str) -> bool {
+    context.store.find(pod).await.is_ok_and(|entry| entry.phase().is_terminal())
+}
+
+async fn stopped(context: &Context, pod: &str, grace: Option<u32>) -> Result<()> {
     if let Some(attended) = context.store.find_attended(pod).await {
-        ask(context, &attended.uid, Request::Stop(grace), pod).await?;
-        return Ok(ExitCode::SUCCESS);
+        return ask(context, &attended.uid, Request::Stop(grace), pod).await;
     }
     let entry = context.store.find(pod).await?;
     match context.store.lock_existing(&entry).await? {
-        None => ask(context, &entry.uid, Request::Stop(grace), pod).await?,
-        Some(pod) if pod.entry.phase().is_terminal() => {}
-        Some(pod) => end(context, pod, grace).await?,
+        None => ask(context, &entry.uid, Request::Stop(grace), pod).await,
+        Some(pod) if pod.entry.phase().is_terminal() => Ok(()),
+        Some(pod) => end(context, pod, grace).await,
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Takes over a pod that nobody supervises, only to end it.

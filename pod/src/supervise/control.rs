@@ -197,7 +197,8 @@ async fn beat(mut output: OwnedWriteHalf) {
 /// for a person when that takes long.
 ///
 /// # Errors
-/// Its answer, or that it does not answer: `Timeout` when it says nothing for 30 s.
+/// Its answer, or that it does not answer: `Timeout` when it says nothing for 30 s, `Cancelled` when it
+/// ends instead.
 pub async fn ask(store: &Store, uid: &PodUid, request: Request, tell: impl Fn(&str)) -> Result<()> {
     let path = store.socket(uid, "stop");
     let stream = UnixStream::connect(&path).await;
@@ -205,7 +206,7 @@ pub async fn ask(store: &Store, uid: &PodUid, request: Request, tell: impl Fn(&s
     let line = exchange(stream, request, tell).await?;
     match line.trim_end() {
         "done" => Ok(()),
-        "" => Err(Error::new(Kind::Unavailable, "the process that runs the pod ended")),
+        "" => Err(Error::new(Kind::Cancelled, "the process that runs the pod ended")),
         other => Err(Error::new(Kind::Unavailable, other.trim_start_matches("error: "))),
     }
 }

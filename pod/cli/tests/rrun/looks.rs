@@ -1,6 +1,9 @@
 //! What is told of a pod: its description, its events as they happen, what is waited for.
 
 use crate::machine::{Machine, TALK, await_that, talker, talkers};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::net::UnixListener;
 
 /// A pod of one container that waits, with labels, a port, a probe and a volume.
 fn full() -> String {
@@ -83,6 +86,33 @@ fn describe_wait_and_events_tell_what_becomes_of_a_pod() {
     assert_eq!(gone.end(), Some(0));
     let none = machine.refused(&["wait", "full", "--for", "condition=Ready"]);
     assert!(none.contains("pod full: not found"), "{none}");
+    machine.assert_nothing_left();
+}
+
+/// Its process is still there when it is asked, and ends without an answer.
+#[test]
+fn a_pod_that_ends_by_itself_just_when_it_is_stopped_is_stopped() {
+    let machine = Machine::new();
+    let path = machine.write("short", &talkers("short", "Never", &[talker("a", &["say", "bye"])]));
+    let run = machine.start(&["run", "--keep", &path]);
+    assert_eq!(run.end(), Some(0));
+    let found: Value = serde_json::from_str(&machine.ok(&["get", "short", "-o", "json"])).unwrap();
+    let uid = found["metadata"]["uid"].as_str().unwrap();
+    let folder = machine.sandbox.run().join("rrun/rrun");
+    let lock = folder.join("default_short.lock");
+    fs::write(&lock, uid).unwrap();
+    let held = fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let socket = folder.join(format!("{uid}.stop"));
+    let process = UnixListener::bind(&socket).unwrap();
+    let ends = std::thread::spawn(move || {
+        drop(process.accept().unwrap());
+        drop(held);
+    });
+    machine.ok(&["stop", "short"]);
+    ends.join().unwrap();
+    fs::remove_file(socket).unwrap();
+    machine.ok(&["rm", "short"]);
     machine.assert_nothing_left();
 }
 
