@@ -33,7 +33,7 @@ impl Host {
     /// usually `/sys/fs/cgroup`.
     ///
     /// # Errors
-    /// None that is known.
+    /// What capget(2) says.
     pub fn detect(cgroup_root: &Path) -> Result<Host> {
         Ok(Host { cgroups: Layout::detect(cgroup_root).ok(), ..Host::without_groups()? })
     }

@@ -101,7 +101,7 @@ impl StartContainer {
                 self.at.warn_of_clamped(&clamped);
             }
             Ok((other, _)) => return Err(Error::internal(format!("shim said {other:?}"))),
-            Err(refusal) if refusal.code.is_some() || self.has_ended().await => {
+            Err(refusal) if refusal.code.is_some() || self.has_ended(&refusal.error).await => {
                 self.refused = Some(refusal.error);
             }
             Err(refusal) => {
@@ -118,7 +118,11 @@ impl StartContainer {
     /// Whether its init has ended for what the shim has just refused: a working directory that is a
     /// file, a filter that the kernel does not take. The event of that comes when its log is written,
     /// and a kubelet that meanwhile saw it created would start another one whatever its pod says.
-    async fn has_ended(&self) -> bool {
+    async fn has_ended(&self, refused: &Error) -> bool {
+        // One that has not answered is not waited for twice.
+        if container_end::of_the_shim(refused) {
+            return false;
+        }
         let Ok((Reply::State(report), _)) = self.at.at.ask(Request::State, Vec::new()).await else {
             return false;
         };
